@@ -1,0 +1,1 @@
+"""Fused operations for language models, on whatever machine this is."""

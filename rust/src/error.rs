@@ -1,0 +1,77 @@
+//! Every way this crate can fail: one sentence that names what and where, and one that says what to do next.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whose mistake it is; decides the exit status and the Python exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The caller asked for something that cannot be (exit 2).
+    Usage,
+    /// A file or its contents are not what they should be (exit 1).
+    Data,
+    /// The tokenizer, its files or its training failed (exit 1).
+    Tokenizer,
+    /// A check that was asked for said no (exit 3).
+    Check,
+    /// The caller asked to stop (exit 130).
+    Interrupted,
+}
+
+#[derive(Debug)]
+pub struct Error {
+    pub kind: Kind,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(Kind::Data, message)
+    }
+
+    pub fn tokenizer(message: impl Into<String>) -> Self {
+        Self::new(Kind::Tokenizer, message)
+    }
+
+    pub fn check(message: impl Into<String>) -> Self {
+        Self::new(Kind::Check, message)
+    }
+
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// An operating-system error at a path: `cannot read a/b.txt: No such file or directory`.
+    pub fn io(doing: &str, path: &Path, source: &io::Error) -> Self {
+        let path: PathBuf = path.into();
+        // the reason without Rust's " (os error 2)"
+        let reason = source.to_string();
+        let reason = reason.split(" (os error").next().unwrap_or(&reason);
+        Self::data(format!("cannot {doing} {}: {reason}", path.display()))
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,46 @@
+//! The Python face of this crate: the only room that names pyo3.
+
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::{Error, Kind};
+
+/// The crate's errors become those of `pylm.errors`, message and hint kept apart.
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        Python::attach(|py| {
+            let name = match error.kind {
+                Kind::Usage => "UsageError",
+                Kind::Data => "DataError",
+                Kind::Tokenizer => "TokenizerError",
+                Kind::Check => "CheckError",
+                Kind::Interrupted => return PyKeyboardInterrupt::new_err(()),
+            };
+            let made = py
+                .import("pylm.errors")
+                .and_then(|errors| errors.getattr(name))
+                .and_then(|class| class.call1((error.message, error.hint)));
+            match made {
+                Ok(value) => PyErr::from_value(value),
+                Err(error) => error,
+            }
+        })
+    }
+}
+
+/// How this module was built: version, profile and target.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", crate::VERSION)?;
+    info.set_item("profile", crate::PROFILE)?;
+    info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+    Ok(info)
+}
+
+#[pymodule]
+fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    Ok(())
+}
