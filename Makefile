@@ -10,30 +10,88 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 MANIFESTS := pyproject.toml kernels/pyproject.toml constraints.txt
 NATIVE := $(shell find rust csrc -name target -prune -o -type f -print) Cargo.toml Cargo.lock CMakeLists.txt
+CXX_FILES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
+ifdef UV
+INSTALL := uv pip install -q -p $(BIN)/python -c constraints.txt
+else
+INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
+endif
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv with everything that development and the tests need
 
-# Release build of both native modules, editable. uv links packages from its cache; pip copies them.
+# A release build of both native modules, editable. uv links packages from its cache, pip copies them.
 $(VENV)/.installed: $(MANIFESTS)
 	@PYTHON=$(PYTHON) tools/check-toolchain
 ifdef UV
 	test -x $(BIN)/python || uv venv -q --python $(PYTHON) $(VENV)
-	uv pip install -q -p $(BIN)/python -e ./kernels -e . --group dev -c constraints.txt
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install -q -e ./kernels -e . --group dev -c constraints.txt
 endif
-	@touch $@ $(VENV)/.built
+	$(INSTALL) -e ./kernels -e . --group dev
+	@touch $@ $(VENV)/.built $(VENV)/.released
 
 # What an edited .rs or .cpp costs: the quick profile, incremental.
 $(VENV)/.built: $(NATIVE) | $(VENV)/.installed
 	$(BIN)/maturin develop -q --profile quick --skip-install
 	@touch $@
 
+$(VENV)/.released: $(VENV)/.built
+	$(BIN)/maturin develop -q --release --skip-install
+	@touch $@
+
 build: setup $(VENV)/.built ## rebuild the native modules after an edit, quickly
 
-.PHONY: help setup build
+test: build ## set up, then run the tests of Rust and Python
+	cargo test -q --workspace
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+bench: setup $(VENV)/.released ## build for release and compare with everybody (ARGS='-k prose --corpora DIR')
+	$(BIN)/python -m pytest --benchmark $(ARGS)
+
+peers: setup ## install the libraries that the comparisons run against
+	$(INSTALL) --group peers
+
+format: setup ## write every file the way the formatters want it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check -q --select I --fix .
+	cargo fmt --all
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+lint: setup ## ruff, rustfmt, clippy, clang-format
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	cargo fmt --all --check
+	cargo clippy -q --workspace --all-targets -- -D warnings
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy -q --workspace --features python -- -D warnings
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+lint-fix: setup ## let ruff and clippy mend what they can, then format
+	$(BIN)/ruff check --fix .
+	cargo clippy -q --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(MAKE) format
+
+type-check: build ## mypy, pyright, and the stubs against the native modules
+	$(BIN)/mypy
+	$(BIN)/pyright
+	MYPYPATH=kernels $(BIN)/stubtest --mypy-config-file pyproject.toml pylm._rust pylm._native
+
+check: lint type-check test ## lint, type-check and test
+
+coverage: build ## run the Python tests and write htmlcov/index.html
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=html
+
+sync: ## uv sync: every extra and the development tools
+	uv sync --all-extras --group dev
+
+jupyter: setup ## start Jupyter Lab
+	$(INSTALL) --group notebooks
+	$(BIN)/jupyter lab
+
+clean: ## remove what was built (not data/, runs/, tok/)
+	rm -rf $(VENV) target dist build pylm/*.so htmlcov
+
+.PHONY: help setup build test bench peers format lint lint-fix type-check check coverage sync jupyter clean

@@ -1,1 +1,3 @@
+__all__ = ["build_info"]
+
 def build_info() -> dict[str, str]: ...

@@ -9,7 +9,11 @@ use std::{env, fs};
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // target/<profile>/build/<package>/out: cargo names only the inherited profile elsewhere
-    let profile = out.ancestors().nth(3).and_then(Path::file_name).map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let profile = out
+        .ancestors()
+        .nth(3)
+        .and_then(Path::file_name)
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     println!("cargo:rustc-env=PYLM_PROFILE={profile}");
     println!("cargo:rerun-if-env-changed=PYO3_PYTHON");
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,0 +1,34 @@
+"""`pytest` runs the tests; `pytest --benchmark` runs the comparisons in benchmarks/ and prints their tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("comparisons")
+    group.addoption("--benchmark", action="store_true", help="run the comparisons in benchmarks/ instead of the tests")
+    group.addoption("--full", action="store_true", help="with --benchmark: the slow comparisons too")
+    group.addoption(
+        "--corpora",
+        type=Path,
+        metavar="DIR",
+        help="with --benchmark: a folder with prose.txt, multilingual.txt, code.txt (those absent are generated)",
+    )
+    group.addoption(
+        "--vocabs", type=Path, metavar="DIR", help="with --benchmark: a folder with vocab.bpe, encoder.json, *.tiktoken"
+    )
+
+
+# before pytest-benchmark reads these options
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--benchmark"):
+        if config.args_source is not pytest.Config.ArgsSource.ARGS:
+            config.args = [str(config.rootpath / "benchmarks")]
+        config.option.benchmark_only = True
+    elif not config.option.benchmark_only:
+        # the tests measure nothing, and pytest-benchmark warns when it meets xdist while enabled
+        config.option.benchmark_disable = True
