@@ -79,6 +79,9 @@ type-check: build ## mypy, pyright, and the stubs against the native modules
 	$(BIN)/pyright
 	MYPYPATH=kernels $(BIN)/stubtest --mypy-config-file pyproject.toml pylm._rust pylm._native
 
+package: setup ## build the sdist, a wheel from it, and try both distributions in empty environments
+	$(BIN)/python -m pytest -m packaging tests/packaging
+
 check: lint type-check test ## lint, type-check and test
 
 coverage: build ## run the Python tests and write htmlcov/index.html
@@ -94,4 +97,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so htmlcov
 
-.PHONY: help setup build test bench peers format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup build test bench peers package format lint lint-fix type-check check coverage sync jupyter clean
