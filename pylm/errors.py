@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "CheckError",
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Interrupted",
     "KernelError",
     "PylmError",
     "TokenizerError",
     "UsageError",
+    "did_you_mean",
 ]
 
 
@@ -60,3 +64,18 @@ class CheckError(PylmError):
     """A check that was asked for said no."""
 
     exit_code = 3
+
+
+class Interrupted(PylmError):
+    """Stopped by a signal with its state saved: `hint` is the line that goes on from there."""
+
+    exit_code = 75
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Make the hint for a mistyped word: the nearest known one or two, None where none is near."""
+    from difflib import get_close_matches
+
+    spelled = {name.lower().replace("_", "-"): name for name in known}
+    near = get_close_matches(word.lower().replace("_", "-"), spelled, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(spelled[name] for name in near)}?" if near else None

@@ -1,0 +1,5 @@
+"""`python -m pylm` is `pylm`."""
+
+from pylm.cli import main
+
+main()

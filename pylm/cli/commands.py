@@ -1,0 +1,8 @@
+"""The table of commands: `pylm --help` is printed from it and imports none of them."""
+
+from __future__ import annotations
+
+# name: ("module:object", what it does in one line), in the order of `pylm --help`
+COMMANDS: dict[str, tuple[str, str]] = {
+    "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
+}
