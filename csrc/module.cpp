@@ -1,17 +1,61 @@
-// The Python face of csrc/: the only place that names pybind11.
+// The Python face of csrc/: with bind_*.cpp, the only place that names pybind11.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <exception>
+
+#include "cpu/features.hpp"
+#include "cpu/threads.hpp"
+#include "error.hpp"
 
 namespace py = pybind11;
 
+namespace {
+
+// pylm.errors says what a user sees; its classes take the message and the hint apart.
+void raise(const pylm::Error& error) {
+    static const char* const names[] = {"UsageError", "DataError", "KernelError"};
+    const py::object type = py::module_::import("pylm.errors").attr(names[static_cast<int>(error.kind)]);
+    const py::object hint = error.hint.empty() ? py::none() : py::object(py::str(error.hint));
+    PyErr_SetObject(type.ptr(), type(error.message, hint).ptr());
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["profile"] = PYLM_PROFILE;
+    info["compiler"] = __VERSION__;
+    return info;
+}
+
+py::dict cpu_info() {
+    py::dict info;
+    py::list variants;
+    for (auto one : pylm::cpu::available()) variants.append(pylm::cpu::name_of(one));
+    info["variant"] = pylm::cpu::name_of(pylm::cpu::variant());
+    info["variants"] = variants;
+    info["features"] = pylm::cpu::features().names();
+    info["cores"] = pylm::cpu::cores();
+    info["pool"] = pylm::cpu::pool_name();
+    return info;
+}
+
+}  // namespace
+
 PYBIND11_MODULE(_native, module) {
     module.doc() = "pylm's C++ half: tokens to batches, logits to tokens, arithmetic on CPUs.";
-    module.def(
-        "build_info",
-        [] {
-            py::dict info;
-            info["profile"] = PYLM_PROFILE;
-            info["compiler"] = __VERSION__;
-            return info;
-        },
-        "How this module was built: profile and compiler.");
+    py::register_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) std::rethrow_exception(pointer);
+        } catch (const pylm::Error& error) {
+            raise(error);
+        }
+    });
+    module.def("build_info", &build_info, "How this module was built: profile and compiler.");
+    module.def("cpu_info", &cpu_info,
+               "The variant of the kernels in use, those that run here, the processor's features, the cores that this "
+               "process may use, and whose threads run the kernels.");
+    module.def("force_variant", &pylm::cpu::force, py::arg("name"),
+               "Use another variant from now on; an empty name returns to PYLM_CPU or the widest.");
+    module.def("share_openmp", &pylm::cpu::share_openmp,
+               "Run on the OpenMP pool that torch brought into the process; False where there is none.");
 }

@@ -1,1 +1,13 @@
+from typing import TypedDict
+
+class _CpuInfo(TypedDict):
+    variant: str
+    variants: list[str]
+    features: list[str]
+    cores: int
+    pool: str
+
 def build_info() -> dict[str, str]: ...
+def cpu_info() -> _CpuInfo: ...
+def force_variant(name: str) -> None: ...
+def share_openmp() -> bool: ...

@@ -1,0 +1,31 @@
+// What this processor can do, and which variant of the kernels that means.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace pylm::cpu {
+
+enum class Variant { scalar, avx2, avx512 };
+
+struct Features {
+    bool avx2 = false, fma = false, f16c = false;
+    bool avx512f = false, avx512bw = false, avx512dq = false, avx512vl = false, avx512_vnni = false,
+         avx512_bf16 = false;
+    bool amx_tile = false, amx_bf16 = false, amx_int8 = false;
+
+    std::vector<std::string> names() const;
+    bool serves(Variant variant) const;
+};
+
+/// The processor's features that the operating system has switched on, read once.
+const Features& features();
+
+const char* name_of(Variant variant);
+/// Every variant that was built and that this processor runs, the plainest first.
+std::vector<Variant> available();
+/// The variant in use: PYLM_CPU where set (an Error where it names none that runs here), else the widest.
+Variant variant();
+/// For tests: use another variant from now on, as PYLM_CPU would have it; an empty name returns to the default.
+void force(const std::string& name);
+
+}  // namespace pylm::cpu

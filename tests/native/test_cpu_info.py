@@ -1,0 +1,40 @@
+"""What the native module says about the processor, and how PYLM_CPU forces a variant."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pylm import _native
+from pylm.errors import KernelError, UsageError
+
+
+def under(value: str, code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYLM_CPU": value}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_every_variant_that_runs_here_can_be_forced() -> None:
+    variants = _native.cpu_info()["variants"]
+    assert variants[0] == "scalar"
+    for name in variants:
+        ran = under(name, "from pylm import _native; print(_native.cpu_info()['variant'])")
+        assert ran.stdout.strip() == name
+
+
+@pytest.mark.parametrize("name", ["neon", "amx", "AVX512", "fastest"])
+def test_a_variant_that_was_not_built_is_refused(name: str) -> None:
+    ran = under(name, "from pylm import _native; _native.cpu_info()")
+    assert ran.returncode == 1 and f"PYLM_CPU={name} names no variant" in ran.stderr
+    with pytest.raises((UsageError, KernelError)) as caught:
+        _native.force_variant(name)
+    assert "scalar" in (caught.value.hint or "")
+
+
+def test_torchs_threads_are_borrowed_where_torch_is() -> None:
+    code = "import torch; from pylm import _native; print(_native.share_openmp(), _native.cpu_info()['pool'])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() in (["True", "openmp"], ["False", "own"])
+    if sys.platform == "linux":
+        assert ran.stdout.split() == ["True", "openmp"]
