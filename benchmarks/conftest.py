@@ -13,6 +13,8 @@ REPORT = pytest.StashKey[report.Report]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(0))  # each side has a limit of its own
     if not config.getoption("--full"):
         slow = pytest.mark.skip(reason="slow: runs with --full")
         for item in items:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 # what the native code dispatches on, as the kernel names them
 FEATURES = (
@@ -26,11 +27,11 @@ PACKAGES = ("pylm", "pylm-kernels", "torch", "triton", "mlx", "numpy", "tokenize
 
 
 @functools.cache
-def describe() -> dict[str, object]:
+def describe() -> dict[str, Any]:
     """CPU, cores, features, memory, system and, where there is one, the GPU."""
     fields = cpu_fields()
     flags = set(fields.get("flags", fields.get("Features", "")).split())
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "cpu": fields.get("model name", platform.processor() or platform.machine()),
         "family": fields.get("cpu family"),
         "model": fields.get("model"),

@@ -41,7 +41,8 @@ class Report:
 
     def finish(self) -> Iterator[str]:
         """The tables, line by line."""
-        yield f"{machine.describe()['cpu']}, {machine.describe()['cores']} cores"
+        about = machine.describe()
+        yield f"{about['cpu']}, {about['cores']} cores, {' '.join(map(str, about['features']))}"
         for subject, rows in self.rows.items():
             yield ""
             yield from table(subject, rows)
