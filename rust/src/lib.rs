@@ -4,6 +4,7 @@
 
 pub mod bpe;
 pub mod error;
+pub mod input;
 pub mod pattern;
 
 #[cfg(feature = "python")]

@@ -1,0 +1,238 @@
+//! One unit → pieces of about a megabyte, one after another. Finding where to cut is all that happens here; what is
+//! in a piece is found by whichever thread took it.
+
+use std::sync::Arc;
+
+use super::compressed::{self, Stream};
+use super::parquet::Rows;
+use super::{Format, Input, Mapping, SafeCut, Separator, Side, Span, Text, Unit, Validation};
+use crate::error::Result;
+
+/// Bytes of text in a piece: large enough that handing it over costs nothing, small enough to stay in a core's cache.
+pub const PIECE: usize = if cfg!(test) { 4096 } else { 1 << 20 };
+
+/// What a reader cut off, not yet looked into.
+pub struct RawPiece {
+    pub(super) file: u32,
+    /// Where the piece begins in its file, or in what was decompressed of it.
+    pub(super) position: u64,
+    /// Where it begins in all of the text, as the plan counted it.
+    pub(super) offset: u64,
+    /// Lines before it, where the reader has to count them.
+    pub(super) line: Option<u64>,
+    pub(super) content: Content,
+}
+
+impl RawPiece {
+    pub fn file(&self) -> usize {
+        self.file as usize
+    }
+
+    /// Bytes of the source that it stands for.
+    pub fn len(&self) -> usize {
+        match &self.content {
+            Content::Text { text, .. } | Content::Lines { text } => text.len(),
+            Content::Documents { text, .. } => text.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+pub(super) enum Content {
+    /// Documents between separators. `inside`: it begins within a document of that side; `open`: it is one part of a
+    /// document that goes on.
+    Text { text: Text, inside: Option<Side>, open: bool },
+    /// Whole jsonl lines.
+    Lines { text: Text },
+    /// Documents back to back, by their ends.
+    Documents { text: Vec<u8>, ends: Vec<usize> },
+}
+
+/// Reads a unit in order.
+pub struct UnitReader {
+    input: Input,
+    spans: std::vec::IntoIter<Span>,
+    validation: Validation,
+    /// Where the next span begins in all of the text.
+    offset: u64,
+    current: Option<SpanReader>,
+}
+
+impl UnitReader {
+    pub fn new(input: &Input, unit: &Unit, validation: Validation) -> Self {
+        let spans = unit.spans.clone().into_iter();
+        Self { input: input.clone(), spans, validation, offset: unit.offset, current: None }
+    }
+
+    /// Whether the next piece costs time to cut off, so that a second thread had better start another unit.
+    pub fn slow(&self) -> bool {
+        self.current.as_ref().is_some_and(|span| !matches!(span.bytes, Bytes::Mapped { .. }))
+    }
+
+    pub fn next(&mut self) -> Result<Option<RawPiece>> {
+        loop {
+            if let Some(current) = &mut self.current {
+                if let Some(piece) = current.next(&self.input, self.validation)? {
+                    return Ok(Some(piece));
+                }
+                self.offset = current.offset + current.position - current.start;
+            }
+            let Some(span) = self.spans.next() else {
+                self.current = None;
+                return Ok(None);
+            };
+            self.current = Some(SpanReader::open(&self.input, &span, self.offset)?);
+        }
+    }
+}
+
+enum Bytes {
+    Mapped { map: Arc<Mapping>, end: usize },
+    Stream { stream: Stream, window: Vec<u8>, ended: bool },
+    Rows(Box<Rows>),
+}
+
+struct SpanReader {
+    file: u32,
+    start: u64,
+    position: u64,
+    offset: u64,
+    inside: Option<Side>,
+    /// The last document of the span goes on in the next one.
+    open: bool,
+    line: Option<u64>,
+    bytes: Bytes,
+}
+
+impl SpanReader {
+    fn open(input: &Input, span: &Span, offset: u64) -> Result<Self> {
+        let file = &input.files[span.file as usize];
+        let bytes = if file.format == Format::Parquet {
+            let groups = span.start as usize..span.end as usize;
+            Bytes::Rows(Box::new(Rows::open(file, &input.options.column, groups)?))
+        } else if file.ranged() {
+            Bytes::Mapped { map: Mapping::open(file)?, end: span.end as usize }
+        } else {
+            Bytes::Stream { stream: compressed::open(file)?, window: Vec::new(), ended: false }
+        };
+        let start = if file.format == Format::Parquet { 0 } else { span.start };
+        let line = (!file.ranged()).then_some(0);
+        Ok(Self { file: span.file, start, position: start, offset, inside: span.inside, open: span.open, line, bytes })
+    }
+
+    fn next(&mut self, input: &Input, validation: Validation) -> Result<Option<RawPiece>> {
+        let file = &input.files[self.file as usize];
+        let lines = file.format == Format::Jsonl;
+        let (separator, safe_cut) =
+            if lines { (&Separator::Line, None) } else { (&input.options.separator, input.options.safe_cut.as_ref()) };
+        let (text, open, side) = match &mut self.bytes {
+            Bytes::Rows(rows) => {
+                let Some((text, ends)) = rows.next(PIECE)? else { return Ok(None) };
+                let length = text.len() as u64;
+                let content = Content::Documents { text, ends };
+                return Ok(Some(self.take(length, content)));
+            }
+            Bytes::Mapped { map, end } => {
+                let start = self.position as usize;
+                if start >= *end {
+                    return Ok(None);
+                }
+                let window = &map[start..*end];
+                let (length, open) =
+                    cut(window, true, self.open, separator, safe_cut).unwrap_or((window.len(), self.open));
+                let side = open.then(|| self.inside.unwrap_or_else(|| validation.side(&window[..length])));
+                (Text::Mapped { map: map.clone(), range: start..start + length }, open, side)
+            }
+            Bytes::Stream { stream, window, ended } => {
+                let mut wanted = PIECE + PIECE / 4;
+                let (length, open) = loop {
+                    if window.len() < wanted && !*ended {
+                        let missing = wanted - window.len();
+                        *ended = compressed::fill(stream, window, missing, file, self.position + window.len() as u64)?;
+                    }
+                    if window.is_empty() {
+                        return Ok(None);
+                    }
+                    if let Some(found) = cut(window, *ended, false, separator, safe_cut) {
+                        break found;
+                    }
+                    wanted = (wanted * 2).max(SEARCH + PIECE / 4);
+                };
+                let side = open.then(|| self.inside.unwrap_or_else(|| validation.side(&window[..length])));
+                let rest = window[length..].to_vec();
+                let mut text = std::mem::replace(window, rest);
+                text.truncate(length);
+                (Text::Owned(text), open, side)
+            }
+        };
+        let length = text.len() as u64;
+        let newlines = match (lines, self.line) {
+            (true, Some(_)) => memchr::memchr_iter(b'\n', &text).count() as u64,
+            _ => 0,
+        };
+        let content = if lines { Content::Lines { text } } else { Content::Text { text, inside: self.inside, open } };
+        self.inside = side;
+        let piece = self.take(length, content);
+        self.line = self.line.map(|line| line + newlines);
+        Ok(Some(piece))
+    }
+
+    fn take(&mut self, length: u64, content: Content) -> RawPiece {
+        let offset = self.offset + self.position - self.start;
+        let piece = RawPiece { file: self.file, position: self.position, offset, line: self.line, content };
+        self.position += length;
+        piece
+    }
+}
+
+/// How far a document's end is sought before the document itself is cut.
+const SEARCH: usize = 4 * PIECE;
+
+/// Where to cut the next piece off `window`, and whether that is within a document: a piece is whole documents, or one
+/// part of one. None where more text is needed first.
+fn cut(
+    window: &[u8],
+    complete: bool,
+    open: bool,
+    separator: &Separator,
+    safe_cut: Option<&SafeCut>,
+) -> Option<(usize, bool)> {
+    if complete && window.len() <= PIECE + PIECE / 4 {
+        return Some((window.len(), open));
+    }
+    if window.len() < PIECE {
+        return None;
+    }
+    // a span that ends within a document holds no separator: the plan cut it so
+    let separator = if open { &Separator::File } else { separator };
+    if let Some(found) = separator.last(&window[..PIECE], 0, false) {
+        return Some((found.next, false));
+    }
+    let from = PIECE - separator.reach().min(PIECE);
+    let search = window.len().min(SEARCH);
+    if let Some(found) = separator.first(&window[..search], from, complete && search == window.len()) {
+        return Some((found.next, false));
+    }
+    if window.len() < SEARCH && !complete {
+        return None;
+    }
+    if let Some(safe_cut) = safe_cut {
+        let mut low = PIECE / 2;
+        while low < search {
+            let high = (low * 2).min(search);
+            if let Some(cut) = safe_cut(window, low, high) {
+                if cut < window.len() {
+                    return Some((cut, true));
+                }
+            }
+            low = high;
+        }
+    }
+    if let Some(found) = separator.first(window, search - separator.reach().min(search), complete) {
+        return Some((found.next, false));
+    }
+    complete.then_some((window.len(), open))
+}
