@@ -1,0 +1,21 @@
+"""Checkpoints: a folder a step, whole or absent, hashed, without pickle; the same names on every backend."""
+
+from pylm.checkpoint.directory import Checkpoint, read, verify, write
+from pylm.checkpoint.run_folder import find, newest_run, newest_sound, point, retain, steps
+from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
+
+__all__ = [
+    "Checkpoint",
+    "Tensor",
+    "find",
+    "newest_run",
+    "newest_sound",
+    "point",
+    "read",
+    "read_tensors",
+    "retain",
+    "steps",
+    "verify",
+    "write",
+    "write_tensors",
+]

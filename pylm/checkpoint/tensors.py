@@ -1,0 +1,123 @@
+"""safetensors files from and to plain buffers: no framework, bfloat16 included, and nothing in a file is trusted.
+
+The format (https://github.com/huggingface/safetensors): the header's length as uint64, the header as JSON
+`{name: {dtype, shape, data_offsets}}`, then the tensors' bytes without gaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pylm.errors import CheckpointError
+
+__all__ = ["ITEM_BYTES", "Tensor", "read_tensors", "write_tensors"]
+
+# safetensors' names of the types that a checkpoint holds
+ITEM_BYTES = {
+    "F64": 8, "I64": 8, "U64": 8,
+    "F32": 4, "I32": 4, "U32": 4,
+    "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
+    "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+HEADER_LIMIT = 100_000_000  # safetensors' own
+ALIGNMENT = 64  # tensors start where vector loads from a mapped file are aligned
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as the file holds it: little-endian, row-major."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+    @classmethod
+    def of(cls, dtype: str, shape: tuple[int, ...], buffer: Any) -> Tensor:
+        """Wrap any object with a contiguous buffer, its bytes taken as `dtype`."""
+        data = memoryview(buffer).cast("B")
+        if len(data) != ITEM_BYTES[dtype] * math.prod(shape):
+            raise ValueError(f"{len(data)} bytes are no {dtype} tensor of shape {list(shape)}")
+        return cls(dtype, tuple(shape), data)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    """Write a safetensors file, flush it to the disk and return the hash of its bytes (BLAKE2b-256, hex)."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name, tensor in tensors.items():
+        header[name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(tensor.data)],
+        }
+        offset += len(tensor.data)
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-(8 + len(encoded)) % ALIGNMENT)
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("wb") as file:
+        parts: list[bytes | memoryview] = [len(encoded).to_bytes(8, "little"), encoded]
+        for part in parts + [tensor.data for tensor in tensors.values()]:
+            digest.update(part)
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Map a safetensors file and return its tensors, which share the mapping: nothing is read until it is used."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    data = memoryview(mapped)
+    if size < 8:
+        raise _damaged(path, f"{size} bytes are no safetensors file")
+    length = int.from_bytes(data[:8], "little")
+    if length > min(HEADER_LIMIT, size - 8):
+        raise _damaged(path, f"its header claims {length} bytes of the file's {size}")
+    try:
+        header = json.loads(bytes(data[8 : 8 + length]))
+        if not isinstance(header, dict):
+            raise ValueError("not an object")
+        header.pop("__metadata__", None)
+        return _tensors(path, header, data[8 + length :])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, f"its header does not parse ({error})") from error
+
+
+def _tensors(path: Path, header: dict[str, Any], data: memoryview) -> dict[str, Tensor]:
+    """Cut the tensors out, each checked: known type, room for its shape, no gaps and no overlaps."""
+    found: dict[str, Tensor] = {}
+    expected = 0
+    for name, entry in sorted(header.items(), key=lambda item: list(item[1]["data_offsets"])):
+        dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not all(type(value) is int and value >= 0 for value in (*shape, start, stop)):
+            raise _damaged(path, f"tensor {name} has a shape or offsets that are no counts")
+        if dtype not in ITEM_BYTES:
+            raise _damaged(path, f"tensor {name} is of the unknown type {dtype}")
+        if start != expected or stop > len(data):
+            raise _damaged(
+                path, f"tensor {name} claims bytes {start} to {stop}, where {expected} is next of {len(data)}"
+            )
+        if stop - start != ITEM_BYTES[dtype] * math.prod(shape):
+            raise _damaged(path, f"tensor {name} has {stop - start} bytes for {dtype} of shape {shape}")
+        found[name] = Tensor(dtype, tuple(shape), data[start:stop])
+        expected = stop
+    if expected != len(data):
+        raise _damaged(path, f"{len(data) - expected} bytes follow its last tensor")
+    return found
+
+
+def _damaged(path: Path, how: str) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged: {how}", "pylm verify RUN names the newest sound checkpoint")
