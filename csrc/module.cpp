@@ -4,6 +4,7 @@
 
 #include <exception>
 
+#include "bind.hpp"
 #include "cpu/features.hpp"
 #include "cpu/threads.hpp"
 #include "error.hpp"
@@ -58,4 +59,5 @@ PYBIND11_MODULE(_native, module) {
                "Use another variant from now on; an empty name returns to PYLM_CPU or the widest.");
     module.def("share_openmp", &pylm::cpu::share_openmp,
                "Run on the OpenMP pool that torch brought into the process; False where there is none.");
+    bind_loader(module);
 }

@@ -1,4 +1,8 @@
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
 
 class _CpuInfo(TypedDict):
     variant: str
@@ -11,3 +15,45 @@ def build_info() -> dict[str, str]: ...
 def cpu_info() -> _CpuInfo: ...
 def force_variant(name: str) -> None: ...
 def share_openmp() -> bool: ...
+
+class Batches:
+    def __init__(
+        self,
+        datasets: Sequence[tuple[str, float, int, Sequence[tuple[str, int, int, str]]]],
+        *,
+        context_length: int,
+        batch_size: int,
+        stride: int,
+        packed: bool,
+        seed: int,
+        rank: int,
+        world: int,
+    ) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def windows(self) -> list[int]: ...
+    @property
+    def tokens(self) -> list[int]: ...
+    def places(self, step: int) -> list[tuple[int, int, int]]: ...
+    def fill(
+        self,
+        step: int,
+        inputs: npt.NDArray[Any],
+        targets: npt.NDArray[Any],
+        starts: npt.NDArray[np.int32] | None = None,
+        threads: int = 1,
+    ) -> int: ...
+    def excerpts(self, step: int) -> list[tuple[int, int, int, int, int, int]]: ...
+    def read(self, dataset: int, shard: int, start: int, length: int) -> npt.NDArray[np.int64]: ...
+
+class Ring:
+    def __init__(
+        self,
+        batches: Batches,
+        slots: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32] | None]],
+        threads: int,
+        step: int,
+    ) -> None: ...
+    def take(self) -> tuple[int, int]: ...
+    def close(self) -> None: ...

@@ -1,0 +1,89 @@
+#include "loader/packing.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace pylm::loader {
+namespace {
+
+// The open windows by the room that is left in them: the smallest room that is enough is found in a few words.
+class Rooms {
+  public:
+    explicit Rooms(int32_t capacity)
+        : heads(capacity + 1, NONE), words(capacity / 64 + 1), summary(words.size() / 64 + 1) {}
+
+    void put(int32_t room, int64_t window) {
+        next.resize(std::max<size_t>(next.size(), window + 1), NONE);
+        next[window] = heads[room];
+        heads[room] = window;
+        words[room / 64] |= uint64_t{1} << room % 64;
+        summary[room / 4096] |= uint64_t{1} << room / 64 % 64;
+    }
+
+    /// The tightest room of at least `length`, -1 where there is none.
+    int32_t find(int32_t length) const {
+        const size_t word = length / 64;
+        if (const uint64_t here = words[word] >> length % 64) return length + std::countr_zero(here);
+        for (size_t s = (word + 1) / 64; s < summary.size(); ++s) {
+            uint64_t bits = summary[s];
+            if (s == (word + 1) / 64) bits &= ~uint64_t{0} << (word + 1) % 64;
+            if (!bits) continue;
+            const size_t found = s * 64 + std::countr_zero(bits);
+            return static_cast<int32_t>(found * 64 + std::countr_zero(words[found]));
+        }
+        return -1;
+    }
+
+    int64_t take(int32_t room) {
+        const int64_t window = heads[room];
+        heads[room] = next[window];
+        if (heads[room] == NONE) {
+            words[room / 64] &= ~(uint64_t{1} << room % 64);
+            if (!words[room / 64]) summary[room / 4096] &= ~(uint64_t{1} << room / 64 % 64);
+        }
+        return window;
+    }
+
+  private:
+    static constexpr int64_t NONE = -1;
+    std::vector<int64_t> heads, next;
+    std::vector<uint64_t> words, summary;
+};
+
+}  // namespace
+
+Packed pack(const std::vector<int64_t>& starts, int32_t capacity) {
+    std::vector<Segment> pieces;
+    std::vector<int64_t> counts(capacity + 2);
+    for (size_t d = 0; d + 1 < starts.size(); ++d)
+        for (int64_t at = starts[d]; at < starts[d + 1] - 1; at += capacity) {
+            const auto length = static_cast<int32_t>(std::min<int64_t>(capacity, starts[d + 1] - 1 - at));
+            pieces.push_back({at, length});
+            ++counts[capacity - length + 1];
+        }
+    // longest first, in the order of the text among equals
+    for (int32_t i = 0; i <= capacity; ++i) counts[i + 1] += counts[i];
+    std::vector<int64_t> sorted(pieces.size());
+    for (size_t i = 0; i < pieces.size(); ++i) sorted[counts[capacity - pieces[i].length]++] = i;
+
+    Rooms rooms(capacity);
+    std::vector<int64_t> window_of(pieces.size());
+    int64_t windows = 0;
+    for (int64_t i : sorted) {
+        const int32_t room = rooms.find(pieces[i].length);
+        const int64_t window = room < 0 ? windows++ : rooms.take(room);
+        window_of[i] = window;
+        const int32_t left = (room < 0 ? capacity : room) - pieces[i].length;
+        if (left > 0) rooms.put(left, window);
+    }
+    Packed packed;
+    packed.first.assign(windows + 1, 0);
+    for (int64_t window : window_of) ++packed.first[window + 1];
+    for (int64_t w = 0; w < windows; ++w) packed.first[w + 1] += packed.first[w];
+    packed.segments.resize(pieces.size());
+    std::vector<int64_t> fill(packed.first.begin(), packed.first.end() - 1);
+    for (int64_t i : sorted) packed.segments[fill[window_of[i]]++] = pieces[i];
+    return packed;
+}
+
+}  // namespace pylm::loader

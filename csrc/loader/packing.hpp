@@ -1,0 +1,24 @@
+// Documents packed into windows: best fit, longest first.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace pylm::loader {
+
+/// A run of inputs of one document; its targets are the same run, one token later.
+struct Segment {
+    int64_t start;
+    int32_t length;
+};
+
+struct Packed {
+    std::vector<Segment> segments;  // those of window w are [first[w], first[w + 1])
+    std::vector<int64_t> first;
+    int64_t windows() const { return static_cast<int64_t>(first.size()) - 1; }
+};
+
+/// `starts` of documents and the end of the last. A document of n tokens gives n - 1 inputs, cut at `capacity`; the
+/// result depends on nothing else.
+Packed pack(const std::vector<int64_t>& starts, int32_t capacity);
+
+}  // namespace pylm::loader

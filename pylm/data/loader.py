@@ -1,0 +1,287 @@
+"""Batches for training, from token shards: gathered ahead of the loop by threads, or any step alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pylm import _native
+from pylm.errors import DataError, UsageError
+
+__all__ = ["Batch", "Document", "Loader"]
+
+WINDOWS = ("contiguous", "packed")
+WIDTHS = {"uint16": 2, "uint32": 4}
+TOKEN_FILES = (".bin", ".npy")
+
+_Shard = tuple[str, int, int, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One step's share of one rank; the arrays of an iterated batch are overwritten once two more have been taken."""
+
+    inputs: npt.NDArray[Any]  # [rows, context_length]
+    targets: npt.NDArray[Any]  # the next token of each input; -100 where there is nothing to predict
+    cu_seqlens: npt.NDArray[np.int32] | None = None  # packed: segment starts over the flattened batch, then its size
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A piece of a document that a batch holds."""
+
+    shard: str
+    index: int | None  # its number in the shard; None where the shard has no index of documents
+    start: int  # the first token of the piece, counted from the shard's start
+    text: str | None  # None where no tokenizer lies beside the shards
+
+
+@dataclasses.dataclass(frozen=True)
+class _Dataset:
+    """What one name of the mix stands for."""
+
+    name: str
+    shards: list[_Shard]
+    vocab_size: int  # 0 where nothing says
+    tokenizer: Path | None
+
+
+class Loader:
+    """Batches of token windows as a pure function of (seed, step, rank, world)."""
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str] | Mapping[str, float],
+        context_length: int,
+        batch_size: int,
+        *,
+        split: str = "train",
+        seed: int = 1337,
+        rank: int = 0,
+        world: int = 1,
+        window: str = "contiguous",
+        stride: int | None = None,
+        dtype: str = "int64",
+        allocate: Callable[[tuple[int, int], str], Any] | None = None,
+        threads: int = 1,
+        depth: int = 4,
+    ) -> None:
+        """Open and check every shard.
+
+        Args:
+            data: a folder of shards, a file of tokens, or such names with weights that sum to 1.
+            context_length: tokens of a window.
+            batch_size: sequences of one optimizer step, over all ranks; a batch holds this rank's share.
+            split: which of a folder's files: those whose name starts with it, or holds it.
+            seed: what the order depends on; the same for every rank.
+            rank: this process.
+            world: how many processes share each batch.
+            window: "contiguous" cuts the stream of tokens every `stride`; "packed" fits whole documents together and
+                returns where they start.
+            stride: distance of contiguous windows; context_length unless given.
+            dtype: of inputs and targets, int64 or int32.
+            allocate: makes the memory of the ring, called with (shape, dtype); numpy's unless given.
+            threads: how many gather batches ahead.
+            depth: batches in the ring; two of them are the loop's, the others are filled ahead.
+        """
+        if window not in WINDOWS:
+            raise UsageError(f"window is {window!r}", f"choose {' or '.join(WINDOWS)}")
+        if window == "packed" and stride is not None:
+            raise UsageError("packed windows have no stride", "leave stride out")
+        if dtype not in ("int64", "int32"):
+            raise UsageError(f"dtype is {dtype!r}", "inputs are int64 or int32")
+        if not 0 <= seed < 2**64:
+            raise UsageError(f"seed is {seed}", "a seed is 0 or more and below 2**64")
+        if depth < 3:
+            raise UsageError(f"depth is {depth}", "a ring has 3 batches or more")
+        mix = dict(data) if isinstance(data, Mapping) else {os.fspath(data): 1.0}
+        self._datasets = [_find(name, split) for name in mix]
+        self._batches = _native.Batches(
+            [
+                (found.name, float(weight), found.vocab_size, found.shards)
+                for found, weight in zip(self._datasets, mix.values(), strict=True)
+            ],
+            context_length=context_length,
+            batch_size=batch_size,
+            stride=context_length if stride is None else stride,
+            packed=window == "packed",
+            seed=seed,
+            rank=rank,
+            world=world,
+        )
+        self._packed = window == "packed"
+        self._shape = (self._batches.rows, context_length)
+        self._dtype = dtype
+        self._seed = seed
+        self._batch_size = batch_size
+        self._allocate = allocate or np.zeros
+        self._threads = threads
+        self._slots: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32] | None]] = []
+        self._depth = depth
+        self._ring: _native.Ring | None = None
+        self._step = 0
+
+    @property
+    def windows(self) -> int:
+        """How many windows there are, over all datasets: an epoch of one dataset gives each of its windows once."""
+        return sum(self._batches.windows)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all datasets."""
+        return sum(self._batches.tokens)
+
+    @property
+    def epoch(self) -> int:
+        """How often the dataset (of a mix: the first one of the next batch) has been gone through."""
+        return self._batches.places(self._step)[0][1]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, in memory of its own; asking for one changes nothing."""
+        inputs, targets, starts = self._memory(np.zeros)
+        count = self._batches.fill(step, inputs, targets, starts, threads=0)
+        return Batch(inputs, targets, None if starts is None else starts[:count])
+
+    def __iter__(self) -> Loader:
+        """The batches from the current step on, without end."""
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch, from the ring."""
+        if self._ring is None:
+            if not self._slots:
+                self._slots = [self._memory(self._allocate) for _ in range(self._depth)]
+            self._ring = _native.Ring(self._batches, self._slots, self._threads, self._step)
+        slot, count = self._ring.take()
+        self._step += 1
+        inputs, targets, starts = self._slots[slot]
+        return Batch(inputs, targets, None if starts is None else starts[:count])
+
+    def state(self) -> dict[str, int]:
+        """What resumes the order exactly: three integers."""
+        return {"seed": self._seed, "step": self._step, "batch_size": self._batch_size}
+
+    def seek(self, step: int | Mapping[str, int]) -> None:
+        """Go on from a step, or from a `state()` of a loader with the same seed and batch size."""
+        if isinstance(step, Mapping):
+            for key, mine in (("seed", self._seed), ("batch_size", self._batch_size)):
+                if step[key] != mine:
+                    raise UsageError(
+                        f"the saved loader had {key} {step[key]}, this one has {mine}",
+                        f"resume with {key} {step[key]}",
+                    )
+            step = step["step"]
+        if step < 0:
+            raise UsageError(f"step {step} is out of range", "steps count from 0")
+        self.close()
+        self._step = step
+
+    def why(self, step: int) -> list[Document]:
+        """The pieces of documents that this rank's batch of a step holds, in order."""
+        documents = []
+        decoders: dict[int, Callable[[list[int]], str] | None] = {}
+        for _row, dataset, shard, index, start, length in self._batches.excerpts(step):
+            if dataset not in decoders:
+                decoders[dataset] = _decoder(self._datasets[dataset].tokenizer)
+            decode = decoders[dataset]
+            text = decode(self._batches.read(dataset, shard, start, length).tolist()) if decode else None
+            path = self._datasets[dataset].shards[shard][0]
+            documents.append(Document(path, None if index < 0 else index, start, text))
+        return documents
+
+    def close(self) -> None:
+        """Stop the threads; the loader goes on where it stood when it is used again."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _memory(
+        self, allocate: Callable[[tuple[int, int], str], Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32] | None]:
+        """Inputs, targets and, for packed windows, starts."""
+        pair = []
+        for name in ("inputs", "targets"):
+            made = np.asarray(allocate(self._shape, self._dtype))
+            if made.shape != self._shape or made.dtype != self._dtype:
+                raise UsageError(
+                    f"allocate gave {made.dtype} of shape {made.shape} for {name}",
+                    f"it must give {self._dtype} of shape {self._shape}",
+                )
+            pair.append(made)
+        starts = np.zeros(self._shape[0] * self._shape[1] + 1, np.int32) if self._packed else None
+        return pair[0], pair[1], starts
+
+
+def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:
+    """What turns ids into text, None where no tokenizer is known."""
+    if tokenizer is None:
+        return None
+    from pylm.tokenizer import Tokenizer
+
+    return Tokenizer.load(str(tokenizer)).decode
+
+
+def _find(name: str, split: str) -> _Dataset:
+    """The shards that a name stands for."""
+    path = Path(name)
+    if path.is_file():
+        return _Dataset(name, [(str(path), 0, -1, _index_beside(path))], 0, _tokenizer_in(path.parent))
+    if not path.is_dir():
+        raise DataError(
+            f"{name}: no such folder or file", "name a folder that pylm tokenize wrote, or a file of tokens"
+        )
+    if (path / "manifest.json").is_file():
+        return _from_manifest(path, split)
+    files = sorted(file for file in path.iterdir() if file.suffix in TOKEN_FILES and split in file.stem)
+    if not files:
+        raise DataError(
+            f"{name}: no manifest.json and no {split}*.bin or .npy in it", "name a folder that pylm tokenize wrote"
+        )
+    return _Dataset(name, [(str(file), 0, -1, _index_beside(file)) for file in files], 0, _tokenizer_in(path))
+
+
+def _from_manifest(folder: Path, split: str) -> _Dataset:
+    """The shards of a folder that pylm tokenize wrote."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        width = WIDTHS[manifest["dtype"]]
+        listed = manifest["splits"].get(split, {"shards": []})["shards"]
+        shards = [
+            (
+                str(folder / shard["file"]),
+                width,
+                int(shard["tokens"]),
+                str((folder / shard["file"]).with_suffix(".idx")),
+            )
+            for shard in listed
+        ]
+        vocab_size = int(manifest["vocab_size"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: damaged: {type(error).__name__} {error}", "run pylm tokenize again, it writes what is missing"
+        ) from None
+    if not shards:
+        raise DataError(f"{folder}: its manifest lists no shard of split {split!r}", "pylm tokenize --val makes one")
+    return _Dataset(str(folder), shards, vocab_size, _tokenizer_in(folder))
+
+
+def _index_beside(path: Path) -> str:
+    """Our index of document starts beside a shard, empty where there is none; Megatron's has a magic of its own."""
+    index = path.with_suffix(".idx")
+    if not index.is_file():
+        return ""
+    with index.open("rb") as file:
+        return "" if file.read(7) == b"MMIDIDX" else str(index)
+
+
+def _tokenizer_in(folder: Path) -> Path | None:
+    path = folder / "tokenizer.json"
+    return path if path.is_file() else None
