@@ -1,5 +1,7 @@
 //! The Python face of this crate: the only room that names pyo3.
 
+mod tokenizer;
+
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -42,5 +44,6 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pymodule]
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    module.add_class::<tokenizer::Bpe>()?;
     Ok(())
 }

@@ -1,0 +1,278 @@
+//! tokenizer.json, the format of Hugging Face `tokenizers`: byte-level BPE is read and written, anything else refused by name.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{json, Map, Value};
+
+use super::alphabet;
+use super::pairs::LIMIT;
+use super::vocab::Vocab;
+use crate::error::{Error, Result};
+use crate::pattern::Pattern;
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    decoder: Option<Value>,
+    model: Value,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+}
+
+#[derive(Deserialize)]
+struct Bpe {
+    vocab: HashMap<String, u32>,
+    merges: Vec<Merge>,
+    dropout: Option<f64>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+}
+
+/// `["Ġ", "t"]` since tokenizers 0.20, `"Ġ t"` before.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Merge {
+    Pair(String, String),
+    Line(String),
+}
+
+fn foreign(what: impl std::fmt::Display) -> Error {
+    Error::tokenizer(format!("not a byte-level BPE tokenizer: {what}")).hint("the `tokenizers` package reads it")
+}
+
+impl Vocab {
+    /// Reads a tokenizer.json.
+    pub fn from_tokenizer_json(file: &[u8]) -> Result<Self> {
+        let file: File = serde_json::from_slice(file).map_err(|error| {
+            Error::tokenizer(format!("not a tokenizer.json: {error}"))
+                .hint("the file may be cut short; fetch or write it again")
+        })?;
+        if let Some(normalizer) = &file.normalizer {
+            return Err(foreign(format_args!("it normalizes text first ({})", kind(normalizer))));
+        }
+        let model_kind = kind(&file.model).to_owned();
+        // old files have no type and are told by their fields
+        if model_kind != "BPE" && !(model_kind == "?" && file.model.get("merges").is_some()) {
+            return Err(foreign(format_args!("its model is {model_kind}")));
+        }
+        let pattern = read_pattern(file.pre_tokenizer.as_ref())?;
+        match &file.decoder {
+            Some(decoder) if kind(decoder) != "ByteLevel" => {
+                return Err(foreign(format_args!("its decoder is {}", kind(decoder))))
+            }
+            _ => {}
+        }
+        let model: Bpe = serde_json::from_value(file.model)
+            .map_err(|error| Error::tokenizer(format!("the BPE model of this tokenizer.json is broken: {error}")))?;
+        model.check()?;
+        let specials = read_added(file.added_tokens)?;
+        let mut vocab = model.build(specials, pattern)?;
+        vocab.post_processor = file.post_processor.filter(|post| kind(post) != "ByteLevel");
+        Ok(vocab)
+    }
+
+    /// A tokenizer.json that `tokenizers.Tokenizer.from_file` and transformers' `PreTrainedTokenizerFast` load, with
+    /// the same ids.
+    pub fn to_tokenizer_json(&self) -> String {
+        let added: Vec<Value> = self
+            .specials
+            .iter()
+            .map(|(content, id)| {
+                json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                       "normalized": false, "special": true})
+            })
+            .collect();
+        let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex});
+        let pre_tokenizer = if self.pattern.name() == Some("gpt2") {
+            byte_level(true)
+        } else {
+            let split = json!({"type": "Split", "pattern": {"Regex": self.pattern.portable_regex()}, "behavior": "Isolated", "invert": false});
+            json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
+        };
+        let name = |id: u32| alphabet::to_printable(&self.tokens[id as usize]);
+        let vocab: Map<String, Value> =
+            self.ordinary().map(|(id, token)| (alphabet::to_printable(token), id.into())).collect();
+        let merges: Vec<Value> = self.merges.iter().map(|&(left, right)| json!([name(left), name(right)])).collect();
+        let file = json!({
+            "version": "1.0", "truncation": null, "padding": null,
+            "added_tokens": added, "normalizer": null, "pre_tokenizer": pre_tokenizer,
+            "post_processor": self.post_processor.clone().unwrap_or_else(|| byte_level(true)),
+            "decoder": byte_level(true),
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "ignore_merges": self.whole_first, "vocab": vocab, "merges": merges,
+            },
+        });
+        serde_json::to_string(&file).expect("strings and numbers")
+    }
+
+    /// Reads `encoder.json` (or `vocab.json`) with `vocab.bpe` (or `merges.txt`), as GPT-2 was published.
+    /// Special tokens are those named; they must be in the vocabulary.
+    pub fn from_vocab_and_merges(vocab: &[u8], merges: &[u8], pattern: Pattern, specials: &[String]) -> Result<Self> {
+        let vocab: HashMap<String, u32> = serde_json::from_slice(vocab).map_err(|error| {
+            Error::tokenizer(format!("the vocabulary is not a JSON object of tokens and ids: {error}"))
+        })?;
+        let merges = std::str::from_utf8(merges)
+            .map_err(|error| Error::tokenizer(format!("the merges are not UTF-8 at byte {}", error.valid_up_to())))?;
+        // lines() ends lines at \r\n too; the first may be a comment, and only the first: `#` starts merges as well
+        let merges = merges
+            .lines()
+            .enumerate()
+            .filter(|(at, line)| !(line.is_empty() || *at == 0 && line.starts_with("#version")));
+        let merges = merges.map(|(_, line)| Merge::Line(line.into())).collect();
+        let specials = specials.iter().map(|text| match vocab.get(text) {
+            Some(&id) => Ok((text.clone(), id)),
+            None => Err(Error::tokenizer(format!("special token {text} is not in the vocabulary"))),
+        });
+        let specials = specials.collect::<Result<Vec<_>>>()?;
+        let model = Bpe {
+            vocab,
+            merges,
+            dropout: None,
+            continuing_subword_prefix: None,
+            end_of_word_suffix: None,
+            byte_fallback: false,
+            ignore_merges: false,
+        };
+        model.build(specials, pattern)
+    }
+}
+
+impl Bpe {
+    fn check(&self) -> Result<()> {
+        if self.dropout.is_some_and(|dropout| dropout > 0.0) {
+            return Err(foreign("its merges drop out at random"));
+        }
+        let affix = [&self.continuing_subword_prefix, &self.end_of_word_suffix]
+            .into_iter()
+            .flatten()
+            .find(|affix| !affix.is_empty());
+        if let Some(affix) = affix {
+            return Err(foreign(format_args!("its tokens carry {affix:?} where words begin or end")));
+        }
+        if self.byte_fallback {
+            return Err(foreign("it works on characters and falls back to bytes"));
+        }
+        Ok(())
+    }
+
+    fn build(self, specials: Vec<(String, u32)>, pattern: Pattern) -> Result<Vocab> {
+        let mut tokens: Vec<Vec<u8>> = Vec::new();
+        let special_ids: HashMap<&str, u32> = specials.iter().map(|(text, id)| (text.as_str(), *id)).collect();
+        for (text, &id) in &self.vocab {
+            if special_ids.get(text.as_str()) == Some(&id) {
+                continue;
+            }
+            let token = alphabet::from_printable(text).filter(|token| !token.is_empty());
+            let token = token.ok_or_else(|| {
+                foreign(format_args!("token {id} is {text:?}, which is not bytes in the printable alphabet"))
+            })?;
+            let place = id as usize;
+            if place > LIMIT {
+                return Err(Error::tokenizer(format!("token {text} has id {id}; {LIMIT} is the highest")));
+            }
+            if tokens.len() <= place {
+                tokens.resize(place + 1, Vec::new());
+            }
+            if !tokens[place].is_empty() {
+                return Err(Error::tokenizer(format!("id {id} is given to two tokens, {text} is one")));
+            }
+            tokens[place] = token;
+        }
+        let (mut merges, mut results) = (Vec::with_capacity(self.merges.len()), Vec::with_capacity(self.merges.len()));
+        for (rank, merge) in self.merges.iter().enumerate() {
+            let (left, right) = match merge {
+                Merge::Pair(left, right) => (left.as_str(), right.as_str()),
+                Merge::Line(line) => line.split_once(' ').ok_or_else(|| {
+                    Error::tokenizer(format!("merge {rank}, {line:?}, is not two tokens with a space between"))
+                })?,
+            };
+            let find = |text: &str| {
+                self.vocab
+                    .get(text)
+                    .copied()
+                    .filter(|&id| tokens.get(id as usize).is_some_and(|token| !token.is_empty()))
+                    .ok_or_else(|| {
+                        Error::tokenizer(format!(
+                            "merge {rank}, of {left} and {right}, needs {text}, which is not in the vocabulary"
+                        ))
+                        .hint("vocabulary and merges come from different tokenizers, or one is cut short")
+                    })
+            };
+            merges.push((find(left)?, find(right)?));
+            results.push(find(&format!("{left}{right}"))?);
+        }
+        Vocab::from_parts(tokens, merges, results, specials, pattern, self.ignore_merges)
+    }
+}
+
+fn read_added(added: Vec<Added>) -> Result<Vec<(String, u32)>> {
+    let mut specials = Vec::with_capacity(added.len());
+    for token in added {
+        if token.single_word || token.lstrip || token.rstrip {
+            return Err(foreign(format_args!(
+                "added token {} takes the spaces or words beside it into account",
+                token.content
+            )));
+        }
+        specials.push((token.content, token.id));
+    }
+    Ok(specials)
+}
+
+fn kind(part: &Value) -> &str {
+    part.get("type").and_then(Value::as_str).unwrap_or("?")
+}
+
+/// `ByteLevel` alone means GPT-2's pattern; `Split` by a regex and then `ByteLevel` means that regex.
+fn read_pattern(part: Option<&Value>) -> Result<Pattern> {
+    let part = part.ok_or_else(|| foreign("it has no pre-tokenizer"))?;
+    let steps: Vec<&Value> = match part.get("pretokenizers").and_then(Value::as_array) {
+        Some(steps) => steps.iter().collect(),
+        None => vec![part],
+    };
+    let flag = |step: &Value, name: &str, default: bool| step.get(name).and_then(Value::as_bool).unwrap_or(default);
+    let names: Vec<&str> = steps.iter().map(|step| kind(step)).collect();
+    let last = steps.last().filter(|step| kind(step) == "ByteLevel");
+    let Some(last) = last else {
+        return Err(foreign(format_args!("its pre-tokenizer is {}", names.join(", "))));
+    };
+    // both flags are true where a file leaves them out
+    if flag(last, "add_prefix_space", true) {
+        return Err(foreign("it adds a space before the text"));
+    }
+    match (&steps[..], flag(last, "use_regex", true)) {
+        ([_], true) => Pattern::new("gpt2"),
+        ([split, _], false) if kind(split) == "Split" => {
+            let regex = split.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str);
+            let isolated =
+                split.get("behavior").and_then(Value::as_str) == Some("Isolated") && !flag(split, "invert", false);
+            match regex {
+                Some(regex) if isolated => Pattern::new(regex),
+                _ => Err(foreign("it splits in a way other than isolating the matches of a regex")),
+            }
+        }
+        ([_], false) => Err(foreign("it does not cut text into pre-tokens")),
+        _ => Err(foreign(format_args!("it pre-tokenizes in several steps ({})", names.join(", ")))),
+    }
+}

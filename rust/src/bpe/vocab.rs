@@ -1,0 +1,161 @@
+//! A vocabulary: tokens, the merges that make them, the pattern that cuts text first, and special tokens.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use super::alphabet;
+use super::model::Model;
+use super::pairs;
+use crate::error::{Error, Result};
+use crate::pattern::Pattern;
+
+/// What every reader makes and every writer takes; the encoder compiles it.
+pub struct Vocab {
+    /// By id; empty where the numbering has a hole. Special tokens are here with their text.
+    pub tokens: Vec<Vec<u8>>,
+    /// In the order of their rank.
+    pub merges: Vec<(u32, u32)>,
+    /// Sorted by id.
+    pub specials: Vec<(String, u32)>,
+    pub pattern: Pattern,
+    /// A pre-token that is a token is that token, whatever the merges make of it. False where both ways always agree.
+    pub whole_first: bool,
+    /// What a tokenizer.json wants done after encoding (Llama 3 adds a first token); carried along, never applied.
+    pub post_processor: Option<serde_json::Value>,
+    /// The id that each merge makes.
+    pub(super) results: Vec<u32>,
+    pub(super) model: Model,
+}
+
+impl Vocab {
+    /// Merges in the id space of training: 256 bytes in the order of the printable alphabet, then one id a merge;
+    /// special tokens take the ids after the last merge.
+    pub fn from_merges(merges: Vec<(u32, u32)>, specials: Vec<String>, pattern: Pattern) -> Result<Self> {
+        let mut tokens: Vec<Vec<u8>> = alphabet::BYTES.iter().map(|&byte| vec![byte]).collect();
+        for (rank, &(left, right)) in merges.iter().enumerate() {
+            let (Some(start), Some(end)) = (tokens.get(left as usize), tokens.get(right as usize)) else {
+                return Err(Error::tokenizer(format!(
+                    "merge {rank} joins tokens {left} and {right}, one of which comes later"
+                ))
+                .hint("merges are pairs of ids below 256 plus their own place"));
+            };
+            tokens.push([start.as_slice(), end].concat());
+        }
+        let first = tokens.len() as u32;
+        let specials = (first..).zip(specials).map(|(id, text)| (text, id)).collect();
+        let results = (256..first).collect();
+        Self::from_parts(tokens, merges, results, specials, pattern, false)
+    }
+
+    /// Checks the parts against each other and compiles them. `tokens` may leave out the specials.
+    pub(super) fn from_parts(
+        mut tokens: Vec<Vec<u8>>,
+        merges: Vec<(u32, u32)>,
+        results: Vec<u32>,
+        mut specials: Vec<(String, u32)>,
+        pattern: Pattern,
+        whole_first: bool,
+    ) -> Result<Self> {
+        specials.sort_by_key(|special| special.1);
+        place_specials(&mut tokens, &specials)?;
+        if tokens.len() > pairs::LIMIT {
+            return Err(Error::tokenizer(format!(
+                "the vocabulary numbers {} tokens; {} is the most",
+                tokens.len(),
+                pairs::LIMIT
+            ))
+            .hint("check the largest id in the file"));
+        }
+        let model = Model::new(&tokens, &merges, &results, &specials, whole_first)?;
+        let whole_first = !model.whole.is_empty();
+        Ok(Self { tokens, merges, specials, pattern, whole_first, post_processor: None, results, model })
+    }
+
+    /// Ids run below this.
+    pub fn size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The bytes of a token.
+    pub fn token(&self, id: u32) -> Result<&[u8]> {
+        match self.tokens.get(id as usize) {
+            Some(token) if !token.is_empty() => Ok(token),
+            _ => Err(Error::data(format!("{id} is not a token of this vocabulary of {}", self.size()))
+                .hint("these ids come from another tokenizer, or from padding")),
+        }
+    }
+
+    /// Appends the bytes that the ids stand for.
+    pub fn decode(&self, ids: impl IntoIterator<Item = u32>, out: &mut Vec<u8>) -> Result<()> {
+        for id in ids {
+            out.extend_from_slice(self.token(id)?);
+        }
+        Ok(())
+    }
+
+    /// Ids in order, without the specials and holes.
+    pub(super) fn ordinary(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut specials = self.specials.iter().map(|special| special.1).peekable();
+        (0_u32..).zip(&self.tokens).filter_map(move |(id, token)| {
+            let special = specials.next_if_eq(&id).is_some();
+            (!special && !token.is_empty()).then_some((id, token.as_slice()))
+        })
+    }
+
+    /// SHA-256, in hex, of vocabulary, merges, pattern and specials: equal for equal behaviour, whatever file it came from.
+    pub fn identity(&self) -> String {
+        let mut hash = Sha256::new();
+        let text = |hash: &mut Sha256, bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        text(&mut hash, b"pylm byte-level bpe 1");
+        for (id, token) in self.ordinary() {
+            hash.update(id.to_le_bytes());
+            text(&mut hash, token);
+        }
+        text(&mut hash, b"merges");
+        for (&(left, right), &result) in self.merges.iter().zip(&self.results) {
+            for id in [left, right, result] {
+                hash.update(id.to_le_bytes());
+            }
+        }
+        text(&mut hash, b"pattern");
+        text(&mut hash, self.pattern.name().unwrap_or(self.pattern.regex()).as_bytes());
+        hash.update([u8::from(self.whole_first)]);
+        for (special, id) in &self.specials {
+            hash.update(id.to_le_bytes());
+            text(&mut hash, special.as_bytes());
+        }
+        format!("{:x}", hash.finalize())
+    }
+}
+
+fn place_specials(tokens: &mut Vec<Vec<u8>>, specials: &[(String, u32)]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for (text, id) in specials {
+        if text.is_empty() {
+            return Err(Error::tokenizer(format!("special token {id} is empty text"))
+                .hint("give it a name such as <|endoftext|>"));
+        }
+        if let Some(other) = seen.insert(text, id) {
+            return Err(Error::tokenizer(format!("special token {text} is given twice, as {other} and as {id}")));
+        }
+        let id = *id as usize;
+        if id > pairs::LIMIT {
+            return Err(Error::tokenizer(format!("special token {text} has id {id}; {} is the highest", pairs::LIMIT)));
+        }
+        if tokens.len() <= id {
+            tokens.resize(id + 1, Vec::new());
+        }
+        if !tokens[id].is_empty() && tokens[id] != text.as_bytes() {
+            return Err(Error::tokenizer(format!(
+                "special token {text} and token {:?} share id {id}",
+                alphabet::to_printable(&tokens[id])
+            )));
+        }
+        tokens[id] = text.as_bytes().to_vec();
+    }
+    Ok(())
+}

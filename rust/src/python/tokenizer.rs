@@ -1,0 +1,326 @@
+//! `pylm._rust.Bpe`: a vocabulary and its encoder.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+use numpy::{Element, PyArray1, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::bpe::{Allowed, Encoder, Id, Scratch, Vocab};
+use crate::error::{Error, Result};
+use crate::pattern::Pattern;
+
+/// Bytes encoded between two looks for Ctrl-C: well under a tenth of a second.
+const STRIDE: usize = 8 << 20;
+
+#[pyclass(frozen, module = "pylm._rust")]
+pub struct Bpe {
+    pub encoder: Encoder,
+}
+
+/// Text of a Python `str` or `bytes`, not copied but where a `str` holds lone surrogates.
+enum Text<'py> {
+    Str(PyBackedStr),
+    Bytes(Bound<'py, PyBytes>),
+}
+
+/// A text that may be read without the interpreter's lock: `str` and `bytes` do not change, and `Text` keeps them alive.
+#[derive(Clone, Copy)]
+struct Borrowed<'a>(&'a [u8]);
+
+impl<'py> Text<'py> {
+    fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.clone()));
+        }
+        let Ok(string) = object.cast::<PyString>() else {
+            let kind = object.get_type().name()?;
+            return Err(Error::usage(format!("text is str or bytes, not {kind}")).into());
+        };
+        if let Ok(string) = PyBackedStr::try_from(string.clone()) {
+            return Ok(Self::Str(string));
+        }
+        // what tiktoken does: pairs of surrogates are their character, lone ones are U+FFFD
+        let units = string.call_method1("encode", ("utf-16", "surrogatepass"))?;
+        let string = units.call_method1("decode", ("utf-16", "replace"))?;
+        Ok(Self::Str(string.extract()?))
+    }
+
+    fn borrow(&self) -> Borrowed<'_> {
+        Borrowed(match self {
+            Self::Str(string) => string.as_bytes(),
+            Self::Bytes(bytes) => bytes.as_bytes(),
+        })
+    }
+}
+
+fn allowed(object: Option<&Bound<'_, PyAny>>) -> PyResult<Allowed> {
+    let Some(object) = object else { return Ok(Allowed::None) };
+    if let Ok(word) = object.extract::<PyBackedStr>() {
+        return match &*word {
+            "all" => Ok(Allowed::All),
+            "none" => Ok(Allowed::None),
+            "none_raise" => Ok(Allowed::NoneRaise),
+            other => Err(Error::usage(format!(
+                "allowed_special is \"all\", \"none\", \"none_raise\" or a set of tokens, not {other:?}"
+            ))
+            .into()),
+        };
+    }
+    let mut names = object.try_iter()?.map(|name| name?.extract::<String>()).collect::<PyResult<Vec<_>>>()?;
+    names.sort();
+    Ok(Allowed::These(names))
+}
+
+#[pymethods]
+impl Bpe {
+    #[staticmethod]
+    fn from_tokenizer_json(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        make(py, || Vocab::from_tokenizer_json(data))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (data, pattern, specials))]
+    fn from_ranks(py: Python<'_>, data: &[u8], pattern: &str, specials: Vec<(String, u32)>) -> PyResult<Self> {
+        make(py, || Vocab::from_ranks(data, Pattern::new(pattern)?, specials))
+    }
+
+    #[staticmethod]
+    fn from_merges(py: Python<'_>, merges: Vec<(u32, u32)>, pattern: &str, specials: Vec<String>) -> PyResult<Self> {
+        make(py, || Vocab::from_merges(merges, specials, Pattern::new(pattern)?))
+    }
+
+    #[staticmethod]
+    fn from_vocab_and_merges(
+        py: Python<'_>,
+        vocab: &[u8],
+        merges: &[u8],
+        pattern: &str,
+        specials: Vec<String>,
+    ) -> PyResult<Self> {
+        make(py, || Vocab::from_vocab_and_merges(vocab, merges, Pattern::new(pattern)?, &specials))
+    }
+
+    /// Ids of a `str` or `bytes` as a numpy array: uint16 where every id of the vocabulary fits, else uint32.
+    #[pyo3(signature = (text, allowed_special=None))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        allowed_special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let text = Text::new(text)?;
+        let allowed = allowed(allowed_special)?;
+        if self.narrow() {
+            Ok(PyArray1::from_vec(py, self.encode_one::<u16>(py, text.borrow(), &allowed)?).into_any())
+        } else {
+            Ok(PyArray1::from_vec(py, self.encode_one::<u32>(py, text.borrow(), &allowed)?).into_any())
+        }
+    }
+
+    /// The same of many texts, by `threads` threads (0: one a core).
+    #[pyo3(signature = (texts, threads=0, allowed_special=None))]
+    fn encode_batch<'py>(
+        &self,
+        py: Python<'py>,
+        texts: Vec<Bound<'py, PyAny>>,
+        threads: usize,
+        allowed_special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let texts = texts.iter().map(Text::new).collect::<PyResult<Vec<_>>>()?;
+        let texts: Vec<Borrowed<'_>> = texts.iter().map(Text::borrow).collect();
+        let allowed = allowed(allowed_special)?;
+        if self.narrow() {
+            self.encode_many::<u16>(py, &texts, threads, &allowed)
+        } else {
+            self.encode_many::<u32>(py, &texts, threads, &allowed)
+        }
+    }
+
+    /// The bytes that ids stand for. Any one-dimensional array of integers or sequence of them.
+    fn decode_bytes<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut out = Vec::new();
+        if let Ok(ids) = ids.extract::<PyReadonlyArray1<'_, u16>>() {
+            self.encoder.vocab.decode(ids.as_array().iter().map(|&id| id.into()), &mut out)?;
+        } else if let Ok(ids) = ids.extract::<PyReadonlyArray1<'_, u32>>() {
+            self.encoder.vocab.decode(ids.as_array().iter().copied(), &mut out)?;
+        } else {
+            for id in ids.try_iter()? {
+                let id = id?;
+                let Ok(id) = id.extract::<u32>() else {
+                    return Err(Error::data(format!("{} is not an id", id.repr()?))
+                        .hint("ids are integers from 0 up")
+                        .into());
+                };
+                self.encoder.vocab.decode([id], &mut out)?;
+            }
+        }
+        Ok(PyBytes::new(py, &out))
+    }
+
+    /// The bytes of one token.
+    fn token_bytes<'py>(&self, py: Python<'py>, id: u32) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.encoder.vocab.token(id)?))
+    }
+
+    fn to_tokenizer_json(&self, py: Python<'_>) -> String {
+        py.detach(|| self.encoder.vocab.to_tokenizer_json())
+    }
+
+    fn to_ranks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let ranks = py.detach(|| self.encoder.vocab.to_ranks())?;
+        Ok(PyBytes::new(py, &ranks))
+    }
+
+    /// SHA-256 of vocabulary, merges, pattern and specials.
+    #[getter]
+    fn identity(&self, py: Python<'_>) -> String {
+        py.detach(|| self.encoder.vocab.identity())
+    }
+
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.encoder.vocab.size()
+    }
+
+    /// Special tokens and their ids.
+    #[getter]
+    fn specials(&self) -> Vec<(String, u32)> {
+        self.encoder.vocab.specials.clone()
+    }
+
+    /// The merges as pairs of ids, by rank.
+    #[getter]
+    fn merges(&self) -> Vec<(u32, u32)> {
+        self.encoder.vocab.merges.clone()
+    }
+
+    /// The pattern's name, or its regex where it has none.
+    #[getter]
+    fn pattern(&self) -> String {
+        let pattern = &self.encoder.vocab.pattern;
+        pattern.name().unwrap_or(pattern.regex()).to_owned()
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "Bpe(vocab_size={}, pattern={:?}, identity={:?})",
+            self.vocab_size(),
+            self.pattern(),
+            &self.encoder.vocab.identity()[..12]
+        )
+    }
+}
+
+fn make(py: Python<'_>, read: impl FnOnce() -> Result<Vocab> + Send) -> PyResult<Bpe> {
+    Ok(Bpe { encoder: py.detach(|| read().map(Encoder::new))? })
+}
+
+impl Bpe {
+    fn narrow(&self) -> bool {
+        self.encoder.vocab.size() <= 1 << 16
+    }
+
+    fn encode_one<T: Id>(&self, py: Python<'_>, text: Borrowed<'_>, allowed: &Allowed) -> PyResult<Vec<T>> {
+        let result = py.detach(|| {
+            let mut watched = Watched { encoder: &self.encoder, allowed, interrupted, since: 0 };
+            self.encoder.with_scratch(|scratch| watched.encode(text.0, scratch))
+        });
+        Ok(result?)
+    }
+
+    fn encode_many<'py, T: Id + Element>(
+        &self,
+        py: Python<'py>,
+        texts: &[Borrowed<'_>],
+        threads: usize,
+        allowed: &Allowed,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let results = py.detach(|| encode_all::<T>(&self.encoder, texts, threads, allowed))?;
+        Ok(results.into_iter().map(|ids| PyArray1::from_vec(py, ids).into_any()).collect())
+    }
+}
+
+/// One text at a time, asking every few megabytes whether to stop.
+struct Watched<'a, F> {
+    encoder: &'a Encoder,
+    allowed: &'a Allowed,
+    interrupted: F,
+    since: usize,
+}
+
+impl<F: Fn() -> bool> Watched<'_, F> {
+    fn encode<T: Id>(&mut self, text: &[u8], scratch: &mut Scratch) -> Result<Vec<T>> {
+        let mut out = Vec::new();
+        let mut stopped = false;
+        self.encoder.split(text, self.allowed, |piece, special| {
+            let mut at = 0;
+            while at < piece.len() && !stopped {
+                let end = self.encoder.encode_some(piece, at, STRIDE, scratch, &mut out);
+                self.since += end - at;
+                at = end;
+                if self.since >= STRIDE {
+                    self.since = 0;
+                    stopped = (self.interrupted)();
+                }
+            }
+            out.extend(special.map(T::from_u32));
+        })?;
+        if stopped {
+            return Err(Error::interrupted());
+        }
+        Ok(out)
+    }
+}
+
+/// Runs without the interpreter's lock, which it takes for a moment to let Ctrl-C be heard.
+fn interrupted() -> bool {
+    Python::attach(|py| py.check_signals()).is_err()
+}
+
+/// Encodes the texts on several threads, this one among them.
+fn encode_all<T: Id>(
+    encoder: &Encoder,
+    texts: &[Borrowed<'_>],
+    threads: usize,
+    allowed: &Allowed,
+) -> Result<Vec<Vec<T>>> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let failed = Mutex::new(None);
+    let slots: Vec<Mutex<Vec<T>>> = texts.iter().map(|_| Mutex::default()).collect();
+    let work = |interrupted: &dyn Fn() -> bool| {
+        let mut watched = Watched { encoder, allowed, interrupted, since: 0 };
+        encoder.with_scratch(|scratch| loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(text), false) = (texts.get(index), stop.load(Ordering::Relaxed)) else { return };
+            match watched.encode(text.0, scratch) {
+                Ok(ids) => *slots[index].lock().expect("no thread panics with it") = ids,
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    failed.lock().expect("no thread panics with it").get_or_insert(error);
+                }
+            }
+        });
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..useful_threads(texts, threads) {
+            scope.spawn(|| work(&|| stop.load(Ordering::Relaxed)));
+        }
+        work(&interrupted);
+    });
+    if let Some(error) = failed.into_inner().expect("no thread panics with it") {
+        return Err(error);
+    }
+    Ok(slots.into_iter().map(|slot| slot.into_inner().expect("no thread panics with it")).collect())
+}
+
+/// No more threads than texts, and none for less than 100 kB: starting one costs as much as encoding 20.
+fn useful_threads(texts: &[Borrowed<'_>], threads: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if threads == 0 { cores() } else { threads };
+    let bytes: usize = texts.iter().map(|text| text.0.len()).sum();
+    threads.min(texts.len()).min(bytes / 100_000 + 1)
+}
