@@ -4,5 +4,6 @@ from __future__ import annotations
 
 # name: ("module:object", what it does in one line), in the order of `pylm --help`
 COMMANDS: dict[str, tuple[str, str]] = {
+    "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
 }

@@ -1,0 +1,209 @@
+"""Commands that take the keys of the configuration as options, in any of four spellings.
+
+`--max_steps 50`, `--max-steps 50`, `--train.max_steps 50` and `max_steps=50` are one. A command is made with
+`configured("train", …)` instead of `command(…)` and receives `given`, from which `given.resolve()` makes the
+configuration: until then nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylm.cli.frame import Command, command
+from pylm.errors import ConfigError, PylmError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
+
+__all__ = ["ConfiguredCommand", "Given", "configured"]
+
+SETTINGS = "pylm.settings"
+PROJECT_FILE = "pylm.yaml"
+_ASSIGNMENT = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_BOOLEAN = re.compile(r"true|false|yes|no|on|off|0|1|auto", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command line says of the configuration, not yet resolved."""
+
+    section: str | None
+    preset: str | None = None
+    files: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str, str], ...] = ()
+
+    def with_default(self, key: str, value: Any, origin: str) -> Given:
+        """Add what an option of the command's own sets, such as `--data DIR`; keys that were typed win."""
+        return replace(self, settings=((key, value, origin), *self.settings))
+
+    def resolve(self) -> Resolved:
+        """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
+        from pylm.config.cascade import Setting, resolve
+
+        files = self.files
+        if self.preset is None and not files and Path(PROJECT_FILE).is_file():
+            files = (PROJECT_FILE,)
+        return resolve(self.section, self.preset, files, [Setting(*setting) for setting in self.settings])
+
+
+class ConfiguredCommand(Command):
+    """A command whose unknown options are keys of the configuration."""
+
+    def __init__(self, *args: Any, section: str | None = None, **kwargs: Any) -> None:
+        """Take what Command takes, and the section where short keys are sought first."""
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the settings out, and leave click its own."""
+        settings: list[tuple[str, str, str]] = []
+        try:
+            rest = list(self._without_settings(ctx, args, settings))
+        except PylmError:
+            if not ctx.resilient_parsing:  # a shell that completes a half-typed line
+                raise
+            rest = []
+        ctx.meta[SETTINGS] = tuple(settings)
+        return super().parse_args(ctx, rest)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Hand the function what was given."""
+        preset = ctx.params.pop("preset")
+        files = ctx.params.pop("config_files")
+        ctx.params["given"] = Given(self.section, preset, tuple(files), ctx.meta[SETTINGS])
+        return super().invoke(ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete the keys, beside the options."""
+        found: list[Any] = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("--"):
+            from click.shell_completion import CompletionItem
+
+            from pylm.config.schema import SECTIONS
+
+            keys = {f"--{key.replace('_', '-')}" for kind in SECTIONS.values() for key in kind.model_fields}
+            found += [CompletionItem(key) for key in sorted(keys) if key.startswith(incomplete.replace("_", "-"))]
+        return found
+
+    def _without_settings(
+        self, ctx: click.Context, args: Sequence[str], settings: list[tuple[str, str, str]]
+    ) -> Iterator[str]:
+        own = self._own_options(ctx)
+        words = list(args)
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                yield from (word, *words)
+                return
+            assignment = _ASSIGNMENT.fullmatch(word)
+            if word.startswith("--"):
+                name, equals, value = word.partition("=")
+                option = own.get(name.replace("_", "-"))
+                if option is not None:
+                    yield word
+                    if not equals and not option.is_flag:
+                        yield from _take(words, option.nargs)
+                else:
+                    settings.append(self._setting(ctx, own, name, value if equals else None, words))
+            elif word.startswith("-") and len(word) == 2 and word in own and not own[word].is_flag:
+                yield word
+                yield from _take(words, own[word].nargs)
+            elif assignment and not Path(word).exists():
+                settings.append(self._setting(ctx, own, f"--{assignment[1]}", assignment[2], words, word))
+            else:
+                yield word
+
+    def _own_options(self, ctx: click.Context) -> dict[str, click.Option]:
+        options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
+        return {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
+
+    def _setting(
+        self,
+        ctx: click.Context,
+        own: dict[str, click.Option],
+        option: str,
+        value: str | None,
+        words: list[str],
+        typed: str | None = None,
+    ) -> tuple[str, str, str]:
+        """Read one setting, taking its value from the words that follow where it is not yet there."""
+        from pylm.config.keys import find_key, is_flag
+
+        word = option[2:]
+        try:
+            section, key = find_key(word, self.section)
+        except ConfigError:
+            negated = self._negated(word) if value is None else None
+            if negated is not None:
+                return negated, "false", option
+            near = did_you_mean(option, [name for name in own if name.startswith("--")])
+            if near is not None and typed is None:
+                raise UsageError(f"{ctx.command_path} has no option {option}", near) from None
+            raise
+        if value is None:
+            if is_flag(section, key) and not (words and _BOOLEAN.fullmatch(words[0])):
+                value = "true"
+            elif words and not words[0].startswith("--"):
+                value = words.pop(0)
+            else:
+                raise UsageError(f"{option} has no value", f"such as: {option} {_example(section, key)}")
+        return f"{section}.{key}", value, typed or option
+
+    def _negated(self, word: str) -> str | None:
+        """Return the key that `no-KEY` switches off."""
+        from pylm.config.keys import find_key, is_flag
+
+        if not word.startswith(("no-", "no_")):
+            return None
+        try:
+            section, key = find_key(word[3:], self.section)
+        except ConfigError:
+            return None
+        return f"{section}.{key}" if is_flag(section, key) else None
+
+
+def _take(words: list[str], count: int) -> list[str]:
+    taken, words[:] = words[:count], words[count:]
+    return taken
+
+
+def _example(section: str, key: str) -> object:
+    from pylm.config.schema import SECTIONS
+
+    default = SECTIONS[section].model_fields[key].default
+    return 100 if default is None else default
+
+
+def _presets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from pylm.config.preset_files import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def configured(
+    section: str | None, name: str | None = None, *, example: str, **attributes: Any
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command that takes `--preset`, `--config` and every key; it receives `given`."""
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        file_type = click.Path(dir_okay=False)
+        function = click.option(
+            "--config",
+            "config_files",
+            multiple=True,
+            type=file_type,
+            metavar="FILE",
+            help="A YAML file; later ones win.",
+        )(function)
+        function = click.option(
+            "--preset", metavar="NAME", shell_complete=_presets, help="Start from a preset, such as tiny or gpt2-124m."
+        )(function)
+        return command(name, example=example, cls=ConfiguredCommand, section=section, **attributes)(function)
+
+    return decorate

@@ -1,0 +1,184 @@
+"""The keys of five older tools, each with ours or with what stands in its place.
+
+nue, the MLX transformer, buildingLLMFromScratch, microgpt and nash-llm. Used to answer whoever types an old key, and by
+`pylm config import`, which rewrites an old file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Foreign", "FOREIGN_SECTIONS", "answer", "answer_section", "foreign_key"]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What became of a key: `ours`, or None and why; `reading` names how its value is rewritten (importing.py)."""
+
+    ours: str | None
+    note: str = ""
+    reading: str = "same"
+
+
+_DATA_NOTE = "an option of `pylm tokenize`, which makes the folder that data.path names"
+_LOADER_NOTE = "not needed: the loader maps its shards and reads ahead by itself"
+_DASHBOARD_NOTE = "not a setting yet: metrics.jsonl is always written"
+_OUT_NOTE = "`pylm train --out RUN` names one folder for everything"
+_TOKEN_NOTE = "the tokenizer knows its own special tokens"
+_SEARCH_NOTE = "not offered: text is drawn, or the likeliest token taken with sample.temperature 0"
+_VOCABULARY_NOTE = "the tokenizer's own is used, and padded inside the weights"
+_SHARDS_NOTE = "tokenize the text again with `pylm tokenize`, and name that folder as data.path"
+_DISTRIBUTED_NOTE = "torchrun, or the number of devices found, decides"
+
+FOREIGN: dict[str, Foreign] = {
+    # shape
+    **dict.fromkeys(("num_layers", "n_layer", "nn_layers"), Foreign("model.n_layers")),
+    **dict.fromkeys(("num_heads", "n_head"), Foreign("model.n_heads")),
+    **dict.fromkeys(("num_kv_heads", "n_kv_head"), Foreign("model.n_kv_heads")),
+    **dict.fromkeys(("embedding_dim", "n_embd", "n_embed", "hidden_size"), Foreign("model.d_model")),
+    "ff_dim": Foreign("model.d_ff"),
+    "mlp_ratio": Foreign("model.d_ff", "times d_model", "ratio"),
+    **dict.fromkeys(
+        ("ctx_len", "ctx_length", "block_size", "max_seq_len", "seq_len"), Foreign("model.context_length")
+    ),
+    **dict.fromkeys(("dropout_p", "embedding_dropout_p", "attention_dropout_p"), Foreign("model.dropout")),
+    **dict.fromkeys(("initializer_range",), Foreign("model.init_std")),
+    "rope_base": Foreign("model.rope_theta"),
+    "use_rope": Foreign("model.position", "rope, else learned", "rope or learned"),
+    **dict.fromkeys(("pos_encoding_type", "position_embedding"), Foreign("model.position", "", "position")),
+    "activation": Foreign("model.mlp"),
+    "sliding_window_size": Foreign("model.window"),
+    "attention_type": Foreign("model.n_kv_heads", "fewer than n_heads group queries; model.window slides", "drop"),
+    **dict.fromkeys(
+        ("use_flash_attention", "flash_attention"),
+        Foreign("model.attention", "auto takes the fastest that serves the shape", "drop"),
+    ),
+    # training
+    "batch_size": Foreign("train.micro_batch", "sequences per device and pass"),
+    **dict.fromkeys(
+        ("gradient_accumulation_steps", "gradient_accumulation_iterations", "grad_accum"),
+        Foreign("train.grad_accum_steps"),
+    ),
+    **dict.fromkeys(("lr", "max_learning_rate"), Foreign("train.learning_rate")),
+    **dict.fromkeys(("min_lr", "min_learning_rate"), Foreign("train.min_lr_ratio", "as a share", "share of the rate")),
+    **dict.fromkeys(("max_warmup_steps", "learning_rate_warmup_steps"), Foreign("train.warmup_steps")),
+    **dict.fromkeys(
+        ("lr_decay_steps", "learning_rate_decay_iters"),
+        Foreign("train.schedule", "the schedule always ends with the run", "drop"),
+    ),
+    "max_grad_norm": Foreign("train.grad_clip"),
+    "beta1": Foreign("train.betas", "both in one list", "first beta"),
+    "beta2": Foreign("train.betas", "both in one list", "second beta"),
+    **dict.fromkeys(
+        ("mixed_precision", "use_amp"), Foreign("train.precision", "auto | bf16 | fp16 | fp32", "auto or fp32")
+    ),
+    **dict.fromkeys(("compile_model", "torch_compile", "should_compile"), Foreign("train.compile")),
+    "gradient_checkpointing": Foreign("train.activation_checkpointing"),
+    **dict.fromkeys(("max_iters", "max_iterations"), Foreign("train.max_steps")),
+    **dict.fromkeys(("n_epochs", "epochs", "num_epochs"), Foreign("train.max_epochs")),
+    **dict.fromkeys(("eval_interval",), Foreign("train.eval_every")),
+    **dict.fromkeys(
+        ("eval_iters", "eval_steps", "eval_max_batches", "final_eval_max_batches"), Foreign("train.eval_batches")
+    ),
+    **dict.fromkeys(
+        ("save_interval", "checkpoint_interval", "checkpointing_interval"), Foreign("train.save_every")
+    ),
+    "save_total_limit": Foreign("train.keep_last"),
+    "early_stopping_patience": Foreign("train.early_stop"),
+    "early_stopping_min_delta": Foreign(None, "train.early_stop counts evaluations without a new best"),
+    "manual_seed": Foreign("train.seed"),
+    "muon_lr": Foreign("train.learning_rate", "one rate, with train.optimizer muon", "drop"),
+    **dict.fromkeys(("muon_momentum", "ns_steps"), Foreign(None, "Muon's own figures are fixed")),
+    "log_interval": Foreign("metrics.log_every"),
+    **dict.fromkeys(
+        ("wandb_enabled", "wandb_project", "wandb_run_name", "use_wandb", "metrics", "log_grad_norm"),
+        Foreign(None, _DASHBOARD_NOTE),
+    ),
+    **dict.fromkeys(("local_rank", "distributed"), Foreign(None, _DISTRIBUTED_NOTE)),
+    "eval_batch_size": Foreign(None, "train.micro_batch serves evaluation too"),
+    "lr_scheduler_patience": Foreign(None, "train.schedule knows no patience"),
+    "max_iterations_per_epoch": Foreign(None, "train.max_steps or train.max_epochs ends the run"),
+    "enable_hellaswag_eval": Foreign(None, "not offered during training yet"),
+    **dict.fromkeys(
+        ("checkpoint_dir", "log_dir", "output_path", "model_dir", "output_dir", "output_dir_path",
+         "checkpoint_dir_path"),
+        Foreign(None, _OUT_NOTE),
+    ),
+    "resume_from_checkpoint": Foreign(None, "`pylm train --resume CHECKPOINT`"),
+    "tokenizer_path": Foreign(None, "the folder that data.path names carries its tokenizer"),
+    # data
+    **dict.fromkeys(
+        ("train_data_path", "val_data_path", "tokenized_dir", "train_out_dir_path", "validation_out_dir_path",
+         "data_dir", "dataset", "dataset_size", "datasets"),
+        Foreign(None, _SHARDS_NOTE),
+    ),
+    "chunk_overlap_len": Foreign("data.stride", "context_length less the overlap", "context less this"),
+    **dict.fromkeys(
+        ("preprocessing", "tokenizer", "train_split", "val_split", "test_split", "output_format", "chunk_size",
+         "custom_datasets", "force_download", "cache_dir", "val_ratio", "override_data_size"),
+        Foreign(None, _DATA_NOTE),
+    ),
+    **dict.fromkeys(
+        ("num_workers", "pin_memory", "prefetch_factor", "shuffle", "drop_last"), Foreign(None, _LOADER_NOTE)
+    ),
+    # sampling
+    "max_new_tokens": Foreign("sample.max_tokens"),
+    "stop_strings": Foreign("sample.stop"),
+    "do_sample": Foreign("sample.temperature", "0 takes the likeliest token", "zero when false"),
+    **dict.fromkeys(("num_beams", "strategy", "early_stopping", "min_length"), Foreign(None, _SEARCH_NOTE)),
+    **dict.fromkeys(("pad_token_id", "eos_token_id", "bos_token_id"), Foreign(None, _TOKEN_NOTE)),
+    **dict.fromkeys(
+        ("return_prompt", "show_progress", "stream_output", "color_output"), Foreign(None, "an option of `pylm sample`")
+    ),
+    **dict.fromkeys(
+        ("byte_patch_size", "byte_local_layers", "representation", "token_dtype"),
+        Foreign(None, "models over bytes are not offered"),
+    ),
+}  # fmt: skip
+
+# keys that are spelled like ours, or that mean another thing, in one of the older tools' sections
+_IN_SECTION: dict[tuple[str, str], Foreign] = {
+    ("data", "block_size"): Foreign("model.context_length"),
+    ("batch_generation", "batch_size"): Foreign(
+        "sample.n", "samples per prompt; prompts are batched by themselves", "drop"
+    ),
+    ("advanced", "seed"): Foreign("train.seed"),
+}
+
+FOREIGN_SECTIONS = {
+    "training": "train",
+    "trainer": "train",
+    "generation": "sample",
+    "inference": "sample",
+    "logging": "metrics",
+    "options": "train",
+    "params": "model",
+    "advanced": "data",
+    "batch_generation": "sample",
+    "interactive": "sample",
+    "tokenizer": "data",
+}
+
+
+def foreign_key(key: str, section: str = "") -> Foreign | None:
+    """Return what became of an older tool's key."""
+    if section in ("model", "") and key == "vocab_size":
+        return Foreign(None, _VOCABULARY_NOTE)
+    return _IN_SECTION.get((section, key)) or FOREIGN.get(key)
+
+
+def answer(key: str, section: str = "") -> str | None:
+    """Answer whoever uses an older tool's key with ours by name, or with what stands in its place."""
+    spelled = key.replace("-", "_")
+    became = _IN_SECTION.get((section, spelled)) or FOREIGN.get(spelled)
+    if became is None:
+        return None
+    if became.ours is None:
+        return f"{spelled}: {became.note}"
+    return f"it is {became.ours} here" + (f" ({became.note})" if became.note else "")
+
+
+def answer_section(section: str) -> str | None:
+    """Answer whoever uses an older tool's section."""
+    ours = FOREIGN_SECTIONS.get(section)
+    return f"the section is {ours} here; `pylm config import FILE` rewrites such a file" if ours else None

@@ -1,0 +1,254 @@
+"""Every key there is, what it means, what it accepts and what it is when nobody says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pylm.config.batch import Batch, plan_batch
+from pylm.config.values import Device, Duration, Flag, Real, Reals, Text, Texts, Weights, Whole, Word
+
+__all__ = ["SECTIONS", "Config", "Data", "Metrics", "Model", "Sample", "Section", "Train", "json_schema"]
+
+PositiveOrNone = Annotated[int | None, Whole(least=1, none=True)]
+
+
+class Section(BaseModel):
+    """A frozen group of keys that knows no others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(Section):
+    """The shape of the model."""
+
+    n_layers: PositiveOrNone = Field(
+        default=None, description="Blocks. null: a preset or the size of the machine decides."
+    )
+    n_heads: PositiveOrNone = Field(default=None, description="Attention heads. null: as above.")
+    n_kv_heads: PositiveOrNone = Field(default=None, description="Heads of keys and values (GQA). null: n_heads.")
+    d_model: PositiveOrNone = Field(default=None, description="Width. null: as n_layers.")
+    d_ff: PositiveOrNone = Field(
+        default=None, description="Width inside the MLP. null: 4 d_model, or 8/3 d_model rounded up to 64 for swiglu."
+    )
+    vocab_size: PositiveOrNone = Field(default=None, description="Tokens. null: the tokenizer's.")
+    context_length: Annotated[int, Whole(least=1)] = Field(default=2048, description="Tokens that attention sees.")
+    norm: Annotated[Literal["rmsnorm", "layernorm"], Word(of=("rmsnorm", "layernorm"))] = Field(
+        default="rmsnorm", description="Normalisation before each half of a block."
+    )
+    norm_eps: Annotated[float, Real(above=0.0, below=1.0)] = Field(default=1e-5, description="Its epsilon.")
+    mlp: Annotated[Literal["swiglu", "gelu", "relu2"], Word(of=("swiglu", "gelu", "relu2"))] = Field(
+        default="swiglu", description="The other half of a block."
+    )
+    position: Annotated[Literal["rope", "learned", "none"], Word(of=("rope", "learned", "none"))] = Field(
+        default="rope", description="How positions are told."
+    )
+    rope_theta: Annotated[float, Real(above=0.0)] = Field(default=10000.0, description="RoPE's base.")
+    qk_norm: Annotated[bool, Flag()] = Field(
+        default=False, description="RMSNorm on queries and keys (the Qwen3 layout)."
+    )
+    bias: Annotated[bool, Flag()] = Field(default=False, description="Biases in linear layers and LayerNorm.")
+    tied: Annotated[bool, Flag()] = Field(default=True, description="One matrix embeds tokens and predicts them.")
+    dropout: Annotated[float, Real(least=0.0, below=1.0)] = Field(
+        default=0.0, description="Share of activations dropped."
+    )
+    window: PositiveOrNone = Field(
+        default=None, description="Tokens back that attention sees. null: all of the context."
+    )
+    attention_softcap: Annotated[float | None, Real(above=0.0, none=True)] = Field(
+        default=None, description="tanh limit of attention scores. null: no limit."
+    )
+    logit_softcap: Annotated[float | None, Real(above=0.0, none=True)] = Field(
+        default=None, description="tanh limit of logits. null: no limit."
+    )
+    value_embeddings: Annotated[bool, Flag()] = Field(
+        default=False, description="Token embeddings mixed into the values of every second block."
+    )
+    residual_lambdas: Annotated[bool, Flag()] = Field(
+        default=False, description="Learned weights of the residual stream and of the embedding in each block."
+    )
+    attention: Annotated[
+        Literal["auto", "fused", "sdpa", "reference"], Word(of=("fused", "sdpa", "reference"), auto=True)
+    ] = Field(default="auto", description="Which attention computes; auto is the fastest that serves the shape.")
+    init_std: Annotated[float, Real(above=0.0)] = Field(
+        default=0.02, description="Standard deviation of initial weights."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Model:
+        if self.d_model is not None and self.n_heads is not None:
+            if self.d_model % self.n_heads:
+                raise ValueError(f"d_model {self.d_model} is no multiple of n_heads {self.n_heads}")
+            if self.position == "rope" and self.d_model // self.n_heads % 2:
+                raise ValueError(
+                    f"rope needs heads of even width, and d_model / n_heads is {self.d_model // self.n_heads}"
+                )
+        if self.n_heads is not None and self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads {self.n_heads} is no multiple of n_kv_heads {self.n_kv_heads}")
+        return self
+
+
+class Train(Section):
+    """How it is trained."""
+
+    batch_tokens: PositiveOrNone = Field(
+        default=None,
+        description="Tokens of one optimizer step over all devices. null: the other two, or the size, decide.",
+    )
+    micro_batch: Annotated[int | Literal["auto"], Whole(least=1, auto=True)] = Field(
+        default="auto", description="Sequences per device and pass; auto is the largest that fits."
+    )
+    grad_accum_steps: PositiveOrNone = Field(
+        default=None, description="Passes per step. null: what the other two leave."
+    )
+    learning_rate: Annotated[float, Real(above=0.0)] = Field(default=6e-4, description="At the top of the schedule.")
+    min_lr_ratio: Annotated[float, Real(least=0.0, most=1.0)] = Field(
+        default=0.1, description="Its share left at the end."
+    )
+    warmup_steps: Annotated[int | None, Whole(none=True)] = Field(
+        default=None, description="Steps of linear warmup. null: 2 % of the run."
+    )
+    schedule: Annotated[
+        Literal["cosine", "wsd", "trapezoid", "constant"], Word(of=("cosine", "wsd", "trapezoid", "constant"))
+    ] = Field(default="cosine", description="How the learning rate falls after warmup.")
+    optimizer: Annotated[Literal["adamw", "muon"], Word(of=("adamw", "muon"))] = Field(
+        default="adamw", description="muon: for matrices, with AdamW for the rest."
+    )
+    betas: Annotated[tuple[float, float], Reals(count=2, each=Real(least=0.0, below=1.0))] = Field(
+        default=(0.9, 0.95), description="AdamW's two decays."
+    )
+    weight_decay: Annotated[float, Real(least=0.0)] = Field(default=0.1, description="On matrices only.")
+    grad_clip: Annotated[float, Real(least=0.0)] = Field(
+        default=1.0, description="Largest gradient norm; 0 clips nothing."
+    )
+    precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], Word(of=("bf16", "fp16", "fp32"), auto=True)] = Field(
+        default="auto", description="What is computed in; fp32 masters are kept whatever it is."
+    )
+    compile: Annotated[bool | Literal["auto"], Flag(auto=True)] = Field(
+        default="auto", description="torch.compile; auto where a probe says that it pays."
+    )
+    activation_checkpointing: Annotated[bool, Flag()] = Field(
+        default=False, description="Compute activations again in the backward pass instead of keeping them."
+    )
+    max_steps: PositiveOrNone = Field(
+        default=None, description="Length in steps; of several lengths the first reached ends."
+    )
+    max_epochs: Annotated[float | None, Real(above=0.0, none=True)] = Field(
+        default=None, description="Length in passes over the data."
+    )
+    max_tokens: PositiveOrNone = Field(default=None, description="Length in tokens.")
+    max_time: Annotated[float | None, Duration(none=True)] = Field(default=None, description="Length in time: 90s, 2h.")
+    eval_every: PositiveOrNone = Field(default=250, description="Steps between evaluations. null: at the end only.")
+    eval_batches: PositiveOrNone = Field(
+        default=20, description="Batches of an evaluation. null: all of the validation split."
+    )
+    save_every: PositiveOrNone = Field(default=500, description="Steps between checkpoints. null: at the end only.")
+    keep_last: Annotated[int, Whole(least=1)] = Field(default=2, description="Checkpoints kept beside the best.")
+    sample_every: PositiveOrNone = Field(default=None, description="Steps between samples. null: none are made.")
+    early_stop: PositiveOrNone = Field(
+        default=None, description="Evaluations in a row without a new best that end the run. null: they do not."
+    )
+    seed: Annotated[int, Whole()] = Field(default=1337, description="Of initial weights, data order and dropout.")
+    backend: Annotated[Literal["auto", "torch", "mlx"], Word(of=("torch", "mlx"), auto=True)] = Field(
+        default="auto", description="auto: MLX on a Mac that has it, else torch."
+    )
+    device: Annotated[str, Device(auto=True)] = Field(default="auto", description="cpu, cuda, cuda:1 or mps.")
+
+
+class Data(Section):
+    """What it is trained on."""
+
+    path: Annotated[str | None, Text(none=True)] = Field(default=None, description="A folder made by `pylm tokenize`.")
+    val: Annotated[str | None, Text(none=True)] = Field(
+        default=None, description="Another folder to validate on. null: the validation split of path."
+    )
+    window: Annotated[Literal["contiguous", "packed"], Word(of=("contiguous", "packed"))] = Field(
+        default="contiguous", description="packed: documents are not read across."
+    )
+    stride: PositiveOrNone = Field(default=None, description="Tokens from window to window. null: context_length.")
+    mix: Annotated[dict[str, float] | None, Weights(none=True)] = Field(
+        default=None, description="Several folders with their weights, in place of path."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Data:
+        if self.path is not None and self.mix is not None:
+            raise ValueError("path and mix both say where the data is: give one of them")
+        return self
+
+
+class Sample(Section):
+    """How text is drawn from a model."""
+
+    temperature: Annotated[float, Real(least=0.0)] = Field(default=0.8, description="0 takes the likeliest token.")
+    top_k: PositiveOrNone = Field(default=None, description="Only the k likeliest. null: all.")
+    top_p: Annotated[float | None, Real(above=0.0, most=1.0, none=True)] = Field(
+        default=None, description="Only the likeliest that make up p. null: all."
+    )
+    min_p: Annotated[float | None, Real(above=0.0, below=1.0, none=True)] = Field(
+        default=None, description="Only those with p times the likeliest's probability. null: all."
+    )
+    repetition_penalty: Annotated[float, Real(above=0.0)] = Field(
+        default=1.0, description="Divides the logits of tokens seen; 1 is none."
+    )
+    presence_penalty: Annotated[float, Real()] = Field(default=0.0, description="Taken off tokens seen at all.")
+    frequency_penalty: Annotated[float, Real()] = Field(default=0.0, description="Taken off for each time seen.")
+    max_tokens: Annotated[int, Whole(least=1)] = Field(default=256, description="Tokens made at most.")
+    stop: Annotated[tuple[str, ...], Texts()] = Field(default=(), description="Texts that end the sample.")
+    seed: Annotated[int | None, Whole(none=True)] = Field(default=None, description="null: another each time.")
+    n: Annotated[int, Whole(least=1)] = Field(default=1, description="Samples per prompt.")
+
+
+class Metrics(Section):
+    """What is written down on the way."""
+
+    log_every: Annotated[int, Whole(least=1)] = Field(default=10, description="Steps between lines of metrics.jsonl.")
+
+
+class Config(Section):
+    """All of it."""
+
+    model: Model = Model()
+    train: Train = Train()
+    data: Data = Data()
+    sample: Sample = Sample()
+    metrics: Metrics = Metrics()
+
+    @model_validator(mode="after")
+    def _batch_agrees(self) -> Config:
+        self.batch()
+        return self
+
+    def batch(self, world: int | None = None) -> Batch:
+        """Work out the batch: two of batch_tokens, micro_batch and grad_accum_steps fix the third.
+
+        Args:
+            world: devices that share a step; None where that is not known yet.
+        """
+        train = self.train
+        micro = None if train.micro_batch == "auto" else train.micro_batch
+        return plan_batch(train.batch_tokens, micro, train.grad_accum_steps, self.model.context_length, world)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "model": Model,
+    "train": Train,
+    "data": Data,
+    "sample": Sample,
+    "metrics": Metrics,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """Describe configuration files to an editor; `extends` may stand beside the sections."""
+    schema = Config.model_json_schema()
+    text = {"type": "string"}
+    schema["properties"] = {
+        "extends": {
+            "anyOf": [text, {"type": "array", "items": text}],
+            "description": "A preset or another file, or several, whose values hold where this file is silent.",
+        },
+        **schema["properties"],
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "pylm configuration"}
