@@ -8,7 +8,6 @@
 #include <tuple>
 #include <vector>
 
-#include "bind.hpp"
 #include "error.hpp"
 #include "loader/ring.hpp"
 

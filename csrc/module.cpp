@@ -4,12 +4,15 @@
 
 #include <exception>
 
-#include "bind.hpp"
 #include "cpu/features.hpp"
 #include "cpu/threads.hpp"
 #include "error.hpp"
 
 namespace py = pybind11;
+
+// Each stands in its bind_*.cpp.
+void bind_loader(py::module_& module);
+void bind_sampler(py::module_& module);
 
 namespace {
 
@@ -60,4 +63,5 @@ PYBIND11_MODULE(_native, module) {
     module.def("share_openmp", &pylm::cpu::share_openmp,
                "Run on the OpenMP pool that torch brought into the process; False where there is none.");
     bind_loader(module);
+    bind_sampler(module);
 }

@@ -57,3 +57,42 @@ class Ring:
     ) -> None: ...
     def take(self) -> tuple[int, int]: ...
     def close(self) -> None: ...
+
+class SampleSettings:
+    def __init__(
+        self,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Sequence[tuple[int, float]] = ...,
+    ) -> None: ...
+
+def sample(
+    logits: npt.NDArray[Any],
+    dtype: str,
+    settings: SampleSettings,
+    history: Sequence[npt.NDArray[np.int64]] | None,
+    seed: int,
+    sequence: Sequence[int],
+    position: Sequence[int],
+    *,
+    vocab_size: int = 0,
+    logprobs: bool = True,
+    alternatives: int = 0,
+    threads: int = 0,
+) -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.float32] | None, npt.NDArray[np.int64] | None, npt.NDArray[np.float32] | None
+]: ...
+def sample_probabilities(
+    logits: npt.NDArray[Any],
+    dtype: str,
+    settings: SampleSettings,
+    history: Sequence[npt.NDArray[np.int64]] | None = None,
+    *,
+    vocab_size: int = 0,
+) -> npt.NDArray[np.float64]: ...

@@ -225,7 +225,8 @@ def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:
         return None
     from pylm.tokenizer import Tokenizer
 
-    return Tokenizer.load(str(tokenizer)).decode
+    decode: Callable[[list[int]], str] = Tokenizer.load(str(tokenizer)).decode
+    return decode
 
 
 def _find(name: str, split: str) -> _Dataset:
