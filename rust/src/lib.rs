@@ -6,6 +6,7 @@ pub mod bpe;
 pub mod error;
 pub mod input;
 pub mod pattern;
+pub mod shard;
 
 #[cfg(feature = "python")]
 mod python;

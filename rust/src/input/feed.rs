@@ -1,7 +1,7 @@
 //! One shared object from which worker threads pull pieces.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::reader::UnitReader;
@@ -31,6 +31,8 @@ pub struct Feed {
     units: Arc<Vec<Unit>>,
     validation: Validation,
     lanes: Mutex<Lanes>,
+    /// Lanes after this one are not wanted any more, and this one ends where it is.
+    last: AtomicUsize,
 }
 
 struct Lanes {
@@ -65,7 +67,8 @@ impl Feed {
         validation: Validation,
     ) -> Self {
         let lanes = Lanes { waiting: lanes.into_iter(), active: Vec::new(), stopped: false };
-        Self { input: input.clone(), units, validation, lanes: Mutex::new(lanes) }
+        let (lanes, last) = (Mutex::new(lanes), AtomicUsize::new(usize::MAX));
+        Self { input: input.clone(), units, validation, lanes, last }
     }
 
     /// The next thing to do for the `worker`-th of the threads that share the feed; None when nothing is left.
@@ -73,7 +76,7 @@ impl Feed {
     pub fn next(&self, worker: usize) -> Result<Option<Ticket>> {
         while let Some(lane) = self.choose(worker) {
             let mut state = lane.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if lane.done.load(Ordering::Relaxed) {
+            if lane.done.load(Ordering::Relaxed) || lane.number > self.last.load(Ordering::Relaxed) {
                 continue;
             }
             return self.take(&lane, &mut state).map(Some).inspect_err(|_| self.stop());
@@ -86,9 +89,19 @@ impl Feed {
         self.lock().stopped = true;
     }
 
-    /// Begins no further lane; those that were begun are finished.
-    pub fn close(&self) {
-        self.lock().waiting = Vec::new().into_iter();
+    /// Ends a lane where it is, and gives up the later ones: what is after it is not wanted.
+    pub fn end_after(&self, lane: usize) {
+        self.last.fetch_min(lane, Ordering::Relaxed);
+        let mut lanes = self.lock();
+        lanes.waiting = lanes
+            .waiting
+            .as_slice()
+            .iter()
+            .filter(|(number, _)| *number <= lane)
+            .cloned()
+            .collect::<Vec<_>>()
+            .into_iter();
+        lanes.active.retain(|active| active.number <= lane);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
@@ -121,7 +134,7 @@ impl Feed {
 
     fn take(&self, lane: &Arc<Lane>, state: &mut LaneState) -> Result<Ticket> {
         let unit = state.units.start;
-        let event = if unit == state.units.end {
+        let event = if unit == state.units.end || lane.number == self.last.load(Ordering::Relaxed) {
             lane.done.store(true, Ordering::Relaxed);
             self.lock().active.retain(|active| !Arc::ptr_eq(active, lane));
             Event::LaneEnd

@@ -118,4 +118,4 @@ impl Validation {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

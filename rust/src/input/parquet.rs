@@ -63,6 +63,7 @@ impl Rows {
     pub fn open(file: &SourceFile, column: &str, groups: Range<usize>) -> Result<Self> {
         let reader = open(file)?;
         let (column, nullable) = find(reader.metadata(), file, column)?;
+        let groups = groups.start..groups.end.min(reader.metadata().num_row_groups());
         Ok(Self { reader, name: file.name.clone(), column, nullable, groups, current: None })
     }
 

@@ -1,0 +1,332 @@
+//! The last step: cuts at the limit, puts validation together, writes the manifest. Killed at any moment and run again
+//! it gives the same.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::files::{remove, sync_folder, to_json, write_atomically, write_error, Lock, PARTS};
+use super::job::{Header, Job};
+use super::limit::Limit;
+use super::manifest::{Manifest, Shard, SkippedLines, Source, Split, Splits, FORMAT, MANIFEST, VERSION};
+use super::record::{file_name, Half, Names, Record};
+use super::run::{record, stands};
+use super::stream::Tally;
+use super::writer::{llmc_header, LOG_ENTRY};
+use crate::error::{Error, Result};
+use crate::input::Side;
+
+/// What is kept of a shard.
+struct Kept {
+    shard: usize,
+    record: Record,
+    /// Fewer tokens than there are: the limit lies here.
+    cut: bool,
+}
+
+/// The manifest, or how many shards are missing for it.
+pub(super) fn finish(job: &Job, folder: &Path) -> Result<(Option<Manifest>, usize)> {
+    let parts = folder.join(PARTS);
+    let lock = Lock::take(&parts.join("finish.lock"), true)?;
+    if let Some(manifest) = Manifest::read(folder)? {
+        return Ok((Some(manifest), 0));
+    }
+    let limit = job.settings.request.limit;
+    let mut kept: Vec<Kept> = Vec::new();
+    let (mut sums, mut missing) = ((0, 0, 0), 0);
+    for shard in 0..job.shards.len() {
+        if limit.is_some_and(|limit| limit.reached(sums.0, sums.1, sums.2)) {
+            break;
+        }
+        let names = Names { folder, shard };
+        match record(&names).filter(|record| stands(&names, record, job)) {
+            Some(record) => {
+                let (documents, bytes, tokens) = record.totals();
+                sums = (sums.0 + documents, sums.1 + bytes, sums.2 + tokens);
+                kept.push(Kept { shard, record, cut: false });
+            }
+            None => missing += 1,
+        }
+    }
+    if missing > 0 {
+        return Ok((None, missing));
+    }
+    if let Some(limit) = limit {
+        cut(job, folder, limit, &mut kept)?;
+    }
+    let tokens: u64 = kept.iter().map(|kept| kept.record.totals().2).sum();
+    if tokens == 0 {
+        return Err(Error::data("the sources hold no text").hint("check the files, --split, --field and --column"));
+    }
+    let train = train_split(job, folder, &kept)?;
+    let val = val_split(job, folder, &kept)?;
+    let mut skipped = Record::default();
+    for kept in &kept {
+        let count = kept.record.skipped;
+        skipped.skip(kept.record.first_skipped.clone());
+        skipped.skipped += count - kept.record.first_skipped.len() as u64;
+    }
+    let request = &job.settings.request;
+    let manifest = Manifest {
+        format: FORMAT.into(),
+        version: VERSION,
+        dtype: job.settings.dtype,
+        header: request.header,
+        vocab_size: request.vocab_size,
+        eot: request.eot,
+        tokenizer: request.tokenizer.clone(),
+        splits: Splits { train, val },
+        sources: job
+            .sources
+            .iter()
+            .map(|file| Source { name: file.name.clone(), size: file.size, fingerprint: file.fingerprint.clone() })
+            .collect(),
+        settings: job.settings.clone(),
+        skipped: SkippedLines { count: skipped.skipped, first: skipped.first_skipped },
+        replaced_bytes: kept.iter().map(|kept| kept.record.replaced).sum(),
+    };
+    for shard in kept.len()..job.shards.len() {
+        let names = Names { folder, shard };
+        remove(&names.final_ids())?;
+        remove(&names.final_index())?;
+    }
+    write_atomically(&folder.join(MANIFEST), &to_json(&manifest))?;
+    drop(lock);
+    std::fs::remove_dir_all(&parts).map_err(|error| write_error("remove", &parts, &error))?;
+    Ok((Some(manifest), 0))
+}
+
+/// Leaves of the last shard what the limit wants, by its log of documents.
+fn cut(job: &Job, folder: &Path, limit: Limit, kept: &mut [Kept]) -> Result<()> {
+    let Some((last, before)) = kept.split_last_mut() else { return Ok(()) };
+    let sum = |sums: (u64, u64, u64), add: (u64, u64, u64)| (sums.0 + add.0, sums.1 + add.1, sums.2 + add.2);
+    let mut sums = before.iter().fold((0, 0, 0), |sums, kept| sum(sums, kept.record.totals()));
+    if !limit.reached(sums.0, sums.1, sums.2) {
+        let all = sum(sums, last.record.totals());
+        if !limit.reached(all.0, all.1, all.2) {
+            return Ok(());
+        }
+    }
+    let names = Names { folder, shard: last.shard };
+    let path = names.log();
+    let failed = |error: std::io::Error| Error::io("read", &path, &error);
+    let mut log = BufReader::new(File::open(&path).map_err(failed)?);
+    let mut halves = [Half::default(), Half::default()];
+    let mut entry = [0; LOG_ENTRY as usize];
+    for _ in 0..last.record.log_entries {
+        log.read_exact(&mut entry).map_err(failed)?;
+        let (packed, tokens) = (number(&entry[..8]), number(&entry[8..]));
+        let (bytes, part, side) = (packed >> 2, packed >> 1 & 1 == 1, (packed & 1) as usize);
+        let half = &mut halves[side];
+        half.tokens += tokens;
+        half.text_bytes += bytes;
+        half.open = Some(part);
+        if !part {
+            half.documents += 1;
+            half.entries += 1;
+        }
+        sums = sum(sums, (u64::from(!part), bytes, tokens));
+        if limit.reached(sums.0, sums.1, sums.2) {
+            break;
+        }
+    }
+    for (side, half) in halves.into_iter().enumerate() {
+        let record = &mut last.record.halves[side];
+        let whole = record.tokens == half.tokens;
+        let entries = half.entries;
+        *record = if whole { record.clone() } else { half };
+        last.cut |= !whole;
+        if !whole && record.open == Some(true) {
+            record.entries = entries + 1;
+        }
+    }
+    if last.cut {
+        shorten(job, &names, &mut last.record.halves[0])?;
+    }
+    Ok(())
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+/// Replaces a train shard by its beginning. The record keeps the old size: a run that is killed here encodes the shard
+/// again rather than trust it.
+fn shorten(job: &Job, names: &Names<'_>, half: &mut Half) -> Result<()> {
+    let (ids, index) = (names.final_ids(), names.final_index());
+    if half.tokens == 0 {
+        remove(&ids)?;
+        return remove(&index);
+    }
+    let base = job.header_bytes();
+    let mut merged = Merged::create(names.folder, "cut", job)?;
+    merged.append(&ids, base, &index, half, false)?;
+    let shard = merged.finish(&ids, &index)?;
+    (half.hash, half.index_hash) = (shard.hash, shard.index_hash);
+    Ok(())
+}
+
+fn train_split(job: &Job, folder: &Path, kept: &[Kept]) -> Result<Split> {
+    let mut split = Split::default();
+    let mut open = false;
+    for kept in kept {
+        let half = &kept.record.halves[0];
+        split.documents += half.documents;
+        split.text_bytes += half.text_bytes + half.open_bytes;
+        split.tokens += half.tokens;
+        if half.tokens == 0 {
+            let names = Names { folder, shard: kept.shard };
+            remove(&names.final_ids())?;
+            remove(&names.final_index())?;
+        } else {
+            split.shards.push(Shard {
+                file: file_name(Side::Train, kept.shard, "bin"),
+                tokens: half.tokens,
+                documents: half.entries,
+                starts_inside: open,
+                bytes: job.header_bytes() + half.tokens * job.settings.dtype.size(),
+                hash: half.hash.clone(),
+                index_bytes: 8 * (1 + half.entries),
+                index_hash: half.index_hash.clone(),
+            });
+        }
+        open = half.open.unwrap_or(open);
+    }
+    Ok(split)
+}
+
+/// Validation of all shards, in files of their own.
+fn val_split(job: &Job, folder: &Path, kept: &[Kept]) -> Result<Split> {
+    let mut split = Split::default();
+    let mut merged: Option<Merged> = None;
+    let mut open = false;
+    let mut starts_inside = false;
+    for kept in kept {
+        let half = &kept.record.halves[1];
+        split.documents += half.documents;
+        split.text_bytes += half.text_bytes + half.open_bytes;
+        split.tokens += half.tokens;
+        if half.tokens > 0 {
+            if merged.as_ref().is_some_and(|merged| merged.tokens + half.tokens / 2 > job.settings.request.shard_tokens)
+            {
+                let done = merged.take().map(|merged| finish_val(folder, merged, split.shards.len(), starts_inside));
+                split.shards.extend(done.transpose()?);
+            }
+            let names = Names { folder, shard: kept.shard };
+            if merged.is_none() {
+                starts_inside = open;
+                merged = Some(Merged::create(folder, "merged", job)?);
+            }
+            let Some(target) = &mut merged else { continue };
+            let goes_on = open && target.tokens > 0;
+            target.append(&names.ids(Side::Validation), 0, &names.index(Side::Validation), half, goes_on)?;
+        }
+        open = half.open.unwrap_or(open);
+    }
+    let done = merged.map(|merged| finish_val(folder, merged, split.shards.len(), starts_inside));
+    split.shards.extend(done.transpose()?);
+    Ok(split)
+}
+
+fn finish_val(folder: &Path, merged: Merged, number: usize, starts_inside: bool) -> Result<Shard> {
+    let file = file_name(Side::Validation, number, "bin");
+    let index = folder.join(file_name(Side::Validation, number, "idx"));
+    let shard = merged.finish(&folder.join(&file), &index)?;
+    Ok(Shard { file, starts_inside, ..shard })
+}
+
+/// A shard that is put together from files of ids and their indexes.
+struct Merged<'a> {
+    job: &'a Job,
+    folder: PathBuf,
+    paths: [PathBuf; 2],
+    files: [BufWriter<File>; 2],
+    tallies: [Tally; 2],
+    tokens: u64,
+    entries: u64,
+}
+
+impl<'a> Merged<'a> {
+    fn create(folder: &Path, name: &str, job: &'a Job) -> Result<Self> {
+        let parts = folder.join(PARTS);
+        let paths = [parts.join(format!("{name}.bin")), parts.join(format!("{name}.idx"))];
+        let create = |path: &PathBuf| {
+            File::create(path)
+                .map(|file| BufWriter::with_capacity(1 << 20, file))
+                .map_err(|error| write_error("write", path, &error))
+        };
+        let files = [create(&paths[0])?, create(&paths[1])?];
+        let tallies = [Tally::new(), Tally::new()];
+        let mut merged = Self { job, folder: folder.into(), paths, files, tallies, tokens: 0, entries: 0 };
+        if job.settings.request.header == Header::Llmc {
+            merged.files[0].write_all(&[0; 1024]).map_err(|error| write_error("write", &merged.paths[0], &error))?;
+        }
+        Ok(merged)
+    }
+
+    /// Adds the first `half.tokens` ids of a file and the documents among them. `goes_on`: its first document is the
+    /// rest of the last one.
+    fn append(&mut self, ids: &Path, base: u64, index: &Path, half: &Half, goes_on: bool) -> Result<()> {
+        let mut left = half.tokens * self.job.settings.dtype.size();
+        let failed = |error: std::io::Error| Error::io("read", ids, &error);
+        let mut source = File::open(ids).map_err(failed)?;
+        source.seek(SeekFrom::Start(base)).map_err(failed)?;
+        let mut buffer = vec![0; 1 << 20];
+        while left > 0 {
+            let wanted = left.min(buffer.len() as u64) as usize;
+            source.read_exact(&mut buffer[..wanted]).map_err(failed)?;
+            self.put(0, &buffer[..wanted])?;
+            left -= wanted as u64;
+        }
+        let failed = |error: std::io::Error| Error::io("read", index, &error);
+        let mut starts = BufReader::with_capacity(1 << 20, File::open(index).map_err(failed)?);
+        let mut entry = [0; 8];
+        for number in 0..half.entries {
+            starts.read_exact(&mut entry).map_err(failed)?;
+            let start = self.tokens + u64::from_le_bytes(entry);
+            if number > 0 || !goes_on {
+                self.put(1, &start.to_le_bytes())?;
+                self.entries += 1;
+            }
+        }
+        self.tokens += half.tokens;
+        Ok(())
+    }
+
+    fn put(&mut self, file: usize, bytes: &[u8]) -> Result<()> {
+        self.tallies[file].append(bytes);
+        self.files[file].write_all(bytes).map_err(|error| write_error("write", &self.paths[file], &error))
+    }
+
+    /// Moves the files to their places and says what they are, but for the name.
+    fn finish(mut self, ids: &Path, index: &Path) -> Result<Shard> {
+        self.put(1, &self.tokens.to_le_bytes())?;
+        let [ids_file, index_file] = &mut self.files;
+        let dtype = self.job.settings.dtype;
+        for (file, path) in [(ids_file, &self.paths[0]), (index_file, &self.paths[1])] {
+            let sync = |file: &mut BufWriter<File>| -> std::io::Result<()> {
+                file.flush()?;
+                if path.ends_with(&self.paths[0]) && self.job.settings.request.header == Header::Llmc {
+                    file.get_mut().seek(SeekFrom::Start(0))?;
+                    file.get_mut().write_all(&llmc_header(dtype, self.tokens))?;
+                }
+                file.get_mut().sync_all()
+            };
+            sync(file).map_err(|error| write_error("write", path, &error))?;
+        }
+        for (path, place) in self.paths.iter().zip([ids, index]) {
+            std::fs::rename(path, place).map_err(|error| write_error("move", place, &error))?;
+        }
+        sync_folder(&self.folder)?;
+        Ok(Shard {
+            file: String::new(),
+            tokens: self.tokens,
+            documents: self.entries,
+            starts_inside: false,
+            bytes: self.job.header_bytes() + self.tokens * dtype.size(),
+            hash: self.tallies[0].digest(),
+            index_bytes: self.tallies[1].length,
+            index_hash: self.tallies[1].digest(),
+        })
+    }
+}

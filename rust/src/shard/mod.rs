@@ -1,0 +1,34 @@
+//! Documents → files of token ids that survive anything.
+//!
+//! A [`Job`] lists the units of the sources and the runs of units that become shards, before anything is encoded; it is
+//! all that decides a byte of the output. Worker threads take pieces from a [`Feed`](crate::input::Feed), encode them
+//! and hand them to the shard's writer, which fixes their places in order and lets every thread write its own. After
+//! each unit a record says how far the shard's files are good. The manifest comes last.
+
+mod encoder;
+mod files;
+mod finish;
+mod job;
+mod limit;
+mod manifest;
+mod output;
+mod progress;
+mod read;
+mod record;
+mod run;
+mod stream;
+mod verify;
+mod writer;
+
+pub use encoder::{Id, TextEncoder};
+pub use files::Lock;
+pub use job::{sample, Dtype, Header, Job, Request, Sample, Settings};
+pub use limit::{parse_count, Limit};
+pub use manifest::{Manifest, Shard, Split, Splits};
+pub use progress::Progress;
+pub use read::{Document, Reader, Statistics};
+pub use run::{run, Outcome, Share, Task};
+pub use verify::{verify, Problem, Verified};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! How far a shard's files are good: written after each unit, read by the run that goes on.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files::PARTS;
+use crate::input::{Side, Skipped};
+
+/// Broken lines that are listed; the others are counted.
+const LISTED: usize = 20;
+
+/// What one split of a shard holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Half {
+    pub tokens: u64,
+    /// Entries of the index after the first.
+    pub entries: u64,
+    /// Documents that end here.
+    pub documents: u64,
+    pub text_bytes: u64,
+    /// XXH3-128 of the ids and of the index.
+    pub hash: String,
+    pub index_hash: String,
+    /// The last document goes on in another shard; None where no document has begun or ended here.
+    pub open: Option<bool>,
+    /// Text and tokens of the document that is not at its end.
+    pub open_bytes: u64,
+    pub open_start: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Units whose ids are all there.
+    pub units: usize,
+    /// The shard is finished and in its place.
+    pub complete: bool,
+    /// By [`Side`].
+    pub halves: [Half; 2],
+    /// Entries of the log of documents, where a limit needs one.
+    pub log_entries: u64,
+    pub skipped: u64,
+    pub first_skipped: Vec<Skipped>,
+    pub replaced: u64,
+}
+
+impl Record {
+    pub fn totals(&self) -> (u64, u64, u64) {
+        let [train, val] = &self.halves;
+        // a part of a document counts as text and tokens, not yet as a document
+        let bytes = |half: &Half| half.text_bytes + half.open_bytes;
+        (train.documents + val.documents, bytes(train) + bytes(val), train.tokens + val.tokens)
+    }
+
+    pub fn skip(&mut self, skipped: Vec<Skipped>) {
+        self.skipped += skipped.len() as u64;
+        let room = LISTED.saturating_sub(self.first_skipped.len());
+        self.first_skipped.extend(skipped.into_iter().take(room));
+    }
+}
+
+/// The names of a shard's files.
+pub(super) struct Names<'a> {
+    pub folder: &'a Path,
+    pub shard: usize,
+}
+
+impl Names<'_> {
+    pub fn record(&self) -> PathBuf {
+        self.part(&format!("{:05}.json", self.shard))
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.part(&format!("{:05}.docs", self.shard))
+    }
+
+    /// Where the ids are while they are written.
+    pub fn ids(&self, side: Side) -> PathBuf {
+        self.part(&file_name(side, self.shard, "bin"))
+    }
+
+    pub fn index(&self, side: Side) -> PathBuf {
+        self.part(&file_name(side, self.shard, "idx"))
+    }
+
+    /// Where they are once the shard is complete. Validation is put together last, from all shards.
+    pub fn final_ids(&self) -> PathBuf {
+        self.folder.join(file_name(Side::Train, self.shard, "bin"))
+    }
+
+    pub fn final_index(&self) -> PathBuf {
+        self.folder.join(file_name(Side::Train, self.shard, "idx"))
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.folder.join(PARTS).join(name)
+    }
+}
+
+pub(super) fn file_name(side: Side, number: usize, suffix: &str) -> String {
+    let split = match side {
+        Side::Train => "train",
+        Side::Validation => "val",
+    };
+    format!("{split}_{number:05}.{suffix}")
+}

@@ -1,0 +1,445 @@
+//! Running a job: threads, locks, what to do again and what to leave.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::encoder::{Id, TextEncoder};
+use super::files::{is_shard_file, read_json, remove, to_json, write_atomically, write_error, Lock, PARTS};
+use super::finish::finish;
+use super::job::{Dtype, Job, JOB};
+use super::manifest::{Manifest, MANIFEST};
+use super::output::Output;
+use super::progress::{Counters, Progress};
+use super::record::{Names, Record};
+use super::writer::{Item, ShardWriter};
+use crate::error::{Error, Result};
+use crate::input::{Event, Feed, Input, Piece, Ticket};
+
+/// Which shards are this process's: every `world`-th from `rank`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub rank: usize,
+    pub world: usize,
+}
+
+#[derive(Debug)]
+pub struct Outcome {
+    /// None while other ranks have work to do.
+    pub manifest: Option<Manifest>,
+    /// Nothing was left to do.
+    pub found: bool,
+    pub progress: Progress,
+    /// What `--force` replaced.
+    pub replaced: Option<String>,
+    /// Shards that other ranks have yet to write.
+    pub missing: usize,
+}
+
+/// What to run and where.
+pub struct Task<'a> {
+    pub job: &'a Job,
+    pub input: &'a Input,
+    pub encoder: &'a dyn TextEncoder,
+    pub folder: &'a Path,
+    pub threads: usize,
+    pub share: Share,
+    pub force: bool,
+    /// Written beside the shards once the folder is known to be ours: the tokenizer's own.
+    pub files: &'a [(String, Vec<u8>)],
+}
+
+/// Called five times a second; an error from it stops the run.
+pub type Observer<'a> = dyn FnMut(&Progress) -> Result<()> + 'a;
+
+/// Encodes what is missing of the job, and finishes it if nothing is missing afterwards.
+pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
+    let Share { rank, world } = task.share;
+    if world == 0 || rank >= world {
+        return Err(Error::usage(format!("there is no rank {rank} in a world of {world}"))
+            .hint("ranks count from 0 to world - 1"));
+    }
+    if task.force && world > 1 {
+        return Err(Error::usage("one rank of several cannot replace what the others write")
+            .hint(format!("remove {} and leave --force out", task.folder.display())));
+    }
+    let done = |manifest, replaced| Outcome {
+        manifest: Some(manifest),
+        found: true,
+        progress: Progress::default(),
+        replaced,
+        missing: 0,
+    };
+    let conflict = conflict(task)?;
+    if conflict.is_none() && !task.force {
+        if let Some(manifest) = complete(task)? {
+            return Ok(done(manifest, None));
+        }
+    }
+    let parts = task.folder.join(PARTS);
+    std::fs::create_dir_all(&parts).map_err(|error| write_error("make", &parts, &error))?;
+    let lock = parts.join(format!("rank_{rank}.lock"));
+    let Some(_lock) = Lock::take(&lock, false)? else {
+        return Err(Error::data(format!("another process is writing rank {rank} of {}", task.folder.display()))
+            .hint("wait for it to end, or choose another folder with --out"));
+    };
+    // looked at again under the lock: another process may just have finished
+    let replaced = self::conflict(task)?;
+    let mut said = None;
+    if replaced.is_some() || task.force {
+        if !task.force {
+            let what = replaced.unwrap_or_default();
+            remove_empty(&parts, &lock);
+            return Err(Error::data(format!("{} holds {what}", task.folder.display()))
+                .hint("choose another folder with --out, or replace these files with --force"));
+        }
+        said = clear(task.folder)?;
+    } else if let Some(manifest) = complete(task)? {
+        return Ok(done(manifest, None));
+    }
+    write_job(task)?;
+    let progress = match task.job.settings.dtype {
+        Dtype::Uint16 => encode::<u16>(task, observe)?,
+        Dtype::Uint32 => encode::<u32>(task, observe)?,
+    };
+    task.input.check_unchanged()?;
+    let (manifest, missing) = finish(task.job, task.folder)?;
+    Ok(Outcome { manifest, found: false, progress, replaced: said, missing })
+}
+
+/// A lock file that was made only to be refused.
+fn remove_empty(parts: &Path, lock: &Path) {
+    let _ = std::fs::remove_file(lock);
+    let _ = std::fs::remove_dir(parts);
+}
+
+/// What lies in the folder and is not this job's, in words.
+fn conflict(task: &Task<'_>) -> Result<Option<String>> {
+    let job = match Job::read(task.folder) {
+        Ok(job) => job,
+        Err(error) if task.force => return Ok(Some(error.message)),
+        Err(error) => return Err(error),
+    };
+    let Some(job) = job else {
+        let strangers = shard_files(task.folder)?;
+        return Ok((!strangers.is_empty()).then(|| format!("{} that no job of ours wrote", count(strangers.len()))));
+    };
+    Ok(task.job.difference(&job).map(|difference| format!("shards of another run: {difference}")))
+}
+
+fn count(files: usize) -> String {
+    if files == 1 {
+        "a shard file".into()
+    } else {
+        format!("{files} shard files")
+    }
+}
+
+/// Names of our making in a folder, sorted.
+fn shard_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", folder, &error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io("read", folder, &error))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if is_shard_file(&name) || name == MANIFEST {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes what an earlier run wrote, the manifest first: without it the folder is not finished.
+fn clear(folder: &Path) -> Result<Option<String>> {
+    let files = shard_files(folder)?;
+    let job = folder.join(JOB);
+    let had_job = job.exists();
+    remove(&folder.join(MANIFEST))?;
+    remove(&job)?;
+    for file in &files {
+        remove(file)?;
+    }
+    let parts = folder.join(PARTS);
+    for entry in std::fs::read_dir(&parts).into_iter().flatten().flatten() {
+        if entry.path().extension().is_none_or(|suffix| suffix != "lock") {
+            remove(&entry.path())?;
+        }
+    }
+    Ok((had_job || !files.is_empty()).then(|| format!("{} of an earlier run", count(files.len()))))
+}
+
+/// The manifest, where the job is finished and all its files have their size.
+fn complete(task: &Task<'_>) -> Result<Option<Manifest>> {
+    let Some(manifest) = Manifest::read(task.folder)? else { return Ok(None) };
+    if Job::read(task.folder)?.is_none() || !manifest.sizes_hold(task.folder) {
+        return Ok(None);
+    }
+    // left by a run that was killed between its last two steps
+    let parts = task.folder.join(PARTS);
+    if parts.exists() {
+        let _ = std::fs::remove_dir_all(&parts);
+    }
+    Ok(Some(manifest))
+}
+
+fn write_job(task: &Task<'_>) -> Result<()> {
+    for (name, bytes) in task.files {
+        let path = task.folder.join(name);
+        if std::fs::read(&path).ok().as_ref() != Some(bytes) {
+            write_atomically(&path, bytes)?;
+        }
+    }
+    let path = task.folder.join(JOB);
+    if !path.exists() {
+        write_atomically(&path, &to_json(task.job))?;
+    }
+    // a manifest whose files are gone is none
+    remove(&task.folder.join(MANIFEST))
+}
+
+/// The record of a shard, where one can be read.
+pub(super) fn record(names: &Names<'_>) -> Option<Record> {
+    read_json::<Record>(&names.record()).ok().flatten()
+}
+
+/// Whether a shard that is said to be complete still has its files.
+pub(super) fn stands(names: &Names<'_>, record: &Record, job: &Job) -> bool {
+    let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let [train, val] = &record.halves;
+    let id = job.settings.dtype.size();
+    let index = |entries: u64| 8 * (1 + entries);
+    record.complete
+        && (train.tokens == 0
+            || (size(names.final_ids()) == job.header_bytes() + train.tokens * id
+                && size(names.final_index()) == index(train.entries)))
+        && size(names.ids(crate::input::Side::Validation)) == val.tokens * id
+        && size(names.index(crate::input::Side::Validation)) == index(val.entries)
+        && (job.settings.request.limit.is_none() || size(names.log()) == record.log_entries * super::writer::LOG_ENTRY)
+}
+
+struct Crew<'a, T> {
+    task: &'a Task<'a>,
+    feed: Feed,
+    counters: Counters,
+    /// Those that are being written: opened with their first piece, closed after their last.
+    shards: Mutex<BTreeMap<usize, Arc<ShardWriter<T>>>>,
+    buffers: Mutex<Vec<Output<T>>>,
+    returned: Condvar,
+    /// Totals of complete shards by number, for the limit.
+    totals: Mutex<BTreeMap<usize, (u64, u64, u64)>>,
+    failure: Mutex<Option<Error>>,
+    working: Mutex<usize>,
+    stopped: Condvar,
+}
+
+fn encode<T: Id>(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Progress> {
+    let job = task.job;
+    let limit = job.settings.request.limit;
+    let threads = task.threads.max(1);
+    let (mut shards, mut lanes, mut totals) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let (mut total, mut before) = (0, 0);
+    let mut reached = (0, 0, 0);
+    let mut gap = false;
+    for (number, units) in job.shards.iter().enumerate() {
+        if !gap && limit.is_some_and(|limit| limit.reached(reached.0, reached.1, reached.2)) {
+            break;
+        }
+        let names = Names { folder: task.folder, shard: number };
+        let record = record(&names);
+        let bytes = |units: std::ops::Range<usize>| job.units[units].iter().map(|unit| unit.bytes).sum::<u64>();
+        if let Some(record) = record.as_ref().filter(|record| stands(&names, record, job)) {
+            let (documents, text, tokens) = record.totals();
+            reached = (reached.0 + documents, reached.1 + text, reached.2 + tokens);
+            totals.insert(number, record.totals());
+            before += bytes(units.clone());
+            continue;
+        }
+        gap = true;
+        if number % task.share.world != task.share.rank {
+            continue;
+        }
+        let mut done = 0;
+        // one that was complete and has lost a file is written anew
+        if record.as_ref().is_some_and(|record| !record.complete) {
+            let (writer, units) = open::<T>(job, &names, record)?;
+            done = units;
+            shards.insert(number, Arc::new(writer));
+        }
+        before += bytes(units.start..units.start + done);
+        let left = units.start + done..units.end;
+        total += bytes(left.clone());
+        lanes.push((number, left));
+    }
+    let feed = Feed::new(task.input, Arc::new(job.units.clone()), lanes, job.settings.rule);
+    // one for each thread, and some that wait for an earlier piece
+    let buffers = (0..2 * threads + 2).map(|_| Output::new()).collect();
+    let crew = Crew {
+        task,
+        feed,
+        counters: Counters::default(),
+        shards: Mutex::new(shards),
+        buffers: Mutex::new(buffers),
+        returned: Condvar::new(),
+        totals: Mutex::new(totals),
+        failure: Mutex::new(None),
+        working: Mutex::new(threads),
+        stopped: Condvar::new(),
+    };
+    let started = Instant::now();
+    let snapshot = || crew.counters.snapshot(started.elapsed().as_secs_f64(), total, before);
+    std::thread::scope(|scope| {
+        for worker in 0..threads {
+            let crew = &crew;
+            scope.spawn(move || crew.work(worker));
+        }
+        let mut working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
+        while *working > 0 {
+            let (guard, waited) =
+                crew.stopped.wait_timeout(working, Duration::from_millis(200)).unwrap_or_else(PoisonError::into_inner);
+            working = guard;
+            if waited.timed_out() {
+                drop(working);
+                if let Err(error) = observe(&snapshot()) {
+                    crew.fail(error);
+                }
+                working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    });
+    if let Some(error) = crew.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    Ok(snapshot())
+}
+
+fn open<T: Id>(job: &Job, names: &Names<'_>, record: Option<Record>) -> Result<(ShardWriter<T>, usize)> {
+    let request = &job.settings.request;
+    ShardWriter::open(names, request.header, job.settings.dtype, request.limit.is_some(), record)
+}
+
+impl<T: Id> Crew<'_, T> {
+    fn work(&self, worker: usize) {
+        // counts down also where the thread panics, so that nobody waits for it for ever
+        struct Leaving<'a, 'b, T: Id>(&'a Crew<'b, T>);
+        impl<T: Id> Drop for Leaving<'_, '_, T> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.fail(Error::data("a thread failed while encoding; this is a fault of pylm"));
+                }
+                *self.0.working.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+                self.0.stopped.notify_all();
+            }
+        }
+        let _leaving = Leaving(self);
+        if let Err(error) = self.serve(worker) {
+            self.fail(error);
+        }
+    }
+
+    /// The first failure is the one that is told.
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.counters.cancel();
+        self.feed.stop();
+        self.returned.notify_all();
+    }
+
+    fn serve(&self, worker: usize) -> Result<()> {
+        let mut scratch = self.task.encoder.scratch();
+        let eot = self.task.job.settings.request.eot;
+        // the buffer before the ticket: whoever holds the earliest ticket can then always go on
+        while let Some(mut output) = self.buffer()? {
+            let Some(Ticket { lane, sequence, event, .. }) = self.feed.next(worker)? else {
+                self.give_back(vec![output]);
+                break;
+            };
+            let shard = self.shard(lane)?;
+            let item = match event {
+                Event::Piece(raw) => {
+                    let bytes = raw.len() as u64;
+                    let file = &self.task.input.files[raw.file()];
+                    let piece = Piece::new(raw, file, &self.task.input.options, self.task.job.settings.rule)?;
+                    output.fill(piece, self.task.encoder, &mut *scratch, eot)?;
+                    Counters::add(&self.counters.bytes, bytes);
+                    Counters::add(&self.counters.tokens, output.tokens());
+                    Counters::add(&self.counters.documents, output.documents());
+                    Item::Output(output)
+                }
+                Event::UnitEnd => {
+                    self.give_back(vec![output]);
+                    Item::UnitEnd
+                }
+                Event::LaneEnd => {
+                    self.give_back(vec![output]);
+                    Item::LaneEnd
+                }
+            };
+            let committed = shard.commit(sequence, item)?;
+            Counters::add(&self.counters.units, committed.units);
+            self.give_back(committed.free);
+            if let Some(record) = committed.record {
+                self.lock_totals().insert(lane, record.totals());
+                self.shards.lock().unwrap_or_else(PoisonError::into_inner).remove(&lane);
+            }
+            self.check_limit(lane, committed.totals);
+        }
+        Ok(())
+    }
+
+    fn shard(&self, number: usize) -> Result<Arc<ShardWriter<T>>> {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shard) = shards.get(&number) {
+            return Ok(shard.clone());
+        }
+        let names = Names { folder: self.task.folder, shard: number };
+        let shard = Arc::new(open(self.task.job, &names, None)?.0);
+        shards.insert(number, shard.clone());
+        Ok(shard)
+    }
+
+    fn lock_totals(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, (u64, u64, u64)>> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the work once the shards from the first on hold what is wanted.
+    fn check_limit(&self, lane: usize, now: (u64, u64, u64)) {
+        let Some(limit) = self.task.job.settings.request.limit else { return };
+        let totals = self.lock_totals();
+        let before = (0..lane).try_fold((0, 0, 0), |sum, shard| {
+            let add = totals.get(&shard)?;
+            Some((sum.0 + add.0, sum.1 + add.1, sum.2 + add.2))
+        });
+        // what earlier shards hold may not be known yet; this one's own may do
+        let before = before.unwrap_or((0, 0, 0));
+        if limit.reached(before.0 + now.0, before.1 + now.1, before.2 + now.2) {
+            self.feed.end_after(lane);
+        }
+    }
+
+    fn buffer(&self) -> Result<Option<Output<T>>> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if self.counters.check().is_err() {
+                return Ok(None);
+            }
+            if let Some(output) = buffers.pop() {
+                return Ok(Some(output));
+            }
+            buffers = self.returned.wait(buffers).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, outputs: Vec<Output<T>>) {
+        if outputs.is_empty() {
+            return;
+        }
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).extend(outputs);
+        self.returned.notify_all();
+    }
+}
