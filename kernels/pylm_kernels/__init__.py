@@ -1,1 +1,43 @@
-"""Fused operations for language models, on whatever machine this is."""
+"""Fused operations for language models, on whatever machine this is.
+
+Importing this package loads neither torch nor triton nor mlx: each name is found on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# exported name → module that holds it
+_HOMES = {
+    "register": "dispatch",
+    "backends": "dispatch",
+    "rms_norm": "ops.rms_norm.public",
+    "RMSNorm": "ops.rms_norm.public",
+}
+__all__ = list(_HOMES)
+
+if TYPE_CHECKING:
+    from pylm_kernels.dispatch import backends as backends
+    from pylm_kernels.dispatch import register as register
+    from pylm_kernels.ops.rms_norm.public import RMSNorm as RMSNorm
+    from pylm_kernels.ops.rms_norm.public import rms_norm as rms_norm
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pylm_kernels' has no attribute {name!r}")
+    try:
+        found = getattr(importlib.import_module(f"pylm_kernels.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(f"pylm_kernels.{name} needs PyTorch, which is not installed: pip install torch") from None
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,41 @@
+"""Checks of arguments that give a sentence: the public functions refuse with it, eager or compiled."""
+
+from __future__ import annotations
+
+import torch
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def floating(name: str, x: torch.Tensor) -> str:
+    """A sentence unless x is a real floating-point tensor of a dtype that the kernels know."""
+    if x.dtype in FLOATS:
+        return ""
+    return f"{name}: dtype {x.dtype} is not float32, bfloat16, float16 or float64; cast it first"
+
+
+def same_device(name: str, x: torch.Tensor, other_name: str, other: torch.Tensor) -> str:
+    """A sentence unless both tensors are on one device."""
+    if x.device == other.device:
+        return ""
+    return f"{name}: is on {x.device} while {other_name} is on {other.device}; move one of them"
+
+
+def vector(name: str, x: torch.Tensor, width: int, of: str, of_name: str) -> str:
+    """A sentence unless x is a floating-point vector of this width beside the tensor of that name."""
+    if x.dim() != 1 or x.shape[0] != width:
+        return f"{name}: shape {_shape(x)} does not fit {of} {width} of {of_name}; it must be ({width},)"
+    return floating(name, x)
+
+
+def like(name: str, x: torch.Tensor, other_name: str, other: torch.Tensor) -> str:
+    """A sentence unless x has the shape, dtype and device of the other."""
+    if x.shape != other.shape:
+        return f"{name}: shape {_shape(x)} differs from {other_name}'s {_shape(other)}"
+    if x.dtype != other.dtype:
+        return f"{name}: dtype {x.dtype} differs from {other_name}'s {other.dtype}; cast one of them"
+    return same_device(name, x, other_name, other)
+
+
+def _shape(x: torch.Tensor) -> str:
+    return "(" + ", ".join([str(int(n)) for n in x.shape]) + ")"

@@ -1,0 +1,98 @@
+"""What every Triton launch needs: where it may run, which configuration, how many programs.
+
+The kernels are bare `@triton.jit` functions with a table of configurations (configurations.json): `@triton.autotune`
+needs a driver even to import, and its search makes the first step of a run slow and its results depend on the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SERVED = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def interpreting() -> bool:
+    """Whether Triton runs its kernels in Python, on CPU tensors."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+
+
+@functools.cache
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
+    """Why Triton cannot run on this device and dtype, None where it can."""
+    if facts:
+        return None
+    if not _installed():
+        return "triton is not installed (pip install triton, on Linux)"
+    if interpreting():
+        return None if device == "cpu" else "TRITON_INTERPRET=1 runs kernels on CPU tensors"
+    if device != "cuda":
+        return f"Triton has no driver for {device} tensors; TRITON_INTERPRET=1 interprets its kernels on a CPU"
+    return None if dtype in SERVED else f"{dtype} is left to the reference on a GPU"
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(Path(__file__).with_name("configurations.json").read_text(encoding="utf-8"))
+    return table
+
+
+@functools.cache
+def architecture(device: torch.device) -> str:
+    """The name under which the table holds this device: sm_90, gfx942, interpreter."""
+    if device.type != "cuda":
+        return "interpreter"
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(device).gcnArchName).split(":")[0]
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def configuration(kernel: str, architecture: str, size: int) -> dict[str, int]:
+    """Tile sizes, warps and stages for a kernel: the entry of this architecture with the smallest size that holds ours.
+
+    An architecture without an entry of its own takes the default, which fits 99 KB of shared memory.
+    """
+    return dict(_entry(kernel, architecture, size))
+
+
+@functools.cache
+def _entry(kernel: str, architecture: str, size: int) -> dict[str, int]:
+    entries = _table()[kernel]
+    rows: dict[str, dict[str, int]] = entries.get(architecture, entries["default"])
+    fits = [limit for limit in sorted(rows, key=int) if size <= int(limit)]
+    return rows[fits[0] if fits else max(rows, key=int)]
+
+
+@functools.cache
+def processors(device: torch.device) -> int:
+    """How many multiprocessors there are; 4 where the interpreter plays the GPU."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
+
+
+def on(x: torch.Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Make the tensor's GPU the current one, for Triton launches there."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else contextlib.nullcontext()
+
+
+def rows_of(x: torch.Tensor) -> torch.Tensor:
+    """The tensor as rows with a contiguous last dimension: a view where its strides allow, else a copy."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows if rows.stride(-1) == 1 or rows.shape[-1] <= 1 else rows.contiguous()
+
+
+def power_of_2(n: int) -> int:
+    """The smallest power of two that is at least n."""
+    return 1 << max(n - 1, 0).bit_length()

@@ -1,0 +1,117 @@
+"""From raw functions to operations: torch.library for torch.compile, autograd for both, no op boundary in eager calls.
+
+Crossing torch.library's boundary costs tens of microseconds a call, more than many of these kernels run on a GPU; so
+eager calls go straight to an autograd.Function, and only a compiler sees the registered operation. Both share the
+same forward, the same setup_context and the same backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+LIBRARY: Any = torch.library.Library("pylm_kernels", "DEF")  # type: ignore[no-untyped-call]
+
+
+def define(name: str, schema: str, body: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
+    """Register an operation without a gradient of its own; gives the callable that a compiler can see."""
+    LIBRARY.define(f"{name}{schema}")
+    LIBRARY.impl(name, body, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"pylm_kernels::{name}", fake, lib=LIBRARY)
+    operation: Callable[..., Any] = getattr(torch.ops.pylm_kernels, name).default
+    return operation
+
+
+def differentiable(
+    name: str,
+    *,
+    schema: str,
+    forward: Callable[..., Any],
+    fake: Callable[..., Any],
+    setup: Callable[..., None],
+    backward_schema: str,
+    backward_body: Callable[..., Any],
+    backward_fake: Callable[..., Any],
+    backward: Callable[..., Any],
+    composite: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Register an operation and its gradient; gives the function that public code calls.
+
+    Args:
+        name: of the operation under torch.ops.pylm_kernels; its gradient is called `<name>_backward`.
+        schema: arguments and results in torch's notation; no result may alias an argument.
+        forward: the raw function with these arguments.
+        fake: gives empty results of the right shapes.
+        setup: setup_context(ctx, inputs, output), for both autograds.
+        backward_schema: the same for the gradient.
+        backward_body: the raw gradient function.
+        backward_fake: its shapes.
+        backward: backward(ctx, run, *gradients), which calls `run` (backward_body or its operation).
+        composite: composite(ctx, *gradients), the same values by differentiable steps, for double backward.
+    """
+    operation = define(name, schema, forward, fake)
+    gradient = define(f"{name}_backward", backward_schema, backward_body, backward_fake)
+    torch.library.register_autograd(
+        f"pylm_kernels::{name}",
+        lambda ctx, *grads: backward(ctx, gradient, *grads),
+        setup_context=setup,
+        lib=LIBRARY,
+    )
+
+    class Eager(torch.autograd.Function):
+        """The operation without the op boundary."""
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            # create_graph=True runs backward with gradients enabled: only then is the slow, differentiable way taken
+            return composite(ctx, *grads) if torch.is_grad_enabled() else backward(ctx, backward_body, *grads)
+
+    Eager.forward = staticmethod(forward)  # type: ignore[method-assign]
+    Eager.setup_context = staticmethod(setup)  # type: ignore[method-assign]
+    Eager.__name__ = name
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return operation(*args)
+        if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
+            return Eager.apply(*args)  # type: ignore[no-untyped-call]
+        return forward(*args)
+
+    return call
+
+
+def _refuse(x: torch.Tensor, message: str) -> torch.Tensor:
+    raise ValueError(message)
+
+
+_refuse_operation = define(
+    "refuse", "(Tensor x, str message) -> Tensor", _refuse, lambda x, message: torch.empty_like(x)
+)
+
+
+def refuse(x: torch.Tensor, message: str) -> torch.Tensor:
+    """Raise ValueError, in compiled code too.
+
+    A ValueError raised while torch.compile traces reaches the user as an internal error with a page of advice; an
+    operation that raises when the compiled code runs arrives as the one sentence that it is.
+    """
+    if torch.compiler.is_compiling():
+        refused: torch.Tensor = _refuse_operation(x, message)
+        return refused
+    raise ValueError(message)
+
+
+def differentiate(
+    outputs: tuple[torch.Tensor, ...], inputs: list[Any], gradients: tuple[Any, ...]
+) -> list[torch.Tensor | None]:
+    """The gradients of a composite that can be differentiated again; None for inputs that are None or need none."""
+    wanted = [x for x in inputs if x is not None and x.requires_grad]
+    pairs = [(y, g) for y, g in zip(outputs, gradients, strict=False) if g is not None and y.requires_grad]
+    found = iter(
+        torch.autograd.grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
+        if pairs and wanted
+        else [None] * len(wanted)
+    )
+    return [next(found) if x is not None and x.requires_grad else None for x in inputs]

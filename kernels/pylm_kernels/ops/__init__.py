@@ -1,0 +1,1 @@
+"""One folder an operation: public.py (what callers import), reference.py (what it means), triton.py (for GPUs)."""
