@@ -7,45 +7,84 @@
 
 mod names;
 mod regex;
+mod rules;
+mod scan;
+mod simd;
+mod unicode;
+mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use names::Named;
+pub use simd::Variant;
 
 use crate::error::Result;
 
 /// How text is cut into pre-tokens. Share it behind an `Arc`.
 pub struct Pattern {
-    named: Option<Named>,
-    regex: regex::RegexScanner,
+    scanner: Scanner,
+}
+
+enum Scanner {
+    Named(Named, Variant),
+    Regex(Box<regex::RegexScanner>),
 }
 
 impl Pattern {
-    /// `gpt2`, `cl100k`, `llama3`, `qwen2`, `o200k`, the regex of one of these, or any other regex. Text that a regex
-    /// leaves between two matches is a pre-token as well, as in Hugging Face's `Split(behavior="isolated")`.
+    /// `gpt2`, `cl100k`, `llama3`, `qwen2`, `o200k` or the regex of one of these, by a hand-written scanner; else any
+    /// regex. Text that a regex leaves between two matches is a pre-token as well, as in Hugging Face's
+    /// `Split(behavior="isolated")`.
     pub fn new(name_or_regex: &str) -> Result<Self> {
-        let named = Named::find(name_or_regex);
-        let regex = regex::RegexScanner::new(named.map_or(name_or_regex, |named| named.regex()))?;
-        Ok(Self { named, regex })
+        match Named::find(name_or_regex) {
+            Some(named) => Ok(Self { scanner: Scanner::Named(named, Variant::best()) }),
+            None => Self::from_regex(name_or_regex),
+        }
+    }
+
+    /// The regex engine for any pattern, a named one's regex included: the oracle of the scanners.
+    pub fn from_regex(regex: &str) -> Result<Self> {
+        Ok(Self { scanner: Scanner::Regex(Box::new(regex::RegexScanner::new(regex)?)) })
+    }
+
+    /// The scanner of a named pattern on one of [`Variant::available`], for tests and benchmarks.
+    pub fn on(named: Named, variant: Variant) -> Self {
+        assert!(Variant::available().contains(&variant), "this processor has no {variant:?}");
+        Self { scanner: Scanner::Named(named, variant) }
     }
 
     /// The name, where the pattern has one.
     pub fn name(&self) -> Option<&'static str> {
-        self.named.map(Named::name)
+        match &self.scanner {
+            Scanner::Named(named, _) => Some(named.name()),
+            Scanner::Regex(_) => None,
+        }
     }
 
     /// The reference regex.
     pub fn regex(&self) -> &str {
-        self.regex.as_str()
+        match &self.scanner {
+            Scanner::Named(named, _) => named.regex(),
+            Scanner::Regex(regex) => regex.as_str(),
+        }
     }
 
     /// The regex to write into a tokenizer.json: it means the same in Hugging Face's engine.
     pub fn portable_regex(&self) -> &str {
-        self.named.map_or(self.regex.as_str(), |named| named.portable_regex())
+        match &self.scanner {
+            Scanner::Named(named, _) => named.portable_regex(),
+            Scanner::Regex(regex) => regex.as_str(),
+        }
     }
 
     /// Clears `ends` and fills it with the ends, relative to `start`, of successive pre-tokens from `start`, which must
     /// be a boundary. Returns where the next call starts, `text.len()` when done. Each call does a bounded batch.
+    /// A pre-token of more than 2 GiB is cut.
     pub fn scan(&self, text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
-        self.regex.scan(text, start, ends)
+        match &self.scanner {
+            Scanner::Named(named, variant) => scan::scan(*named, *variant, text, start, ends),
+            Scanner::Regex(regex) => regex.scan(text, start, ends),
+        }
     }
 
     /// A position p in (low, high] such that the pre-tokens of `text[..p]` followed by those of `text[p..]` are those

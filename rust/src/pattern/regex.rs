@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use fancy_regex::{Regex, RegexBuilder};
 
+use super::scan::{give_up, LONGEST};
 use crate::error::{Error, Result};
 
 /// Pre-tokens a call returns at least, unless the text ends.
@@ -48,7 +49,10 @@ impl RegexScanner {
                 skipped += invalid[skipped..].iter().take_while(|at| **at < position).count();
                 let position = position - 2 * skipped;
                 if position > done {
-                    ends.push(u32::try_from(position - start).unwrap_or(u32::MAX));
+                    if position - start > u32::MAX as usize {
+                        return give_up(bytes, start, start + LONGEST, ends);
+                    }
+                    ends.push((position - start) as u32);
                     done = position;
                 }
             }

@@ -1,0 +1,139 @@
+//! The loop over windows: bytes to masks, masks to boundaries, boundaries to positions.
+
+use super::names::Named;
+use super::rules::{Gpt2, Gpt4, O200k, Place, Rules};
+use super::simd::{self, Scalar, Simd, Variant};
+use super::unicode::Tables;
+use super::window::{Window, BACK, DECIDED, STEP};
+
+/// Pre-tokens in a batch, or a few more: their ends stay in the first-level cache.
+const BATCH: usize = 4096;
+/// Ends are 32-bit: a pre-token longer than this is cut.
+pub const LONGEST: usize = 1 << 31;
+
+/// See [`super::Pattern::scan`].
+pub fn scan(named: Named, variant: Variant, text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    match variant {
+        Variant::Scalar => by_name::<Scalar>(named, text, start, ends),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a variant is only made where the processor has it.
+        Variant::Avx2 => unsafe { on_avx2(named, text, start, ends) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the same.
+        Variant::Avx512 => unsafe { on_avx512(named, text, start, ends) },
+        #[cfg(target_arch = "aarch64")]
+        Variant::Neon => by_name::<simd::Neon>(named, text, start, ends),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+fn on_avx2(named: Named, text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    by_name::<simd::Avx2>(named, text, start, ends)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vbmi,avx512vbmi2,avx512bitalg")]
+fn on_avx512(named: Named, text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    by_name::<simd::Avx512>(named, text, start, ends)
+}
+
+#[inline(always)]
+fn by_name<S: Simd>(named: Named, text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    match named {
+        Named::Gpt2 => batch::<S, Gpt2>(text, start, ends),
+        Named::Cl100k => batch::<S, Gpt4<true, true>>(text, start, ends),
+        Named::Llama3 => batch::<S, Gpt4<true, false>>(text, start, ends),
+        Named::Qwen2 => batch::<S, Gpt4<false, false>>(text, start, ends),
+        Named::O200k => batch::<S, O200k>(text, start, ends),
+    }
+}
+
+#[inline(always)]
+fn batch<S: Simd, R: Rules>(text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    ends.clear();
+    if start >= text.len() {
+        return text.len();
+    }
+    // A window adds at most one late boundary and 56 of its own.
+    ends.reserve(BATCH + 1 + 64 + simd::SLACK);
+    let tables = Tables::get();
+    let mut rules = R::default();
+    let mut base = start;
+    while base < text.len() {
+        let origin = base as isize - BACK as isize;
+        let place = Place { text, start, origin, tables };
+        let inside = origin >= 0 && base + (64 - BACK) <= text.len();
+        let ascii = if inside {
+            // SAFETY: the 64 bytes from `origin` on lie in the text.
+            unsafe { S::classify(text.as_ptr().add(origin as usize)) }
+        } else {
+            let bytes = padded(text, origin);
+            // SAFETY: an array of 64 bytes.
+            unsafe { S::classify(bytes.as_ptr()) }
+        };
+        let mut window = Window::of_ascii(&ascii);
+        let mut decided = DECIDED;
+        if ascii.high != 0 {
+            window.add_wide(ascii.high, tables, text, origin);
+        }
+        if base == start || !inside {
+            decided &= !0 >> (64 - BACK - (text.len() - base).min(STEP));
+            if base == start {
+                // Nothing before the start counts, and the start itself is no end.
+                window.limit(!0 << BACK);
+                decided &= !(1 << BACK);
+            }
+        }
+        let boundaries = if ascii.high == 0 {
+            rules.boundaries::<false>(&window, &place)
+        } else {
+            rules.boundaries::<true>(&window, &place)
+        };
+        if let Some(position) = rules.late() {
+            ends.push((position - start) as u32);
+        }
+        let written = ends.len();
+        // SAFETY: fewer than BATCH were written before this window, and there is room for one more, and for what a
+        // window writes and the slack; those counted are initialised.
+        unsafe {
+            let out = ends.as_mut_ptr().add(written);
+            let count = S::positions(boundaries & decided, (origin - start as isize) as u32, out);
+            ends.set_len(written + count);
+        }
+        if ends.len() >= BATCH {
+            return start + ends[ends.len() - 1] as usize;
+        }
+        base += STEP;
+        if base - start > LONGEST && base < text.len() {
+            return give_up(text, start, base, ends);
+        }
+    }
+    // The padding after a newline that ends the text looks like a run too.
+    if let Some(position) = rules.last().filter(|position| *position < text.len()) {
+        ends.push((position - start) as u32);
+    }
+    ends.push((text.len() - start) as u32);
+    text.len()
+}
+
+/// Ends a batch that has become too long, before `base`.
+#[cold]
+pub fn give_up(text: &[u8], start: usize, base: usize, ends: &mut Vec<u32>) -> usize {
+    if ends.is_empty() {
+        let inside = text[base - 3..=base].iter().rev().take_while(|byte| **byte & 0xc0 == 0x80).count();
+        ends.push((base - inside.min(3) - start) as u32);
+    }
+    start + ends[ends.len() - 1] as usize
+}
+
+/// The 64 bytes from `origin` on, with blanks where there is no text.
+#[cold]
+fn padded(text: &[u8], origin: isize) -> [u8; 64] {
+    let mut bytes = [b' '; 64];
+    let from = origin.max(0) as usize;
+    let until = text.len().min((origin + 64) as usize);
+    let gap = (from as isize - origin) as usize;
+    bytes[gap..gap + until - from].copy_from_slice(&text[from..until]);
+    bytes
+}

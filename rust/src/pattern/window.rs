@@ -1,0 +1,142 @@
+//! A window of 64 bytes as masks, one a character class, in which every byte of a character carries its class.
+//!
+//! Bits 0–4 repeat the end of the window before, so that what precedes a boundary is in sight; bits 5–60 are what this
+//! window decides; bits 61–63 are a look ahead. Short-range rules then need no carry from window to window.
+
+use super::simd::Ascii;
+use super::unicode::{self, Tables};
+
+/// Bytes of context before those that a window decides: a character of four bytes and the one before it.
+pub const BACK: usize = 5;
+/// Bytes that a window decides. The three after them are the longest whitespace character.
+pub const STEP: usize = 56;
+/// The bits that a window decides.
+pub const DECIDED: u64 = ((1 << STEP) - 1) << BACK;
+/// The context bits.
+pub const CONTEXT: u64 = (1 << BACK) - 1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub upper: u64,
+    pub lower: u64,
+    pub caseless: u64,
+    pub mark: u64,
+    pub number: u64,
+    pub space: u64,
+    pub newline: u64,
+    pub blank: u64,
+    pub apostrophe: u64,
+    pub slash: u64,
+    /// Bytes of a character after its first.
+    pub rest: u64,
+    /// Bytes that are of the text scanned (or padding after it, which passes for blanks): before it there is no class.
+    pub live: u64,
+}
+
+impl Window {
+    #[inline(always)]
+    pub fn of_ascii(ascii: &Ascii) -> Self {
+        Self {
+            upper: ascii.upper,
+            lower: ascii.lower,
+            caseless: 0,
+            mark: 0,
+            number: ascii.digit,
+            space: ascii.space,
+            newline: ascii.newline,
+            blank: ascii.blank,
+            apostrophe: ascii.apostrophe,
+            slash: ascii.slash,
+            rest: 0,
+            live: !0,
+        }
+    }
+
+    /// Adds the classes of all characters beyond ASCII; `origin` is the position of bit 0 in the text.
+    #[inline(always)]
+    pub fn add_wide(&mut self, high: u64, tables: &Tables, text: &[u8], origin: isize) {
+        let mut masks = [0u64; unicode::CLASSES];
+        let mut todo = high;
+        // A window may begin inside a character.
+        if todo & 1 == 1 && origin > 0 {
+            let origin = origin as usize;
+            for back in 1..=origin.min(3) {
+                let (class, length) = tables.at(text, origin - back);
+                if length > back {
+                    let inside = (1 << (length - back)) - 1;
+                    masks[class as usize] |= inside;
+                    self.rest |= inside;
+                    todo &= !inside;
+                }
+            }
+        }
+        while todo != 0 {
+            let bit = todo.trailing_zeros();
+            let (class, length) = tables.at(text, (origin + bit as isize) as usize);
+            let bytes = ((1u64 << length) - 1) << bit;
+            masks[class as usize] |= bytes;
+            self.rest |= bytes & (bytes << 1);
+            todo &= !bytes;
+        }
+        self.upper |= masks[unicode::UPPER as usize];
+        self.lower |= masks[unicode::LOWER as usize];
+        self.caseless |= masks[unicode::CASELESS as usize];
+        self.mark |= masks[unicode::MARK as usize];
+        self.number |= masks[unicode::NUMBER as usize];
+        self.space |= masks[unicode::SPACE as usize];
+    }
+
+    /// Forgets what lies outside `live`.
+    #[inline(always)]
+    pub fn limit(&mut self, live: u64) {
+        for mask in [
+            &mut self.upper,
+            &mut self.lower,
+            &mut self.caseless,
+            &mut self.mark,
+            &mut self.number,
+            &mut self.space,
+            &mut self.newline,
+            &mut self.blank,
+            &mut self.apostrophe,
+            &mut self.slash,
+            &mut self.rest,
+            &mut self.live,
+        ] {
+            *mask &= live;
+        }
+    }
+
+    #[inline(always)]
+    pub fn letters(&self) -> u64 {
+        self.upper | self.lower | self.caseless
+    }
+
+    /// The first bytes of the characters whose last bytes are in `lasts`; characters of up to three bytes.
+    #[inline(always)]
+    pub fn firsts_of<const WIDE: bool>(&self, lasts: u64) -> u64 {
+        if !WIDE {
+            return lasts;
+        }
+        let second = (lasts & self.rest) >> 1;
+        let third = (second & self.rest) >> 1;
+        (lasts | second | third) & !self.rest
+    }
+
+    /// All bytes of the characters whose first bytes are in `firsts`.
+    #[inline(always)]
+    pub fn whole<const WIDE: bool>(&self, firsts: u64) -> u64 {
+        if !WIDE {
+            return firsts;
+        }
+        let two = firsts | (firsts << 1 & self.rest);
+        let three = two | (two << 1 & self.rest);
+        three | (three << 1 & self.rest)
+    }
+}
+
+/// Bits whose byte and the byte before are both in `class`.
+#[inline(always)]
+pub fn continued(class: u64) -> u64 {
+    class & class << 1
+}
