@@ -1,9 +1,9 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["Bpe", "build_info"]
+__all__ = ["Bpe", "build_info", "train_bpe"]
 
 def build_info() -> dict[str, str]: ...
 
@@ -36,3 +36,54 @@ class Bpe:
     def merges(self) -> list[tuple[int, int]]: ...
     @property
     def pattern(self) -> str: ...
+
+def train_bpe(
+    sources: Sequence[str],
+    *,
+    vocab_size: int,
+    pattern: str = "gpt2",
+    specials: int = 0,
+    min_frequency: int = 0,
+    max_token_length: int | None = None,
+    threads: int = 0,
+    before: Sequence[tuple[int, int]] | None = None,
+    allow_fewer: bool = False,
+    documents: int | None = None,
+    bytes: int | None = None,
+    split: str | None = None,
+    field: str = "text",
+    column: str = "text",
+    invalid: str = "error",
+    stdin: str | None = None,
+    stdin_jsonl: bool = False,
+    progress: Callable[[str, int, int, float], object] | None = None,
+) -> dict[str, Any]:
+    """Train byte-level BPE on files, folders and globs; `-` is the file `stdin`.
+
+    The merges are those of Hugging Face's `BpeTrainer` with the same pattern, for any number of threads.
+
+    Args:
+        sources: Files, folders, globs.
+        vocab_size: Bytes, merges and specials together.
+        pattern: A name or a regex.
+        specials: How many special tokens take their ids after the last merge.
+        min_frequency: The least count of a pair that is merged.
+        max_token_length: Tokens of three bytes and more stay below this many bytes, as with `BpeTrainer`.
+        threads: 0 for as many as there are cores.
+        before: Merges that exist already and come first.
+        allow_fewer: Where the text has too few pairs, return those instead of raising.
+        documents: Train on the first so many documents.
+        bytes: Stop after the document, or part of one, that reaches so many bytes.
+        split: What stands between documents of a plain text: a string, `blank`, `file`; None for `<|endoftext|>`.
+        field: The key of a jsonl line that holds the text.
+        column: The column of a parquet file that holds the text.
+        invalid: `error` or `replace`.
+        stdin: The file that stdin was written to.
+        stdin_jsonl: Whether that file is jsonl.
+        progress: Called about five times a second with the phase (`count`: bytes; `merge`: merges), what is done, of how
+            much (0 where not known), and the seconds that this phase has taken. What it raises ends the training.
+
+    Returns:
+        merges (pairs of ids; merge number n makes id 256 + n), exhausted, documents, bytes, replaced, pre_tokens, distinct,
+        operations, count_seconds, merge_seconds.
+    """

@@ -8,6 +8,7 @@ mod model;
 mod pairs;
 mod ranks;
 pub mod specials;
+pub mod train;
 pub mod vocab;
 
 pub use encode::{Encoder, Id, Scratch};

@@ -1,6 +1,7 @@
 //! The Python face of this crate: the only room that names pyo3.
 
 mod tokenizer;
+mod train;
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
@@ -45,5 +46,6 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_class::<tokenizer::Bpe>()?;
+    module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     Ok(())
 }

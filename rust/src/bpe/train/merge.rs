@@ -1,0 +1,261 @@
+//! The merge loop: the most frequent pair, of equally frequent ones that with the lowest ids, until there are enough.
+//!
+//! The count of a pair never rises once the pair exists: only the newest token makes new pairs. So pairs that came up
+//! with less than a threshold cannot be the most frequent while that one reaches it, and neither their counts nor
+//! their occurrences are kept. Once the most frequent falls below, everything is counted again from the words as
+//! they then are, with a lower threshold. The result does not depend on how thresholds are chosen.
+
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashSet};
+
+use super::pairs::{pair, Pairs};
+use super::shard::{Shard, Symbol, LEFT, RIGHT};
+use super::{recount, Merge, Settings};
+
+/// A pair in the heap: greatest count first, then lowest ids. Counts there may be too high, never too low.
+fn candidate(key: u64, count: u64) -> (u64, u64) {
+    (count, !key)
+}
+
+/// Which pairs are worth to be known.
+pub(super) enum Keep {
+    AtLeast(u64),
+    /// While merges that were made before are applied: theirs.
+    These(HashSet<u64>),
+}
+
+impl Keep {
+    #[inline(always)]
+    pub fn wants(&self, key: u64, count: u64) -> bool {
+        match self {
+            Self::AtLeast(worth) => count >= *worth,
+            Self::These(keys) => keys.contains(&key),
+        }
+    }
+
+    /// A pair counted less is not needed any more.
+    pub fn worth(&self) -> u64 {
+        match self {
+            Self::AtLeast(worth) => *worth,
+            Self::These(_) => 0,
+        }
+    }
+}
+
+/// Bytes and slots of the tokens, by id.
+pub(super) struct Tokens {
+    bytes: Vec<u32>,
+    /// One for tokens that are older than the last count.
+    pub slots: Vec<u32>,
+    longest: u64,
+}
+
+impl Tokens {
+    /// Whether the pair may ever be merged. A pair of two bytes always may, and a longer one if it stays below the
+    /// greatest length: what the trainer does whose merges these must be.
+    #[inline(always)]
+    pub fn may_merge(&self, key: u64) -> bool {
+        let (left, right) = ((key >> 32) as usize, key as u32 as usize);
+        left.max(right) < 256 || u64::from(self.bytes[left]) + u64::from(self.bytes[right]) < self.longest
+    }
+
+    fn push(&mut self, (left, right): Merge) -> u32 {
+        let (left, right) = (left as usize, right as usize);
+        self.bytes.push(self.bytes[left] + self.bytes[right]);
+        self.slots.push(self.slots[left] + self.slots[right]);
+        self.bytes.len() as u32 - 1
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What is left to do after a call.
+#[derive(PartialEq, Eq, Debug, Clone, Copy)]
+pub(super) enum State {
+    More,
+    Done,
+    /// No pair is left that occurs often enough.
+    Exhausted,
+}
+
+pub(super) struct Merger<S> {
+    shards: Vec<Shard<S>>,
+    tokens: Tokens,
+    pairs: Pairs,
+    heap: BinaryHeap<(u64, u64)>,
+    keep: Keep,
+    lowest: u64,
+    merges: Vec<Merge>,
+    /// Occurrences merged, and counts of everything, for who wants to know where the time went.
+    pub operations: u64,
+    pub recounts: u32,
+}
+
+impl<S: Symbol> Merger<S> {
+    pub fn new(shards: Vec<Shard<S>>, settings: &Settings) -> Self {
+        Self {
+            shards,
+            tokens: Tokens {
+                bytes: vec![1; 256],
+                slots: vec![1; 256],
+                longest: settings.max_token_length.map_or(u64::MAX, |length| length as u64),
+            },
+            pairs: Pairs::new(),
+            heap: BinaryHeap::new(),
+            keep: Keep::AtLeast(0),
+            lowest: settings.min_frequency.max(1),
+            merges: Vec::new(),
+            operations: 0,
+            recounts: 0,
+        }
+    }
+
+    pub fn into_merges(self) -> Vec<Merge> {
+        self.merges
+    }
+
+    pub fn merges(&self) -> &[Merge] {
+        &self.merges
+    }
+
+    /// Applies merges that were made before, in their order; then counts for more, up to `goal`.
+    pub fn start(&mut self, before: &[Merge], goal: usize) {
+        if !before.is_empty() {
+            self.keep = Keep::These(before.iter().map(|&(left, right)| pair(left, right)).collect());
+            self.recount();
+            for &merge in before {
+                let index = self.pairs.get(pair(merge.0, merge.1)).map(|entry| entry.index);
+                self.step(merge, index);
+            }
+        }
+        let total: u64 = self.shards.iter().map(Shard::weight).sum();
+        // English prose ends its first 32,000 merges at a 25th of this, other text lower; a guess too high costs one
+        // more count, one too low the keeping of pairs that are never merged
+        let worth = total / (goal.max(1) as u64 * GUESS);
+        self.keep = Keep::AtLeast(worth.max(self.lowest));
+        self.recount();
+    }
+
+    /// Merges on until there are `goal` merges, but at most `steps` in this call.
+    pub fn run(&mut self, goal: usize, steps: usize) -> State {
+        let pause = goal.min(self.merges.len() + steps);
+        while self.merges.len() < pause {
+            if let Some((key, index)) = self.most_frequent() {
+                self.step(((key >> 32) as u32, key as u32), Some(index));
+                continue;
+            }
+            let worth = self.keep.worth();
+            if worth == self.lowest {
+                return State::Exhausted;
+            }
+            self.keep = Keep::AtLeast((worth / LOWER).max(self.lowest));
+            self.recount();
+        }
+        if self.merges.len() < goal {
+            State::More
+        } else {
+            State::Done
+        }
+    }
+
+    fn recount(&mut self) {
+        self.recounts += 1;
+        self.heap.clear();
+        self.pairs = recount::recount(&mut self.shards, &mut self.tokens, &self.keep);
+        if let Keep::AtLeast(_) = self.keep {
+            self.heap.extend(self.pairs.iter().map(|(key, entry)| candidate(key, entry.count)));
+        }
+    }
+
+    fn most_frequent(&mut self) -> Option<(u64, u32)> {
+        loop {
+            let mut top = self.heap.peek_mut()?;
+            let (count, key) = (top.0, !top.1);
+            match self.pairs.get(key) {
+                Some(entry) if entry.count == count => {
+                    PeekMut::pop(top);
+                    return Some((key, entry.index));
+                }
+                Some(entry) if entry.count >= self.keep.worth() => top.0 = entry.count,
+                _ => {
+                    PeekMut::pop(top);
+                }
+            }
+        }
+    }
+
+    /// Merges one pair everywhere and counts the pairs that come of it.
+    fn step(&mut self, (left, right): Merge, index: Option<u32>) {
+        let new = self.tokens.push((left, right));
+        self.merges.push((left, right));
+        let Some(index) = index else { return };
+        for shard in &mut self.shards {
+            shard.merge((left, right), new, index, &self.tokens.slots);
+        }
+        self.pairs.clear(pair(left, right));
+        self.neighbours::<LEFT>((left, right), new);
+        self.neighbours::<RIGHT>((left, right), new);
+        self.twins(pair(right, left), pair(new, new));
+        for shard in &mut self.shards {
+            self.operations += shard.settle();
+        }
+    }
+
+    /// The counts of the pairs on one side: what the old token lost there, the new one has.
+    fn neighbours<const SIDE: usize>(&mut self, (left, right): Merge, new: u32) {
+        let old_pair = |id| if SIDE == LEFT { pair(id, left) } else { pair(right, id) };
+        let new_pair = |id| if SIDE == LEFT { pair(id, new) } else { pair(new, id) };
+        for shard in &self.shards {
+            for &id in &shard.sides[SIDE].ids {
+                self.pairs.prefetch(old_pair(id));
+            }
+        }
+        for first in 0..self.shards.len() {
+            for number in 0..self.shards[first].sides[SIDE].ids.len() {
+                let id = self.shards[first].sides[SIDE].ids[number];
+                let mut weight = 0;
+                let mut seen = false;
+                for (place, shard) in self.shards.iter().enumerate() {
+                    let neighbour = shard.sides[SIDE].get(id);
+                    seen |= place < first && neighbour.count > 0;
+                    weight += neighbour.weight;
+                }
+                if seen {
+                    continue;
+                }
+                self.pairs.lower(old_pair(id), weight);
+                if let Some(index) = self.admit(new_pair(id), weight) {
+                    for shard in &mut self.shards {
+                        shard.want(SIDE, id, index);
+                    }
+                }
+            }
+        }
+    }
+
+    fn twins(&mut self, old: u64, new: u64) {
+        let weight = self.shards.iter().map(|shard| shard.twins.weight).sum();
+        if weight > 0 {
+            self.pairs.lower(old, weight);
+            if let Some(index) = self.admit(new, weight) {
+                for shard in &mut self.shards {
+                    shard.want_twins(index);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, key: u64, count: u64) -> Option<u32> {
+        if !self.keep.wants(key, count) || !self.tokens.may_merge(key) {
+            return None;
+        }
+        self.heap.push(candidate(key, count));
+        Some(self.pairs.add(key, count, self.keep.worth()))
+    }
+}
+
+const GUESS: u64 = 64;
+const LOWER: u64 = 8;

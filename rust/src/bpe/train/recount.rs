@@ -1,0 +1,102 @@
+//! All pairs of the words as they are, counted; those worth it are listed.
+
+use super::merge::{Keep, Tokens};
+use super::pairs::{pair, Pairs};
+use super::shard::{Shard, Symbol};
+
+/// Compacts the words, and counts and lists the pairs to keep.
+pub(super) fn recount<S: Symbol>(shards: &mut [Shard<S>], tokens: &mut Tokens, keep: &Keep) -> Pairs {
+    for shard in shards.iter_mut() {
+        shard.compact(&tokens.slots);
+    }
+    tokens.slots.fill(1);
+    if tokens.len() == 256 {
+        bytes(shards, tokens, keep)
+    } else {
+        any(shards, tokens, keep)
+    }
+}
+
+/// While there are only bytes, a pair is a place in a table.
+fn bytes<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pairs {
+    let place = |left: u32, right: u32| (left << 8 | right) as usize;
+    let mut weights = vec![0; 1 << 16];
+    let mut counts = vec![vec![0; 1 << 16]; shards.len()];
+    for (shard, counts) in shards.iter().zip(&mut counts) {
+        shard.each_pair(|left, right, _, weight| {
+            weights[place(left, right)] += weight;
+            counts[place(left, right)] += 1;
+        });
+    }
+    let mut pairs = Pairs::new();
+    let mut index_at = vec![u32::MAX; 1 << 16];
+    let mut lengths = vec![Vec::new(); shards.len()];
+    for at in 0..1 << 16 {
+        let key = pair(at as u32 >> 8, at as u32 & 0xff);
+        if weights[at] > 0 && keep.wants(key, weights[at]) && tokens.may_merge(key) {
+            index_at[at] = pairs.add(key, weights[at], 0);
+            for (lengths, counts) in lengths.iter_mut().zip(&counts) {
+                lengths.push(counts[at]);
+            }
+        }
+    }
+    for (shard, lengths) in shards.iter_mut().zip(lengths) {
+        shard.fill_lists(&lengths, |left, right| Some(index_at[place(left, right)]).filter(|&index| index != u32::MAX));
+    }
+    pairs
+}
+
+/// Places of the table that says which pairs may be worth a count of their own.
+const SKETCH: usize = 1 << 21;
+
+fn any<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pairs {
+    let place = |left: u32, right: u32| {
+        let mixed = (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((mixed ^ mixed >> 29).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 43) as usize
+    };
+    // many rare pairs are told from a few frequent ones before any is given an entry
+    let mut sketch = vec![0u32; SKETCH];
+    for shard in shards.iter() {
+        shard.each_pair(|left, right, _, weight| {
+            let sum = &mut sketch[place(left, right)];
+            *sum = sum.saturating_add(u32::try_from(weight).unwrap_or(u32::MAX));
+        });
+    }
+    let may_be_wanted = |left: u32, right: u32| {
+        let key = pair(left, right);
+        let upper = match sketch[place(left, right)] {
+            u32::MAX => u64::MAX,
+            sum => u64::from(sum),
+        };
+        keep.wants(key, upper) && tokens.may_merge(key)
+    };
+    let mut counted = Pairs::new();
+    for shard in shards.iter() {
+        shard.each_pair(|left, right, _, weight| {
+            if may_be_wanted(left, right) {
+                counted.add(pair(left, right), weight, 0);
+            }
+        });
+    }
+    let mut pairs = Pairs::new();
+    for (key, entry) in counted.iter() {
+        if keep.wants(key, entry.count) {
+            pairs.add(key, entry.count, 0);
+        }
+    }
+    drop(counted);
+    for shard in shards {
+        let mut lengths = vec![0; pairs.indices()];
+        shard.each_pair(|left, right, _, _| {
+            if may_be_wanted(left, right) {
+                if let Some(entry) = pairs.get(pair(left, right)) {
+                    lengths[entry.index as usize] += 1;
+                }
+            }
+        });
+        shard.fill_lists(&lengths, |left, right| {
+            may_be_wanted(left, right).then(|| pairs.get(pair(left, right))).flatten().map(|entry| entry.index)
+        });
+    }
+    pairs
+}

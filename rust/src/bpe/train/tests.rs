@@ -1,0 +1,262 @@
+//! The trainer against a BPE so plain that it can be read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use super::*;
+use crate::bpe::alphabet::ORDER;
+
+/// Counts every pair anew before each merge.
+fn plain(
+    words: &BTreeMap<Vec<u8>, u64>,
+    goal: usize,
+    min_frequency: u64,
+    longest: usize,
+    before: &[Merge],
+) -> Vec<Merge> {
+    let mut words: Vec<(Vec<u32>, u64)> = words
+        .iter()
+        .map(|(word, &count)| (word.iter().map(|&byte| u32::from(ORDER[byte as usize])).collect(), count))
+        .collect();
+    let mut lengths = vec![1; 256];
+    let mut merges = Vec::new();
+    while merges.len() < goal {
+        let mut counts: HashMap<Merge, u64> = HashMap::new();
+        for (word, count) in &words {
+            for pair in word.windows(2) {
+                let length = lengths[pair[0] as usize] + lengths[pair[1] as usize];
+                if length == 2 || length < longest {
+                    *counts.entry((pair[0], pair[1])).or_default() += count;
+                }
+            }
+        }
+        let best = match before.get(merges.len()) {
+            Some(&merge) => merge,
+            None => match counts.into_iter().max_by_key(|&(pair, count)| (count, std::cmp::Reverse(pair))) {
+                Some((pair, count)) if count >= min_frequency.max(1) => pair,
+                _ => break,
+            },
+        };
+        lengths.push(lengths[best.0 as usize] + lengths[best.1 as usize]);
+        let new = 256 + merges.len() as u32;
+        merges.push(best);
+        for (word, _) in &mut words {
+            let mut merged = Vec::new();
+            let mut at = 0;
+            while at < word.len() {
+                if word[at..].starts_with(&[best.0, best.1]) {
+                    merged.push(new);
+                    at += 2;
+                } else {
+                    merged.push(word[at]);
+                    at += 1;
+                }
+            }
+            *word = merged;
+        }
+    }
+    merges
+}
+
+/// Texts that are handed out one by one.
+struct Listed<'a>(Mutex<Vec<&'a [u8]>>);
+
+impl Texts for Listed<'_> {
+    fn next(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let text = self.0.lock().unwrap().pop();
+        text.map(visit).map_or(Ok(false), |()| Ok(true))
+    }
+}
+
+/// A generator that is the same everywhere: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Words over an alphabet of so few characters that ties and runs abound.
+fn random_text(random: &mut Random, words: usize, alphabet: &[&str], longest: u64) -> String {
+    let mut text = String::new();
+    for _ in 0..words {
+        for _ in 0..=random.below(longest) {
+            text.push_str(alphabet[random.below(alphabet.len() as u64) as usize]);
+        }
+        text.push(if random.below(9) == 0 { '\n' } else { ' ' });
+    }
+    text
+}
+
+fn words_of(texts: &[&[u8]], pattern: &Pattern) -> BTreeMap<Vec<u8>, u64> {
+    let mut words = BTreeMap::new();
+    let mut ends = Vec::new();
+    for text in texts {
+        let (mut at, mut start) = (0, 0);
+        while at < text.len() {
+            let next = pattern.scan(text, at, &mut ends);
+            for &end in &ends {
+                let end = at + end as usize;
+                *words.entry(text[start..end].to_vec()).or_default() += 1;
+                start = end;
+            }
+            at = next;
+        }
+    }
+    words
+}
+
+fn listed<'a>(texts: &[&'a [u8]]) -> Listed<'a> {
+    Listed(Mutex::new(texts.to_vec()))
+}
+
+fn run(texts: &[&[u8]], settings: &Settings) -> Result<Trained> {
+    train(&listed(texts), &Pattern::new("gpt2").unwrap(), settings, &Unwatched)
+}
+
+fn compare(text: &str, settings: &Settings) {
+    let pattern = Pattern::new("gpt2").unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive('\n').map(str::as_bytes).collect();
+    let goal = settings.vocab_size - 256 - settings.specials;
+    let longest = settings.max_token_length.unwrap_or(usize::MAX);
+    let wanted = plain(&words_of(&lines, &pattern), goal, settings.min_frequency, longest, &settings.before);
+    for threads in [1, 2, 7] {
+        let settings = Settings { threads, allow_fewer: true, ..settings.clone() };
+        let trained = run(&lines, &settings).unwrap();
+        assert_eq!(trained.merges, wanted, "{threads} threads, {settings:?}");
+        assert_eq!(trained.exhausted, wanted.len() < goal);
+        let mut reversed = lines.clone();
+        reversed.reverse();
+        assert_eq!(run(&reversed, &settings).unwrap().merges, wanted);
+    }
+}
+
+const ALPHABETS: [&[&str]; 4] = [
+    &["a", "b"],
+    &["a", "b", "c", "d", "e", "f", "g", "h"],
+    &["é", "日", "本", "я", "x"],
+    &["a", "0", "!", "ß", "\u{1f600}", "\t"],
+];
+
+#[test]
+fn merges_are_those_of_the_plain_algorithm() {
+    let mut random = Random(1);
+    for alphabet in ALPHABETS {
+        for (words, longest, vocab_size) in [(3, 4, 300), (40, 6, 330), (400, 12, 400), (1500, 30, 500)] {
+            let text = random_text(&mut random, words, alphabet, longest);
+            compare(&text, &Settings::new(vocab_size));
+        }
+    }
+}
+
+#[test]
+fn limits_are_those_of_the_plain_algorithm() {
+    let mut random = Random(2);
+    for alphabet in ALPHABETS {
+        let text = random_text(&mut random, 500, alphabet, 14);
+        for max_token_length in 1..=8 {
+            compare(&text, &Settings { max_token_length: Some(max_token_length), ..Settings::new(420) });
+        }
+        for min_frequency in [1, 2, 5, 40] {
+            compare(&text, &Settings { min_frequency, specials: 3, ..Settings::new(900) });
+        }
+    }
+}
+
+#[test]
+fn runs_of_one_token_are_merged_from_the_left() {
+    let texts: Vec<String> = (1..40).map(|length| "a".repeat(length) + "\n").collect();
+    compare(&texts.concat(), &Settings::new(300));
+    let texts: Vec<String> =
+        (1..40).map(|length| "ab".repeat(length) + "\n" + &"ba".repeat(length / 2) + "b\n").collect();
+    compare(&texts.concat(), &Settings::new(320));
+}
+
+/// Thresholds are lowered in steps: few merges of great counts, then very many of small ones.
+#[test]
+fn a_threshold_that_is_lowered_changes_nothing() {
+    let mut random = Random(3);
+    let mut text = "the cat and the dog ".repeat(3000);
+    text += &random_text(&mut random, 600, &["p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "o"], 9);
+    compare(&text, &Settings::new(1200));
+}
+
+#[test]
+fn training_goes_on_from_merges_made_before() {
+    let mut random = Random(4);
+    let first = random_text(&mut random, 300, ALPHABETS[1], 9);
+    let second = random_text(&mut random, 300, ALPHABETS[1], 9);
+    let before = run(&[first.as_bytes()], &Settings::new(400)).unwrap().merges;
+    compare(&second, &Settings { before: before.clone(), ..Settings::new(450) });
+    // on the same text: as if it had never stopped
+    let whole = run(&[first.as_bytes()], &Settings::new(500)).unwrap().merges;
+    assert_eq!(run(&[first.as_bytes()], &Settings { before, ..Settings::new(500) }).unwrap().merges, whole);
+}
+
+#[test]
+fn bad_settings_and_texts_are_named() {
+    let said = |texts: &[&[u8]], settings: Settings| run(texts, &settings).unwrap_err().to_string();
+    let text: &[u8] = b"hello there";
+    assert_eq!(
+        said(&[text], Settings { specials: 2, ..Settings::new(257) }),
+        "a vocabulary of 257 cannot hold the 256 bytes and 2 special tokens"
+    );
+    assert_eq!(said(&[], Settings::new(300)), "there is no text to train on");
+    assert_eq!(
+        said(&[b" \n\t ", "\u{3000}\n".as_bytes()], Settings::new(300)),
+        "the text to train on is nothing but white space, 8 bytes of it"
+    );
+    assert_eq!(
+        said(&[text], Settings { specials: 1, ..Settings::new(300) }),
+        "the text, 11 bytes, is too small for a vocabulary of 300: it has 8 merges, 43 are wanted"
+    );
+    let before = vec![(256, 0)];
+    assert_eq!(
+        said(&[text], Settings { before, ..Settings::new(300) }),
+        "merge 0 names a token that no merge before it makes"
+    );
+    let before = vec![(0, 1), (1, 2)];
+    assert_eq!(
+        said(&[text], Settings { before, ..Settings::new(257) }),
+        "2 merges exist already, and a vocabulary of 257 has room for 1"
+    );
+}
+
+#[test]
+fn a_source_that_fails_stops_every_thread() {
+    struct Broken;
+    impl Texts for Broken {
+        fn next(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
+            visit(b"some text");
+            Err(Error::data("it broke"))
+        }
+    }
+    let settings = Settings { threads: 3, ..Settings::new(300) };
+    let error = train(&Broken, &Pattern::new("gpt2").unwrap(), &settings, &Unwatched).unwrap_err();
+    assert_eq!(error.to_string(), "it broke");
+}
+
+#[test]
+fn who_watches_can_stop() {
+    struct Stopper(Phase);
+    impl Watch for Stopper {
+        fn report(&self, report: &Report) -> bool {
+            report.phase != self.0
+        }
+    }
+    let text = random_text(&mut Random(5), 2000, ALPHABETS[1], 9);
+    for phase in [Phase::Count, Phase::Merge] {
+        let pattern = Pattern::new("gpt2").unwrap();
+        let error = train(&listed(&[text.as_bytes()]), &pattern, &Settings::new(400), &Stopper(phase)).unwrap_err();
+        assert_eq!(error.kind, crate::error::Kind::Interrupted);
+    }
+}

@@ -1,0 +1,195 @@
+//! `pylm._rust.train_bpe`: sources → merges.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::bpe::train::{train, Phase, Report, Settings, Texts, Watch};
+use crate::error::{Error, Result};
+use crate::input::{Blocks, Input, Invalid, Options, Piece, Separator};
+use crate::pattern::Pattern;
+
+/// The documents of the sources, or the first of them.
+struct Sources {
+    blocks: Blocks,
+    replaced: AtomicU64,
+    documents: AtomicU64,
+    /// Documents and bytes still to be taken. Blocks come in the order of the sources to whoever holds this.
+    left: Option<Mutex<(u64, u64)>>,
+}
+
+impl Sources {
+    fn take(&self) -> Result<Option<(Piece, usize)>> {
+        let Some(left) = &self.left else {
+            return Ok(self.blocks.next()?.map(|piece| {
+                let segments = piece.segments.len();
+                (piece, segments)
+            }));
+        };
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (documents, bytes) = &mut *left;
+        if *documents == 0 || *bytes == 0 {
+            return Ok(None);
+        }
+        let Some(piece) = self.blocks.next()? else { return Ok(None) };
+        let mut taken = 0;
+        for segment in &piece.segments {
+            if *documents == 0 || *bytes == 0 {
+                break;
+            }
+            *documents -= u64::from(segment.ends);
+            *bytes = bytes.saturating_sub(segment.range.len() as u64);
+            taken += 1;
+        }
+        Ok(Some((piece, taken)))
+    }
+}
+
+impl Texts for Sources {
+    fn next(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let Some((piece, taken)) = self.take()? else { return Ok(false) };
+        self.replaced.fetch_add(piece.replaced, Ordering::Relaxed);
+        let mut documents = 0;
+        for segment in &piece.segments[..taken] {
+            visit(&piece.text[segment.range.clone()]);
+            documents += u64::from(segment.ends);
+        }
+        self.documents.fetch_add(documents, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn bytes(&self) -> u64 {
+        match &self.left {
+            // how many bytes so many documents have is not known
+            Some(_) => 0,
+            None => self.blocks.bytes,
+        }
+    }
+}
+
+/// Tells Python how far it is, and hears of Ctrl-C.
+struct Caller {
+    callback: Option<Py<PyAny>>,
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl Watch for Caller {
+    fn report(&self, report: &Report) -> bool {
+        let told = Python::attach(|py| {
+            py.check_signals()?;
+            if let Some(callback) = &self.callback {
+                let phase = match report.phase {
+                    Phase::Count => "count",
+                    Phase::Merge => "merge",
+                };
+                callback.call1(py, (phase, report.done, report.total, report.seconds))?;
+            }
+            Ok(())
+        });
+        match told {
+            Ok(()) => true,
+            Err(error) => {
+                *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                false
+            }
+        }
+    }
+}
+
+fn separator(split: Option<&str>) -> Result<Separator> {
+    match split {
+        None => Ok(Separator::end_of_text()),
+        Some("blank") => Ok(Separator::Blank),
+        Some("file") => Ok(Separator::File),
+        Some("line") => Ok(Separator::Line),
+        Some("") => Err(Error::usage("--split is empty").hint("name a string, blank or file")),
+        Some(text) => Ok(Separator::literal(text)),
+    }
+}
+
+/// Trains byte-level BPE on sources. The merges are those of Hugging Face's `BpeTrainer`, whatever the threads.
+#[pyfunction]
+#[pyo3(signature = (
+    sources, *, vocab_size, pattern="gpt2", specials=0, min_frequency=0, max_token_length=None, threads=0, before=None,
+    allow_fewer=false, documents=None, bytes=None, split=None, field="text", column="text", invalid="error",
+    stdin=None, stdin_jsonl=false, progress=None
+))]
+#[allow(clippy::too_many_arguments)] // a Python function with keywords
+pub fn train_bpe<'py>(
+    py: Python<'py>,
+    sources: Vec<String>,
+    vocab_size: usize,
+    pattern: &str,
+    specials: usize,
+    min_frequency: u64,
+    max_token_length: Option<usize>,
+    threads: usize,
+    before: Option<Vec<(u32, u32)>>,
+    allow_fewer: bool,
+    documents: Option<u64>,
+    bytes: Option<u64>,
+    split: Option<&str>,
+    field: &str,
+    column: &str,
+    invalid: &str,
+    stdin: Option<String>,
+    stdin_jsonl: bool,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let pattern = std::sync::Arc::new(Pattern::new(pattern)?);
+    let cutter = pattern.clone();
+    let options = Options {
+        separator: separator(split)?,
+        field: field.into(),
+        column: column.into(),
+        invalid: match invalid {
+            "error" => Invalid::Error,
+            "replace" => Invalid::Replace,
+            other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into()),
+        },
+        safe_cut: Some(std::sync::Arc::new(move |text: &[u8], low, high| cutter.safe_cut(text, low, high))),
+        stdin: stdin.map(Into::into),
+        stdin_jsonl,
+        ..Options::default()
+    };
+    let settings = Settings {
+        vocab_size,
+        specials,
+        min_frequency,
+        max_token_length,
+        threads: if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads },
+        allow_fewer,
+        before: before.unwrap_or_default(),
+    };
+    let caller = Caller { callback: progress, raised: Mutex::new(None) };
+    let trained = py.detach(|| {
+        let blocks = Blocks::new(&Input::resolve(&sources, options)?)?;
+        let limited = documents.is_some() || bytes.is_some();
+        let texts = Sources {
+            blocks,
+            replaced: AtomicU64::new(0),
+            documents: AtomicU64::new(0),
+            left: limited.then(|| Mutex::new((documents.unwrap_or(u64::MAX), bytes.unwrap_or(u64::MAX)))),
+        };
+        let trained = train(&texts, &pattern, &settings, &caller)?;
+        Ok((trained, texts.documents.into_inner(), texts.replaced.into_inner()))
+    });
+    if let Some(error) = caller.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let (trained, documents, replaced) = trained.map_err(|error: Error| PyErr::from(error))?;
+    let result = PyDict::new(py);
+    result.set_item("merges", trained.merges)?;
+    result.set_item("exhausted", trained.exhausted)?;
+    result.set_item("documents", documents)?;
+    result.set_item("bytes", trained.bytes)?;
+    result.set_item("replaced", replaced)?;
+    result.set_item("pre_tokens", trained.pre_tokens)?;
+    result.set_item("distinct", trained.distinct)?;
+    result.set_item("operations", trained.operations)?;
+    result.set_item("count_seconds", trained.count_seconds)?;
+    result.set_item("merge_seconds", trained.merge_seconds)?;
+    Ok(result)
+}
