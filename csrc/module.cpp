@@ -13,6 +13,7 @@ namespace py = pybind11;
 // Each stands in its bind_*.cpp.
 void bind_loader(py::module_& module);
 void bind_sampler(py::module_& module);
+void bind_kernels(py::module_& module);
 
 namespace {
 
@@ -64,4 +65,5 @@ PYBIND11_MODULE(_native, module) {
                "Run on the OpenMP pool that torch brought into the process; False where there is none.");
     bind_loader(module);
     bind_sampler(module);
+    bind_kernels(module);
 }

@@ -96,3 +96,56 @@ def sample_probabilities(
     *,
     vocab_size: int = 0,
 ) -> npt.NDArray[np.float64]: ...
+def norm_forward(
+    x: Any,
+    residual: Any,
+    weight: Any,
+    bias: Any,
+    y: Any,
+    h: Any,
+    mean: Any,
+    rstd: Any,
+    eps: float,
+    offset: float,
+    threads: int = 0,
+) -> None: ...
+def norm_backward(
+    dy: Any,
+    dh: Any,
+    h: Any,
+    weight: Any,
+    mean: Any,
+    rstd: Any,
+    dx: Any,
+    dweight: Any,
+    dbias: Any,
+    offset: float,
+    threads: int = 0,
+) -> None: ...
+def cross_entropy_forward(
+    logits: Any, targets: Any, losses: Any, lse: Any, ignore_index: int = -100, z_loss: float = 0.0, threads: int = 0
+) -> None: ...
+def cross_entropy_backward(
+    logits: Any,
+    targets: Any,
+    lse: Any,
+    grads: Any,
+    dlogits: Any,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    threads: int = 0,
+) -> None: ...
+def activation_forward(name: str, x: Any, gate: Any, y: Any, threads: int = 0) -> None: ...
+def activation_backward(name: str, dy: Any, x: Any, gate: Any, dx: Any, dgate: Any, threads: int = 0) -> None: ...
+def adamw(
+    tensors: Sequence[tuple[Any, ...]],
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    clip: float,
+    step: int,
+    grad_scale: float = 1.0,
+    threads: int = 0,
+) -> float: ...

@@ -1,0 +1,85 @@
+// Cross-entropy over rows of logits: a row of 50,304 fits in L2, so its maximum, its sum and its gradient are passes
+// over the cache and memory is read once.
+#pragma once
+#include "cpu/kernels/simd.hpp"
+#include "cpu/kernels/table.hpp"
+
+namespace pylm::cpu::PYLM_VARIANT {
+
+template <class T>
+inline float row_highest(const T* x, int64_t count) {
+    Vec a = splat(-__builtin_inff()), b = a;
+    int64_t i = 0;
+    for (; i + 2 * Vec::W <= count; i += 2 * Vec::W) a = max(a, load(x + i)), b = max(b, load(x + i + Vec::W));
+    for (; i + Vec::W <= count; i += Vec::W) a = max(a, load(x + i));
+    float top = highest(max(a, b));
+    for (; i < count; ++i) top = widen(x[i]) > top ? widen(x[i]) : top;
+    return top;
+}
+
+// x - top is exact where it matters: scaling by log2(e) first would round logits of thousands before they meet.
+template <class T>
+inline double sum_of_powers(const T* x, int64_t count, float top) {
+    constexpr int64_t BLOCK = 2048;  // fp32 sums stay short, their sum is double
+    const Vec log2e = splat(LOG2E), shift = splat(top);
+    double total = 0;
+    for (int64_t at = 0; at < count; at += BLOCK) {
+        const int64_t end = count - at < BLOCK ? count : at + BLOCK;
+        Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
+        int64_t i = at;
+        for (; i + 4 * Vec::W <= end; i += 4 * Vec::W) {
+            s0 = s0 + exp2((load(x + i) - shift) * log2e);
+            s1 = s1 + exp2((load(x + i + Vec::W) - shift) * log2e);
+            s2 = s2 + exp2((load(x + i + 2 * Vec::W) - shift) * log2e);
+            s3 = s3 + exp2((load(x + i + 3 * Vec::W) - shift) * log2e);
+        }
+        total += static_cast<double>(sum((s0 + s1) + (s2 + s3)));
+        for (; i < end; i += Vec::W) {
+            const int64_t n = end - i < Vec::W ? end - i : Vec::W;
+            float lanes[Vec::W];  // those past the end hold no logit
+            store(lanes, exp2((take(x + i, n) - shift) * log2e));
+            for (int64_t l = 0; l < n; ++l) total += static_cast<double>(lanes[l]);
+        }
+    }
+    return total;
+}
+
+template <class T>
+void cross_entropy_forward(const CrossEntropy& a, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+        // SAFETY: rows of `vocab` logits lie `stride` apart; the driver has checked targets against the vocabulary
+        const T* x = static_cast<const T*>(a.logits) + row * a.stride;
+        const float top = row_highest(x, a.vocab);
+        const double log_sum = __builtin_log(sum_of_powers(x, a.vocab, top));
+        const auto lse = static_cast<float>(static_cast<double>(top) + log_sum);
+        a.lse[row] = lse;
+        const int64_t target = a.targets[row];
+        if (!a.losses) continue;
+        // from the difference, not from lse: an lse of thousands has lost the loss's digits
+        const bool ignored = target == a.ignore_index;
+        const double below = ignored ? 0 : static_cast<double>(top) - static_cast<double>(widen(x[target]));
+        a.losses[row] = ignored ? 0 : static_cast<float>(below + log_sum) + a.z_loss * lse * lse;
+    }
+}
+
+template <class T>
+void cross_entropy_backward(const CrossEntropy& a, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+        // SAFETY: as above; dlogits has the logits' shape and may be the logits, each element is read before written
+        const T* x = static_cast<const T*>(a.logits) + row * a.stride;
+        T* out = static_cast<T*>(a.dlogits) + row * a.stride;
+        const int64_t target = a.targets[row];
+        const float grad = target == a.ignore_index ? 0 : a.grads[row], lse = a.lse[row];
+        if (grad == 0) {
+            memset(static_cast<void*>(out), 0, static_cast<size_t>(a.vocab) * sizeof(T));
+            continue;
+        }
+        const float weight = grad * (1 + 2 * a.z_loss * lse);
+        const Vec log2e = splat(LOG2E), shift = splat(lse), scale = splat(weight);
+        const float at_target = widen(x[target]);
+        each(a.vocab, [&](int64_t i, int64_t n) { put(out + i, exp2((take(x + i, n) - shift) * log2e) * scale, n); });
+        narrow(out + target, __builtin_expf(at_target - lse) * weight - grad);
+    }
+}
+
+}  // namespace pylm::cpu::PYLM_VARIANT

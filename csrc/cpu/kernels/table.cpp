@@ -1,0 +1,31 @@
+// Compiled once for each variant, with that variant's flags and its name in PYLM_VARIANT.
+#include "cpu/kernels/table.hpp"
+
+#include "cpu/kernels/activation.hpp"
+#include "cpu/kernels/adamw.hpp"
+#include "cpu/kernels/cross_entropy.hpp"
+#include "cpu/kernels/norm.hpp"
+
+namespace pylm::cpu::PYLM_VARIANT {
+
+#define BOTH(name) {name<float>, name<bf16>}
+#define ALL_ACTS(name)                                                                                        \
+    {                                                                                                         \
+        {name<float, Act::gelu>, name<bf16, Act::gelu>}, {name<float, Act::relu2>, name<bf16, Act::relu2>}, { \
+            name<float, Act::swiglu>, name<bf16, Act::swiglu>                                                 \
+        }                                                                                                     \
+    }
+
+extern const Kernels table;
+const Kernels table{
+    BOTH(norm_forward),
+    BOTH(norm_backward),
+    BOTH(cross_entropy_forward),
+    BOTH(cross_entropy_backward),
+    ALL_ACTS(activation_forward),
+    ALL_ACTS(activation_backward),
+    BOTH(sum_squares),
+    {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
+};
+
+}  // namespace pylm::cpu::PYLM_VARIANT

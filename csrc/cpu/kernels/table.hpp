@@ -1,0 +1,78 @@
+// What each variant offers: plain functions over ranges, called by the drivers in run.cpp from as many threads as they
+// like. Pointers are to whole tensors; sizes are in elements.
+#pragma once
+#include <stdint.h>
+
+namespace pylm::cpu {
+
+struct NormForward {
+    const void *x, *residual;    // residual may be null
+    const float *weight, *bias;  // may be null
+    void *y, *h;                 // h: x + residual, null without one
+    float *mean, *rstd;          // mean is null for rms_norm
+    int64_t width;
+    float eps, offset;
+};
+struct NormBackward {
+    const void *dy, *dh, *h;  // dh may be null
+    const float *weight, *mean, *rstd;
+    void* dx;
+    float *dweight, *dbias;  // one block's sums, added to; null where not wanted
+    int64_t width;
+    float offset;
+};
+struct CrossEntropy {
+    const void* logits;
+    const int64_t* targets;
+    float* losses;  // forward: may be null in backward
+    float* lse;
+    void* dlogits;       // backward; may be the logits themselves
+    const float* grads;  // backward: one a row
+    int64_t vocab, stride;
+    int64_t ignore_index;
+    float z_loss;
+};
+struct Activation {
+    const void *x, *gate, *dy;
+    void *y, *dx, *dgate;
+};
+struct AdamW {
+    void *p, *g, *m, *v;
+    void* copy;  // bf16 copy of p, may be null
+    float lr, beta1, beta2, eps, decay, scale, correction1, correction2;
+};
+
+enum class Act { gelu, relu2, swiglu };
+constexpr int ACTS = 3;
+/// float32, bfloat16
+constexpr int TYPES = 2;
+/// AdamW's types of parameter, gradient and moments: all fp32; fp32 with bf16 gradients; all bf16.
+constexpr int ADAMW_TYPES = 3;
+
+struct Kernels {
+    void (*norm_forward[TYPES])(const NormForward&, int64_t begin, int64_t end);
+    void (*norm_backward[TYPES])(const NormBackward&, int64_t begin, int64_t end);
+    void (*cross_entropy_forward[TYPES])(const CrossEntropy&, int64_t begin, int64_t end);
+    void (*cross_entropy_backward[TYPES])(const CrossEntropy&, int64_t begin, int64_t end);
+    void (*activation_forward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
+    void (*activation_backward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
+    double (*sum_squares[TYPES])(const void* x, int64_t begin, int64_t end);
+    void (*adamw[ADAMW_TYPES])(const AdamW&, int64_t begin, int64_t end);
+};
+
+namespace scalar {
+extern const Kernels table;
+}
+#if defined(PYLM_X86_VARIANTS)
+namespace avx2 {
+extern const Kernels table;
+}
+namespace avx512 {
+extern const Kernels table;
+}
+#endif
+
+/// The table of the variant in use.
+const Kernels& kernels();
+
+}  // namespace pylm::cpu

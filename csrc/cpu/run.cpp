@@ -1,0 +1,131 @@
+#include "cpu/run.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "cpu/features.hpp"
+#include "cpu/threads.hpp"
+
+namespace pylm::cpu {
+namespace {
+
+constexpr int64_t ELEMENTS = 16384;  // of a block: a few microseconds of work, far above the cost of a claim
+
+template <class Body>
+void blocks(int threads, int64_t count, int64_t size, const Body& body) {
+    parallel(threads, (count + size - 1) / size,
+             [&](int64_t b) { body(b, b * size, std::min(count, (b + 1) * size)); });
+}
+
+int64_t rows_of(int64_t width) { return std::max<int64_t>(1, ELEMENTS / std::max<int64_t>(1, width)); }
+
+}  // namespace
+
+const Kernels& kernels() {
+#if defined(PYLM_X86_VARIANTS)
+    switch (variant()) {
+        case Variant::avx512:
+            return avx512::table;
+        case Variant::avx2:
+            return avx2::table;
+        case Variant::scalar:
+            break;
+    }
+#endif
+    return scalar::table;
+}
+
+void norm_forward(Type type, const NormForward& a, int64_t rows, int threads) {
+    const auto run = kernels().norm_forward[type];
+    blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void norm_backward(Type type, const NormBackward& a, int64_t rows, int threads) {
+    const auto run = kernels().norm_backward[type];
+    if (!a.dweight && !a.dbias) {
+        blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+        return;
+    }
+    // sums by block, added up in order: the same bits for any number of threads
+    constexpr int64_t BLOCKS = 32;
+    const int64_t size = std::max<int64_t>(16, (rows + BLOCKS - 1) / BLOCKS), many = (rows + size - 1) / size;
+    const int64_t sums = (a.dweight ? 1 : 0) + (a.dbias ? 1 : 0);
+    std::vector<float> partial(many * sums * a.width);
+    blocks(threads, rows, size, [&](int64_t b, int64_t begin, int64_t end) {
+        NormBackward mine = a;
+        float* room = partial.data() + b * sums * a.width;
+        if (a.dweight) mine.dweight = room, room += a.width;
+        if (a.dbias) mine.dbias = room;
+        run(mine, begin, end);
+    });
+    const auto add_up = [&](float* out, int64_t which) {
+        for (int64_t i = 0; i < a.width; ++i) out[i] = 0;
+        for (int64_t b = 0; b < many; ++b) {
+            const float* from = partial.data() + (b * sums + which) * a.width;
+            for (int64_t i = 0; i < a.width; ++i) out[i] += from[i];
+        }
+    };
+    if (a.dweight) add_up(a.dweight, 0);
+    if (a.dbias) add_up(a.dbias, sums - 1);
+}
+
+void cross_entropy_forward(Type type, const CrossEntropy& a, int64_t rows, int threads) {
+    const auto run = kernels().cross_entropy_forward[type];
+    blocks(threads, rows, rows_of(a.vocab), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void cross_entropy_backward(Type type, const CrossEntropy& a, int64_t rows, int threads) {
+    const auto run = kernels().cross_entropy_backward[type];
+    blocks(threads, rows, rows_of(a.vocab), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void activation_forward(Act act, Type type, const Activation& a, int64_t count, int threads) {
+    const auto run = kernels().activation_forward[static_cast<int>(act)][type];
+    blocks(threads, count, ELEMENTS, [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void activation_backward(Act act, Type type, const Activation& a, int64_t count, int threads) {
+    const auto run = kernels().activation_backward[static_cast<int>(act)][type];
+    blocks(threads, count, ELEMENTS, [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, int threads) {
+    struct Piece {
+        const Flat* tensor;
+        int64_t begin, end;
+    };
+    constexpr int64_t SIZE = 4 * ELEMENTS;
+    std::vector<Piece> pieces;
+    for (int64_t t = 0; t < count; ++t)
+        for (int64_t at = 0; at < tensors[t].count; at += SIZE)
+            pieces.push_back({&tensors[t], at, std::min(tensors[t].count, at + SIZE)});
+    const auto many = static_cast<int64_t>(pieces.size());
+    const Kernels& table = kernels();
+    std::vector<double> squares(many);
+    parallel(threads, many, [&](int64_t i) {
+        const Piece& piece = pieces[i];
+        squares[i] =
+            table.sum_squares[piece.tensor->types == 0 ? FLOAT32 : BFLOAT16](piece.tensor->g, piece.begin, piece.end);
+    });
+    double total = 0;
+    for (double part : squares) total += part;
+    const double norm = std::sqrt(total) * std::abs(s.grad_scale);
+    if (!std::isfinite(norm)) return norm;
+    const double clip = s.clip > 0 ? std::min(1.0, s.clip / (norm + 1e-6)) : 1.0;
+    AdamW settings{};
+    settings.lr = s.lr, settings.beta1 = s.beta1, settings.beta2 = s.beta2, settings.eps = s.eps;
+    settings.scale = static_cast<float>(clip * s.grad_scale);
+    settings.correction1 = static_cast<float>(1 - std::pow(s.beta1, static_cast<double>(s.step)));
+    settings.correction2 = static_cast<float>(1 - std::pow(s.beta2, static_cast<double>(s.step)));
+    parallel(threads, many, [&](int64_t i) {
+        const Flat& tensor = *pieces[i].tensor;
+        AdamW mine = settings;
+        mine.p = tensor.p, mine.g = tensor.g, mine.m = tensor.m, mine.v = tensor.v, mine.copy = tensor.copy;
+        mine.decay = tensor.decay;
+        table.adamw[tensor.types](mine, pieces[i].begin, pieces[i].end);
+    });
+    return norm;
+}
+
+}  // namespace pylm::cpu

@@ -1,0 +1,34 @@
+// The kernels over whole tensors: work is cut into blocks that do not depend on the number of threads, so neither do
+// results.
+#pragma once
+#include <cstdint>
+
+#include "cpu/kernels/table.hpp"
+
+namespace pylm::cpu {
+
+enum Type { FLOAT32 = 0, BFLOAT16 = 1 };
+
+void norm_forward(Type type, const NormForward& a, int64_t rows, int threads);
+/// dweight and dbias are written, not added to.
+void norm_backward(Type type, const NormBackward& a, int64_t rows, int threads);
+void cross_entropy_forward(Type type, const CrossEntropy& a, int64_t rows, int threads);
+void cross_entropy_backward(Type type, const CrossEntropy& a, int64_t rows, int threads);
+void activation_forward(Act act, Type type, const Activation& a, int64_t count, int threads);
+void activation_backward(Act act, Type type, const Activation& a, int64_t count, int threads);
+
+struct Flat {
+    void *p, *g, *m, *v, *copy;
+    int64_t count;
+    int types;  // of ADAMW_TYPES
+    float decay;
+};
+struct AdamWSettings {
+    float lr, beta1, beta2, eps, clip;
+    int64_t step;
+    float grad_scale;  // gradients are multiplied by this before anything else
+};
+/// One step over all tensors. Returns the gradients' norm before the clip; nothing is changed where it is not finite.
+double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& settings, int threads);
+
+}  // namespace pylm::cpu

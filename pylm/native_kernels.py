@@ -1,0 +1,243 @@
+"""The C++ kernels behind pylm_kernels' dispatch, as its backend "cpu"; and AdamW, which pylm calls by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+
+from pylm import _native
+from pylm_kernels import dispatch
+
+__all__ = ["adamw", "register"]
+
+TYPES = (torch.float32, torch.bfloat16)
+
+
+def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
+    """None where the kernels run, else why not."""
+    if device != "cpu":
+        return "the C++ kernels run on CPUs"
+    if dtype not in TYPES:
+        return "the C++ kernels serve float32 and bfloat16"
+    if _variant() == "scalar":
+        return "this processor has no vector variant of the C++ kernels, torch is faster"
+    return None
+
+
+def _variant() -> str:
+    return _native.cpu_info()["variant"]
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _float(weight: torch.Tensor | None) -> torch.Tensor | None:
+    return None if weight is None else weight.detach().float().contiguous()
+
+
+def rms_norm_forward(
+    x: torch.Tensor, weight: torch.Tensor | None, residual: torch.Tensor | None, eps: float, offset: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """y, x + residual (empty without one) and the reciprocal root mean squares."""
+    x = x.contiguous()
+    residual = None if residual is None else residual.contiguous()
+    y = torch.empty_like(x)
+    h = x.new_empty(0) if residual is None else torch.empty_like(x)
+    rstd = torch.empty(x.shape[:-1], dtype=torch.float32)
+    if x.numel():
+        _native.norm_forward(
+            x, residual, _float(weight), None, y, None if residual is None else h, None, rstd, eps, offset, _threads()
+        )
+    return y, h, rstd
+
+
+def rms_norm_backward(
+    dy: torch.Tensor,
+    dh: torch.Tensor | None,
+    h: torch.Tensor,
+    weight: torch.Tensor | None,
+    rstd: torch.Tensor,
+    eps: float,
+    offset: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of x (and of the residual) and of the weight."""
+    dx, dweight, _ = _norm_backward(dy, dh, h, weight, None, rstd, offset, bias=False)
+    return dx, h.new_empty(0) if weight is None else dweight.to(weight.dtype)
+
+
+def _norm_backward(
+    dy: torch.Tensor,
+    dh: torch.Tensor | None,
+    h: torch.Tensor,
+    weight: torch.Tensor | None,
+    mean: torch.Tensor | None,
+    rstd: torch.Tensor,
+    offset: float,
+    bias: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    dy, h = dy.contiguous(), h.contiguous()
+    dh = None if dh is None else dh.contiguous()
+    dx = torch.empty_like(h)
+    dweight = torch.zeros(h.shape[-1] if weight is not None else 0)
+    dbias = torch.zeros(h.shape[-1] if bias else 0)
+    if h.numel():
+        _native.norm_backward(
+            dy,
+            dh,
+            h,
+            _float(weight),
+            mean,
+            rstd.contiguous(),
+            dx,
+            dweight if weight is not None else None,
+            dbias if bias else None,
+            offset,
+            _threads(),
+        )
+    return dx, dweight, dbias
+
+
+def layer_norm_forward(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """y, x + residual (empty without one), the means and the reciprocal deviations."""
+    x = x.contiguous()
+    residual = None if residual is None else residual.contiguous()
+    y = torch.empty_like(x)
+    h = x.new_empty(0) if residual is None else torch.empty_like(x)
+    mean, rstd = torch.empty(x.shape[:-1], dtype=torch.float32), torch.empty(x.shape[:-1], dtype=torch.float32)
+    if x.numel():
+        _native.norm_forward(
+            x,
+            residual,
+            _float(weight),
+            _float(bias),
+            y,
+            None if residual is None else h,
+            mean,
+            rstd,
+            eps,
+            0.0,
+            _threads(),
+        )
+    return y, h, mean, rstd
+
+
+def layer_norm_backward(
+    dy: torch.Tensor,
+    dh: torch.Tensor | None,
+    h: torch.Tensor,
+    weight: torch.Tensor | None,
+    has_bias: bool,
+    mean: torch.Tensor,
+    rstd: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of x (and of the residual), of the weight and of the bias; empty where there is none."""
+    return _norm_backward(dy, dh, h, weight, mean.contiguous(), rstd, 0.0, bias=has_bias)
+
+
+def cross_entropy_forward(
+    logits: torch.Tensor, targets: torch.Tensor, ignore_index: int, z_loss: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One loss and one logarithm of the sum of exponentials a row."""
+    logits = logits.contiguous()
+    losses, lse = torch.empty(logits.shape[0]), torch.empty(logits.shape[0])
+    if logits.shape[0]:
+        _native.cross_entropy_forward(logits, targets.contiguous(), losses, lse, ignore_index, z_loss, _threads())
+    return losses, lse
+
+
+def cross_entropy_backward(
+    grads: torch.Tensor,
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    lse: torch.Tensor,
+    ignore_index: int,
+    z_loss: float,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The gradient of the logits from one gradient a row; `out` may be the logits."""
+    logits, grads = logits.contiguous(), grads.float().contiguous()
+    out = torch.empty_like(logits) if out is None else out
+    if logits.shape[0]:
+        _native.cross_entropy_backward(logits, targets.contiguous(), lse, grads, out, ignore_index, z_loss, _threads())
+    return out
+
+
+def activation_forward(name: str, x: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
+    """gelu, relu2, or swiglu: silu(gate) * x."""
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    if x.numel():
+        _native.activation_forward(name, x, None if gate is None else gate.contiguous(), y, _threads())
+    return y
+
+
+def activation_backward(
+    name: str, dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The gradients of x and of the gate."""
+    dy, x = dy.contiguous(), x.contiguous()
+    gate = None if gate is None else gate.contiguous()
+    dx = torch.empty_like(x)
+    dgate = None if gate is None else torch.empty_like(gate)
+    if x.numel():
+        _native.activation_backward(name, dy, x, gate, dx, dgate, _threads())
+    return dx, dgate
+
+
+def adamw(
+    tensors: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, float]],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    clip: float,
+    step: int,
+    grad_scale: float = 1.0,
+) -> float:
+    """One AdamW step in place, the clip folded in; returns the norm of the gradients before it.
+
+    Args:
+        tensors: (parameter, gradient, first moment, second moment, bf16 copy of the parameter or None, decay); all of
+            the first four fp32, or all bf16, or fp32 with a bf16 gradient; contiguous.
+        lr: the learning rate.
+        betas: of the moments.
+        eps: added to the root of the second moment.
+        clip: the highest norm of all gradients together; 0 for none.
+        step: counted from 1.
+        grad_scale: what the gradients are multiplied by first, such as one over the loss scale.
+
+    Returns:
+        The norm; where it is not finite, nothing was changed.
+    """
+    return _native.adamw(
+        list(tensors),
+        lr=lr,
+        beta1=betas[0],
+        beta2=betas[1],
+        eps=eps,
+        clip=clip,
+        step=step,
+        grad_scale=grad_scale,
+        threads=_threads(),
+    )
+
+
+def register() -> list[str]:
+    """Give pylm_kernels the operations that it has and that these kernels serve; returns their names."""
+    _native.share_openmp()  # torch is loaded: its threads run the kernels
+    offered: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+        "rms_norm": (rms_norm_forward, rms_norm_backward),
+    }
+    known = [name for name in offered if name in dispatch.OPERATIONS]
+    for name in known:
+        dispatch.register(name, "cpu", *offered[name], serves)
+    return known
