@@ -47,14 +47,15 @@ LAUGHS = "\n".join(["a0: &a0 1"] + [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029\ufeff")
 )
+keys = texts.filter(lambda key: len(json.dumps(key)) < 1000)  # a key of YAML has at most 1,024 characters
 values = st.recursive(
     st.none() | st.booleans() | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=10,
 )
 
 
-@given(st.dictionaries(texts, values, max_size=4))
+@given(st.dictionaries(keys, values, max_size=4))
 def test_whatever_json_says_is_read_as_it_is(tmp_path_factory, tree):
     path = tmp_path_factory.mktemp("json") / "c.json"
     path.write_text(json.dumps(tree), encoding="utf-8")
