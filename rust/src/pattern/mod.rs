@@ -5,6 +5,7 @@
 //! symbol, neither letter, number nor whitespace. Whether a sequence is well-formed depends on its own bytes alone, so a
 //! scanner may start at any character.
 
+mod cut;
 mod names;
 mod regex;
 mod rules;
@@ -88,8 +89,12 @@ impl Pattern {
     }
 
     /// A position p in (low, high] such that the pre-tokens of `text[..p]` followed by those of `text[p..]` are those
-    /// of `text`, whatever text follows it; `None` if there is none, or none that can be proved.
-    pub fn safe_cut(&self, _text: &[u8], _low: usize, _high: usize) -> Option<usize> {
-        None
+    /// of `text`, whatever text follows it: the last such; `None` if there is none, or none that can be proved, as with
+    /// a regex of your own.
+    pub fn safe_cut(&self, text: &[u8], low: usize, high: usize) -> Option<usize> {
+        match &self.scanner {
+            Scanner::Named(named, _) => cut::last_between(*named, text, low, high),
+            Scanner::Regex(_) => None,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The scanners against the reference regexes, on text made to be hostile.
 
+mod cuts;
 mod scanners;
 mod texts;
 
