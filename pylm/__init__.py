@@ -1,1 +1,26 @@
 """Raw text to a trained language model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["Tokenizer"]
+
+# name: the module that holds it, imported on first use, so that `import pylm` costs nothing
+_HOMES = {"Tokenizer": "pylm.tokenizer"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pylm' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

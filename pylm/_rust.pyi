@@ -3,12 +3,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["Bpe", "build_info", "train_bpe"]
+__all__ = ["Bpe", "Documents", "build_info", "train_bpe"]
 
 def build_info() -> dict[str, str]: ...
 
 class Bpe:
-    """Byte-level BPE: a vocabulary and its encoder. Ids come as uint16 where every id of the vocabulary fits, else uint32."""
+    """Byte-level BPE: a vocabulary and its encoder. Ids come as uint16 where all of the vocabulary fit, else uint32."""
 
     @staticmethod
     def from_tokenizer_json(data: bytes) -> Bpe: ...
@@ -80,10 +80,31 @@ def train_bpe(
         invalid: `error` or `replace`.
         stdin: The file that stdin was written to.
         stdin_jsonl: Whether that file is jsonl.
-        progress: Called about five times a second with the phase (`count`: bytes; `merge`: merges), what is done, of how
-            much (0 where not known), and the seconds that this phase has taken. What it raises ends the training.
+        progress: Called about five times a second with the phase (`count`: bytes; `merge`: merges), what is done, of
+            how much (0 where not known), and the seconds that this phase has taken. What it raises ends the training.
 
     Returns:
-        merges (pairs of ids; merge number n makes id 256 + n), exhausted, documents, bytes, replaced, pre_tokens, distinct,
-        operations, count_seconds, merge_seconds.
+        merges (pairs of ids; merge number n makes id 256 + n), exhausted, documents, bytes, replaced, pre_tokens,
+        distinct, operations, count_seconds, merge_seconds.
     """
+
+class Documents:
+    """Iterate over (source, [document, …]), about a megabyte at a time, in the order of the sources."""
+
+    def __new__(
+        cls,
+        sources: list[str],
+        *,
+        split: str | None = None,
+        field: str = "text",
+        column: str = "text",
+        invalid: str = "error",
+        stdin: str | None = None,
+        stdin_jsonl: bool = False,
+    ) -> Documents: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def replaced(self) -> int: ...
+    def __iter__(self) -> Documents: ...
+    def __next__(self) -> tuple[str, list[str]]: ...

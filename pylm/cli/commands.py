@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # name: ("module:object", what it does in one line), in the order of `pylm --help`
 COMMANDS: dict[str, tuple[str, str]] = {
+    "tokenizer": ("pylm.cli.tokenizer:tokenizer", "Train, look at, use and compare tokenizers."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
 }

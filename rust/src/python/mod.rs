@@ -1,5 +1,6 @@
 //! The Python face of this crate: the only room that names pyo3.
 
+mod documents;
 mod tokenizer;
 mod train;
 
@@ -47,5 +48,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_class::<tokenizer::Bpe>()?;
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
+    module.add_class::<documents::Documents>()?;
     Ok(())
 }

@@ -98,7 +98,8 @@ impl Watch for Caller {
     }
 }
 
-fn separator(split: Option<&str>) -> Result<Separator> {
+/// What `--split` says: nothing for `<|endoftext|>`, `blank`, `file`, `line`, or a literal string.
+pub(super) fn separator(split: Option<&str>) -> Result<Separator> {
     match split {
         None => Ok(Separator::end_of_text()),
         Some("blank") => Ok(Separator::Blank),

@@ -1,0 +1,62 @@
+"""Byte-level BPE run by the Rust encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pylm._rust import Bpe
+
+if TYPE_CHECKING:
+    from pylm.tokenizer.backend import Ids
+
+
+class NativeBackend:
+    """`pylm._rust.Bpe` behind the interface that all tokenizers share."""
+
+    native = True
+    kind = "BPE"
+    unknown = None
+    strips_space = False
+
+    def __init__(self, bpe: Bpe) -> None:
+        """Wrap the binding's object, which the data pipeline takes as it is."""
+        self.bpe = bpe
+        self.vocab_size: int = bpe.vocab_size
+        self.specials: dict[str, int] = dict(sorted(bpe.specials, key=lambda item: item[1]))
+        self.identity: str = bpe.identity
+        self.pattern: str | None = bpe.pattern
+
+    @classmethod
+    def from_tokenizer_json(cls, data: bytes) -> NativeBackend:
+        """Load the contents of a tokenizer.json that holds byte-level BPE; a TokenizerError says what else it holds."""
+        return cls(Bpe.from_tokenizer_json(data))
+
+    @classmethod
+    def from_ranks(cls, data: bytes, pattern: str, specials: Mapping[str, int]) -> NativeBackend:
+        """Load tiktoken ranks."""
+        return cls(Bpe.from_ranks(data, pattern, list(specials.items())))
+
+    def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
+        """Ids of one text; any bytes are accepted."""
+        return self.bpe.encode(text, sorted(allowed))
+
+    def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
+        """Ids of each text."""
+        return self.bpe.encode_batch(list(texts), threads, sorted(allowed))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one id."""
+        return self.bpe.token_bytes(token_id)
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of a sequence."""
+        return self.bpe.decode_bytes(ids)
+
+    def to_tokenizer_json(self) -> bytes:
+        """The vocabulary as a tokenizer.json."""
+        return self.bpe.to_tokenizer_json().encode()
+
+    def to_ranks(self) -> bytes:
+        """The vocabulary as tiktoken ranks."""
+        return self.bpe.to_ranks()

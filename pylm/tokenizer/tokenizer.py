@@ -1,0 +1,281 @@
+"""The Tokenizer: text to ids and back, whatever vocabulary stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from pylm.errors import TokenizerError
+from pylm.tokenizer import chat, folder
+from pylm.tokenizer.specials import AllowedSpecial, allowed_names, one_of, refuse
+from pylm.tokenizer.stream import DecodeStream
+
+if TYPE_CHECKING:
+    from pylm.tokenizer.backend import Backend, Ids
+    from pylm.tokenizer.train import TrainOptions
+
+__all__ = ["Tokenizer"]
+
+# how the end of a text is called where no configuration says it
+ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eot_id|>", "<|im_end|>", "[SEP]")
+
+
+class Tokenizer:
+    """A vocabulary and its rules.
+
+    Special tokens in a text are plain text unless `allowed_special` lets them be tokens: "all", "none", "none_raise"
+    (fail if there are any) or a set of names. So a document that quotes `<|endoftext|>` cannot end itself.
+    """
+
+    def __init__(
+        self, backend: Backend, config: Mapping[str, Any] | None = None, files: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Wrap a backend; use `load` or `train`. `files` are kept beside tokenizer.json when the tokenizer is saved."""
+        self._backend = backend
+        self._config = dict(config or {})
+        self._kept = dict(files or {})
+        self._any_special = one_of(backend.specials)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        pattern: str | None = None,
+        specials: Sequence[str] | Mapping[str, int] | None = None,
+        offline: bool | None = None,
+    ) -> Tokenizer:
+        """Load by name, from a file or folder, or from the Hub.
+
+        Args:
+            source: `gpt2`, `r50k_base`, `p50k_base`, `cl100k_base`, `o200k_base`; a tokenizer.json, ranks, `.model`,
+                `vocab.bpe` or `merges.txt`; a folder that holds such files; or a Hub id.
+            pattern: The pre-tokenizer of ranks that are none of the published ones.
+            specials: Special tokens of such ranks; without ids they follow the last rank.
+            offline: Whether to stay off the network; PYLM_OFFLINE decides if it is not given.
+        """
+        from pylm.tokenizer.load import load
+
+        return cls(*load(source, pattern=pattern, specials=specials, offline=offline))
+
+    @classmethod
+    def from_tokenizer_json(cls, data: bytes | str, config: Mapping[str, Any] | None = None) -> Tokenizer:
+        """Make one from the contents of a tokenizer.json, and of a tokenizer_config.json."""
+        from pylm.tokenizer.load import backend_of_json
+
+        return cls(backend_of_json(data.encode() if isinstance(data, str) else data, "the tokenizer.json"), config)
+
+    @classmethod
+    def train(cls, sources: str | Path | Sequence[str | Path], vocab_size: int = 32000, **options: Any) -> Tokenizer:
+        """Train on files, folders or globs; `options` are the fields of `pylm.tokenizer.train.TrainOptions`."""
+        from pylm.tokenizer.train import TrainOptions, train
+
+        wanted: TrainOptions = TrainOptions.checked(sources, vocab_size, options)
+        return train(wanted).tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest id."""
+        return self._backend.vocab_size
+
+    @property
+    def specials(self) -> dict[str, int]:
+        """Special tokens and their ids."""
+        return dict(self._backend.specials)
+
+    @property
+    def eot(self) -> int | None:
+        """The id that ends a document, None where the vocabulary has none."""
+        name = self.eot_token
+        return None if name is None else self._backend.specials[name]
+
+    @property
+    def eot_token(self) -> str | None:
+        """The special token that ends a document: the configuration's, a well-known one, else the first."""
+        specials = self._backend.specials
+        said = folder.token_text(self._config.get("eos_token"))
+        unknown = self._unknown
+        for name in (said, *ENDS, *(name for name in specials if name != unknown)):
+            if name in specials:
+                return name
+        return None
+
+    @property
+    def identity(self) -> str:
+        """Hex SHA-256 of vocabulary, merges, pattern and specials: shards and checkpoints carry it."""
+        return self._backend.identity
+
+    @property
+    def native(self) -> bool:
+        """Whether the Rust encoder runs it, rather than the `tokenizers` package."""
+        return self._backend.native
+
+    @property
+    def backend(self) -> Backend:
+        """What runs it."""
+        return self._backend
+
+    @property
+    def pattern(self) -> str | None:
+        """The pre-tokenizer's name or regex; None for what has no such thing."""
+        return self._backend.pattern
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template of `apply_chat_template`, None where there is none."""
+        return self._config.get("chat_template")
+
+    @chat_template.setter
+    def chat_template(self, template: str | None) -> None:
+        if template is not None:
+            chat.check_template(template)
+        self._config["chat_template"] = template
+
+    def encode(self, text: str | bytes, allowed_special: AllowedSpecial = "none") -> list[int]:
+        """Return the ids of a text."""
+        ids: list[int] = self.encode_array(text, allowed_special).tolist()
+        return ids
+
+    def encode_array(self, text: str | bytes, allowed_special: AllowedSpecial = "none") -> Ids:
+        """Return the ids of a text as uint16, or uint32 where the vocabulary needs it."""
+        return self._backend.encode(text, self._allowed((text,), allowed_special))
+
+    def encode_batch(
+        self, texts: Sequence[str | bytes], threads: int = 0, allowed_special: AllowedSpecial = "none"
+    ) -> list[Ids]:
+        """Return the ids of each text, on as many threads as there are cores unless told otherwise."""
+        if isinstance(texts, (str, bytes)):
+            raise TypeError("encode_batch takes a sequence of texts; encode takes one")
+        return self._backend.encode_batch(texts, self._allowed(texts, allowed_special), threads)
+
+    def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
+        """Return the text of ids; bytes that are no UTF-8 become U+FFFD."""
+        return self.decode_bytes(ids, skip_special).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Iterable[int], skip_special: bool = False) -> bytes:
+        """Return the bytes of ids, special tokens among them unless they are to be skipped."""
+        skipped = set(self._backend.specials.values()) if skip_special else set()
+        wanted = [int(token_id) for token_id in ids if int(token_id) not in skipped]
+        for token_id in wanted:
+            if not 0 <= token_id < self.vocab_size:
+                raise TokenizerError(
+                    f"the id {token_id} is none of this tokenizer", f"its ids run from 0 to {self.vocab_size - 1}"
+                )
+        return self._backend.decode_bytes(wanted)
+
+    def decode_stream(self) -> DecodeStream:
+        """Return what turns ids into text as they come, cut only between whole characters."""
+        return DecodeStream(self._backend.token_bytes, self.decode, getattr(self._backend, "strips_space", False))
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return the bytes of one id, None for vocabularies that decode whole sequences only."""
+        return self._backend.token_bytes(token_id)
+
+    @overload
+    def apply_chat_template(
+        self,
+        messages: Sequence[chat.Message],
+        *,
+        add_generation_prompt: bool = ...,
+        tokenize: Literal[True] = ...,
+        chat_template: str | None = ...,
+        **variables: Any,
+    ) -> list[int]: ...
+
+    @overload
+    def apply_chat_template(
+        self,
+        messages: Sequence[chat.Message],
+        *,
+        add_generation_prompt: bool = ...,
+        tokenize: Literal[False],
+        chat_template: str | None = ...,
+        **variables: Any,
+    ) -> str: ...
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[chat.Message],
+        *,
+        add_generation_prompt: bool = False,
+        tokenize: bool = True,
+        chat_template: str | None = None,
+        **variables: Any,
+    ) -> list[int] | str:
+        """Return a conversation as ids, or as text.
+
+        Special tokens of the template become tokens; those that stand in a message stay plain text.
+
+        Args:
+            messages: `{"role": "user", "content": "…"}` and so on.
+            add_generation_prompt: Whether to end with the start of the assistant's answer.
+            tokenize: Whether ids are wanted, rather than the text.
+            chat_template: Another template than the tokenizer's own.
+            variables: Whatever else the template asks for, tools for instance.
+        """
+        template = chat_template if chat_template is not None else self.chat_template
+        if template is None:
+            raise TokenizerError(
+                "this tokenizer has no chat template", "train it with --chat, or set chat_template (chat.CHATML is one)"
+            )
+        chat.check_template(template)
+        named = folder.named_tokens(self._config, self.eot_token, self._unknown)
+        given = {**named, **variables, "add_generation_prompt": add_generation_prompt}
+        text, mark = chat.render(template, messages, self._backend.specials, **given)
+        if not tokenize:
+            return text.replace(mark, "")
+        return self._encode_marked(text, mark)
+
+    def _encode_marked(self, text: str, mark: str) -> list[int]:
+        ids: list[int] = []
+        start = 0
+        for match in self._any_special.finditer(text) if self._any_special else ():
+            ids += self.encode(text[start : match.start()].replace(mark, ""))
+            ids.append(self._backend.specials[match[0]])
+            start = match.end()
+        return ids + self.encode(text[start:].replace(mark, ""))
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the tokenizer by name: what travels with shards and checkpoints."""
+        return {
+            folder.TOKENIZER: self._backend.to_tokenizer_json(),
+            folder.CONFIG: folder.written_config(self._config, self.eot_token, self._unknown),
+            **self._kept,
+        }
+
+    def save(self, to: str | Path) -> Path:
+        """Write the tokenizer's folder, whole or not at all, and return it."""
+        place = Path(to)
+        folder.write(place, self.files())
+        return place
+
+    def to_ranks(self) -> bytes:
+        """Return the vocabulary as tiktoken ranks."""
+        return self._backend.to_ranks()
+
+    @property
+    def _unknown(self) -> str | None:
+        name = getattr(self._backend, "unknown", None)
+        return name if isinstance(name, str) else None
+
+    def _allowed(self, texts: Sequence[str | bytes], allowed_special: AllowedSpecial) -> frozenset[str]:
+        allowed = allowed_names(allowed_special, self._backend.specials)
+        if isinstance(allowed_special, str) and allowed_special == "none_raise":
+            for text in texts:
+                refuse(text, self._any_special)
+        return allowed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process border as the contents of the files."""
+        return _rebuilt, (type(self), self._backend.to_tokenizer_json(), self._config, self._kept)
+
+    def __repr__(self) -> str:
+        """Say what it is: kind, size, identity."""
+        return f"<Tokenizer {self._backend.kind}, {self.vocab_size:,} ids, {self.identity[:12]}>"
+
+
+def _rebuilt(cls: type[Tokenizer], data: bytes, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
+    made = cls.from_tokenizer_json(data, config)
+    made._kept = dict(files)
+    return made

@@ -1,0 +1,309 @@
+"""Training a tokenizer on the user's own text: what is asked for, checked before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pylm.errors import TokenizerError, UsageError, did_you_mean
+from pylm.tokenizer import chat
+from pylm.tokenizer.published import END
+
+if TYPE_CHECKING:
+    from pylm.tokenizer.tokenizer import Tokenizer
+
+__all__ = ["DEFAULT_PATTERN", "MODELS", "PATTERNS", "Result", "TrainOptions", "train"]
+
+MODELS = ("bpe", "unigram", "sp-bpe")
+# what llama.cpp knows, so that a trained tokenizer can be exported
+PATTERNS = ("gpt2", "cl100k", "llama3", "qwen2", "o200k")
+# digits in threes, contractions in either case, and a run of line ends is one piece
+DEFAULT_PATTERN = "cl100k"
+DEFAULT_COVERAGE = 0.9995  # sentencepiece's own
+
+# options that mean something to one kind of model only
+ONLY_BPE = ("pattern", "min_frequency", "continue_from")
+ONLY_SENTENCEPIECE = ("character_coverage",)
+
+
+class Report(Protocol):
+    """Takes how far the work has come; `pylm.cli.progress.Progress` is one."""
+
+    def __call__(
+        self,
+        done: float,
+        total: float | None = None,
+        *,
+        phase: str | None = None,
+        unit: str | None = None,
+        note: str = "",
+    ) -> None:
+        """Take what is done, of how much, in which phase."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """What `pylm tokenizer train` and `Tokenizer.train` take.
+
+    Attributes:
+        sources: Files, folders, globs, or `-` for stdin.
+        vocab_size: Ids in all: bytes, merges and special tokens.
+        model: `bpe` (byte-level, native), `unigram` or `sp-bpe` (through the sentencepiece package).
+        pattern: gpt2, cl100k, llama3, qwen2, o200k, or a regex.
+        specials: Special tokens; the first ends documents. `<|endoftext|>`, or those of `continue_from`, if not given.
+        chat: Whether to add the roles of ChatML and its template.
+        min_frequency: Pairs that are rarer are not merged.
+        max_token_length: Longest token, in bytes (characters for unigram and sp-bpe).
+        documents: Train on so many documents only.
+        bytes: Train on about so many bytes of text only.
+        threads: 0 for as many as there are cores.
+        continue_from: A trained tokenizer whose merges come first.
+        field: The key of a jsonl line that holds the text.
+        column: The column of a parquet file that holds the text.
+        split: What stands between documents of a plain text: a string, `blank` or `file`.
+        invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
+        character_coverage: Share of the text's characters that get a piece of their own (unigram, sp-bpe).
+        progress: Called about five times a second.
+    """
+
+    sources: tuple[str, ...]
+    vocab_size: int = 32000
+    model: str = "bpe"
+    pattern: str | None = None
+    specials: tuple[str, ...] | None = None
+    chat: bool = False
+    min_frequency: int | None = None
+    max_token_length: int | None = None
+    documents: int | None = None
+    bytes: int | None = None
+    threads: int = 0
+    continue_from: str | None = None
+    field: str = "text"
+    column: str = "text"
+    split: str | None = None
+    invalid: str = "error"
+    character_coverage: float | None = None
+    progress: Report | None = dataclasses.field(default=None, repr=False)
+
+    @classmethod
+    def checked(
+        cls, sources: str | Path | Sequence[str | Path], vocab_size: int, options: Mapping[str, Any]
+    ) -> TrainOptions:
+        """Make options of what a caller gave, or say what is wrong with it."""
+        named = [sources] if isinstance(sources, (str, Path)) else list(sources)
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        for name in options:
+            if name not in known:
+                raise UsageError(f"training takes no {name}", did_you_mean(name, known))
+        values = {key: value for key, value in options.items() if value is not None}
+        if "specials" in values:
+            values["specials"] = tuple(values["specials"])
+        made = cls(sources=tuple(str(source) for source in named), vocab_size=vocab_size, **values)
+        made._check()
+        return made
+
+    @property
+    def all_specials(self) -> tuple[str, ...]:
+        """Special tokens with those of the chat template."""
+        return self.with_roles((END,) if self.specials is None else self.specials)
+
+    def with_roles(self, specials: Sequence[str]) -> tuple[str, ...]:
+        """Return special tokens with those of the chat template, if one is wanted."""
+        return (*specials, *(name for name in chat.CHAT_SPECIALS if self.chat and name not in specials))
+
+    def _check(self) -> None:
+        if self.model not in MODELS:
+            raise UsageError(
+                f"there is no model {self.model}",
+                did_you_mean(self.model, MODELS) or f"name one of {', '.join(MODELS)}",
+            )
+        if not self.sources:
+            raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
+        specials = self.all_specials
+        if any(not name for name in specials):
+            raise UsageError("a special token is empty", "name it, such as '<|endoftext|>'")
+        if len(set(specials)) < len(specials):
+            twice = next(name for name in specials if specials.count(name) > 1)
+            raise UsageError(f"the special token {twice} is named twice", "name it once")
+        unused = ONLY_SENTENCEPIECE if self.model == "bpe" else ONLY_BPE
+        for name in unused:
+            if getattr(self, name) is not None:
+                option = "--continue" if name == "continue_from" else f"--{name.replace('_', '-')}"
+                raise UsageError(f"--model {self.model} takes no {option}", f"leave out {option}")
+        # sentencepiece has an id for unknown characters besides
+        least = 256 + len(specials) + (self.model != "bpe")
+        if self.vocab_size < least:
+            raise UsageError(
+                f"a vocabulary of {self.vocab_size:,} cannot hold the 256 bytes and {len(specials)} special tokens",
+                f"--vocab-size {least} is the least",
+            )
+        for name in ("documents", "bytes", "max_token_length", "min_frequency"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} is less than 1", "leave it out for no limit")
+        if self.character_coverage is not None and not 0.5 <= self.character_coverage <= 1:
+            raise UsageError("--character-coverage is a share between 0.5 and 1", f"{DEFAULT_COVERAGE} is the default")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A trained tokenizer, and what is worth saying about its training."""
+
+    tokenizer: Tokenizer
+    facts: dict[str, Any]
+
+
+def train(options: TrainOptions) -> Result:
+    """Train as asked."""
+    with spooled(options.sources) as (stdin, is_jsonl):
+        if options.model == "bpe":
+            return _train_bpe(options, stdin, is_jsonl)
+        return _train_sentencepiece(options, stdin, is_jsonl)
+
+
+@contextmanager
+def spooled(sources: Sequence[str]) -> Iterator[tuple[str | None, bool]]:
+    """Yield the file that stdin was written to, and whether it holds jsonl; (None, False) where `-` is no source."""
+    if "-" not in sources:
+        yield None, False
+        return
+    with tempfile.NamedTemporaryFile(prefix="pylm-stdin-") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        file.flush()
+        file.seek(0)
+        first = file.readline(1 << 20)
+        yield file.name, _is_json_object(first)
+
+
+def _is_json_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _config(options: TrainOptions, specials: Sequence[str]) -> dict[str, Any]:
+    config: dict[str, Any] = {"eos_token": specials[0]} if specials else {}
+    if options.chat:
+        config["chat_template"] = chat.CHATML
+    return config
+
+
+def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Result:
+    from pylm.tokenizer.load import backend_of_model
+    from pylm.tokenizer.sample import Sample, reader_of
+    from pylm.tokenizer.spm_train import SpmSettings, train_model
+    from pylm.tokenizer.tokenizer import Tokenizer
+
+    reader = reader_of(
+        options.sources,
+        split=options.split,
+        field=options.field,
+        column=options.column,
+        invalid=options.invalid,
+        stdin=stdin,
+        stdin_jsonl=is_jsonl,
+    )
+    # text that quotes a special token must not teach it to the vocabulary
+    sample = Sample(reader, options.documents, options.bytes, options.all_specials)
+    settings = SpmSettings(
+        model=options.model,
+        vocab_size=options.vocab_size,
+        specials=options.all_specials,
+        character_coverage=options.character_coverage or DEFAULT_COVERAGE,
+        threads=options.threads or os.cpu_count() or 1,
+        max_token_length=options.max_token_length,
+    )
+    report = options.progress
+
+    def tell(phase: str, done: float, total: float | None, unit: str) -> None:
+        if report is not None:
+            report(done, total, phase=phase, unit=unit)
+
+    trained = train_model(sample, settings, tell)
+    backend = backend_of_model(trained.model, "the trained model")
+    files = {"tokenizer.model": trained.model, "tokenizer.vocab": trained.vocab}
+    facts = {"documents": sample.documents, "bytes": sample.bytes, "replaced_bytes": sample.replaced}
+    return Result(Tokenizer(backend, _config(options, options.all_specials), files), facts)
+
+
+def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Result:
+    from pylm._rust import Bpe, train_bpe
+    from pylm.tokenizer.native import NativeBackend
+    from pylm.tokenizer.tokenizer import Tokenizer
+
+    start = _start_of(options)
+    report = options.progress
+
+    def tell(phase: str, done: int, total: int, _seconds: float) -> None:
+        if report is not None:
+            report(done, total or None, phase=phase, unit="bytes" if phase == "count" else "merges")
+
+    trained = train_bpe(
+        list(options.sources),
+        vocab_size=options.vocab_size,
+        pattern=start.pattern,
+        specials=len(start.specials),
+        min_frequency=options.min_frequency or 0,
+        max_token_length=options.max_token_length,
+        threads=options.threads,
+        before=start.merges,
+        documents=options.documents,
+        bytes=options.bytes,
+        split=options.split,
+        field=options.field,
+        column=options.column,
+        invalid=options.invalid,
+        stdin=stdin,
+        stdin_jsonl=is_jsonl,
+        progress=tell,
+    )
+    bpe = Bpe.from_merges(trained.pop("merges"), start.pattern, list(start.specials))
+    facts = {**trained, "replaced_bytes": trained.pop("replaced")}
+    return Result(Tokenizer(NativeBackend(bpe), _config(options, start.specials)), facts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """Where training begins: with nothing, or with the merges of a tokenizer that is to be continued."""
+
+    pattern: str
+    specials: tuple[str, ...]
+    merges: list[tuple[int, int]]
+
+
+def _start_of(options: TrainOptions) -> _Start:
+    if options.continue_from is None:
+        return _Start(options.pattern or DEFAULT_PATTERN, options.all_specials, [])
+    from pylm._rust import Bpe
+    from pylm.tokenizer.native import NativeBackend
+    from pylm.tokenizer.tokenizer import Tokenizer
+
+    base = Tokenizer.load(options.continue_from)
+    backend = base.backend
+    if not isinstance(backend, NativeBackend):
+        raise TokenizerError(
+            f"{options.continue_from} is no byte-level BPE, so its training cannot be continued",
+            "name a tokenizer that pylm tokenizer train --model bpe made",
+        )
+    bpe = backend.bpe
+    if options.pattern not in (None, bpe.pattern):
+        raise UsageError(
+            f"{options.continue_from} was trained with the pattern {bpe.pattern}, not {options.pattern}",
+            "leave out --pattern: the merges hold for their own pattern",
+        )
+    specials = options.with_roles(tuple(base.specials) if options.specials is None else options.specials)
+    made_anew = Bpe.from_merges(bpe.merges, bpe.pattern, list(base.specials))
+    if made_anew.identity != bpe.identity:
+        raise TokenizerError(
+            f"{options.continue_from} does not number its tokens in the order of its merges, as training does",
+            "name a tokenizer that pylm tokenizer train --model bpe made",
+        )
+    return _Start(bpe.pattern, specials, bpe.merges)

@@ -1,0 +1,87 @@
+//! `pylm._rust.Documents`: the documents of sources, one after another, for work that Python does with text itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::train::separator;
+use crate::error::{Error, Result};
+use crate::input::{plan_units, Event, Feed, Input, Invalid, Options, Piece, Validation};
+
+/// Source text that is planned at a time; nothing depends on it but the length of a list.
+const UNIT: u64 = 64 << 20;
+
+/// Iterates over (source, [document, …]), about a megabyte at a time, in the order of the sources.
+#[pyclass(frozen, module = "pylm._rust")]
+pub struct Documents {
+    feed: Feed,
+    input: Input,
+    #[pyo3(get)]
+    bytes: u64,
+    replaced: AtomicU64,
+}
+
+#[pymethods]
+impl Documents {
+    #[new]
+    #[pyo3(signature = (sources, *, split=None, field="text", column="text", invalid="error", stdin=None, stdin_jsonl=false))]
+    fn new(
+        sources: Vec<String>,
+        split: Option<&str>,
+        field: &str,
+        column: &str,
+        invalid: &str,
+        stdin: Option<String>,
+        stdin_jsonl: bool,
+    ) -> Result<Self> {
+        let options = Options {
+            separator: separator(split)?,
+            field: field.into(),
+            column: column.into(),
+            invalid: match invalid {
+                "error" => Invalid::Error,
+                "replace" => Invalid::Replace,
+                other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace"))),
+            },
+            stdin: stdin.map(Into::into),
+            stdin_jsonl,
+            ..Options::default()
+        };
+        let input = Input::resolve(&sources, options)?;
+        let units = Arc::new(plan_units(&input, UNIT, Validation::None, None)?);
+        let bytes = units.iter().map(|unit| unit.bytes).sum();
+        let lanes = vec![(0, 0..units.len())];
+        let feed = Feed::new(&input, units, lanes, Validation::None);
+        Ok(Self { feed, input, bytes, replaced: 0.into() })
+    }
+
+    /// Bytes that were no UTF-8 and became U+FFFD, so far.
+    #[getter]
+    fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<(String, Vec<String>)>> {
+        py.check_signals()?;
+        Ok(py.detach(|| self.next())?)
+    }
+}
+
+impl Documents {
+    fn next(&self) -> Result<Option<(String, Vec<String>)>> {
+        while let Some(ticket) = self.feed.next(0)? {
+            let Event::Piece(raw) = ticket.event else { continue };
+            let file = &self.input.files[raw.file()];
+            let piece = Piece::new(raw, file, &self.input.options, Validation::None)?;
+            self.replaced.fetch_add(piece.replaced, Ordering::Relaxed);
+            let documents = piece.documents().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+            return Ok(Some((file.name.clone(), documents)));
+        }
+        Ok(None)
+    }
+}
