@@ -6,5 +6,6 @@ from __future__ import annotations
 COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("pylm.cli.tokenizer:tokenizer", "Train, look at, use and compare tokenizers."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
+    "doctor": ("pylm.cli.doctor:doctor", "Look at this machine: what is missing, and how to mend it."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
 }

@@ -13,7 +13,7 @@ def version_lines() -> list[str]:
         f"pylm {_version('pylm')}",
         f"pylm-kernels {_version('pylm-kernels')}",
         f"rust {_build('pylm._rust', 'profile', 'target')}",
-        f"c++ {_build('pylm._native', 'profile', 'compiler', 'cpu')}",
+        f"c++ {_build('pylm._native', 'profile', 'compiler')}{_cpu()}",
         f"python {platform.python_version()} {platform.machine()}-{platform.system().lower()}",
     ]
 
@@ -30,4 +30,12 @@ def _build(module: str, *keys: str) -> str:
         info: dict[str, str] = importlib.import_module(module).build_info()
     except ImportError as error:
         return f"not built ({error})"
-    return ", ".join(f"cpu variant {info[key]}" if key == "cpu" else info[key] for key in keys if key in info)
+    return ", ".join(info[key] for key in keys)
+
+
+def _cpu() -> str:
+    try:
+        from pylm import _native
+    except ImportError:
+        return ""
+    return f", cpu variant {_native.cpu_info()['variant']}"

@@ -244,6 +244,7 @@ def test_version_names_the_builds(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["pylm", "pylm-kernels", "rust", "c++", "python"]
     assert any(profile in lines[2] for profile in ("release", "quick", "debug"))
+    assert "cpu variant " in lines[3]
 
 
 def test_a_reader_that_leaves_is_no_error():
