@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,13 +25,13 @@ Element element_of(const py::handle& dtype) {
     return Element::other;
 }
 
-Tensor tensor(const py::handle& object, const char* name) {
+Tensor tensor(const py::handle& object, const char* name, bool contiguous = true) {
     for (const char* part : {"data_ptr", "dtype", "shape", "is_contiguous", "is_cpu"})
         if (!py::hasattr(object, part)) refuse_tensor(name, "not a torch tensor");
     if (!object.attr("is_cpu").cast<bool>()) refuse_tensor(name, "not on the CPU");
     Tensor found;
     found.element = element_of(object.attr("dtype"));
-    if (!object.attr("is_contiguous")().cast<bool>()) refuse_tensor(name, "not contiguous");
+    if (contiguous && !object.attr("is_contiguous")().cast<bool>()) refuse_tensor(name, "not contiguous");
     found.shape = object.attr("shape").cast<std::vector<int64_t>>();
     found.count = 1;
     for (int64_t size : found.shape) found.count *= size;
@@ -148,6 +149,93 @@ void run_cross_entropy_backward(const py::object& logits, const py::object& targ
     cross_entropy_backward(type, a, rows, threads);
 }
 
+// [batch, time, heads, dim] by strides, the last dimension side by side.
+Strides place(const py::handle& object, const char* name, Element element, const std::vector<int64_t>& shape,
+              void** data) {
+    const Tensor found = tensor(object, name, false);
+    if (found.element != element) refuse_tensor(name, "of another dtype than q");
+    if (found.shape != shape) refuse_tensor(name, "not of the shape that q, k and v ask for");
+    const auto strides = object.attr("stride")().cast<std::vector<int64_t>>();
+    if (strides[3] != 1 && shape[3] > 1) refuse_tensor(name, "the elements of a head do not lie side by side");
+    *data = found.data;
+    return {strides[0], strides[1], strides[2]};
+}
+
+struct AttentionCall {
+    Attention a{};
+    Type type = FLOAT32;
+    std::vector<int32_t> first;
+};
+
+// What forward and backward share. `documents`: starts over the flattened batch and its end, or None; window 0: none.
+AttentionCall attention_arguments(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
+                                  const py::object& lse, const py::object& documents, int64_t window, float scale) {
+    AttentionCall call;
+    Attention& a = call.a;
+    const Tensor queries = tensor(q, "q", false), keys = tensor(k, "k", false);
+    if (queries.shape.size() != 4 || keys.shape.size() != 4) refuse_tensor("q", "q, k and v have four dimensions");
+    call.type = float_type(queries, "q");
+    a.batch = queries.shape[0], a.time = queries.shape[1], a.heads = queries.shape[2], a.dim = queries.shape[3];
+    a.kv_heads = keys.shape[2];
+    if (a.dim < 1 || a.dim > 1024) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
+    if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
+        refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
+    if (window < 0) throw Error(Kind::usage, "window is " + std::to_string(window));
+    if (a.time > (int64_t{1} << 24)) refuse_tensor("q", "longer than 2**24 tokens");
+    const std::vector<int64_t> narrow{a.batch, a.time, a.kv_heads, a.dim};
+    void* data = nullptr;
+    a.sq = place(q, "q", queries.element, queries.shape, &data), a.q = data;
+    a.sk = place(k, "k", queries.element, narrow, &data), a.k = data;
+    a.sv = place(v, "v", queries.element, narrow, &data), a.v = data;
+    a.so = place(out, "out", queries.element, queries.shape, &a.out);
+    a.lse = at<float>(expect(lse, "lse", Element::float32, a.batch * a.heads * a.time));
+    a.scale = scale;
+    call.first.assign(a.batch * a.time, 0);
+    if (!documents.is_none()) {
+        const auto starts = documents.cast<std::vector<int64_t>>();
+        const int64_t total = a.batch * a.time;
+        if (starts.size() < 2 || starts.front() != 0 || starts.back() != total)
+            throw Error(Kind::usage, "documents must run from 0 to " + std::to_string(total));
+        for (size_t d = 0; d + 1 < starts.size(); ++d) {
+            if (starts[d + 1] < starts[d] || starts[d + 1] > total)
+                throw Error(Kind::usage, "documents: start " + std::to_string(d + 1) + " is out of order");
+            for (int64_t t = starts[d]; t < starts[d + 1]; ++t)  // a document never reaches into the row before
+                call.first[t] = static_cast<int32_t>(std::max(starts[d] - t / a.time * a.time, int64_t{0}));
+        }
+    }
+    if (window > 0)
+        for (int64_t t = 0; t < a.batch * a.time; ++t)
+            call.first[t] =
+                std::max(call.first[t], static_cast<int32_t>(std::max(t % a.time - window + 1, int64_t{0})));
+    a.first = call.first.data();
+    return call;
+}
+
+void run_attention_forward(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
+                           const py::object& lse, const py::object& documents, int64_t window, float scale,
+                           int threads) {
+    const AttentionCall call = attention_arguments(q, k, v, out, lse, documents, window, scale);
+    const py::gil_scoped_release release;
+    attention_forward(call.type, call.a, threads);
+}
+
+void run_attention_backward(const py::object& dout, const py::object& q, const py::object& k, const py::object& v,
+                            const py::object& out, const py::object& lse, const py::object& dq, const py::object& dk,
+                            const py::object& dv, const py::object& documents, int64_t window, float scale,
+                            int threads) {
+    AttentionCall call = attention_arguments(q, k, v, out, lse, documents, window, scale);
+    Attention& a = call.a;
+    const Element element = tensor(q, "q", false).element;
+    const std::vector<int64_t> wide{a.batch, a.time, a.heads, a.dim}, narrow{a.batch, a.time, a.kv_heads, a.dim};
+    void* data = nullptr;
+    a.sd = place(dout, "dout", element, wide, &data), a.dout = data;
+    a.sdq = place(dq, "dq", element, wide, &a.dq);
+    a.sdk = place(dk, "dk", element, narrow, &a.dk);
+    a.sdv = place(dv, "dv", element, narrow, &a.dv);
+    const py::gil_scoped_release release;
+    attention_backward(call.type, a, threads);
+}
+
 Act act_of(const std::string& name) {
     if (name == "gelu") return Act::gelu;
     if (name == "relu2") return Act::relu2;
@@ -230,6 +318,13 @@ void bind_kernels(py::module_& module) {
                py::arg("y"), py::arg("threads") = 0, "gelu, relu2, or swiglu: silu(gate) * x.");
     module.def("activation_backward", &run_activation_backward, py::arg("name"), py::arg("dy"), py::arg("x"),
                py::arg("gate"), py::arg("dx"), py::arg("dgate"), py::arg("threads") = 0, "Its gradients.");
+    module.def(
+        "attention_forward", &run_attention_forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("out"),
+        py::arg("lse"), py::arg("documents"), py::arg("window"), py::arg("scale"), py::arg("threads") = 0,
+        "Causal attention over [batch, time, heads, dim]; documents: cumulative starts or None; window 0: none.");
+    module.def("attention_backward", &run_attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"),
+               py::arg("out"), py::arg("lse"), py::arg("dq"), py::arg("dk"), py::arg("dv"), py::arg("documents"),
+               py::arg("window"), py::arg("scale"), py::arg("threads") = 0, "Its gradients.");
     module.def("adamw", &run_adamw, py::arg("tensors"), py::kw_only(), py::arg("lr"), py::arg("beta1"),
                py::arg("beta2"), py::arg("eps"), py::arg("clip"), py::arg("step"), py::arg("grad_scale") = 1.0f,
                py::arg("threads") = 0,

@@ -149,3 +149,29 @@ def adamw(
     grad_scale: float = 1.0,
     threads: int = 0,
 ) -> float: ...
+def attention_forward(
+    q: Any,
+    k: Any,
+    v: Any,
+    out: Any,
+    lse: Any,
+    documents: Sequence[int] | None,
+    window: int,
+    scale: float,
+    threads: int = 0,
+) -> None: ...
+def attention_backward(
+    dout: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    out: Any,
+    lse: Any,
+    dq: Any,
+    dk: Any,
+    dv: Any,
+    documents: Sequence[int] | None,
+    window: int,
+    scale: float,
+    threads: int = 0,
+) -> None: ...

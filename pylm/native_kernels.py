@@ -193,6 +193,52 @@ def activation_backward(
     return dx, dgate
 
 
+def attention_forward(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    documents: list[int] | None = None,
+    window: int = 0,
+    scale: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Causal attention over [batch, time, heads, dim], by strides; the output and the logarithms of the sums.
+
+    Args:
+        q: queries.
+        k: keys, with as many heads or a divisor of them.
+        v: values, like the keys.
+        documents: starts over the flattened batch and its size; nothing attends across them.
+        window: how many keys a query sees, itself included; 0 for all.
+        scale: of the scores; the root of dim's reciprocal unless given.
+    """
+    q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
+    out = torch.empty(q.shape, dtype=q.dtype)
+    lse = torch.empty(q.shape[0], q.shape[2], q.shape[1])
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    _native.attention_forward(q, k, v, out, lse, documents, window, scale, _threads())
+    return out, lse
+
+
+def attention_backward(
+    dout: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    documents: list[int] | None = None,
+    window: int = 0,
+    scale: float | None = None,
+    into: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of q, k and v, written `into` tensors (views of a packed one, say) where given."""
+    dout, q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (dout, q, k, v))
+    dq, dk, dv = into or (torch.empty(t.shape, dtype=t.dtype) for t in (q, k, v))
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    _native.attention_backward(dout, q, k, v, out, lse, dq, dk, dv, documents, window, scale, _threads())
+    return dq, dk, dv
+
+
 def adamw(
     tensors: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, float]],
     *,

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "cpu/features.hpp"
@@ -16,6 +19,25 @@ template <class Body>
 void blocks(int threads, int64_t count, int64_t size, const Body& body) {
     parallel(threads, (count + size - 1) / size,
              [&](int64_t b) { body(b, b * size, std::min(count, (b + 1) * size)); });
+}
+
+// A buffer that each thread keeps: fresh memory costs a page fault every 4 KiB.
+char* scratch(int64_t size) {
+    struct Free {
+        void operator()(char* memory) const { std::free(memory); }
+    };
+    thread_local std::unique_ptr<char, Free> kept;
+    thread_local int64_t room = 0;
+    if (size > room) {
+        const int64_t whole = (size + 63) / 64 * 64;
+        kept.reset(static_cast<char*>(std::aligned_alloc(64, whole)));
+        if (!kept) {
+            room = 0;
+            throw std::bad_alloc();
+        }
+        room = whole;
+    }
+    return kept.get();
 }
 
 int64_t rows_of(int64_t width) { return std::max<int64_t>(1, ELEMENTS / std::max<int64_t>(1, width)); }
@@ -88,6 +110,19 @@ void activation_forward(Act act, Type type, const Activation& a, int64_t count, 
 void activation_backward(Act act, Type type, const Activation& a, int64_t count, int threads) {
     const auto run = kernels().activation_backward[static_cast<int>(act)][type];
     blocks(threads, count, ELEMENTS, [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void attention_forward(Type type, const Attention& a, int threads) {
+    const Kernels& table = kernels();
+    const int64_t size = table.attention_forward_scratch[type](a.time, a.dim);
+    parallel(threads, a.batch * a.heads, [&](int64_t unit) { table.attention_forward[type](a, unit, scratch(size)); });
+}
+
+void attention_backward(Type type, const Attention& a, int threads) {
+    const Kernels& table = kernels();
+    const int64_t size = table.attention_backward_scratch[type](a.time, a.dim);
+    parallel(threads, a.batch * a.kv_heads,
+             [&](int64_t unit) { table.attention_backward[type](a, unit, scratch(size)); });
 }
 
 double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, int threads) {

@@ -17,6 +17,9 @@ void cross_entropy_backward(Type type, const CrossEntropy& a, int64_t rows, int 
 void activation_forward(Act act, Type type, const Activation& a, int64_t count, int threads);
 void activation_backward(Act act, Type type, const Activation& a, int64_t count, int threads);
 
+void attention_forward(Type type, const Attention& a, int threads);
+void attention_backward(Type type, const Attention& a, int threads);
+
 struct Flat {
     void *p, *g, *m, *v, *copy;
     int64_t count;

@@ -3,6 +3,7 @@
 
 #include "cpu/kernels/activation.hpp"
 #include "cpu/kernels/adamw.hpp"
+#include "cpu/kernels/attention_backward.hpp"
 #include "cpu/kernels/cross_entropy.hpp"
 #include "cpu/kernels/norm.hpp"
 
@@ -24,6 +25,10 @@ const Kernels table{
     BOTH(cross_entropy_backward),
     ALL_ACTS(activation_forward),
     ALL_ACTS(activation_backward),
+    BOTH(attention_forward),
+    BOTH(attention_backward),
+    BOTH(attention_forward_scratch),
+    BOTH(attention_backward_scratch),
     BOTH(sum_squares),
     {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
 };

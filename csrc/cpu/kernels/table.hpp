@@ -42,6 +42,19 @@ struct AdamW {
     float lr, beta1, beta2, eps, decay, scale, correction1, correction2;
 };
 
+struct Strides {
+    int64_t batch, time, head;  // in elements; the head's own dimension lies side by side
+};
+struct Attention {
+    const void *q, *k, *v, *dout;
+    void *out, *dq, *dk, *dv;
+    float* lse;            // [batch, heads, time]
+    const int32_t* first;  // [batch, time]: the earliest key that each query may attend to; never falls within a row
+    Strides sq, sk, sv, so, sd, sdq, sdk, sdv;
+    int64_t batch, time, heads, kv_heads, dim;
+    float scale;
+};
+
 enum class Act { gelu, relu2, swiglu };
 constexpr int ACTS = 3;
 /// float32, bfloat16
@@ -56,6 +69,10 @@ struct Kernels {
     void (*cross_entropy_backward[TYPES])(const CrossEntropy&, int64_t begin, int64_t end);
     void (*activation_forward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
     void (*activation_backward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
+    void (*attention_forward[TYPES])(const Attention&, int64_t unit, char* scratch);
+    void (*attention_backward[TYPES])(const Attention&, int64_t unit, char* scratch);
+    int64_t (*attention_forward_scratch[TYPES])(int64_t time, int64_t dim);
+    int64_t (*attention_backward_scratch[TYPES])(int64_t time, int64_t dim);
     double (*sum_squares[TYPES])(const void* x, int64_t begin, int64_t end);
     void (*adamw[ADAMW_TYPES])(const AdamW&, int64_t begin, int64_t end);
 };

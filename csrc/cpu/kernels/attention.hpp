@@ -1,0 +1,127 @@
+// Causal attention for training. Scores of a block of queries lie whole in L2, so softmax is one plain pass; keys and
+// values of a head are packed once. Arithmetic is fp32, products of bf16 tensors take bf16 where the processor can.
+#pragma once
+#include "cpu/kernels/gemm.hpp"
+#include "cpu/kernels/table.hpp"
+
+namespace pylm::cpu::PYLM_VARIANT {
+
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+constexpr int64_t QUERIES = 48;  // rows of a forward block: whole tiles of six
+
+/// Hands out the pieces of one scratch buffer; with a null base it only counts.
+struct Carver {
+    char* base;
+    int64_t used = 0;
+    template <class U>
+    U* take(int64_t count) {
+        U* found = base ? reinterpret_cast<U*>(base + used) : nullptr;
+        used += round_up(count * static_cast<int64_t>(sizeof(U)), 64);
+        return found;
+    }
+};
+
+template <class Units>
+struct ForwardRoom {
+    using Unit = typename Units::Unit;
+    Unit *keys, *values, *queries, *chances;
+    float *scores, *out;
+    int64_t time, depth, width, size;  // padded: time and width to vectors, depth in units of the head's width
+    ForwardRoom(char* base, int64_t length, int64_t dim) {
+        Carver carve{base};
+        time = round_up(length, Vec::W * Units::STEP);
+        depth = (dim + Units::STEP - 1) / Units::STEP;
+        width = round_up(dim, Vec::W);
+        keys = carve.take<Unit>(depth * time);
+        values = carve.take<Unit>(time / Units::STEP * width);
+        queries = carve.take<Unit>(QUERIES * depth);
+        chances = carve.take<Unit>(QUERIES * (time / Units::STEP));
+        scores = carve.take<float>(QUERIES * time);
+        out = carve.take<float>(QUERIES * width);
+        size = carve.used;
+    }
+};
+
+// One row of scores to chances (the left operand of the product with the values); returns the sum, sets the maximum in
+// units of log2. Columns [from, to] are allowed, `count` columns are written.
+template <class Units>
+inline float softmax_row(const float* s, typename Units::Unit* row, int64_t from, int64_t to, int64_t count,
+                         float scale, float& top) {
+    auto* p = reinterpret_cast<typename Units::Element*>(row);
+    float highest_score = -__builtin_inff();
+    int64_t i = from;
+    Vec a = splat(highest_score);
+    for (; i + Vec::W <= to + 1; i += Vec::W) a = max(a, load(s + i));
+    highest_score = highest(a);
+    for (; i <= to; ++i) highest_score = s[i] > highest_score ? s[i] : highest_score;
+    top = highest_score * scale;
+    const Vec factor = splat(scale), shift = splat(-top);
+    Vec total = splat(0);
+    const int64_t first_vector = from / Vec::W * Vec::W, end_vector = round_up(to + 1, Vec::W);
+    for (i = 0; i < first_vector; i += Vec::W) store(p + i, splat(0));
+    for (; i < end_vector; i += Vec::W) {
+        Vec e = exp2(fma(load(s + i), factor, shift));
+        if (i < from || i + Vec::W > to + 1) {
+            float lanes[Vec::W];
+            store(lanes, e);
+            for (int64_t l = 0; l < Vec::W; ++l)
+                if (i + l < from || i + l > to) lanes[l] = 0;
+            e = load(lanes);
+        }
+        total = total + e;
+        store(p + i, e);
+    }
+    for (; i < count; i += Vec::W) store(p + i, splat(0));
+    return sum(total);
+}
+
+/// One head of one sequence: unit is sequence × heads + head.
+template <class T>
+void attention_forward(const Attention& a, int64_t unit, char* scratch) {
+    using Units = typename UnitsOf<T>::type;
+    const int64_t b = unit / a.heads, h = unit % a.heads, g = h / (a.heads / a.kv_heads);
+    const ForwardRoom<Units> room(scratch, a.time, a.dim);
+    // SAFETY: strides and sizes were checked against the tensors; scratch holds room.size bytes
+    const T* q = static_cast<const T*>(a.q) + b * a.sq.batch + h * a.sq.head;
+    const T* k = static_cast<const T*>(a.k) + b * a.sk.batch + g * a.sk.head;
+    const T* v = static_cast<const T*>(a.v) + b * a.sv.batch + g * a.sv.head;
+    T* o = static_cast<T*>(a.out) + b * a.so.batch + h * a.so.head;
+    float* lse = a.lse + unit * a.time;
+    const int32_t* first = a.first + b * a.time;
+    pack_transposed<Units>(k, a.sk.time, a.time, a.dim, room.keys, room.time, room.depth);
+    pack_rows<Units>(v, a.sv.time, a.time, a.dim, room.values, room.width, room.time / Units::STEP);
+    const float scale = a.scale * LOG2E;
+    for (int64_t t = 0; t < a.time; t += QUERIES) {
+        const int64_t rows = a.time - t < QUERIES ? a.time - t : QUERIES;
+        // keys from which the block's first query (the earliest, for starts only grow) may attend
+        const int64_t origin = first[t] / (Vec::W * Units::STEP) * (Vec::W * Units::STEP);
+        const int64_t count = round_up(t + rows - origin, Vec::W * Units::STEP), units = count / Units::STEP;
+        pack_left<Units>(q + t * a.sq.time, a.sq.time, rows, a.dim, room.queries, room.depth);
+        product<Units>(room.queries, room.depth, room.keys + origin, room.time, room.scores, count, rows, count,
+                       room.depth, false);
+        float inverse[QUERIES];
+        for (int64_t r = 0; r < rows; ++r) {
+            float top = 0;
+            const float total = softmax_row<Units>(room.scores + r * count, room.chances + r * units,
+                                                   first[t + r] - origin, t + r - origin, count, scale, top);
+            inverse[r] = 1.0f / total;
+            lse[t + r] = top * LN2 + __builtin_logf(total);
+        }
+        product<Units>(room.chances, units, room.values + origin / Units::STEP * room.width, room.width, room.out,
+                       room.width, rows, room.width, units, false);
+        for (int64_t r = 0; r < rows; ++r) {
+            const Vec factor = splat(inverse[r]);
+            each(a.dim, [&](int64_t i, int64_t n) {
+                put(o + (t + r) * a.so.time + i, load(room.out + r * room.width + i) * factor, n);
+            });
+        }
+    }
+}
+
+template <class T>
+int64_t attention_forward_scratch(int64_t time, int64_t dim) {
+    return ForwardRoom<typename UnitsOf<T>::type>(nullptr, time, dim).size;
+}
+
+}  // namespace pylm::cpu::PYLM_VARIANT

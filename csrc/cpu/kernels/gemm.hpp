@@ -1,0 +1,145 @@
+// Small products for attention, from operands packed in units of 32 bits: a float, or (AVX-512 with BF16) two bf16
+// neighbours along the dimension that is summed over.
+#pragma once
+#include "cpu/kernels/simd.hpp"
+
+namespace pylm::cpu::PYLM_VARIANT {
+
+struct FloatUnits {
+    using Unit = float;
+    using Element = float;
+    static constexpr int STEP = 1;  // elements of the summed dimension in a unit
+    static inline Vec load_b(const Unit* p) { return load(p); }
+    static inline Vec mul_add(Vec acc, const Unit* a, Vec b) { return fma(splat(*a), b, acc); }
+};
+
+#if PYLM_LEVEL == 512
+struct PairUnits {
+    using Unit = uint32_t;
+    using Element = bf16;
+    static constexpr int STEP = 2;
+    static inline __m512i load_b(const Unit* p) { return _mm512_loadu_si512(p); }
+    static inline Vec mul_add(Vec acc, const Unit* a, __m512i b) {
+        return {_mm512_dpbf16_ps(acc.v, (__m512bh)_mm512_set1_epi32(static_cast<int>(*a)), (__m512bh)b)};
+    }
+};
+template <class T>
+struct UnitsOf {
+    using type = FloatUnits;
+};
+template <>
+struct UnitsOf<bf16> {
+    using type = PairUnits;
+};
+constexpr int TILE_ROWS = 6, TILE_VECTORS = 4;
+#else
+template <class T>
+struct UnitsOf {
+    using type = FloatUnits;
+};
+constexpr int TILE_ROWS = 6, TILE_VECTORS = 2;
+#endif
+
+template <class Units, int ROWS, int VECTORS>
+inline void tile(const typename Units::Unit* a, int64_t lda, const typename Units::Unit* b, int64_t ldb, float* c,
+                 int64_t ldc, int64_t depth, bool add) {
+    Vec acc[ROWS][VECTORS];
+    for (int m = 0; m < ROWS; ++m)
+        for (int n = 0; n < VECTORS; ++n) acc[m][n] = add ? load(c + m * ldc + n * Vec::W) : splat(0);
+    for (int64_t k = 0; k < depth; ++k) {
+        decltype(Units::load_b(b)) row[VECTORS];
+        for (int n = 0; n < VECTORS; ++n) row[n] = Units::load_b(b + k * ldb + n * Vec::W);
+        for (int m = 0; m < ROWS; ++m)
+            for (int n = 0; n < VECTORS; ++n) acc[m][n] = Units::mul_add(acc[m][n], a + m * lda + k, row[n]);
+    }
+    for (int m = 0; m < ROWS; ++m)
+        for (int n = 0; n < VECTORS; ++n) store(c + m * ldc + n * Vec::W, acc[m][n]);
+}
+
+template <class Units, int VECTORS>
+inline void column(const typename Units::Unit* a, int64_t lda, const typename Units::Unit* b, int64_t ldb, float* c,
+                   int64_t ldc, int64_t rows, int64_t depth, bool add) {
+    int64_t m = 0;
+    for (; m + TILE_ROWS <= rows; m += TILE_ROWS)
+        tile<Units, TILE_ROWS, VECTORS>(a + m * lda, lda, b, ldb, c + m * ldc, ldc, depth, add);
+    a += m * lda, c += m * ldc;
+    switch (rows - m) {
+        case 5:
+            return tile<Units, 5, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+        case 4:
+            return tile<Units, 4, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+        case 3:
+            return tile<Units, 3, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+        case 2:
+            return tile<Units, 2, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+        case 1:
+            return tile<Units, 1, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+        default:
+            return;
+    }
+}
+
+/// c[rows, width] (+)= a[rows, depth units] · b[depth units, width]; width is a multiple of Vec::W, and b and c have
+/// it.
+template <class Units>
+void product(const typename Units::Unit* a, int64_t lda, const typename Units::Unit* b, int64_t ldb, float* c,
+             int64_t ldc, int64_t rows, int64_t width, int64_t depth, bool add) {
+    constexpr int64_t BLOCK = TILE_VECTORS * Vec::W;
+    int64_t n = 0;
+    for (; n + BLOCK <= width; n += BLOCK)
+        column<Units, TILE_VECTORS>(a, lda, b + n, ldb, c + n, ldc, rows, depth, add);
+    for (; n < width; n += Vec::W) column<Units, 1>(a, lda, b + n, ldb, c + n, ldc, rows, depth, add);
+}
+
+template <class Units, class T>
+inline typename Units::Element element(T x) {
+    if constexpr (Units::STEP == 1)
+        return widen(x);
+    else
+        return x;
+}
+
+/// x[rows, width] as the left operand: units along the width, [rows][stride] of them, zero past the width.
+template <class Units, class T>
+void pack_left(const T* x, int64_t ld, int64_t rows, int64_t width, typename Units::Unit* out, int64_t stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        auto* to = reinterpret_cast<typename Units::Element*>(out + r * stride);
+        for (int64_t i = 0; i < width; ++i) to[i] = element<Units>(x[r * ld + i]);
+        for (int64_t i = width; i < stride * Units::STEP; ++i) to[i] = {};
+    }
+}
+
+/// x[rows, width] as the right operand of a sum over its rows: [ceil(rows / STEP)][stride], zero past rows and width.
+template <class Units, class T>
+void pack_rows(const T* x, int64_t ld, int64_t rows, int64_t width, typename Units::Unit* out, int64_t stride,
+               int64_t units) {
+    for (int64_t u = 0; u < units; ++u) {
+        auto* to = reinterpret_cast<typename Units::Element*>(out + u * stride);
+        for (int64_t i = 0; i < stride; ++i)
+            for (int s = 0; s < Units::STEP; ++s) {
+                const int64_t r = u * Units::STEP + s;
+                to[i * Units::STEP + s] =
+                    r < rows && i < width ? element<Units>(x[r * ld + i]) : typename Units::Element{};
+            }
+    }
+}
+
+/// x[rows, width] transposed, as the right operand of a sum over its width: [ceil(width / STEP)][stride].
+template <class Units, class T>
+void pack_transposed(const T* x, int64_t ld, int64_t rows, int64_t width, typename Units::Unit* out, int64_t stride,
+                     int64_t units) {
+    constexpr int64_t BLOCK = 16;  // rows whose units share the cache lines that are written
+    for (int64_t r0 = 0; r0 < stride; r0 += BLOCK) {
+        const int64_t r1 = r0 + BLOCK < stride ? r0 + BLOCK : stride;
+        for (int64_t u = 0; u < units; ++u)
+            for (int64_t r = r0; r < r1; ++r) {
+                auto* to = reinterpret_cast<typename Units::Element*>(out + u * stride + r);
+                for (int s = 0; s < Units::STEP; ++s) {
+                    const int64_t i = u * Units::STEP + s;
+                    to[s] = r < rows && i < width ? element<Units>(x[r * ld + i]) : typename Units::Element{};
+                }
+            }
+    }
+}
+
+}  // namespace pylm::cpu::PYLM_VARIANT
