@@ -66,9 +66,18 @@ def drawn(made: Comparison) -> RenderableType:
         for index, entry in enumerate(value):
             ratio = entry["bytes_per_token_by_group"].get(group, 0.0)
             share = f"{100 * made.bytes[group] / made.total_bytes:.0f}%" if index == 0 else ""
-            bars.add_row(group if index == 0 else "", share, entry["name"], f"{ratio:.2f}", _bar(ratio / longest))
+            bars.add_row(
+                _short(group) if index == 0 else "", share, entry["name"], f"{ratio:.2f}", _bar(ratio / longest)
+            )
         bars.add_row()
     return bars
+
+
+def _short(group: str) -> str:
+    """Return a group's name; of a long path its end, which tells files apart."""
+    from rich.markup import escape
+
+    return escape(group if len(group) <= 30 else f"…{group[-29:]}")
 
 
 def _bar(share: float) -> str:
@@ -100,7 +109,7 @@ def save_plot(made: Comparison, path: Path) -> None:
         bars = axes.barh(places, ratios, height, label=f"{entry['name']} ({entry['vocab_size']:,} ids)")
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
     # names may hold $, which would start mathematics
-    names = [group.replace("$", r"\$") for group in groups]
+    names = [(group if len(group) <= 30 else f"…{group[-29:]}").replace("$", r"\$") for group in groups]
     axes.set_yticks([place + 0.4 - height / 2 for place in range(len(groups))], names)
     axes.invert_yaxis()
     axes.set_xlabel("bytes per token (more is better)")

@@ -90,3 +90,9 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="session")
 def hostile():
     return make_hostile(7, 600)
+
+
+@pytest.fixture(scope="session")
+def text_of():
+    """Makes text from a seed and a size."""
+    return make_text
