@@ -75,7 +75,12 @@ fn batch<S: Simd, R: Rules>(text: &[u8], start: usize, ends: &mut Vec<u32>) -> u
         let mut window = Window::of_ascii(&ascii);
         let mut decided = DECIDED;
         if ascii.high != 0 {
-            window.add_wide(ascii.high, tables, text, origin);
+            // SAFETY: the 64 bytes from `origin` on lie in the text.
+            let wide = if inside { unsafe { S::wide(ascii.high, text, origin as usize, tables) } } else { None };
+            match wide {
+                Some(wide) => window.add(&wide),
+                None => window.add_each(ascii.high, tables, text, origin),
+            }
         }
         if base == start || !inside {
             decided &= !0 >> (64 - BACK - (text.len() - base).min(STEP));

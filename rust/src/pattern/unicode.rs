@@ -34,6 +34,10 @@ const SOURCES: [(u8, &str); 6] = [
 pub struct Tables {
     page_of: Vec<u16>,
     pages: Vec<[u8; 64]>,
+    /// The pages again, as one bit a code point for each class.
+    bitmaps: Vec<[u64; CLASSES]>,
+    /// For a first byte, by its low six bits: with this second byte or a higher one it begins a letter without case.
+    letters_from: [u8; 64],
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(Tables::build);
@@ -52,7 +56,12 @@ impl Tables {
                 classes[range.start() as usize..=range.end() as usize].fill(class);
             }
         }
-        let mut tables = Self { page_of: Vec::with_capacity(0x11_0000 / 64), pages: Vec::new() };
+        let mut tables = Self {
+            page_of: Vec::with_capacity(0x11_0000 / 64),
+            pages: Vec::new(),
+            bitmaps: Vec::new(),
+            letters_from: [0xff; 64],
+        };
         let mut known = std::collections::HashMap::new();
         for page in classes.as_chunks::<64>().0 {
             let number = *known.entry(page).or_insert_with(|| {
@@ -61,7 +70,32 @@ impl Tables {
             });
             tables.page_of.push(number);
         }
+        for page in &tables.pages {
+            let mut bitmaps = [0; CLASSES];
+            for (bit, class) in page.iter().enumerate() {
+                bitmaps[*class as usize] |= 1 << bit;
+            }
+            tables.bitmaps.push(bitmaps);
+        }
+        for (lead, points) in classes[..0x1_0000].chunks(4096).enumerate() {
+            let mixed = points.iter().rposition(|class| *class != CASELESS).map_or(0, |last| last / 64 + 1);
+            if mixed < 64 {
+                tables.letters_from[0x20 + lead] = 0x80 | mixed as u8;
+            }
+        }
         tables
+    }
+
+    /// The bitmaps of page `point >> 6`.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[inline(always)]
+    pub fn bitmaps(&self, page: usize) -> &[u64; CLASSES] {
+        &self.bitmaps[self.page_of[page] as usize]
+    }
+
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub fn letters_from(&self) -> &[u8; 64] {
+        &self.letters_from
     }
 
     #[inline(always)]
@@ -135,6 +169,8 @@ mod tests {
             assert_eq!(tables.at(text.as_bytes(), 0), (of_regex, text.len()), "{character:?}");
             assert_eq!(tables.before(text.as_bytes(), 0, text.len()), (of_regex, 0), "{character:?}");
         }
+        let (han, hangul) = (tables.letters_from[0x25], tables.letters_from[0x2b]);
+        assert_eq!((han, hangul), (0x80, 0x80), "the quick way for most of Han and Hangul is lost");
         assert!(tables.pages.len() < 512, "{} pages", tables.pages.len());
     }
 

@@ -3,7 +3,7 @@
 //! Bits 0–4 repeat the end of the window before, so that what precedes a boundary is in sight; bits 5–60 are what this
 //! window decides; bits 61–63 are a look ahead. Short-range rules then need no carry from window to window.
 
-use super::simd::Ascii;
+use super::simd::{Ascii, Wide};
 use super::unicode::{self, Tables};
 
 /// Bytes of context before those that a window decides: a character of four bytes and the one before it.
@@ -52,10 +52,22 @@ impl Window {
         }
     }
 
-    /// Adds the classes of all characters beyond ASCII; `origin` is the position of bit 0 in the text.
     #[inline(always)]
-    pub fn add_wide(&mut self, high: u64, tables: &Tables, text: &[u8], origin: isize) {
-        let mut masks = [0u64; unicode::CLASSES];
+    pub fn add(&mut self, wide: &Wide) {
+        let masks = &wide.classes;
+        self.rest = wide.rest;
+        self.upper |= masks[unicode::UPPER as usize];
+        self.lower |= masks[unicode::LOWER as usize];
+        self.caseless |= masks[unicode::CASELESS as usize];
+        self.mark |= masks[unicode::MARK as usize];
+        self.number |= masks[unicode::NUMBER as usize];
+        self.space |= masks[unicode::SPACE as usize];
+    }
+
+    /// Adds the characters beyond ASCII one by one; `origin` is the position of bit 0 in the text.
+    #[inline(always)]
+    pub fn add_each(&mut self, high: u64, tables: &Tables, text: &[u8], origin: isize) {
+        let mut wide = Wide { classes: [0; unicode::CLASSES], rest: 0 };
         let mut todo = high;
         // A window may begin inside a character.
         if todo & 1 == 1 && origin > 0 {
@@ -64,8 +76,8 @@ impl Window {
                 let (class, length) = tables.at(text, origin - back);
                 if length > back {
                     let inside = (1 << (length - back)) - 1;
-                    masks[class as usize] |= inside;
-                    self.rest |= inside;
+                    wide.classes[class as usize] |= inside;
+                    wide.rest |= inside;
                     todo &= !inside;
                 }
             }
@@ -74,16 +86,11 @@ impl Window {
             let bit = todo.trailing_zeros();
             let (class, length) = tables.at(text, (origin + bit as isize) as usize);
             let bytes = ((1u64 << length) - 1) << bit;
-            masks[class as usize] |= bytes;
-            self.rest |= bytes & (bytes << 1);
+            wide.classes[class as usize] |= bytes;
+            wide.rest |= bytes & (bytes << 1);
             todo &= !bytes;
         }
-        self.upper |= masks[unicode::UPPER as usize];
-        self.lower |= masks[unicode::LOWER as usize];
-        self.caseless |= masks[unicode::CASELESS as usize];
-        self.mark |= masks[unicode::MARK as usize];
-        self.number |= masks[unicode::NUMBER as usize];
-        self.space |= masks[unicode::SPACE as usize];
+        self.add(&wide);
     }
 
     /// Forgets what lies outside `live`.

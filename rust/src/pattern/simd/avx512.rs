@@ -7,7 +7,8 @@ use std::arch::x86_64::{
 };
 
 use super::scalar::BITS;
-use super::{Ascii, Simd};
+use super::wide512::wide;
+use super::{Ascii, Simd, Tables, Wide};
 
 pub struct Avx512;
 
@@ -51,6 +52,12 @@ unsafe impl Simd for Avx512 {
                 high,
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn wide(high: u64, text: &[u8], origin: usize, tables: &Tables) -> Option<Wide> {
+        // SAFETY: the same contract.
+        unsafe { wide(high, text, origin, tables) }
     }
 
     #[inline(always)]

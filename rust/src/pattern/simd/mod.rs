@@ -8,6 +8,8 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod wide512;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
@@ -16,6 +18,8 @@ pub use avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
+
+use super::unicode::{Tables, CLASSES};
 
 /// Bit i speaks of byte i of a window of 64.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +39,14 @@ pub struct Ascii {
     pub high: u64,
 }
 
+/// The characters beyond ASCII of a window.
+pub struct Wide {
+    /// A mask a class, as [`Tables`] numbers them.
+    pub classes: [u64; CLASSES],
+    /// Bytes after the first of a character.
+    pub rest: u64,
+}
+
 /// Positions that [`Simd::positions`] may write past the last one that counts.
 pub const SLACK: usize = 64;
 
@@ -44,6 +56,16 @@ pub unsafe trait Simd {
     /// # Safety
     /// 64 bytes at `bytes` must be readable.
     unsafe fn classify(bytes: *const u8) -> Ascii;
+
+    /// The classes of all characters beyond ASCII, where every one in the window is well-formed and this variant is
+    /// faster than one at a time. Bit 0 is at `text[origin]`.
+    ///
+    /// # Safety
+    /// 64 bytes must be readable from `text[origin]` on.
+    #[inline(always)]
+    unsafe fn wide(_high: u64, _text: &[u8], _origin: usize, _tables: &Tables) -> Option<Wide> {
+        None
+    }
 
     /// Writes `base + i`, wrapping, for every bit i of `mask`, in order, and returns how many.
     ///
