@@ -21,6 +21,7 @@ Element element_of(const py::handle& dtype) {
     const std::string name = py::str(dtype);
     if (name == "torch.float32") return Element::float32;
     if (name == "torch.bfloat16") return Element::bfloat16;
+    if (name == "torch.int8") return Element::int8;
     if (name == "torch.int64") return Element::int64;
     return Element::other;
 }
@@ -236,6 +237,50 @@ void run_attention_backward(const py::object& dout, const py::object& q, const p
     attention_backward(call.type, a, threads);
 }
 
+void run_decode_attention(const py::object& q, const py::object& k, const py::object& v,
+                          const std::vector<int64_t>& lengths, const py::object& out, float scale, int threads) {
+    const Tensor queries = tensor(q, "q"), keys = tensor(k, "k", false);
+    const Type type = float_type(queries, "q");
+    if (queries.shape.size() != 3 || keys.shape.size() != 4)
+        refuse_tensor("q", "q is [batch, heads, dim], the caches are [batch, length, heads, dim]");
+    Decode a{};
+    a.batch = queries.shape[0], a.heads = queries.shape[1], a.dim = queries.shape[2], a.kv_heads = keys.shape[2];
+    if (a.dim < 1 || a.dim > DECODE_DIM) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
+    if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
+        refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
+    const std::vector<int64_t> shape{a.batch, keys.shape[1], a.kv_heads, a.dim};
+    void* data = nullptr;
+    a.sk = place(k, "k", queries.element, shape, &data), a.k = data;
+    a.sv = place(v, "v", queries.element, shape, &data), a.v = data;
+    a.q = queries.data, a.scale = scale;
+    if (static_cast<int64_t>(lengths.size()) != a.batch)
+        throw Error(Kind::usage, "lengths has " + std::to_string(lengths.size()) + " entries, q has " +
+                                     std::to_string(a.batch) + " sequences");
+    for (int64_t length : lengths)
+        if (length < 1 || length > keys.shape[1])
+            throw Error(Kind::usage, "a length is " + std::to_string(length) + ", the cache holds 1 to " +
+                                         std::to_string(keys.shape[1]));
+    void* to = expect(out, "out", queries.element, queries.count).data;
+    const py::gil_scoped_release release;
+    decode_attention(type, a, lengths.data(), to, threads);
+}
+
+void run_gemv_int8(const py::object& weights, const py::object& scales, const py::object& x, const py::object& y,
+                   int threads) {
+    const Tensor matrix = tensor(weights, "weights");
+    if (matrix.element != Element::int8 || matrix.shape.size() != 2)
+        refuse_tensor("weights", "an int8 matrix is needed");
+    const int64_t rows = matrix.shape[0];
+    Gemv a{};
+    a.width = matrix.shape[1];
+    a.weights = at<const int8_t>(matrix);
+    a.scales = at<const float>(expect(scales, "scales", Element::float32, rows));
+    a.x = at<const float>(expect(x, "x", Element::float32, a.width));
+    a.y = at<float>(expect(y, "y", Element::float32, rows));
+    const py::gil_scoped_release release;
+    gemv_int8(a, rows, threads);
+}
+
 Act act_of(const std::string& name) {
     if (name == "gelu") return Act::gelu;
     if (name == "relu2") return Act::relu2;
@@ -325,6 +370,11 @@ void bind_kernels(py::module_& module) {
     module.def("attention_backward", &run_attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"),
                py::arg("out"), py::arg("lse"), py::arg("dq"), py::arg("dk"), py::arg("dv"), py::arg("documents"),
                py::arg("window"), py::arg("scale"), py::arg("threads") = 0, "Its gradients.");
+    module.def("decode_attention", &run_decode_attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("lengths"),
+               py::arg("out"), py::arg("scale"), py::arg("threads") = 0,
+               "One query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides.");
+    module.def("gemv_int8", &run_gemv_int8, py::arg("weights"), py::arg("scales"), py::arg("x"), py::arg("y"),
+               py::arg("threads") = 0, "y = scales * (weights @ x), int8 weights with a scale a row, x in fp32.");
     module.def("adamw", &run_adamw, py::arg("tensors"), py::kw_only(), py::arg("lr"), py::arg("beta1"),
                py::arg("beta2"), py::arg("eps"), py::arg("clip"), py::arg("step"), py::arg("grad_scale") = 1.0f,
                py::arg("threads") = 0,

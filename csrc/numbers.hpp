@@ -9,6 +9,12 @@ enum class Dtype { float32, float16, bfloat16 };
 
 inline float from_bfloat16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
+inline uint16_t to_bfloat16(float value) {
+    const auto bits = std::bit_cast<uint32_t>(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40);  // NaN stays NaN
+    return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
 inline float from_float16(uint16_t bits) {
     const uint32_t rest = (bits & 0x7fffu) << 13;
     // the exponent's bias is mended by a multiplication, which also normalizes subnormals; infinities and NaN keep

@@ -9,6 +9,7 @@
 
 #include "cpu/features.hpp"
 #include "cpu/threads.hpp"
+#include "numbers.hpp"
 
 namespace pylm::cpu {
 namespace {
@@ -123,6 +124,54 @@ void attention_backward(Type type, const Attention& a, int threads) {
     const int64_t size = table.attention_backward_scratch[type](a.time, a.dim);
     parallel(threads, a.batch * a.kv_heads,
              [&](int64_t unit) { table.attention_backward[type](a, unit, scratch(size)); });
+}
+
+void decode_attention(Type type, const Decode& a, const int64_t* lengths, void* out, int threads) {
+    const auto run = kernels().decode_attention[type];
+    const int64_t share = a.heads / a.kv_heads, room = share * (a.dim + 2);
+    struct Piece {
+        int64_t sequence, head, begin, end;
+    };
+    std::vector<Piece> pieces;
+    for (int64_t b = 0; b < a.batch; ++b)
+        for (int64_t g = 0; g < a.kv_heads; ++g)
+            for (int64_t s = 0; s < lengths[b]; s += KEYS_AT_ONCE)
+                pieces.push_back({b, g, s, std::min(lengths[b], s + KEYS_AT_ONCE)});
+    std::vector<float> partial(pieces.size() * room);
+    parallel(threads, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
+        const Piece& p = pieces[i];
+        run(a, p.sequence, p.head, p.begin, p.end, partial.data() + i * room);
+    });
+    // the pieces of a head lie one after another; they are joined in order, whoever made them
+    std::vector<float> sum(a.dim);
+    for (size_t first = 0, next; first < pieces.size(); first = next) {
+        const Piece& p = pieces[first];
+        for (next = first + 1; next < pieces.size() && pieces[next].begin > 0;) ++next;
+        for (int64_t h = 0; h < share; ++h) {
+            const auto part = [&](size_t i) { return partial.data() + i * room + h * (a.dim + 2); };
+            float top = part(first)[0], total = 0;
+            for (size_t i = first; i < next; ++i) top = std::max(top, part(i)[0]);
+            std::fill(sum.begin(), sum.end(), 0.0f);
+            for (size_t i = first; i < next; ++i) {
+                const float weight = std::exp2(part(i)[0] - top);
+                total += part(i)[1] * weight;
+                for (int64_t d = 0; d < a.dim; ++d) sum[d] += part(i)[2 + d] * weight;
+            }
+            const int64_t at = (p.sequence * a.heads + p.head * share + h) * a.dim;
+            for (int64_t d = 0; d < a.dim; ++d) {
+                if (type == FLOAT32)
+                    static_cast<float*>(out)[at + d] = sum[d] / total;
+                else
+                    static_cast<uint16_t*>(out)[at + d] = to_bfloat16(sum[d] / total);
+            }
+        }
+    }
+}
+
+void gemv_int8(const Gemv& a, int64_t rows, int threads) {
+    const auto run = kernels().gemv_int8;
+    blocks(threads, rows, std::max<int64_t>(16, 8 * rows_of(a.width)),
+           [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
 double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, int threads) {

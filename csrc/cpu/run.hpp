@@ -20,6 +20,10 @@ void activation_backward(Act act, Type type, const Activation& a, int64_t count,
 void attention_forward(Type type, const Attention& a, int threads);
 void attention_backward(Type type, const Attention& a, int threads);
 
+/// out: [batch, heads, dim] of q's type; lengths: keys of each sequence.
+void decode_attention(Type type, const Decode& a, const int64_t* lengths, void* out, int threads);
+void gemv_int8(const Gemv& a, int64_t rows, int threads);
+
 struct Flat {
     void *p, *g, *m, *v, *copy;
     int64_t count;

@@ -5,6 +5,7 @@
 #include "cpu/kernels/adamw.hpp"
 #include "cpu/kernels/attention_backward.hpp"
 #include "cpu/kernels/cross_entropy.hpp"
+#include "cpu/kernels/decode.hpp"
 #include "cpu/kernels/norm.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
@@ -29,6 +30,8 @@ const Kernels table{
     BOTH(attention_backward),
     BOTH(attention_forward_scratch),
     BOTH(attention_backward_scratch),
+    BOTH(decode_attention),
+    gemv_int8,
     BOTH(sum_squares),
     {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
 };

@@ -55,6 +55,20 @@ struct Attention {
     float scale;
 };
 
+constexpr int64_t KEYS_AT_ONCE = 256, DECODE_DIM = 512;
+struct Decode {
+    const void *q, *k, *v;  // q: [batch, heads, dim]; the caches by strides
+    Strides sk, sv;
+    int64_t batch, heads, kv_heads, dim;
+    float scale;
+};
+struct Gemv {
+    const int8_t* weights;  // [rows, width]
+    const float *scales, *x;
+    float* y;
+    int64_t width;
+};
+
 enum class Act { gelu, relu2, swiglu };
 constexpr int ACTS = 3;
 /// float32, bfloat16
@@ -73,6 +87,9 @@ struct Kernels {
     void (*attention_backward[TYPES])(const Attention&, int64_t unit, char* scratch);
     int64_t (*attention_forward_scratch[TYPES])(int64_t time, int64_t dim);
     int64_t (*attention_backward_scratch[TYPES])(int64_t time, int64_t dim);
+    void (*decode_attention[TYPES])(const Decode&, int64_t sequence, int64_t kv_head, int64_t begin, int64_t end,
+                                    float* partial);
+    void (*gemv_int8)(const Gemv&, int64_t begin, int64_t end);
     double (*sum_squares[TYPES])(const void* x, int64_t begin, int64_t end);
     void (*adamw[ADAMW_TYPES])(const AdamW&, int64_t begin, int64_t end);
 };
