@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+    Ids: TypeAlias = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
-__all__ = ["Backend", "Ids"] if TYPE_CHECKING else ["Backend"]
+__all__ = ["Backend"]
 
 
 class Backend(Protocol):
@@ -20,48 +20,53 @@ class Backend(Protocol):
     @property
     def native(self) -> bool:
         """Whether the Rust encoder runs it."""
+        ...
 
     @property
     def kind(self) -> str:
         """Name the algorithm, such as BPE or Unigram."""
+        ...
 
     @property
     def pattern(self) -> str | None:
         """The pre-tokenizer's name or regex, where there is one."""
+        ...
 
     @property
     def vocab_size(self) -> int:
         """One more than the highest id."""
+        ...
 
     @property
     def specials(self) -> dict[str, int]:
         """Special tokens and their ids, by id."""
+        ...
 
     @property
     def identity(self) -> str:
         """Hex SHA-256 of vocabulary, merges, pattern and specials."""
+        ...
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
         """Ids of a text in which the `allowed` special tokens are found, and all others are plain text."""
+        ...
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
         """Ids of each text; 0 threads means as many as there are cores."""
+        ...
 
     def token_bytes(self, token_id: int) -> bytes | None:
         """The bytes that an id stands for, None where only whole sequences can be decoded."""
+        ...
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """The bytes of a sequence."""
+        ...
 
     def to_tokenizer_json(self) -> bytes:
         """The tokenizer as a tokenizer.json."""
+        ...
 
     def to_ranks(self) -> bytes:
         """The tokenizer as tiktoken ranks, or an error that says why it cannot be."""
-
-
-def as_json(backend: Backend) -> Any:
-    """Return the backend's tokenizer.json as an object."""
-    import json
-
-    return json.loads(backend.to_tokenizer_json())
+        ...

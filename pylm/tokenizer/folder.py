@@ -41,16 +41,21 @@ def read_config(folder: Path) -> Config:
     if path.is_file():
         try:
             config = json.loads(read_file(path))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TokenizerError(f"{path} is no JSON: {error}", "mend it or take it away") from None
         if not isinstance(config, dict):
             raise TokenizerError(f"{path} holds no JSON object", "mend it or take it away")
     template = folder / "chat_template.jinja"
     if template.is_file():
         config["chat_template"] = read_file(template).decode("utf-8", "replace")
-    if isinstance(config.get("chat_template"), list):  # several templates by name, in older files
-        named = {entry.get("name"): entry.get("template") for entry in config["chat_template"]}
-        config["chat_template"] = named.get("default")
+    templates: Any = config.get("chat_template")
+    if isinstance(templates, list):  # several by name, in older files
+        named = [
+            entry.get("template") for entry in templates if isinstance(entry, dict) and entry.get("name") == "default"
+        ]
+        config["chat_template"] = named[0] if named else None
+    if not isinstance(config.get("chat_template"), str | None):
+        raise TokenizerError(f"the chat_template of {path} is no text", "mend it or take it away")
     return config
 
 

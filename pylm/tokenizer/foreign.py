@@ -25,24 +25,27 @@ class ForeignBackend:
 
     def __init__(self, data: bytes, where: str, why: str = "") -> None:
         """Load a tokenizer.json; `where` names it in errors, `why` says what keeps the native encoder from it."""
-        import numpy as np
-
+        self.why = why
         try:
-            self.json: Json = json.loads(data)
-            self.json["truncation"] = self.json["padding"] = None
-            model = self.json["model"]
-            added = self.json.get("added_tokens") or []
-            self._tokenizer = _load(self.json)
+            self._read(data)
         except TokenizerError:
             raise
-        except Exception as error:  # `tokenizers` raises bare Exceptions
+        except Exception as error:  # `tokenizers` raises bare Exceptions, and a field may be of any kind
             raise TokenizerError(f"{where} is no sound tokenizer.json: {error}", "fetch or train it again") from None
-        self.why = why
-        self.kind: str = model.get("type") or "BPE"
-        self.unknown = _unknown(model)
+
+    def _read(self, data: bytes) -> None:
+        import numpy as np
+
+        self.json: Json = json.loads(data)
+        self.json["truncation"] = self.json["padding"] = None
+        model = self.json["model"]
+        added = self.json.get("added_tokens") or []
+        self._tokenizer = _load(self.json)
         id_of = self._tokenizer.token_to_id
         specials = [(token["content"], id_of(token["content"])) for token in added if token["special"]]
         self.specials: dict[str, int] = dict(sorted(specials, key=lambda item: item[1]))
+        self.unknown = _unknown(model)
+        self.kind: str = model.get("type") or "BPE"
         ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
         self.pattern: str | None = None
@@ -51,6 +54,7 @@ class ForeignBackend:
         self._bytes_of = _bytes_of_pieces(self.json.get("decoder"))
         self._strips_space = _strips_space(self.json.get("decoder"))
         self._variants: dict[frozenset[str], Any] = {}
+        self._variant(frozenset())  # what encode asks for unless told otherwise
 
     @property
     def identity(self) -> str:

@@ -69,7 +69,7 @@ def _vocab(data: bytes, where: str) -> dict[str, int]:
         value: Any = json.loads(data)
         if not isinstance(value, dict) or not all(isinstance(token_id, int) for token_id in value.values()):
             raise ValueError("it does not map tokens to ids")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{where}: the vocabulary cannot be read: {error}", "fetch the file again") from None
     ids = dict(value)
     if sorted(ids.values()) != list(range(len(ids))):

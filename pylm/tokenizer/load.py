@@ -54,7 +54,7 @@ def backend_of_json(data: bytes, where: str) -> Backend:
 
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{where} is no JSON: {error}", "fetch or train it again") from None
     if not isinstance(value, dict) or not isinstance(value.get("model"), dict) or "vocab" not in value["model"]:
         raise TokenizerError(f"{where} is no tokenizer.json: it has no model with a vocabulary", "name another file")

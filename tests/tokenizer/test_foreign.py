@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from pylm import Tokenizer
-from pylm.errors import TokenizerError, UsageError
+from pylm.errors import PylmError, TokenizerError, UsageError
 
 SPECIALS = ["[UNK]", "[PAD]", "<|endoftext|>"]
 
@@ -130,3 +130,31 @@ def test_it_has_no_ranks(pair):
     ours, _ = pair
     with pytest.raises(TokenizerError, match="tiktoken ranks cannot hold"):
         ours.to_ranks()
+
+
+def test_damaged_files_are_one_sentence_or_still_load(pair):
+    import random
+
+    rng = random.Random(5)
+    _, theirs = pair
+    whole = theirs.to_str()
+    refused = 0
+    for trial in range(80):
+        value = json.loads(whole)
+        if trial % 2:
+            text = list(whole)
+            for _ in range(3):
+                text[rng.randrange(len(text))] = rng.choice('{}[]",:0a-')
+            data = "".join(text)
+        else:  # a field gone, or of another kind
+            part = value[rng.choice([key for key in value if isinstance(value[key], dict)])]
+            part[rng.choice(list(part))] = rng.choice([None, 3, "x", [], {}, [[1]], -1])
+            data = json.dumps(value)
+        try:
+            Tokenizer.from_tokenizer_json(data).encode("some text of no use")
+        except PylmError as error:
+            refused += 1
+            assert "\n" not in error.message
+    assert refused > 20
+    with pytest.raises(TokenizerError, match="is no JSON"):
+        Tokenizer.from_tokenizer_json("[" * 100_000)

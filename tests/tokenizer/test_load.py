@@ -77,6 +77,23 @@ def test_ranks_give_tiktokens_ids(vocab, pattern, hostile, tmp_path):
     assert ours.decode(ours.encode("".join(hostile))) == "".join(hostile)
 
 
+def test_ids_with_holes_stay_what_they_are_in_tokenizers(corpus, hostile, tmp_path):
+    import tokenizers
+
+    ranks, _ = small_vocab(corpus.read_text()[:6000], 60, holes={256, 300})
+    (tmp_path / "holes.tiktoken").write_bytes(as_ranks(ranks))
+    last = max(ranks.values())
+    specials = {"<|endoftext|>": 300, "<|x|>": last + 2}
+    ours = Tokenizer.load(tmp_path / "holes.tiktoken", pattern="cl100k", specials=specials)
+    theirs = tokenizers.Tokenizer.from_str(ours.files()["tokenizer.json"].decode())
+    again = Tokenizer.from_tokenizer_json(ours.files()["tokenizer.json"])
+    assert again.identity == ours.identity and again.specials == specials
+    for text in hostile:
+        text += "<|x|>" if len(text) % 2 else ""
+        assert ours.encode(text, "all") == theirs.encode(text, add_special_tokens=False).ids, repr(text)
+    assert not {300, last + 2} & set(ours.encode("<|endoftext|><|x|>"))
+
+
 def test_ranks_go_out_as_they_came_in(vocab, tmp_path):
     ranks, _ = vocab
     path = tmp_path / "mine.tiktoken"

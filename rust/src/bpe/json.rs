@@ -109,8 +109,13 @@ impl Vocab {
             json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
         };
         let name = |id: u32| alphabet::to_printable(&self.tokens[id as usize]);
-        let vocab: Map<String, Value> =
+        let mut vocab: Map<String, Value> =
             self.ordinary().map(|(id, token)| (alphabet::to_printable(token), id.into())).collect();
+        // `tokenizers` gives a special token that the vocabulary lacks the id after the last one, whatever the file
+        // says: cl100k_base has no 100256, and its <|endoftext|>, 100257, would become that
+        for (content, id) in &self.specials {
+            vocab.entry(content.clone()).or_insert_with(|| (*id).into());
+        }
         let merges: Vec<Value> = self.merges.iter().map(|&(left, right)| json!([name(left), name(right)])).collect();
         let file = json!({
             "version": "1.0", "truncation": null, "padding": null,
