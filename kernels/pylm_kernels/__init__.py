@@ -16,14 +16,24 @@ _HOMES = {
     "backends": "dispatch",
     "rms_norm": "ops.rms_norm.public",
     "RMSNorm": "ops.rms_norm.public",
+    "Rope": "rope",
+    "qk_norm_rope": "ops.qk_norm_rope.public",
+    "rope_attention": "ops.rope_attention.public",
+    "cross_entropy": "ops.cross_entropy.public",
+    "linear_cross_entropy": "ops.linear_cross_entropy.public",
 }
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
     from pylm_kernels.dispatch import backends as backends
     from pylm_kernels.dispatch import register as register
+    from pylm_kernels.ops.cross_entropy.public import cross_entropy as cross_entropy
+    from pylm_kernels.ops.linear_cross_entropy.public import linear_cross_entropy as linear_cross_entropy
+    from pylm_kernels.ops.qk_norm_rope.public import qk_norm_rope as qk_norm_rope
     from pylm_kernels.ops.rms_norm.public import RMSNorm as RMSNorm
     from pylm_kernels.ops.rms_norm.public import rms_norm as rms_norm
+    from pylm_kernels.ops.rope_attention.public import rope_attention as rope_attention
+    from pylm_kernels.rope import Rope as Rope
 
 
 def __getattr__(name: str) -> Any:

@@ -78,8 +78,8 @@ def _entry(kernel: str, architecture: str, size: int) -> dict[str, int]:
 
 @functools.cache
 def processors(device: torch.device) -> int:
-    """How many multiprocessors there are; 4 where the interpreter plays the GPU."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
+    """How many multiprocessors there are; 2 where the interpreter plays the GPU."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
 def on(x: torch.Tensor) -> contextlib.AbstractContextManager[Any]:

@@ -1,0 +1,179 @@
+"""Heads as callers give them: packed in one projection or apart, and the documents packed into a row."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+
+from pylm_kernels import arguments
+from pylm_kernels.operation import define
+from pylm_kernels.rope import Rope
+
+
+class Heads(NamedTuple):
+    """The tensors as [B, T, heads, D] and how many heads there are; k and v are None when q holds all three."""
+
+    q: torch.Tensor
+    k: torch.Tensor | None
+    v: torch.Tensor | None
+    n_heads: int
+    n_kv_heads: int
+
+
+def split(
+    q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, n_heads: int, n_kv_heads: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Views of the three in a packed projection, or the three themselves. v may be absent beside k."""
+    if k is not None:
+        return q, k, v if v is not None else k
+    return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
+
+
+def arrange(
+    q: torch.Tensor,
+    k: torch.Tensor | None,
+    v: torch.Tensor | None,
+    n_heads: int | None,
+    n_kv_heads: int | None,
+    wants_v: bool,
+) -> tuple[Heads, str]:
+    """The heads, and a sentence where the arguments do not fit together (the heads are then q alone)."""
+    nothing = Heads(q, None, None, 0, 0)
+    if wrong := arguments.floating("q", q):
+        return nothing, wrong
+    if k is None:
+        return (nothing, "v: is given without k") if v is not None else _packed(q, n_heads, n_kv_heads, nothing)
+    if wants_v and v is None:
+        return nothing, "v: is missing; give q, k and v, or q alone with everything packed in it"
+    for name, x in (("q", q), ("k", k), *((("v", v),) if v is not None else ())):
+        if x.dim() != 4:
+            return nothing, f"{name}: has {x.dim()} dimensions; it must be [batch, time, heads, head_dim]"
+    for name, x in (("k", k), *((("v", v),) if v is not None else ())):
+        if x.dtype != q.dtype:
+            return nothing, f"{name}: dtype {x.dtype} differs from q's {q.dtype}; cast one of them"
+        if wrong := arguments.same_device(name, x, "q", q):
+            return nothing, wrong
+        if x.shape[0] != q.shape[0] or x.shape[3] != q.shape[3]:
+            return nothing, f"{name}: batch and head_dim {x.shape[0]}, {x.shape[3]} differ from q's"
+    if v is not None and v.shape != k.shape:
+        return nothing, "v: its shape differs from k's"
+    if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
+        return nothing, f"k: {k.shape[2]} heads do not divide q's {q.shape[2]}"
+    for name, said, x in (("n_heads", n_heads, q), ("n_kv_heads", n_kv_heads, k)):
+        if said is not None and said != x.shape[2]:
+            return nothing, f"{name}: {said} contradicts the {x.shape[2]} heads of the tensor"
+    return Heads(q, k, v, q.shape[2], k.shape[2]), ""
+
+
+def _packed(q: torch.Tensor, n_heads: int | None, n_kv_heads: int | None, nothing: Heads) -> tuple[Heads, str]:
+    if n_heads is None:
+        return nothing, "n_heads: is needed when q holds q, k and v packed"
+    n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+    if n_kv_heads <= 0 or n_heads <= 0 or n_heads % n_kv_heads:
+        return nothing, f"n_kv_heads: {n_kv_heads} does not divide n_heads {n_heads}"
+    every = n_heads + 2 * n_kv_heads
+    if q.dim() == 3 and q.shape[2] % every == 0 and q.shape[2] > 0:
+        return Heads(q.view(q.shape[0], q.shape[1], every, q.shape[2] // every), None, None, n_heads, n_kv_heads), ""
+    if q.dim() == 4 and q.shape[2] == every:
+        return Heads(q, None, None, n_heads, n_kv_heads), ""
+    shape = ", ".join([str(int(n)) for n in q.shape])
+    return nothing, f"q: shape ({shape}) does not hold {every} packed heads; [B, T, {every} * D] or [B, T, {every}, D]"
+
+
+def rotary(rope: Rope | None, heads: Heads) -> str:
+    """A sentence unless this Rope serves these heads."""
+    if rope is None:
+        return ""
+    b, t, d = heads.q.shape[0], heads.q.shape[1], heads.q.shape[3]
+    if rope.head_dim != d:
+        return f"rope: was built for head_dim {rope.head_dim}, the heads are {d} wide"
+    if heads.k is not None and heads.k.shape[1] != t:
+        return f"rope: q has {t} positions and k {heads.k.shape[1]}; rotate with qk_norm_rope, then attend without rope"
+    if rope.positions is not None:
+        if rope.positions.shape[-1] != t or (rope.positions.dim() == 2 and rope.positions.shape[0] != b):
+            return "rope: its positions are not (T,) or (B, T) of q"
+        return arguments.same_device("rope", rope.positions, "q", heads.q)
+    if t + rope.offset > rope.max_positions:
+        return f"rope: {t} positions from {rope.offset} on leave its table of {rope.max_positions}; raise max_positions"
+    return ""
+
+
+def norms(q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, heads: Heads) -> str:
+    """A sentence unless both weights are absent or both fit a head."""
+    if (q_weight is None) != (k_weight is None):
+        return "q_weight, k_weight: give both or neither"
+    for name, weight in (("q_weight", q_weight), ("k_weight", k_weight)):
+        if weight is not None:
+            wrong = arguments.vector(name, weight, heads.q.shape[3], "the head_dim", "q")
+            if wrong := wrong or arguments.same_device(name, weight, "q", heads.q):
+                return wrong
+    return ""
+
+
+def packed_documents(cu_seqlens: torch.Tensor | None, heads: Heads) -> str:
+    """A sentence unless cu_seqlens has the form of document ends (its values are checked where they are read)."""
+    if cu_seqlens is None:
+        return ""
+    if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2 or cu_seqlens.dtype not in (torch.int32, torch.int64):
+        return "cu_seqlens: must be a vector of at least two integers, 0 first and batch * time last"
+    if heads.k is not None and heads.k.shape[1] != heads.q.shape[1]:
+        return "cu_seqlens: documents need q and k of one length"
+    return arguments.same_device("cu_seqlens", cu_seqlens, "q", heads.q)
+
+
+def _bounds(cu_seqlens: torch.Tensor, batch: int, time: int) -> tuple[torch.Tensor, torch.Tensor]:
+    total = batch * time
+    if not (cu_seqlens.is_cuda and torch.cuda.is_current_stream_capturing()):
+        edges = cu_seqlens.tolist()  # waits for the device: once a batch, see documents()
+        if edges[0] != 0 or edges[-1] != total:
+            raise ValueError(f"cu_seqlens: runs from {edges[0]} to {edges[-1]}; it must run from 0 to {total}")
+        for number, (left, right) in enumerate(zip(edges, edges[1:], strict=False)):
+            if right < left:
+                raise ValueError(f"cu_seqlens: decreases from {left} to {right} at entry {number + 1}")
+    at = torch.arange(total, device=cu_seqlens.device)
+    which = torch.searchsorted(cu_seqlens.long().contiguous(), at, right=True)
+    row = at // max(time, 1) * time
+    starts = torch.maximum(cu_seqlens[which - 1], row) - row
+    ends = torch.minimum(cu_seqlens[which], row + time) - row
+    return starts.to(torch.int32).view(batch, time), ends.to(torch.int32).view(batch, time)
+
+
+_operation = define(
+    "documents",
+    "(Tensor cu_seqlens, SymInt batch, SymInt time) -> (Tensor starts, Tensor ends)",
+    _bounds,
+    lambda cu, batch, time: (
+        cu.new_empty((batch, time), dtype=torch.int32),
+        cu.new_empty((batch, time), dtype=torch.int32),
+    ),
+)
+_last: list[Any] = [None, None, None]
+
+
+def documents(cu_seqlens: torch.Tensor, batch: int, time: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each position of [batch, time], where its document starts and ends within its row, as int32.
+
+    cu_seqlens counts over the flattened batch; a document that crosses the end of a row is cut there. Eager calls
+    remember the last answer, for every layer of a model asks about the same tensor.
+    """
+    if torch.compiler.is_compiling():
+        starts, ends = _operation(cu_seqlens, batch, time)
+        return starts, ends
+    version = None if cu_seqlens.is_inference() else cu_seqlens._version
+    key = (version, batch, time)
+    if version is None or _last[0] is None or _last[0]() is not cu_seqlens or _last[1] != key:
+        found = _bounds(cu_seqlens, batch, time)
+        _last[:] = [weakref.ref(cu_seqlens), key, found]
+    answer: tuple[torch.Tensor, torch.Tensor] = _last[2]
+    return answer
+
+
+def positions_of(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
+    """Explicit positions as [B or 1, T] int32, None where they simply count up."""
+    if rope.positions is not None:
+        return rope.positions if rope.positions.dim() == 2 else rope.positions[None]
+    if starts is None:
+        return None
+    return torch.arange(starts.shape[1], dtype=torch.int32, device=starts.device)[None] - starts

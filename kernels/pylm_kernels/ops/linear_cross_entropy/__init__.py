@@ -1,0 +1,1 @@
+"""Cross-entropy of x Wᵀ without ever storing the logits."""

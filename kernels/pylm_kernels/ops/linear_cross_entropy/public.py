@@ -1,0 +1,126 @@
+"""linear_cross_entropy.
+
+Raw form, which a backend implements:
+
+    forward(x [N, D], weight [V, D], targets [N] int64, softcap, ignore_index, z_loss) -> (losses, lse), both [N], wide
+    backward(dlosses, x, weight, targets, lse, softcap, ignore_index, z_loss) -> (dx, dweight)
+
+x and weight have one dtype; the rest is as in cross_entropy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pylm_kernels import arguments, launch, losses
+from pylm_kernels.dispatch import choose, implementation, lazily, register
+from pylm_kernels.operation import differentiable, differentiate, refuse
+from pylm_kernels.ops.cross_entropy.reference import reduced
+from pylm_kernels.ops.linear_cross_entropy import reference
+
+_TRITON = "pylm_kernels.ops.linear_cross_entropy.triton"
+register("linear_cross_entropy", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), launch.serves)
+
+
+def _forward(*inputs: Any) -> Any:
+    return implementation("linear_cross_entropy", inputs[-1]).forward(*inputs[:-1])
+
+
+def _fake(x: Any, *_: Any) -> Any:
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return x.new_empty(x.shape[0], dtype=wide), x.new_empty(x.shape[0], dtype=wide)
+
+
+def _setup(ctx: Any, inputs: Any, output: Any) -> None:
+    x, weight, targets, *ctx.settings = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(x, weight, targets, output[1])
+
+
+def _backward_body(*inputs: Any) -> Any:
+    return implementation("linear_cross_entropy", inputs[-1]).backward(*inputs[:-1])
+
+
+def _backward(ctx: Any, run: Any, dlosses: Any, *_: Any) -> Any:
+    return *run(dlosses, *ctx.saved_tensors, *ctx.settings), *(None,) * 5
+
+
+def _composite(ctx: Any, dlosses: Any, *_: Any) -> Any:
+    x, weight, targets, _ = ctx.saved_tensors
+    with torch.autocast(x.device.type, enabled=False):
+        rows = reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-1])
+        return *differentiate((rows,), [x, weight], (dlosses,)), *(None,) * 5
+
+
+_SETTINGS = "float softcap, int ignore_index, float z_loss, str backend"
+_call = differentiable(
+    "linear_cross_entropy",
+    schema=f"(Tensor x, Tensor weight, Tensor targets, {_SETTINGS}) -> (Tensor losses, Tensor lse)",
+    forward=_forward,
+    fake=_fake,
+    setup=_setup,
+    backward_schema=f"(Tensor dlosses, Tensor x, Tensor weight, Tensor targets, Tensor lse, {_SETTINGS})"
+    " -> (Tensor dx, Tensor dweight)",
+    backward_body=_backward_body,
+    backward_fake=lambda dlosses, x, weight, *_: (x.new_empty(x.shape), weight.new_empty(weight.shape)),
+    backward=_backward,
+    composite=_composite,
+)
+
+
+def _problem(x: torch.Tensor, weight: torch.Tensor) -> str:
+    if weight.dim() != 2 or weight.shape[1] != x.shape[-1]:
+        shape = ", ".join([str(int(n)) for n in weight.shape])
+        return f"weight: shape ({shape}) is not (classes, {int(x.shape[-1])}), the last dimension of x"
+    if weight.shape[0] == 0:
+        return "weight: has no classes"
+    if weight.dtype != x.dtype:
+        return f"weight: dtype {weight.dtype} differs from x's {x.dtype}; cast one of them, or use autocast"
+    return arguments.same_device("weight", weight, "x", x)
+
+
+def linear_cross_entropy(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    softcap: float | None = None,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    backend: str | None = None,
+) -> torch.Tensor:
+    """cross_entropy(x @ weight.T, targets) without the logits: a slice of their gradient is all that is ever stored.
+
+    Args:
+        x: [..., D].
+        weight: [V, D], of x's dtype (under autocast both are cast, as a linear layer's are).
+        targets: [...], classes, or ignore_index in rows that do not count.
+        softcap: logits become softcap * tanh(logits / softcap) first.
+        ignore_index: the target of rows that do not count.
+        z_loss: this much of the squared log-sum is added to each row's loss.
+        reduction: "mean" over the rows that count, "sum" or "none".
+        backend: this call's backend. The reference stores the logits.
+
+    Returns:
+        A scalar, or [...] with reduction "none", in float32.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+    problem = losses.problem(x, "x", targets, softcap, z_loss, reduction) or _problem(x, weight)
+    facts = {"width": x.shape[-1]}
+    name, refusal = ("", "") if problem else choose("linear_cross_entropy", backend, x, facts)
+    if problem or refusal:
+        return refuse(x, problem or refusal)
+    flat = losses.checked(targets.reshape(-1), weight.shape[0], ignore_index)
+    raw = (x.reshape(-1, x.shape[-1]), weight, flat, float(softcap or 0.0), ignore_index, float(z_loss))
+    if name == "reference":
+        with torch.autocast(x.device.type, enabled=False):
+            found = reference.linear_cross_entropy(*raw)
+    else:
+        found = _call(*raw, name)[0]
+    found = reduced(found, flat, ignore_index, reduction)
+    return found.view(targets.shape) if reduction == "none" else found

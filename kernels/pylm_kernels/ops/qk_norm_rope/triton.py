@@ -1,0 +1,248 @@
+"""qk_norm_rope on GPUs: one launch forward, one launch backward and, for the weights, one small sum."""
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, union-attr, arg-type, type-arg"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from pylm_kernels import launch
+from pylm_kernels.heads import split
+
+if launch.interpreting():
+    from pylm_kernels.interpreter import mend
+
+    mend()
+
+
+@triton.jit
+def _angles(COS, SIN, POS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS: tl.constexpr, ACC: tl.constexpr):
+    """Cosines and sines of the positions of these rows; a position outside the table loads zeros, not memory."""
+    position = row % T
+    if HAS_POS:
+        position = tl.load(POS + (row // T) * stride_pos + position, mask=there, other=0).to(tl.int64)
+    position += offset
+    keep = (there & (position >= 0) & (position < P))[:, None] & (at < HALF)[None, :]
+    c = tl.load(COS + position[:, None] * HALF + at[None, :], mask=keep, other=0.0).to(ACC)
+    s = tl.load(SIN + position[:, None] * HALF + at[None, :], mask=keep, other=0.0).to(ACC)
+    return c, s
+
+
+@triton.jit
+def _pair(at, HALF, INTERLEAVED: tl.constexpr):
+    """Where the two dimensions of each rotating pair stand."""
+    if INTERLEAVED:
+        first = 2 * at
+        second = first + 1
+    else:
+        first = at
+        second = at + HALF
+    return first, second
+
+
+@triton.jit
+def forward_kernel(
+    Q, K, QO, KO, QW, KW, QR, KR, COS, SIN, POS, ROWS_ALL, T, P, offset, stride_pos,
+    q_b, q_t, q_h, k_b, k_t, k_h, N_Q, N_K, D, HALF, eps,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
+    HAS_POS: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """ROWS positions of one head. Heads of q come first in the grid, then those of k; both outputs are contiguous."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    head = tl.program_id(1)
+    there = row < ROWS_ALL
+    at = tl.arange(0, BLOCK)
+    c, s = _angles(COS, SIN, POS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, ACC)
+    if head < N_Q:
+        x = Q + (row // T) * q_b + (row % T) * q_t + head.to(tl.int64) * q_h
+        y = QO + (row * N_Q + head) * D
+        w = QW
+        r = QR + row * N_Q + head
+    else:
+        x = K + (row // T) * k_b + (row % T) * k_t + (head - N_Q).to(tl.int64) * k_h
+        y = KO + (row * N_K + head - N_Q) * D
+        w = KW
+        r = KR + row * N_K + head - N_Q
+    first, second = _pair(at, HALF, INTERLEAVED)
+    keep = there[:, None] & (at < HALF)[None, :]
+    a = tl.load(x[:, None] + first[None, :], mask=keep, other=0.0).to(ACC)
+    b = tl.load(x[:, None] + second[None, :], mask=keep, other=0.0).to(ACC)
+    tail = 2 * HALF + tl.arange(0, REST)
+    keep_tail = there[:, None] & (tail < D)[None, :]
+    if REST > 1:
+        z = tl.load(x[:, None] + tail[None, :], mask=keep_tail, other=0.0).to(ACC)
+    if NORM:
+        square = tl.sum(a * a + b * b, 1)
+        if REST > 1:
+            square += tl.sum(z * z, 1)
+        rstd = 1 / tl.sqrt(square / D + eps)
+        tl.store(r, rstd, mask=there)
+        a = a * rstd[:, None] * tl.load(w + first, mask=at < HALF, other=0.0).to(ACC)[None, :]
+        b = b * rstd[:, None] * tl.load(w + second, mask=at < HALF, other=0.0).to(ACC)[None, :]
+        if REST > 1:
+            z = z * rstd[:, None] * tl.load(w + tail, mask=tail < D, other=0.0).to(ACC)[None, :]
+    tl.store(y[:, None] + first[None, :], (a * c - b * s).to(QO.dtype.element_ty), mask=keep)
+    tl.store(y[:, None] + second[None, :], (b * c + a * s).to(QO.dtype.element_ty), mask=keep)
+    if REST > 1:
+        tl.store(y[:, None] + tail[None, :], z.to(QO.dtype.element_ty), mask=keep_tail)
+
+
+@triton.jit
+def backward_kernel(
+    DQO, DKO, Q, K, DQ, DK, QW, KW, QR, KR, DW, COS, SIN, POS, ROWS_ALL, T, P, offset, stride_pos,
+    q_b, q_t, q_h, k_b, k_t, k_h, dq_b, dq_t, dq_h, dk_b, dk_t, dk_h, N_Q, N_K, D, HALF,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
+    HAS_POS: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """The conjugate rotation, then the norm's gradient; DQ and DK may be views of one packed gradient."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    head = tl.program_id(1)
+    there = row < ROWS_ALL
+    at = tl.arange(0, BLOCK)
+    c, s = _angles(COS, SIN, POS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, ACC)
+    if head < N_Q:
+        g = DQO + (row * N_Q + head) * D
+        x = Q + (row // T) * q_b + (row % T) * q_t + head.to(tl.int64) * q_h
+        dx = DQ + (row // T) * dq_b + (row % T) * dq_t + head.to(tl.int64) * dq_h
+        w = QW
+        r = QR + row * N_Q + head
+    else:
+        g = DKO + (row * N_K + head - N_Q) * D
+        x = K + (row // T) * k_b + (row % T) * k_t + (head - N_Q).to(tl.int64) * k_h
+        dx = DK + (row // T) * dk_b + (row % T) * dk_t + (head - N_Q).to(tl.int64) * dk_h
+        w = KW
+        r = KR + row * N_K + head - N_Q
+    first, second = _pair(at, HALF, INTERLEAVED)
+    keep = there[:, None] & (at < HALF)[None, :]
+    ga = tl.load(g[:, None] + first[None, :], mask=keep, other=0.0).to(ACC)
+    gb = tl.load(g[:, None] + second[None, :], mask=keep, other=0.0).to(ACC)
+    da = ga * c + gb * s
+    db = gb * c - ga * s
+    tail = 2 * HALF + tl.arange(0, REST)
+    keep_tail = there[:, None] & (tail < D)[None, :]
+    if REST > 1:
+        dz = tl.load(g[:, None] + tail[None, :], mask=keep_tail, other=0.0).to(ACC)
+    if NORM:
+        rstd = tl.load(r, mask=there, other=0.0)[:, None]
+        a = tl.load(x[:, None] + first[None, :], mask=keep, other=0.0).to(ACC) * rstd
+        b = tl.load(x[:, None] + second[None, :], mask=keep, other=0.0).to(ACC) * rstd
+        line = DW + (tl.program_id(0).to(tl.int64) * (N_Q + N_K) + head) * D
+        tl.store(line + first, tl.sum(da * a, 0), mask=at < HALF)
+        tl.store(line + second, tl.sum(db * b, 0), mask=at < HALF)
+        da = da * tl.load(w + first, mask=at < HALF, other=0.0).to(ACC)[None, :]
+        db = db * tl.load(w + second, mask=at < HALF, other=0.0).to(ACC)[None, :]
+        dot = tl.sum(da * a + db * b, 1)
+        if REST > 1:
+            z = tl.load(x[:, None] + tail[None, :], mask=keep_tail, other=0.0).to(ACC) * rstd
+            tl.store(line + tail, tl.sum(dz * z, 0), mask=tail < D)
+            dz = dz * tl.load(w + tail, mask=tail < D, other=0.0).to(ACC)[None, :]
+            dot += tl.sum(dz * z, 1)
+        dot = dot[:, None] / D
+        da = (da - a * dot) * rstd
+        db = (db - b * dot) * rstd
+        if REST > 1:
+            dz = (dz - z * dot) * rstd
+    tl.store(dx[:, None] + first[None, :], da.to(DQ.dtype.element_ty), mask=keep)
+    tl.store(dx[:, None] + second[None, :], db.to(DQ.dtype.element_ty), mask=keep)
+    if REST > 1:
+        tl.store(dx[:, None] + tail[None, :], dz.to(DQ.dtype.element_ty), mask=keep_tail)
+
+
+def last_contiguous(x: torch.Tensor) -> torch.Tensor:
+    """The tensor, copied only where a head's own dimensions are not next to each other."""
+    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+
+
+def _settings(q: torch.Tensor, cos: torch.Tensor, positions: torch.Tensor | None, norm: bool, interleaved: bool):
+    d, half = q.shape[-1], cos.shape[1]
+    options = launch.configuration("qk_norm_rope", launch.architecture(q.device), d)
+    rows = options.pop("ROWS")
+    wide = q.dtype == torch.float64
+    return rows, {
+        "ROWS": rows, "BLOCK": launch.power_of_2(half), "REST": launch.power_of_2(d - 2 * half) if d > 2 * half else 1,
+        "NORM": norm, "INTERLEAVED": interleaved, "HAS_POS": positions is not None,
+        "ACC": tl.float64 if wide else tl.float32, **options,
+    }  # fmt: skip
+
+
+def _stride(positions: torch.Tensor | None) -> int:
+    return 0 if positions is None or positions.shape[0] == 1 else positions.stride(0)
+
+
+def rotate(
+    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor | None,
+    q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, eps: float, interleaved: bool, offset: int,
+) -> tuple[torch.Tensor, ...]:  # fmt: skip
+    """Rotated q and k, contiguous, and one over each head's root mean square (empty without weights)."""
+    b, t, n_q, d = q.shape
+    n_k = k.shape[2]
+    norm = q_weight is not None
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    q, k = last_contiguous(q), last_contiguous(k)
+    q_out = torch.empty((b, t, n_q, d), dtype=q.dtype, device=q.device)
+    k_out = torch.empty((b, t, n_k, d), dtype=q.dtype, device=q.device)
+    q_rstd = torch.empty((b, t, n_q) if norm else (0,), dtype=wide, device=q.device)
+    k_rstd = torch.empty((b, t, n_k) if norm else (0,), dtype=wide, device=q.device)
+    if b * t == 0:
+        return q_out, k_out, q_rstd, k_rstd
+    rows, settings = _settings(q, cos, positions, norm, interleaved)
+    weights = (q_weight, k_weight) if norm else (q, k)  # unread without a norm, but one of them is chosen by head
+    with launch.on(q):
+        forward_kernel[(triton.cdiv(b * t, rows), n_q + n_k)](
+            q, k, q_out, k_out, *weights, q_rstd, k_rstd, cos, sin, positions, b * t, t, cos.shape[0],
+            offset, _stride(positions), *q.stride()[:3], *k.stride()[:3], n_q, n_k, d, cos.shape[1], eps, **settings,
+        )  # fmt: skip
+    return q_out, k_out, q_rstd, k_rstd
+
+
+def unrotate(
+    dq_out: torch.Tensor, dk_out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, dq: torch.Tensor, dk: torch.Tensor,
+    cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor | None, q_weight: torch.Tensor | None,
+    k_weight: torch.Tensor | None, q_rstd: torch.Tensor, k_rstd: torch.Tensor, interleaved: bool, offset: int,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Write the gradients into dq and dk; gives those of the weights (empty without weights)."""
+    b, t, n_q, d = q.shape
+    n_k = k.shape[2]
+    norm = q_weight is not None
+    q, k, dq_out, dk_out = last_contiguous(q), last_contiguous(k), dq_out.contiguous(), dk_out.contiguous()
+    if b * t == 0:
+        return (torch.zeros_like(q_weight), torch.zeros_like(k_weight)) if norm else (q.new_empty(0), q.new_empty(0))
+    rows, settings = _settings(q, cos, positions, norm, interleaved)
+    weights = (q_weight, k_weight) if norm else (q, k)  # unread without a norm, but one of them is chosen by head
+    blocks = triton.cdiv(b * t, rows)
+    lines = torch.empty((blocks, n_q + n_k, d) if norm else (0,), dtype=q_rstd.dtype, device=q.device)
+    with launch.on(q):
+        backward_kernel[(blocks, n_q + n_k)](
+            dq_out, dk_out, q, k, dq, dk, *weights, q_rstd, k_rstd, lines, cos, sin, positions, b * t, t,
+            cos.shape[0], offset, _stride(positions), *q.stride()[:3], *k.stride()[:3], *dq.stride()[:3],
+            *dk.stride()[:3], n_q, n_k, d, cos.shape[1], **settings,
+        )  # fmt: skip
+    if not norm:
+        return q.new_empty(0), q.new_empty(0)
+    return lines[:, :n_q].sum((0, 1)).to(q_weight.dtype), lines[:, n_q:].sum((0, 1)).to(k_weight.dtype)
+
+
+def forward(q, k, cos, sin, positions, q_weight, k_weight, n_heads, n_kv_heads, eps, interleaved, offset):
+    """The raw form: see public.py."""
+    q, k, _ = split(q, k, None, n_heads, n_kv_heads)
+    return rotate(q, k, cos, sin, positions, q_weight, k_weight, eps, interleaved, offset)
+
+
+def backward(
+    dq_out, dk_out, q, k, cos, sin, positions, q_weight, k_weight, q_rstd, k_rstd, n_heads, n_kv_heads, eps,
+    interleaved, offset,
+):  # fmt: skip
+    """The raw form: see public.py."""
+    dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    dk = torch.empty(k.shape if k is not None else (0,), dtype=q.dtype, device=q.device)
+    q_part, k_part, _ = split(q, k, None, n_heads, n_kv_heads)
+    dq_part, dk_part, dv_part = split(dq, dk if k is not None else None, None, n_heads, n_kv_heads)
+    if k is None:
+        dv_part.zero_()
+    dq_weight, dk_weight = unrotate(
+        dq_out, dk_out, q_part, k_part, dq_part, dk_part, cos, sin, positions, q_weight, k_weight, q_rstd, k_rstd,
+        interleaved, offset,
+    )  # fmt: skip
+    return dq, dk, dq_weight, dk_weight
