@@ -346,3 +346,23 @@ def test_the_hub_needs_its_package_or_its_cache(monkeypatch, tmp_path):
     with pytest.raises(TokenizerError, match="nobody/nothing") as caught:
         Tokenizer.load("nobody/nothing", offline=True)
     assert "tokenizer.json" in caught.value.hint
+
+
+def test_a_hub_id_loads_from_the_hubs_cache(vocab, tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    ranks, pairs = vocab
+    merges, ids = as_pair(ranks, pairs, ["<|endoftext|>"])
+    (tmp_path / "vocab.bpe").write_bytes(merges)
+    (tmp_path / "encoder.json").write_bytes(ids)
+    wanted = Tokenizer.load(tmp_path / "vocab.bpe")
+    repository = tmp_path / "hub" / "models--org--name"
+    wanted.save(repository / "snapshots" / "abc123")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc123")
+    code = "import pylm; print(pylm.Tokenizer.load('org/name').identity, pylm.Tokenizer.load('org/name@main').eot)"
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "PYLM_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [wanted.identity, str(wanted.eot)], done.stderr
