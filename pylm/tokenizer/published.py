@@ -117,7 +117,13 @@ def _file(path: Path, address: str, checksum: str, name: str, offline: bool) -> 
             f"{address} sent a file whose SHA-256 is {found[:12]}…, not {checksum[:12]}…; nothing was kept",
             f"something between here and there changes files; {put}",
         )
-    _keep(path, data)
+    try:
+        _keep(path, data)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise TokenizerError(
+            f"cannot keep {name} in {path.parent}: {reason}", "set PYLM_CACHE to a folder of yours"
+        ) from None
     return data
 
 

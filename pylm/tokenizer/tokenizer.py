@@ -12,8 +12,10 @@ from pylm.tokenizer.specials import AllowedSpecial, allowed_names, one_of, refus
 from pylm.tokenizer.stream import DecodeStream
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from pylm.tokenizer.backend import Backend, Ids
-    from pylm.tokenizer.train import TrainOptions
+    from pylm.tokenizer.train import TrainKeywords
 
 __all__ = ["Tokenizer"]
 
@@ -67,12 +69,19 @@ class Tokenizer:
         return cls(backend_of_json(data.encode() if isinstance(data, str) else data, "the tokenizer.json"), config)
 
     @classmethod
-    def train(cls, sources: str | Path | Sequence[str | Path], vocab_size: int = 32000, **options: Any) -> Tokenizer:
-        """Train on files, folders or globs; `options` are the fields of `pylm.tokenizer.train.TrainOptions`."""
+    def train(
+        cls, sources: str | Path | Sequence[str | Path], vocab_size: int = 32000, **options: Unpack[TrainKeywords]
+    ) -> Tokenizer:
+        """Train on files, folders or globs.
+
+        Args:
+            sources: One or several of them; `-` is stdin.
+            vocab_size: Ids in all: bytes, merges and special tokens.
+            options: The fields of `pylm.tokenizer.train.TrainOptions`, which says what each means.
+        """
         from pylm.tokenizer.train import TrainOptions, train
 
-        wanted: TrainOptions = TrainOptions.checked(sources, vocab_size, options)
-        return train(wanted).tokenizer
+        return train(TrainOptions.checked(sources, vocab_size, options)).tokenizer
 
     @property
     def vocab_size(self) -> int:

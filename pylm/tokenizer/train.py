@@ -18,7 +18,30 @@ from pylm.tokenizer import chat
 from pylm.tokenizer.published import END
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from pylm.tokenizer.tokenizer import Tokenizer
+
+    class TrainKeywords(TypedDict, total=False):
+        """The fields of TrainOptions that `Tokenizer.train` takes by name."""
+
+        model: str
+        pattern: str | None
+        specials: Sequence[str] | None
+        chat: bool
+        min_frequency: int | None
+        max_token_length: int | None
+        documents: int | None
+        bytes: int | None
+        threads: int
+        continue_from: str | None
+        field: str
+        column: str
+        split: str | None
+        invalid: str
+        character_coverage: float | None
+        progress: Report | None
+
 
 __all__ = ["DEFAULT_PATTERN", "MODELS", "PATTERNS", "Result", "TrainOptions", "train"]
 

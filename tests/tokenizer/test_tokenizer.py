@@ -275,3 +275,19 @@ def test_the_package_is_light_until_a_name_is_used():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "module 'pylm' has no attribute 'Nothing'\n"
     assert pylm.Tokenizer is Tokenizer
+
+
+def test_the_typed_keywords_are_the_options():
+    """TrainKeywords exists for type checkers only: read it from the source."""
+    import ast
+    import dataclasses
+    import inspect
+
+    from pylm.tokenizer import train
+
+    classes = {
+        node.name: node for node in ast.walk(ast.parse(inspect.getsource(train))) if isinstance(node, ast.ClassDef)
+    }
+    typed = [node.target.id for node in classes["TrainKeywords"].body if isinstance(node, ast.AnnAssign)]
+    options = [field.name for field in dataclasses.fields(train.TrainOptions)]
+    assert typed == [name for name in options if name not in ("sources", "vocab_size")]
