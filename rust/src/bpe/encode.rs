@@ -1,8 +1,12 @@
 //! Text to ids.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
+use super::cache::{Cache, Layout, Narrow, Wide, SLACK};
+use super::exact::Path;
 use super::merge::{merge, Parts};
+use super::pieces::Pieces;
 use super::specials::{Allowed, Finder};
 use super::vocab::Vocab;
 use crate::error::Result;
@@ -37,28 +41,45 @@ impl Id for u32 {
     }
 }
 
-/// What one thread needs to encode: buffers that are kept between calls.
-#[derive(Default)]
+/// What one thread needs to encode: its cache, and buffers that are kept between calls.
 pub struct Scratch {
+    /// The encoder whose ids the cache holds.
+    owner: u64,
     ends: Vec<u32>,
-    parts: Parts,
+    pub(super) cache: Cache,
+    pub(super) path: Path,
+    pub(super) parts: Parts,
+    pub(super) ids: Vec<u32>,
 }
 
 /// A compiled vocabulary. Share it between threads; each has its own [`Scratch`].
 pub struct Encoder {
     pub vocab: Vocab,
+    pieces: Pieces,
     specials: Finder,
+    number: u64,
     idle: Mutex<Vec<Scratch>>,
 }
 
 impl Encoder {
     pub fn new(vocab: Vocab) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let pieces =
+            if narrow(&vocab) { Pieces::new::<Narrow>(&vocab.model) } else { Pieces::new::<Wide>(&vocab.model) };
         let specials = Finder::new(&vocab.specials);
-        Self { vocab, specials, idle: Mutex::default() }
+        Self { vocab, pieces, specials, number: COUNT.fetch_add(1, Ordering::Relaxed), idle: Mutex::default() }
     }
 
+    /// Its cache starts with the vocabulary in it, so that the first text is encoded as fast as the next.
     pub fn scratch(&self) -> Scratch {
-        Scratch::default()
+        Scratch {
+            owner: self.number,
+            ends: Vec::new(),
+            cache: self.pieces.cache(),
+            path: Path::default(),
+            parts: Parts::default(),
+            ids: Vec::new(),
+        }
     }
 
     /// Runs `work` with a scratch that an earlier call has left, so that short calls do not pay for a new one.
@@ -81,6 +102,9 @@ impl Encoder {
     }
 
     /// Appends the ids of pre-tokens from `start`, a boundary, until `budget` bytes are done; returns where to go on.
+    ///
+    /// # Panics
+    /// Where `T` is too narrow for the vocabulary.
     pub fn encode_some<T: Id>(
         &self,
         text: &[u8],
@@ -89,18 +113,40 @@ impl Encoder {
         scratch: &mut Scratch,
         out: &mut Vec<T>,
     ) -> usize {
+        if scratch.owner != self.number {
+            *scratch = self.scratch();
+        }
+        if narrow(&self.vocab) {
+            self.encode_layout::<Narrow, T>(text, start, budget, scratch, out)
+        } else {
+            assert!(size_of::<T>() > 2, "ids of this vocabulary do not fit in 16 bits");
+            self.encode_layout::<Wide, T>(text, start, budget, scratch, out)
+        }
+    }
+
+    fn encode_layout<V: Layout, T: Id>(
+        &self,
+        text: &[u8],
+        start: usize,
+        budget: usize,
+        scratch: &mut Scratch,
+        out: &mut Vec<T>,
+    ) -> usize {
         let mut at = start;
+        let mut ends = std::mem::take(&mut scratch.ends);
         while at < text.len() && at - start < budget {
-            let mut ends = std::mem::take(&mut scratch.ends);
             let next = self.vocab.pattern.scan(text, at, &mut ends);
-            let mut from = 0;
-            for &end in &ends {
-                self.piece(&text[at + from..at + end as usize], scratch, out);
-                from = end as usize;
+            // a piece has no more tokens than bytes
+            out.reserve(next - at + SLACK);
+            // SAFETY: the room was just reserved, and `encode` says how much of it holds ids
+            unsafe {
+                let room = out.as_mut_ptr().add(out.len());
+                let count = self.pieces.encode::<V, T>(&self.vocab.model, text, at, &ends, scratch, room);
+                out.set_len(out.len() + count);
             }
-            scratch.ends = ends;
             at = next;
         }
+        scratch.ends = ends;
         at
     }
 
@@ -123,15 +169,28 @@ impl Encoder {
         self.specials.split(text, &self.vocab.specials, allowed, each)
     }
 
-    fn piece<T: Id>(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<T>) {
+    /// Appends the ids of `text` by merging alone, the plain way that the fast one must agree with.
+    pub fn encode_plainly(&self, text: &[u8], out: &mut Vec<u32>) {
         let model = &self.vocab.model;
-        if !model.whole.is_empty() {
-            if let Some(&id) = model.whole.get(piece) {
-                out.push(T::from_u32(id));
-                return;
+        let (mut at, mut ends, mut parts) = (0, Vec::new(), Parts::default());
+        while at < text.len() {
+            let next = self.vocab.pattern.scan(text, at, &mut ends);
+            let mut from = at;
+            for &end in &ends {
+                let piece = &text[from..at + end as usize];
+                from = at + end as usize;
+                if let Some(&id) = model.whole.get(piece) {
+                    out.push(id);
+                } else {
+                    merge(model, piece, &mut parts);
+                    out.extend(parts.tokens().map(|token| model.ids[token as usize]));
+                }
             }
+            at = next;
         }
-        merge(model, piece, &mut scratch.parts);
-        out.extend(scratch.parts.tokens().map(|token| T::from_u32(model.ids[token as usize])));
     }
+}
+
+fn narrow(vocab: &Vocab) -> bool {
+    vocab.size() <= 1 << 16
 }

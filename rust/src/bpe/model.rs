@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 
 use super::alphabet;
-use super::merge::{merge, Parts};
+use super::merge::{merge, merge_few, Parts, FEW};
 use super::pairs::PairTable;
 use crate::error::{Error, Result};
 
 pub struct Model {
     /// (left, right) → rank, in the inner numbering.
     pub pairs: PairTable,
+    /// Rank of each pair of bytes, `u32::MAX` where they do not merge.
+    pub byte_pairs: Box<[u32]>,
     /// The token that each rank makes.
     pub results: Vec<u32>,
     /// Ids by inner number.
@@ -19,6 +21,7 @@ pub struct Model {
     pub splits: Vec<(u32, u32)>,
     /// Bytes of each inner token.
     pub tokens: Vec<Vec<u8>>,
+    lengths: Vec<u32>,
     /// Every token that merges make has one merge, of parts of lower rank, and its own bytes encode to it. Then two
     /// adjacent tokens can be checked alone, and the inner number of a merge's token is 256 plus its rank.
     pub regular: bool,
@@ -56,10 +59,14 @@ impl Model {
             pairs.insert(pair.0, pair.1, rank as u32);
             splits.push(pair);
         }
+        let by_number: Vec<Vec<u8>> = numbering.ids.iter().map(|&id| tokens[id as usize].clone()).collect();
+        let byte_pairs = (0..1 << 16).map(|pair| pairs.get(pair >> 8, pair & 255).unwrap_or(u32::MAX)).collect();
         let mut model = Self {
             pairs,
+            byte_pairs,
             results: ranks_to,
-            tokens: numbering.ids.iter().map(|&id| tokens[id as usize].clone()).collect(),
+            lengths: by_number.iter().map(|token| token.len() as u32).collect(),
+            tokens: by_number,
             ids: numbering.ids,
             splits,
             regular,
@@ -73,9 +80,19 @@ impl Model {
         Ok(model)
     }
 
+    #[inline(always)]
+    pub fn length(&self, token: u32) -> usize {
+        self.lengths[token as usize] as usize
+    }
+
     /// Whether the bytes of an inner token encode to it.
     pub fn makes(&self, token: u32, parts: &mut Parts) -> bool {
-        merge(self, &self.tokens[token as usize], parts);
+        let bytes = &self.tokens[token as usize];
+        if bytes.len() <= FEW {
+            let mut out = [0; FEW];
+            return merge_few(self, bytes, &mut out) == 1 && out[0] == token;
+        }
+        merge(self, bytes, parts);
         parts.tokens().eq([token])
     }
 

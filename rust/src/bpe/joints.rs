@@ -1,0 +1,93 @@
+//! Where a piece may be cut without changing its tokens: between two characters that no token spans.
+//!
+//! Of all pairs of Han characters that text holds, cl100k's tokens hold 761, so that nearly every character stands alone.
+
+use super::model::Model;
+
+/// Bits of the filter of character pairs: o200k holds 16,412 pairs, which fill 3 % of it.
+const FILTER_BITS: u32 = 19;
+
+pub struct Joints {
+    /// Two bytes side by side in a token, where they are not the border of two whole characters beyond ASCII.
+    bytes: Box<[[u64; 4]; 256]>,
+    /// Pairs of whole characters beyond ASCII side by side in a token. It may claim a pair that is in none.
+    pairs: Box<[u64]>,
+}
+
+/// The character that starts at `at`, beyond ASCII and well-formed; its code and its end.
+#[inline(always)]
+pub fn wide_char(text: &[u8], at: usize) -> Option<(u32, usize)> {
+    let rest = &text[at..];
+    let tail = |byte: u8| byte as i8 <= -65;
+    match *rest {
+        [lead @ 0xe0..=0xef, second, third, ..] if tail(second) && tail(third) => {
+            let code = u32::from(lead & 15) << 12 | u32::from(second & 63) << 6 | u32::from(third & 63);
+            (code >= 0x800 && code >> 11 != 0x1b).then_some((code, at + 3))
+        }
+        [lead @ 0xc2..=0xdf, second, ..] if tail(second) => {
+            Some((u32::from(lead & 31) << 6 | u32::from(second & 63), at + 2))
+        }
+        [lead @ 0xf0..=0xf4, second, third, fourth, ..] if tail(second) && tail(third) && tail(fourth) => {
+            let code = u32::from(lead & 7) << 18
+                | u32::from(second & 63) << 12
+                | u32::from(third & 63) << 6
+                | u32::from(fourth & 63);
+            (0x10000..0x11_0000).contains(&code).then_some((code, at + 4))
+        }
+        _ => None,
+    }
+}
+
+impl Joints {
+    pub fn new(model: &Model) -> Self {
+        let mut joints =
+            Self { bytes: Box::new([[0; 4]; 256]), pairs: vec![0; 1 << (FILTER_BITS - 6)].into_boxed_slice() };
+        for token in &model.tokens {
+            let mut at = 0;
+            let mut left = None;
+            while at < token.len() {
+                let (char, end) = match wide_char(token, at) {
+                    Some((code, end)) => (Some(code), end),
+                    None => (None, at + 1),
+                };
+                if at > 0 {
+                    match (left, char) {
+                        (Some(left), Some(char)) => joints.add_pair(left, char),
+                        _ => joints.add_bytes(token[at - 1], token[at]),
+                    }
+                }
+                left = char;
+                at = end;
+            }
+        }
+        joints
+    }
+
+    fn add_bytes(&mut self, left: u8, right: u8) {
+        self.bytes[usize::from(left)][usize::from(right >> 6)] |= 1 << (right & 63);
+    }
+
+    fn add_pair(&mut self, left: u32, right: u32) {
+        let bit = filter_bit(left, right);
+        self.pairs[bit / 64] |= 1 << (bit % 64);
+    }
+
+    /// Whether a token may hold these bytes side by side, the border of two whole characters aside.
+    #[inline(always)]
+    pub fn joins_bytes(&self, left: u8, right: u8) -> bool {
+        self.bytes[usize::from(left)][usize::from(right >> 6)] >> (right & 63) & 1 == 1
+    }
+
+    /// Whether a token may hold these characters, both beyond ASCII, side by side.
+    #[inline(always)]
+    pub fn joins_chars(&self, left: u32, right: u32) -> bool {
+        let bit = filter_bit(left, right);
+        self.pairs[bit / 64] >> (bit % 64) & 1 == 1
+    }
+}
+
+#[inline(always)]
+fn filter_bit(left: u32, right: u32) -> usize {
+    let key = u64::from(left) << 32 | u64::from(right);
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS)) as usize
+}
