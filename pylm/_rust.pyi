@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from typing import Any
 
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ def train_bpe(
     invalid: str = "error",
     stdin: str | None = None,
     stdin_jsonl: bool = False,
+    memory: int | None = None,
+    temporary: str | PathLike[str] | None = None,
+    state: str | PathLike[str] | None = None,
     progress: Callable[[str, int, int, float], object] | None = None,
 ) -> dict[str, Any]:
     """Train byte-level BPE on files, folders and globs; `-` is the file `stdin`.
@@ -80,6 +84,10 @@ def train_bpe(
         invalid: `error` or `replace`.
         stdin: The file that stdin was written to.
         stdin_jsonl: Whether that file is jsonl.
+        memory: Bytes that counting may take before it writes to disk, and that merging may take.
+        temporary: The folder that counts are written to which take more; the system's if None.
+        state: A folder that keeps the counts and the merges, from which an interrupted training goes on to the same
+            result. It stays: remove it once the result is saved.
         progress: Called about five times a second with the phase (`count`: bytes; `merge`: merges), what is done, of
             how much (0 where not known), and the seconds that this phase has taken. What it raises ends the training.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,72 @@ def test_a_sample_is_the_first_documents(tmp_path: Path) -> None:
     assert sampled["merges"] == _rust.train_bpe([str(short)], vocab_size=262)["merges"]
     some = _rust.train_bpe([str(short)], vocab_size=258, bytes=50)
     assert 50 <= some["bytes"] < 50 + 20
+
+
+def test_counts_that_spill_give_the_same_merges(tmp_path: Path) -> None:
+    rng = random.Random(11)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randint(2, 8))) for _ in range(90_000)]
+    path = write(tmp_path, [" ".join(words)] + multilingual(rng))
+    wanted = _rust.train_bpe([str(path)], vocab_size=1000)
+    assert wanted["spills"] == 0
+    temporary = tmp_path / "temporary"
+    for threads in (1, 2, 7):
+        # merging needs some 11 MB; seven threads have a megabyte and a half each
+        trained = _rust.train_bpe(
+            [str(path)], vocab_size=1000, threads=threads, memory=1 << 24, temporary=temporary, documents=10**9
+        )
+        assert trained["merges"] == wanted["merges"]
+        assert trained["spills"] > 0 or threads < 7
+        assert list(temporary.iterdir()) == []
+    with pytest.raises(TokenizerError, match="merging takes about 1[0-9] MB for the [0-9]+ symbols") as raised:
+        _rust.train_bpe([str(path)], vocab_size=1000, threads=2, memory=1_000_000, temporary=temporary)
+    assert "or train on a sample of about" in str(raised.value.hint)
+    assert list(temporary.iterdir()) == []
+
+
+FULL_DISK = """
+import resource, sys
+from pylm import _rust
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    _rust.train_bpe([sys.argv[1]], vocab_size=1000, threads=2, memory=1_000_000, temporary=sys.argv[2])
+except Exception as error:
+    print(type(error).__name__, error, "|", error.hint)
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    rng = random.Random(12)
+    path = write(tmp_path, [" ".join("".join(rng.choices("abcdefgh", k=7)) for _ in range(60_000))])
+    temporary = tmp_path / "temporary"
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path), str(temporary)], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.startswith(f"DataError cannot write {temporary}/")
+    assert "File too large | free some space there" in ended.stdout
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_interrupted_training_goes_on_to_the_same_merges(tmp_path: Path) -> None:
+    path = str(write(tmp_path, multilingual(random.Random(5))))
+    whole = _rust.train_bpe([path], vocab_size=1500)["merges"]
+    state = tmp_path / "state"
+
+    class Stop(Exception):
+        pass
+
+    def stop(phase: str, done: int, total: int, seconds: float) -> None:
+        if phase == "merge":
+            raise Stop
+
+    with pytest.raises(Stop):
+        _rust.train_bpe([path], vocab_size=1500, state=state, progress=stop)
+    trained = _rust.train_bpe([path], vocab_size=1500, state=state)
+    assert 0 < trained["resumed"] < len(whole)
+    assert trained["merges"] == whole
+    Path(path).write_text("something else")
+    with pytest.raises(UsageError, match="holds the state of another training"):
+        _rust.train_bpe([path], vocab_size=1500, state=state)
 
 
 def test_progress_is_told_and_stops_the_training(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 //! `pylm._rust.train_bpe`: sources → merges.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::bpe::train::{train, Phase, Report, Settings, Texts, Watch};
+use crate::bpe::train::{train, Phase, Report, Settings, State, Texts, Watch};
 use crate::error::{Error, Result};
 use crate::input::{Blocks, Input, Invalid, Options, Piece, Separator};
 use crate::pattern::Pattern;
@@ -110,12 +111,19 @@ pub(super) fn separator(split: Option<&str>) -> Result<Separator> {
     }
 }
 
+/// What tells these sources, read in this way, from others.
+fn fingerprint(input: &Input, how: &str) -> String {
+    let files =
+        input.files.iter().map(|file| format!("{} {} {} {}\n", file.name, file.size, file.mtime, file.fingerprint));
+    files.chain([how.to_string()]).collect()
+}
+
 /// Trains byte-level BPE on sources. The merges are those of Hugging Face's `BpeTrainer`, whatever the threads.
 #[pyfunction]
 #[pyo3(signature = (
     sources, *, vocab_size, pattern="gpt2", specials=0, min_frequency=0, max_token_length=None, threads=0, before=None,
     allow_fewer=false, documents=None, bytes=None, split=None, field="text", column="text", invalid="error",
-    stdin=None, stdin_jsonl=false, progress=None
+    stdin=None, stdin_jsonl=false, memory=None, temporary=None, state=None, progress=None
 ))]
 #[allow(clippy::too_many_arguments)] // a Python function with keywords
 pub fn train_bpe<'py>(
@@ -137,6 +145,9 @@ pub fn train_bpe<'py>(
     invalid: &str,
     stdin: Option<String>,
     stdin_jsonl: bool,
+    memory: Option<u64>,
+    temporary: Option<PathBuf>,
+    state: Option<PathBuf>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let pattern = std::sync::Arc::new(Pattern::new(pattern)?);
@@ -155,7 +166,8 @@ pub fn train_bpe<'py>(
         stdin_jsonl,
         ..Options::default()
     };
-    let settings = Settings {
+    let how = format!("{split:?} {field:?} {column:?} {invalid:?} {documents:?} {bytes:?} {stdin_jsonl}");
+    let mut settings = Settings {
         vocab_size,
         specials,
         min_frequency,
@@ -163,10 +175,15 @@ pub fn train_bpe<'py>(
         threads: if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads },
         allow_fewer,
         before: before.unwrap_or_default(),
+        memory,
+        temporary,
+        state: None,
     };
     let caller = Caller { callback: progress, raised: Mutex::new(None) };
     let trained = py.detach(|| {
-        let blocks = Blocks::new(&Input::resolve(&sources, options)?)?;
+        let input = Input::resolve(&sources, options)?;
+        settings.state = state.map(|folder| State { folder, sources: fingerprint(&input, &how) });
+        let blocks = Blocks::new(&input)?;
         let limited = documents.is_some() || bytes.is_some();
         let texts = Sources {
             blocks,
@@ -189,6 +206,8 @@ pub fn train_bpe<'py>(
     result.set_item("replaced", replaced)?;
     result.set_item("pre_tokens", trained.pre_tokens)?;
     result.set_item("distinct", trained.distinct)?;
+    result.set_item("spills", trained.spills)?;
+    result.set_item("resumed", trained.resumed)?;
     result.set_item("operations", trained.operations)?;
     result.set_item("count_seconds", trained.count_seconds)?;
     result.set_item("merge_seconds", trained.merge_seconds)?;

@@ -1,10 +1,13 @@
 //! Counting: threads pull text, cut it into pre-tokens and count them in tables of their own.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::progress::{Clock, Phase};
+use super::runs::{self, Sorted, Temporary};
 use super::table::{Probe, Table};
+use super::words::Words;
 use crate::error::Result;
 use crate::pattern::Pattern;
 
@@ -20,11 +23,38 @@ pub trait Texts: Sync {
     }
 }
 
-/// Every distinct pre-token and how often it occurs.
+/// What counting came to.
 pub(super) struct Counts {
-    pub words: Table,
+    pub words: Words,
     pub bytes: u64,
     pub pre_tokens: u64,
+    /// How often a table was written to disk.
+    pub spills: u64,
+}
+
+/// Where tables go that outgrow the memory that is allowed.
+pub(super) struct Spill {
+    folder: Temporary,
+    runs: Mutex<Vec<Sorted>>,
+    /// Bytes that a thread's table may take.
+    allowed: usize,
+}
+
+impl Spill {
+    /// Of what is allowed, the list that sorts a table takes a third.
+    pub fn new(memory: u64, threads: usize, parent: &Path) -> Result<Self> {
+        let allowed = (memory as usize / threads) / 3 * 2;
+        Ok(Self { folder: Temporary::new(parent)?, runs: Mutex::default(), allowed })
+    }
+
+    fn write(&self, table: &mut Table) -> Result<()> {
+        let table = std::mem::replace(table, Table::new());
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.folder.path.join(format!("run-{}", runs.len()));
+        // one file at a time: two threads would only make the disk seek
+        runs.push(runs::write_table(&table, &path)?);
+        Ok(())
+    }
 }
 
 /// Pre-tokens whose table lines are asked for together.
@@ -34,15 +64,23 @@ const BATCH: usize = 64;
 struct Shared<'a> {
     texts: &'a dyn Texts,
     pattern: &'a Pattern,
+    spill: Option<&'a Spill>,
     bytes: AtomicU64,
     pre_tokens: AtomicU64,
     stop: AtomicBool,
 }
 
-pub(super) fn count(texts: &dyn Texts, pattern: &Pattern, threads: usize, clock: &Clock<'_>) -> Result<Counts> {
+pub(super) fn count(
+    texts: &dyn Texts,
+    pattern: &Pattern,
+    threads: usize,
+    spill: Option<Spill>,
+    clock: &Clock<'_>,
+) -> Result<Counts> {
     let shared = Shared {
         texts,
         pattern,
+        spill: spill.as_ref(),
         bytes: AtomicU64::new(0),
         pre_tokens: AtomicU64::new(0),
         stop: AtomicBool::new(false),
@@ -52,7 +90,7 @@ pub(super) fn count(texts: &dyn Texts, pattern: &Pattern, threads: usize, clock:
         shared.stop.store(true, Ordering::Relaxed);
         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     };
-    let mut tables = std::thread::scope(|scope| {
+    let tables = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads)
             .map(|_| {
                 scope.spawn(|| {
@@ -85,11 +123,31 @@ pub(super) fn count(texts: &dyn Texts, pattern: &Pattern, threads: usize, clock:
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
-    let mut words = tables.swap_remove(0);
-    for table in tables {
-        words.absorb(&table);
+    let (bytes, pre_tokens) = (shared.bytes.into_inner(), shared.pre_tokens.into_inner());
+    let (words, spills) = gather(tables, spill)?;
+    Ok(Counts { words, bytes, pre_tokens, spills })
+}
+
+/// One count of what several tables and files counted.
+fn gather(mut tables: Vec<Table>, spill: Option<Spill>) -> Result<(Words, u64)> {
+    match spill {
+        Some(spill) if !spill.runs.lock().unwrap_or_else(PoisonError::into_inner).is_empty() => {
+            for mut table in tables {
+                spill.write(&mut table)?;
+            }
+            let runs = spill.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let spills = runs.len() as u64;
+            let sorted = runs::merge(runs, &spill.folder.path)?;
+            Ok((Words::File { sorted, _folder: Some(spill.folder) }, spills))
+        }
+        _ => {
+            let mut words = tables.swap_remove(0);
+            for table in tables {
+                words.absorb(&table);
+            }
+            Ok((Words::Table(words), 0))
+        }
     }
-    Ok(Counts { words, bytes: shared.bytes.into_inner(), pre_tokens: shared.pre_tokens.into_inner() })
 }
 
 struct Counter {
@@ -108,25 +166,34 @@ impl Counter {
             return Ok(false);
         }
         let (mut bytes, mut pre_tokens) = (0, 0);
+        let mut spilled = Ok(());
         let more = shared.texts.next(&mut |text| {
-            pre_tokens += self.text(text, shared.pattern);
-            bytes += text.len() as u64;
+            if spilled.is_ok() {
+                spilled = self.text(text, shared.pattern, shared.spill).map(|found| pre_tokens += found);
+                bytes += text.len() as u64;
+            }
         });
+        spilled?;
         shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         shared.pre_tokens.fetch_add(pre_tokens, Ordering::Relaxed);
         more
     }
 
-    fn text(&mut self, text: &[u8], pattern: &Pattern) -> u64 {
+    fn text(&mut self, text: &[u8], pattern: &Pattern, spill: Option<&Spill>) -> Result<u64> {
         let mut pre_tokens = 0;
         let mut at = 0;
         while at < text.len() {
             let next = pattern.scan(text, at, &mut self.ends);
             pre_tokens += self.ends.len() as u64;
+            if let Some(spill) = spill {
+                if self.table.len() > 0 && self.table.bytes_with(self.ends.len(), next - at) > spill.allowed {
+                    spill.write(&mut self.table)?;
+                }
+            }
             self.add(text, at);
             at = next;
         }
-        pre_tokens
+        Ok(pre_tokens)
     }
 
     /// Counts the pre-tokens whose ends, relative to `base`, were found.

@@ -4,10 +4,13 @@
 //! alphabet: highest count first, then the lowest pair of ids. They depend on neither threads, blocks nor file order.
 
 mod count;
+mod crew;
 mod merge;
 mod pairs;
 mod progress;
 mod recount;
+mod runs;
+mod saved;
 mod shard;
 mod table;
 mod words;
@@ -15,12 +18,16 @@ mod words;
 pub use count::Texts;
 pub use progress::{Phase, Report, Unwatched, Watch};
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
-use merge::{Merger, State};
+use count::Spill;
+use crew::Crew;
+use merge::Merger;
 use progress::Clock;
+use saved::Saved;
 use shard::Symbol;
 use words::Words;
 
@@ -43,6 +50,19 @@ pub struct Settings {
     pub allow_fewer: bool,
     /// Merges made before, which come first.
     pub before: Vec<Merge>,
+    /// Bytes that the counts, and then the merges, may take.
+    pub memory: Option<u64>,
+    /// Where counts go that take more; the system's folder for such things if not said.
+    pub temporary: Option<PathBuf>,
+    /// Where the state is kept from which an interrupted training goes on.
+    pub state: Option<State>,
+}
+
+/// A folder, and what tells the sources of this training from others.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub folder: PathBuf,
+    pub sources: String,
 }
 
 impl Settings {
@@ -55,7 +75,23 @@ impl Settings {
             threads: 1,
             allow_fewer: false,
             before: Vec::new(),
+            memory: None,
+            temporary: None,
+            state: None,
         }
+    }
+
+    /// Tells apart all trainings whose merges differ.
+    fn fingerprint(&self, sources: &str, pattern: &Pattern) -> String {
+        let before: Vec<u8> =
+            self.before.iter().flat_map(|&(left, right)| [left, right]).flat_map(u32::to_le_bytes).collect();
+        format!(
+            "{sources}\n{}\n{:?} {:?} {:032x}",
+            pattern.regex(),
+            self.min_frequency.max(1),
+            self.max_token_length,
+            xxhash_rust::xxh3::xxh3_128(&before)
+        )
     }
 
     /// The number of merges, if the settings make sense.
@@ -101,6 +137,10 @@ pub struct Trained {
     pub bytes: u64,
     pub pre_tokens: u64,
     pub distinct: u64,
+    /// How often counts were written to disk for want of memory.
+    pub spills: u64,
+    /// Merges that an interrupted training had made.
+    pub resumed: usize,
     /// Occurrences of pairs that were merged.
     pub operations: u64,
     pub count_seconds: f64,
@@ -123,23 +163,45 @@ fn prefetch<T>(items: &[T], at: usize) {
 /// Trains on `texts`, cut by `pattern`.
 pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &dyn Watch) -> Result<Trained> {
     let goal = settings.goal()?;
+    let threads = settings.threads.max(1);
     let begun = Instant::now();
     let clock = Clock::new(watch);
-    let counts = count::count(texts, pattern, settings.threads.max(1), &clock)?;
+    let mut saved = match &settings.state {
+        Some(state) => Some(Saved::open(&state.folder, settings.fingerprint(&state.sources, pattern))?),
+        None => None,
+    };
+    let counts = if let Some(counts) = saved.as_ref().map(Saved::counts).transpose()?.flatten() {
+        counts
+    } else {
+        let temporary = settings.temporary.clone().unwrap_or_else(std::env::temp_dir);
+        let spill = settings.memory.map(|memory| Spill::new(memory, threads, &temporary)).transpose()?;
+        let counts = count::count(texts, pattern, threads, spill, &clock)?;
+        check_text(&counts)?;
+        if let Some(saved) = &mut saved {
+            saved.save_counts(&counts)?;
+        }
+        counts
+    };
     let mut trained = Trained {
         bytes: counts.bytes,
         pre_tokens: counts.pre_tokens,
-        distinct: counts.words.len() as u64,
+        distinct: counts.words.len(),
+        spills: counts.spills,
         count_seconds: begun.elapsed().as_secs_f64(),
         ..Trained::default()
     };
-    check_text(&counts)?;
-    // two ids more than tokens: the boundary between words, and what is no token's end
-    if 256 + goal + 2 <= 1 << 16 {
-        merge::<u16>(counts.words, goal, settings, &clock, &mut trained)?;
-    } else {
-        merge::<u32>(counts.words, goal, settings, &clock, &mut trained)?;
-    }
+    let mut merging = Merging { goal, settings, clock: &clock, saved, trained: &mut trained };
+    // threads that wait for each other gain nothing from more than there are cores
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if cfg!(test) { threads } else { threads.min(cores) };
+    Crew::with(threads, |crew| {
+        // two ids more than tokens: the boundary between words, and what is no token's start
+        if 256 + goal + 2 <= 1 << 16 {
+            merging.run::<u16>(counts.words, crew)
+        } else {
+            merging.run::<u32>(counts.words, crew)
+        }
+    })?;
     trained.merge_seconds = begun.elapsed().as_secs_f64() - trained.count_seconds;
     if trained.exhausted && !settings.allow_fewer {
         return Err(too_small(&trained, goal, settings));
@@ -147,38 +209,55 @@ pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &
     Ok(trained)
 }
 
-fn merge<S: Symbol>(
-    words: impl Words,
+struct Merging<'a> {
     goal: usize,
-    settings: &Settings,
-    clock: &Clock<'_>,
-    trained: &mut Trained,
-) -> Result<()> {
-    let shards = words::lay_out::<S>(&words, settings.threads.max(1), (256 + goal) as u32)?;
-    drop(words);
-    let mut merger = Merger::new(shards, settings);
-    merger.start(&settings.before, goal);
-    loop {
-        let state = merger.run(goal, 16);
-        clock.tick(Phase::Merge, merger.merges().len() as u64, goal as u64)?;
-        if state != State::More {
-            trained.exhausted = state == State::Exhausted;
-            break;
+    settings: &'a Settings,
+    clock: &'a Clock<'a>,
+    saved: Option<Saved>,
+    trained: &'a mut Trained,
+}
+
+impl Merging<'_> {
+    fn run<S: Symbol>(&mut self, words: Words, crew: &Crew) -> Result<()> {
+        let ids = (256 + self.goal) as u32;
+        let shards = words::lay_out::<S>(&words, ids, self.settings.memory, crew)?;
+        drop(words);
+        let mut before = self.settings.before.clone();
+        if let Some(saved) = &mut self.saved {
+            let resumed = saved.merges(before.len())?;
+            before.extend(resumed);
+            before.truncate(self.goal);
+            self.trained.resumed = before.len() - self.settings.before.len();
         }
+        let mut merger = Merger::new(shards, self.settings, crew);
+        merger.start(&before, self.goal);
+        let state = loop {
+            let state = merger.run(self.goal, 16);
+            let told = self.clock.tick(Phase::Merge, merger.merges().len() as u64, self.goal as u64);
+            if let Some(saved) = &mut self.saved {
+                let now = told.is_err() || state != merge::State::More;
+                saved.save_merges(&merger.merges()[self.settings.before.len()..], now)?;
+            }
+            told?;
+            if state != merge::State::More {
+                break state;
+            }
+        };
+        self.trained.exhausted = state == merge::State::Exhausted;
+        self.trained.operations = merger.operations();
+        self.trained.merges = merger.into_merges();
+        Ok(())
     }
-    trained.operations = merger.operations;
-    trained.merges = merger.into_merges();
-    Ok(())
 }
 
 fn check_text(counts: &count::Counts) -> Result<()> {
-    if counts.words.len() == 0 {
+    if counts.bytes == 0 || counts.words.len() == 0 {
         return Err(Error::data("there is no text to train on").hint("the sources hold no document that is not empty"));
     }
     let mut blank = true;
-    counts.words.each(|bytes, _, _| {
+    counts.words.each(&mut |bytes, _, _| {
         blank = blank && std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(char::is_whitespace));
-    });
+    })?;
     if blank {
         return Err(Error::data(format!(
             "the text to train on is nothing but white space, {} bytes of it",

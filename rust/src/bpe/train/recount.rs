@@ -1,48 +1,53 @@
 //! All pairs of the words as they are, counted; those worth it are listed.
 
+use super::crew::{each_of, Crew};
 use super::merge::{Keep, Tokens};
 use super::pairs::{pair, Pairs};
 use super::shard::{Shard, Symbol};
 
 /// Compacts the words, and counts and lists the pairs to keep.
-pub(super) fn recount<S: Symbol>(shards: &mut [Shard<S>], tokens: &mut Tokens, keep: &Keep) -> Pairs {
-    for shard in shards.iter_mut() {
-        shard.compact(&tokens.slots);
-    }
+pub(super) fn recount<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &mut Tokens, keep: &Keep) -> Pairs {
+    each_of(crew, shards, |_, shard| shard.compact(&tokens.slots));
     tokens.slots.fill(1);
     if tokens.len() == 256 {
-        bytes(shards, tokens, keep)
+        bytes(crew, shards, tokens, keep)
     } else {
         any(shards, tokens, keep)
     }
 }
 
 /// While there are only bytes, a pair is a place in a table.
-fn bytes<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pairs {
+fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pairs {
+    const PLACES: usize = 1 << 16;
     let place = |left: u32, right: u32| (left << 8 | right) as usize;
-    let mut weights = vec![0; 1 << 16];
-    let mut counts = vec![vec![0; 1 << 16]; shards.len()];
-    for (shard, counts) in shards.iter().zip(&mut counts) {
+    /// Weight and number of the occurrences of each pair in a shard.
+    type Found = Vec<(u64, u32)>;
+    let mut work: Vec<(&mut Shard<S>, Found)> = shards.iter_mut().map(|shard| (shard, vec![(0, 0); PLACES])).collect();
+    each_of(crew, &mut work, |_, (shard, found)| {
         shard.each_pair(|left, right, _, weight| {
-            weights[place(left, right)] += weight;
-            counts[place(left, right)] += 1;
+            let (sum, count) = &mut found[place(left, right)];
+            *sum += weight;
+            *count += 1;
         });
-    }
+    });
     let mut pairs = Pairs::new();
-    let mut index_at = vec![u32::MAX; 1 << 16];
-    let mut lengths = vec![Vec::new(); shards.len()];
-    for at in 0..1 << 16 {
+    let mut index_at = vec![u32::MAX; PLACES];
+    for (at, index) in index_at.iter_mut().enumerate() {
         let key = pair(at as u32 >> 8, at as u32 & 0xff);
-        if weights[at] > 0 && keep.wants(key, weights[at]) && tokens.may_merge(key) {
-            index_at[at] = pairs.add(key, weights[at], 0);
-            for (lengths, counts) in lengths.iter_mut().zip(&counts) {
-                lengths.push(counts[at]);
-            }
+        let weight = work.iter().map(|(_, found)| found[at].0).sum();
+        if weight > 0 && keep.wants(key, weight) && tokens.may_merge(key) {
+            *index = pairs.add(key, weight, 0);
         }
     }
-    for (shard, lengths) in shards.iter_mut().zip(lengths) {
+    each_of(crew, &mut work, |_, (shard, found)| {
+        let mut lengths = vec![0; pairs.indices()];
+        for (&index, &(_, count)) in index_at.iter().zip(&*found) {
+            if index != u32::MAX {
+                lengths[index as usize] = count;
+            }
+        }
         shard.fill_lists(&lengths, |left, right| Some(index_at[place(left, right)]).filter(|&index| index != u32::MAX));
-    }
+    });
     pairs
 }
 

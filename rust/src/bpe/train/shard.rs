@@ -90,10 +90,17 @@ impl Side {
     }
 }
 
-/// Words as they are handed to a shard: how many occur how often, then each of them.
+/// What is laid out in a shard.
 pub(super) struct Layout {
-    /// (count, slots), by falling count.
+    /// Count, and slots that the words of this count take, by falling count.
     pub runs: Vec<(u64, u64)>,
+}
+
+impl Layout {
+    /// Slots in all, with the boundary before the first word.
+    pub fn slots(&self) -> u64 {
+        1 + self.runs.iter().map(|&(_, slots)| slots).sum::<u64>()
+    }
 }
 
 pub(super) struct Shard<S> {
@@ -107,8 +114,8 @@ pub(super) struct Shard<S> {
     /// Occurrences of the new token twice in a row.
     pub twins: Neighbour,
     twin_positions: Vec<u32>,
-    /// Occurrences merged since the last [`Self::settle`].
-    merged: u64,
+    /// Occurrences that were merged.
+    pub merged: u64,
     boundary: S,
     dead: S,
 }
@@ -119,7 +126,6 @@ const AHEAD: usize = 16;
 impl<S: Symbol> Shard<S> {
     /// `ids` is one more than the largest id there will be.
     pub fn new(layout: &Layout, ids: u32) -> Self {
-        let total: u64 = 1 + layout.runs.iter().map(|&(_, slots)| slots).sum::<u64>();
         let boundary = S::new(ids);
         let mut end = 1;
         let runs = layout
@@ -131,7 +137,7 @@ impl<S: Symbol> Shard<S> {
             })
             .collect();
         Self {
-            slots: vec![boundary; total as usize],
+            slots: vec![boundary; layout.slots() as usize],
             runs,
             coarse: Vec::new(),
             arena: Vec::new(),
@@ -244,6 +250,11 @@ impl<S: Symbol> Shard<S> {
         self.arena = arena;
     }
 
+    /// The length of a list: merging has as much to look at.
+    pub fn occurrences(&self, index: u32) -> usize {
+        self.lists.get(index as usize).map_or(0, |list| list.length as usize)
+    }
+
     /// Merges the pair wherever its list says, and notes its neighbours.
     pub fn merge(&mut self, (left, right): (u32, u32), new: u32, index: u32, width: &[u32]) {
         let Some(&list) = self.lists.get(index as usize) else { return };
@@ -311,8 +322,8 @@ impl<S: Symbol> Shard<S> {
         self.arena[list.start as usize..(list.start + list.length) as usize].copy_from_slice(&self.twin_positions);
     }
 
-    /// Fills the lists that were opened and forgets the neighbours; returns how many occurrences were merged.
-    pub fn settle(&mut self) -> u64 {
+    /// Fills the lists that were opened and forgets the neighbours.
+    pub fn settle(&mut self) {
         for side in &mut self.sides {
             for &(id, position) in &side.records {
                 let neighbour = &mut side.by_id[id as usize];
@@ -328,7 +339,6 @@ impl<S: Symbol> Shard<S> {
         }
         self.twins = Neighbour::default();
         self.twin_positions.clear();
-        std::mem::take(&mut self.merged)
     }
 }
 

@@ -4,6 +4,9 @@
 //! key holds 56 bits of its hash and where it lies. A count takes 32 bits here; what overflows is carried to 64.
 
 use std::collections::HashMap;
+use std::ops::Range;
+
+use super::words::Visit;
 
 /// Longest pre-token that is its own key.
 pub(super) const INLINE: usize = 15;
@@ -90,7 +93,7 @@ impl Probe {
 
 impl Table {
     pub fn new() -> Self {
-        Self::with_lines(1 << 10)
+        Self::with_lines(1 << 6)
     }
 
     fn with_lines(lines: usize) -> Self {
@@ -221,24 +224,61 @@ impl Table {
         }
     }
 
-    /// Every pre-token with its hash and count, in no order that matters.
-    pub fn each(&self, mut visit: impl FnMut(&[u8], u64, u64)) {
-        for line in &self.lines {
-            for (&key, &count) in line.keys.iter().zip(&line.counts) {
-                if key != 0 {
-                    let carried =
-                        if self.carried.is_empty() { 0 } else { self.carried.get(&key).copied().unwrap_or(0) };
-                    let count = u64::from(count) + carried;
-                    if key >> 120 == 0xff {
-                        visit(self.long(key), hash_of(key), count);
-                    } else {
-                        let length = (key >> 120) as usize;
-                        visit(&key.to_le_bytes()[..length], hash_of(key), count);
-                    }
-                }
-            }
+    /// The pre-token at a place, with its hash and count.
+    pub fn at(&self, (line, entry): (u32, u8)) -> (&[u8], u64, u64) {
+        let Line { keys, counts } = &self.lines[line as usize];
+        let key = &keys[entry as usize];
+        let carried = if self.carried.is_empty() { 0 } else { self.carried.get(key).copied().unwrap_or(0) };
+        let count = u64::from(counts[entry as usize]) + carried;
+        let bytes = if key >> 120 == 0xff { self.long(*key) } else { inline(key) };
+        (bytes, hash_of(*key), count)
+    }
+
+    /// The places of pre-tokens in some of the lines.
+    fn places(&self, lines: Range<usize>) -> impl Iterator<Item = (u32, u8)> + '_ {
+        lines.flat_map(move |at| {
+            let used = move |entry: &usize| self.lines[at].keys[*entry] != 0;
+            (0..PER_LINE).filter(used).map(move |entry| (at as u32, entry as u8))
+        })
+    }
+
+    /// The places of all pre-tokens, by hash and then by bytes: the same order in every table.
+    pub fn in_order(&self) -> Vec<(u32, u8)> {
+        let mut places: Vec<_> = self.places(0..self.lines.len()).collect();
+        places.sort_unstable_by(|&left, &right| {
+            let ((left, left_hash, _), (right, right_hash, _)) = (self.at(left), self.at(right));
+            left_hash.cmp(&right_hash).then_with(|| left.cmp(right))
+        });
+        places
+    }
+
+    /// The pre-tokens of one of `parts` shares of the lines, with hash and count.
+    pub fn part(&self, part: usize, parts: usize, visit: Visit<'_>) {
+        let bound = |part: usize| self.lines.len() * part / parts;
+        for place in self.places(bound(part)..bound(part + 1)) {
+            let (bytes, hash, count) = self.at(place);
+            visit(bytes, hash, count);
         }
     }
+
+    /// Bytes held once `more` pre-tokens of `bytes` in all were added.
+    pub fn bytes_with(&self, more: usize, bytes: usize) -> usize {
+        let lines = self.lines.len();
+        // while a table grows, both sizes exist
+        let lines = if self.is_nearly_full(more) { lines + Self::grown(lines) } else { lines };
+        let arena = self.arena.len() + bytes + 4 * more;
+        let arena =
+            if arena > self.arena.capacity() { arena.max(2 * self.arena.capacity()) } else { self.arena.capacity() };
+        lines * size_of::<Line>() + arena
+    }
+}
+
+/// The bytes that are their own key.
+fn inline(key: &u128) -> &[u8] {
+    let length = (key >> 120) as usize;
+    // SAFETY: a u128 is sixteen bytes that any alignment may read; the borrow lasts as long as the key's.
+    let bytes: &[u8; 16] = unsafe { &*std::ptr::from_ref(key).cast() };
+    &bytes[..length]
 }
 
 #[inline(always)]
@@ -253,11 +293,24 @@ fn hash_of(key: u128) -> u64 {
 impl Table {
     /// Adds all that `other` counted.
     pub fn absorb(&mut self, other: &Self) {
-        other.each(|bytes, hash, count| {
-            self.reserve(1);
-            let probe = Probe::new(bytes, 0, bytes.len());
-            debug_assert_eq!(probe.hash, hash);
-            self.add(probe, bytes, count);
-        });
+        const BATCH: usize = 32;
+        let mut places = other.places(0..other.lines.len());
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            self.reserve(BATCH);
+            batch.extend(places.by_ref().take(BATCH).map(|place| {
+                let (bytes, hash, count) = other.at(place);
+                let key = if bytes.len() > INLINE { 0 } else { other.lines[place.0 as usize].keys[place.1 as usize] };
+                let probe = Probe { key, hash };
+                self.prefetch(probe);
+                (probe, bytes, count)
+            }));
+            if batch.is_empty() {
+                return;
+            }
+            for (probe, bytes, count) in batch.drain(..) {
+                self.add(probe, bytes, count);
+            }
+        }
     }
 }

@@ -260,3 +260,121 @@ fn who_watches_can_stop() {
         assert_eq!(error.kind, crate::error::Kind::Interrupted);
     }
 }
+
+/// A folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("pylm-train-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn counts_that_spill_many_times_are_the_same() {
+    let mut random = Random(6);
+    let mut text = random_text(&mut random, 12_000, &["a", "b", "c", "d", "é", "日"], 24);
+    text += &"x".repeat(40_000);
+    let lines: Vec<&[u8]> = text.split_inclusive('\n').map(str::as_bytes).collect();
+    let whole = run(&lines, &Settings::new(700)).unwrap();
+    let temporary = folder("spill");
+    for threads in [1, 2, 7] {
+        let count = |memory| {
+            let spill = Spill::new(memory, threads, &temporary).unwrap();
+            let clock = Clock::new(&Unwatched);
+            let pattern = Pattern::new("gpt2").unwrap();
+            count::count(&listed(&lines), &pattern, threads, Some(spill), &clock).unwrap()
+        };
+        let counts = count(20_000);
+        assert!(counts.spills > 20, "{} spills", counts.spills);
+        assert_eq!(
+            (counts.bytes, counts.pre_tokens, counts.words.len()),
+            (whole.bytes, whole.pre_tokens, whole.distinct)
+        );
+        let merges = Crew::with(threads, |crew| {
+            let shards = words::lay_out::<u16>(&counts.words, 1000, None, crew).unwrap();
+            let mut merger = Merger::new(shards, &Settings::new(700), crew);
+            merger.start(&[], 444);
+            assert_eq!(merger.run(444, 444), merge::State::Done);
+            merger.into_merges()
+        });
+        assert_eq!(merges, whole.merges);
+    }
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "nothing is left behind");
+    std::fs::remove_dir_all(temporary).unwrap();
+}
+
+#[test]
+fn too_little_memory_to_merge_is_said_before_merging() {
+    let text = random_text(&mut Random(7), 120_000, &["a", "b", "c", "d", "e", "f", "g", "h"], 24);
+    let settings = Settings { memory: Some(9 << 20), ..Settings::new(400) };
+    let error = run(&[text.as_bytes()], &settings).unwrap_err();
+    assert!(error.to_string().starts_with("merging takes about "), "{error}");
+    assert!(error.to_string().ends_with("9 MB are allowed"), "{error}");
+    assert!(error.hint.unwrap().contains("or train on a sample of about "));
+}
+
+#[test]
+fn an_interrupted_training_goes_on_to_the_same_merges() {
+    struct StopAt(std::sync::atomic::AtomicU64);
+    impl Watch for StopAt {
+        fn report(&self, report: &Report) -> bool {
+            report.phase == Phase::Count || report.done < self.0.load(std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+    let mut random = Random(8);
+    let text = random_text(&mut random, 3000, ALPHABETS[1], 14);
+    let pattern = Pattern::new("gpt2").unwrap();
+    let whole = run(&[text.as_bytes()], &Settings::new(900)).unwrap();
+    let folder = folder("resume");
+    let state = State { folder: folder.clone(), sources: "these".into() };
+    let settings = Settings { state: Some(state.clone()), ..Settings::new(900) };
+    // stopped at the first report of the merge phase: the counts are kept
+    let stopper = StopAt(0.into());
+    assert!(train(&listed(&[text.as_bytes()]), &pattern, &settings, &stopper).is_err());
+    let merges = std::fs::read_to_string(folder.join("merges")).unwrap();
+    let made = merges.lines().count();
+    assert!(made > 0 && made < 644);
+    // torn at every byte of its last line
+    for torn in 1..=merges.lines().last().unwrap().len() {
+        std::fs::write(folder.join("merges"), &merges[..merges.len() - torn]).unwrap();
+        // no text is read again
+        let trained = train(&listed(&[]), &pattern, &settings, &Unwatched).unwrap();
+        assert_eq!(trained.merges, whole.merges);
+        assert_eq!(trained.resumed, made - 1);
+        assert_eq!((trained.bytes, trained.distinct), (whole.bytes, whole.distinct));
+    }
+    // all merges are there now, and a greater vocabulary goes on from them
+    let more = Settings { state: Some(state), ..Settings::new(950) };
+    let trained = train(&listed(&[]), &pattern, &more, &Unwatched).unwrap();
+    assert_eq!(trained.merges, run(&[text.as_bytes()], &Settings::new(950)).unwrap().merges);
+    assert_eq!(trained.resumed, 644);
+    // another training does not take it for its own
+    let other = Settings { min_frequency: 3, ..settings.clone() };
+    let error = train(&listed(&[]), &pattern, &other, &Unwatched).unwrap_err();
+    assert!(error.to_string().ends_with("holds the state of another training: other sources, pattern or limits"));
+    // damage
+    let counts = std::fs::read(folder.join("counts")).unwrap();
+    for length in [0, 30, 60, counts.len() - 1] {
+        std::fs::write(folder.join("counts"), &counts[..length]).unwrap();
+        let error = train(&listed(&[]), &pattern, &settings, &Unwatched).unwrap_err();
+        assert!(error.to_string().ends_with("counts is damaged"), "{error}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn counts_go_beyond_32_bits() {
+    let mut table = table::Table::new();
+    let long = b"a pre-token of more than fifteen bytes".as_slice();
+    for bytes in [b"short".as_slice(), long] {
+        let probe = table::Probe::new(bytes, 0, bytes.len());
+        for times in [u64::from(u32::MAX), 1, 7 << 32, u64::from(u32::MAX) - 3, 9] {
+            table.reserve(1);
+            table.add(probe, bytes, times);
+        }
+    }
+    let mut seen = Vec::new();
+    table.part(0, 1, &mut |bytes, _, count| seen.push((bytes.to_vec(), count)));
+    seen.sort();
+    assert_eq!(seen, [(long.to_vec(), (9 << 32) + 5), (b"short".to_vec(), (9 << 32) + 5)]);
+}

@@ -1,0 +1,200 @@
+//! Threads that wait, spinning at first, for pieces of work of some microseconds.
+//!
+//! A merge takes 5 to 50 µs, a hundred of them are made between two looks at the clock: threads that were started or
+//! woken by the system for each would spend longer on that than on the merge.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::thread::Thread;
+
+/// Looks for what is waited for, before the core is offered to others at each look: some 5 µs.
+const SPIN: u32 = 1_000;
+/// Looks for the next piece of work before a thread goes to sleep.
+const PATIENCE: u32 = 2_000;
+
+type Work<'a> = dyn Fn(usize) + Sync + 'a;
+
+/// Work that is being done; the caller of [`Crew::each`] keeps it alive until all are done.
+#[derive(Clone, Copy)]
+struct Current(*const Work<'static>);
+
+// SAFETY: the pointer is used between the start and the end of one `each`, while what it points to is borrowed there.
+unsafe impl Send for Current {}
+
+pub(super) struct Crew {
+    /// Rises with each piece of work.
+    round: AtomicUsize,
+    done: AtomicUsize,
+    current: Mutex<Option<Current>>,
+    members: Vec<Member>,
+}
+
+#[derive(Default)]
+struct Member {
+    asleep: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+}
+
+impl Crew {
+    /// Runs `lead` with a crew of `threads`, itself one of them.
+    pub fn with<T>(threads: usize, lead: impl FnOnce(&Self) -> T) -> T {
+        let members = (1..threads).map(|_| Member::default()).collect();
+        let crew = Self { round: AtomicUsize::new(0), done: AtomicUsize::new(0), current: Mutex::new(None), members };
+        std::thread::scope(|scope| {
+            // the others leave even if this thread panics
+            let dismissal = Dismissal(&crew);
+            for number in 1..threads {
+                let crew = &crew;
+                scope.spawn(move || crew.serve(number));
+            }
+            let result = lead(dismissal.0);
+            drop(dismissal);
+            result
+        })
+    }
+
+    pub fn threads(&self) -> usize {
+        self.members.len() + 1
+    }
+
+    /// Calls `work` with every number below that of the threads, each on a thread of its own.
+    pub fn each(&self, work: &Work<'_>) {
+        if !self.members.is_empty() {
+            #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
+            // SAFETY: only the lifetime changes, and this function returns after the last use.
+            let current = Current(unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) });
+            self.begin(Some(current));
+        }
+        work(0);
+        let mut looks = 0;
+        while self.done.load(Ordering::Acquire) < self.members.len() {
+            pause(&mut looks);
+        }
+        self.done.store(0, Ordering::Relaxed);
+    }
+
+    fn begin(&self, current: Option<Current>) {
+        *self.current.lock().expect("no thread panics while it holds this") = current;
+        self.round.fetch_add(1, Ordering::SeqCst);
+        for member in &self.members {
+            if member.asleep.load(Ordering::SeqCst) {
+                if let Some(thread) = &*member.thread.lock().expect("no thread panics while it holds this") {
+                    thread.unpark();
+                }
+            }
+        }
+    }
+
+    fn serve(&self, number: usize) {
+        let member = &self.members[number - 1];
+        *member.thread.lock().expect("no thread panics while it holds this") = Some(std::thread::current());
+        let mut seen = 0;
+        loop {
+            let mut looks = 0;
+            while self.round.load(Ordering::SeqCst) == seen {
+                pause(&mut looks);
+                if looks < PATIENCE {
+                    continue;
+                }
+                member.asleep.store(true, Ordering::SeqCst);
+                if self.round.load(Ordering::SeqCst) == seen {
+                    std::thread::park();
+                }
+                member.asleep.store(false, Ordering::SeqCst);
+            }
+            seen += 1;
+            let current = *self.current.lock().expect("no thread panics while it holds this");
+            let Some(Current(work)) = current else { return };
+            // done even if the work panics, so that the leader is not left waiting
+            let _finished = Finished(&self.done);
+            // SAFETY: `each` waits until all are done, and holds the borrow.
+            unsafe { (*work)(number) };
+        }
+    }
+}
+
+/// Where there are more threads than cores, the one that is waited for needs this one's.
+fn pause(looks: &mut u32) {
+    *looks += 1;
+    if *looks < SPIN {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+struct Finished<'a>(&'a AtomicUsize);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+struct Dismissal<'a>(&'a Crew);
+
+impl Drop for Dismissal<'_> {
+    fn drop(&mut self) {
+        self.0.begin(None);
+    }
+}
+
+/// Items of which each thread takes its own.
+pub(super) struct Shares<T>(*mut T);
+
+// SAFETY: the items are sent to the threads that take them, one each.
+unsafe impl<T: Send> Sync for Shares<T> {}
+
+impl<T> Shares<T> {
+    pub fn new(items: &mut [T]) -> Self {
+        Self(items.as_mut_ptr())
+    }
+
+    /// # Safety
+    /// `number` is below the number of items, and only one thread takes it while the others may still take theirs.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn take(&self, number: usize) -> &mut T {
+        // SAFETY: by the contract above.
+        unsafe { &mut *self.0.add(number) }
+    }
+}
+
+/// Calls `work` with every item, each on a thread of its own.
+pub(super) fn each_of<T: Send>(crew: &Crew, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
+    assert_eq!(items.len(), crew.threads());
+    let shares = Shares::new(items);
+    crew.each(&|number| {
+        // SAFETY: every number is called once, and there are as many items as threads.
+        work(number, unsafe { shares.take(number) });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_works_in_every_round() {
+        for threads in [1, 2, 5] {
+            let mut sums = vec![0u64; threads];
+            Crew::with(threads, |crew| {
+                for round in 0..600 {
+                    if round % 200 == 199 {
+                        // long enough for all to fall asleep
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                    }
+                    each_of(crew, &mut sums, |number, sum| *sum += round * (number as u64 + 1));
+                }
+            });
+            for (number, sum) in sums.into_iter().enumerate() {
+                assert_eq!(sum, (number as u64 + 1) * 600 * 599 / 2);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the leader stops")]
+    fn members_leave_with_their_leader() {
+        Crew::with(3, |_| panic!("the leader stops"));
+    }
+}
