@@ -16,11 +16,16 @@ _HOMES = {
     "backends": "dispatch",
     "rms_norm": "ops.rms_norm.public",
     "RMSNorm": "ops.rms_norm.public",
+    "layer_norm": "ops.layer_norm.public",
+    "LayerNorm": "ops.layer_norm.public",
     "Rope": "rope",
     "qk_norm_rope": "ops.qk_norm_rope.public",
     "rope_attention": "ops.rope_attention.public",
     "cross_entropy": "ops.cross_entropy.public",
     "linear_cross_entropy": "ops.linear_cross_entropy.public",
+    "swiglu": "ops.swiglu.public",
+    "gelu": "ops.gelu.public",
+    "relu2": "ops.relu2.public",
 }
 __all__ = list(_HOMES)
 
@@ -28,11 +33,16 @@ if TYPE_CHECKING:
     from pylm_kernels.dispatch import backends as backends
     from pylm_kernels.dispatch import register as register
     from pylm_kernels.ops.cross_entropy.public import cross_entropy as cross_entropy
+    from pylm_kernels.ops.gelu.public import gelu as gelu
+    from pylm_kernels.ops.layer_norm.public import LayerNorm as LayerNorm
+    from pylm_kernels.ops.layer_norm.public import layer_norm as layer_norm
     from pylm_kernels.ops.linear_cross_entropy.public import linear_cross_entropy as linear_cross_entropy
     from pylm_kernels.ops.qk_norm_rope.public import qk_norm_rope as qk_norm_rope
+    from pylm_kernels.ops.relu2.public import relu2 as relu2
     from pylm_kernels.ops.rms_norm.public import RMSNorm as RMSNorm
     from pylm_kernels.ops.rms_norm.public import rms_norm as rms_norm
     from pylm_kernels.ops.rope_attention.public import rope_attention as rope_attention
+    from pylm_kernels.ops.swiglu.public import swiglu as swiglu
     from pylm_kernels.rope import Rope as Rope
 
 

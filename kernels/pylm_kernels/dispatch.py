@@ -29,7 +29,17 @@ from pylm_kernels.launch import interpreting
 
 Serves = Callable[[str, torch.dtype, Mapping[str, Any]], "str | None"]
 
-OPERATIONS: tuple[str, ...] = ("rms_norm", "qk_norm_rope", "rope_attention", "cross_entropy", "linear_cross_entropy")
+OPERATIONS: tuple[str, ...] = (
+    "rms_norm",
+    "layer_norm",
+    "qk_norm_rope",
+    "rope_attention",
+    "cross_entropy",
+    "linear_cross_entropy",
+    "swiglu",
+    "gelu",
+    "relu2",
+)
 KNOWN = ("reference", "triton", "cpu", "metal", "sdpa")
 # The first that serves runs. A measured table overrides it where it has an entry for this device.
 ORDER = ("triton", "cpu", "metal", "sdpa")

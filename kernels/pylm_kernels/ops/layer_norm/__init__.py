@@ -1,0 +1,1 @@
+"""Layer normalisation of rows, with the residual addition before it fused."""

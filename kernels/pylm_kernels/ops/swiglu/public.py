@@ -1,0 +1,16 @@
+"""swiglu. Raw form: forward(gate, up) -> y; backward(dy, gate, up) -> (dgate, dup)."""
+
+from __future__ import annotations
+
+import torch
+
+from pylm_kernels.elementwise import elementwise
+from pylm_kernels.ops.swiglu import reference
+
+_public = elementwise("swiglu", reference.swiglu, ("gate", "up"))
+
+
+def swiglu(gate: torch.Tensor, up: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
+    """silu(gate) * up, computed in float32 and rounded once; both of one shape and dtype."""
+    result: torch.Tensor = _public((gate, up), (), backend)
+    return result
