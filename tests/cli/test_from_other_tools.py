@@ -1,0 +1,150 @@
+"""docs/from-other-tools.md does not rot: every line that it gives works, and no "not yet" has come true unnoticed."""
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pylm.cli import run
+from pylm.cli.commands import COMMANDS
+from pylm.cli.entry import root
+from pylm.cli.frame import Group
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "from-other-tools.md"
+MAKE_TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+ROW = re.compile(r"^\| `(?P<old>[^`]+)` \| (?P<new>.+) \|$", re.MULTILINE)
+SPAN = re.compile(r"(?P<not_yet>not yet \()?`(?P<line>[^`]+)`")
+
+# what each of the older tools' guides names as its commands
+COMMANDS_OF = {"nue": 11, "The MLX transformer": 10, "buildingLLMFromScratch": 17, "microgpt": 6, "nash-llm": 14}
+
+
+def lines(wanted_not_yet):
+    found = []
+    for row in ROW.finditer(PAGE.read_text()):
+        for span in SPAN.finditer(row["new"]):
+            if bool(span["not_yet"]) == wanted_not_yet and span["line"] not in found:
+                found.append(span["line"])
+    return found
+
+
+def exists(line):
+    """Whether the program or target of a line is there."""
+    words = shlex.split(line)
+    if words[0] == "make":
+        return words[1] in MAKE_TARGETS
+    assert words[0] == "pylm", line
+    found, ctx = root, click.Context(root)
+    for word in words[1:]:
+        if not isinstance(found, Group):
+            break
+        found = found.get_command(ctx, word)
+        if found is None:
+            return False
+    return True
+
+
+def test_every_command_of_the_older_tools_has_a_row():
+    page = PAGE.read_text()
+    sections = {part.split("\n", 1)[0]: part for part in page.split("\n## ")[1:]}
+    assert {name: len(ROW.findall(part)) for name, part in sections.items()} == COMMANDS_OF
+    for row in ROW.finditer(page):
+        assert SPAN.search(row["new"]) or "the line above" in row["new"], row["old"]
+
+
+@pytest.mark.parametrize("line", lines(wanted_not_yet=True))
+def test_what_is_not_yet_is_not_yet(line):
+    assert not exists(line), f"{line} works now: take its `not yet` out of {PAGE.name}"
+
+
+@pytest.mark.parametrize("line", [line for line in lines(wanted_not_yet=False) if line.startswith("--") is False])
+def test_what_is_named_is_there(line):
+    words = shlex.split(line)
+    if words[0] in ("make", "pylm"):
+        assert exists(line), f"{PAGE.name} names {line}, which is not there: write `not yet ({line})`"
+    elif words[:2] == ["uv", "sync"]:
+        assert words[-1] in tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    elif words[0] == "pip":
+        assert "train" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert words == ["pip", "install", "./kernels", ".[train]"] and (ROOT / "kernels" / "pyproject.toml").is_file()
+    else:
+        assert "pytest" in words[:3], line
+        for word in words[words.index("pytest") + 1 :]:
+            path, _, function = word.partition("::")
+            if not word.startswith("-"):
+                assert (ROOT / path).exists()
+                assert not function or f"def {function}(" in (ROOT / path).read_text()
+
+
+OLD_FILES = {
+    "configs/model_config.yaml": "model: {embedding_dim: 64, num_layers: 2, num_heads: 2}\ntraining: {batch_size: 2}\n",
+    "config/model_config.yaml": "model: {n_embd: 64, n_layers: 2, n_heads: 2, block_size: 64}\n",
+    "config/training_config.yaml": "training: {batch_size: 8, gradient_accumulation_steps: 16, beta1: 0.9}\n",
+    "configs/pretrain_small.yaml": "model: {n_layers: 2, n_heads: 2, d_model: 64, max_seq_len: 64}\n",
+    "configs/pretrain_100m.yaml": "model: {n_layers: 12, n_heads: 12, d_model: 768, max_seq_len: 1024}\n",
+}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with small files where the page's lines expect them: the text is argparse's source."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    folder = tmp_path_factory.mktemp("older")
+    text = Path(argparse.__file__).read_text(encoding="utf-8")
+    documents = [part for part in text.split("\n\n") if part.strip()]
+    for name in ("build/corpus.txt", "raw_data/a.txt", "raw_data/b.txt", "data/raw/a.txt", "TinyStories.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "openwebtext.jsonl").write_text("".join(json.dumps({"text": part}) + "\n" for part in documents))
+    parquet.write_table(pyarrow.table({"text": documents}), folder / "fineweb.parquet")
+    for name, words in OLD_FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(words)
+    return folder
+
+
+def small(words):
+    """The same line for a small input, without the network."""
+    smaller = ["400" if before == "--vocab-size" else word for before, word in zip([""] + words, words, strict=False)]
+    return [
+        "tok" if before == "--tokenizer" and word == "gpt2" else word
+        for before, word in zip([""] + smaller, smaller, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("line", [line for line in lines(wanted_not_yet=False) if line.startswith("pylm ")])
+def test_the_lines_work(line, workplace, monkeypatch, capsys):
+    if "--model unigram" in line or "--model sp-bpe" in line or ".model" in line:
+        pytest.importorskip("sentencepiece")
+    monkeypatch.chdir(workplace)
+    if "tok" in line and not (workplace / "tok").is_dir() and "tokenizer" in COMMANDS:
+        assert run(small(["tokenizer", "train", "raw_data", "--vocab-size", "400", "--out", "tok"])) == 0
+    if "data/tokenizer.model" in line:
+        assert (
+            run(small(["tokenizer", "train", "raw_data", "--model", "sp-bpe", "--vocab-size", "400", "--out", "sp"]))
+            == 0
+        )
+        shutil.copy("sp/tokenizer.model", "data/tokenizer.model")
+    if "--config small.yaml" in line and not (workplace / "small.yaml").exists():
+        assert run(["config", "import", "configs/pretrain_small.yaml", "--out", "small.yaml"]) == 0
+    words = small(shlex.split(line)[1:])
+    if "--out" in words:
+        out = Path(words[words.index("--out") + 1])
+        shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+    capsys.readouterr()
+    assert run(words) == 0, capsys.readouterr().err
+    if "--out" in words:
+        assert out.exists()
