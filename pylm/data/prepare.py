@@ -1,0 +1,290 @@
+"""Text to token shards: `prepare` is what `pylm tokenize` runs. The work itself is done in Rust."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pylm import _rust
+from pylm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["Prepared", "Report", "Training", "default_folder", "default_vocab_size", "prepare"]
+
+END = "<|endoftext|>"
+
+
+class Report(Protocol):
+    """Takes how far the work has come; `pylm.cli.progress.Progress` is one."""
+
+    def __call__(
+        self,
+        done: float,
+        total: float | None = None,
+        *,
+        phase: str | None = None,
+        unit: str | None = None,
+        note: str = "",
+    ) -> None:
+        """Take what is done, of how much, in which phase."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The tokenizer to train where none is given; what is None is chosen by the amount of text."""
+
+    vocab_size: int | None = None
+    model: str | None = None
+    pattern: str | None = None
+    specials: tuple[str, ...] = ()
+
+    def recorded(self) -> dict[str, Any]:
+        """What job.json keeps, so that the same request finds the tokenizer that it made."""
+        named = {"vocab_size": self.vocab_size, "model": self.model, "pattern": self.pattern}
+        kept = {key: value for key, value in named.items() if value is not None}
+        return {**kept, "specials": list(self.specials)} if self.specials else kept
+
+
+@dataclass
+class Prepared:
+    """What became of it: `plan` is what was foreseen, the rest is None after a dry run."""
+
+    folder: Path
+    plan: dict[str, Any]
+    manifest: dict[str, Any] | None = None
+    found: bool = False
+    replaced: str | None = None
+    missing: int = 0
+    progress: dict[str, float] = field(default_factory=dict)
+    vocab_size: int = 0
+    trained: bool = False
+
+
+def default_folder(sources: Sequence[str]) -> Path:
+    """`data/` and the name of the first source without its suffixes."""
+    first = sources[0] if sources else ""
+    if first == "-":
+        return Path("data") / "stdin"
+    path = Path(re.split(r"[*?\[]", first)[0].rstrip("/") or ".")
+    name = path.resolve().name if path.name in ("", ".", "..") else path.name
+    if not path.is_dir():
+        name = re.sub(r"(\.(txt|text|md|jsonl|ndjson|parquet))?(\.(gz|zst|zstd))?$", "", name, flags=re.IGNORECASE)
+    return Path("data") / (name or "text")
+
+
+def default_vocab_size(text_bytes: int) -> int:
+    """The power of two below 4·sqrt(bytes): 4,096 for a megabyte, 32,768 from 70 MB on.
+
+    A vocabulary pays while its rarest tokens are still seen often enough to be learned; the number of tokens that
+    are seen n times grows with about the root of the text.
+    """
+    root = 4 * math.sqrt(max(text_bytes, 1))
+    return min(32768, max(288, 2 ** int(math.log2(root))))
+
+
+def prepare(
+    sources: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    tokenizer: Tokenizer | str | Path | None = None,
+    training: Training | None = None,
+    split: str = END,
+    val: float = 0.01,
+    shard_tokens: int = 100_000_000,
+    limit: str | None = None,
+    field: str | None = None,
+    column: str = "text",
+    invalid: str = "error",
+    skip_bad: bool = False,
+    allow_special: Sequence[str] = (),
+    header: str = "none",
+    threads: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Report | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Prepared:
+    """Write token shards of `sources` into `out`, or finish what an earlier call began there.
+
+    Args:
+        sources: Files, folders, globs, or `-` for stdin.
+        out: The folder; `data/` and the name of the first source if not given.
+        tokenizer: A tokenizer, or what `Tokenizer.load` takes. Without one, one is trained on the text itself.
+        training: How to train it.
+        split: What stands between documents of a plain text: a string, `blank` (blank lines) or `file`.
+        val: The share of documents kept for validation; blocks of the text where there are too few documents.
+        shard_tokens: About how many tokens a shard gets.
+        limit: `10000docs`, `1GB`, `100Mtok`: the first documents that reach it.
+        field: The key of a jsonl line that holds the text; `text` if not given.
+        column: The column of a parquet file that holds the text.
+        invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
+        skip_bad: Whether to leave out broken jsonl lines, counted and listed in the manifest.
+        allow_special: Special tokens that may stand in the text as tokens.
+        header: `llmc` for files that begin with llm.c's header.
+        threads: 0 for as many as there are cores.
+        rank: Which share of the work this process does.
+        world: How many processes share it.
+        force: Whether to replace what another run wrote.
+        dry_run: Whether to say what it would take, and write nothing.
+        progress: Called about five times a second.
+        say: Called with sentences that a user wants to read.
+    """
+    named = [str(source) for source in sources]
+    folder = Path(out) if out is not None else default_folder(named)
+    say = say or (lambda _: None)
+    if tokenizer is None and world > 1:
+        raise UsageError(
+            "several processes cannot each train a tokenizer", "train one first: pylm tokenizer train SOURCE --out tok"
+        )
+    with _stdin(named, folder, jsonl=field is not None) as stdin:
+        made: dict[str, Any] | None = None
+        if tokenizer is None:
+            training = training or Training()
+            made = training.recorded()
+            real = [str(stdin) if source == "-" else source for source in named]
+            tok, trained = _own_tokenizer(real, folder, training, split, field, column, invalid, threads, force, dry_run, progress, say)
+        else:
+            tok, trained = _loaded(tokenizer), False
+        for name in allow_special:
+            if name not in tok.specials:
+                known = ", ".join(tok.specials) or "it has none"
+                raise UsageError(f"{name!r} is no special token of this tokenizer", f"its special tokens: {known}")
+        request = {
+            "tokenizer": tok.identity,
+            "vocab_size": tok.vocab_size,
+            "eot": tok.eot,
+            "split": split,
+            "field": field or "text",
+            "column": column,
+            "invalid": invalid,
+            "skip_bad": skip_bad,
+            "allow_special": sorted(set(allow_special)),
+            "validation": val,
+            "shard_tokens": shard_tokens,
+            "limit": None if limit is None else _rust.parse_limit(limit),
+            "header": header,
+            "training": made,
+        }
+        result = _rust.tokenize(
+            named,
+            folder,
+            _encoder(tok, allow_special),
+            json.dumps(request),
+            threads=threads,
+            rank=rank,
+            world=world,
+            force=force,
+            dry_run=dry_run,
+            stdin=stdin,
+            stdin_jsonl=field is not None,
+            files=tok.files(),
+            progress=None if progress is None else _Told(progress),
+        )
+    outcome = {key: result.pop(key) for key in ("manifest", "found", "replaced", "missing", "progress") if key in result}
+    return Prepared(folder=folder, plan=result, vocab_size=tok.vocab_size, trained=trained, **outcome)
+
+
+class _Told:
+    """Turns the pipeline's counters into what a progress bar takes."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def __call__(self, now: dict[str, float]) -> None:
+        speed = now["tokens"] / now["seconds"] if now["seconds"] else 0.0
+        total = max(now["total_bytes"], now["bytes"])
+        self.report(now["bytes"], total, phase="tokenize", unit="bytes", note=f"{speed / 1e6:.1f}M tokens/s")
+
+
+def _loaded(tokenizer: Tokenizer | str | Path) -> Tokenizer:
+    from pylm.tokenizer import Tokenizer
+
+    return tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.load(tokenizer)
+
+
+def _encoder(tok: Tokenizer, allow_special: Sequence[str]) -> Any:
+    """What the pipeline calls: the Rust encoder itself, or a function of batches that takes the interpreter's lock."""
+    bpe = getattr(tok.backend, "bpe", None)
+    if bpe is not None:
+        return bpe
+    allowed = set(allow_special)
+    return lambda texts: tok.encode_batch(texts, allowed_special=allowed)
+
+
+def _own_tokenizer(
+    sources: list[str],
+    folder: Path,
+    training: Training,
+    split: str,
+    field: str | None,
+    column: str,
+    invalid: str,
+    threads: int,
+    force: bool,
+    dry_run: bool,
+    progress: Report | None,
+    say: Callable[[str], None],
+) -> tuple[Tokenizer, bool]:
+    """The tokenizer that an earlier run trained for this folder, else a new one."""
+    from pylm.tokenizer import Tokenizer
+
+    if not force and (folder / "tokenizer.json").exists() and _rust.shards_training(folder) == training.recorded():
+        return Tokenizer.load(folder), False
+    files, text_bytes = _rust.measure_sources(sources)
+    size = training.vocab_size or default_vocab_size(text_bytes)
+    if training.vocab_size is None:
+        say(f"no --tokenizer: training one of {size:,} tokens on the text itself, by its {text_bytes / 1e6:,.1f} MB")
+    options: dict[str, Any] = {
+        "model": training.model,
+        "pattern": training.pattern,
+        "specials": training.specials or None,
+        "split": split,
+        "field": field,
+        "column": column,
+        "invalid": invalid,
+        "threads": threads,
+        "progress": progress,
+    }
+    return Tokenizer.train(sources, size, **options), not dry_run
+
+
+@contextmanager
+def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[Path | None]:
+    """The file that stdin was written to, where it is among the sources: it is read more than once."""
+    if "-" not in sources:
+        yield None
+        return
+    parent = folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    spool = Path(tempfile.mkdtemp(prefix=f".{folder.name}-stdin-", dir=parent))
+    try:
+        path = spool / "stdin"
+        _rust.spool_stdin(path)
+        with path.open("rb") as file:
+            magic = file.read(4)
+        suffix = ".jsonl" if jsonl else ".txt"
+        if magic[:2] == b"\x1f\x8b":
+            suffix += ".gz"
+        elif magic == b"\x28\xb5\x2f\xfd":
+            suffix += ".zst"
+        elif magic == b"PAR1":
+            suffix = ".parquet"
+        # the suffix is how the trainer, which is given a path, knows what is in it
+        whole = path.with_suffix(suffix)
+        os.replace(path, whole)
+        yield whole
+    finally:
+        shutil.rmtree(spool, ignore_errors=True)

@@ -1,0 +1,409 @@
+//! `pylm._rust.tokenize` and what looks into its shards.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use numpy::PyReadonlyArray1;
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use serde_json::{json, Value};
+
+use super::tokenizer::Bpe;
+use crate::bpe::{Allowed, Scratch};
+use crate::error::{Error, Result};
+use crate::input::{Input, Options, SafeCut, Separator, SourceFile};
+use crate::shard::{run, sample, verify, Job, Limit, Progress, Reader, Request, Share, Task, TextEncoder};
+
+/// The Rust encoder in the pipeline.
+struct Native {
+    bpe: Arc<Py<Bpe>>,
+    allowed: Allowed,
+    names: Vec<String>,
+}
+
+impl Native {
+    fn scratch_of(scratch: &mut dyn Any) -> Result<&mut Scratch> {
+        scratch.downcast_mut().ok_or_else(|| Error::tokenizer("a scratch of another encoder"))
+    }
+
+    fn encode<T: crate::bpe::Id>(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<T>) -> Result<()> {
+        let scratch = Self::scratch_of(scratch)?;
+        let encoder = &self.bpe.get().encoder;
+        if self.names.is_empty() {
+            encoder.encode(text, scratch, out);
+            Ok(())
+        } else {
+            encoder.encode_with(text, &self.allowed, scratch, out)
+        }
+    }
+}
+
+impl TextEncoder for Native {
+    fn scratch(&self) -> Box<dyn Any + Send> {
+        Box::new(self.bpe.get().encoder.scratch())
+    }
+
+    fn encode_u16(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u16>) -> Result<()> {
+        self.encode(text, scratch, out)
+    }
+
+    fn encode_u32(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u32>) -> Result<()> {
+        self.encode(text, scratch, out)
+    }
+
+    fn vocab_size(&self) -> u32 {
+        self.bpe.get().encoder.vocab.size() as u32
+    }
+
+    fn safe_cut(&self) -> Option<SafeCut> {
+        let bpe = self.bpe.clone();
+        let names = self.names.clone();
+        // a special token that lies near a cut may hold it, or decide what is before it
+        let near = 64 + names.iter().map(String::len).max().unwrap_or(0);
+        Some(Arc::new(move |text, low, high| {
+            let cut = bpe.get().encoder.vocab.pattern.safe_cut(text, low, high)?;
+            let around = &text[cut.saturating_sub(near)..(cut + near).min(text.len())];
+            names.iter().all(|name| memchr::memmem::find(around, name.as_bytes()).is_none()).then_some(cut)
+        }))
+    }
+}
+
+/// A tokenizer of Python's in the pipeline: called with the documents of a piece, gives the ids of each.
+struct Foreign {
+    encode_batch: Py<PyAny>,
+    vocab_size: u32,
+}
+
+type Waiting = VecDeque<Vec<u32>>;
+
+impl Foreign {
+    fn next(scratch: &mut dyn Any) -> Result<Vec<u32>> {
+        let waiting: Option<&mut Waiting> = scratch.downcast_mut();
+        waiting.and_then(VecDeque::pop_front).ok_or_else(|| Error::tokenizer("the tokenizer gave too few results"))
+    }
+
+    fn call(&self, py: Python<'_>, documents: &[&[u8]]) -> PyResult<Waiting> {
+        let texts = PyList::empty(py);
+        for document in documents {
+            // checked when it was read
+            texts.append(PyString::new(py, &String::from_utf8_lossy(document)))?;
+        }
+        let results = self.encode_batch.bind(py).call1((texts,))?;
+        let mut waiting = Waiting::with_capacity(documents.len());
+        for result in results.try_iter()? {
+            waiting.push_back(ids(&result?)?);
+        }
+        Ok(waiting)
+    }
+}
+
+fn ids(object: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    if let Ok(array) = object.extract::<PyReadonlyArray1<'_, u32>>() {
+        return Ok(array.as_array().to_vec());
+    }
+    if let Ok(array) = object.extract::<PyReadonlyArray1<'_, u16>>() {
+        return Ok(array.as_array().iter().map(|&id| u32::from(id)).collect());
+    }
+    object.extract::<Vec<u32>>()
+}
+
+/// An exception of Python's as an error of ours; what pylm raised keeps its sentence and hint.
+fn from_python(py: Python<'_>, error: &PyErr) -> Error {
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        return Error::interrupted();
+    }
+    let value = error.value(py);
+    let said = |name: &str| value.getattr(name).and_then(|text| text.extract::<String>()).ok();
+    match said("message") {
+        Some(message) => {
+            let ours = Error::tokenizer(message);
+            said("hint").into_iter().fold(ours, Error::hint)
+        }
+        None => Error::tokenizer(format!("the tokenizer failed: {error}")),
+    }
+}
+
+impl TextEncoder for Foreign {
+    fn scratch(&self) -> Box<dyn Any + Send> {
+        Box::new(Waiting::new())
+    }
+
+    fn prepare(&self, documents: &[&[u8]], scratch: &mut dyn Any) -> Result<()> {
+        let made = Python::attach(|py| self.call(py, documents).map_err(|error| from_python(py, &error)))?;
+        if made.len() != documents.len() {
+            let (made, asked) = (made.len(), documents.len());
+            return Err(Error::tokenizer(format!("the tokenizer gave {made} results for {asked} documents")));
+        }
+        if let Some(id) = made.iter().flatten().find(|&&id| id >= self.vocab_size) {
+            return Err(Error::tokenizer(format!("the tokenizer gave id {id}, its vocabulary is {}", self.vocab_size))
+                .hint("its vocab_size is wrong, or its files do not belong together"));
+        }
+        if let Some(waiting) = scratch.downcast_mut::<Waiting>() {
+            *waiting = made;
+        }
+        Ok(())
+    }
+
+    fn encode_u16(&self, _text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u16>) -> Result<()> {
+        out.extend(Self::next(scratch)?.into_iter().map(|id| id as u16));
+        Ok(())
+    }
+
+    fn encode_u32(&self, _text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u32>) -> Result<()> {
+        out.extend(Self::next(scratch)?);
+        Ok(())
+    }
+
+    fn vocab_size(&self) -> u32 {
+        self.vocab_size
+    }
+}
+
+fn encoder(object: &Bound<'_, PyAny>, vocab_size: u32, names: &[String]) -> Box<dyn TextEncoder> {
+    if let Ok(bpe) = object.cast::<Bpe>() {
+        let allowed = if names.is_empty() { Allowed::None } else { Allowed::These(names.to_vec()) };
+        return Box::new(Native { bpe: Arc::new(bpe.clone().unbind()), allowed, names: names.to_vec() });
+    }
+    Box::new(Foreign { encode_batch: object.clone().unbind(), vocab_size })
+}
+
+/// A value as Python's own objects.
+fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    py.import("json")?.call_method1("loads", (value.to_string(),))
+}
+
+/// Writes shards of `sources` into `folder`, or says what that would take.
+///
+/// `encoder` is a `Bpe`, or a callable that takes a list of `str` and returns the ids of each. `request` holds what
+/// decides the bytes, as in job.json; `files` are written beside the shards. `progress` is called with a dictionary.
+#[pyfunction]
+#[pyo3(signature = (sources, folder, encoder, request, *, threads=0, rank=0, world=1, force=false, dry_run=false,
+                    stdin=None, stdin_jsonl=false, files=None, progress=None))]
+#[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
+pub fn tokenize<'py>(
+    py: Python<'py>,
+    sources: Vec<String>,
+    folder: PathBuf,
+    encoder: &Bound<'py, PyAny>,
+    request: &str,
+    threads: usize,
+    rank: usize,
+    world: usize,
+    force: bool,
+    dry_run: bool,
+    stdin: Option<PathBuf>,
+    stdin_jsonl: bool,
+    files: Option<&Bound<'py, PyDict>>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let request: Request =
+        serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
+    let encoder = self::encoder(encoder, request.vocab_size, &request.allow_special);
+    let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
+    let mut beside = Vec::new();
+    for (name, bytes) in files.into_iter().flatten() {
+        beside.push((name.extract::<String>()?, bytes.cast::<PyBytes>()?.as_bytes().to_vec()));
+    }
+    let made = py.detach(|| -> Result<Value> {
+        let options = Options {
+            separator: Separator::parse(&request.split)?,
+            field: request.field.clone(),
+            column: request.column.clone(),
+            invalid: request.invalid,
+            skip_bad: request.skip_bad,
+            safe_cut: encoder.safe_cut(),
+            stdin,
+            stdin_jsonl,
+        };
+        let input = Input::resolve(&sources, options)?;
+        let seen = sample(&input, &*encoder)?;
+        let job = Job::plan(&input, request, seen.bytes_per_token)?;
+        let mut result = plan_to_json(&job, seen.bytes_per_second * threads as f64);
+        if !dry_run {
+            let share = Share { rank, world };
+            let task = Task {
+                job: &job,
+                input: &input,
+                encoder: &*encoder,
+                folder: &folder,
+                threads,
+                share,
+                force,
+                files: &beside,
+            };
+            let mut observe = |now: &Progress| observe(progress.as_ref(), now);
+            let outcome = run(&task, &mut observe)?;
+            result["found"] = json!(outcome.found);
+            result["replaced"] = json!(outcome.replaced);
+            result["missing"] = json!(outcome.missing);
+            result["manifest"] = json!(outcome.manifest);
+            result["progress"] = progress_to_json(&outcome.progress);
+        }
+        Ok(result)
+    })?;
+    to_python(py, &made)
+}
+
+fn plan_to_json(job: &Job, bytes_per_second: f64) -> Value {
+    let bytes = job.bytes();
+    let tokens = bytes as f64 / job.bytes_per_token;
+    json!({
+        "files": job.sources.len(),
+        "source_bytes": job.sources.iter().map(|file| file.size).sum::<u64>(),
+        "bytes": bytes,
+        "units": job.units.len(),
+        "shards": job.shards.len(),
+        "compressed": job.sources.iter().filter(|file| !file.ranged()).count(),
+        "dtype": job.settings.dtype,
+        "rule": job.settings.rule,
+        "bytes_per_token": job.bytes_per_token,
+        "tokens": tokens as u64,
+        "disk": (tokens * job.settings.dtype.size() as f64) as u64,
+        "seconds": bytes as f64 / bytes_per_second,
+    })
+}
+
+fn progress_to_json(now: &Progress) -> Value {
+    json!({
+        "seconds": now.seconds,
+        "bytes": now.bytes,
+        "total_bytes": now.total_bytes,
+        "done_before": now.done_before,
+        "tokens": now.tokens,
+        "documents": now.documents,
+        "units": now.units,
+    })
+}
+
+/// Lets Python look for Ctrl-C, and tells it how far the work is.
+fn observe(progress: Option<&Py<PyAny>>, now: &Progress) -> Result<()> {
+    Python::attach(|py| {
+        py.check_signals()?;
+        if let Some(progress) = progress {
+            progress.bind(py).call1((to_python(py, &progress_to_json(now))?,))?;
+        }
+        Ok(())
+    })
+    .map_err(|error: PyErr| Python::attach(|py| from_python(py, &error)))
+}
+
+/// Copies stdin to a file and returns how many bytes there were.
+#[pyfunction]
+pub fn spool_stdin(py: Python<'_>, path: PathBuf) -> PyResult<u64> {
+    use std::io::{Read, Write};
+    let mut file = File::create(&path).map_err(|error| Error::io("write", &path, &error))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        py.check_signals()?;
+        let read = py.detach(|| std::io::stdin().lock().read(&mut buffer));
+        let read = match read {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.map_err(|error| Error::io("read", Path::new("stdin"), &error))?,
+        };
+        if read == 0 {
+            return Ok(total);
+        }
+        py.detach(|| file.write_all(&buffer[..read])).map_err(|error| Error::io("write", &path, &error))?;
+        total += read as u64;
+    }
+}
+
+/// The manifest of a finished folder.
+#[pyfunction]
+pub fn shards_manifest(py: Python<'_>, folder: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let reader = py.detach(|| Reader::open(&folder))?;
+    to_python(py, &json!(reader.manifest))
+}
+
+/// What job.json says of how the folder's tokenizer was made; None where nothing does.
+#[pyfunction]
+pub fn shards_training(py: Python<'_>, folder: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let job = py.detach(|| Job::read(&folder))?;
+    to_python(py, &json!(job.and_then(|job| job.settings.request.training)))
+}
+
+/// Document `number` of a split: where it is, how long, and its first `most` ids.
+#[pyfunction]
+pub fn shards_document(
+    py: Python<'_>,
+    folder: PathBuf,
+    split: String,
+    number: u64,
+    most: u64,
+) -> PyResult<Bound<'_, PyAny>> {
+    let found = py.detach(|| Reader::open(&folder)?.document(&split, number, most))?;
+    let value = json!({"file": found.file, "start": found.start, "tokens": found.tokens, "ids": found.ids});
+    to_python(py, &value)
+}
+
+/// Lengths of documents and counts of ids of a split.
+#[pyfunction]
+pub fn shards_statistics(py: Python<'_>, folder: PathBuf, split: String) -> PyResult<Bound<'_, PyAny>> {
+    let found = py.detach(|| Reader::open(&folder)?.statistics(&split, &mut signals))?;
+    let value = json!({
+        "documents": found.documents,
+        "shortest": found.shortest,
+        "median": found.median,
+        "ninetieth": found.ninetieth,
+        "longest": found.longest,
+        "counts": found.counts,
+    });
+    to_python(py, &value)
+}
+
+fn signals() -> Result<()> {
+    Python::attach(|py| py.check_signals().map_err(|_| Error::interrupted()))
+}
+
+/// Checks every byte of a folder's shards. `progress` is called with bytes done and bytes in all.
+#[pyfunction]
+#[pyo3(signature = (folder, progress=None))]
+pub fn shards_verify(py: Python<'_>, folder: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<Bound<'_, PyAny>> {
+    let mut told = std::time::Instant::now();
+    let mut check = |done: u64, total: u64| -> Result<()> {
+        if told.elapsed().as_millis() < 200 {
+            return Ok(());
+        }
+        told = std::time::Instant::now();
+        signals()?;
+        Python::attach(|py| {
+            progress.as_ref().map_or(Ok(()), |progress| progress.bind(py).call1((done, total)).map(drop))
+        })
+        .map_err(|error: PyErr| Python::attach(|py| from_python(py, &error)))
+    };
+    let verified = py.detach(|| verify(&folder, &mut check))?;
+    to_python(py, &json!(verified))
+}
+
+/// How many files the sources are, and about how many bytes of text: compressed ones count three times.
+#[pyfunction]
+#[pyo3(signature = (sources, stdin=None))]
+pub fn measure_sources(py: Python<'_>, sources: Vec<String>, stdin: Option<PathBuf>) -> PyResult<(usize, u64)> {
+    let input = py.detach(|| Input::resolve(&sources, Options { stdin, ..Options::default() }))?;
+    let bytes = |file: &SourceFile| file.size * if file.ranged() { 1 } else { 3 };
+    Ok((input.files.len(), input.files.iter().map(bytes).sum()))
+}
+
+/// `{"documents": 10000}` and so on of `10000docs`, `1GB`, `100Mtok`.
+#[pyfunction]
+pub fn parse_limit<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    to_python(py, &json!(Limit::parse(text)?))
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(tokenize, module)?)?;
+    module.add_function(wrap_pyfunction!(spool_stdin, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_manifest, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_training, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_document, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(parse_limit, module)?)?;
+    module.add_function(wrap_pyfunction!(measure_sources, module)?)?;
+    Ok(())
+}
