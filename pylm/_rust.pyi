@@ -1,12 +1,52 @@
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["Bpe", "Documents", "build_info", "train_bpe"]
+__all__ = [
+    "Bpe",
+    "Documents",
+    "build_info",
+    "measure_sources",
+    "parse_limit",
+    "shards_document",
+    "shards_manifest",
+    "shards_statistics",
+    "shards_training",
+    "shards_verify",
+    "spool_stdin",
+    "tokenize",
+    "train_bpe",
+]
 
 def build_info() -> dict[str, str]: ...
+
+def tokenize(
+    sources: Sequence[str],
+    folder: str | Path,
+    encoder: Bpe | Callable[[list[str]], Iterable[NDArray[Any] | list[int]]],
+    request: str,
+    *,
+    threads: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    force: bool = False,
+    dry_run: bool = False,
+    stdin: str | Path | None = None,
+    stdin_jsonl: bool = False,
+    files: dict[str, bytes] | None = None,
+    progress: Callable[[dict[str, float]], object] | None = None,
+) -> dict[str, Any]: ...
+def spool_stdin(path: str | Path) -> int: ...
+def measure_sources(sources: Sequence[str], stdin: str | Path | None = None) -> tuple[int, int]: ...
+def parse_limit(text: str) -> dict[str, int]: ...
+def shards_manifest(folder: str | Path) -> dict[str, Any]: ...
+def shards_training(folder: str | Path) -> dict[str, Any] | None: ...
+def shards_document(folder: str | Path, split: str, number: int, most: int) -> dict[str, Any]: ...
+def shards_statistics(folder: str | Path, split: str) -> dict[str, Any]: ...
+def shards_verify(folder: str | Path, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]: ...
 
 class Bpe:
     """Byte-level BPE: a vocabulary and its encoder. Ids come as uint16 where all of the vocabulary fit, else uint32."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 # name: ("module:object", what it does in one line), in the order of `pylm --help`
 COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("pylm.cli.tokenizer:tokenizer", "Train, look at, use and compare tokenizers."),
+    "tokenize": ("pylm.cli.tokenize:tokenize", "Turn text into token shards."),
+    "data": ("pylm.cli.data:data", "Look into token shards and check them."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "doctor": ("pylm.cli.doctor:doctor", "Look at this machine: what is missing, and how to mend it."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),

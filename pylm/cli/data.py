@@ -25,7 +25,9 @@ def stats(folder: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(f"{folder}: ids as {found['dtype']}, vocabulary {found['vocab_size']:,}, tokenizer {found['tokenizer'][:12]}")
+    click.echo(
+        f"{folder}: ids as {found['dtype']}, vocabulary {found['vocab_size']:,}, tokenizer {found['tokenizer'][:12]}"
+    )
     for name, split in found["splits"].items():
         if not split["tokens"]:
             click.echo(f"{name}: nothing")

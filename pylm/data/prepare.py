@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pylm import _rust
-from pylm.errors import UsageError
+from pylm.errors import TokenizerError, UsageError
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "Report", "Training", "default_folder", "default_vocab_size", "prepare"]
 
 END = "<|endoftext|>"
+SMALLEST_VOCABULARY = 272
 
 
 class Report(Protocol):
@@ -90,7 +91,7 @@ def default_vocab_size(text_bytes: int) -> int:
     are seen n times grows with about the root of the text.
     """
     root = 4 * math.sqrt(max(text_bytes, 1))
-    return min(32768, max(288, 2 ** int(math.log2(root))))
+    return min(32768, max(SMALLEST_VOCABULARY, 1 << int(math.log2(root))))
 
 
 def prepare(
@@ -149,13 +150,14 @@ def prepare(
         raise UsageError(
             "several processes cannot each train a tokenizer", "train one first: pylm tokenizer train SOURCE --out tok"
         )
-    with _stdin(named, folder, jsonl=field is not None) as stdin:
+    with _stdin(named, folder, jsonl=field is not None) as (stdin, stdin_jsonl):
         made: dict[str, Any] | None = None
         if tokenizer is None:
             training = training or Training()
             made = training.recorded()
             real = [str(stdin) if source == "-" else source for source in named]
-            tok, trained = _own_tokenizer(real, folder, training, split, field, column, invalid, threads, force, dry_run, progress, say)
+            reading = {"split": split, "field": field, "column": column, "invalid": invalid, "threads": threads}
+            tok, trained = _own_tokenizer(real, folder, training, reading, not force, progress, say)
         else:
             tok, trained = _loaded(tokenizer), False
         for name in allow_special:
@@ -189,12 +191,14 @@ def prepare(
             force=force,
             dry_run=dry_run,
             stdin=stdin,
-            stdin_jsonl=field is not None,
+            stdin_jsonl=stdin_jsonl,
             files=tok.files(),
             progress=None if progress is None else _Told(progress),
         )
-    outcome = {key: result.pop(key) for key in ("manifest", "found", "replaced", "missing", "progress") if key in result}
-    return Prepared(folder=folder, plan=result, vocab_size=tok.vocab_size, trained=trained, **outcome)
+    outcome = {
+        key: result.pop(key) for key in ("manifest", "found", "replaced", "missing", "progress") if key in result
+    }
+    return Prepared(folder=folder, plan=result, vocab_size=tok.vocab_size, trained=trained and not dry_run, **outcome)
 
 
 class _Told:
@@ -228,44 +232,47 @@ def _own_tokenizer(
     sources: list[str],
     folder: Path,
     training: Training,
-    split: str,
-    field: str | None,
-    column: str,
-    invalid: str,
-    threads: int,
-    force: bool,
-    dry_run: bool,
+    reading: dict[str, Any],
+    keep: bool,
     progress: Report | None,
     say: Callable[[str], None],
 ) -> tuple[Tokenizer, bool]:
-    """The tokenizer that an earlier run trained for this folder, else a new one."""
+    """The tokenizer that an earlier run trained for this folder, else a new one; and whether it is new."""
     from pylm.tokenizer import Tokenizer
 
-    if not force and (folder / "tokenizer.json").exists() and _rust.shards_training(folder) == training.recorded():
+    if keep and (folder / "tokenizer.json").exists() and _rust.shards_training(folder) == training.recorded():
         return Tokenizer.load(folder), False
-    files, text_bytes = _rust.measure_sources(sources)
-    size = training.vocab_size or default_vocab_size(text_bytes)
-    if training.vocab_size is None:
-        say(f"no --tokenizer: training one of {size:,} tokens on the text itself, by its {text_bytes / 1e6:,.1f} MB")
-    options: dict[str, Any] = {
+    options = {
         "model": training.model,
         "pattern": training.pattern,
         "specials": training.specials or None,
-        "split": split,
-        "field": field,
-        "column": column,
-        "invalid": invalid,
-        "threads": threads,
         "progress": progress,
+        **reading,
     }
-    return Tokenizer.train(sources, size, **options), not dry_run
+    if training.vocab_size is not None:
+        return Tokenizer.train(sources, training.vocab_size, **options), True
+    _, text_bytes = _rust.measure_sources(sources)
+    size = default_vocab_size(text_bytes)
+    say(f"no --tokenizer: training one of {size:,} tokens on the text itself, by its {text_bytes / 1e6:,.1f} MB")
+    while True:
+        try:
+            return Tokenizer.train(sources, size, **options), True
+        except TokenizerError:
+            # text of few distinct words has no more merges to give
+            if size // 2 < SMALLEST_VOCABULARY:
+                raise
+            size //= 2
+            say(f"the text is too uniform for that: training one of {size:,}")
 
 
 @contextmanager
-def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[Path | None]:
-    """The file that stdin was written to, where it is among the sources: it is read more than once."""
+def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[tuple[Path | None, bool]]:
+    """The file that stdin was written to, and whether it holds jsonl; None where stdin is no source.
+
+    A source is read more than once: for a sample, for the tokenizer, for the shards.
+    """
     if "-" not in sources:
-        yield None
+        yield None, False
         return
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -274,17 +281,25 @@ def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[Path |
         path = spool / "stdin"
         _rust.spool_stdin(path)
         with path.open("rb") as file:
-            magic = file.read(4)
+            first = file.readline(1 << 20)
+        jsonl = jsonl or _is_json_object(first)
         suffix = ".jsonl" if jsonl else ".txt"
-        if magic[:2] == b"\x1f\x8b":
+        if first[:2] == b"\x1f\x8b":
             suffix += ".gz"
-        elif magic == b"\x28\xb5\x2f\xfd":
+        elif first[:4] == b"\x28\xb5\x2f\xfd":
             suffix += ".zst"
-        elif magic == b"PAR1":
+        elif first[:4] == b"PAR1":
             suffix = ".parquet"
         # the suffix is how the trainer, which is given a path, knows what is in it
         whole = path.with_suffix(suffix)
         os.replace(path, whole)
-        yield whole
+        yield whole, jsonl
     finally:
         shutil.rmtree(spool, ignore_errors=True)
+
+
+def _is_json_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -223,9 +223,10 @@ def test_limits_validation_and_previews(capsys, tmp_path, corpus, tok):
     tokenize(capsys, *common, "--out", "few", "--limit", "150docs", "--val", 0)
     ids, starts = read_split(tmp_path / "few", "train")
     assert len(starts) == 151
-    assert plan["tokens"] == pytest.approx(json.loads(
-        tokenize(capsys, *common, "--out", "all", "--val", 0, "--json")[0]
-    )["splits"]["train"]["tokens"], rel=0.2)
+    assert plan["tokens"] == pytest.approx(
+        json.loads(tokenize(capsys, *common, "--out", "all", "--val", 0, "--json")[0])["splits"]["train"]["tokens"],
+        rel=0.2,
+    )
     (tmp_path / "one.txt").write_text(words(random.Random(1), 200_000), encoding="utf-8")
     out, err = tokenize(capsys, "one.txt", "--tokenizer", "tok", "--out", "one", "--val", 0.1)
     assert "blocks of the text" in err

@@ -1,6 +1,7 @@
 //! The Python face of this crate: the only room that names pyo3.
 
 mod documents;
+mod pipeline;
 mod tokenizer;
 mod train;
 
@@ -49,5 +50,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tokenizer::Bpe>()?;
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     module.add_class::<documents::Documents>()?;
+    pipeline::register(module)?;
     Ok(())
 }
