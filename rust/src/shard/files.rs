@@ -50,6 +50,10 @@ pub(super) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+pub(super) fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| write_error("sync", path, &error))
+}
+
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| write_error("sync", folder, &error))
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::files::{remove, sync_folder, to_json, write_atomically, write_error, Lock, PARTS};
+use super::files::{remove, to_json, write_atomically, write_error, Lock, PARTS};
 use super::job::{Header, Job};
 use super::limit::Limit;
 use super::manifest::{Manifest, Shard, SkippedLines, Source, Split, Splits, FORMAT, MANIFEST, VERSION};
@@ -238,7 +238,6 @@ fn finish_val(folder: &Path, merged: Merged, number: usize, starts_inside: bool)
 /// A shard that is put together from files of ids and their indexes.
 struct Merged<'a> {
     job: &'a Job,
-    folder: PathBuf,
     paths: [PathBuf; 2],
     files: [BufWriter<File>; 2],
     tallies: [Tally; 2],
@@ -257,7 +256,7 @@ impl<'a> Merged<'a> {
         };
         let files = [create(&paths[0])?, create(&paths[1])?];
         let tallies = [Tally::new(), Tally::new()];
-        let mut merged = Self { job, folder: folder.into(), paths, files, tallies, tokens: 0, entries: 0 };
+        let mut merged = Self { job, paths, files, tallies, tokens: 0, entries: 0 };
         if job.settings.request.header == Header::Llmc {
             merged.files[0].write_all(&[0; 1024]).map_err(|error| write_error("write", &merged.paths[0], &error))?;
         }
@@ -317,7 +316,6 @@ impl<'a> Merged<'a> {
         for (path, place) in self.paths.iter().zip([ids, index]) {
             std::fs::rename(path, place).map_err(|error| write_error("move", place, &error))?;
         }
-        sync_folder(&self.folder)?;
         Ok(Shard {
             file: String::new(),
             tokens: self.tokens,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::encoder::{Id, TextEncoder};
-use super::files::{is_shard_file, read_json, remove, to_json, write_atomically, write_error, Lock, PARTS};
+use super::files::{is_shard_file, read_json, remove, sync_file, to_json, write_error, write_lightly, Lock, PARTS};
 use super::finish::finish;
 use super::job::{Dtype, Job, JOB};
 use super::manifest::{Manifest, MANIFEST};
@@ -98,11 +98,17 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
     } else if let Some(manifest) = complete(task)? {
         return Ok(done(manifest, None));
     }
-    write_job(task)?;
-    let progress = match task.job.settings.dtype {
-        Dtype::Uint16 => encode::<u16>(task, observe)?,
-        Dtype::Uint32 => encode::<u32>(task, observe)?,
-    };
+    let written = write_job(task)?;
+    let progress = std::thread::scope(|scope| {
+        // the disk takes these while the first pieces are encoded
+        let synced = scope.spawn(|| written.iter().try_for_each(|path| sync_file(path)));
+        let progress = match task.job.settings.dtype {
+            Dtype::Uint16 => encode::<u16>(task, observe),
+            Dtype::Uint32 => encode::<u32>(task, observe),
+        };
+        synced.join().map_err(|_| Error::data("a thread failed while syncing; this is a fault of pylm"))??;
+        progress
+    })?;
     task.input.check_unchanged()?;
     let (manifest, missing) = finish(task.job, task.folder)?;
     Ok(Outcome { manifest, found: false, progress, replaced: said, missing })
@@ -188,19 +194,24 @@ fn complete(task: &Task<'_>) -> Result<Option<Manifest>> {
     Ok(Some(manifest))
 }
 
-fn write_job(task: &Task<'_>) -> Result<()> {
+/// Writes the job and what belongs beside it, where it is not there yet, and says which files are new.
+fn write_job(task: &Task<'_>) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
     for (name, bytes) in task.files {
         let path = task.folder.join(name);
         if std::fs::read(&path).ok().as_ref() != Some(bytes) {
-            write_atomically(&path, bytes)?;
+            write_lightly(&path, bytes)?;
+            written.push(path);
         }
     }
     let path = task.folder.join(JOB);
     if !path.exists() {
-        write_atomically(&path, &to_json(task.job))?;
+        write_lightly(&path, &to_json(task.job))?;
+        written.push(path);
     }
     // a manifest whose files are gone is none
-    remove(&task.folder.join(MANIFEST))
+    remove(&task.folder.join(MANIFEST))?;
+    Ok(written)
 }
 
 /// The record of a shard, where one can be read.

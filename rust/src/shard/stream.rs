@@ -59,7 +59,22 @@ impl Target {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.file.write_all_at(bytes, self.base + at).map_err(|error| self.failed("write", &error))
+        self.file.write_all_at(bytes, self.base + at).map_err(|error| self.failed("write", &error))?;
+        self.begin_writeback(self.base + at, bytes.len());
+        Ok(())
+    }
+
+    /// Lets the disk begin while the next pieces are encoded, so that little is left for the sync at the end. Waiting
+    /// for 28 MB at the end took 90 to 700 ms here, as long as encoding what had made them.
+    fn begin_writeback(&self, place: u64, length: usize) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the descriptor is open for as long as `file` lives; no memory is passed.
+        unsafe {
+            use std::os::fd::AsRawFd;
+            libc::sync_file_range(self.file.as_raw_fd(), place as i64, length as i64, libc::SYNC_FILE_RANGE_WRITE);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (place, length);
     }
 
     pub fn write_header(&self, bytes: &[u8]) -> Result<()> {

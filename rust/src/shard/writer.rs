@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::encoder::Id;
-use super::files::{remove, sync_folder, to_json, write_atomically, write_error, write_lightly};
+use super::files::{remove, to_json, write_error, write_lightly};
 use super::job::{Dtype, Header};
 use super::output::{Output, Part};
 use super::record::{Names, Record};
@@ -219,8 +219,14 @@ impl<T: Id> ShardWriter<T> {
         if self.header == Header::Llmc && record.halves[0].tokens > 0 {
             self.ids[0].write_header(&llmc_header(self.dtype, record.halves[0].tokens))?;
         }
-        for target in self.ids.iter().chain(&self.index).chain(&self.log) {
-            target.sync()?;
+        for side in [0, 1] {
+            if record.halves[side].tokens > 0 {
+                self.ids[side].sync()?;
+                self.index[side].sync()?;
+            }
+        }
+        if let Some(log) = &self.log {
+            log.sync()?;
         }
         for (target, place) in [(&self.ids[0], names.final_ids()), (&self.index[0], names.final_index())] {
             if record.halves[0].tokens == 0 {
@@ -229,9 +235,9 @@ impl<T: Id> ShardWriter<T> {
                 std::fs::rename(target.path(), &place).map_err(|error| write_error("move", &place, &error))?;
             }
         }
-        sync_folder(&self.folder)?;
+        // what it stands for is on the disk; the record itself may be lost, which costs this shard's time
         record.complete = true;
-        write_atomically(&names.record(), &to_json(record))
+        write_lightly(&names.record(), &to_json(record))
     }
 }
 
