@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -94,6 +95,7 @@ def _load(name: str, pattern: str | None, specials: tuple[str, ...], offline: bo
     "--character-coverage", type=float, metavar="SHARE", help="Characters with a piece of their own (unigram, sp-bpe)."
 )
 @click.option("--threads", type=COUNT, default=0, metavar="N", help="0 for as many as there are cores.")
+@click.option("--memory", type=BYTES, metavar="SIZE", help="Most that counts and merges may take; counts go to disk.")
 @click.option("--continue", "continue_from", metavar="T", help="A trained tokenizer whose merges come first.")
 @click.option("--export", type=click.Choice(["tiktoken"]), help="Write ranks.tiktoken beside tokenizer.json.")
 @text_options
@@ -103,7 +105,9 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
 
     SOURCE is a file, a folder, a glob or - for stdin: txt, jsonl, parquet, and .gz or .zst of them. DIR gets
     tokenizer.json and tokenizer_config.json, which transformers loads too; a tokenizer that was there is replaced.
+    Interrupted while it merges, the same command goes on from there (bpe).
     """
+    import shutil
     import time
 
     from pylm.cli.progress import Progress
@@ -116,17 +120,18 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
         raise UsageError(f"--export tiktoken: ranks cannot hold a {options['model']} vocabulary", "leave it out")
     folder.refuse_to_replace(out)
     started = time.monotonic()
-    with Progress("count", unit="bytes") as progress:
+    state = out.parent / f".{out.name}.training"
+    options |= {"bytes": size, "state": str(state) if options["model"] == "bpe" else None}
+    with Progress("count", unit="bytes") as progress, _kept_if_interrupted(state):
         wanted = TrainOptions.checked(
-            options.pop("sources"),
-            options.pop("vocab_size"),
-            {**options, "bytes": size, "progress": progress},
+            options.pop("sources"), options.pop("vocab_size"), {**options, "progress": progress}
         )
         result = trained_on(wanted)
     files = result.tokenizer.files()
     if export:
         files[folder.RANKS] = result.tokenizer.to_ranks()
     folder.write(out, files)
+    shutil.rmtree(state, ignore_errors=True)
     facts = {
         "out": str(out),
         "vocab_size": result.tokenizer.vocab_size,
@@ -143,8 +148,31 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
     click.echo(
         f"{out}: {facts['vocab_size']:,} ids from {format_bytes(facts['bytes'])} of text in {facts['seconds']:.1f} s"
     )
+    if facts.get("resumed"):
+        click.echo(f"gone on after {facts['resumed']:,} merges of an interrupted training")
     if facts.get("replaced_bytes"):
         click.echo(f"{facts['replaced_bytes']:,} bytes were no UTF-8 and counted as U+FFFD", err=True)
+
+
+@contextmanager
+def _kept_if_interrupted(state: Path) -> Iterator[None]:
+    """Keep the state of a training that was interrupted, and no other."""
+    import shutil
+
+    from pylm.errors import Interrupted
+
+    existed = state.is_dir()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if state.is_dir() and any(path.is_file() for path in state.iterdir()):
+            raise Interrupted("interrupted", "the same command goes on from there") from None
+        shutil.rmtree(state, ignore_errors=True)
+        raise
+    except Exception:
+        if not existed:  # what an earlier run left is worth more than a mistyped option
+            shutil.rmtree(state, ignore_errors=True)
+        raise
 
 
 @tokenizer.command(example="pylm tokenizer info --tokenizer gpt2")

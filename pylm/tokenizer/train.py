@@ -34,12 +34,14 @@ if TYPE_CHECKING:
         documents: int | None
         bytes: int | None
         threads: int
+        memory: int | None
         continue_from: str | None
         field: str
         column: str
         split: str | None
         invalid: str
         character_coverage: float | None
+        state: str | None
         progress: Report | None
 
 
@@ -53,7 +55,7 @@ DEFAULT_PATTERN = "cl100k"
 DEFAULT_COVERAGE = 0.9995  # sentencepiece's own
 
 # options that mean something to one kind of model only
-ONLY_BPE = ("pattern", "min_frequency", "continue_from")
+ONLY_BPE = ("pattern", "min_frequency", "memory", "continue_from")
 ONLY_SENTENCEPIECE = ("character_coverage",)
 
 
@@ -88,12 +90,14 @@ class TrainOptions:
         documents: Train on so many documents only.
         bytes: Train on about so many bytes of text only.
         threads: 0 for as many as there are cores.
+        memory: Bytes that counting may take before it writes to disk, and that merging may take.
         continue_from: A trained tokenizer whose merges come first.
         field: The key of a jsonl line that holds the text.
         column: The column of a parquet file that holds the text.
         split: What stands between documents of a plain text: a string, `blank` or `file`.
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
         character_coverage: Share of the text's characters that get a piece of their own (unigram, sp-bpe).
+        state: A folder that an interrupted training leaves, and goes on from (bpe). Remove it once the result is saved.
         progress: Called about five times a second.
     """
 
@@ -108,12 +112,14 @@ class TrainOptions:
     documents: int | None = None
     bytes: int | None = None
     threads: int = 0
+    memory: int | None = None
     continue_from: str | None = None
     field: str = "text"
     column: str = "text"
     split: str | None = None
     invalid: str = "error"
     character_coverage: float | None = None
+    state: str | None = None
     progress: Report | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
@@ -168,7 +174,7 @@ class TrainOptions:
                 f"a vocabulary of {self.vocab_size:,} cannot hold the 256 bytes and {len(specials)} special tokens",
                 f"--vocab-size {least} is the least",
             )
-        for name in ("documents", "bytes", "max_token_length", "min_frequency"):
+        for name in ("documents", "bytes", "memory", "max_token_length", "min_frequency"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is less than 1", "leave it out for no limit")
         if self.character_coverage is not None and not 0.5 <= self.character_coverage <= 1:
@@ -286,6 +292,9 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Resu
         invalid=options.invalid,
         stdin=stdin,
         stdin_jsonl=is_jsonl,
+        memory=options.memory,
+        temporary=options.state,
+        state=options.state,
         progress=tell,
     )
     bpe = Bpe.from_merges(trained.pop("merges"), start.pattern, list(start.specials))

@@ -198,3 +198,39 @@ def test_an_interrupt_stops_training_and_leaves_nothing_half_written(model, text
     assert child.returncode == 130 and b"interrupted" in err, err
     assert b"Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_merges(corpus, tmp_path, pylm, monkeypatch):
+    from pylm.cli.progress import Progress
+
+    wanted = Tokenizer.train(corpus, 1400).identity
+    words = ["train", corpus, "--vocab-size", 1400, "--out", tmp_path / "tok", "--threads", 1]
+    plain = Progress.__call__
+
+    def stop(self, done, total=None, *, phase=None, **rest):
+        if phase == "merge":
+            raise KeyboardInterrupt
+        plain(self, done, total, phase=phase, **rest)
+
+    monkeypatch.setattr(Progress, "__call__", stop)
+    code, _, err = pylm(*words)
+    assert code == 75 and "interrupted" in err and "the same command goes on from there" in err
+    assert [path.name for path in tmp_path.iterdir()] == [".tok.training"]
+    monkeypatch.setattr(Progress, "__call__", plain)
+    assert pylm(*words[:3], 100, *words[4:])[0] == 2  # a mistyped option loses nothing
+    assert [path.name for path in tmp_path.iterdir()] == [".tok.training"]
+    code, said, _ = pylm(*words, "--json")
+    assert code == 0 and json.loads(said)["resumed"] >= 0
+    assert Tokenizer.load(tmp_path / "tok").identity == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["tok"]
+
+
+def test_a_limit_of_memory_gives_the_same_tokenizer_or_says_what_it_takes(corpus, tmp_path, pylm):
+    words = ["train", corpus, "--vocab-size", 800, "--out", tmp_path / "tok", "--json", "--memory"]
+    code, said, err = pylm(*words, "2M")
+    assert (code, said) == (1, "") and "2 MB are allowed" in err and "--memory" in err
+    assert list(tmp_path.iterdir()) == []
+    code, said, err = pylm(*words, "12M")
+    assert code == 0, err
+    assert json.loads(said)["identity"] == Tokenizer.train(corpus, 800).identity
+    assert [path.name for path in tmp_path.iterdir()] == ["tok"]
