@@ -375,6 +375,15 @@ void bind_kernels(py::module_& module) {
                "One query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides.");
     module.def("gemv_int8", &run_gemv_int8, py::arg("weights"), py::arg("scales"), py::arg("x"), py::arg("y"),
                py::arg("threads") = 0, "y = scales * (weights @ x), int8 weights with a scale a row, x in fp32.");
+    module.def(
+        "read_all",
+        [](const py::object& data, int threads) {
+            const Tensor bytes = tensor(data, "data");
+            if (bytes.element != Element::int8) refuse_tensor("data", "an int8 tensor is needed");
+            const py::gil_scoped_release release;
+            return read_all(bytes.data, bytes.count, threads);
+        },
+        py::arg("data"), py::arg("threads") = 0, "The sum of a tensor's words: how fast memory can be read.");
     module.def("adamw", &run_adamw, py::arg("tensors"), py::kw_only(), py::arg("lr"), py::arg("beta1"),
                py::arg("beta2"), py::arg("eps"), py::arg("clip"), py::arg("step"), py::arg("grad_scale") = 1.0f,
                py::arg("threads") = 0,

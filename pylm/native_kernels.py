@@ -10,7 +10,7 @@ import torch
 from pylm import _native
 from pylm_kernels import dispatch
 
-__all__ = ["adamw", "register"]
+__all__ = ["adamw", "linear_cross_entropy", "register"]
 
 TYPES = (torch.float32, torch.bfloat16)
 
@@ -191,6 +191,75 @@ def activation_backward(
     if x.numel():
         _native.activation_backward(name, dy, x, gate, dx, dgate, _threads())
     return dx, dgate
+
+
+def linear_cross_entropy(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    rows: int = 256,
+) -> torch.Tensor:
+    """The mean cross-entropy of x @ weight.T over targets, differentiable; `rows` rows of logits exist at a time.
+
+    Args:
+        x: [N, C].
+        weight: [V, C], of x's dtype.
+        targets: [N], int64.
+        ignore_index: targets that count for nothing.
+        z_loss: weight of the squared logarithm of the sum of exponentials.
+        rows: of a chunk; more is faster up to the size of the caches, and costs memory.
+    """
+    loss: torch.Tensor = _LinearCrossEntropy.apply(x, weight, targets, ignore_index, z_loss, rows)
+    return loss
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Gradients are made in the forward pass, while a chunk's logits are there: three products instead of four."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        ignore_index: int,
+        z_loss: float,
+        rows: int,
+    ) -> torch.Tensor:
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        x, targets = x.contiguous(), targets.contiguous()
+        counted = int((targets != ignore_index).sum())
+        losses, lse = torch.empty(len(x)), torch.empty(len(x))
+        logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
+        dx = torch.empty_like(x) if wanted else None
+        dweight = torch.zeros_like(weight) if wanted else None
+        grads = torch.full((len(logits),), 1.0 / max(counted, 1))
+        for at in range(0, len(x), rows):
+            part = slice(at, min(at + rows, len(x)))
+            chunk = logits[: part.stop - at]
+            torch.mm(x[part], weight.t(), out=chunk)
+            arguments = (targets[part], losses[part], lse[part], ignore_index, z_loss, _threads())
+            _native.cross_entropy_forward(chunk, *arguments)
+            if dx is None or dweight is None:
+                continue
+            _native.cross_entropy_backward(
+                chunk, targets[part], lse[part], grads[: len(chunk)], chunk, ignore_index, z_loss, _threads()
+            )
+            torch.mm(chunk, weight, out=dx[part])
+            dweight.addmm_(chunk.t(), x[part])
+        ctx.gradients = dx, dweight
+        return losses.sum() / counted
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> Any:
+        dx, dweight = ctx.gradients
+        ctx.gradients = None
+        if float(upstream[0]) != 1.0:
+            dx.mul_(upstream[0])
+            dweight.mul_(upstream[0])
+        return dx, dweight, None, None, None, None
 
 
 def attention_forward(

@@ -1,6 +1,7 @@
 #include "cpu/run.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -172,6 +173,13 @@ void gemv_int8(const Gemv& a, int64_t rows, int threads) {
     const auto run = kernels().gemv_int8;
     blocks(threads, rows, std::max<int64_t>(16, 8 * rows_of(a.width)),
            [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+uint64_t read_all(const void* data, int64_t bytes, int threads) {
+    const auto run = kernels().read_all;
+    std::atomic<uint64_t> total{0};
+    blocks(threads, bytes, 8 * ELEMENTS, [&](int64_t, int64_t begin, int64_t end) { total += run(data, begin, end); });
+    return total;
 }
 
 double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, int threads) {

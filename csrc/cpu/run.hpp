@@ -23,6 +23,7 @@ void attention_backward(Type type, const Attention& a, int threads);
 /// out: [batch, heads, dim] of q's type; lengths: keys of each sequence.
 void decode_attention(Type type, const Decode& a, const int64_t* lengths, void* out, int threads);
 void gemv_int8(const Gemv& a, int64_t rows, int threads);
+uint64_t read_all(const void* data, int64_t bytes, int threads);
 
 struct Flat {
     void *p, *g, *m, *v, *copy;

@@ -110,6 +110,28 @@ def test_cross_entropy(rows: int, vocab: int, z_loss: float, dtype: torch.dtype)
     assert torch.equal(in_place, dlogits)
 
 
+@pytest.mark.parametrize(("count", "rows", "z_loss"), [(1, 256, 0.0), (37, 16, 0.0), (64, 16, 1e-3), (50, 64, 0.0)])
+def test_linear_cross_entropy(count: int, rows: int, z_loss: float, dtype: torch.dtype) -> None:
+    x, weight = random(count, 24, dtype=dtype, seed=20), random(301, 24, dtype=dtype, seed=21)
+    targets = torch.randint(0, 301, (count,), generator=torch.Generator().manual_seed(22))
+    targets[count // 2 + 1 :: 3] = -100
+    leaves = [t.clone().requires_grad_() for t in (x, weight)]
+    loss = native_kernels.linear_cross_entropy(*leaves, targets, z_loss=z_loss, rows=rows)
+    (loss * 3).backward()
+    wide = [t.double().requires_grad_() for t in (x, weight)]
+    logits = wide[0] @ wide[1].t()
+    expected = F.cross_entropy(logits, targets)
+    expected = expected + z_loss * torch.logsumexp(logits, -1).square()[targets != -100].mean()
+    (expected * 3).backward()
+    close("loss", loss.detach(), expected.detach(), 1e-6 if dtype == torch.float32 else 2e-3)
+    for name, found, right in zip(("dx", "dweight"), leaves, wide, strict=True):
+        assert found.grad is not None and right.grad is not None
+        close(name, found.grad, right.grad, 1e-5 if dtype == torch.float32 else 1e-2)
+    with torch.no_grad():
+        again = native_kernels.linear_cross_entropy(x, weight, targets, z_loss=z_loss, rows=rows)
+    assert torch.equal(again, loss.detach())
+
+
 def test_cross_entropy_of_extreme_logits(dtype: torch.dtype) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0] * 11, [-float("inf")] * 32 + [3.0], [88.0] * 33], dtype=dtype)
     targets = torch.tensor([0, 32, 5])

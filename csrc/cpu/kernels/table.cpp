@@ -32,6 +32,7 @@ const Kernels table{
     BOTH(attention_backward_scratch),
     BOTH(decode_attention),
     gemv_int8,
+    read_all,
     BOTH(sum_squares),
     {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
 };

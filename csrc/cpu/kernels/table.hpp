@@ -90,6 +90,7 @@ struct Kernels {
     void (*decode_attention[TYPES])(const Decode&, int64_t sequence, int64_t kv_head, int64_t begin, int64_t end,
                                     float* partial);
     void (*gemv_int8)(const Gemv&, int64_t begin, int64_t end);
+    uint64_t (*read_all)(const void* data, int64_t begin, int64_t end);
     double (*sum_squares[TYPES])(const void* x, int64_t begin, int64_t end);
     void (*adamw[ADAMW_TYPES])(const AdamW&, int64_t begin, int64_t end);
 };

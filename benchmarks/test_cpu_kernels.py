@@ -1,0 +1,374 @@
+"""The C++ kernels on a CPU against torch: eager, compiled, and its own fused operations.
+
+Every side keeps its memory between calls (glibc's allocator told not to return it), or page faults would be most of
+what is measured.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmarks.compare import Compare, Side
+
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000", "MALLOC_TOP_PAD_": "268435456"}
+REPEATS = 7
+Work = tuple[Callable[[], Any], Callable[[Any], list[float]]]
+
+
+def measure(work: Work, repeats: int = REPEATS) -> dict[str, Any]:
+    """The median of some calls after two that do not count, and the numbers that the sides must agree on."""
+    run, numbers = work
+    for _ in range(2):
+        found = run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        found = run()
+        times.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(times), "result": numbers(found)}
+
+
+def norms(tensors: Any) -> list[float]:
+    return [float(tensor.detach().float().norm()) for tensor in tensors]
+
+
+def agree(mine: list[float], peer: list[float]) -> bool:
+    return len(mine) == len(peer) and all(abs(a - b) <= 0.02 * abs(b) + 1e-6 for a, b in zip(mine, peer, strict=True))
+
+
+def setup(cores: int) -> Any:
+    import torch
+
+    torch.manual_seed(1)
+    torch.set_num_threads(cores)
+    return torch
+
+
+def native(cores: int) -> tuple[Any, Any]:
+    torch = setup(cores)
+    from pylm import native_kernels
+
+    native_kernels.register()
+    return torch, native_kernels
+
+
+def sides(case: str) -> tuple[Side, list[Side]]:
+    """Ours and torch's two, which find their case by the functions' argument."""
+    return Side("pylm", ours, environment=KEPT), [
+        Side("torch", eager, label="torch eager", environment=KEPT),
+        Side("torch", compiled, label="torch.compile", environment=KEPT),
+    ]
+
+
+def inputs(torch: Any, case: str) -> tuple[Any, ...]:
+    if case == "cross-entropy":
+        return torch.randn(512, 50304), torch.randint(0, 50304, (512,))
+    if case == "linear cross-entropy":
+        x, weight = torch.randn(4096, 384).bfloat16(), (torch.randn(50304, 384) * 0.05).bfloat16()
+        return x, weight, torch.randint(0, 50304, (4096,))
+    if case.startswith("rms_norm") or case == "residual + norm":
+        shape = (8192, 768)
+        return torch.randn(shape).bfloat16(), torch.randn(shape).bfloat16(), torch.randn(768).bfloat16()
+    raise AssertionError(case)
+
+
+def ours(case: str, cores: int) -> dict[str, Any]:
+    torch, kernels = native(cores)
+    given = inputs(torch, case)
+    if case == "cross-entropy":
+        logits, targets = given
+        grads = torch.full((512,), 1 / 512)
+
+        def run() -> Any:
+            losses, lse = kernels.cross_entropy_forward(logits, targets, -100, 0.0)
+            return losses.mean(), kernels.cross_entropy_backward(grads, logits, targets, lse, -100, 0.0)
+
+    elif case == "linear cross-entropy":
+        leaves = [tensor.requires_grad_() for tensor in given[:2]]
+
+        def run() -> Any:
+            for leaf in leaves:
+                leaf.grad = None
+            loss = kernels.linear_cross_entropy(*leaves, given[2])
+            loss.backward()
+            return loss, leaves[0].grad, leaves[1].grad
+
+    else:
+        x, dy, weight = given
+        residual = dy if case == "residual + norm" else None
+        y, h, rstd = kernels.rms_norm_forward(x, weight, residual, 1e-5, 0.0)
+
+        def run() -> Any:
+            if case == "rms_norm forward":
+                return kernels.rms_norm_forward(x, weight, None, 1e-5, 0.0)[:1]
+            if case == "rms_norm backward":
+                return kernels.rms_norm_backward(dy, None, x, weight, rstd, 1e-5, 0.0)
+            y, h, scale = kernels.rms_norm_forward(x, weight, residual, 1e-5, 0.0)
+            return y, h, *kernels.rms_norm_backward(dy, x, h, weight, scale, 1e-5, 0.0)
+
+    return measure((run, norms))
+
+
+def eager(case: str, cores: int) -> dict[str, Any]:
+    return measure(torchs(case, cores, compiling=False))
+
+
+def compiled(case: str, cores: int) -> dict[str, Any]:
+    return measure(torchs(case, cores, compiling=True))
+
+
+def torchs(case: str, cores: int, compiling: bool) -> Work:
+    torch = setup(cores)
+    given = inputs(torch, case)
+    functional = torch.nn.functional
+    wrap = torch.compile if compiling else lambda function: function
+    if case == "cross-entropy":
+        leaf = given[0].requires_grad_()
+        loss_of = wrap(lambda x: functional.cross_entropy(x, given[1]))
+
+        def run() -> Any:
+            loss = loss_of(leaf)
+            return loss, *torch.autograd.grad(loss, leaf)
+
+    elif case == "linear cross-entropy":
+        leaves = [tensor.requires_grad_() for tensor in given[:2]]
+        loss_of = wrap(lambda x, w: functional.cross_entropy(functional.linear(x, w).float(), given[2]))
+
+        def run() -> Any:
+            loss = loss_of(*leaves)
+            return loss, *torch.autograd.grad(loss, leaves)
+
+    else:
+        x, dy, weight = given
+        leaves = [x.requires_grad_(), weight.requires_grad_()]
+        norm = wrap(lambda x, w: functional.rms_norm(x, (768,), w, 1e-5))
+        both = wrap(lambda x, r, w: (x + r, functional.rms_norm(x + r, (768,), w, 1e-5)))
+        kept = norm(*leaves)
+
+        def run() -> Any:
+            if case == "rms_norm forward":
+                with torch.no_grad():
+                    return (norm(*leaves),)
+            if case == "rms_norm backward":
+                return torch.autograd.grad(kept, leaves, dy, retain_graph=True)
+            h, y = both(x, dy, weight)
+            return y, h, *torch.autograd.grad((h, y), leaves, (x.detach(), dy))
+
+    return run, norms
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("case", "bars"),
+    [
+        ("cross-entropy", {"torch.compile": 5.0}),
+        ("linear cross-entropy", {"torch eager": 1.15, "torch.compile": 1.15}),
+        ("residual + norm", {"torch eager": 1.5, "torch.compile": 1.5}),
+        ("rms_norm forward", {"torch.compile": 2.0}),
+        ("rms_norm backward", {"torch.compile": 1.5}),
+    ],
+)
+def test_against_eager_and_compiled(compare: Compare, case: str, bars: dict[str, float], threads: int) -> None:
+    mine, peers = sides(case)
+    run = compare(
+        f"{case}, {threads} thread{'s' * (threads > 1)}",
+        mine,
+        peers,
+        rounds=3,
+        threads=threads,
+        cores=threads,
+        agree=agree,
+        case=case,
+    )
+    for peer in peers:
+        run.faster(bars.get(peer.name), than=peer.name)
+    if case == "linear cross-entropy" and threads == 2:
+        run.leaner(0.2, than="torch.compile")
+
+
+def attention(which: str, shape: list[int], cores: int, peer: bool) -> dict[str, Any]:
+    torch, kernels = native(cores)
+    batch, heads, time_, dim = shape
+    q, k, v, dout = (torch.randn(batch, time_, heads, dim).bfloat16() for _ in range(4))
+    if not peer:
+        out, lse = kernels.attention_forward(q, k, v)
+        if which == "forward":
+            return measure((lambda: kernels.attention_forward(q, k, v)[:1], norms))
+        return measure((lambda: kernels.attention_backward(dout, q, k, v, out, lse), norms))
+    leaves = [tensor.transpose(1, 2).detach().requires_grad_() for tensor in (q, k, v)]
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    if which == "forward":
+        with torch.no_grad():
+            return measure((lambda: (sdpa(*leaves, is_causal=True),), norms))
+    out = sdpa(*leaves, is_causal=True)
+    gradient = dout.transpose(1, 2)
+    return measure((lambda: torch.autograd.grad(out, leaves, gradient, retain_graph=True), norms))
+
+
+def attention_ours(which: str, shape: list[int], cores: int) -> dict[str, Any]:
+    return attention(which, shape, cores, peer=False)
+
+
+def attention_torch(which: str, shape: list[int], cores: int) -> dict[str, Any]:
+    return attention(which, shape, cores, peer=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("which", ["forward", "backward"])
+@pytest.mark.parametrize("shape", [(16, 6, 256, 64), (4, 12, 1024, 64)])
+def test_causal_attention(compare: Compare, shape: tuple[int, ...], which: str, threads: int) -> None:
+    batch, heads, length, dim = shape
+    run = compare(
+        f"attention {which} B{batch} H{heads} T{length} D{dim}, {threads} thread{'s' * (threads > 1)}",
+        Side("pylm", attention_ours, environment=KEPT),
+        [Side("torch", attention_torch, label="torch SDPA", environment=KEPT)],
+        rounds=3,
+        threads=threads,
+        cores=threads,
+        agree=agree,
+        which=which,
+        shape=list(shape),
+    )
+    run.faster(1.3 if which == "forward" else 2.0, than="torch SDPA")
+
+
+def optimizer(kind: str, cores: int, peer: bool) -> dict[str, Any]:
+    torch, kernels = native(cores)
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    sizes = [19_316_736, 4 * 768 * 3072, 768 * 1700]
+    parameters = [torch.randn(n).to(dtype).requires_grad_() for n in sizes]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.numel()).to(dtype)
+    if peer:
+        adamw = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+
+        def run() -> Any:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, 1e9)
+            adamw.step()
+            return norm
+
+    else:
+        moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+        groups = [(p.detach(), p.grad, m, v, None, 0.1) for p, (m, v) in zip(parameters, moments, strict=True)]
+        step = 0
+
+        def run() -> Any:
+            nonlocal step
+            step += 1
+            return kernels.adamw(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, clip=1e9, step=step)
+
+    return measure((run, lambda norm: [float(norm), *norms(parameters)]))
+
+
+def adamw_ours(kind: str, cores: int) -> dict[str, Any]:
+    return optimizer(kind, cores, peer=False)
+
+
+def adamw_torch(kind: str, cores: int) -> dict[str, Any]:
+    return optimizer(kind, cores, peer=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["bf16", "fp32"])
+def test_adamw_and_clip(compare: Compare, kind: str, threads: int) -> None:
+    run = compare(
+        f"AdamW + clip, 30 M parameters, {kind}, {threads} thread{'s' * (threads > 1)}",
+        Side("pylm", adamw_ours, environment=KEPT),
+        [Side("torch", adamw_torch, label="torch fused + clip_grad_norm_", environment=KEPT)],
+        rounds=3,
+        threads=threads,
+        cores=threads,
+        agree=agree,
+        kind=kind,
+    )
+    run.faster(2.5, than="torch fused + clip_grad_norm_")
+
+
+def decode(kind: str, cores: int) -> dict[str, Any]:
+    torch, kernels = native(cores)
+    dtype = torch.float32 if kind == "torch fp32" else torch.bfloat16
+    q = torch.randn(1, 12, 64).to(dtype)
+    k, v = (torch.randn(1, 12, 4096, 64).to(dtype) for _ in range(2))
+    if kind == "pylm":
+        caches = k.transpose(1, 2), v.transpose(1, 2)
+        return measure((lambda: (kernels.decode_attention(q, *caches, [4096]),), norms), 40)
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    with torch.no_grad():
+        return measure((lambda: (sdpa(q[:, :, None], k, v),), norms), 40)
+
+
+def decode_ours(cores: int) -> dict[str, Any]:
+    return decode("pylm", cores)
+
+
+def decode_bf16(cores: int) -> dict[str, Any]:
+    return decode("torch bf16", cores)
+
+
+def decode_fp32(cores: int) -> dict[str, Any]:
+    return decode("torch fp32", cores)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_decode_attention(compare: Compare, threads: int) -> None:
+    run = compare(
+        f"decode attention H12 D64 S4096, {threads} thread{'s' * (threads > 1)}",
+        Side("pylm", decode_ours, environment=KEPT),
+        [
+            Side("torch", decode_bf16, label="torch SDPA bf16", environment=KEPT),
+            Side("torch", decode_fp32, label="torch SDPA fp32", environment=KEPT),
+        ],
+        rounds=3,
+        threads=threads,
+        cores=threads,
+        agree=lambda mine, peer: abs(mine[0] - peer[0]) < 0.05 * peer[0],
+    )
+    run.faster(10.0, than="torch SDPA bf16")
+    run.faster(2.5, than="torch SDPA fp32")
+
+
+def gemv(rows: int, matrices: int, cores: int) -> dict[str, Any]:
+    """Percent of the speed at which the same threads read the same bytes, in turns."""
+    torch, kernels = native(cores)
+    from pylm import _native
+
+    width = 768
+    weights = [torch.randint(-127, 128, (rows, width), dtype=torch.int8) for _ in range(matrices)]
+    scales, x = torch.rand(rows), torch.randn(width)
+    y = torch.empty(rows)
+    for matrix in weights:
+        _native.gemv_int8(matrix, scales, x, y, cores)
+        _native.read_all(matrix, cores)
+    product, reading = [], []
+    for _ in range(9 if matrices > 1 else 40):
+        start = time.perf_counter()
+        for matrix in weights:
+            _native.gemv_int8(matrix, scales, x, y, cores)
+        middle = time.perf_counter()
+        for matrix in weights:
+            _native.read_all(matrix, cores)
+        product.append(middle - start)
+        reading.append(time.perf_counter() - middle)
+    seconds = statistics.median(product)
+    return {"seconds": seconds, "percent": 100 * statistics.median(reading) / seconds, "result": None}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("rows", "matrices"), [(50304, 1), (50304, 26)])
+def test_int8_product(compare: Compare, rows: int, matrices: int, threads: int) -> None:
+    size = f"{rows} × 768" if matrices == 1 else "1 GB"
+    run = compare(
+        f"int8 GEMV, {size}, {threads} thread{'s' * (threads > 1)}",
+        Side("pylm", gemv),
+        rounds=3,
+        threads=threads,
+        cores=threads,
+        rows=rows,
+        matrices=matrices,
+    )
+    run.at_least(85.0, "percent", "% of reading")
