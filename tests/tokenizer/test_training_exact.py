@@ -117,7 +117,7 @@ def test_merges_are_those_of_huggingface(documents: list[str], pattern: str, tmp
 
 
 @pytest.mark.parametrize("options", [{"min_frequency": 7}, {"max_token_length": 5}, {"max_token_length": 2}])
-def test_limits_are_those_of_huggingface(documents: list[str], options: dict[str, int], tmp_path: Path) -> None:
+def test_limits_are_those_of_huggingface(documents: list[str], options: dict[str, Any], tmp_path: Path) -> None:
     wanted = huggingface(documents, "gpt2", 1200, **options)
     trained = _rust.train_bpe(
         [str(write(tmp_path, documents))], vocab_size=1200, specials=1, threads=2, allow_fewer=True, **options
