@@ -73,6 +73,14 @@ def rope_attention(width: int, **masks: Any) -> None:
     kernels.backward(outputs[0], *tensors, *outputs, *settings)
 
 
+def layer_norm(width: int) -> None:
+    from pylm_kernels.ops.layer_norm import triton as kernels
+
+    x, w = meta(4096, width), meta(width)
+    _, h, mean, rstd = kernels.forward(x, w, w, x, 1e-5)
+    kernels.backward(x, x, h, w, w, mean, rstd, 1e-5)
+
+
 def cross_entropy(width: int) -> None:
     from pylm_kernels.ops.cross_entropy import triton as kernels
 
@@ -94,6 +102,8 @@ CASES: dict[str, Callable[[], None]] = {
     "rms_norm 768": lambda: rms_norm(768),
     "rms_norm 4096": lambda: rms_norm(4096),
     "rms_norm 16384": lambda: rms_norm(16384),
+    "layer_norm 768": lambda: layer_norm(768),
+    "layer_norm 4096": lambda: layer_norm(4096),
     "qk_norm_rope 64": lambda: qk_norm_rope(64),
     "qk_norm_rope 128": lambda: qk_norm_rope(128),
     "rope_attention 64": lambda: rope_attention(64),

@@ -77,6 +77,11 @@ def test_packed(dtype: torch.dtype, norm: bool) -> None:
     proof.prove(packed, {"q": random(2, 40, 8 * 16, dtype=dtype), **weights})
 
 
+def test_packed_without_rope() -> None:
+    packed = functools.partial(rope_attention, n_heads=4, n_kv_heads=4, window=9)
+    proof.prove(packed, {"q": random(2, 40, 12 * 16)})
+
+
 @dtypes
 def test_sinks(dtype: torch.dtype) -> None:
     proof.prove(functools.partial(rope_attention, window=9), {**apart(dtype=dtype), "sinks": random(4, dtype=dtype)})

@@ -56,7 +56,8 @@ def _backward_body(*inputs: Any) -> Any:
 
 
 def _backward_fake(dy: Any, dh: Any, h: Any, weight: Any, bias: Any, *_: Any) -> Any:
-    return h.new_empty(h.shape), *(h.new_empty(0) if w is None else w.new_empty(w.shape) for w in (weight, bias))
+    vectors = [h.new_empty(0) if w is None else w.new_empty(w.shape) for w in (weight, bias)]
+    return (h.new_empty(h.shape), *vectors)
 
 
 def _backward(ctx: Any, run: Any, dy: Any, dh: Any, *_: Any) -> Any:
@@ -67,13 +68,13 @@ def _backward(ctx: Any, run: Any, dy: Any, dh: Any, *_: Any) -> Any:
     dy = torch.zeros_like(h) if dy is None else dy
     dx, dweight, dbias = run(dy, dh if ctx.has_residual else None, *saved, ctx.eps, ctx.backend)
     dvectors = (dweight if weight is not None else None, dbias if bias is not None else None)
-    return dx, *dvectors, dx if ctx.has_residual else None, None, None
+    return (dx, *dvectors, dx if ctx.has_residual else None, None, None)
 
 
 def _composite(ctx: Any, dy: Any, dh: Any, *_: Any) -> Any:
-    h, weight, bias, _, _ = ctx.saved_tensors
+    h, weight, bias = ctx.saved_tensors[:3]
     with torch.autocast(h.device.type, enabled=False):
-        y, _ = reference.layer_norm(h, weight, bias, None, ctx.eps)
+        y = reference.layer_norm(h, weight, bias, None, ctx.eps)[0]
         dx, dweight, dbias = differentiate((y,), [h, weight, bias], (dy,))
     if dh is not None and ctx.has_residual:
         dx = dh if dx is None else dx + dh
