@@ -28,7 +28,15 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// Applies what is known for this window and keeps what belongs to the next.
+    /// Applies those set in this window, where none are lifted, and keeps what belongs to the next.
+    #[inline(always)]
+    pub fn apply_set(&mut self, boundaries: u64) -> u64 {
+        let applied = boundaries | self.set;
+        self.set >>= STEP;
+        applied
+    }
+
+    /// Applies those set and lifted in this window, and keeps what belongs to the next.
     #[inline(always)]
     pub fn apply(&mut self, boundaries: u64) -> u64 {
         let applied = boundaries & !self.lifted | self.set;

@@ -14,14 +14,25 @@ impl Groups {
     #[inline(always)]
     pub fn starts<const WIDE: bool>(&mut self, window: &Window) -> u64 {
         let number = window.number;
-        // A fourth digit in a row, the first of them at most three before what this window decides.
-        let four = number & number << 1 & number << 2 & number << 3 & DECIDED;
-        if four == 0 && (!WIDE || number & window.rest == 0) {
-            // At most three digits end at the last decided bit, and they are one group.
-            self.count = (number << (64 - BACK - STEP)).leading_ones();
-            return 0;
+        if WIDE && number & window.rest != 0 {
+            return self.count(window);
         }
-        self.count(window)
+        let runs = number & !(number << 1) & DECIDED;
+        // A run that comes from the context starts its next group when the one begun there has three.
+        let more = number >> (BACK - 1) & 1 & (number >> BACK);
+        let resumed = more << (BACK as u32 + 3 - self.count);
+        // A start three after a start, with numbers in between.
+        let third = number & number << 1 & number << 2 & number << 3;
+        let mut last = (runs << 3 | resumed) & third;
+        let mut starts = last;
+        while last != 0 {
+            last = last << 3 & third;
+            starts |= last;
+        }
+        // What a last run has after its last start; there is one in 56 digits.
+        let begun = (starts | runs) & DECIDED;
+        self.count = if number >> (BACK + STEP - 1) & 1 == 1 { (BACK + STEP) as u32 - begun.ilog2() } else { 0 };
+        starts
     }
 
     #[cold]

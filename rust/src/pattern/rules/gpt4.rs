@@ -41,7 +41,7 @@ impl<const TRIPLES: bool, const TAIL: bool> Rules for Gpt4<TRIPLES, TAIL> {
             }
             apostrophes &= apostrophes - 1;
         }
-        self.contractions.apply(!same & !joined | groups | lasts::<WIDE>(window, gap) | found)
+        self.contractions.apply_set(!same & !joined | groups | lasts::<WIDE>(window, gap) | found)
     }
 
     #[inline(always)]

@@ -33,47 +33,54 @@ impl Absorbed {
 /// which may lie any number of windows ahead.
 #[derive(Default)]
 pub struct AfterNewline {
-    /// Whitespace without newlines has run from here to the end of the last window.
-    pending: Option<usize>,
-    late: Option<usize>,
+    /// Whitespace without newlines has run from here to the end of the last window; 0 if it has not (no boundary that is
+    /// in question lies at the start of a text).
+    pending: usize,
+    late: usize,
 }
 
 impl AfterNewline {
     /// `gap` is whitespace but newlines, `space` all of it. `starts` are those of runs of `gap` after a newline.
     #[inline(always)]
     pub fn find(&mut self, gap: u64, space: u64, starts: u64, place: &Place) -> u64 {
-        if let Some(position) = self.pending {
-            let length = (!gap >> BACK).trailing_zeros() as usize;
-            if length < 64 - BACK {
-                self.pending = None;
-                if space >> (BACK + length) & 1 == 0 {
-                    self.late = Some(position);
-                }
-            }
+        if self.pending != 0 {
+            self.resume(gap, space);
         }
-        let mut found = 0;
         let mut starts = starts & DECIDED;
-        while starts != 0 {
-            let bit = starts.trailing_zeros();
-            let end = bit + (!(gap >> bit)).trailing_zeros();
-            if end >= 64 {
-                self.pending = Some(place.position(bit));
-            } else if space >> end & 1 == 0 {
-                found |= 1 << bit;
+        let mut found = 0;
+        // The first without a branch: in code every other window has one, and seldom a second.
+        loop {
+            let start = starts & starts.wrapping_neg();
+            // A carry runs to the end of the run; none comes out where the run goes on beyond the window.
+            let end = gap.wrapping_add(start) & !gap;
+            found |= if end & !space == 0 { 0 } else { start };
+            starts ^= start;
+            if starts == 0 {
+                if start != 0 && end == 0 {
+                    self.pending = place.position(start.trailing_zeros());
+                }
+                return found;
             }
-            starts &= starts - 1;
         }
-        found
+    }
+
+    #[cold]
+    fn resume(&mut self, gap: u64, space: u64) {
+        let end = (!gap >> BACK).trailing_zeros() as usize + BACK;
+        if end < 64 {
+            self.late = if space >> end & 1 == 0 { self.pending } else { 0 };
+            self.pending = 0;
+        }
     }
 
     #[inline(always)]
     pub fn late(&mut self) -> Option<usize> {
-        self.late.take()
+        (self.late != 0).then(|| std::mem::take(&mut self.late))
     }
 
     /// At the end of the text the run is over.
     pub fn last(&mut self) -> Option<usize> {
-        self.pending.take()
+        (self.pending != 0).then_some(self.pending)
     }
 }
 
