@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use fancy_regex::{Regex, RegexBuilder};
 
-use super::scan::{give_up, LONGEST};
+use super::scan::{stop, LONGEST};
 use crate::error::{Error, Result};
 
 /// Pre-tokens a call returns at least, unless the text ends.
@@ -50,7 +50,7 @@ impl RegexScanner {
                 let position = position - 2 * skipped;
                 if position > done {
                     if position - start > u32::MAX as usize {
-                        return give_up(bytes, start, start + LONGEST, ends);
+                        return stop(bytes, start, start + LONGEST, ends);
                     }
                     ends.push((position - start) as u32);
                     done = position;

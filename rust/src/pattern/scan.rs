@@ -57,62 +57,58 @@ fn batch<S: Simd, R: Rules>(text: &[u8], start: usize, ends: &mut Vec<u32>) -> u
     }
     // A window adds at most one late boundary and 56 of its own.
     ends.reserve(BATCH + 1 + 64 + simd::SLACK);
+    let out = ends.as_mut_ptr();
+    let mut count = 0;
     let tables = Tables::get();
     let mut rules = R::default();
     let mut base = start;
     while base < text.len() {
         let origin = base as isize - BACK as isize;
         let place = Place { text, start, origin, tables };
-        let inside = origin >= 0 && base + (64 - BACK) <= text.len();
+        let inside = base != start && origin >= 0 && base + (64 - BACK) <= text.len();
+        let mut decided = DECIDED;
         let ascii = if inside {
             // SAFETY: the 64 bytes from `origin` on lie in the text.
             unsafe { S::classify(text.as_ptr().add(origin as usize)) }
         } else {
-            let bytes = padded(text, origin);
+            decided &= !0 >> (64 - BACK - (text.len() - base).min(STEP));
+            if base == start {
+                decided &= !(1 << BACK);
+            }
+            let bytes = padded(text, origin, start);
             // SAFETY: an array of 64 bytes.
             unsafe { S::classify(bytes.as_ptr()) }
         };
         let mut window = Window::of_ascii(&ascii);
-        let mut decided = DECIDED;
-        if ascii.high != 0 {
+        let boundaries = if ascii.high == 0 {
+            rules.boundaries::<false>(&window, &place)
+        } else {
             // SAFETY: the 64 bytes from `origin` on lie in the text.
             let wide = if inside { unsafe { S::wide(ascii.high, text, origin as usize, tables) } } else { None };
             match wide {
                 Some(wide) => window.add(&wide),
                 None => window.add_each(ascii.high, tables, text, origin),
             }
-        }
-        if base == start || !inside {
-            decided &= !0 >> (64 - BACK - (text.len() - base).min(STEP));
-            if base == start {
-                // Nothing before the start counts, and the start itself is no end.
-                window.limit(!0 << BACK);
-                decided &= !(1 << BACK);
-            }
-        }
-        let boundaries = if ascii.high == 0 {
-            rules.boundaries::<false>(&window, &place)
-        } else {
             rules.boundaries::<true>(&window, &place)
         };
-        if let Some(position) = rules.late() {
-            ends.push((position - start) as u32);
-        }
-        let written = ends.len();
         // SAFETY: fewer than BATCH were written before this window, and there is room for one more, and for what a
-        // window writes and the slack; those counted are initialised.
+        // window writes and the slack.
         unsafe {
-            let out = ends.as_mut_ptr().add(written);
-            let count = S::positions(boundaries & decided, (origin - start as isize) as u32, out);
-            ends.set_len(written + count);
-        }
-        if ends.len() >= BATCH {
-            return start + ends[ends.len() - 1] as usize;
+            if let Some(position) = rules.late().filter(|position| *position > start) {
+                out.add(count).write((position - start) as u32);
+                count += 1;
+            }
+            count += S::positions(boundaries & decided, (origin - start as isize) as u32, out.add(count));
         }
         base += STEP;
-        if base - start > LONGEST && base < text.len() {
-            return give_up(text, start, base, ends);
+        if count >= BATCH || base - start > LONGEST {
+            break;
         }
+    }
+    // SAFETY: as many were written.
+    unsafe { ends.set_len(count) };
+    if base < text.len() {
+        return stop(text, start, base, ends);
     }
     // The padding after a newline that ends the text looks like a run too.
     if let Some(position) = rules.last().filter(|position| *position < text.len()) {
@@ -122,9 +118,8 @@ fn batch<S: Simd, R: Rules>(text: &[u8], start: usize, ends: &mut Vec<u32>) -> u
     text.len()
 }
 
-/// Ends a batch that has become too long, before `base`.
-#[cold]
-pub fn give_up(text: &[u8], start: usize, base: usize, ends: &mut Vec<u32>) -> usize {
+/// The batch ends with the last pre-token that has; if none has in two gigabytes, that one is cut at `base`.
+pub fn stop(text: &[u8], start: usize, base: usize, ends: &mut Vec<u32>) -> usize {
     if ends.is_empty() {
         let inside = text[base - 3..=base].iter().rev().take_while(|byte| **byte & 0xc0 == 0x80).count();
         ends.push((base - inside.min(3) - start) as u32);
@@ -132,13 +127,15 @@ pub fn give_up(text: &[u8], start: usize, base: usize, ends: &mut Vec<u32>) -> u
     start + ends[ends.len() - 1] as usize
 }
 
-/// The 64 bytes from `origin` on, with blanks where there is no text.
+/// The 64 bytes from `origin` on. What follows the text passes for blanks, which end nothing. What precedes `start`
+/// passes for newlines, after which anything may start.
 #[cold]
-fn padded(text: &[u8], origin: isize) -> [u8; 64] {
+fn padded(text: &[u8], origin: isize, start: usize) -> [u8; 64] {
     let mut bytes = [b' '; 64];
     let from = origin.max(0) as usize;
     let until = text.len().min((origin + 64) as usize);
     let gap = (from as isize - origin) as usize;
     bytes[gap..gap + until - from].copy_from_slice(&text[from..until]);
+    bytes[..(start as isize - origin).max(0) as usize].fill(b'\n');
     bytes
 }

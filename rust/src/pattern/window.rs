@@ -17,6 +17,7 @@ pub const CONTEXT: u64 = (1 << BACK) - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
+    pub letter: u64,
     pub upper: u64,
     pub lower: u64,
     pub caseless: u64,
@@ -29,14 +30,13 @@ pub struct Window {
     pub slash: u64,
     /// Bytes of a character after its first.
     pub rest: u64,
-    /// Bytes that are of the text scanned (or padding after it, which passes for blanks): before it there is no class.
-    pub live: u64,
 }
 
 impl Window {
     #[inline(always)]
     pub fn of_ascii(ascii: &Ascii) -> Self {
         Self {
+            letter: ascii.letter,
             upper: ascii.upper,
             lower: ascii.lower,
             caseless: 0,
@@ -48,7 +48,6 @@ impl Window {
             apostrophe: ascii.apostrophe,
             slash: ascii.slash,
             rest: 0,
-            live: !0,
         }
     }
 
@@ -56,6 +55,8 @@ impl Window {
     pub fn add(&mut self, wide: &Wide) {
         let masks = &wide.classes;
         self.rest = wide.rest;
+        self.letter |=
+            masks[unicode::UPPER as usize] | masks[unicode::LOWER as usize] | masks[unicode::CASELESS as usize];
         self.upper |= masks[unicode::UPPER as usize];
         self.lower |= masks[unicode::LOWER as usize];
         self.caseless |= masks[unicode::CASELESS as usize];
@@ -93,32 +94,6 @@ impl Window {
         self.add(&wide);
     }
 
-    /// Forgets what lies outside `live`.
-    #[inline(always)]
-    pub fn limit(&mut self, live: u64) {
-        for mask in [
-            &mut self.upper,
-            &mut self.lower,
-            &mut self.caseless,
-            &mut self.mark,
-            &mut self.number,
-            &mut self.space,
-            &mut self.newline,
-            &mut self.blank,
-            &mut self.apostrophe,
-            &mut self.slash,
-            &mut self.rest,
-            &mut self.live,
-        ] {
-            *mask &= live;
-        }
-    }
-
-    #[inline(always)]
-    pub fn letters(&self) -> u64 {
-        self.upper | self.lower | self.caseless
-    }
-
     /// The first bytes of the characters whose last bytes are in `lasts`; characters of up to three bytes.
     #[inline(always)]
     pub fn firsts_of<const WIDE: bool>(&self, lasts: u64) -> u64 {
@@ -142,8 +117,8 @@ impl Window {
     }
 }
 
-/// Bits whose byte and the byte before are both in `class`.
+/// Bits whose byte is of another class than the byte before, where two masks tell four classes apart.
 #[inline(always)]
-pub fn continued(class: u64) -> u64 {
-    class & class << 1
+pub fn changes(one: u64, two: u64) -> u64 {
+    (one ^ one << 1) | (two ^ two << 1)
 }

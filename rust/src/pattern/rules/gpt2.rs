@@ -1,6 +1,6 @@
 //! `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
-use super::super::window::{continued, Window, DECIDED};
+use super::super::window::{changes, Window, DECIDED};
 use super::contraction::{self, Carried};
 use super::{Place, Rules};
 
@@ -12,9 +12,8 @@ pub struct Gpt2 {
 impl Rules for Gpt2 {
     #[inline(always)]
     fn boundaries<const WIDE: bool>(&mut self, window: &Window, place: &Place) -> u64 {
-        let (letter, number, space) = (window.letters(), window.number, window.space);
-        let other = window.live & !(letter | number | space);
-        let same = continued(letter) | continued(number) | continued(other) | continued(space);
+        let (letter, number, space) = (window.letter, window.number, window.space);
+        let other = !(letter | number | space);
         // A single space belongs to what follows; the last of several whitespace characters stands apart.
         let joined = window.blank << 1 & !space;
         let lasts = window.firsts_of::<WIDE>(space & !(space >> 1));
@@ -29,6 +28,6 @@ impl Rules for Gpt2 {
             }
             apostrophes &= apostrophes - 1;
         }
-        self.contractions.apply(!same & !joined | lasts)
+        self.contractions.apply(changes(letter | number, letter | other) & !joined | lasts)
     }
 }

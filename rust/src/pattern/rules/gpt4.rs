@@ -1,7 +1,7 @@
 //! GPT-4's pattern and its kin, llama3 and qwen2:
 //! `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 
-use super::super::window::{continued, Window, DECIDED};
+use super::super::window::{changes, Window, DECIDED};
 use super::contraction::{self, Carried};
 use super::digits::Groups;
 use super::whitespace::{lasts, Absorbed, AfterNewline};
@@ -19,12 +19,12 @@ pub struct Gpt4<const TRIPLES: bool, const TAIL: bool> {
 impl<const TRIPLES: bool, const TAIL: bool> Rules for Gpt4<TRIPLES, TAIL> {
     #[inline(always)]
     fn boundaries<const WIDE: bool>(&mut self, window: &Window, place: &Place) -> u64 {
-        let (letter, number, blank) = (window.letters(), window.number, window.blank);
-        let other = window.live & !(letter | number | window.space);
+        let (letter, number, blank) = (window.letter, window.number, window.blank);
+        let other = !(letter | number | window.space);
         let gap = window.space & !window.newline;
         let absorbed = self.absorbed.find(other, window.newline, window.newline);
-        let space = window.space & !absorbed;
-        let same = continued(letter) | continued(number) | continued(other) | continued(space) | absorbed;
+        // Absorbed newlines are as symbols, but that a symbol after them starts anew.
+        let changes = changes(letter | number, letter | other | absorbed) | other & absorbed << 1;
         let groups = if TRIPLES { self.groups.starts::<WIDE>(window) } else { number & !window.rest };
         // A word takes one character before it that is no letter, number or newline, if that one is free: whitespace
         // is; a symbol is when it is alone and no space has begun a pre-token with it.
@@ -41,7 +41,7 @@ impl<const TRIPLES: bool, const TAIL: bool> Rules for Gpt4<TRIPLES, TAIL> {
             }
             apostrophes &= apostrophes - 1;
         }
-        self.contractions.apply_set(!same & !joined | groups | lasts::<WIDE>(window, gap) | found)
+        self.contractions.apply_set(changes & !joined | groups | lasts::<WIDE>(window, gap) | found)
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 //! pre-token of the fourth kind, and is a word's character anywhere else.
 
 use super::super::unicode::{self, Tables};
-use super::super::window::{continued, Window, BACK, CONTEXT, DECIDED, STEP};
+use super::super::window::{changes, Window, BACK, CONTEXT, DECIDED, STEP};
 use super::contraction::{self, Carried};
 use super::digits::Groups;
 use super::whitespace::{lasts, Absorbed, AfterNewline};
@@ -27,10 +27,10 @@ impl Rules for O200k {
     #[inline(always)]
     fn boundaries<const WIDE: bool>(&mut self, window: &Window, place: &Place) -> u64 {
         let (number, blank) = (window.number, window.blank);
-        let mut word = window.letters();
-        let mut other = window.live & !(word | number | window.space);
+        let mut word = window.letter;
+        let mut other = !(word | number | window.space);
         if WIDE && window.mark != 0 {
-            let symbols = self.marks_among_symbols(window, other & !window.mark);
+            let symbols = self.marks_among_symbols(*window, other & !window.mark);
             word |= window.mark & !symbols;
             other &= !window.mark | symbols;
         } else {
@@ -39,8 +39,7 @@ impl Rules for O200k {
         let gap = window.space & !window.newline;
         let absorbed = self.absorbed.find(other, window.newline, window.newline | window.slash);
         other &= !absorbed;
-        let space = window.space & !absorbed;
-        let same = continued(word) | continued(number) | continued(other) | continued(space) | absorbed;
+        let changes = changes(word | number, word | other | absorbed) | other & absorbed << 1;
         let groups = self.groups.starts::<WIDE>(window);
         let free = window.whole::<WIDE>(other & !((other | blank) << 1));
         let joined = word & (gap | free) << 1 | other & blank << 1;
@@ -78,7 +77,7 @@ impl Rules for O200k {
                 unsure &= unsure - 1;
             }
         }
-        self.contractions.apply(!same & !joined | rises | groups | lasts::<WIDE>(window, gap) | found)
+        self.contractions.apply(changes & !joined | rises | groups | lasts::<WIDE>(window, gap) | found)
     }
 
     #[inline(always)]
@@ -94,7 +93,7 @@ impl Rules for O200k {
 impl O200k {
     /// Marks that continue symbols: their run follows a symbol that is not free to begin a word.
     #[cold]
-    fn marks_among_symbols(&mut self, window: &Window, plain: u64) -> u64 {
+    fn marks_among_symbols(&mut self, window: Window, plain: u64) -> u64 {
         let mut symbols = self.symbols & window.mark;
         let follow = |symbols: &mut u64, first: u32| {
             let run = (!(window.mark >> first)).trailing_zeros();

@@ -3,10 +3,13 @@
 use std::arch::asm;
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi8, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_or_si256, _mm256_set1_epi8, _mm_prefetch, _MM_HINT_T0,
 };
 
 use super::{Ascii, Scalar, Simd};
+
+/// How far ahead the text is fetched: the processor's own prefetching stops at pages of 4 KiB.
+pub const AHEAD: usize = 1024;
 
 pub struct Avx2;
 
@@ -16,6 +19,7 @@ unsafe impl Simd for Avx2 {
     unsafe fn classify(bytes: *const u8) -> Ascii {
         // SAFETY: the caller vouches for AVX2 and for 64 readable bytes; the loads need no alignment.
         unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(AHEAD).cast());
             let (low, high) = (_mm256_loadu_si256(bytes.cast()), _mm256_loadu_si256(bytes.add(32).cast()));
             // Macros, not closures: a closure that is not inlined would be compiled without AVX2.
             macro_rules! mask {
@@ -33,6 +37,7 @@ unsafe impl Simd for Avx2 {
             }
             let blank = mask!(half => equal!(half, b' '));
             Ascii {
+                letter: mask!(half => within(_mm256_or_si256(half, _mm256_set1_epi8(0x20)), b'a', 26)),
                 upper: mask!(half => within(half, b'A', 26)),
                 lower: mask!(half => within(half, b'a', 26)),
                 digit: mask!(half => within(half, b'0', 10)),

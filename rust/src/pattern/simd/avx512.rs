@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::{
     _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cvtepu8_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
-    _mm512_maskz_compress_epi8, _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_set1_epi32, _mm512_set1_epi8,
-    _mm512_storeu_si512, _mm512_test_epi8_mask,
+    _mm512_maskz_compress_epi8, _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi32,
+    _mm512_set1_epi8, _mm512_storeu_si512, _mm512_test_epi8_mask, _mm_prefetch, _MM_HINT_T0,
 };
 
+use super::avx2::AHEAD;
 use super::scalar::BITS;
 use super::wide512::wide;
 use super::{Ascii, Simd, Tables, Wide};
@@ -28,28 +29,30 @@ unsafe impl Simd for Avx512 {
     unsafe fn classify(bytes: *const u8) -> Ascii {
         // SAFETY: the caller vouches for the instructions and for 64 readable bytes; `BITS` has 256.
         unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(AHEAD).cast());
             let text = _mm512_loadu_si512(bytes.cast());
             let low = _mm512_loadu_si512(BITS.as_ptr().cast());
             let high = _mm512_loadu_si512(BITS.as_ptr().add(64).cast());
-            let bits = _mm512_permutex2var_epi8(low, text, high);
-            // The look-up reads seven bits of a byte, so a high byte looks like its ASCII twin.
-            let high = _mm512_movepi8_mask(text);
+            // The look-up reads seven bits of a byte: a high byte would look like its ASCII twin.
+            let above = _mm512_movepi8_mask(text);
+            let bits = _mm512_maskz_permutex2var_epi8(!above, low, text, high);
             // A macro, not a closure: a closure that is not inlined would be compiled without AVX-512.
             macro_rules! test {
-                ($bit:literal) => {
-                    _mm512_test_epi8_mask(bits, _mm512_set1_epi8((1u8 << $bit) as i8)) & !high
+                ($bits:literal) => {
+                    _mm512_test_epi8_mask(bits, _mm512_set1_epi8($bits as u8 as i8))
                 };
             }
             Ascii {
-                upper: test!(0),
-                lower: test!(1),
-                digit: test!(2),
-                space: test!(3),
-                newline: test!(4),
-                blank: test!(5),
-                apostrophe: test!(6),
-                slash: test!(7),
-                high,
+                letter: test!(0x03),
+                upper: test!(0x01),
+                lower: test!(0x02),
+                digit: test!(0x04),
+                space: test!(0x08),
+                newline: test!(0x10),
+                blank: test!(0x20),
+                apostrophe: test!(0x40),
+                slash: test!(0x80),
+                high: above,
             }
         }
     }

@@ -24,6 +24,7 @@ use super::unicode::{Tables, CLASSES};
 /// Bit i speaks of byte i of a window of 64.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ascii {
+    pub letter: u64,
     pub upper: u64,
     pub lower: u64,
     pub digit: u64,
@@ -156,6 +157,7 @@ mod tests {
             let bytes: [u8; 64] = std::array::from_fn(|place| (place as u8).wrapping_mul(37).wrapping_add(shift));
             let mask = |is: &dyn Fn(u8) -> bool| (0..64).fold(0, |mask, i| mask | u64::from(is(bytes[i])) << i);
             let expected = Ascii {
+                letter: mask(&|byte| byte.is_ascii_alphabetic()),
                 upper: mask(&|byte| byte.is_ascii_uppercase()),
                 lower: mask(&|byte| byte.is_ascii_lowercase()),
                 digit: mask(&|byte| byte.is_ascii_digit()),

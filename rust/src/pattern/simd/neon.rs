@@ -36,6 +36,10 @@ unsafe impl Simd for Neon {
             }
             let blank = mask!(quarter => equal!(quarter, b' '));
             Ascii {
+                letter: mask!(quarter => {
+                    let quarter = vorrq_u8(quarter, vdupq_n_u8(0x20));
+                    within!(quarter, b'a', 26)
+                }),
                 upper: mask!(quarter => within!(quarter, b'A', 26)),
                 lower: mask!(quarter => within!(quarter, b'a', 26)),
                 digit: mask!(quarter => within!(quarter, b'0', 10)),

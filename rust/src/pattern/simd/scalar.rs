@@ -2,7 +2,7 @@
 
 use super::{Ascii, Simd};
 
-/// One bit a class, in the order of the fields of [`Ascii`] up to `slash`.
+/// One bit a class, in the order of the fields of [`Ascii`] from `upper` to `slash`.
 pub(super) static BITS: [u8; 256] = {
     let mut bits = [0; 256];
     let mut byte = 0;
@@ -40,7 +40,7 @@ unsafe impl Simd for Scalar {
             }
         }
         let [upper, lower, digit, space, newline, blank, apostrophe, slash] = masks;
-        Ascii { upper, lower, digit, space, newline, blank, apostrophe, slash, high }
+        Ascii { letter: upper | lower, upper, lower, digit, space, newline, blank, apostrophe, slash, high }
     }
 
     #[inline(always)]
