@@ -1,7 +1,7 @@
-"""Training a byte-level BPE of 32,000: whole runs in fresh processes, reading included, against every trainer there is.
+"""Training a byte-level BPE of 32,000: whole runs in fresh processes, reading included, against every trainer.
 
-`pytest --benchmark benchmarks/test_tokenizer_training.py --corpora DIR`. A trainer that takes only Python strings is handed
-the documents of the file, and reading them is part of its time. gigatoken makes the same merges as we do and is checked
+Run with `pytest --benchmark benchmarks/test_tokenizer_training.py --corpora DIR`. A trainer that takes only Python
+strings is handed the documents of the file, and reading them is part of its time. gigatoken makes the same merges as we do and is checked
 for it; rustbpe breaks ties otherwise, fast-bpe-rs is not exact, sentencepiece and youtokentome learn from characters.
 """
 
@@ -63,7 +63,7 @@ def gigatoken(path: str, pattern: str) -> dict[str, Any]:
     import gigatoken as peer
 
     begun = time.perf_counter()
-    source = peer.TextFileSource(path, separator=SEPARATOR)
+    source = peer.TextFileSource([path], separator=SEPARATOR)
     _, merges = peer.train_bpe(source, VOCABULARY, [SEPARATOR])
     return {"seconds": time.perf_counter() - begun, "result": _digest(merges)}
 
@@ -96,7 +96,7 @@ def fast_bpe_rs(path: str, pattern: str) -> dict[str, Any]:
     import fast_bpe_rs as peer
 
     begun = time.perf_counter()
-    peer.BPE(PATTERNS[pattern], [SEPARATOR]).train(VOCABULARY, _documents(path))
+    peer.BPE(PATTERNS[pattern], {SEPARATOR: VOCABULARY - 1}).train(VOCABULARY, _documents(path))
     return {"seconds": time.perf_counter() - begun, "result": None}
 
 
