@@ -247,10 +247,19 @@ def test_version_names_the_builds(capsys):
     assert "cpu variant " in lines[3]
 
 
-def test_a_reader_that_leaves_is_no_error():
+@pytest.mark.parametrize("args", [["completion", "bash"], ["config", "schema"], ["--help"]], ids=" ".join)
+@pytest.mark.parametrize("how", ["echo", "print"])
+def test_a_reader_that_leaves_is_no_error(args, how):
+    # print leaves its text in the buffer, which Python would flush, and complain of, at exit
+    program = "import sys, click\nfrom pylm.cli import run\n"
+    program += "click.echo = lambda text='', nl=True, err=False, **_: print(text)\n" if how == "print" else ""
+    program += "sys.exit(run(sys.argv[1:]))"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([*PYLM, "completion", "bash"], stdout=write, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args], env=env, stdout=write, stderr=subprocess.PIPE, text=True
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -54,6 +54,18 @@ def test_a_phase_has_its_own_clock_and_unit(clock):
     assert stream.getvalue().splitlines()[-1] == "merge: 25%, 8k merges of 32k merges, 4k merges/s, 6.0 s left"
 
 
+def test_what_was_done_before_does_not_count_as_speed(clock):
+    stream = io.StringIO()
+    with Progress("resume", unit="documents", stream=stream, interval=1) as progress:
+        clock.now = 100.5
+        progress(1000, 2000, phase="encode")
+        clock.now = 110.5
+        progress(1100)
+    assert stream.getvalue().splitlines()[-1] == (
+        "encode: 55%, 1.1k documents of 2k documents, 10 documents/s, 1 min 30 s left"
+    )
+
+
 def test_without_a_total_only_what_is_known(clock):
     stream = io.StringIO()
     with Progress("read", unit="documents", stream=stream, interval=1) as progress:

@@ -279,3 +279,12 @@ def test_configurations_are_frozen_and_know_no_other_keys():
         config.train.seed = 1
     with pytest.raises(ValidationError, match="[Ee]xtra"):
         Config(train={"sed": 1})
+    for wrong in (
+        {"n_layers": True},
+        {"dropout": False},
+        {"n_layers": 1.5},
+        {"d_model": [1]},
+        {"norm_eps": float("nan")},
+    ):
+        with pytest.raises(ValidationError, match="is not a"):
+            Config(model=wrong)
