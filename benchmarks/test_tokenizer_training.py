@@ -1,8 +1,9 @@
 """Training a byte-level BPE of 32,000: whole runs in fresh processes, reading included, against every trainer.
 
 Run with `pytest --benchmark benchmarks/test_tokenizer_training.py --corpora DIR`. A trainer that takes only Python
-strings is handed the documents of the file, and reading them is part of its time. gigatoken makes the same merges as we do and is checked
-for it; rustbpe breaks ties otherwise, fast-bpe-rs is not exact, sentencepiece and youtokentome learn from characters.
+strings is handed the documents of the file, and reading them is part of its time. gigatoken makes the same merges as
+we do and is checked for it; rustbpe breaks ties otherwise, fast-bpe-rs is not exact, sentencepiece and youtokentome
+learn from characters.
 """
 
 from __future__ import annotations
