@@ -17,26 +17,26 @@ END = SEPARATOR
 GIGABYTE = 1_000_000_000
 
 
-def pylm(corpus: str, tokenizer: str, out: str, threads: int, **_: Any) -> dict[str, Any]:
+def pylm(corpus: str, tokenizer: str, out: str, workers: int, **_: Any) -> dict[str, Any]:
     import shutil
 
     from pylm.data.prepare import prepare
 
     shutil.rmtree(out, ignore_errors=True)
     started = time.perf_counter()
-    prepare([corpus], out, tokenizer=tokenizer, val=0, threads=threads)
+    prepare([corpus], out, tokenizer=tokenizer, val=0, threads=workers)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "result": _hash(sorted(Path(out).glob("train_*.bin")))}
 
 
-def gigatoken(corpus: str, tokenizer: str, out: str, threads: int, **_: Any) -> dict[str, Any]:
+def gigatoken(corpus: str, tokenizer: str, out: str, workers: int, **_: Any) -> dict[str, Any]:
     import awkward as ak
     import numpy as np
     from gigatoken import TextFileSource, Tokenizer
 
     started = time.perf_counter()
     made = Tokenizer.from_json((Path(tokenizer) / "tokenizer.json").read_bytes())
-    documents = made.encode_files(TextFileSource([corpus], separator=END), parallel=threads > 1)
+    documents = made.encode_files(TextFileSource([corpus], separator=END), parallel=workers > 1)
     lengths = ak.to_numpy(ak.num(documents)).astype(np.int64)
     flat = ak.to_numpy(ak.flatten(documents))
     keep = lengths > 0
@@ -52,7 +52,7 @@ def gigatoken(corpus: str, tokenizer: str, out: str, threads: int, **_: Any) -> 
     return {"seconds": seconds, "result": _hash([path])}
 
 
-def nanogpt(lines: str, tokenizer: str, out: str, threads: int, **_: Any) -> dict[str, Any]:
+def nanogpt(lines: str, tokenizer: str, out: str, workers: int, **_: Any) -> dict[str, Any]:
     """What nanoGPT's data/openwebtext/prepare.py does with a local dataset, its shuffled split left out."""
     import tempfile
 
@@ -73,7 +73,7 @@ def nanogpt(lines: str, tokenizer: str, out: str, threads: int, **_: Any) -> dic
 
     with tempfile.TemporaryDirectory() as cache:
         data = load_dataset("json", data_files=lines, split="train", cache_dir=cache)
-        tokenized = data.map(process, remove_columns=["text"], num_proc=threads)
+        tokenized = data.map(process, remove_columns=["text"], num_proc=workers)
         path = Path(f"{out}.nanogpt.bin")
         array = np.memmap(path, dtype=np.uint16, mode="w+", shape=(int(np.sum(tokenized["len"], dtype=np.uint64)),))
         place, batches = 0, min(1024, len(tokenized))
@@ -120,6 +120,7 @@ def test_file_to_shards(compare: Compare, text: Texts, vocabulary: Path, tmp_pat
         Side("pylm", pylm),
         [Side("gigatoken", gigatoken, label="gigatoken + numpy.tofile")],
         threads=threads,
+        workers=threads,
         corpus=str(text.prose),
         tokenizer=str(vocabulary),
         out=str(tmp_path / "out"),
@@ -140,6 +141,7 @@ def test_file_to_shards_as_nanogpt_does(compare: Compare, text: Texts, vocabular
         [Side("datasets", nanogpt, label="nanoGPT's prepare.py (datasets.map, tiktoken)")],
         rounds=3,
         threads=2,
+        workers=2,
         corpus=str(text.prose),
         lines=str(lines),
         tokenizer=str(vocabulary),
@@ -160,6 +162,7 @@ def test_memory_for_a_gigabyte(compare: Compare, text: Texts, vocabulary: Path, 
         Side("pylm", pylm),
         rounds=1,
         threads=2,
+        workers=2,
         corpus=str(big),
         tokenizer=str(vocabulary),
         out=str(tmp_path / "out"),
