@@ -35,7 +35,8 @@ impl Mapping {
     pub fn release(&self, range: Range<usize>) {
         const PAGE: usize = 4096;
         let Some(map) = &self.map else { return };
-        let start = range.start.next_multiple_of(PAGE);
+        // a fault maps the pages around it too, 64 KiB at a time: those before the range were given back already
+        let start = range.start.saturating_sub(16 * PAGE).next_multiple_of(PAGE);
         let end = if range.end == map.len() { range.end } else { range.end / PAGE * PAGE };
         if start < end {
             // SAFETY: the mapping is file-backed, shared and read-only: dropped pages are read back when touched.
