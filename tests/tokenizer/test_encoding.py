@@ -1,4 +1,5 @@
 """Ids against tiktoken and `tokenizers`, on vocabularies that `tokenizers` trains here with the real patterns."""
+# ruff: noqa: E501  (published regexes are kept on their line)
 
 from __future__ import annotations
 

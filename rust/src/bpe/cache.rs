@@ -120,8 +120,8 @@ impl Lines {
         let layout =
             MemoryLayout::array::<Line>(count).and_then(|layout| layout.align_to(2 << 20)).expect("a few megabytes");
         // SAFETY: the layout is not empty
-        let memory = unsafe { alloc(layout) }.cast::<Line>();
-        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let memory = memory.cast::<Line>();
         #[cfg(target_os = "linux")]
         // SAFETY: advice about memory that was just allocated and is not touched yet
         unsafe {
@@ -184,8 +184,7 @@ pub fn key(piece: &[u8], readable: bool) -> u128 {
     debug_assert!(!piece.is_empty() && piece.len() <= LONGEST);
     let bytes = if readable {
         // SAFETY: the caller says so
-        u128::from_le(unsafe { piece.as_ptr().cast::<u128>().read_unaligned() })
-            & (u128::MAX >> (128 - 8 * piece.len()))
+        u128::from_le(unsafe { piece.as_ptr().cast::<u128>().read_unaligned() }) & MASKS[piece.len() & LONGEST]
     } else {
         let mut bytes = [0; 16];
         bytes[..piece.len()].copy_from_slice(piece);
