@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 def build_info() -> dict[str, str]: ...
-
 def tokenize(
     sources: Sequence[str],
     folder: str | Path,

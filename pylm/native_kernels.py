@@ -211,7 +211,7 @@ def linear_cross_entropy(
         z_loss: weight of the squared logarithm of the sum of exponentials.
         rows: of a chunk; more is faster up to the size of the caches, and costs memory.
     """
-    loss: torch.Tensor = _LinearCrossEntropy.apply(x, weight, targets, ignore_index, z_loss, rows)
+    loss: torch.Tensor = _LinearCrossEntropy.apply(x, weight, targets, ignore_index, z_loss, rows)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -283,8 +283,7 @@ def attention_forward(
     q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype)
     lse = torch.empty(q.shape[0], q.shape[2], q.shape[1])
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    _native.attention_forward(q, k, v, out, lse, documents, window, scale, _threads())
+    _native.attention_forward(q, k, v, out, lse, documents, window, _scale(scale, q), _threads())
     return out, lse
 
 
@@ -303,9 +302,12 @@ def attention_backward(
     """The gradients of q, k and v, written `into` tensors (views of a packed one, say) where given."""
     dout, q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (dout, q, k, v))
     dq, dk, dv = into or (torch.empty(t.shape, dtype=t.dtype) for t in (q, k, v))
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    _native.attention_backward(dout, q, k, v, out, lse, dq, dk, dv, documents, window, scale, _threads())
+    _native.attention_backward(dout, q, k, v, out, lse, dq, dk, dv, documents, window, _scale(scale, q), _threads())
     return dq, dk, dv
+
+
+def _scale(scale: float | None, q: torch.Tensor) -> float:
+    return float(q.shape[-1] ** -0.5) if scale is None else scale
 
 
 def decode_attention(

@@ -72,7 +72,8 @@ class ForeignBackend:
             encoding = tokenizer.encode(_as_text(text), add_special_tokens=False)
         except TypeError:  # how it refuses surrogates
             encoding = tokenizer.encode(mended(_as_text(text)), add_special_tokens=False)
-        return np.array(encoding.ids, dtype=self.dtype)
+        ids: Ids = np.array(encoding.ids, dtype=self.dtype)  # pyright: ignore[reportAssignmentType]
+        return ids
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
         """Ids of each text. `tokenizers` takes its threads from RAYON_NUM_THREADS; 1 is honoured by not asking it."""
@@ -88,7 +89,7 @@ class ForeignBackend:
                 encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             except TypeError:
                 encodings = tokenizer.encode_batch_fast(list(map(mended, batch)), add_special_tokens=False)
-            out += [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
+            out.extend(np.array(encoding.ids, dtype=self.dtype) for encoding in encodings)  # pyright: ignore
         return out
 
     def token_bytes(self, token_id: int) -> bytes | None:

@@ -78,7 +78,7 @@ def _backward_fake(do: Any, q: Any, k: Any, v: Any, cos: Any, sin: Any, position
     return tuple(q.new_empty(0) if x is None else x.new_empty(x.shape) for x in (q, k, v, q_weight, k_weight, sinks))
 
 
-def _backward(ctx: Any, run: Any, do: Any, *_: Any) -> Any:
+def _backward(ctx: Any, run: Any, do: Any, *others: Any) -> Any:
     saved = ctx.saved_tensors  # once: under checkpointing each look unpacks, and a second one is an error
     q, k, v, _, _, _, q_weight, k_weight, sinks, *_ = saved
     found = run(do, *saved, *ctx.settings)
@@ -87,7 +87,7 @@ def _backward(ctx: Any, run: Any, do: Any, *_: Any) -> Any:
     return (*grads[:3], None, None, None, *grads[3:], *(None,) * (2 + N_SETTINGS + 1))
 
 
-def _composite(ctx: Any, do: Any, *_: Any) -> Any:
+def _composite(ctx: Any, do: Any, *others: Any) -> Any:
     tensors = ctx.saved_tensors[:N_TENSORS]
     q, k, v, _, _, _, q_weight, k_weight, sinks, *_ = tensors
     with torch.autocast(q.device.type, enabled=False):
