@@ -45,6 +45,9 @@ $(VENV)/.released: $(VENV)/.built
 
 build: setup $(VENV)/.built ## rebuild the native modules after an edit, quickly
 
+demo: build ## set up, then text → tokenizer → shards on stories that are made here
+	tools/demo
+
 test: build ## set up, then run the tests of Rust and Python
 	cargo test -q --workspace
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -77,7 +80,16 @@ lint-fix: setup ## let ruff and clippy mend what they can, then format
 type-check: build ## mypy, pyright, and the stubs against the native modules
 	$(BIN)/mypy
 	$(BIN)/pyright
-	MYPYPATH=kernels $(BIN)/stubtest --mypy-config-file pyproject.toml pylm._rust pylm._native
+	MYPYPATH=kernels $(BIN)/stubtest --concise --mypy-config-file pyproject.toml --ignore-disjoint-bases \
+	  --allowlist tests/stubtest-allowlist.txt pylm._rust pylm._native
+
+sanitize: ## the C++ tests under ASan and UBSan, then under TSan
+	for sanitizer in address,undefined thread; do \
+	  cmake -S . -B build/$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPYLM_MODULE=OFF -DPYLM_TESTS=ON \
+	    -DPYLM_SANITIZE=$$sanitizer && \
+	  cmake --build build/$$sanitizer --parallel && \
+	  build/$$sanitizer/native_tests; \
+	done
 
 package: setup ## build the sdist, a wheel from it, and try both distributions in empty environments
 	$(BIN)/python -m pytest -m packaging tests/packaging
@@ -97,4 +109,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so htmlcov
 
-.PHONY: help setup build test bench peers package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo build test bench peers sanitize package format lint lint-fix type-check check coverage sync jupyter clean

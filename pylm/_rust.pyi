@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from numpy.typing import NDArray
 
@@ -47,6 +47,7 @@ def shards_document(folder: str | Path, split: str, number: int, most: int) -> d
 def shards_statistics(folder: str | Path, split: str) -> dict[str, Any]: ...
 def shards_verify(folder: str | Path, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]: ...
 
+@final
 class Bpe:
     """Byte-level BPE: a vocabulary and its encoder. Ids come as uint16 where all of the vocabulary fit, else uint32."""
 
@@ -135,6 +136,7 @@ def train_bpe(
         distinct, operations, count_seconds, merge_seconds.
     """
 
+@final
 class Documents:
     """Iterate over (source, [document, …]), about a megabyte at a time, in the order of the sources."""
 

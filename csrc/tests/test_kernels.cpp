@@ -1,0 +1,197 @@
+// Every kernel of every variant on buffers of exactly the size that it may touch, for the sanitizers to watch; what
+// the results are worth is tested against torch in Python. Here variants must agree with the scalar one.
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "cpu/features.hpp"
+#include "cpu/run.hpp"
+#include "numbers.hpp"
+#include "tests/check.hpp"
+
+using namespace pylm::cpu;
+
+namespace {
+
+std::mt19937 source(5);
+
+// Exactly `count` elements of a type on the heap, random.
+struct Buffer {
+    Type type;
+    std::vector<float> wide;
+    std::vector<uint16_t> narrow;
+    Buffer(Type type, int64_t count) : type(type) {
+        std::normal_distribution<float> normal;
+        for (int64_t i = 0; i < count; ++i) {
+            const float value = normal(source);
+            if (type == FLOAT32)
+                wide.push_back(value);
+            else
+                narrow.push_back(pylm::to_bfloat16(value));
+        }
+        wide.shrink_to_fit(), narrow.shrink_to_fit();
+    }
+    void* data() { return type == FLOAT32 ? static_cast<void*>(wide.data()) : narrow.data(); }
+    float at(size_t i) const { return type == FLOAT32 ? wide[i] : pylm::from_bfloat16(narrow[i]); }
+    size_t size() const { return wide.size() + narrow.size(); }
+};
+
+// Runs `body` under each variant; its outputs must agree with the scalar one's.
+template <class Body>
+void agree(const Body& body) {
+    std::vector<Buffer> first;
+    for (Variant one : available()) {
+        force(name_of(one));
+        std::vector<Buffer> found = body();
+        if (first.empty()) first = found;
+        for (size_t b = 0; b < found.size(); ++b)
+            for (size_t i = 0; i < found[b].size(); ++i) {
+                const float bound = found[b].type == FLOAT32 ? 2e-2f : 6e-2f;
+                CHECK(std::abs(found[b].at(i) - first[b].at(i)) <= bound * (1 + std::abs(first[b].at(i))));
+            }
+    }
+    force("");
+}
+
+}  // namespace
+
+TEST(norms_agree_and_stay_in_bounds) {
+    for (Type type : {FLOAT32, BFLOAT16})
+        for (int64_t width : {1, 5, 16, 33, 100})
+            for (bool layer : {false, true}) {
+                const int64_t rows = 7;
+                Buffer x(type, rows * width), residual(type, rows * width), dy(type, rows * width);
+                Buffer weight(FLOAT32, width), bias(FLOAT32, width);
+                agree([&] {
+                    Buffer y(type, rows * width), h(type, rows * width), dx(type, rows * width);
+                    Buffer mean(FLOAT32, rows), rstd(FLOAT32, rows), dweight(FLOAT32, width), dbias(FLOAT32, width);
+                    NormForward f{};
+                    f.x = x.data(), f.residual = residual.data(), f.weight = weight.wide.data();
+                    f.bias = layer ? bias.wide.data() : nullptr, f.y = y.data(), f.h = h.data();
+                    f.mean = layer ? mean.wide.data() : nullptr, f.rstd = rstd.wide.data();
+                    f.width = width, f.eps = 1e-2f;
+                    norm_forward(type, f, rows, 2);
+                    NormBackward b{};
+                    b.dy = dy.data(), b.h = h.data(), b.weight = weight.wide.data(), b.mean = f.mean;
+                    b.rstd = f.rstd, b.dx = dx.data(), b.dweight = dweight.wide.data();
+                    b.dbias = layer ? dbias.wide.data() : nullptr, b.width = width;
+                    norm_backward(type, b, rows, 2);
+                    return std::vector<Buffer>{y, dx, dweight};
+                });
+            }
+}
+
+TEST(cross_entropy_agrees_and_stays_in_bounds) {
+    for (Type type : {FLOAT32, BFLOAT16})
+        for (int64_t vocab : {1, 15, 64, 67, 2051}) {
+            const int64_t rows = 5;
+            Buffer logits(type, rows * vocab), grads(FLOAT32, rows);
+            std::vector<int64_t> targets;
+            for (int64_t r = 0; r < rows; ++r)
+                targets.push_back(r == 2 ? -100 : static_cast<int64_t>(source() % vocab));
+            agree([&] {
+                Buffer losses(FLOAT32, rows), lse(FLOAT32, rows), dlogits(type, rows * vocab);
+                CrossEntropy a{};
+                a.logits = logits.data(), a.targets = targets.data(), a.losses = losses.wide.data();
+                a.lse = lse.wide.data(), a.grads = grads.wide.data(), a.dlogits = dlogits.data();
+                a.vocab = a.stride = vocab, a.ignore_index = -100;
+                cross_entropy_forward(type, a, rows, 2);
+                cross_entropy_backward(type, a, rows, 2);
+                return std::vector<Buffer>{losses, dlogits};
+            });
+        }
+}
+
+TEST(activations_and_adamw_agree_and_stay_in_bounds) {
+    for (int64_t count : {1, 7, 16, 17, 1000})
+        for (Type type : {FLOAT32, BFLOAT16}) {
+            Buffer x(type, count), gate(type, count), dy(type, count);
+            for (Act act : {Act::gelu, Act::relu2, Act::swiglu})
+                agree([&] {
+                    Buffer y(type, count), dx(type, count), dgate(type, count);
+                    const Activation a{x.data(), gate.data(), dy.data(), y.data(), dx.data(), dgate.data()};
+                    activation_forward(act, type, a, count, 2);
+                    activation_backward(act, type, a, count, 2);
+                    return std::vector<Buffer>{y, dx};
+                });
+            agree([&] {
+                Buffer p = x, m = gate, v(type, count), copy(BFLOAT16, count);
+                for (float& value : v.wide) value = 0.5f;
+                for (uint16_t& value : v.narrow) value = pylm::to_bfloat16(0.5f);
+                const Flat flat{p.data(), dy.data(), m.data(), v.data(), copy.data(), count, type == FLOAT32 ? 0 : 2,
+                                0.1f};
+                adamw_step(&flat, 1, {1e-2f, 0.9f, 0.95f, 1e-8f, 1.0f, 3, 1.0f}, 2);
+                return std::vector<Buffer>{p, copy};
+            });
+        }
+}
+
+TEST(attention_agrees_and_stays_in_bounds) {
+    for (Type type : {FLOAT32, BFLOAT16})
+        for (int64_t time : {1, 31, 50, 259})
+            for (int64_t dim : {3, 16, 64}) {
+                const int64_t heads = 2, count = time * heads * dim, narrow = time * dim;
+                Buffer q(type, count), k(type, narrow), v(type, narrow), dout(type, count);
+                std::vector<int32_t> first(time);
+                for (int64_t t = 0; t < time; ++t) first[t] = static_cast<int32_t>(t < 20 ? 0 : t < 40 ? 9 : t - 30);
+                agree([&] {
+                    Buffer out(type, count), lse(FLOAT32, heads * time);
+                    Buffer dq(type, count), dk(type, narrow), dv(type, narrow);
+                    const Strides wide{count, heads * dim, dim}, thin{narrow, dim, dim};
+                    const Attention a{q.data(),
+                                      k.data(),
+                                      v.data(),
+                                      dout.data(),
+                                      out.data(),
+                                      dq.data(),
+                                      dk.data(),
+                                      dv.data(),
+                                      lse.wide.data(),
+                                      first.data(),
+                                      wide,
+                                      thin,
+                                      thin,
+                                      wide,
+                                      wide,
+                                      wide,
+                                      thin,
+                                      thin,
+                                      1,
+                                      time,
+                                      heads,
+                                      1,
+                                      dim,
+                                      0.3f};
+                    attention_forward(type, a, 2);
+                    attention_backward(type, a, 2);
+                    return std::vector<Buffer>{out, lse, dq, dk, dv};
+                });
+            }
+}
+
+TEST(decoding_agrees_and_stays_in_bounds) {
+    for (Type type : {FLOAT32, BFLOAT16})
+        for (int64_t dim : {5, 16, 80}) {
+            const int64_t room = 300;
+            Buffer q(type, 2 * 2 * dim), k(type, 2 * room * dim), v(type, 2 * room * dim);
+            const std::vector<int64_t> lengths{1, room};
+            agree([&] {
+                Buffer out(type, 2 * 2 * dim);
+                const Strides thin{room * dim, dim, dim};
+                const Decode a{q.data(), k.data(), v.data(), thin, thin, 2, 2, 1, dim, 0.3f};
+                decode_attention(type, a, lengths.data(), out.data(), 2);
+                return std::vector<Buffer>{out};
+            });
+        }
+    for (int64_t width : {1, 17, 64, 130}) {
+        std::vector<int8_t> weights(30 * width);
+        for (int8_t& weight : weights) weight = static_cast<int8_t>(source());
+        Buffer scales(FLOAT32, 30), x(FLOAT32, width);
+        for (float& scale : scales.wide) scale *= 1e-3f;
+        agree([&] {
+            Buffer y(FLOAT32, 30);
+            gemv_int8({weights.data(), scales.wide.data(), x.wide.data(), y.wide.data(), width}, 30, 2);
+            return std::vector<Buffer>{y};
+        });
+    }
+}
