@@ -67,7 +67,9 @@ def test_the_sdist_builds_outside_git_and_the_wheel_works(sdist: Path, tmp_path:
         python, "-c", "import importlib.metadata as m; print(*[d.name for d in m.distributions()])", cwd=tmp_path
     )
     assert "torch" not in installed.split() and len(installed.split()) < 20, installed
-    assert "tokenize" in run(tmp_path / "env" / "bin" / "pylm", "--help", cwd=tmp_path)
+    program = tmp_path / "env" / "bin" / "pylm"
+    assert "tokenize" in run(program, "--help", cwd=tmp_path)
+    assert "n_layers" in run(program, "config", "show", "--preset", "gpt2-124m", cwd=tmp_path)  # presets travel
 
 
 def test_kernels_alone_serve_another_project(tmp_path: Path) -> None:
