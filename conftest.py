@@ -10,7 +10,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("comparisons")
     group.addoption("--benchmark", action="store_true", help="run the comparisons in benchmarks/ instead of the tests")
-    group.addoption("--full", action="store_true", help="with --benchmark: the slow comparisons too")
+    group.addoption("--full", action="store_true", help="the slow comparisons too; without --benchmark, the slow tests")
     group.addoption(
         "--corpora",
         type=Path,

@@ -1,4 +1,7 @@
-"""Every Triton kernel compiles for five GPUs that are not here, within their means, and no worse than was committed."""
+"""Every Triton kernel compiles for GPUs that are not here, within their means, and no worse than was committed.
+
+The five take two minutes when nothing is cached: without --full it is one of each maker, Hopper and MI300.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,22 @@ import pytest
 pytest.importorskip("triton")
 HERE = Path(__file__).parent
 COMMITTED: dict[str, dict[str, dict[str, int]]] = json.loads((HERE / "ahead_of_time.json").read_text())
+ALWAYS = ("sm_90", "gfx942")
 SHARED = {"sm_80": 163, "sm_90": 227, "sm_100": 227, "sm_120": 99, "gfx942": 64}
 
 
 @pytest.fixture(scope="session")
-def built() -> dict[str, Any]:
+def built(request: pytest.FixtureRequest) -> dict[str, Any]:
     """In a process of its own: here the kernels are interpreted."""
+    targets = SHARED if request.config.getoption("--full", default=False) else ALWAYS
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     environment.pop("TRITON_INTERPRET", None)
     done = subprocess.run(
-        [sys.executable, str(HERE / "ahead_of_time.py")], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(HERE / "ahead_of_time.py"), *targets],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
@@ -33,6 +42,8 @@ def built() -> dict[str, Any]:
 @pytest.mark.parametrize("target", SHARED)
 def test_it_compiles_within_the_chip(built: dict[str, Any], target: str) -> None:
     for name, rows in built["table"].items():
+        if target not in rows:
+            pytest.skip("compiled for with --full")
         found = rows[target]
         assert found["shared"] <= SHARED[target] * 1024, f"{name}: {found}"
         assert found["stack"] == 0, f"{name} keeps {found['stack']} on the stack: {found}"
