@@ -159,10 +159,11 @@ class Run:
         words: str,
         at_most: bool = False,
     ) -> None:
+        name = f"{self.name}{'' if figure == 'seconds' else f', {figure}'} vs {than}"
         if than in self.missing:
             self._add(
                 Row(
-                    f"{self.name} vs {than}",
+                    name,
                     self.median(self.ours, figure),
                     None,
                     self.missing[than],
@@ -179,7 +180,7 @@ class Run:
         middle = statistics.median(ratios)
         verdict = "" if bar is None else "met" if (middle <= bar if at_most else middle >= bar) else "short"
         row = Row(
-            f"{self.name} vs {than}",
+            name,
             self.median(self.ours, figure),
             self.median(than, figure),
             self.versions[than],

@@ -53,8 +53,10 @@ def test_sides_run_in_turn_and_the_ratio_is_theirs(tmp_path: Path) -> None:
     run = compare("case", Side("pytest", ours, "pylm"), [Side("pluggy", peer, "them")], rounds=3, marks=str(marks))
     run.faster(3.5, than="them")
     run.faster(2.5, than="them", figure="seconds")
+    run.leaner(2.0, than="them")
     assert marks.read_text().split() == ["ours", "peer"] + 3 * ["peer", "ours"]
-    short, met = collected.rows["made_up"]
+    short, met, memory = collected.rows["made_up"]
+    assert (met.name, memory.name) == ("case vs them", "case, peak_mb vs them")  # one row a name is kept
     assert (short.ratio, short.verdict, met.verdict) == (3.0, "short", "met")
     written = json.loads((tmp_path / machine.name() / "made_up.json").read_text())
     assert written["rows"][0]["ratio"] == 3.0
