@@ -21,6 +21,7 @@ from benchmarks.compare import Compare, Side
 from benchmarks.corpora import Texts
 
 VOCABULARY = 32_000
+ROUNDS = 3  # with the round that compares the merges: the slowest peers take most of a minute each
 SEPARATOR = "<|endoftext|>"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CL100K = (
@@ -149,7 +150,7 @@ NAMES = [side.name for side in ANY_PATTERN]
 def test_prose_gpt2(compare: Compare, text: Texts, threads: int) -> None:
     """English, GPT-2's pattern."""
     arguments: dict[str, Any] = {"path": str(text.prose), "pattern": "gpt2"}
-    run = compare(f"prose, gpt2, {threads} threads", PYLM, [GIGATOKEN], threads=threads, **arguments)
+    run = compare(f"prose, gpt2, {threads} threads", PYLM, [GIGATOKEN], threads=threads, rounds=ROUNDS, **arguments)
     run.faster({1: 3.0, 2: 4.0}[threads], than="gigatoken")
 
 
@@ -173,7 +174,7 @@ def test_prose_of_a_gigabyte(compare: Compare, text: Texts, tmp_path: Path) -> N
 def test_code_gpt2(compare: Compare, text: Texts, threads: int) -> None:
     """Source code, GPT-2's pattern."""
     arguments: dict[str, Any] = {"path": str(text.code), "pattern": "gpt2"}
-    run = compare(f"code, gpt2, {threads} threads", PYLM, [GIGATOKEN], threads=threads, **arguments)
+    run = compare(f"code, gpt2, {threads} threads", PYLM, [GIGATOKEN], threads=threads, rounds=ROUNDS, **arguments)
     run.faster({1: 3.0, 2: 4.0}[threads], than="gigatoken")
     run.leaner(1.0, than="gigatoken")
 
@@ -183,7 +184,7 @@ def test_multilingual_gpt2(compare: Compare, text: Texts, threads: int) -> None:
     """Many scripts, GPT-2's pattern."""
     arguments: dict[str, Any] = {"path": str(text.multilingual), "pattern": "gpt2"}
     peers = [GIGATOKEN, _side("youtokentome", youtokentome), _side("sentencepiece", sentencepiece)]
-    run = compare(f"multilingual, gpt2, {threads} threads", PYLM, peers, threads=threads, rounds=3, **arguments)
+    run = compare(f"multilingual, gpt2, {threads} threads", PYLM, peers, threads=threads, rounds=ROUNDS, **arguments)
     run.faster(4.0, than="gigatoken")
     run.faster(2.0, than="youtokentome")
     run.leaner(0.5, than="sentencepiece")
@@ -193,7 +194,7 @@ def test_multilingual_gpt2(compare: Compare, text: Texts, threads: int) -> None:
 def test_prose_cl100k(compare: Compare, text: Texts, threads: int) -> None:
     """English, GPT-4's pattern."""
     arguments: dict[str, Any] = {"path": str(text.prose), "pattern": "cl100k"}
-    run = compare(f"prose, cl100k, {threads} threads", PYLM, ANY_PATTERN, threads=threads, rounds=3, **arguments)
+    run = compare(f"prose, cl100k, {threads} threads", PYLM, ANY_PATTERN, threads=threads, rounds=ROUNDS, **arguments)
     run.faster(8.0, than=run.best(NAMES))
     run.leaner(1 / 3, than=run.best(NAMES, figure="peak_mb"))
 
@@ -202,6 +203,6 @@ def test_prose_cl100k(compare: Compare, text: Texts, threads: int) -> None:
 def test_multilingual_cl100k(compare: Compare, text: Texts, threads: int) -> None:
     """Many scripts, GPT-4's pattern."""
     arguments: dict[str, Any] = {"path": str(text.multilingual), "pattern": "cl100k"}
-    run = compare(f"multilingual, cl100k, {threads} threads", PYLM, ANY_PATTERN, threads=threads, rounds=3, **arguments)
+    run = compare(f"multilingual, cl100k, {threads} threads", PYLM, ANY_PATTERN, threads=threads, rounds=ROUNDS, **arguments)
     run.faster({1: 4.0, 2: 5.0}[threads], than=run.best(NAMES))
     run.leaner(1 / 3, than=run.best(NAMES, figure="peak_mb"))

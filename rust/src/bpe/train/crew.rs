@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 /// Looks for what is waited for, before the core is offered to others at each look: some 5 µs.
 const SPIN: u32 = 1_000;
@@ -57,8 +58,9 @@ impl Crew {
         self.members.len() + 1
     }
 
-    /// Calls `work` with every number below that of the threads, each on a thread of its own.
-    pub fn each(&self, work: &Work<'_>) {
+    /// Calls `work` with every number below that of the threads, each on a thread of its own; returns how long this
+    /// one then waited for the others.
+    pub fn each(&self, work: &Work<'_>) -> Duration {
         if !self.members.is_empty() {
             #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
             // SAFETY: only the lifetime changes, and this function returns after the last use.
@@ -66,11 +68,13 @@ impl Crew {
             self.begin(Some(current));
         }
         work(0);
+        let ready = Instant::now();
         let mut looks = 0;
         while self.done.load(Ordering::Acquire) < self.members.len() {
             pause(&mut looks);
         }
         self.done.store(0, Ordering::Relaxed);
+        ready.elapsed()
     }
 
     fn begin(&self, current: Option<Current>) {
@@ -159,14 +163,51 @@ impl<T> Shares<T> {
     }
 }
 
-/// Calls `work` with every item, each on a thread of its own.
-pub(super) fn each_of<T: Send>(crew: &Crew, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) {
+/// Calls `work` with every item, each on a thread of its own; returns how long this one waited for the others.
+pub(super) fn each_of<T: Send>(crew: &Crew, items: &mut [T], work: impl Fn(usize, &mut T) + Sync) -> Duration {
     assert_eq!(items.len(), crew.threads());
     let shares = Shares::new(items);
     crew.each(&|number| {
         // SAFETY: every number is called once, and there are as many items as threads.
         work(number, unsafe { shares.take(number) });
-    });
+    })
+}
+
+/// Whether sharing work pays: where the others' cores are busy with something else, it costs a time slice of some
+/// milliseconds to wait for them, and two threads took twice as long as one. After a long wait this thread works
+/// alone for a while, twice as long after each further one.
+pub(super) struct Sharing {
+    /// Pieces of work that this thread still does alone.
+    alone: u32,
+    /// How many it does alone after the next long wait.
+    penalty: u32,
+}
+
+impl Sharing {
+    /// Longer than any fair share differs from another's: 1,000 occurrences.
+    const LATE: Duration = Duration::from_micros(100);
+    const LEAST: u32 = 16;
+
+    pub fn new() -> Self {
+        Self { alone: 0, penalty: Self::LEAST }
+    }
+
+    /// Whether the next piece of work is to be shared.
+    pub fn ask(&mut self) -> bool {
+        if self.alone == 0 {
+            return true;
+        }
+        self.alone -= 1;
+        false
+    }
+
+    /// Learns how long the others were waited for.
+    pub fn waited(&mut self, wait: Duration) {
+        if wait >= Self::LATE {
+            self.alone = self.penalty;
+            self.penalty = self.penalty.saturating_mul(2);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +230,25 @@ mod tests {
             for (number, sum) in sums.into_iter().enumerate() {
                 assert_eq!(sum, (number as u64 + 1) * 600 * 599 / 2);
             }
+        }
+    }
+
+    #[test]
+    fn long_waits_end_sharing_for_longer_and_longer() {
+        let mut sharing = Sharing::new();
+        let mut shared = 0;
+        for _ in 0..30_000 {
+            if sharing.ask() {
+                shared += 1;
+                sharing.waited(Sharing::LATE);
+            }
+        }
+        // 16 + 32 + … + 8192, each after one that was shared, then one more and what is left of 16384
+        assert_eq!(shared, 11);
+        let mut sharing = Sharing::new();
+        for _ in 0..30_000 {
+            assert!(sharing.ask());
+            sharing.waited(Duration::from_micros(5));
         }
     }
 

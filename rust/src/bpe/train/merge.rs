@@ -8,7 +8,7 @@
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashSet};
 
-use super::crew::{each_of, Crew};
+use super::crew::{each_of, Crew, Sharing};
 use super::pairs::{pair, Pairs};
 use super::shard::{Shard, Symbol, LEFT, RIGHT};
 use super::{recount, Merge, Settings};
@@ -83,6 +83,7 @@ pub(super) enum State {
 
 pub(super) struct Merger<'a, S> {
     crew: &'a Crew,
+    sharing: Sharing,
     shards: Vec<Shard<S>>,
     tokens: Tokens,
     pairs: Pairs,
@@ -97,6 +98,7 @@ impl<'a, S: Symbol> Merger<'a, S> {
     pub fn new(shards: Vec<Shard<S>>, settings: &Settings, crew: &'a Crew) -> Self {
         Self {
             crew,
+            sharing: Sharing::new(),
             shards,
             tokens: Tokens {
                 bytes: vec![1; 256],
@@ -195,10 +197,11 @@ impl<'a, S: Symbol> Merger<'a, S> {
         self.merges.push((left, right));
         let Some(index) = index else { return };
         let occurrences: usize = self.shards.iter().map(|shard| shard.occurrences(index)).sum();
-        let together = self.shards.len() > 1 && occurrences >= TOGETHER;
+        let together = self.shards.len() > 1 && occurrences >= TOGETHER && self.sharing.ask();
         let slots = &self.tokens.slots;
         if together {
-            each_of(self.crew, &mut self.shards, |_, shard| shard.merge((left, right), new, index, slots));
+            let wait = each_of(self.crew, &mut self.shards, |_, shard| shard.merge((left, right), new, index, slots));
+            self.sharing.waited(wait);
         } else {
             for shard in &mut self.shards {
                 shard.merge((left, right), new, index, slots);
@@ -209,7 +212,8 @@ impl<'a, S: Symbol> Merger<'a, S> {
         self.neighbours::<RIGHT>((left, right), new);
         self.twins(pair(right, left), pair(new, new));
         if together {
-            each_of(self.crew, &mut self.shards, |_, shard| shard.settle());
+            let wait = each_of(self.crew, &mut self.shards, |_, shard| shard.settle());
+            self.sharing.waited(wait);
         } else {
             self.shards.iter_mut().for_each(Shard::settle);
         }
