@@ -203,6 +203,8 @@ def test_prose_cl100k(compare: Compare, text: Texts, threads: int) -> None:
 def test_multilingual_cl100k(compare: Compare, text: Texts, threads: int) -> None:
     """Many scripts, GPT-4's pattern."""
     arguments: dict[str, Any] = {"path": str(text.multilingual), "pattern": "cl100k"}
-    run = compare(f"multilingual, cl100k, {threads} threads", PYLM, ANY_PATTERN, threads=threads, rounds=ROUNDS, **arguments)
+    run = compare(
+        f"multilingual, cl100k, {threads} threads", PYLM, ANY_PATTERN, threads=threads, rounds=ROUNDS, **arguments
+    )
     run.faster({1: 4.0, 2: 5.0}[threads], than=run.best(NAMES))
     run.leaner(1 / 3, than=run.best(NAMES, figure="peak_mb"))
