@@ -35,7 +35,7 @@ def tokenize(
     dry_run: bool = False,
     stdin: str | Path | None = None,
     stdin_jsonl: bool = False,
-    files: dict[str, bytes] | None = None,
+    files: Callable[[], dict[str, bytes]] | None = None,
     progress: Callable[[dict[str, float]], object] | None = None,
 ) -> dict[str, Any]: ...
 def spool_stdin(path: str | Path) -> int: ...

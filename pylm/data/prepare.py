@@ -192,7 +192,7 @@ def prepare(
             dry_run=dry_run,
             stdin=stdin,
             stdin_jsonl=stdin_jsonl,
-            files=tok.files(),
+            files=tok.files,
             progress=None if progress is None else _Told(progress),
         )
     outcome = {

@@ -176,10 +176,22 @@ fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
     py.import("json")?.call_method1("loads", (value.to_string(),))
 }
 
+/// What a function of Python's returns: contents of files by name.
+fn files_of(function: &Py<PyAny>) -> Result<Vec<(String, Vec<u8>)>> {
+    let call = |py: Python<'_>| -> PyResult<Vec<(String, Vec<u8>)>> {
+        let files = function.bind(py).call0()?;
+        let one = |(name, bytes): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+            Ok((name.extract()?, bytes.cast::<PyBytes>()?.as_bytes().to_vec()))
+        };
+        files.cast::<PyDict>()?.iter().map(one).collect()
+    };
+    Python::attach(|py| call(py).map_err(|error| from_python(py, &error)))
+}
+
 /// Writes shards of `sources` into `folder`, or says what that would take.
 ///
 /// `encoder` is a `Bpe`, or a callable that takes a list of `str` and returns the ids of each. `request` holds what
-/// decides the bytes, as in job.json; `files` are written beside the shards. `progress` is called with a dictionary.
+/// decides the bytes, as in job.json; `files` returns by name what is written beside the shards. `progress` is called with a dictionary.
 #[pyfunction]
 #[pyo3(signature = (sources, folder, encoder, request, *, threads=0, rank=0, world=1, force=false, dry_run=false,
                     stdin=None, stdin_jsonl=false, files=None, progress=None))]
@@ -197,17 +209,14 @@ pub fn tokenize<'py>(
     dry_run: bool,
     stdin: Option<PathBuf>,
     stdin_jsonl: bool,
-    files: Option<&Bound<'py, PyDict>>,
+    files: Option<Py<PyAny>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let request: Request =
         serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
     let encoder = self::encoder(encoder, request.vocab_size, &request.allow_special);
     let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
-    let mut beside = Vec::new();
-    for (name, bytes) in files.into_iter().flatten() {
-        beside.push((name.extract::<String>()?, bytes.cast::<PyBytes>()?.as_bytes().to_vec()));
-    }
+    let beside = || files.as_ref().map_or(Ok(Vec::new()), files_of);
     let made = py.detach(|| -> Result<Value> {
         let options = Options {
             separator: Separator::parse(&request.split)?,

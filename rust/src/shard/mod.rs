@@ -27,7 +27,7 @@ pub use limit::{parse_count, Limit};
 pub use manifest::{Manifest, Shard, Split, Splits};
 pub use progress::Progress;
 pub use read::{Document, Reader, Statistics};
-pub use run::{run, Outcome, Share, Task};
+pub use run::{run, Files, Outcome, Share, Task};
 pub use verify::{verify, Problem, Verified};
 
 #[cfg(test)]

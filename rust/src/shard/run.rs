@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,9 +47,12 @@ pub struct Task<'a> {
     pub threads: usize,
     pub share: Share,
     pub force: bool,
-    /// Written beside the shards once the folder is known to be ours: the tokenizer's own.
-    pub files: &'a [(String, Vec<u8>)],
+    /// Makes what is written beside the shards once the folder is known to be ours: the tokenizer's own files.
+    pub files: &'a Files<'a>,
 }
+
+/// Called at most once, by another thread while the first pieces are encoded: GPT-2's tokenizer.json takes 60 ms.
+pub type Files<'a> = dyn Fn() -> Result<Vec<(String, Vec<u8>)>> + Sync + 'a;
 
 /// Called five times a second; an error from it stops the run.
 pub type Observer<'a> = dyn FnMut(&Progress) -> Result<()> + 'a;
@@ -98,13 +102,26 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
     } else if let Some(manifest) = complete(task)? {
         return Ok(done(manifest, None));
     }
-    let written = write_job(task)?;
+    let job = write_job(task)?;
+    let failed = AtomicBool::new(false);
+    let mut observe = |progress: &Progress| {
+        // which error it was is told below
+        if failed.load(Ordering::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        observe(progress)
+    };
     let progress = std::thread::scope(|scope| {
         // the disk takes these while the first pieces are encoded
-        let synced = scope.spawn(|| written.iter().try_for_each(|path| sync_file(path)));
+        let synced = scope.spawn(|| {
+            let beside = write_beside(task);
+            let result = beside.and_then(|beside| job.iter().chain(&beside).try_for_each(|path| sync_file(path)));
+            failed.store(result.is_err(), Ordering::Relaxed);
+            result
+        });
         let progress = match task.job.settings.dtype {
-            Dtype::Uint16 => encode::<u16>(task, observe),
-            Dtype::Uint32 => encode::<u32>(task, observe),
+            Dtype::Uint16 => encode::<u16>(task, &mut observe),
+            Dtype::Uint32 => encode::<u32>(task, &mut observe),
         };
         synced.join().map_err(|_| Error::data("a thread failed while syncing; this is a fault of pylm"))??;
         progress
@@ -194,23 +211,28 @@ fn complete(task: &Task<'_>) -> Result<Option<Manifest>> {
     Ok(Some(manifest))
 }
 
-/// Writes the job and what belongs beside it, where it is not there yet, and says which files are new.
-fn write_job(task: &Task<'_>) -> Result<Vec<PathBuf>> {
-    let mut written = Vec::new();
-    for (name, bytes) in task.files {
-        let path = task.folder.join(name);
-        if std::fs::read(&path).ok().as_ref() != Some(bytes) {
-            write_lightly(&path, bytes)?;
-            written.push(path);
-        }
-    }
+/// Writes the job where it is not there yet, and returns its path where it is new.
+fn write_job(task: &Task<'_>) -> Result<Option<PathBuf>> {
     let path = task.folder.join(JOB);
-    if !path.exists() {
+    let new = !path.exists();
+    if new {
         write_lightly(&path, &to_json(task.job))?;
-        written.push(path);
     }
     // a manifest whose files are gone is none
     remove(&task.folder.join(MANIFEST))?;
+    Ok(new.then_some(path))
+}
+
+/// Writes what belongs beside the shards where it is not there yet, and says which files are new.
+fn write_beside(task: &Task<'_>) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for (name, bytes) in (task.files)()? {
+        let path = task.folder.join(name);
+        if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
+            write_lightly(&path, &bytes)?;
+            written.push(path);
+        }
+    }
     Ok(written)
 }
 

@@ -115,7 +115,7 @@ impl Bench {
     }
 
     fn run(&self, job: &Job, encoder: &Bytes, out: &str, threads: usize, share: Share, force: bool) -> Result<Outcome> {
-        let files = [("tokenizer.json".to_string(), b"{}".to_vec())];
+        let files = || Ok(vec![("tokenizer.json".to_string(), b"{}".to_vec())]);
         let folder = self.folder.0.join(out);
         let task = Task { job, input: &self.input, encoder, folder: &folder, threads, share, force, files: &files };
         run(&task, &mut |_| Ok(()))
@@ -293,6 +293,29 @@ fn a_limit_stops_at_the_document_that_reaches_it() {
             assert_eq!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems, [], "{limit:?}");
         }
     }
+}
+
+#[test]
+fn files_that_cannot_be_made_leave_no_manifest_and_a_rerun_finishes() {
+    let bench = Bench::new("beside", 3);
+    let job = bench.job(request(EOT + 1));
+    let folder = bench.folder.0.join("out");
+    let encoder = Bytes::new(job.settings.request.vocab_size);
+    let files = || Err(Error::tokenizer("it cannot be written"));
+    let task = Task {
+        job: &job,
+        input: &bench.input,
+        encoder: &encoder,
+        folder: &folder,
+        threads: 2,
+        share: ALL,
+        force: false,
+        files: &files,
+    };
+    assert_eq!(run(&task, &mut |_| Ok(())).unwrap_err().message, "it cannot be written");
+    assert!(!folder.join("manifest.json").exists());
+    bench.all(&job, "out", 2);
+    assert_eq!(std::fs::read(folder.join("tokenizer.json")).unwrap(), b"{}");
 }
 
 #[test]
