@@ -172,9 +172,16 @@ def test_prose_of_a_gigabyte(compare: Compare, text: Texts, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_code_gpt2(compare: Compare, text: Texts, threads: int) -> None:
-    """Source code, GPT-2's pattern."""
+    """Source code, GPT-2's pattern. gigatoken lacks one merge that `tokenizers` and we make, the 21,859th."""
     arguments: dict[str, Any] = {"path": str(text.code), "pattern": "gpt2"}
-    run = compare(f"code, gpt2, {threads} threads", PYLM, [GIGATOKEN], threads=threads, rounds=ROUNDS, **arguments)
+    run = compare(
+        f"code, gpt2, {threads} threads",
+        PYLM,
+        [_side("gigatoken", gigatoken)],
+        threads=threads,
+        rounds=ROUNDS,
+        **arguments,
+    )
     run.faster({1: 3.0, 2: 4.0}[threads], than="gigatoken")
     run.leaner(1.0, than="gigatoken")
 
