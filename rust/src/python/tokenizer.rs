@@ -276,6 +276,7 @@ impl<F: Fn() -> bool> Watched<'_, F> {
 }
 
 /// Runs without the interpreter's lock, which it takes for a moment to let Ctrl-C be heard.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself lives too short for `attach`")]
 fn interrupted() -> bool {
     Python::attach(|py| py.check_signals()).is_err()
 }
