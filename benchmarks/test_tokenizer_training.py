@@ -154,6 +154,7 @@ def test_prose_gpt2(compare: Compare, text: Texts, threads: int) -> None:
     run.faster({1: 3.0, 2: 4.0}[threads], than="gigatoken")
 
 
+@pytest.mark.slow
 def test_prose_of_a_gigabyte(compare: Compare, text: Texts, tmp_path: Path) -> None:
     """The corpus repeated to 1 GB, one word in 50 made unique: memory follows what is distinct, not what is read."""
     path = tmp_path / "gigabyte.txt"
