@@ -194,6 +194,7 @@ pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &
     // threads that wait for each other gain nothing from more than there are cores
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if cfg!(test) { threads } else { threads.min(cores) };
+    let threads = if cfg!(test) || letters(&counts.words)? >= SHARED_FROM { threads } else { 1 };
     Crew::with(threads, |crew| {
         // two ids more than tokens: the boundary between words, and what is no token's start
         if 256 + goal + 2 <= 1 << 16 {
@@ -207,6 +208,16 @@ pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &
         return Err(too_small(&trained, goal, settings));
     }
     Ok(trained)
+}
+
+/// Bytes of all distinct pre-tokens from which on threads share the merges. 15 MB of many scripts gain 1.4 times from a
+/// second thread; source code, of half that, took twice as long with it: a merge there is over before the other wakes.
+const SHARED_FROM: u64 = 10_000_000;
+
+fn letters(words: &Words) -> Result<u64> {
+    let mut sum = 0;
+    words.each(&mut |bytes, _, _| sum += bytes.len() as u64)?;
+    Ok(sum)
 }
 
 struct Merging<'a> {
