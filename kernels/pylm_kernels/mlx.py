@@ -125,7 +125,8 @@ def _relu2(x: Any) -> Any:
     return mx.square(mx.maximum(x.astype(mx.float32), 0.0)).astype(x.dtype)
 
 
-_fused = {body: mx.compile(body, shapeless=True) for body in (_swiglu, _gelu, _gelu_tanh, _relu2)}
+_BODIES: tuple[Any, ...] = (_swiglu, _gelu, _gelu_tanh, _relu2)
+_fused: dict[Any, Any] = {body: mx.compile(body, shapeless=True) for body in _BODIES}
 
 
 def swiglu(gate: Any, up: Any) -> Any:
