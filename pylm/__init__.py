@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pylm import data
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["Tokenizer"]
+__all__ = ["Tokenizer", "data"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {"Tokenizer": "pylm.tokenizer"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pylm' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "data":
+        return import_module("pylm.data")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pylm' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "data"})

@@ -55,7 +55,8 @@ def run(args: Sequence[str]) -> int:
         return _fail("pylm does not run on Windows itself", "use WSL: run `wsl --install`, then install pylm in it")
     try:
         code = _dispatch(list(args))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller: `pylm … >&-`
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         # The reader (`| head`) has had enough. Python would complain once more when it flushes at exit.
