@@ -1,0 +1,345 @@
+"""The model in torch: a decoder of pre-norm blocks, each part of it chosen by a field of the shape.
+
+It knows arithmetic only: what compiles it, spreads it over devices or writes it to files finds plain modules.
+
+Letters after names: B batch, T time, C width (d_model), H heads, K heads of keys and values, D width of a head,
+F width inside the MLP, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import pylm_kernels as kernels
+from pylm import native_kernels
+from pylm.config.schema import Model as Shape
+from pylm.errors import CheckpointError, UsageError
+
+__all__ = ["Cache", "Model"]
+
+native_kernels.register()
+
+PADDING = 64  # rows of the vocabulary's matrices come in multiples of this
+FUSED = {"cpu": "cpu", "cuda": "triton", "mps": "metal"}  # where `attention: fused` is computed, by device
+
+
+class Cache(Protocol):
+    """Keys and values of tokens that were seen; the model asks it for positions and lets it attend."""
+
+    def positions(self, idx: torch.Tensor) -> torch.Tensor:
+        """Where each token of idx [B, T] stands in its sequence, as int64 [B, T]."""
+        ...
+
+    def attend(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        """Store k and v [B, T, K, D], and attend q [B, T, H, D] to all that is stored: [B, T, H, D]."""
+        ...
+
+    def last(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The row of hidden [B, T, C] at each sequence's last real position: [B, C]."""
+        ...
+
+
+class Shared(NamedTuple):
+    """What every block of a pass is given."""
+
+    idx_BT: torch.Tensor
+    embedded_BTC: torch.Tensor
+    rope: kernels.Rope | None
+    cu_seqlens: torch.Tensor | None
+    cache: Cache | None
+
+
+class Attention(nn.Module):
+    """One projection to queries, keys and values, attention, one projection back."""
+
+    def __init__(self, shape: Shape, layer: int) -> None:
+        """Make the modules, empty."""
+        super().__init__()
+        self.shape, self.layer = shape, layer
+        width, self.n_heads, self.n_kv_heads = _all(shape.d_model, shape.n_heads, shape.n_kv_heads)
+        self.head_dim = width // self.n_heads
+        self.kv_width = self.n_kv_heads * self.head_dim
+        self.norm = _norm(shape, width)
+        self.qkv = nn.Linear(width, width + 2 * self.kv_width, bias=shape.bias)
+        self.q_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
+        self.k_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
+        self.out = nn.Linear(width, width, bias=shape.bias)
+
+    def forward(self, x_BTC: torch.Tensor, shared: Shared) -> torch.Tensor:
+        """What the tokens before each one add to it; x is normalised."""
+        packed = self.qkv(x_BTC)
+        if shared.cache is not None:
+            o_BTHD = self._cached(packed, shared, shared.cache)
+        else:
+            o_BTHD = self._attend(packed, shared)
+        out: torch.Tensor = self.out(o_BTHD.flatten(2))
+        return out
+
+    def _attend(self, packed: torch.Tensor, shared: Shared) -> torch.Tensor:
+        q_weight, k_weight = self._norm_weights()
+        heads: tuple[torch.Tensor, ...] = (packed,)
+        if q_weight is not None and shared.rope is None:
+            heads, q_weight, k_weight = self._split(packed), None, None
+            heads = self._normed(*heads)
+        return kernels.rope_attention(
+            *heads,
+            rope=shared.rope,
+            n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            q_weight=q_weight,
+            k_weight=k_weight,
+            eps=self.shape.norm_eps,
+            window=self.shape.window,
+            softcap=self.shape.attention_softcap,
+            cu_seqlens=shared.cu_seqlens,
+            backend=self._backend(packed.device),
+        )
+
+    def _cached(self, packed: torch.Tensor, shared: Shared, cache: Cache) -> torch.Tensor:
+        q, k, v = self._split(packed)
+        if shared.rope is not None:
+            q_weight, k_weight = self._norm_weights()
+            q, k = kernels.qk_norm_rope(
+                q, k, rope=shared.rope, q_weight=q_weight, k_weight=k_weight, eps=self.shape.norm_eps
+            )
+        else:
+            q, k, v = self._normed(q, k, v)
+        scale, window, softcap = 1 / math.sqrt(self.head_dim), self.shape.window, self.shape.attention_softcap
+        return cache.attend(self.layer, q, k, v, scale=scale, window=window, softcap=softcap)
+
+    def _split(self, packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        heads = packed.view(*packed.shape[:2], self.n_heads + 2 * self.n_kv_heads, self.head_dim)
+        q_BTHD, k_BTKD, v_BTKD = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), -2)
+        return q_BTHD, k_BTKD, v_BTKD
+
+    def _norm_weights(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if self.q_norm is None or self.k_norm is None:
+            return None, None
+        return self.q_norm.weight, self.k_norm.weight
+
+    def _normed(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return (q, k, v) if self.q_norm is None or self.k_norm is None else (self.q_norm(q), self.k_norm(k), v)
+
+    def _backend(self, device: torch.device) -> str | None:
+        asked = self.shape.attention
+        return None if asked == "auto" else FUSED.get(device.type, asked) if asked == "fused" else asked
+
+
+class MLP(nn.Module):
+    """The half of a block that looks at each token alone."""
+
+    def __init__(self, shape: Shape) -> None:
+        """Make the modules, empty."""
+        super().__init__()
+        width, inner = _all(shape.d_model, shape.d_ff)
+        self.kind = shape.mlp
+        self.norm = _norm(shape, width)
+        self.gate = nn.Linear(width, inner, bias=shape.bias) if shape.mlp == "swiglu" else None
+        self.up = nn.Linear(width, inner, bias=shape.bias)
+        self.down = nn.Linear(inner, width, bias=shape.bias)
+
+    def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
+        """What the token adds to itself; x is normalised."""
+        up_BTF = self.up(x_BTC)
+        if self.gate is not None:
+            inner_BTF = kernels.swiglu(self.gate(x_BTC), up_BTF)
+        else:
+            inner_BTF = kernels.gelu(up_BTF, approximate="tanh") if self.kind == "gelu" else kernels.relu2(up_BTF)
+        down: torch.Tensor = self.down(inner_BTF)
+        return down
+
+
+class Block(nn.Module):
+    """Attention, then the MLP, each added to the stream that runs through all blocks."""
+
+    def __init__(self, shape: Shape, layer: int) -> None:
+        """Make the modules, empty."""
+        super().__init__()
+        self.attention = Attention(shape, layer)
+        self.mlp = MLP(shape)
+        self.dropout = shape.dropout
+
+    def forward(
+        self, stream_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, shared: Shared
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The stream, and the branch that is still to be added to it: the next norm adds while it reads."""
+        x_BTC, stream_BTC = _add_norm(self.attention.norm, stream_BTC, branch_BTC)
+        branch_BTC = self._drop(self.attention(x_BTC, shared))
+        x_BTC, stream_BTC = _add_norm(self.mlp.norm, stream_BTC, branch_BTC)
+        return stream_BTC, self._drop(self.mlp(x_BTC))
+
+    def _drop(self, branch_BTC: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(branch_BTC, self.dropout, self.training) if self.dropout else branch_BTC
+
+
+class Model(nn.Module):
+    """A language model of a completed shape (`pylm.config.shape.complete`), its weights drawn from `generator`."""
+
+    def __init__(self, shape: Shape, *, generator: torch.Generator | None = None) -> None:
+        """Make and initialise the weights, in float32 on the CPU.
+
+        Args:
+            shape: every field of it known.
+            generator: of the CPU; torch's own where None.
+        """
+        super().__init__()
+        self.shape = shape
+        n_layers, width, self.vocab_size, n_heads = _all(shape.n_layers, shape.d_model, shape.vocab_size, shape.n_heads)
+        rows = -(-self.vocab_size // PADDING) * PADDING
+        with torch.device("meta"):  # nothing is drawn twice
+            self.embed = nn.Embedding(rows, width)
+            self.position = nn.Embedding(shape.context_length, width) if shape.position == "learned" else None
+            self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(n_layers))
+            self.norm = _norm(shape, width)
+            self.head = None if shape.tied else nn.Linear(width, rows, bias=False)
+        self.rope: kernels.Rope | None = None
+        if shape.position == "rope":
+            self.rope = kernels.Rope(width // n_heads, theta=shape.rope_theta, max_positions=shape.context_length)
+        self.to_empty(device="cpu")
+        self._initialise(generator)
+
+    def forward(
+        self,
+        idx: torch.Tensor,
+        targets: torch.Tensor | None = None,
+        cache: Cache | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+    ) -> Any:
+        """Logits of the real vocabulary.
+
+        Args:
+            idx: tokens, int64 [B, T].
+            targets: the tokens that come next; -100 where none is asked for.
+            cache: of what came before idx.
+            cu_seqlens: document ends over the flattened batch, 0 first; tokens see their own document only.
+
+        Returns:
+            Logits [B, T, V]; with targets (logits, mean loss); with a cache the logits [B, V] of the last position.
+        """
+        hidden_BTC = self._hidden(idx, cache, cu_seqlens)
+        if cache is not None:
+            return self._logits(cache.last(hidden_BTC))
+        logits_BTV = self._logits(hidden_BTC)
+        if targets is None:
+            return logits_BTV
+        return logits_BTV, kernels.cross_entropy(logits_BTV, targets)
+
+    def loss(self, idx: torch.Tensor, targets: torch.Tensor, cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
+        """The mean loss over targets that are not -100, whose logits are never stored."""
+        hidden_BTC = self._hidden(idx, None, cu_seqlens)
+        return kernels.linear_cross_entropy(hidden_BTC, self._head(), targets, softcap=self.shape.logit_softcap)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The parameters by name as they are saved: detached, sharing memory, without the padding."""
+        return {name: self._real(name, parameter.detach()) for name, parameter in self.named_parameters()}
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take all weights, as `weights` gives them, cast to the dtype that the model is in."""
+        mine = self.weights()
+        if missing := sorted(mine.keys() - weights.keys()):
+            raise CheckpointError(f"the weights lack {', '.join(missing[:4])}{' and more' if missing[4:] else ''}")
+        if strange := sorted(weights.keys() - mine.keys()):
+            raise CheckpointError(f"the model has no {', '.join(strange[:4])}{' and more' if strange[4:] else ''}")
+        for name, tensor in mine.items():
+            if tensor.shape != weights[name].shape:
+                raise CheckpointError(
+                    f"{name} is of shape {list(weights[name].shape)}, the model's is {list(tensor.shape)}"
+                )
+        for name, tensor in mine.items():
+            tensor.copy_(weights[name])
+
+    def _hidden(self, idx_BT: torch.Tensor, cache: Cache | None, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
+        """The normalised stream after the last block."""
+        if cache is None and idx_BT.shape[1] > self.shape.context_length:
+            raise UsageError(
+                f"{idx_BT.shape[1]} tokens are more than the model's context_length {self.shape.context_length}"
+            )
+        positions = None if cache is None else cache.positions(idx_BT)
+        stream_BTC = self.embed(idx_BT)
+        if self.position is not None:
+            stream_BTC = stream_BTC + self.position(_positions(idx_BT, cu_seqlens) if positions is None else positions)
+        if self.shape.dropout:
+            stream_BTC = functional.dropout(stream_BTC, self.shape.dropout, self.training)
+        rope = self.rope if positions is None or self.rope is None else self.rope.at(positions)
+        shared = Shared(idx_BT, stream_BTC, rope, cu_seqlens, cache)
+        branch_BTC: torch.Tensor | None = None
+        for block in self.blocks:
+            stream_BTC, branch_BTC = block(stream_BTC, branch_BTC, shared)
+        return _add_norm(self.norm, stream_BTC, branch_BTC)[0]
+
+    def _head(self) -> torch.Tensor:
+        weight_VC = self.embed.weight if self.head is None else self.head.weight
+        return weight_VC if len(weight_VC) == self.vocab_size else weight_VC[: self.vocab_size]
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = functional.linear(hidden, self._head())
+        cap = self.shape.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def _real(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[: self.vocab_size] if name in ("embed.weight", "head.weight") else tensor
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        """Draw matrices from a normal distribution; what projects into the stream is scaled down by the depth."""
+        for name, parameter in self.named_parameters():
+            kind = name.rsplit(".", 2)[-2]
+            if parameter.dim() == 1:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                continue
+            std = self.shape.init_std
+            if kind in ("out", "down"):
+                std /= math.sqrt(2 * len(self.blocks))
+            # only real rows are drawn, so that padding changes nothing
+            parameter.zero_()
+            self._real(name, parameter).normal_(0.0, std, generator=generator)
+
+
+def _all(*sizes: int | None) -> tuple[int, ...]:
+    """The sizes of a completed shape."""
+    if None in sizes:
+        raise UsageError("the shape of the model is open", "complete it first: pylm.config.shape.complete")
+    return tuple(size for size in sizes if size is not None)
+
+
+def _norm(shape: Shape, width: int) -> nn.Module:
+    if shape.norm == "rmsnorm":
+        return kernels.RMSNorm(width, shape.norm_eps)
+    return kernels.LayerNorm(width, shape.norm_eps, bias=shape.bias)
+
+
+def _add_norm(norm: nn.Module, stream: torch.Tensor, branch: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The norm of the stream with the branch added, and the stream itself."""
+    if branch is None:
+        return norm(stream), stream
+    normed, added = norm(branch, stream)
+    return normed, added
+
+
+def _positions(idx_BT: torch.Tensor, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
+    """Positions that count up in each row, and start again in each document."""
+    batch, time = idx_BT.shape
+    within = torch.arange(time, device=idx_BT.device)
+    if cu_seqlens is None:
+        return within.expand(batch, time)
+    at = torch.arange(batch * time, device=idx_BT.device)
+    starts = cu_seqlens.long()[torch.searchsorted(cu_seqlens.long(), at, right=True) - 1]
+    return (at - torch.maximum(starts, at // time * time)).view(batch, time)
