@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pylm.config.units import format_bytes
+from pylm.errors import PylmError
 
 __all__ = ["CHECKS", "Finding", "run_checks"]
 
@@ -91,7 +92,11 @@ def check_cpu() -> Iterator[Finding]:
     except ImportError:
         yield Finding("cpu", "fail", f"{_cpu_name()}: features unknown without pylm._native", "pip install .")
         return
-    info = _native.cpu_info()
+    try:
+        info = _native.cpu_info()
+    except PylmError as error:  # PYLM_CPU names no variant, or one that does not run here
+        yield Finding("cpu", "fail", error.message, error.hint or "unset PYLM_CPU")
+        return
     features = " ".join(info["features"]) or "baseline"
     found = f"{_cpu_name()}, {info['cores']} cores: {features}; kernels: {info['variant']}"
     forced = os.environ.get("PYLM_CPU")

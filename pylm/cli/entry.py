@@ -44,11 +44,6 @@ def root() -> None:
     """Raw text to a trained language model, fast, on the machine you have."""
 
 
-def main() -> None:
-    """Run the command line and leave with its exit code."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; nothing but the code escapes."""
     if sys.platform == "win32":

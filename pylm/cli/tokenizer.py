@@ -219,10 +219,10 @@ def info(name: str, as_json: bool, **how: Any) -> None:
 @json_option
 def encode(text: str | None, name: str, allow: str, show: bool, as_json: bool, **how: Any) -> None:
     """Turn text into ids; without TEXT, stdin."""
-    import sys
+    from pylm.tokenizer.train import standard_input
 
     loaded = _load(name, **how)
-    data: str | bytes = sys.stdin.buffer.read() if text is None else text
+    data: str | bytes = standard_input().read() if text is None else text
     ids = loaded.encode(data, allow.replace("-", "_"))
     if as_json:
         print_json({"ids": ids, "tokens": [loaded.decode([token_id]) for token_id in ids]})
@@ -242,7 +242,10 @@ def decode(ids: tuple[str, ...], name: str, as_json: bool, **how: Any) -> None:
     import re
     import sys
 
-    words = [word for word in re.split(r"[\s,\[\]]+", " ".join(ids) if ids else sys.stdin.read()) if word]
+    from pylm.tokenizer.train import standard_input
+
+    given = " ".join(ids) if ids else standard_input().read().decode("utf-8", "replace")
+    words = [word for word in re.split(r"[\s,\[\]]+", given) if word]
     if wrong := next((word for word in words if not re.fullmatch(r"[0-9]+", word)), None):
         raise UsageError(f"{wrong!r} is no id", "ids are whole numbers, apart by spaces or commas")
     loaded = _load(name, **how)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pylm import _rust
-from pylm.errors import TokenizerError, UsageError
+from pylm.errors import PylmError, TokenizerError, UsageError
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
@@ -160,6 +160,8 @@ def prepare(
             tok, trained = _own_tokenizer(real, folder, training, reading, not force, progress, say)
         else:
             tok, trained = _loaded(tokenizer), False
+        if not force:
+            _refuse_foreign(folder, tok)
         for name in allow_special:
             if name not in tok.specials:
                 known = ", ".join(tok.specials) or "it has none"
@@ -217,6 +219,24 @@ def _loaded(tokenizer: Tokenizer | str | Path) -> Tokenizer:
     from pylm.tokenizer import Tokenizer
 
     return tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.load(tokenizer)
+
+
+def _refuse_foreign(folder: Path, tok: Tokenizer) -> None:
+    """Keep a tokenizer.json that no run of ours wrote: it may be the only copy of somebody's."""
+    path = folder / "tokenizer.json"
+    if (folder / "job.json").exists() or not path.exists():
+        return
+    from pylm.tokenizer import Tokenizer
+
+    try:
+        there: str | None = Tokenizer.load(path).identity
+    except PylmError:
+        there = None
+    if there != tok.identity:
+        raise UsageError(
+            f"{folder} holds another tokenizer.json, which shards there would replace",
+            f"choose another --out, encode with it by --tokenizer {folder}, or give --force",
+        )
 
 
 def _encoder(tok: Tokenizer, allow_special: Sequence[str]) -> Any:

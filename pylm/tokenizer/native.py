@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pylm._rust import Bpe
+from pylm.tokenizer.patterns import checked
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Ids
@@ -35,7 +36,7 @@ class NativeBackend:
     @classmethod
     def from_ranks(cls, data: bytes, pattern: str, specials: Mapping[str, int]) -> NativeBackend:
         """Load tiktoken ranks."""
-        return cls(Bpe.from_ranks(data, pattern, list(specials.items())))
+        return cls(Bpe.from_ranks(data, checked(pattern), list(specials.items())))
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
         """Ids of one text; any bytes are accepted."""

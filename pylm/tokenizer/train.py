@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from pylm.errors import TokenizerError, UsageError, did_you_mean
-from pylm.tokenizer import chat
+from pylm.tokenizer import chat, patterns
 from pylm.tokenizer.published import END
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ class TrainOptions:
             )
         if not self.sources:
             raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
+        if self.pattern is not None:
+            patterns.checked(self.pattern)
         specials = self.all_specials
         if any(not name for name in specials):
             raise UsageError("a special token is empty", "name it, such as '<|endoftext|>'")
@@ -197,6 +199,13 @@ def train(options: TrainOptions) -> Result:
         return _train_sentencepiece(options, stdin, is_jsonl)
 
 
+def standard_input() -> BinaryIO:
+    """Return stdin's bytes; a caller may have closed it: `pylm … <&-`."""
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", "name a file, or pipe something in")
+    return sys.stdin.buffer
+
+
 @contextmanager
 def spooled(sources: Sequence[str]) -> Iterator[tuple[str | None, bool]]:
     """Yield the file that stdin was written to, and whether it holds jsonl; (None, False) where `-` is no source."""
@@ -204,7 +213,7 @@ def spooled(sources: Sequence[str]) -> Iterator[tuple[str | None, bool]]:
         yield None, False
         return
     with tempfile.NamedTemporaryFile(prefix="pylm-stdin-") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        shutil.copyfileobj(standard_input(), file, 1 << 20)
         file.flush()
         file.seek(0)
         first = file.readline(1 << 20)

@@ -1,6 +1,7 @@
 """`pylm doctor`: verdicts on machines of every kind, and probes that crash."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -187,6 +188,18 @@ def test_a_forced_cpu_variant_is_noticed(monkeypatch):
     monkeypatch.delenv("PYLM_CPU")
     (found,) = checks.check_cpu()
     assert found.status == "ok" and "kernels: scalar" in found.found
+
+
+def test_a_variant_that_does_not_exist_is_a_finding(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pylm", "doctor"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYLM_CPU": "foo"},
+    )
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert "PYLM_CPU=foo names no variant of this build" in done.stdout and "defect" not in done.stderr
 
 
 def test_on_this_machine_every_line_is_sound(tmp_path):

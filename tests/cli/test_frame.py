@@ -264,6 +264,20 @@ def test_a_reader_that_leaves_is_no_error(args, how):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_ctrl_c_while_the_command_line_loads_is_no_traceback():
+    program = (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from pylm.cli import run\n"
+        "sys.exit(run(['config', 'show']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_ctrl_c_leaves_with_130_and_no_traceback():
     program = """
 import sys, time

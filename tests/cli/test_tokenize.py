@@ -419,3 +419,21 @@ def test_slurm_says_which_share(capsys, tmp_path, corpus, tok, monkeypatch):
         _, err = tokenize(capsys, "text.txt", "--tokenizer", "tok", "--out", "x", "--shard-tokens", "1M")
         assert f"rank {rank} of 2, by Slurm" in err
     assert (tmp_path / "x" / "manifest.json").exists()
+
+
+def test_somebodys_tokenizer_is_not_replaced_unasked(capsys, tok, corpus, tmp_path):
+    # a tokenizer of another vocabulary, in a folder that holds no run
+    other = Bpe.from_merges([(ord("t") - 33, ord("o") - 33)], "gpt2", [END])
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(other.to_tokenizer_json())
+    before = contents(folder)
+    err = refused(capsys, "text.txt", "--tokenizer", "tok", "--out", folder, code=2)
+    assert "another tokenizer.json" in err and "--force" in err
+    assert contents(folder) == before
+    tokenize(capsys, "text.txt", "--tokenizer", "tok", "--out", folder, "--force")
+    assert Bpe.from_tokenizer_json((folder / "tokenizer.json").read_bytes()).identity == tok.identity
+
+
+def test_shards_may_lie_beside_their_own_tokenizer(capsys, tok, corpus):
+    tokenize(capsys, "text.txt", "--tokenizer", "tok", "--out", "tok")

@@ -118,7 +118,7 @@ def test_encode_and_decode_are_each_others_inverse(pylm, tok, monkeypatch):
     code, said, _ = pylm("encode", "--tokenizer", tok, "--allow", "all", "--json", text)
     value = json.loads(said)
     assert 997 in value["ids"] and "<|endoftext|>" in value["tokens"]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(value["ids"])))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(value["ids"]).encode())))
     assert pylm("decode", "--tokenizer", tok) == (0, text, "")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"raw \xff bytes")))
     code, said, _ = pylm("encode", "--tokenizer", tok)
@@ -234,3 +234,16 @@ def test_a_limit_of_memory_gives_the_same_tokenizer_or_says_what_it_takes(corpus
     assert code == 0, err
     assert json.loads(said)["identity"] == Tokenizer.train(corpus, 800).identity
     assert [path.name for path in tmp_path.iterdir()] == ["tok"]
+
+
+def test_a_mistyped_pattern_is_no_regex(pylm, corpus, tmp_path):
+    code, _, said = pylm("train", corpus, "--vocab-size", 700, "--pattern", "gtp2", "--out", tmp_path / "t")
+    assert code == 2 and "no pattern is called 'gtp2'" in said and "gpt2" in said.splitlines()[1]
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_closed_stdin_is_one_sentence(pylm, tok, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    for command in ("encode", "decode"):
+        code, _, said = pylm(command, "--tokenizer", tok)
+        assert code == 2 and said.splitlines()[0] == "error: stdin is closed"
