@@ -1,0 +1,22 @@
+"""Text from a trained model: prompts in, pieces out as they are made, on torch or on the C++ engine.
+
+A `Session` is a model ready to write; `pylm.generate` opens one, keeps it and writes with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pylm.generation.session import Piece, Session
+
+__all__ = ["Piece", "Session"]
+
+
+def __getattr__(name: str) -> Any:
+    """Names on first use: they need numpy, and `pylm --help` must not."""
+    if name in __all__:
+        from pylm.generation import session
+
+        return getattr(session, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,34 @@
+"""A small model with random weights and a tokenizer of bytes and some merges: enough for everything but sense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pylm._rust import Bpe
+from pylm.config.schema import Model as Shape
+from pylm.config.shape import complete
+from pylm.model.torch import Model
+from pylm.tokenizer import Tokenizer
+
+END = "<|endoftext|>"
+CONTEXT = 48
+
+
+def small_tokenizer() -> Tokenizer:
+    """All bytes, three merges and an end of text: 260 ids."""
+    merges = [(ord(a) - 33, ord(b) - 33) for a, b in ("th", "at", "on")]
+    return Tokenizer.from_tokenizer_json(Bpe.from_merges(merges, "gpt2", [END]).to_tokenizer_json())
+
+
+def small_model(vocab_size: int, seed: int = 1, **shape: Any) -> Model:
+    """Weights large enough that its choices are its own and not the draw's."""
+    fields = {"n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "d_model": 64, "context_length": CONTEXT, **shape}
+    generator = torch.Generator().manual_seed(seed)
+    model = Model(complete(Shape.model_validate(fields), vocab_size), generator=generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+    return model

@@ -1,0 +1,85 @@
+"""The cache against the model without one: chunks, batches of different lengths, windows, caps, changing rows."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pylm.generation import torch_engine
+from pylm.generation.torch_engine import TorchEngine, UncachedEngine
+from tests.generation.small import CONTEXT, small_model
+
+VOCABULARY = 300
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "gpt2": {"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True, "n_kv_heads": 4},
+    "window": {"window": 7},
+    "softcap": {"attention_softcap": 5.0, "n_kv_heads": 1},
+    "qk_norm": {"qk_norm": True, "tied": False},
+    "window and softcap": {"window": 5, "attention_softcap": 3.0},
+}
+
+
+def ids(chance: random.Random, length: int) -> list[int]:
+    return [chance.randrange(VOCABULARY) for _ in range(length)]
+
+
+def oracle(model: torch.nn.Module, sequence: list[int]) -> np.ndarray[Any, Any]:
+    with torch.inference_mode():
+        logits: np.ndarray[Any, Any] = model(torch.tensor([sequence]))[0].numpy()
+    return logits
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_any_way_of_reading_gives_the_logits_of_reading_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_engine, "PREFILL_CHUNK", 5)
+    chance = random.Random(name)
+    model = small_model(VOCABULARY, **SHAPES[name])
+    engine = TorchEngine(model)
+    rows = [ids(chance, length) for length in (13, 1, 21)]
+    cache = engine.cache(len(rows), CONTEXT)
+    for number, row in enumerate(rows):
+        np.testing.assert_allclose(engine.prefill(row, cache, number), oracle(model, row)[-1], atol=2e-4, rtol=1e-4)
+    for step in range(12):
+        new = ids(chance, len(rows))
+        logits = engine.decode(new, cache)
+        for number, (row, token) in enumerate(zip(rows, new, strict=True)):
+            row.append(token)
+            np.testing.assert_allclose(logits[number], oracle(model, row)[-1], atol=2e-4, rtol=1e-4)
+        if step == 4:  # one leaves, one is cut back, one becomes a copy
+            cache.keep([2, 0])
+            rows = [rows[2], rows[0]]
+            cache.truncate(0, 9)
+            rows[0] = rows[0][:9]
+        if step == 8:
+            cache.copy(0, 1)
+            rows[1] = list(rows[0])
+    assert [list(row) for row in cache.ids] == rows
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_verify_gives_the_logits_after_each_token(name: str) -> None:
+    chance = random.Random(name)
+    model = small_model(VOCABULARY, **SHAPES[name])
+    engine = TorchEngine(model)
+    start, rest = ids(chance, 11), ids(chance, 9)
+    cache = engine.cache(1, CONTEXT)
+    engine.prefill(start, cache, 0)
+    np.testing.assert_allclose(engine.verify(rest, cache), oracle(model, start + rest)[11:], atol=2e-4, rtol=1e-4)
+
+
+def test_without_a_cache_is_the_model_itself() -> None:
+    chance = random.Random(3)
+    model = small_model(VOCABULARY)
+    engine = UncachedEngine(model)
+    cache = engine.cache(2, CONTEXT)
+    one, other = ids(chance, 6), ids(chance, 9)
+    engine.prefill(one, cache, 0)
+    engine.prefill(other, cache, 1)
+    logits = engine.decode([4, 5], cache)
+    np.testing.assert_array_equal(logits[0], oracle(model, [*one, 4])[-1])
+    np.testing.assert_array_equal(logits[1], oracle(model, [*other, 5])[-1])
