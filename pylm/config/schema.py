@@ -74,6 +74,11 @@ class Model(Section):
     init_std: Annotated[float, Real(above=0.0)] = Field(
         default=0.02, description="Standard deviation of initial weights."
     )
+    zero_init: Annotated[bool, Flag()] = Field(
+        default=False,
+        description="Start as the speed records do: projections into the residual stream at zero, an untied head "
+        "near it. false: such projections are scaled down by the depth.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Model:

@@ -40,7 +40,7 @@ def complete(model: Model, vocab_size: int) -> Model:
 def count_parameters(model: Model) -> int:
     """Count the parameters of a completed shape, without the padding of the vocabulary.
 
-    Value embeddings are counted as one table of the width of the values for every second block.
+    Value embeddings are a table of the width of the values and two scalars for every second block.
     """
     n_layers, n_heads, n_kv_heads = model.n_layers, model.n_heads, model.n_kv_heads
     width, inner, vocab = model.d_model, model.d_ff, model.vocab_size
@@ -56,5 +56,5 @@ def count_parameters(model: Model) -> int:
     block = attention + mlp + 2 * norm + (2 * head if model.qk_norm else 0) + (2 if model.residual_lambdas else 0)
     tables = vocab * width * (1 if model.tied else 2)
     tables += model.context_length * width if model.position == "learned" else 0
-    tables += (n_layers + 1) // 2 * vocab * kv_width if model.value_embeddings else 0
+    tables += (n_layers + 1) // 2 * (vocab * kv_width + 2) if model.value_embeddings else 0
     return n_layers * block + norm + tables

@@ -72,71 +72,65 @@ class Attention(nn.Module):
         """Make the modules, empty."""
         super().__init__()
         self.shape, self.layer = shape, layer
-        width, self.n_heads, self.n_kv_heads = _all(shape.d_model, shape.n_heads, shape.n_kv_heads)
+        n_layers, width, vocab_size = _all(shape.n_layers, shape.d_model, shape.vocab_size)
+        self.n_heads, self.n_kv_heads = _all(shape.n_heads, shape.n_kv_heads)
         self.head_dim = width // self.n_heads
-        self.kv_width = self.n_kv_heads * self.head_dim
+        kv_width = self.n_kv_heads * self.head_dim
         self.norm = _norm(shape, width)
-        self.qkv = nn.Linear(width, width + 2 * self.kv_width, bias=shape.bias)
+        self.qkv = nn.Linear(width, width + 2 * kv_width, bias=shape.bias)
         self.q_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
         self.k_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
+        # the last block has value embeddings, and every second one before it
+        valued = shape.value_embeddings and (n_layers - layer) % 2 == 1
+        self.value = nn.Embedding(vocab_size, kv_width) if valued else None
+        self.value_lambdas = nn.Parameter(torch.empty(2)) if valued else None
         self.out = nn.Linear(width, width, bias=shape.bias)
 
     def forward(self, x_BTC: torch.Tensor, shared: Shared) -> torch.Tensor:
         """What the tokens before each one add to it; x is normalised."""
-        packed = self.qkv(x_BTC)
-        if shared.cache is not None:
-            o_BTHD = self._cached(packed, shared, shared.cache)
+        packed, rope, cache = self.qkv(x_BTC), shared.rope, shared.cache
+        norms: dict[str, Any] = {"eps": self.shape.norm_eps}
+        if rope is not None and self.q_norm is not None and self.k_norm is not None:
+            norms |= {"q_weight": self.q_norm.weight, "k_weight": self.k_norm.weight}
+        window, softcap = self.shape.window, self.shape.attention_softcap
+        if cache is not None:
+            q_BTHD, k_BTKD, v_BTKD = self._heads(packed, shared)
+            if rope is not None:
+                q_BTHD, k_BTKD = kernels.qk_norm_rope(q_BTHD, k_BTKD, rope=rope, **norms)
+            scale = 1 / math.sqrt(self.head_dim)
+            o_BTHD = cache.attend(self.layer, q_BTHD, k_BTKD, v_BTKD, scale=scale, window=window, softcap=softcap)
         else:
-            o_BTHD = self._attend(packed, shared)
+            # the kernel reads the projection as it is, unless something is done to a part of it first
+            as_it_is = self.value is None and (self.q_norm is None or rope is not None)
+            o_BTHD = kernels.rope_attention(
+                *((packed,) if as_it_is else self._heads(packed, shared)),
+                rope=rope,
+                n_heads=self.n_heads,
+                n_kv_heads=self.n_kv_heads,
+                window=window,
+                softcap=softcap,
+                cu_seqlens=shared.cu_seqlens,
+                backend=self._backend(packed.device),
+                **norms,
+            )
         out: torch.Tensor = self.out(o_BTHD.flatten(2))
         return out
 
-    def _attend(self, packed: torch.Tensor, shared: Shared) -> torch.Tensor:
-        q_weight, k_weight = self._norm_weights()
-        heads: tuple[torch.Tensor, ...] = (packed,)
-        if q_weight is not None and shared.rope is None:
-            heads, q_weight, k_weight = self._split(packed), None, None
-            heads = self._normed(*heads)
-        return kernels.rope_attention(
-            *heads,
-            rope=shared.rope,
-            n_heads=self.n_heads,
-            n_kv_heads=self.n_kv_heads,
-            q_weight=q_weight,
-            k_weight=k_weight,
-            eps=self.shape.norm_eps,
-            window=self.shape.window,
-            softcap=self.shape.attention_softcap,
-            cu_seqlens=shared.cu_seqlens,
-            backend=self._backend(packed.device),
+    def _heads(self, packed: torch.Tensor, shared: Shared) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, with everything done to them but what needs positions."""
+        heads = packed.view(*packed.shape[:2], -1, self.head_dim)
+        keys_end = self.n_heads + self.n_kv_heads
+        q_BTHD, k_BTKD, v_BTKD = (
+            heads[:, :, : self.n_heads],
+            heads[:, :, self.n_heads : keys_end],
+            heads[:, :, keys_end:],
         )
-
-    def _cached(self, packed: torch.Tensor, shared: Shared, cache: Cache) -> torch.Tensor:
-        q, k, v = self._split(packed)
-        if shared.rope is not None:
-            q_weight, k_weight = self._norm_weights()
-            q, k = kernels.qk_norm_rope(
-                q, k, rope=shared.rope, q_weight=q_weight, k_weight=k_weight, eps=self.shape.norm_eps
-            )
-        else:
-            q, k, v = self._normed(q, k, v)
-        scale, window, softcap = 1 / math.sqrt(self.head_dim), self.shape.window, self.shape.attention_softcap
-        return cache.attend(self.layer, q, k, v, scale=scale, window=window, softcap=softcap)
-
-    def _split(self, packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        heads = packed.view(*packed.shape[:2], self.n_heads + 2 * self.n_kv_heads, self.head_dim)
-        q_BTHD, k_BTKD, v_BTKD = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), -2)
+        if self.value is not None and self.value_lambdas is not None:
+            embedded_BTKD = self.value(shared.idx_BT).view(v_BTKD.shape)
+            v_BTKD = self.value_lambdas[0] * v_BTKD + self.value_lambdas[1] * embedded_BTKD
+        if shared.rope is None and self.q_norm is not None and self.k_norm is not None:
+            q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
         return q_BTHD, k_BTKD, v_BTKD
-
-    def _norm_weights(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        if self.q_norm is None or self.k_norm is None:
-            return None, None
-        return self.q_norm.weight, self.k_norm.weight
-
-    def _normed(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (q, k, v) if self.q_norm is None or self.k_norm is None else (self.q_norm(q), self.k_norm(k), v)
 
     def _backend(self, device: torch.device) -> str | None:
         asked = self.shape.attention
@@ -175,12 +169,17 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(shape, layer)
         self.mlp = MLP(shape)
+        self.residual_lambdas = nn.Parameter(torch.empty(2)) if shape.residual_lambdas else None
         self.dropout = shape.dropout
 
     def forward(
         self, stream_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, shared: Shared
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The stream, and the branch that is still to be added to it: the next norm adds while it reads."""
+        if self.residual_lambdas is not None:
+            stream_BTC = stream_BTC if branch_BTC is None else stream_BTC + branch_BTC
+            stream_BTC = self.residual_lambdas[0] * stream_BTC + self.residual_lambdas[1] * shared.embedded_BTC
+            branch_BTC = None
         x_BTC, stream_BTC = _add_norm(self.attention.norm, stream_BTC, branch_BTC)
         branch_BTC = self._drop(self.attention(x_BTC, shared))
         x_BTC, stream_BTC = _add_norm(self.mlp.norm, stream_BTC, branch_BTC)
@@ -272,6 +271,12 @@ class Model(nn.Module):
             raise UsageError(
                 f"{idx_BT.shape[1]} tokens are more than the model's context_length {self.shape.context_length}"
             )
+        # the padding has rows that would answer; a GPU would have to be waited for, and there the loader's word counts
+        if idx_BT.device.type == "cpu" and not torch.compiler.is_compiling() and idx_BT.numel():
+            if not 0 <= int(idx_BT.min()) <= int(idx_BT.max()) < self.vocab_size:
+                raise UsageError(
+                    f"tokens from {int(idx_BT.min())} to {int(idx_BT.max())} leave the vocabulary of {self.vocab_size}"
+                )
         positions = None if cache is None else cache.positions(idx_BT)
         stream_BTC = self.embed(idx_BT)
         if self.position is not None:
@@ -299,18 +304,31 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
-        """Draw matrices from a normal distribution; what projects into the stream is scaled down by the depth."""
+        """Draw the matrices from normal distributions; only real rows are drawn, so padding changes nothing."""
         for name, parameter in self.named_parameters():
-            kind = name.rsplit(".", 2)[-2]
-            if parameter.dim() == 1:
-                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-                continue
-            std = self.shape.init_std
-            if kind in ("out", "down"):
-                std /= math.sqrt(2 * len(self.blocks))
-            # only real rows are drawn, so that padding changes nothing
-            parameter.zero_()
-            self._real(name, parameter).normal_(0.0, std, generator=generator)
+            kind = name.removesuffix(".weight").rsplit(".", 1)[-1]
+            if kind == "value_lambdas":
+                parameter.fill_(0.5)
+            elif kind == "residual_lambdas":
+                parameter.copy_(torch.tensor((1.0, 0.0)))
+            elif parameter.dim() == 1:
+                parameter.fill_(0.0 if kind == "bias" else 1.0)
+            else:
+                parameter.zero_()
+                if std := self._std(kind):
+                    self._real(name, parameter).normal_(0.0, std, generator=generator)
+
+    def _std(self, kind: str) -> float:
+        """The deviation of a matrix at the start."""
+        std, zero = self.shape.init_std, self.shape.zero_init
+        if kind in ("out", "down"):  # two a block are added to the stream, whose size then does not grow with depth
+            return 0.0 if zero else std / math.sqrt(2 * len(self.blocks))
+        if kind == "embed" and zero and self.head is not None:
+            return 0.8  # nothing else is in the stream at first, and no head shares it
+        if kind == "head" and zero:
+            return 0.001
+        # as large as the values that they are mixed with, which are products with rows of unit size
+        return std * math.sqrt(self.embed.embedding_dim) if kind == "value" else std
 
 
 def _all(*sizes: int | None) -> tuple[int, ...]:
