@@ -1,73 +1,17 @@
-// Python's view of the CPU kernels: torch tensors are asked for what they are and checked here, below are only
-// pointers.
-#include <pybind11/numpy.h>
+// Python's view of the CPU kernels that work on rows and elements.
 #include <pybind11/stl.h>
 
-#include <algorithm>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "bind_tensor.hpp"
 #include "cpu/run.hpp"
-#include "tensor_argument.hpp"
 
 namespace py = pybind11;
 using namespace pylm;
 using namespace pylm::cpu;
 
 namespace {
-
-Element element_of(const py::handle& dtype) {
-    const std::string name = py::str(dtype);
-    if (name == "torch.float32") return Element::float32;
-    if (name == "torch.bfloat16") return Element::bfloat16;
-    if (name == "torch.int8") return Element::int8;
-    if (name == "torch.int64") return Element::int64;
-    return Element::other;
-}
-
-Tensor tensor(const py::handle& object, const char* name, bool contiguous = true) {
-    for (const char* part : {"data_ptr", "dtype", "shape", "is_contiguous", "is_cpu"})
-        if (!py::hasattr(object, part)) refuse_tensor(name, "not a torch tensor");
-    if (!object.attr("is_cpu").cast<bool>()) refuse_tensor(name, "not on the CPU");
-    Tensor found;
-    found.element = element_of(object.attr("dtype"));
-    if (contiguous && !object.attr("is_contiguous")().cast<bool>()) refuse_tensor(name, "not contiguous");
-    found.shape = object.attr("shape").cast<std::vector<int64_t>>();
-    found.count = 1;
-    for (int64_t size : found.shape) found.count *= size;
-    // SAFETY: the caller's argument keeps the tensor alive for the length of the call
-    found.data = reinterpret_cast<char*>(object.attr("data_ptr")().cast<uintptr_t>());
-    return found;
-}
-
-Tensor expect(const py::handle& object, const char* name, Element element, int64_t count) {
-    Tensor found = tensor(object, name);
-    if (found.element != element) refuse_tensor(name, "of another dtype than this call needs");
-    if (found.count != count)
-        refuse_tensor(name, std::to_string(found.count) + " elements where " + std::to_string(count) + " are needed");
-    return found;
-}
-
-Tensor maybe(const py::object& object, const char* name, Element element, int64_t count) {
-    return object.is_none() ? Tensor{} : expect(object, name, element, count);
-}
-
-Type float_type(const Tensor& found, const char* name) {
-    if (found.element == Element::float32) return FLOAT32;
-    if (found.element == Element::bfloat16) return BFLOAT16;
-    refuse_tensor(name, "float32 and bfloat16 are served");
-}
-
-int64_t last(const Tensor& found, const char* name) {
-    if (found.shape.empty() || found.shape.back() < 1) refuse_tensor(name, "has no last dimension");
-    return found.shape.back();
-}
-
-template <class T>
-T* at(const Tensor& found) {
-    return reinterpret_cast<T*>(found.data);
-}
 
 void run_norm_forward(const py::object& x, const py::object& residual, const py::object& weight, const py::object& bias,
                       const py::object& y, const py::object& h, const py::object& mean, const py::object& rstd,
@@ -111,13 +55,14 @@ void run_norm_backward(const py::object& dy, const py::object& dh, const py::obj
 }
 
 CrossEntropy cross_entropy_arguments(const Tensor& logits, const py::object& targets, const py::object& lse,
-                                     int64_t ignore_index, float z_loss) {
+                                     int64_t ignore_index, float z_loss, float softcap) {
     const int64_t vocab = last(logits, "logits"), rows = logits.count / vocab;
     CrossEntropy a{};
     a.logits = logits.data;
     a.targets = at<const int64_t>(expect(targets, "targets", Element::int64, rows));
     a.lse = at<float>(expect(lse, "lse", Element::float32, rows));
-    a.vocab = a.stride = vocab, a.ignore_index = ignore_index, a.z_loss = z_loss;
+    a.vocab = a.stride = vocab, a.ignore_index = ignore_index;
+    a.z_loss = z_loss, a.softcap = softcap;
     for (int64_t row = 0; row < rows; ++row)
         if (a.targets[row] != ignore_index && (a.targets[row] < 0 || a.targets[row] >= vocab))
             throw Error(Kind::usage, "the target of row " + std::to_string(row) + " is " +
@@ -127,10 +72,10 @@ CrossEntropy cross_entropy_arguments(const Tensor& logits, const py::object& tar
 }
 
 void run_cross_entropy_forward(const py::object& logits, const py::object& targets, const py::object& losses,
-                               const py::object& lse, int64_t ignore_index, float z_loss, int threads) {
+                               const py::object& lse, int64_t ignore_index, float z_loss, float softcap, int threads) {
     const Tensor input = tensor(logits, "logits");
     const Type type = float_type(input, "logits");
-    CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss);
+    CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss, softcap);
     const int64_t rows = input.count / a.vocab;
     a.losses = at<float>(expect(losses, "losses", Element::float32, rows));
     const py::gil_scoped_release release;
@@ -139,130 +84,15 @@ void run_cross_entropy_forward(const py::object& logits, const py::object& targe
 
 void run_cross_entropy_backward(const py::object& logits, const py::object& targets, const py::object& lse,
                                 const py::object& grads, const py::object& dlogits, int64_t ignore_index, float z_loss,
-                                int threads) {
+                                float softcap, int threads) {
     const Tensor input = tensor(logits, "logits");
     const Type type = float_type(input, "logits");
-    CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss);
+    CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss, softcap);
     const int64_t rows = input.count / a.vocab;
     a.grads = at<const float>(expect(grads, "grads", Element::float32, rows));
     a.dlogits = expect(dlogits, "dlogits", input.element, input.count).data;
     const py::gil_scoped_release release;
     cross_entropy_backward(type, a, rows, threads);
-}
-
-// [batch, time, heads, dim] by strides, the last dimension side by side.
-Strides place(const py::handle& object, const char* name, Element element, const std::vector<int64_t>& shape,
-              void** data) {
-    const Tensor found = tensor(object, name, false);
-    if (found.element != element) refuse_tensor(name, "of another dtype than q");
-    if (found.shape != shape) refuse_tensor(name, "not of the shape that q, k and v ask for");
-    const auto strides = object.attr("stride")().cast<std::vector<int64_t>>();
-    if (strides[3] != 1 && shape[3] > 1) refuse_tensor(name, "the elements of a head do not lie side by side");
-    *data = found.data;
-    return {strides[0], strides[1], strides[2]};
-}
-
-struct AttentionCall {
-    Attention a{};
-    Type type = FLOAT32;
-    std::vector<int32_t> first;
-};
-
-// What forward and backward share. `documents`: starts over the flattened batch and its end, or None; window 0: none.
-AttentionCall attention_arguments(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
-                                  const py::object& lse, const py::object& documents, int64_t window, float scale) {
-    AttentionCall call;
-    Attention& a = call.a;
-    const Tensor queries = tensor(q, "q", false), keys = tensor(k, "k", false);
-    if (queries.shape.size() != 4 || keys.shape.size() != 4) refuse_tensor("q", "q, k and v have four dimensions");
-    call.type = float_type(queries, "q");
-    a.batch = queries.shape[0], a.time = queries.shape[1], a.heads = queries.shape[2], a.dim = queries.shape[3];
-    a.kv_heads = keys.shape[2];
-    if (a.dim < 1 || a.dim > 1024) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
-    if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
-        refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
-    if (window < 0) throw Error(Kind::usage, "window is " + std::to_string(window));
-    if (a.time > (int64_t{1} << 24)) refuse_tensor("q", "longer than 2**24 tokens");
-    const std::vector<int64_t> narrow{a.batch, a.time, a.kv_heads, a.dim};
-    void* data = nullptr;
-    a.sq = place(q, "q", queries.element, queries.shape, &data), a.q = data;
-    a.sk = place(k, "k", queries.element, narrow, &data), a.k = data;
-    a.sv = place(v, "v", queries.element, narrow, &data), a.v = data;
-    a.so = place(out, "out", queries.element, queries.shape, &a.out);
-    a.lse = at<float>(expect(lse, "lse", Element::float32, a.batch * a.heads * a.time));
-    a.scale = scale;
-    call.first.assign(a.batch * a.time, 0);
-    if (!documents.is_none()) {
-        const auto starts = documents.cast<std::vector<int64_t>>();
-        const int64_t total = a.batch * a.time;
-        if (starts.size() < 2 || starts.front() != 0 || starts.back() != total)
-            throw Error(Kind::usage, "documents must run from 0 to " + std::to_string(total));
-        for (size_t d = 0; d + 1 < starts.size(); ++d) {
-            if (starts[d + 1] < starts[d] || starts[d + 1] > total)
-                throw Error(Kind::usage, "documents: start " + std::to_string(d + 1) + " is out of order");
-            for (int64_t t = starts[d]; t < starts[d + 1]; ++t)  // a document never reaches into the row before
-                call.first[t] = static_cast<int32_t>(std::max(starts[d] - t / a.time * a.time, int64_t{0}));
-        }
-    }
-    if (window > 0)
-        for (int64_t t = 0; t < a.batch * a.time; ++t)
-            call.first[t] =
-                std::max(call.first[t], static_cast<int32_t>(std::max(t % a.time - window + 1, int64_t{0})));
-    a.first = call.first.data();
-    return call;
-}
-
-void run_attention_forward(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
-                           const py::object& lse, const py::object& documents, int64_t window, float scale,
-                           int threads) {
-    const AttentionCall call = attention_arguments(q, k, v, out, lse, documents, window, scale);
-    const py::gil_scoped_release release;
-    attention_forward(call.type, call.a, threads);
-}
-
-void run_attention_backward(const py::object& dout, const py::object& q, const py::object& k, const py::object& v,
-                            const py::object& out, const py::object& lse, const py::object& dq, const py::object& dk,
-                            const py::object& dv, const py::object& documents, int64_t window, float scale,
-                            int threads) {
-    AttentionCall call = attention_arguments(q, k, v, out, lse, documents, window, scale);
-    Attention& a = call.a;
-    const Element element = tensor(q, "q", false).element;
-    const std::vector<int64_t> wide{a.batch, a.time, a.heads, a.dim}, narrow{a.batch, a.time, a.kv_heads, a.dim};
-    void* data = nullptr;
-    a.sd = place(dout, "dout", element, wide, &data), a.dout = data;
-    a.sdq = place(dq, "dq", element, wide, &a.dq);
-    a.sdk = place(dk, "dk", element, narrow, &a.dk);
-    a.sdv = place(dv, "dv", element, narrow, &a.dv);
-    const py::gil_scoped_release release;
-    attention_backward(call.type, a, threads);
-}
-
-void run_decode_attention(const py::object& q, const py::object& k, const py::object& v,
-                          const std::vector<int64_t>& lengths, const py::object& out, float scale, int threads) {
-    const Tensor queries = tensor(q, "q"), keys = tensor(k, "k", false);
-    const Type type = float_type(queries, "q");
-    if (queries.shape.size() != 3 || keys.shape.size() != 4)
-        refuse_tensor("q", "q is [batch, heads, dim], the caches are [batch, length, heads, dim]");
-    Decode a{};
-    a.batch = queries.shape[0], a.heads = queries.shape[1], a.dim = queries.shape[2], a.kv_heads = keys.shape[2];
-    if (a.dim < 1 || a.dim > DECODE_DIM) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
-    if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
-        refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
-    const std::vector<int64_t> shape{a.batch, keys.shape[1], a.kv_heads, a.dim};
-    void* data = nullptr;
-    a.sk = place(k, "k", queries.element, shape, &data), a.k = data;
-    a.sv = place(v, "v", queries.element, shape, &data), a.v = data;
-    a.q = queries.data, a.scale = scale;
-    if (static_cast<int64_t>(lengths.size()) != a.batch)
-        throw Error(Kind::usage, "lengths has " + std::to_string(lengths.size()) + " entries, q has " +
-                                     std::to_string(a.batch) + " sequences");
-    for (int64_t length : lengths)
-        if (length < 1 || length > keys.shape[1])
-            throw Error(Kind::usage, "a length is " + std::to_string(length) + ", the cache holds 1 to " +
-                                         std::to_string(keys.shape[1]));
-    void* to = expect(out, "out", queries.element, queries.count).data;
-    const py::gil_scoped_release release;
-    decode_attention(type, a, lengths.data(), to, threads);
 }
 
 void run_gemv_int8(const py::object& weights, const py::object& scales, const py::object& x, const py::object& y,
@@ -283,9 +113,10 @@ void run_gemv_int8(const py::object& weights, const py::object& scales, const py
 
 Act act_of(const std::string& name) {
     if (name == "gelu") return Act::gelu;
+    if (name == "gelu_tanh") return Act::gelu_tanh;
     if (name == "relu2") return Act::relu2;
     if (name == "swiglu") return Act::swiglu;
-    throw Error(Kind::usage, "there is no activation " + name, "choose gelu, relu2 or swiglu");
+    throw Error(Kind::usage, "there is no activation " + name, "choose gelu, gelu_tanh, relu2 or swiglu");
 }
 
 void run_activation_forward(const std::string& name, const py::object& x, const py::object& gate, const py::object& y,
@@ -354,25 +185,16 @@ void bind_kernels(py::module_& module) {
                py::arg("threads") = 0, "Its gradients.");
     module.def("cross_entropy_forward", &run_cross_entropy_forward, py::arg("logits"), py::arg("targets"),
                py::arg("losses"), py::arg("lse"), py::arg("ignore_index") = -100, py::arg("z_loss") = 0.0f,
-               py::arg("threads") = 0, "One loss and one logarithm of the sum of exponentials a row.");
+               py::arg("softcap") = 0.0f, py::arg("threads") = 0,
+               "One loss and one logarithm of the sum of exponentials a row.");
     module.def("cross_entropy_backward", &run_cross_entropy_backward, py::arg("logits"), py::arg("targets"),
                py::arg("lse"), py::arg("grads"), py::arg("dlogits"), py::arg("ignore_index") = -100,
-               py::arg("z_loss") = 0.0f, py::arg("threads") = 0,
+               py::arg("z_loss") = 0.0f, py::arg("softcap") = 0.0f, py::arg("threads") = 0,
                "The logits' gradient from one gradient a row; dlogits may be the logits.");
     module.def("activation_forward", &run_activation_forward, py::arg("name"), py::arg("x"), py::arg("gate"),
-               py::arg("y"), py::arg("threads") = 0, "gelu, relu2, or swiglu: silu(gate) * x.");
+               py::arg("y"), py::arg("threads") = 0, "gelu, gelu_tanh, relu2, or swiglu: silu(gate) * x.");
     module.def("activation_backward", &run_activation_backward, py::arg("name"), py::arg("dy"), py::arg("x"),
                py::arg("gate"), py::arg("dx"), py::arg("dgate"), py::arg("threads") = 0, "Its gradients.");
-    module.def(
-        "attention_forward", &run_attention_forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("out"),
-        py::arg("lse"), py::arg("documents"), py::arg("window"), py::arg("scale"), py::arg("threads") = 0,
-        "Causal attention over [batch, time, heads, dim]; documents: cumulative starts or None; window 0: none.");
-    module.def("attention_backward", &run_attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"),
-               py::arg("out"), py::arg("lse"), py::arg("dq"), py::arg("dk"), py::arg("dv"), py::arg("documents"),
-               py::arg("window"), py::arg("scale"), py::arg("threads") = 0, "Its gradients.");
-    module.def("decode_attention", &run_decode_attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("lengths"),
-               py::arg("out"), py::arg("scale"), py::arg("threads") = 0,
-               "One query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides.");
     module.def("gemv_int8", &run_gemv_int8, py::arg("weights"), py::arg("scales"), py::arg("x"), py::arg("y"),
                py::arg("threads") = 0, "y = scales * (weights @ x), int8 weights with a scale a row, x in fp32.");
     module.def(

@@ -14,6 +14,7 @@ namespace py = pybind11;
 void bind_loader(py::module_& module);
 void bind_sampler(py::module_& module);
 void bind_kernels(py::module_& module);
+void bind_attention(py::module_& module);
 
 namespace {
 
@@ -66,4 +67,5 @@ PYBIND11_MODULE(_native, module) {
     bind_loader(module);
     bind_sampler(module);
     bind_kernels(module);
+    bind_attention(module);
 }

@@ -123,7 +123,14 @@ def norm_backward(
     threads: int = 0,
 ) -> None: ...
 def cross_entropy_forward(
-    logits: Any, targets: Any, losses: Any, lse: Any, ignore_index: int = -100, z_loss: float = 0.0, threads: int = 0
+    logits: Any,
+    targets: Any,
+    losses: Any,
+    lse: Any,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
+    threads: int = 0,
 ) -> None: ...
 def cross_entropy_backward(
     logits: Any,
@@ -133,6 +140,7 @@ def cross_entropy_backward(
     dlogits: Any,
     ignore_index: int = -100,
     z_loss: float = 0.0,
+    softcap: float = 0.0,
     threads: int = 0,
 ) -> None: ...
 def activation_forward(name: str, x: Any, gate: Any, y: Any, threads: int = 0) -> None: ...
@@ -155,7 +163,7 @@ def attention_forward(
     v: Any,
     out: Any,
     lse: Any,
-    documents: Sequence[int] | None,
+    starts: Any,
     window: int,
     scale: float,
     threads: int = 0,
@@ -170,9 +178,36 @@ def attention_backward(
     dq: Any,
     dk: Any,
     dv: Any,
-    documents: Sequence[int] | None,
+    starts: Any,
     window: int,
     scale: float,
+    threads: int = 0,
+) -> None: ...
+def rotate_forward(
+    x: Any,
+    cos: Any,
+    sin: Any,
+    positions: Any,
+    weight: Any,
+    out: Any,
+    rstd: Any,
+    eps: float,
+    interleaved: bool,
+    offset: int,
+    threads: int = 0,
+) -> None: ...
+def rotate_backward(
+    dy: Any,
+    x: Any,
+    cos: Any,
+    sin: Any,
+    positions: Any,
+    weight: Any,
+    rstd: Any,
+    dx: Any,
+    dweight: Any,
+    interleaved: bool,
+    offset: int,
     threads: int = 0,
 ) -> None: ...
 def decode_attention(

@@ -1,6 +1,7 @@
 #include "cpu/run.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -42,6 +43,28 @@ char* scratch(int64_t size) {
     return kept.get();
 }
 
+// Runs body(begin, end, sums) over blocks of rows; what each adds to sums[0] and sums[1], null where `to` is, is added
+// up in the blocks' order: the same bits for any number of threads.
+template <class Body>
+void summed_blocks(int threads, int64_t rows, int64_t width, const std::array<float*, 2>& to, const Body& body) {
+    constexpr int64_t BLOCKS = 32;
+    const int64_t size = std::max<int64_t>(16, (rows + BLOCKS - 1) / BLOCKS), many = (rows + size - 1) / size;
+    std::vector<float> partial(many * 2 * width);
+    blocks(threads, rows, size, [&](int64_t b, int64_t begin, int64_t end) {
+        float* room = partial.data() + b * 2 * width;
+        float* const sums[2] = {to[0] ? room : nullptr, to[1] ? room + width : nullptr};
+        body(begin, end, sums);
+    });
+    for (int which : {0, 1}) {
+        if (!to[which]) continue;
+        std::fill_n(to[which], width, 0.0f);
+        for (int64_t b = 0; b < many; ++b) {
+            const float* from = partial.data() + (b * 2 + which) * width;
+            for (int64_t i = 0; i < width; ++i) to[which][i] += from[i];
+        }
+    }
+}
+
 int64_t rows_of(int64_t width) { return std::max<int64_t>(1, ELEMENTS / std::max<int64_t>(1, width)); }
 
 }  // namespace
@@ -71,27 +94,32 @@ void norm_backward(Type type, const NormBackward& a, int64_t rows, int threads) 
         blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
         return;
     }
-    // sums by block, added up in order: the same bits for any number of threads
-    constexpr int64_t BLOCKS = 32;
-    const int64_t size = std::max<int64_t>(16, (rows + BLOCKS - 1) / BLOCKS), many = (rows + size - 1) / size;
-    const int64_t sums = (a.dweight ? 1 : 0) + (a.dbias ? 1 : 0);
-    std::vector<float> partial(many * sums * a.width);
-    blocks(threads, rows, size, [&](int64_t b, int64_t begin, int64_t end) {
+    summed_blocks(threads, rows, a.width, {a.dweight, a.dbias}, [&](int64_t begin, int64_t end, float* const* sums) {
         NormBackward mine = a;
-        float* room = partial.data() + b * sums * a.width;
-        if (a.dweight) mine.dweight = room, room += a.width;
-        if (a.dbias) mine.dbias = room;
+        mine.dweight = sums[0], mine.dbias = sums[1];
         run(mine, begin, end);
     });
-    const auto add_up = [&](float* out, int64_t which) {
-        for (int64_t i = 0; i < a.width; ++i) out[i] = 0;
-        for (int64_t b = 0; b < many; ++b) {
-            const float* from = partial.data() + (b * sums + which) * a.width;
-            for (int64_t i = 0; i < a.width; ++i) out[i] += from[i];
-        }
-    };
-    if (a.dweight) add_up(a.dweight, 0);
-    if (a.dbias) add_up(a.dbias, sums - 1);
+}
+
+void rotate_forward(Type type, const Rotation& a, int threads) {
+    const auto run = kernels().rotate_forward[type];
+    blocks(threads, a.batch * a.time, rows_of(a.heads * a.dim),
+           [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void rotate_backward(Type type, const Rotation& a, int threads) {
+    const auto run = kernels().rotate_backward[type];
+    if (!a.dweight) {
+        blocks(threads, a.batch * a.time, rows_of(a.heads * a.dim),
+               [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+        return;
+    }
+    summed_blocks(threads, a.batch * a.time, a.dim, {a.dweight, nullptr},
+                  [&](int64_t begin, int64_t end, float* const* sums) {
+                      Rotation mine = a;
+                      mine.dweight = sums[0];
+                      run(mine, begin, end);
+                  });
 }
 
 void cross_entropy_forward(Type type, const CrossEntropy& a, int64_t rows, int threads) {

@@ -17,6 +17,9 @@ void cross_entropy_backward(Type type, const CrossEntropy& a, int64_t rows, int 
 void activation_forward(Act act, Type type, const Activation& a, int64_t count, int threads);
 void activation_backward(Act act, Type type, const Activation& a, int64_t count, int threads);
 
+/// dweight is written, not added to.
+void rotate_forward(Type type, const Rotation& a, int threads);
+void rotate_backward(Type type, const Rotation& a, int threads);
 void attention_forward(Type type, const Attention& a, int threads);
 void attention_backward(Type type, const Attention& a, int threads);
 

@@ -85,6 +85,7 @@ TEST(cross_entropy_agrees_and_stays_in_bounds) {
     for (Type type : {FLOAT32, BFLOAT16})
         for (int64_t vocab : {1, 15, 64, 67, 2051}) {
             const int64_t rows = 5;
+            const float softcap = vocab % 2 ? 3.0f : 0.0f;
             Buffer logits(type, rows * vocab), grads(FLOAT32, rows);
             std::vector<int64_t> targets;
             for (int64_t r = 0; r < rows; ++r)
@@ -95,6 +96,7 @@ TEST(cross_entropy_agrees_and_stays_in_bounds) {
                 a.logits = logits.data(), a.targets = targets.data(), a.losses = losses.wide.data();
                 a.lse = lse.wide.data(), a.grads = grads.wide.data(), a.dlogits = dlogits.data();
                 a.vocab = a.stride = vocab, a.ignore_index = -100;
+                a.softcap = softcap;
                 cross_entropy_forward(type, a, rows, 2);
                 cross_entropy_backward(type, a, rows, 2);
                 return std::vector<Buffer>{losses, dlogits};
@@ -102,11 +104,36 @@ TEST(cross_entropy_agrees_and_stays_in_bounds) {
         }
 }
 
+TEST(rotations_agree_and_stay_in_bounds) {
+    for (Type type : {FLOAT32, BFLOAT16})
+        for (int64_t dim : {2, 7, 32, 50})
+            for (bool normal : {false, true}) {
+                const int64_t batch = 2, time = 3, heads = 2, half = dim / 2, count = batch * time * heads * dim;
+                Buffer x(type, count), dy(type, count), cos(FLOAT32, 5 * half), sin(FLOAT32, 5 * half);
+                Buffer weight(FLOAT32, dim);
+                agree([&] {
+                    Buffer out(type, count), dx(type, count), rstd(FLOAT32, count / dim), dweight(FLOAT32, dim);
+                    const Strides packed{time * heads * dim, heads * dim, dim};
+                    Rotation a{};
+                    a.x = x.data(), a.dy = dy.data(), a.out = out.data(), a.dx = dx.data();
+                    a.sx = a.so = a.sdy = a.sdx = packed;
+                    a.cos = cos.wide.data(), a.sin = sin.wide.data();
+                    if (normal) a.weight = weight.wide.data(), a.rstd = rstd.wide.data();
+                    if (normal) a.dweight = dweight.wide.data();
+                    a.batch = batch, a.time = time, a.heads = heads, a.dim = dim, a.half = half, a.offset = 2;
+                    a.eps = 1e-2f, a.interleaved = dim == 32;
+                    rotate_forward(type, a, 2);
+                    rotate_backward(type, a, 2);
+                    return std::vector<Buffer>{out, dx};
+                });
+            }
+}
+
 TEST(activations_and_adamw_agree_and_stay_in_bounds) {
     for (int64_t count : {1, 7, 16, 17, 1000})
         for (Type type : {FLOAT32, BFLOAT16}) {
             Buffer x(type, count), gate(type, count), dy(type, count);
-            for (Act act : {Act::gelu, Act::relu2, Act::swiglu})
+            for (Act act : {Act::gelu, Act::gelu_tanh, Act::relu2, Act::swiglu})
                 agree([&] {
                     Buffer y(type, count), dx(type, count), dgate(type, count);
                     const Activation a{x.data(), gate.data(), dy.data(), y.data(), dx.data(), dgate.data()};

@@ -41,6 +41,14 @@ def reference(
     return torch.einsum("bhts,bshd->bthd", scores.masked_fill(~allowed[:, None], -torch.inf).softmax(-1), v)
 
 
+def starts_of(documents: list[int], batch: int, time: int) -> torch.Tensor:
+    """Where each position's document starts in its row."""
+    at = torch.arange(batch * time)
+    edges = torch.tensor(documents)
+    first = edges[torch.searchsorted(edges, at, right=True) - 1]
+    return (torch.maximum(first, at // time * time) - at // time * time).int().view(batch, time)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("shape", "kv_heads", "documents", "window"),
@@ -71,10 +79,11 @@ def test_values_and_gradients(
     wide = packed.double().requires_grad_()
     expected = reference(*wide.split([heads, kv_heads, kv_heads], dim=2), documents, window)
     (expected * dout.double()).sum().backward()
-    out, lse = native_kernels.attention_forward(q, k, v, documents, window)
+    starts = None if documents is None else starts_of(documents, batch, time)
+    out, lse = native_kernels.attention_forward(q, k, v, starts, window)
     gradient = torch.full_like(packed, torch.nan)
     into = gradient.split([heads, kv_heads, kv_heads], dim=2)
-    native_kernels.attention_backward(dout, q, k, v, out, lse, documents, window, into=into)
+    native_kernels.attention_backward(dout, q, k, v, out, lse, starts, window, into=into)
     forward_bound, backward_bound = BOUNDS[dtype]
     assert wide.grad is not None
     error = (out.double() - expected).norm() / expected.norm()
@@ -101,15 +110,20 @@ def test_threads_change_nothing(threads: int) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     q = torch.zeros(1, 8, 4, 16)
-    for said, k, documents, window in [
+
+    def starts(*at: int) -> torch.Tensor:
+        return torch.tensor([at], dtype=torch.int32)
+
+    for said, k, first, window in [
         ("heads do not divide", torch.zeros(1, 8, 3, 16), None, 0),
         ("not of the shape", torch.zeros(1, 9, 4, 16), None, 0),
         ("of another dtype", q.bfloat16(), None, 0),
-        ("documents must run from 0 to 8", q, [0, 7], 0),
-        ("start 1 is out of order", q, [0, 9, 8], 0),
-        ("start 2 is out of order", q, [0, 5, 3, 8], 0),
+        ("starts: 7 elements where 8 are needed", q, starts(0, 0, 0, 0, 0, 0, 0), 0),
+        ("starts at 3 for position 2", q, starts(0, 0, 3, 3, 3, 3, 3, 3), 0),
+        ("starts at 1 for position 3 of a row, after one from 2", q, starts(0, 0, 2, 1, 1, 1, 1, 1), 0),
+        ("starts: of another dtype", q, starts(0, 0, 0, 0, 0, 0, 0, 0).long(), 0),
         ("window is -1", q, None, -1),
     ]:
         with pytest.raises(PylmError) as caught:
-            native_kernels.attention_forward(q, k, k, documents, window)
+            native_kernels.attention_forward(q, k, k, first, window)
         assert said in caught.value.message, caught.value.message

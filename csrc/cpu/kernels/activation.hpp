@@ -1,4 +1,4 @@
-// GELU (by the error function), ReLU² and SwiGLU, with their gradients.
+// GELU (by the error function, or GPT-2's tanh), ReLU² and SwiGLU, with their gradients.
 #pragma once
 #include "cpu/kernels/simd.hpp"
 #include "cpu/kernels/table.hpp"
@@ -20,6 +20,13 @@ inline void normal(Vec x, Vec& below, Vec& bell) {
 }
 inline Vec sigmoid(Vec x) { return splat(1) / (splat(1) + exp2(min(splat(0) - x, splat(80)) * splat(LOG2E))); }
 
+// GPT-2's share of the normal distribution below x, 0.5 (1 + tanh u) = sigmoid(2u), and the derivative of 2u.
+inline Vec tanh_share(Vec x, Vec& slope) {
+    const Vec twice = splat(1.5957691216f), cubic = splat(0.044715f), square = x * x;
+    slope = twice * fma(splat(0.134145f), square, splat(1));
+    return sigmoid(twice * x * fma(cubic, square, splat(1)));
+}
+
 template <class T, Act act>
 void activation_forward(const Activation& a, int64_t begin, int64_t end) {
     // SAFETY: every tensor was seen to have as many elements as x
@@ -31,6 +38,9 @@ void activation_forward(const Activation& a, int64_t begin, int64_t end) {
             Vec below, bell;
             normal(v, below, bell);
             put(y + i, v * below, n);
+        } else if constexpr (act == Act::gelu_tanh) {
+            Vec slope;
+            put(y + i, v * tanh_share(v, slope), n);
         } else if constexpr (act == Act::relu2) {
             const Vec r = max(v, splat(0));
             put(y + i, r * r, n);
@@ -52,6 +62,10 @@ void activation_backward(const Activation& a, int64_t begin, int64_t end) {
             Vec below, bell;
             normal(v, below, bell);
             put(dx + i, d * fma(v * bell, splat(0.39894228040f), below), n);
+        } else if constexpr (act == Act::gelu_tanh) {
+            Vec slope;
+            const Vec share = tanh_share(v, slope);
+            put(dx + i, d * share * fma(v * slope, splat(1) - share, splat(1)), n);
         } else if constexpr (act == Act::relu2) {
             put(dx + i, d * splat(2) * max(v, splat(0)), n);
         } else {

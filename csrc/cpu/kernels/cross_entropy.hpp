@@ -6,6 +6,27 @@
 
 namespace pylm::cpu::PYLM_VARIANT {
 
+// Logits as the loss sees them: cap · tanh(x / cap), or as they are.
+struct Plain {
+    explicit Plain(float) {}
+    Vec operator()(Vec x) const { return x; }
+    Vec slope(Vec) const { return splat(1); }
+};
+struct Capped {
+    Vec cap, twice;  // tanh(y) = 1 - 2 / (e^2y + 1)
+    explicit Capped(float softcap) : cap(splat(softcap)), twice(splat(2 * LOG2E / softcap)) {}
+    Vec tangent(Vec x) const { return splat(1) - splat(2) / (exp2(min(x * twice, splat(120))) + splat(1)); }
+    Vec operator()(Vec x) const { return cap * tangent(x); }
+    Vec slope(Vec x) const {
+        const Vec t = tangent(x);
+        return splat(1) - t * t;
+    }
+};
+template <class Cap>
+inline float cap_one(const Cap& cap, float x) {
+    return highest(cap(splat(x)));
+}
+
 template <class T>
 inline float row_highest(const T* x, int64_t count) {
     Vec a = splat(-__builtin_inff()), b = a;
@@ -18,8 +39,8 @@ inline float row_highest(const T* x, int64_t count) {
 }
 
 // x - top is exact where it matters: scaling by log2(e) first would round logits of thousands before they meet.
-template <class T>
-inline double sum_of_powers(const T* x, int64_t count, float top) {
+template <class T, class Cap>
+inline double sum_of_powers(const T* x, int64_t count, float top, const Cap& cap) {
     constexpr int64_t BLOCK = 2048;  // fp32 sums stay short, their sum is double
     const Vec log2e = splat(LOG2E), shift = splat(top);
     double total = 0;
@@ -28,42 +49,46 @@ inline double sum_of_powers(const T* x, int64_t count, float top) {
         Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
         int64_t i = at;
         for (; i + 4 * Vec::W <= end; i += 4 * Vec::W) {
-            s0 = s0 + exp2((load(x + i) - shift) * log2e);
-            s1 = s1 + exp2((load(x + i + Vec::W) - shift) * log2e);
-            s2 = s2 + exp2((load(x + i + 2 * Vec::W) - shift) * log2e);
-            s3 = s3 + exp2((load(x + i + 3 * Vec::W) - shift) * log2e);
+            s0 = s0 + exp2((cap(load(x + i)) - shift) * log2e);
+            s1 = s1 + exp2((cap(load(x + i + Vec::W)) - shift) * log2e);
+            s2 = s2 + exp2((cap(load(x + i + 2 * Vec::W)) - shift) * log2e);
+            s3 = s3 + exp2((cap(load(x + i + 3 * Vec::W)) - shift) * log2e);
         }
         total += static_cast<double>(sum((s0 + s1) + (s2 + s3)));
         for (; i < end; i += Vec::W) {
             const int64_t n = end - i < Vec::W ? end - i : Vec::W;
             float lanes[Vec::W];  // those past the end hold no logit
-            store(lanes, exp2((take(x + i, n) - shift) * log2e));
+            store(lanes, exp2((cap(take(x + i, n)) - shift) * log2e));
             for (int64_t l = 0; l < n; ++l) total += static_cast<double>(lanes[l]);
         }
     }
     return total;
 }
 
-template <class T>
-void cross_entropy_forward(const CrossEntropy& a, int64_t begin, int64_t end) {
+template <class T, class Cap>
+void losses_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
+    const Cap cap(a.softcap);
     for (int64_t row = begin; row < end; ++row) {
         // SAFETY: rows of `vocab` logits lie `stride` apart; the driver has checked targets against the vocabulary
         const T* x = static_cast<const T*>(a.logits) + row * a.stride;
-        const float top = row_highest(x, a.vocab);
-        const double log_sum = __builtin_log(sum_of_powers(x, a.vocab, top));
+        const int64_t target = a.targets[row];
+        if (target == a.ignore_index) {
+            a.lse[row] = a.losses[row] = 0;
+            continue;
+        }
+        const float top = cap_one(cap, row_highest(x, a.vocab));
+        const double log_sum = __builtin_log(sum_of_powers(x, a.vocab, top, cap));
         const auto lse = static_cast<float>(static_cast<double>(top) + log_sum);
         a.lse[row] = lse;
-        const int64_t target = a.targets[row];
-        if (!a.losses) continue;
         // from the difference, not from lse: an lse of thousands has lost the loss's digits
-        const bool ignored = target == a.ignore_index;
-        const double below = ignored ? 0 : static_cast<double>(top) - static_cast<double>(widen(x[target]));
-        a.losses[row] = ignored ? 0 : static_cast<float>(below + log_sum) + a.z_loss * lse * lse;
+        const double below = static_cast<double>(top) - static_cast<double>(cap_one(cap, widen(x[target])));
+        a.losses[row] = static_cast<float>(below + log_sum) + a.z_loss * lse * lse;
     }
 }
 
-template <class T>
-void cross_entropy_backward(const CrossEntropy& a, int64_t begin, int64_t end) {
+template <class T, class Cap>
+void gradients_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
+    const Cap cap(a.softcap);
     for (int64_t row = begin; row < end; ++row) {
         // SAFETY: as above; dlogits has the logits' shape and may be the logits, each element is read before written
         const T* x = static_cast<const T*>(a.logits) + row * a.stride;
@@ -76,10 +101,23 @@ void cross_entropy_backward(const CrossEntropy& a, int64_t begin, int64_t end) {
         }
         const float weight = grad * (1 + 2 * a.z_loss * lse);
         const Vec log2e = splat(LOG2E), shift = splat(lse), scale = splat(weight);
-        const float at_target = widen(x[target]);
-        each(a.vocab, [&](int64_t i, int64_t n) { put(out + i, exp2((take(x + i, n) - shift) * log2e) * scale, n); });
-        narrow(out + target, __builtin_expf(at_target - lse) * weight - grad);
+        const Vec right = splat(widen(x[target]));
+        each(a.vocab, [&](int64_t i, int64_t n) {
+            const Vec v = take(x + i, n);
+            put(out + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
+        });
+        const float chance = __builtin_expf(cap_one(cap, highest(right)) - lse);
+        narrow(out + target, (chance * weight - grad) * highest(cap.slope(right)));
     }
+}
+
+template <class T>
+void cross_entropy_forward(const CrossEntropy& a, int64_t begin, int64_t end) {
+    a.softcap > 0 ? losses_of_rows<T, Capped>(a, begin, end) : losses_of_rows<T, Plain>(a, begin, end);
+}
+template <class T>
+void cross_entropy_backward(const CrossEntropy& a, int64_t begin, int64_t end) {
+    a.softcap > 0 ? gradients_of_rows<T, Capped>(a, begin, end) : gradients_of_rows<T, Plain>(a, begin, end);
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

@@ -7,15 +7,17 @@
 #include "cpu/kernels/cross_entropy.hpp"
 #include "cpu/kernels/decode.hpp"
 #include "cpu/kernels/norm.hpp"
+#include "cpu/kernels/rotate.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
 #define BOTH(name) {name<float>, name<bf16>}
-#define ALL_ACTS(name)                                                                                        \
-    {                                                                                                         \
-        {name<float, Act::gelu>, name<bf16, Act::gelu>}, {name<float, Act::relu2>, name<bf16, Act::relu2>}, { \
-            name<float, Act::swiglu>, name<bf16, Act::swiglu>                                                 \
-        }                                                                                                     \
+#define ALL_ACTS(name)                                                                                              \
+    {                                                                                                               \
+        {name<float, Act::gelu>, name<bf16, Act::gelu>}, {name<float, Act::gelu_tanh>, name<bf16, Act::gelu_tanh>}, \
+            {name<float, Act::relu2>, name<bf16, Act::relu2>}, {                                                    \
+            name<float, Act::swiglu>, name<bf16, Act::swiglu>                                                       \
+        }                                                                                                           \
     }
 
 extern const Kernels table;
@@ -26,6 +28,8 @@ const Kernels table{
     BOTH(cross_entropy_backward),
     ALL_ACTS(activation_forward),
     ALL_ACTS(activation_backward),
+    BOTH(rotate_forward),
+    BOTH(rotate_backward),
     BOTH(attention_forward),
     BOTH(attention_backward),
     BOTH(attention_forward_scratch),

@@ -30,7 +30,7 @@ struct CrossEntropy {
     const float* grads;  // backward: one a row
     int64_t vocab, stride;
     int64_t ignore_index;
-    float z_loss;
+    float z_loss, softcap;  // softcap 0: none
 };
 struct Activation {
     const void *x, *gate, *dy;
@@ -44,6 +44,19 @@ struct AdamW {
 
 struct Strides {
     int64_t batch, time, head;  // in elements; the head's own dimension lies side by side
+};
+// Heads normalised where there is a weight, then rotated. x: [batch, time, heads, dim].
+struct Rotation {
+    const void *x, *dy;
+    void *out, *dx;
+    Strides sx, so, sdy, sdx;
+    const float *cos, *sin;    // [positions, half]
+    const int32_t* positions;  // [time] for each batch, `position_stride` apart; null: they count up
+    const float* weight;       // [dim], may be null
+    float *rstd, *dweight;     // [batch, time, heads]; one block's sums, added to; null without a weight
+    int64_t batch, time, heads, dim, half, offset, position_stride;
+    float eps;
+    bool interleaved;
 };
 struct Attention {
     const void *q, *k, *v, *dout;
@@ -69,8 +82,10 @@ struct Gemv {
     int64_t width;
 };
 
-enum class Act { gelu, relu2, swiglu };
-constexpr int ACTS = 3;
+enum class Act { gelu, gelu_tanh, relu2, swiglu };
+constexpr int ACTS = 4;
+/// Widest head that is rotated.
+constexpr int64_t ROTATED_DIM = 1024;
 /// float32, bfloat16
 constexpr int TYPES = 2;
 /// AdamW's types of parameter, gradient and moments: all fp32; fp32 with bf16 gradients; all bf16.
@@ -83,6 +98,8 @@ struct Kernels {
     void (*cross_entropy_backward[TYPES])(const CrossEntropy&, int64_t begin, int64_t end);
     void (*activation_forward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
     void (*activation_backward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
+    void (*rotate_forward[TYPES])(const Rotation&, int64_t begin, int64_t end);
+    void (*rotate_backward[TYPES])(const Rotation&, int64_t begin, int64_t end);
     void (*attention_forward[TYPES])(const Attention&, int64_t unit, char* scratch);
     void (*attention_backward[TYPES])(const Attention&, int64_t unit, char* scratch);
     int64_t (*attention_forward_scratch[TYPES])(int64_t time, int64_t dim);

@@ -2,10 +2,13 @@
 
 Raw form, which a backend implements:
 
-    forward(x [N, D], weight [V, D], targets [N] int64, softcap, ignore_index, z_loss) -> (losses, lse), both [N], wide
-    backward(dlosses, x, weight, targets, lse, softcap, ignore_index, z_loss) -> (dx, dweight)
+    forward(x [N, D], weight [V, D], targets [N] int64, softcap, ignore_index, z_loss, ahead)
+        -> (losses, lse, dx, dweight), the first two [N] and wide
+    backward(dlosses, x, weight, targets, lse, dx, dweight, softcap, ignore_index, z_loss, ahead) -> (dx, dweight)
 
-x and weight have one dtype; the rest is as in cross_entropy.
+x and weight have one dtype; the rest is as in cross_entropy. A backend that spends its time on the products may make
+the gradients of the losses' sum while it has the logits: it is named in AHEAD, and `ahead` is true where a gradient
+will be wanted. Otherwise forward's dx and dweight are empty.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.cross_entropy.reference import reduced
 from pylm_kernels.ops.linear_cross_entropy import reference
 
+AHEAD = ("cpu",)
 _TRITON = "pylm_kernels.ops.linear_cross_entropy.triton"
 register("linear_cross_entropy", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), launch.serves)
 
@@ -28,15 +32,17 @@ def _forward(*inputs: Any) -> Any:
     return implementation("linear_cross_entropy", inputs[-1]).forward(*inputs[:-1])
 
 
-def _fake(x: Any, *_: Any) -> Any:
+def _fake(x: Any, weight: Any, *rest: Any) -> Any:
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.new_empty(x.shape[0], dtype=wide), x.new_empty(x.shape[0], dtype=wide)
+    shapes = (x.shape, weight.shape) if rest[-2] else ((0,), (0,))
+    return *(x.new_empty(x.shape[0], dtype=wide) for _ in range(2)), *(x.new_empty(shape) for shape in shapes)
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    x, weight, targets, *ctx.settings = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(x, weight, targets, output[1])
+    x, weight, targets = inputs[:3]
+    ctx.settings = inputs[3:]
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(x, weight, targets, *output[1:])
 
 
 def _backward_body(*inputs: Any) -> Any:
@@ -44,25 +50,26 @@ def _backward_body(*inputs: Any) -> Any:
 
 
 def _backward(ctx: Any, run: Any, dlosses: Any, *_: Any) -> Any:
-    return *run(dlosses, *ctx.saved_tensors, *ctx.settings), *(None,) * 5
+    return *run(dlosses, *ctx.saved_tensors, *ctx.settings), *(None,) * 6
 
 
 def _composite(ctx: Any, dlosses: Any, *_: Any) -> Any:
-    x, weight, targets, _ = ctx.saved_tensors
+    x, weight, targets = ctx.saved_tensors[:3]
     with torch.autocast(x.device.type, enabled=False):
-        rows = reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-1])
-        return *differentiate((rows,), [x, weight], (dlosses,)), *(None,) * 5
+        rows = reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-2])
+        return *differentiate((rows,), [x, weight], (dlosses,)), *(None,) * 6
 
 
-_SETTINGS = "float softcap, int ignore_index, float z_loss, str backend"
+_SETTINGS = "float softcap, int ignore_index, float z_loss, bool ahead, str backend"
+_MADE = "Tensor losses, Tensor lse, Tensor dx, Tensor dweight"
 _call = differentiable(
     "linear_cross_entropy",
-    schema=f"(Tensor x, Tensor weight, Tensor targets, {_SETTINGS}) -> (Tensor losses, Tensor lse)",
+    schema=f"(Tensor x, Tensor weight, Tensor targets, {_SETTINGS}) -> ({_MADE})",
     forward=_forward,
     fake=_fake,
     setup=_setup,
-    backward_schema=f"(Tensor dlosses, Tensor x, Tensor weight, Tensor targets, Tensor lse, {_SETTINGS})"
-    " -> (Tensor dx, Tensor dweight)",
+    backward_schema=f"(Tensor dlosses, Tensor x, Tensor weight, Tensor targets, Tensor lse, Tensor dx, Tensor dweight,"
+    f" {_SETTINGS}) -> (Tensor dx_out, Tensor dweight_out)",
     backward_body=_backward_body,
     backward_fake=lambda dlosses, x, weight, *_: (x.new_empty(x.shape), weight.new_empty(weight.shape)),
     backward=_backward,
@@ -121,6 +128,7 @@ def linear_cross_entropy(
         with torch.autocast(x.device.type, enabled=False):
             found = reference.linear_cross_entropy(*raw)
     else:
-        found = _call(*raw, name)[0]
+        wanted = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+        found = _call(*raw, wanted and name in AHEAD, name)[0]
     found = reduced(found, flat, ignore_index, reduction)
     return found.view(targets.shape) if reduction == "none" else found

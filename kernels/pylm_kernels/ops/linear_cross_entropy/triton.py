@@ -92,14 +92,14 @@ def _options(kernel: str, x, softcap: float):
     return {"SOFTCAP": softcap > 0, "ACC": tl.float64 if x.dtype == torch.float64 else tl.float32, **options}
 
 
-def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float):
-    """The loss and the log-sum of each row."""
+def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float, ahead: bool):
+    """The loss and the log-sum of each row; no gradients ahead of their time."""
     x, weight = launch.rows_of(x), launch.rows_of(weight)
     n, d = x.shape
     v = weight.shape[0]
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if n == 0:
-        return torch.empty(0, dtype=wide, device=x.device), torch.empty(0, dtype=wide, device=x.device)
+        return *(torch.empty(0, dtype=wide, device=x.device) for _ in range(2)), x.new_empty(0), x.new_empty(0)
     options = _options("linear_cross_entropy_forward", x, softcap)
     # as many splits as give each multiprocessor about four programs, each a whole number of tiles
     tiles = triton.cdiv(v, options["BN"])
@@ -117,10 +117,12 @@ def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float
     lse = torch.where(counts, lse, 0.0)
     inside = (targets >= 0) & (targets < v)
     target = torch.where(inside, right.sum(0), float("-inf"))
-    return torch.where(counts, lse - target + z_loss * lse.square(), 0.0), lse
+    return torch.where(counts, lse - target + z_loss * lse.square(), 0.0), lse, x.new_empty(0), x.new_empty(0)
 
 
-def backward(dloss, x, weight, targets, lse, softcap: float, ignore_index: int, z_loss: float):
+def backward(
+    dloss, x, weight, targets, lse, _dx, _dweight, softcap: float, ignore_index: int, z_loss: float, ahead: bool
+):
     """Dx and dweight."""
     x, weight, dloss = launch.rows_of(x), launch.rows_of(weight), dloss.contiguous()
     n, d = x.shape

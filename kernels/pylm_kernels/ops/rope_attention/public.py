@@ -210,6 +210,8 @@ def rope_attention(
         "sinks": sinks is not None,
         "window": window is not None,
         "documents": cu_seqlens is not None,
+        "causal": causal,
+        "cross": heads.k is not None and t != heads.k.shape[1],
         "rows_without_keys": heads.k is not None and t > heads.k.shape[1] and causal,
     }
     name, refusal = choose("rope_attention", backend, q, facts)

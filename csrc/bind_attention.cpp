@@ -1,0 +1,218 @@
+// Python's view of what works on heads: their rotation, attention for training and for decoding.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "bind_tensor.hpp"
+#include "cpu/run.hpp"
+
+namespace py = pybind11;
+using namespace pylm;
+using namespace pylm::cpu;
+
+namespace {
+
+// [batch, time, heads, dim] by strides, the last dimension side by side.
+Strides place(const py::handle& object, const char* name, Element element, const std::vector<int64_t>& shape,
+              void** data) {
+    const Tensor found = tensor(object, name, false);
+    if (found.element != element) refuse_tensor(name, "of another dtype than q");
+    if (found.shape != shape) refuse_tensor(name, "not of the shape that q, k and v ask for");
+    const auto strides = object.attr("stride")().cast<std::vector<int64_t>>();
+    if (strides[3] != 1 && shape[3] > 1) refuse_tensor(name, "the elements of a head do not lie side by side");
+    *data = found.data;
+    return {strides[0], strides[1], strides[2]};
+}
+
+struct AttentionCall {
+    Attention a{};
+    Type type = FLOAT32;
+    std::vector<int32_t> first;
+};
+
+// What forward and backward share. `starts`: [batch, time], where each position's document starts in
+// its row, or None; window 0: none.
+AttentionCall attention_arguments(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
+                                  const py::object& lse, const py::object& starts, int64_t window, float scale) {
+    AttentionCall call;
+    Attention& a = call.a;
+    const Tensor queries = tensor(q, "q", false), keys = tensor(k, "k", false);
+    if (queries.shape.size() != 4 || keys.shape.size() != 4) refuse_tensor("q", "q, k and v have four dimensions");
+    call.type = float_type(queries, "q");
+    a.batch = queries.shape[0], a.time = queries.shape[1], a.heads = queries.shape[2], a.dim = queries.shape[3];
+    a.kv_heads = keys.shape[2];
+    if (a.dim < 1 || a.dim > 1024) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
+    if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
+        refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
+    if (window < 0) throw Error(Kind::usage, "window is " + std::to_string(window));
+    if (a.time > (int64_t{1} << 24)) refuse_tensor("q", "longer than 2**24 tokens");
+    const std::vector<int64_t> narrow{a.batch, a.time, a.kv_heads, a.dim};
+    void* data = nullptr;
+    a.sq = place(q, "q", queries.element, queries.shape, &data), a.q = data;
+    a.sk = place(k, "k", queries.element, narrow, &data), a.k = data;
+    a.sv = place(v, "v", queries.element, narrow, &data), a.v = data;
+    a.so = place(out, "out", queries.element, queries.shape, &a.out);
+    a.lse = at<float>(expect(lse, "lse", Element::float32, a.batch * a.heads * a.time));
+    a.scale = scale;
+    call.first.assign(a.batch * a.time, 0);
+    if (!starts.is_none()) {
+        const auto* given = at<const int32_t>(expect(starts, "starts", Element::int32, a.batch * a.time));
+        for (int64_t t = 0; t < a.batch * a.time; ++t) {
+            const int64_t before = t % a.time ? given[t - 1] : 0;
+            if (given[t] < before || given[t] > t % a.time)
+                refuse_tensor("starts", "a document starts at " + std::to_string(given[t]) + " for position " +
+                                            std::to_string(t % a.time) + " of a row, after one from " +
+                                            std::to_string(before));
+            call.first[t] = given[t];
+        }
+    }
+    if (window > 0)
+        for (int64_t t = 0; t < a.batch * a.time; ++t)
+            call.first[t] =
+                std::max(call.first[t], static_cast<int32_t>(std::max(t % a.time - window + 1, int64_t{0})));
+    a.first = call.first.data();
+    return call;
+}
+
+void run_attention_forward(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
+                           const py::object& lse, const py::object& starts, int64_t window, float scale, int threads) {
+    const AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale);
+    const py::gil_scoped_release release;
+    attention_forward(call.type, call.a, threads);
+}
+
+void run_attention_backward(const py::object& dout, const py::object& q, const py::object& k, const py::object& v,
+                            const py::object& out, const py::object& lse, const py::object& dq, const py::object& dk,
+                            const py::object& dv, const py::object& starts, int64_t window, float scale, int threads) {
+    AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale);
+    Attention& a = call.a;
+    const Element element = tensor(q, "q", false).element;
+    const std::vector<int64_t> wide{a.batch, a.time, a.heads, a.dim}, narrow{a.batch, a.time, a.kv_heads, a.dim};
+    void* data = nullptr;
+    a.sd = place(dout, "dout", element, wide, &data), a.dout = data;
+    a.sdq = place(dq, "dq", element, wide, &a.dq);
+    a.sdk = place(dk, "dk", element, narrow, &a.dk);
+    a.sdv = place(dv, "dv", element, narrow, &a.dv);
+    const py::gil_scoped_release release;
+    attention_backward(call.type, a, threads);
+}
+
+void run_decode_attention(const py::object& q, const py::object& k, const py::object& v,
+                          const std::vector<int64_t>& lengths, const py::object& out, float scale, int threads) {
+    const Tensor queries = tensor(q, "q"), keys = tensor(k, "k", false);
+    const Type type = float_type(queries, "q");
+    if (queries.shape.size() != 3 || keys.shape.size() != 4)
+        refuse_tensor("q", "q is [batch, heads, dim], the caches are [batch, length, heads, dim]");
+    Decode a{};
+    a.batch = queries.shape[0], a.heads = queries.shape[1], a.dim = queries.shape[2], a.kv_heads = keys.shape[2];
+    if (a.dim < 1 || a.dim > DECODE_DIM) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
+    if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
+        refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
+    const std::vector<int64_t> shape{a.batch, keys.shape[1], a.kv_heads, a.dim};
+    void* data = nullptr;
+    a.sk = place(k, "k", queries.element, shape, &data), a.k = data;
+    a.sv = place(v, "v", queries.element, shape, &data), a.v = data;
+    a.q = queries.data, a.scale = scale;
+    if (static_cast<int64_t>(lengths.size()) != a.batch)
+        throw Error(Kind::usage, "lengths has " + std::to_string(lengths.size()) + " entries, q has " +
+                                     std::to_string(a.batch) + " sequences");
+    for (int64_t length : lengths)
+        if (length < 1 || length > keys.shape[1])
+            throw Error(Kind::usage, "a length is " + std::to_string(length) + ", the cache holds 1 to " +
+                                         std::to_string(keys.shape[1]));
+    void* to = expect(out, "out", queries.element, queries.count).data;
+    const py::gil_scoped_release release;
+    decode_attention(type, a, lengths.data(), to, threads);
+}
+
+// What forward and backward share; `rows` of the tables are the positions that exist.
+Rotation rotation_arguments(const py::object& x, const py::object& cos, const py::object& sin,
+                            const py::object& positions, const py::object& weight, int64_t offset, bool interleaved,
+                            Tensor& input) {
+    input = tensor(x, "x", false);
+    if (input.shape.size() != 4) refuse_tensor("x", "heads have four dimensions");
+    Rotation a{};
+    a.batch = input.shape[0], a.time = input.shape[1], a.heads = input.shape[2], a.dim = input.shape[3];
+    float_type(input, "x");
+    if (a.dim < 2 || a.dim > ROTATED_DIM) refuse_tensor("x", "heads of " + std::to_string(a.dim) + " elements");
+    void* data = nullptr;
+    a.sx = place(x, "x", input.element, input.shape, &data), a.x = data;
+    const Tensor table = tensor(cos, "cos");
+    if (table.shape.size() != 2 || 2 * table.shape[1] > a.dim || table.shape[1] < 1)
+        refuse_tensor("cos", "a table of positions and half the rotated dimensions is needed");
+    const int64_t rows = table.shape[0];
+    a.half = table.shape[1];
+    a.cos = at<const float>(expect(cos, "cos", Element::float32, table.count));
+    a.sin = at<const float>(expect(sin, "sin", Element::float32, table.count));
+    a.weight = at<const float>(maybe(weight, "weight", Element::float32, a.dim));
+    a.offset = offset, a.interleaved = interleaved;
+    int64_t lowest = 0, highest = a.time - 1;
+    if (!positions.is_none()) {
+        const Tensor given = tensor(positions, "positions");
+        if (given.element != Element::int32 || (given.count != a.time && given.count != a.batch * a.time))
+            refuse_tensor("positions", "one int32 for each position is needed");
+        a.positions = at<const int32_t>(given);
+        a.position_stride = given.count == a.time ? 0 : a.time;
+        if (given.count) {
+            const auto ends = std::minmax_element(a.positions, a.positions + given.count);
+            lowest = *ends.first, highest = *ends.second;
+        }
+    }
+    if (offset < 0 || lowest + offset < 0 || highest + offset >= rows)
+        refuse_tensor("positions", std::to_string(lowest + offset) + " to " + std::to_string(highest + offset) +
+                                       " leave the table of " + std::to_string(rows));
+    return a;
+}
+
+void run_rotate_forward(const py::object& x, const py::object& cos, const py::object& sin, const py::object& positions,
+                        const py::object& weight, const py::object& out, const py::object& rstd, float eps,
+                        bool interleaved, int64_t offset, int threads) {
+    Tensor input;
+    Rotation a = rotation_arguments(x, cos, sin, positions, weight, offset, interleaved, input);
+    a.so = place(out, "out", input.element, input.shape, &a.out);
+    a.rstd = a.weight ? at<float>(expect(rstd, "rstd", Element::float32, input.count / a.dim)) : nullptr;
+    a.eps = eps;
+    const Type type = float_type(input, "x");
+    const py::gil_scoped_release release;
+    rotate_forward(type, a, threads);
+}
+
+void run_rotate_backward(const py::object& dy, const py::object& x, const py::object& cos, const py::object& sin,
+                         const py::object& positions, const py::object& weight, const py::object& rstd,
+                         const py::object& dx, const py::object& dweight, bool interleaved, int64_t offset,
+                         int threads) {
+    Tensor input;
+    Rotation a = rotation_arguments(x, cos, sin, positions, weight, offset, interleaved, input);
+    void* data = nullptr;
+    a.sdy = place(dy, "dy", input.element, input.shape, &data), a.dy = data;
+    a.sdx = place(dx, "dx", input.element, input.shape, &a.dx);
+    if (a.weight) {
+        a.rstd = at<float>(expect(rstd, "rstd", Element::float32, input.count / a.dim));
+        a.dweight = at<float>(expect(dweight, "dweight", Element::float32, a.dim));
+    }
+    const Type type = float_type(input, "x");
+    const py::gil_scoped_release release;
+    rotate_backward(type, a, threads);
+}
+
+}  // namespace
+
+void bind_attention(py::module_& module) {
+    module.def("attention_forward", &run_attention_forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("out"),
+               py::arg("lse"), py::arg("starts"), py::arg("window"), py::arg("scale"), py::arg("threads") = 0,
+               "Causal attention over [batch, time, heads, dim]; starts: where each position's document starts, or "
+               "None; window 0: none.");
+    module.def("attention_backward", &run_attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"),
+               py::arg("out"), py::arg("lse"), py::arg("dq"), py::arg("dk"), py::arg("dv"), py::arg("starts"),
+               py::arg("window"), py::arg("scale"), py::arg("threads") = 0, "Its gradients.");
+    module.def("decode_attention", &run_decode_attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("lengths"),
+               py::arg("out"), py::arg("scale"), py::arg("threads") = 0,
+               "One query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides.");
+    module.def("rotate_forward", &run_rotate_forward, py::arg("x"), py::arg("cos"), py::arg("sin"),
+               py::arg("positions"), py::arg("weight"), py::arg("out"), py::arg("rstd"), py::arg("eps"),
+               py::arg("interleaved"), py::arg("offset"), py::arg("threads") = 0,
+               "Heads [batch, time, heads, dim] by strides, RMS-normalised where there is a weight, then rotated.");
+    module.def("rotate_backward", &run_rotate_backward, py::arg("dy"), py::arg("x"), py::arg("cos"), py::arg("sin"),
+               py::arg("positions"), py::arg("weight"), py::arg("rstd"), py::arg("dx"), py::arg("dweight"),
+               py::arg("interleaved"), py::arg("offset"), py::arg("threads") = 0, "Its gradients.");
+}

@@ -1,0 +1,112 @@
+"""cross_entropy and linear_cross_entropy."""
+
+from __future__ import annotations
+
+import torch
+
+from pylm import _native
+from pylm.native_kernels.arguments import threads
+
+# of logits at a time: their slice stays near the caches, the weight's gradient is added to seldom
+ROWS = 384
+
+
+def cross_entropy_forward(
+    logits: torch.Tensor, targets: torch.Tensor, softcap: float, ignore_index: int, z_loss: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One loss and one logarithm of the sum of exponentials a row, both 0 where the target is ignored."""
+    logits, targets = logits.contiguous(), targets.contiguous()
+    losses, lse = torch.empty(logits.shape[0]), torch.empty(logits.shape[0])
+    if logits.shape[0]:
+        _native.cross_entropy_forward(logits, targets, losses, lse, ignore_index, z_loss, softcap, threads())
+    return losses, lse
+
+
+def cross_entropy_backward(
+    dlosses: torch.Tensor,
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    lse: torch.Tensor,
+    softcap: float,
+    ignore_index: int,
+    z_loss: float,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The gradient of the logits from one gradient a row; `out` may be the logits."""
+    logits, targets, lse = logits.contiguous(), targets.contiguous(), lse.contiguous()
+    dlosses = dlosses.float().contiguous()
+    out = torch.empty_like(logits) if out is None else out
+    if logits.shape[0]:
+        _native.cross_entropy_backward(logits, targets, lse, dlosses, out, ignore_index, z_loss, softcap, threads())
+    return out
+
+
+def linear_cross_entropy_forward(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    softcap: float,
+    ignore_index: int,
+    z_loss: float,
+    ahead: bool,
+    rows: int = ROWS,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Losses and lse of each row; with `ahead` the gradients of the losses' sum too, made while the logits are there.
+
+    Three products of rows x classes then do the work of four, and no row of logits outlives its chunk of `rows`.
+    """
+    x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
+    losses, lse = torch.empty(len(x)), torch.empty(len(x))
+    logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
+    ones = torch.ones(len(logits))
+    dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if ahead else (x.new_empty(0), x.new_empty(0))
+    for at in range(0, len(x), rows):
+        part = slice(at, min(at + rows, len(x)))
+        chunk, mine, settings = logits[: part.stop - at], targets[part], (ignore_index, z_loss, softcap, threads())
+        torch.mm(x[part], weight.t(), out=chunk)
+        _native.cross_entropy_forward(chunk, mine, losses[part], lse[part], *settings)
+        if ahead:
+            _native.cross_entropy_backward(chunk, mine, lse[part], ones[: len(chunk)], chunk, *settings)
+            torch.mm(chunk, weight, out=dx[part])
+            dweight.addmm_(chunk.t(), x[part])
+    return losses, lse, dx, dweight
+
+
+def linear_cross_entropy_backward(
+    dlosses: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    lse: torch.Tensor,
+    dx: torch.Tensor,
+    dweight: torch.Tensor,
+    softcap: float,
+    ignore_index: int,
+    z_loss: float,
+    ahead: bool,
+    rows: int = ROWS,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of x and of the weight.
+
+    Those made ahead are scaled where every row has the same gradient, as a mean or a sum gives it; else the logits are
+    made once more.
+    """
+    if not len(x):
+        return torch.zeros_like(x), torch.zeros_like(weight)
+    if ahead and bool(dlosses.min() == dlosses.max()):
+        scale = float(dlosses[0])
+        return dx * scale, dweight * scale
+    x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
+    lse, dlosses = lse.contiguous(), dlosses.float().contiguous()
+    dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+    logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
+    for at in range(0, len(x), rows):
+        part = slice(at, min(at + rows, len(x)))
+        chunk = logits[: part.stop - at]
+        torch.mm(x[part], weight.t(), out=chunk)
+        _native.cross_entropy_backward(
+            chunk, targets[part], lse[part], dlosses[part], chunk, ignore_index, z_loss, softcap, threads()
+        )
+        torch.mm(chunk, weight, out=dx[part])
+        dweight.addmm_(chunk.t(), x[part])
+    return dx, dweight

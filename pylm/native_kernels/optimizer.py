@@ -1,0 +1,48 @@
+"""AdamW, which pylm calls by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from pylm import _native
+from pylm.native_kernels.arguments import threads
+
+
+def adamw(
+    tensors: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, float]],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    clip: float,
+    step: int,
+    grad_scale: float = 1.0,
+) -> float:
+    """One AdamW step in place, the clip folded in; returns the norm of the gradients before it.
+
+    Args:
+        tensors: (parameter, gradient, first moment, second moment, bf16 copy of the parameter or None, decay); all of
+            the first four fp32, or all bf16, or fp32 with a bf16 gradient; contiguous.
+        lr: the learning rate.
+        betas: of the moments.
+        eps: added to the root of the second moment.
+        clip: the highest norm of all gradients together; 0 for none.
+        step: counted from 1.
+        grad_scale: what the gradients are multiplied by first, such as one over the loss scale.
+
+    Returns:
+        The norm; where it is not finite, nothing was changed.
+    """
+    return _native.adamw(
+        list(tensors),
+        lr=lr,
+        beta1=betas[0],
+        beta2=betas[1],
+        eps=eps,
+        clip=clip,
+        step=step,
+        grad_scale=grad_scale,
+        threads=threads(),
+    )

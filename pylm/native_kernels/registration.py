@@ -1,0 +1,70 @@
+"""Which operations the C++ kernels serve in pylm_kernels' dispatch, and where torch is left to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from pylm import _native
+from pylm.native_kernels import activations, heads, losses, norms
+from pylm_kernels import dispatch
+
+TYPES = (torch.float32, torch.bfloat16)
+WIDEST_HEAD = 1024
+
+
+def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
+    """None where the kernels run, else why not."""
+    if facts:  # asked of this device and dtype before; the processor's variant does not change between calls
+        return None
+    if device != "cpu":
+        return "the C++ kernels run on CPUs"
+    if dtype not in TYPES:
+        return "the C++ kernels serve float32 and bfloat16"
+    if _native.cpu_info()["variant"] == "scalar":
+        return "this processor has no vector variant of the C++ kernels, torch is faster"
+    return None
+
+
+def serves_heads(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
+    """The same for qk_norm_rope."""
+    if facts and facts["head_dim"] > WIDEST_HEAD:
+        return f"heads of up to {WIDEST_HEAD} are rotated, not {facts['head_dim']}"
+    return serves(device, dtype, facts)
+
+
+def serves_attention(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
+    """The same for rope_attention: causal self-attention, without soft cap or sinks."""
+    if facts:
+        if not facts["causal"] or facts["cross"]:
+            return "causal attention of queries and keys of one length is served"
+        if facts["softcap"]:
+            return "the C++ attention has no soft cap"
+        if facts["sinks"]:
+            return "the C++ attention has no sinks"
+    return serves_heads(device, dtype, facts)
+
+
+Serves = Callable[[str, torch.dtype, Mapping[str, Any]], "str | None"]
+OFFERED: dict[str, tuple[Callable[..., Any], Callable[..., Any], Serves]] = {
+    "rms_norm": (norms.rms_norm_forward, norms.rms_norm_backward, serves),
+    "layer_norm": (norms.layer_norm_forward, norms.layer_norm_backward, serves),
+    "qk_norm_rope": (heads.qk_norm_rope_forward, heads.qk_norm_rope_backward, serves_heads),
+    "rope_attention": (heads.rope_attention_forward, heads.rope_attention_backward, serves_attention),
+    "cross_entropy": (losses.cross_entropy_forward, losses.cross_entropy_backward, serves),
+    "linear_cross_entropy": (losses.linear_cross_entropy_forward, losses.linear_cross_entropy_backward, serves),
+    "swiglu": (activations.swiglu_forward, activations.swiglu_backward, serves),
+    "gelu": (activations.gelu_forward, activations.gelu_backward, serves),
+    "relu2": (activations.relu2_forward, activations.relu2_backward, serves),
+}
+
+
+def register() -> list[str]:
+    """Give pylm_kernels the operations that it has and that these kernels serve; returns their names."""
+    _native.share_openmp()  # torch is loaded: its threads run the kernels
+    known = [name for name in OFFERED if name in dispatch.OPERATIONS]
+    for name in known:
+        dispatch.register(name, "cpu", *OFFERED[name])
+    return known
