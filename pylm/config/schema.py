@@ -108,6 +108,15 @@ class Train(Section):
         default=None, description="Passes per step. null: what the other two leave."
     )
     learning_rate: Annotated[float, Real(above=0.0)] = Field(default=6e-4, description="At the top of the schedule.")
+    embed_lr: Annotated[float | None, Real(above=0.0, none=True)] = Field(
+        default=None, description="The same for tables of embeddings. null: learning_rate."
+    )
+    head_lr: Annotated[float | None, Real(above=0.0, none=True)] = Field(
+        default=None, description="The same for an untied head. null: learning_rate."
+    )
+    scalar_lr: Annotated[float | None, Real(above=0.0, none=True)] = Field(
+        default=None, description="The same for gains, biases and lambdas. null: learning_rate."
+    )
     min_lr_ratio: Annotated[float, Real(least=0.0, most=1.0)] = Field(
         default=0.1, description="Its share left at the end."
     )

@@ -1,0 +1,1 @@
+"""Training: the loop, the schedule, the plan, and the backends that compute."""

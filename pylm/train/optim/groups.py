@@ -1,0 +1,51 @@
+"""Which parameters share a rate, a decay and a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from pylm.config.schema import Train
+
+__all__ = ["Group", "groups"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Names of parameters that are stepped alike; `rate` is their share of the schedule's learning rate."""
+
+    rule: str
+    rate: float
+    decay: float
+    names: tuple[str, ...]
+
+
+def groups(parameters: Mapping[str, torch.Tensor], train: Train) -> list[Group]:
+    """Sort the parameters into groups, in an order that depends on nothing but their names.
+
+    Vectors (gains, biases, lambdas) never decay. Muon takes the matrices of the blocks, but not the tables in them: a
+    table's row is a token's own, and its gradient is no map from a space to another.
+    """
+    rates = {
+        "embed": train.embed_lr or train.learning_rate,
+        "head": train.head_lr or train.learning_rate,
+        "scalar": train.scalar_lr or train.learning_rate,
+        "matrix": train.learning_rate,
+    }
+    found: dict[tuple[str, float, float], list[str]] = {}
+    for name in sorted(parameters):
+        kind = _kind(name, parameters[name])
+        rule = "muon" if train.optimizer == "muon" and kind == "matrix" else "adamw"
+        decay = 0.0 if kind == "scalar" else train.weight_decay
+        found.setdefault((rule, rates[kind] / train.learning_rate, decay), []).append(name)
+    return [Group(rule, rate, decay, tuple(names)) for (rule, rate, decay), names in sorted(found.items())]
+
+
+def _kind(name: str, parameter: torch.Tensor) -> str:
+    if parameter.dim() < 2:
+        return "scalar"
+    if name.endswith(("embed.weight", "position.weight", "value.weight")):
+        return "embed"
+    return "head" if name == "head.weight" else "matrix"
