@@ -10,8 +10,12 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+
+from pylm.data.story_words import BOYS, GIRLS, WORDS
 
 __all__ = ["SEPARATOR", "Sentence", "parse", "sentences", "stories", "story"]
 
@@ -19,30 +23,9 @@ SEPARATOR = "<|endoftext|>"
 
 # The same name has the same pronouns in every story.
 SHE, HE = ("she", "her", "her"), ("he", "him", "his")
-NAMES = {
-    **dict.fromkeys("Anna Bella Clara Daisy Emma Fern Lily Mia Nora Ruby Sara Zoe".split(), SHE),
-    **dict.fromkeys("Adam Ben Felix Finn Jack Leo Max Oscar Paul Sam Tim Tom".split(), HE),
-}
-
-WORDS: dict[str, list[str]] = {
-    kind: words.split("|")
-    for kind, words in {
-        "animal": "bear|cat|dog|duck|fox|frog|goat|hare|hen|horse|lamb|mouse|pig|rabbit|squirrel|turtle|wolf",
-        "trait": "brave|clever|curious|funny|gentle|happy|kind|lazy|little|lonely|proud|quiet|shy|silly|small|young",
-        "place": "barn|beach|bridge|cave|farm|field|forest|garden|hill|lake|market|meadow|mill|park|pond|river|village",
-        "thing": "ball|basket|bell|blanket|boat|book|box|cake|cup|drum|flag|hat|kite|lamp|map|ring|scarf|wagon",
-        "colour": "black|blue|brown|golden|green|grey|pink|purple|red|silver|white|yellow",
-        "weather": "bright|cloudy|cold|foggy|quiet|rainy|snowy|sunny|warm|windy",
-        "time": "afternoon|day|evening|morning|night",
-        "feeling": "afraid|angry|bored|hungry|lost|sad|sleepy|tired|unhappy|worried",
-        "joy": "excited|glad|grateful|happy|joyful|pleased|proud|thankful",
-        "hobby": "climb trees|count stars|dance|draw pictures|play games|read stories|run|sing songs|swim|tell jokes",
-        "food": "apples|berries|bread|carrots|cheese|cookies|honey|nuts|pears|soup",
-        "spot": "behind a rock|in the tall grass|inside a hollow log|near the old well|next to a fence|on a branch"
-        "|under a bush|under the leaves",
-        "virtue": "being honest|being patient|being kind|helping a friend|never giving up|saying sorry|sharing",
-    }.items()
-}
+NAMES = {**dict.fromkeys(GIRLS, SHE), **dict.fromkeys(BOYS, HE)}
+# Word number r of a list is drawn with a weight of 1 / (r + 8): a common one a dozen times as often as a rare one.
+FLATTENING = 8
 
 # One list a moment of the story. Capitals are the story's own: H hero, F friend, X a stranger; T the thing, C its
 # colour, A what the hero is, P where it happens; he, him, his are the hero's, fhe the friend's, xhim the stranger's.
@@ -76,21 +59,21 @@ MOMENTS: dict[str, list[str]] = {
     ],
     "cry": [
         '"Oh no, where is my {C} {T}?" said {H}, who was {feeling}.',
-        '"I cannot find my {C} {T}!" cried {H} with a {trait} voice.',
+        '"I cannot find my {C} {T}!" cried {H} {adverb}.',
         '"Please help me, {F}," said {H}, "my {C} {T} is lost."',
         '{H} sat down {spot} and said, "I want my {C} {T} back."',
     ],
     "answer": [
         '"Do not be {feeling}, {H}," said {F}, "we will look for it at the {place}."',
         '"I will help you find the {T}," said {F}, and {fhe} took {H} by the hand.',
-        '{F} thought for a while and said, "Let us look {spot}, {H}."',
+        '{F} thought {adverb} and said, "Let us look {spot}, {H}."',
         '"Maybe a {trait} {animal} took it to the {place}," said {F}.',
     ],
     "search": [
         "They looked {spot} at the {place}, but they only found some {food}.",
-        "{F} looked {spot} while {H} walked along the {place}.",
+        "{F} looked {spot} while {H} {moved} {adverb} to the {place}.",
         "They asked a {trait} {animal}, who had not seen the {C} {T}.",
-        "{H} and {F} walked all the way to the {place} and looked {spot}.",
+        "{H} and {F} {moved} all the way to the {place} and looked {spot}.",
         "{He} was {feeling}, but {F} gave {him} some {food}.",
     ],
     "stranger": [
@@ -100,7 +83,7 @@ MOMENTS: dict[str, list[str]] = {
     ],
     "clue": [
         '"I saw a {C} {T} {spot}," said {X}.',
-        '{X} smiled and said, "I think that your {C} {T} is {spot}."',
+        '{X} smiled {adverb} and said, "I think that your {C} {T} is {spot}."',
         "{X} wanted some {food} first, so {H} gave {xhim} {his} own.",
     ],
     "found": [
@@ -117,7 +100,7 @@ MOMENTS: dict[str, list[str]] = {
     ],
     "ending": [
         "From that {time} on, {H} and {F} knew that {virtue} is a good thing.",
-        "{H} went home to the {place} with {his} {C} {T}, and {he} slept well.",
+        "{H} {moved} home to the {place} with {his} {C} {T}, and {he} slept well.",
         "After that, {H} and {F} went to the {P} every {time} to {hobby}.",
         "And {H} never forgot that {virtue} makes every {animal} {joy}.",
     ],
@@ -134,9 +117,10 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 def story(rng: random.Random) -> str:
     """One story of eight to fourteen sentences in four paragraphs, a line each."""
-    hero, friend, stranger = rng.sample(sorted(NAMES), 3)
-    fixed = {"H": hero, "F": friend, "X": stranger}
-    fixed |= {slot: rng.choice(WORDS[kind]) for slot, kind in FIXED.items()}
+    fixed: dict[str, str] = {}
+    for slot in PEOPLE:
+        fixed[slot] = _drawn("name", rng, fixed.values())
+    fixed |= {slot: _drawn(kind, rng) for slot, kind in FIXED.items()}
     cry = ["cry"] if rng.random() < 0.7 else []
     meeting = ["stranger", "clue"] if rng.random() < 0.5 else []
     paragraphs = [
@@ -173,11 +157,33 @@ def _fill(template: str, fixed: dict[str, str], rng: random.Random) -> str:
             return _pronoun(slot, NAMES[fixed[PRONOUNS[slot][0]]])
         if slot in fixed:
             return fixed[slot]
-        drawn = rng.choice([word for word in WORDS[slot] if word not in used])
+        drawn = _drawn(slot, rng, used)
         used.add(drawn)
         return drawn
 
     return SLOT.sub(word, template)
+
+
+def _drawn(kind: str, rng: random.Random, but: Collection[str] = ()) -> str:
+    """A word of a kind, common ones more often, none of `but`."""
+    if kind == "spot":
+        return f"{_drawn('near', rng)} {_drawn('landmark', rng)}"
+    words, weights = _lists()[kind]
+    while True:
+        word = words[bisect(weights, rng.random() * weights[-1])]
+        if word not in but:
+            return word
+
+
+@functools.cache
+def _lists() -> dict[str, tuple[list[str], list[float]]]:
+    """Each list with its running sum of weights; names take turns, a girl's and a boy's."""
+    names = [name for pair in zip(GIRLS, BOYS, strict=False) for name in pair]
+    lists = {**WORDS, "name": names}
+    return {
+        kind: (words, list(accumulate(1 / (rank + FLATTENING) for rank in range(len(words)))))
+        for kind, words in lists.items()
+    }
 
 
 def _pronoun(slot: str, forms: tuple[str, str, str]) -> str:
@@ -233,4 +239,6 @@ def _choices(slot: str) -> list[str]:
         return list(NAMES)
     if slot in PRONOUNS:
         return sorted({_pronoun(slot, forms) for forms in (SHE, HE)})
+    if slot == "spot":
+        return [f"{near} {landmark}" for near in WORDS["near"] for landmark in WORDS["landmark"]]
     return WORDS[FIXED.get(slot, slot)]

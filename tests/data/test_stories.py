@@ -39,10 +39,11 @@ def test_what_no_template_wrote_does_not_parse() -> None:
     assert good < 50  # two colours or two names in each other's place are good English too
     assert parse("Once upon a time.") is None
     assert parse("At last, Lily found the red ball under.") is None
+    assert parse("At last, Lily found the red ball under the bush.") is not None
 
 
 def test_another_name_or_pronoun_is_seen() -> None:
-    found = parse("Then she saw something red on a branch, and it was the ball.")
+    found = parse("Then she saw something red under the bush, and it was the ball.")
     assert found is not None
     assert found.agrees("Lily", "Tom") and not found.agrees("Tom", "Lily")
     found = parse("Lily hugged Tom, and both of them were happy.")
