@@ -25,13 +25,13 @@ ROOMS: dict[str, set[str]] = {
     "pylm.model": {"pylm.config"},
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},
     "pylm.train": {"pylm.config"},
+    "pylm.train.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
     "pylm.train.loop": {
         "pylm.config",
         "pylm.data",
         "pylm.checkpoint",
         "pylm.runs",
-        "pylm.train.schedule",
-        "pylm.train.backend",
+        "pylm.train",
     },
     "pylm.train.optim": {"pylm.config", "pylm._native"},
     "pylm.train.torch_backend": {

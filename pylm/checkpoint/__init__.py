@@ -2,10 +2,12 @@
 
 from pylm.checkpoint.directory import Checkpoint, read, verify, write
 from pylm.checkpoint.run_folder import find, newest_run, newest_sound, point, retain, steps
+from pylm.checkpoint.saver import Saver
 from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
 
 __all__ = [
     "Checkpoint",
+    "Saver",
     "Tensor",
     "find",
     "newest_run",

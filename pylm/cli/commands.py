@@ -7,6 +7,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("pylm.cli.tokenizer:tokenizer", "Train, look at, use and compare tokenizers."),
     "tokenize": ("pylm.cli.tokenize:tokenize", "Turn text into token shards."),
     "data": ("pylm.cli.data:data", "Look into token shards and check them."),
+    "train": ("pylm.cli.train:train", "Train a model, or go on with one."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "doctor": ("pylm.cli.doctor:doctor", "Look at this machine: what is missing, and how to mend it."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),

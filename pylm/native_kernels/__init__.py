@@ -6,6 +6,7 @@ public.py ask for them.
 
 from __future__ import annotations
 
+from pylm._native import cpu_info
 from pylm.native_kernels.activations import activation_backward, activation_forward
 from pylm.native_kernels.decode import decode_attention, gemv_int8, quantize_int8
 from pylm.native_kernels.heads import attention_backward, attention_forward
@@ -25,6 +26,7 @@ __all__ = [
     "adamw",
     "attention_backward",
     "attention_forward",
+    "cpu_info",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "decode_attention",

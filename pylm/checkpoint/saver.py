@@ -1,0 +1,93 @@
+"""Checkpoints written while training goes on: the loop hands over a copy, a thread does the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pylm.checkpoint.directory import write
+from pylm.checkpoint.run_folder import CHECKPOINTS, point, retain
+from pylm.checkpoint.tensors import Tensor
+
+__all__ = ["Saver"]
+
+
+class Saver:
+    """Writes one checkpoint at a time, points `last` and `best` at it, and removes old ones once it is sound."""
+
+    def __init__(self, run: Path, keep_last: int, config: str, texts: Mapping[str, str]) -> None:
+        """Keep what is the same in every checkpoint of a run.
+
+        Args:
+            run: its folder.
+            keep_last: how many checkpoints stay beside the best.
+            config: the resolved configuration as YAML.
+            texts: further files, such as `tokenizer.json`.
+        """
+        self.run = run
+        self.keep_last = keep_last
+        self.config = config
+        self.texts = dict(texts)
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(
+        self,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        best: bool,
+    ) -> None:
+        """Start writing; waits first where the one before is not done yet.
+
+        Args:
+            weights: a copy that nobody changes.
+            optimizer: such a copy.
+            state: what else a resume needs, with `step`.
+            best: whether `best` is to name this one.
+        """
+        self.wait()
+        arguments = (dict(weights), dict(optimizer), dict(state), best)
+        self._thread = threading.Thread(target=self._write, args=arguments, name="checkpoint")
+        self._thread.start()
+
+    def point_best(self, step: int) -> None:
+        """Let `best` name a step that is saved, or being saved."""
+        self.wait()
+        point(self.run, "best", step)
+
+    def wait(self) -> None:
+        """Wait until nothing is being written; what failed is raised here."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def check(self) -> None:
+        """Raise what failed, without waiting: a run that cannot save should not go on for hours."""
+        if self._thread is None or not self._thread.is_alive():
+            self.wait()
+
+    def _write(
+        self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any], best: bool
+    ) -> None:
+        try:
+            step = int(state["step"])
+            write(
+                self.run / CHECKPOINTS / f"step_{step}",
+                weights=weights,
+                optimizer=optimizer,
+                state=state,
+                config=self.config,
+                texts=self.texts,
+            )
+            point(self.run, "last", step)
+            if best:
+                point(self.run, "best", step)
+            retain(self.run, self.keep_last)
+        except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
+            self._error = error

@@ -1,0 +1,271 @@
+"""Going on with a run: from which checkpoint, with which configuration, and whether the result can be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.errors import CheckpointError, ConfigError, PylmError
+
+if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
+    from pylm.cli.configured import Given
+    from pylm.config.cascade import Resolved
+    from pylm.config.schema import Config
+    from pylm.data.identity import Identity
+    from pylm.runs import RunFolder
+    from pylm.train.backend import Backend
+    from pylm.train.loop import Progress
+    from pylm.train.plan import Length
+
+Say = Callable[[str], None]
+LENGTHS = ("max_steps", "max_epochs", "max_tokens", "max_time")
+# What a resumed run may have otherwise than it was started with; everything else would make it another run
+ADJUSTABLE = {
+    *(f"train.{key}" for key in LENGTHS),
+    "train.learning_rate",
+    "train.min_lr_ratio",
+    "train.warmup_steps",
+    "train.schedule",
+    "train.eval_every",
+    "train.eval_batches",
+    "train.save_every",
+    "train.keep_last",
+    "train.sample_every",
+    "train.early_stop",
+    "train.device",
+    "train.backend",
+    "train.precision",
+    "train.compile",
+    "metrics.log_every",
+    "data.path",
+    "data.val",
+    "data.mix",
+}
+SAMPLES = "sample."
+# What decides the bits of the result, by its name among the choices
+DECIDING = (
+    *("backend", "torch", "device", "device_name", "threads", "kernels"),
+    *("cpu_variant", "precision", "micro_batch", "compile"),
+)
+
+
+def find_checkpoint(asked: str | None, out: str | None, say: Say) -> Checkpoint | None:
+    """The checkpoint that --resume means, hashed; None where there is none yet, or nothing was asked."""
+    from pylm.checkpoint import find, newest_run, newest_sound, steps, verify
+
+    if asked is None:
+        return None
+    if asked == "auto":
+        try:
+            run = Path(out) if out is not None else newest_run()
+        except CheckpointError:
+            say("nothing to resume: there is no run with a checkpoint yet, starting at step 0")
+            return None
+        sound = newest_sound(run)
+        if sound is None:
+            if damaged := steps(run):
+                raise CheckpointError(
+                    f"{run} has no sound checkpoint: {', '.join(f'step_{step}' for step in damaged)} "
+                    f"{'is' if len(damaged) == 1 else 'are'} damaged",
+                    f"pylm verify {run} names the damage; without --resume and with another --out, it starts anew",
+                )
+            say(f"nothing to resume: {run} has no checkpoint yet, starting at step 0")
+            return None
+        newest = steps(run)[-1]
+        if sound.name != f"step_{newest}":
+            say(f"{run}: step_{newest} is damaged, going on from {sound.name}")
+        return verify(sound)
+    path = find(asked)
+    try:
+        return verify(path)
+    except CheckpointError as error:
+        sound = newest_sound(path.parent.parent)
+        hint = (
+            f"{sound} is sound: --resume {sound}" if sound is not None else "no other checkpoint of this run is sound"
+        )
+        raise CheckpointError(error.message, hint) from None
+
+
+def home(checkpoint: Checkpoint) -> Path:
+    """The run that a checkpoint belongs to."""
+    return checkpoint.path.parent.parent
+
+
+def check_folder(out: Path, checkpoint: Checkpoint | None) -> None:
+    """Refuse to write into a run that would lose something by it."""
+    from pylm.checkpoint import steps
+
+    have = steps(out)
+    if checkpoint is None:
+        if have:
+            raise PylmError(
+                f"{out} holds a run already, at step {have[-1]:,}", "--resume auto goes on with it; or another --out"
+            )
+        return
+    if home(checkpoint).resolve() != out.resolve():
+        if have:
+            raise PylmError(f"{out} holds another run, at step {have[-1]:,}", "name a new folder with --out")
+        return
+    newer = [step for step in have if step > checkpoint.step and _is_sound(out, step)]
+    if newer:
+        raise PylmError(
+            f"{out} goes on to step {newer[-1]:,}, which going on from step {checkpoint.step:,} would overwrite",
+            f"--resume {out}/step_{newer[-1]}, or give the branch a folder of its own with --out",
+        )
+
+
+def _is_sound(run: Path, step: int) -> bool:
+    from pylm.checkpoint import verify
+
+    try:
+        verify(run / "checkpoints" / f"step_{step}")
+    except CheckpointError:
+        return False
+    return True
+
+
+def configuration(checkpoint: Checkpoint, given: Given) -> Resolved:
+    """The run's own configuration, with what was given now where that may change."""
+    from pylm.config.cascade import Resolved, resolve
+
+    stored = resolve(files=[checkpoint.path / "config.yaml"], environ={})
+    # pylm.yaml beside us starts runs; this one has its configuration already
+    explicit = given.resolve() if given.preset or given.files else _typed(given)
+    values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
+    origins = dict(stored.origins)
+    for key, origin in explicit.origins.items():
+        section, _, name = key.partition(".")
+        new, old = getattr(getattr(explicit.config, section), name), getattr(getattr(stored.config, section), name)
+        if new == old:
+            continue
+        if key not in ADJUSTABLE and not key.startswith(SAMPLES):
+            raise ConfigError(
+                f"{key} {new} ({origin}) is not what the run was started with, which is {old}",
+                f"leave it out to go on; --init-from {checkpoint.path} starts a new run from its weights",
+            )
+        values[section][name] = new
+        origins[key] = origin
+    if "data.mix" in explicit.origins:
+        values["data"]["path"] = explicit.config.data.path
+    elif "data.path" in explicit.origins:
+        values["data"]["mix"] = explicit.config.data.mix
+    return Resolved(type(stored.config).model_validate(values), origins)
+
+
+def _typed(given: Given) -> Resolved:
+    from pylm.config.cascade import Setting, resolve
+
+    return resolve(given.section, None, (), [Setting(*setting) for setting in given.settings])
+
+
+def finished(checkpoint: Checkpoint, resolved: Resolved) -> str | None:
+    """Why there is nothing left to do, None where there is."""
+    state = checkpoint.state
+    if (length := replayed_length(checkpoint, resolved.config)) is None:
+        return None
+    if checkpoint.step >= length.steps:
+        return f"it has taken its {length.steps:,} steps; --max-steps with a larger number goes on"
+    why = state["progress"].get("finished")
+    if why is None or state["progress"]["bad_steps"]:
+        return None
+    return f"{why}; a length such as --max-steps goes on"
+
+
+def replayed_length(checkpoint: Checkpoint | None, config: Config) -> Length | None:
+    """The length that was resolved when the run began, None where it was given anew."""
+    from pylm.config.cascade import resolve
+    from pylm.train.plan import Length
+
+    if checkpoint is None:
+        return None
+    stored = resolve(files=[checkpoint.path / "config.yaml"], environ={}).config
+    if any(getattr(stored.train, key) != getattr(config.train, key) for key in LENGTHS):
+        return None
+    return Length(**checkpoint.state["length"])
+
+
+def check_bound(checkpoint: Checkpoint, identity: Identity, data: str) -> None:
+    """Refuse data or a tokenizer that the run was not trained with."""
+    state = checkpoint.state
+    if state.get("tokenizer") != identity.tokenizer:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained with the tokenizer {_short(state.get('tokenizer'))}, "
+            f"{data} is of {_short(identity.tokenizer)}",
+            "name the data that the run was started with",
+        )
+    if state.get("data") != identity.fingerprint:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained on the data {_short(state.get('data'))}, "
+            f"{data} is {_short(identity.fingerprint)}",
+            "name the data that the run was started with; --init-from starts a new run on other data",
+        )
+
+
+def _short(value: Any) -> str:
+    return f"{value[:12]}…" if isinstance(value, str) else "unknown"
+
+
+def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact: bool, say: Say) -> None:
+    """Refuse a machine on which the result cannot be the same to the bit, unless that is allowed."""
+    then = checkpoint.state["choices"]
+    changed = [key for key in DECIDING if then.get(key) != choices.get(key)]
+    if not changed:
+        return
+    what = "; ".join(f"{key} was {then.get(key)}, is {choices.get(key)}" for key in changed)
+    if not allow_inexact:
+        raise CheckpointError(
+            f"the result would not be the same to the bit as an uninterrupted run's: {what}",
+            "--allow-inexact goes on all the same",
+        )
+    say(f"going on, not the same to the bit: {what}")
+
+
+def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
+    """Put model, optimizer and generators where they were, and return the progress."""
+    from pylm.train.loop import BAD_STEPS, Progress
+
+    backend.load(checkpoint.weights(), checkpoint.optimizer())
+    backend.set_rng(checkpoint.state["rng"])
+    progress = Progress(**checkpoint.state["progress"])
+    progress.finished = None
+    if progress.bad_steps >= BAD_STEPS:
+        progress.bad_steps = 0
+    return progress
+
+
+def initialise(backend: Backend, name: str, identity: Identity, say: Say) -> None:
+    """Take a checkpoint's weights for a new run."""
+    from pylm.checkpoint import find, verify
+
+    checkpoint = verify(find(name))
+    found = checkpoint.state.get("tokenizer")
+    if found is not None and identity.tokenizer is not None and found != identity.tokenizer:
+        raise CheckpointError(
+            f"{checkpoint.path} speaks the tokenizer {_short(found)}, the data {_short(identity.tokenizer)}",
+            f"tokenize the data with it: pylm tokenize SOURCE --tokenizer {checkpoint.path}",
+        )
+    backend.load(checkpoint.weights(), None)
+    say(f"weights of {checkpoint.path}, step {checkpoint.step:,}; optimizer, schedule and data are fresh")
+
+
+def cut_back(run: RunFolder, checkpoint: Checkpoint, say: Say) -> None:
+    """Make the folder one that stands at the checkpoint: later lines go, and checkpoints that are damaged."""
+    import secrets
+    import shutil
+
+    from pylm.checkpoint import steps
+
+    if home(checkpoint).resolve() != run.path.resolve():
+        say(f"a branch of {checkpoint.path}")
+        return
+    gone = run.cut_back(checkpoint.step)
+    for step in steps(run.path):
+        if step > checkpoint.step:
+            folder = run.path / "checkpoints" / f"step_{step}"
+            aside = folder.with_name(f".partial-damaged-{step}-{secrets.token_hex(4)}")
+            folder.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+    again = f", {gone} lines of metrics past it are made again" if gone else ""
+    say(f"going on from step {checkpoint.step:,}{again}")

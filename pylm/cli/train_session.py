@@ -1,0 +1,390 @@
+"""From a command line to a session of training: what is read, probed, checked and said before the first step."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.errors import ConfigError, DataError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
+    from pylm.cli.configured import Given
+    from pylm.config.cascade import Resolved
+    from pylm.config.schema import Config
+    from pylm.config.schema import Model as Shape
+    from pylm.data import Loader
+    from pylm.data.identity import Identity
+    from pylm.runs import RunFolder, Stop
+    from pylm.train.backend import Backend, MicroBatch
+    from pylm.train.plan import Batches
+
+Say = Callable[[str], None]
+MINUTES = 5.0  # of a run that nobody gave a length
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of the command."""
+
+    given: Given
+    file: str | None = None
+    data: str | None = None
+    out: str | None = None
+    resume: str | None = None
+    init_from: str | None = None
+    depth: int | None = None
+    allow_inexact: bool = False
+
+
+def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
+    """Do what was asked, and say how it ended."""
+    from pylm.cli import train_resume
+    from pylm.runs import RunFolder, Stop
+
+    _refuse_contradictions(asked)
+    checkpoint = train_resume.find_checkpoint(asked.resume, asked.out, say)
+    if checkpoint is None:
+        resolved = _configuration(asked, say, quiet)
+    else:
+        resolved = train_resume.configuration(checkpoint, _given(asked))
+        if (why := train_resume.finished(checkpoint, resolved)) is not None:
+            return _ended_already(checkpoint, asked.out, why)
+    out = (
+        Path(asked.out) if asked.out else train_resume.home(checkpoint) if checkpoint else _default_out(asked, resolved)
+    )
+    train_resume.check_folder(out, checkpoint)
+    with Stop() as stop, RunFolder(out) as run:
+        try:
+            return _train(asked, resolved, checkpoint, run, stop, say, quiet)
+        except Interrupted as interrupted:
+            interrupted.exit_code = stop.exit_code
+            raise
+
+
+def _train(
+    asked: Asked,
+    resolved: Resolved,
+    checkpoint: Checkpoint | None,
+    run: RunFolder,
+    stop: Stop,
+    say: Say,
+    quiet: bool,
+) -> dict[str, Any]:
+    from pylm.cli import train_resume, train_watch
+    from pylm.config.shape import complete, count_parameters
+    from pylm.data.identity import identify
+    from pylm.runs import View
+    from pylm.train import plan
+    from pylm.train.loop import Progress, Session, train
+    from pylm.train.schedule import Schedule
+
+    config = resolved.config
+    data = config.data.mix or config.data.path
+    assert data is not None
+    identity = identify(data, config.data.val)
+    shape = complete(config.model, _vocab_size(config, identity))
+    if checkpoint is not None:
+        train_resume.check_bound(checkpoint, identity, str(data))
+    parameters = count_parameters(shape)
+    plan.check_disk(run.path, parameters, config.train.keep_last)
+    first = _loader(config, 1)
+    sequences = plan.sequences_of_step(config.train, shape.context_length, parameters)
+
+    def run_seconds(step: float) -> float:
+        whole = plan.resolve_batches(config.train, shape.context_length, parameters, sequences or 1)
+        return plan.resolve_length(config.train, whole, first.windows, step).steps * step
+
+    backend = _backend(asked, config, shape, checkpoint, say, stop, run_seconds)
+
+    def rows(count: int) -> MicroBatch:
+        from pylm.train.backend import cut
+
+        batch = _loader(config, count).batch(0)
+        return cut(batch.inputs, batch.targets, batch.cu_seqlens, count)[0]
+
+    choices = backend.probe(rows, sequences)
+    batches = plan.resolve_batches(config.train, shape.context_length, parameters, choices["micro_batch"])
+    length = train_resume.replayed_length(checkpoint, config) or plan.resolve_length(
+        config.train, batches, first.windows, choices["seconds_per_step"]
+    )
+    schedule = Schedule.of(config.train, length.steps)
+    progress = Progress() if checkpoint is None else train_resume.restore(backend, checkpoint)
+    if asked.init_from:
+        train_resume.initialise(backend, asked.init_from, identity, say)
+    if checkpoint is not None:
+        train_resume.check_choices(checkpoint, choices, asked.allow_inexact, say)
+        train_resume.cut_back(run, checkpoint, say)
+    loader = _loader(config, batches.sequences, backend)
+    text = resolved.to_yaml()
+    run.write("config.yaml", text)
+    run.environment({"choices": choices, "argv": sys.argv[1:], "python": sys.version.split()[0]})
+    for line in _header(shape, parameters, identity, first, backend, choices, batches, length, schedule, run):
+        say(line)
+    tokenizer = _tokenizer(identity, data) if config.train.sample_every else None
+    session = Session(
+        config=config,
+        run=run,
+        backend=backend,
+        loader=loader,
+        saver=_saver(run, config, text, identity),
+        batches=batches,
+        length=length,
+        schedule=schedule,
+        view=View(length.steps, quiet=quiet),
+        stop=stop,
+        resume_line=f"pylm train --resume auto --out {shlex.quote(str(run.path))}",
+        bound={
+            "version": 1,
+            "tokenizer": identity.tokenizer,
+            "data": identity.fingerprint,
+            "choices": choices,
+            "length": dataclasses.asdict(length),
+        },
+        evaluate=train_watch.evaluator(config, identity),
+        sample=None
+        if tokenizer is None
+        else train_watch.sampler(tokenizer, config.sample, train_watch.fixed_prompts(config, identity, tokenizer.eot)),
+        flops_per_token=plan.flops_per_token(shape, parameters),
+        matmul_flops=choices["matmul_flops"],
+        progress=progress,
+        saved=None if checkpoint is None or train_resume.home(checkpoint) != run.path else progress.step,
+    )
+    try:
+        outcome = train(session)
+    finally:
+        loader.close()
+    evaluation = outcome.evaluation
+    return {
+        "run": str(run.path),
+        "already": False,
+        "step": outcome.step,
+        "why": outcome.why,
+        "tokens": progress.tokens,
+        "seconds": progress.seconds,
+        "val_loss": evaluation.loss if evaluation else None,
+        "perplexity": evaluation.perplexity if evaluation else None,
+        "accuracy": evaluation.accuracy if evaluation else None,
+        "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
+        "best_loss": progress.best_loss,
+        "best_step": progress.best_step,
+        "parameters": parameters,
+    }
+
+
+def _refuse_contradictions(asked: Asked) -> None:
+    """What cannot be asked together."""
+    if asked.file is not None and asked.data is not None:
+        raise UsageError(f"{asked.file} is text to tokenize, and --data {asked.data} is tokens", "give one of the two")
+    if asked.resume is not None and asked.init_from is not None:
+        raise UsageError("--resume goes on with a run, --init-from starts a new one", "give one of the two")
+    if asked.depth is not None and asked.given.preset is not None:
+        raise UsageError(f"--depth and --preset {asked.given.preset} both give the shape", "give one of the two")
+    if asked.file is not None and not Path(asked.file).exists() and asked.file != "-":
+        raise DataError(
+            f"{asked.file}: no such file", "name a text to train on, or --data DIR that pylm tokenize wrote"
+        )
+
+
+def _given(asked: Asked) -> Given:
+    """What the command line says of the configuration, with --data where it belongs."""
+    given = asked.given
+    return given.with_default("data.path", asked.data, "--data") if asked.data is not None else given
+
+
+def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
+    """The configuration of a new run; text is tokenized on the way, for its amount decides the size."""
+    given = _given(asked)
+    if asked.file is not None:
+        given = given.with_default("data.path", _tokenized(asked.file, say, quiet), asked.file)
+    if asked.depth is not None:
+        given = _derived(given, asked.depth, f"--depth {asked.depth}")
+    resolved = given.resolve()
+    if resolved.config.data.path is None and resolved.config.data.mix is None:
+        raise UsageError(
+            "nothing to train on was named",
+            "pylm train my.txt, or pylm train --data DIR with a folder that pylm tokenize wrote",
+        )
+    model = resolved.config.model
+    if model.n_layers is None and model.n_heads is None and model.d_model is None:
+        resolved = _sized(given, resolved, say)
+    return resolved
+
+
+def _derived(given: Given, depth: int, origin: str) -> Given:
+    from pylm.train.plan import derived_from_depth
+
+    for key, value in derived_from_depth(depth).items():
+        given = given.with_default(key, value, origin)
+    return given
+
+
+def _sized(given: Given, resolved: Resolved, say: Say) -> Resolved:
+    """Pick a size for this machine and a run of minutes, where no shape was given."""
+    from pylm.config.units import format_count, format_duration
+    from pylm.data.identity import identify
+    from pylm.train import plan
+    from pylm.train.torch_backend import machine
+
+    config = resolved.config
+    data = config.data.mix or config.data.path
+    assert data is not None
+    machine.keep_memory()
+    device = machine.choose_device(config.train.device)
+    peak = machine.matmul_flops(device, machine.DTYPES[machine.choose_precision(config.train.precision, device)])
+    lengths = ("max_steps", "max_epochs", "max_tokens", "max_time")
+    open_ended = all(getattr(config.train, key) is None for key in lengths)
+    seconds = config.train.max_time or 60 * MINUTES
+    tokens = _loader(config, 1).tokens
+    depth = plan.depth_for(seconds, peak, tokens, identify(data).vocab_size or 50304)
+    given = _derived(given, depth, "the size of this machine")
+    if open_ended:
+        given = given.with_default("train.max_time", seconds, "a run of minutes")
+    say(
+        f"no preset: {depth} layers, for a run of {format_duration(seconds)} on {machine.device_name(device)} "
+        f"({peak / 1e12:.2g} Tflop/s) and {format_count(tokens)} tokens of text"
+    )
+    return given.resolve()
+
+
+def _tokenized(file: str, say: Say, quiet: bool) -> str:
+    """The folder of a text's tokens, which `pylm tokenize` would have written: what is there already is kept."""
+    from pylm.cli.progress import Progress
+    from pylm.data.prepare import prepare
+
+    with Progress("tokenize", unit="bytes", quiet=quiet) as progress:
+        done = prepare([file], progress=progress, say=say)
+    if not done.found:
+        say(f"{file} is tokenized: {done.folder}")
+    return str(done.folder)
+
+
+def _vocab_size(config: Config, identity: Identity) -> int:
+    found = identity.vocab_size or config.model.vocab_size
+    if found is None:
+        raise ConfigError(
+            f"{config.data.path} does not say how many tokens its vocabulary has",
+            "put its tokenizer.json beside it, or give --vocab-size",
+        )
+    return found
+
+
+def _loader(config: Config, batch_size: int, backend: Backend | None = None) -> Loader:
+    from pylm.data import Loader
+
+    data = config.data
+    source = data.mix or data.path
+    assert source is not None
+    return Loader(
+        source,
+        config.model.context_length,
+        batch_size,
+        seed=config.train.seed,
+        window=data.window,
+        stride=data.stride,
+        allocate=None if backend is None else backend.allocate,
+    )
+
+
+def _backend(
+    asked: Asked,
+    config: Config,
+    shape: Shape,
+    checkpoint: Checkpoint | None,
+    say: Say,
+    stop: Stop,
+    run_seconds: Callable[[float], float],
+) -> Backend:
+    """The backend that computes: torch."""
+    if config.train.backend == "mlx":
+        raise UsageError("train.backend mlx: training with MLX is not there yet", "--backend torch")
+    from pylm.train import torch_backend
+
+    choices = None if checkpoint is None else checkpoint.state.get("choices")
+    return torch_backend.make(shape, config.train, choices=choices, say=say, stopping=stop, run_seconds=run_seconds)
+
+
+def _saver(run: RunFolder, config: Config, text: str, identity: Identity) -> Any:
+    from pylm.checkpoint import Saver
+
+    return Saver(run.path, config.train.keep_last, text, identity.texts)
+
+
+def _tokenizer(identity: Identity, data: Any) -> Any:
+    from pylm.tokenizer import Tokenizer
+
+    if "tokenizer.json" not in identity.texts:
+        raise UsageError(f"{data} has no tokenizer.json to write samples with", "leave --sample-every out")
+    name = next(iter(data)) if isinstance(data, dict) else data
+    folder = Path(name)
+    return Tokenizer.load(str(folder if folder.is_dir() else folder.parent))
+
+
+def _default_out(asked: Asked, resolved: Resolved) -> Path:
+    """`runs/<preset>-<date>-<time>`."""
+    name = asked.given.preset
+    if name is None:
+        files = asked.given.files
+        name = Path(files[-1]).stem if files else f"depth-{resolved.config.model.n_layers}"
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _ended_already(checkpoint: Checkpoint, out: str | None, why: str) -> dict[str, Any]:
+    from pylm.cli import train_resume
+
+    progress = checkpoint.state["progress"]
+    return {
+        "run": str(train_resume.home(checkpoint)),
+        "already": True,
+        "why": why,
+        "step": checkpoint.step,
+        **{key: progress[key] for key in ("tokens", "seconds", "best_loss", "best_step")},
+        "val_loss": None,
+    }
+
+
+def _header(
+    shape: Shape,
+    parameters: int,
+    identity: Identity,
+    loader: Loader,
+    backend: Backend,
+    choices: dict[str, Any],
+    batches: Batches,
+    length: Any,
+    schedule: Any,
+    run: RunFolder,
+) -> list[str]:
+    """What the run will do, before it does it."""
+    from pylm.config.units import format_count
+
+    kernels = sorted({backend for backend in choices.get("kernels", {}).values()} - {"reference"})
+    compiled = "compiled" if choices["compile"] else f"not compiled: {choices['compile_why']}"
+    peak = choices["matmul_flops"]
+    rows = [
+        (
+            "model",
+            f"{format_count(parameters)} parameters: {shape.n_layers} layers, {shape.d_model} wide, "
+            f"{shape.n_heads} heads, context {shape.context_length:,}, vocabulary {shape.vocab_size:,}",
+        ),
+        ("data", f"{format_count(loader.tokens)} tokens, {loader.windows:,} windows an epoch"),
+        (
+            "machine",
+            f"{backend.device} ({choices['device_name']}, {choices['threads']} threads), {choices['precision']}, "
+            f"kernels: {', '.join(kernels) or 'reference'}, {peak / 1e12:.2g} Tflop/s at most",
+        ),
+        ("compile", compiled),
+        ("batch", str(batches)),
+        ("length", f"{length.steps:,} steps, {format_count(length.steps * batches.tokens)} tokens: {length.why}"),
+        ("rate", str(schedule)),
+        ("run", str(run.path)),
+    ]
+    if identity.validation is None:
+        rows.append(("note", "there is no validation split, so nothing is evaluated and no checkpoint is the best"))
+    return [f"{name:<8} {text}" for name, text in rows]

@@ -1,0 +1,119 @@
+"""What training looks at on its way: the validation split, and samples of fixed prompts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Config, Sample
+    from pylm.data.identity import Identity
+    from pylm.tokenizer import Tokenizer
+    from pylm.train.backend import Backend
+    from pylm.train.loop import Evaluation
+
+    Stopping = Callable[[], bool]
+    Evaluate = Callable[[Backend, Stopping], Evaluation | None]
+    Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
+
+EVALUATION_TOKENS = 8192  # of a batch, about
+PROMPT_TOKENS = 8
+SAMPLE_TOKENS = 64
+
+
+def evaluator(config: Config, identity: Identity) -> Evaluate | None:
+    """What evaluates on the validation split, always on the same windows; None where there is none."""
+    from pylm.data import Loader
+    from pylm.train.backend import MicroBatch, cut
+    from pylm.train.loop import Evaluation
+
+    if identity.validation is None:
+        return None
+    length = config.model.context_length
+    split = "val" if config.data.val is None else "train"
+
+    def load(rows: int) -> Loader:
+        assert identity.validation is not None
+        return Loader(identity.validation, length, rows, split=split, seed=0, window=config.data.window)
+
+    windows = load(1).windows
+    rows = max(min(EVALUATION_TOKENS // length, windows), 1)
+    loader = load(rows)
+    batches = math.ceil(windows / rows)
+    if config.train.eval_batches is not None:
+        batches = min(batches, config.train.eval_batches)
+
+    def evaluate(backend: Backend, stopping: Stopping) -> Evaluation | None:
+        loss, correct, tokens = 0.0, 0, 0
+        for number in range(batches):
+            if stopping():
+                return None
+            batch = loader.batch(number)
+            # the last batch of an epoch would go on into the next one: each window counts once
+            left = min(windows - number * rows, rows)
+            for part in cut(batch.inputs[:left], batch.targets[:left], _of(batch.cu_seqlens, left * length), left):
+                counts = backend.loss(MicroBatch(*part))
+                loss, correct, tokens = loss + counts.loss, correct + counts.correct, tokens + counts.tokens
+        mean = loss / max(tokens, 1)
+        perplexity = math.exp(mean) if mean < 700 else math.inf
+        bits = None if identity.bytes_per_token is None else mean / math.log(2) / identity.bytes_per_token
+        return Evaluation(mean, perplexity, correct / max(tokens, 1), bits)
+
+    return evaluate
+
+
+def _of(starts: object, end: int) -> object:
+    return None if starts is None else starts[starts <= end]  # type: ignore[index, operator]
+
+
+def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:
+    """What continues fixed prompts, the same draws each time, so that samples of different steps compare."""
+    from pylm import _native
+
+    chosen = _native.SampleSettings(
+        temperature=settings.temperature,
+        top_k=settings.top_k or 0,
+        top_p=settings.top_p or 1.0,
+        min_p=settings.min_p or 0.0,
+        repetition_penalty=settings.repetition_penalty,
+        presence_penalty=settings.presence_penalty,
+        frequency_penalty=settings.frequency_penalty,
+    )
+    most = min(settings.max_tokens, SAMPLE_TOKENS)
+
+    def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, str]]:
+        import numpy as np
+
+        made: list[dict[str, str]] = []
+        for number, prompt in enumerate(prompts):
+            ids = list(prompt)
+            for position in range(most):
+                if stopping():
+                    return made
+                logits = np.ascontiguousarray(backend.logits(ids)[None, :], np.float32)
+                history = [np.asarray(ids, np.int64)]
+                found = _native.sample(
+                    logits, "float32", chosen, history, settings.seed or 0, [number], [position], logprobs=False
+                )
+                following = int(found[0][0])
+                if following == tokenizer.eot:
+                    break
+                ids.append(following)
+            text = tokenizer.decode(ids[len(prompt) :])
+            made.append({"prompt": tokenizer.decode([one for one in prompt if one != tokenizer.eot]), "text": text})
+        return made
+
+    return draw
+
+
+def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
+    """The beginning of any text, and that of a text of the validation split."""
+    from pylm.data import Loader
+
+    prompts = [] if eot is None else [[eot]]
+    if identity.validation is not None:
+        split = "val" if config.data.val is None else "train"
+        batch = Loader(identity.validation, config.model.context_length, 1, split=split, seed=0).batch(0)
+        prompts.append([int(one) for one in batch.inputs[0][:PROMPT_TOKENS]])
+    return prompts

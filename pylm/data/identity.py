@@ -1,0 +1,120 @@
+"""What a checkpoint is bound to: which data, and which tokenizer made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pylm.errors import DataError
+
+__all__ = ["Identity", "identify"]
+
+SAMPLE = 1 << 16
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Data by what it holds, wherever it lies."""
+
+    fingerprint: str
+    tokenizer: str | None  # the hash of vocabulary, merges, pattern and specials; None where no tokenizer is known
+    vocab_size: int | None
+    texts: Mapping[str, str]  # the tokenizer's files, for checkpoints
+    validation: str | None  # where the validation split is; None where there is none
+    bytes_per_token: float | None  # of the validation split
+
+
+def identify(data: str | Mapping[str, float], validation: str | None = None) -> Identity:
+    """Say what data is.
+
+    Args:
+        data: a folder of shards or a file of tokens, or several with their weights.
+        validation: another folder to validate on.
+    """
+    names = list(data) if isinstance(data, Mapping) else [data]
+    described = [_describe(Path(name)) for name in names]
+    known = {entry["tokenizer"]: name for entry, name in zip(described, names, strict=True) if entry["tokenizer"]}
+    if len(known) > 1:
+        first, second = list(known.values())[:2]
+        raise DataError(f"{first} and {second} are of different tokenizers", "tokenize both with the same --tokenizer")
+    text = json.dumps(
+        [[entry["content"] for entry in described], list(data.values()) if isinstance(data, Mapping) else None]
+    )
+    held = validation if validation is not None else names[0]
+    held_entry = _describe(Path(held))
+    tokenizer = next(iter(known), None)
+    if validation is not None and tokenizer and held_entry["tokenizer"] not in (None, tokenizer):
+        raise DataError(
+            f"{validation} and {names[0]} are of different tokenizers", "tokenize both with the same --tokenizer"
+        )
+    has_split = held_entry["val"] if validation is None else True
+    return Identity(
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        tokenizer=tokenizer,
+        vocab_size=next((entry["vocab_size"] for entry in described if entry["vocab_size"]), None),
+        texts=next((entry["texts"] for entry in described if entry["texts"]), {}),
+        validation=held if has_split else None,
+        bytes_per_token=held_entry["bytes_per_token"],
+    )
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """One folder or file of tokens."""
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such folder or file", "name a folder that pylm tokenize wrote: pylm tokenize my.txt --out DIR"
+        )
+    folder = path if path.is_dir() else path.parent
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in TOKENIZER_FILES if (folder / name).is_file()}
+    manifest = path / "manifest.json"
+    if manifest.is_file():
+        try:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            splits = content["splits"]
+            shards = {name: [[one["tokens"], one["hash"]] for one in split["shards"]] for name, split in splits.items()}
+            val = splits.get("val", {})
+            tokens = int(val.get("tokens", 0))
+            return {
+                "content": [content["dtype"], shards],
+                "tokenizer": str(content["tokenizer"]),
+                "vocab_size": int(content["vocab_size"]),
+                "texts": texts,
+                "val": tokens > 0,
+                "bytes_per_token": int(val["text_bytes"]) / tokens if tokens and val.get("text_bytes") else None,
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{manifest}: damaged: {type(error).__name__} {error}",
+                "run pylm tokenize again, it writes what is missing",
+            ) from None
+    files = sorted(file for file in path.iterdir() if file.suffix in (".bin", ".npy")) if path.is_dir() else [path]
+    identity, vocab_size = None, None
+    if "tokenizer.json" in texts:
+        from pylm.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer.load(str(folder))
+        identity, vocab_size = tokenizer.identity, tokenizer.vocab_size
+    return {
+        "content": [[file.name, file.stat().st_size, _sampled(file)] for file in files],
+        "tokenizer": identity,
+        "vocab_size": vocab_size,
+        "texts": texts,
+        "val": any("val" in file.stem for file in files),
+        "bytes_per_token": None,
+    }
+
+
+def _sampled(path: Path) -> str:
+    """A hash of a file's beginning, middle and end: foreign shards may be hundreds of gigabytes."""
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for at in (0, max(size // 2 - SAMPLE // 2, 0), max(size - SAMPLE, 0)):
+            file.seek(at)
+            digest.update(file.read(SAMPLE))
+    return digest.hexdigest()

@@ -1,0 +1,8 @@
+"""The folder of a run: its lock, its metrics, its incidents, and what is shown while it goes."""
+
+from pylm.runs.folder import RunFolder
+from pylm.runs.lines import Lines, read_lines
+from pylm.runs.stop import Stop
+from pylm.runs.view import View
+
+__all__ = ["Lines", "RunFolder", "Stop", "View", "read_lines"]

@@ -1,0 +1,92 @@
+"""Files of one JSON object a line, appended to and never rewritten but to be cut back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from pylm.errors import DataError
+
+__all__ = ["Lines", "read_lines"]
+
+
+class Lines:
+    """Appends records; each is in the operating system's hands before the call returns, whoever is killed after."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; it is made with its first line."""
+        self.path = path
+        self._file: TextIO | None = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line; what is not finite becomes null, for JSON has no NaN."""
+        if self._file is None:
+            self._file = self.path.open("a", encoding="utf-8")
+        self._file.write(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def flush(self) -> None:
+        """Make what was written outlive a loss of power."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def cut_back(self, step: int) -> int:
+        """Drop the lines past a step, and a last line that a killed process left torn; returns how many went."""
+        self.close()
+        if not self.path.exists():
+            return 0
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines(keepends=True)
+        kept = []
+        for number, line in enumerate(lines, 1):
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            record = _parse(self.path, number, line)
+            if record.get("step", 0) <= step:
+                kept.append(line)
+        if len(kept) < len(lines):
+            partial = self.path.with_name(f".{self.path.name}.partial")
+            with partial.open("w", encoding="utf-8") as file:
+                file.writelines(kept)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path)
+        return len(lines) - len(kept)
+
+    def close(self) -> None:
+        """Close the file; the next line opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, without a last line that is still being written; none where there is no file."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("step", 0), int):
+        raise DataError(f"{path}: line {number} is no record", "remove the line, or the file")
+    return record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

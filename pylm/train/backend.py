@@ -1,0 +1,151 @@
+"""What the loop asks of a backend: torch and MLX answer, and the loop knows nothing else of either."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+from pylm.checkpoint import Tensor
+
+__all__ = ["Backend", "Choices", "Counts", "Measured", "MicroBatch", "Phases", "StepResult", "Tensor", "cut"]
+
+# What probing chose, by name: stored with the run and in every checkpoint, and given back on resume.
+Choices = dict[str, Any]
+
+
+class MicroBatch(NamedTuple):
+    """What one pass takes: rows of a batch, as the loader's arrays."""
+
+    inputs: Any  # [rows, context_length]
+    targets: Any
+    cu_seqlens: Any = None  # starts of documents over the flattened rows, and their size; None: not packed
+
+
+class StepResult(NamedTuple):
+    """What an optimizer step found; where it is not finite, nothing was changed."""
+
+    loss: float
+    grad_norm: float
+    finite: bool
+
+
+class Counts(NamedTuple):
+    """Sums over the tokens of a batch that count."""
+
+    loss: float
+    correct: int
+    tokens: int
+
+
+class Measured(NamedTuple):
+    """What probing found out about speed."""
+
+    seconds_per_step: float
+    matmul_flops: float  # of this device in the precision that is computed in; 0 where unknown
+
+
+class Backend(Protocol):
+    """A model, its optimizer, and the machine that they run on."""
+
+    name: str
+    device: str
+
+    def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
+        """Take one optimizer step over all of them; the gradient is clipped once, over the sum."""
+        ...
+
+    def loss(self, batch: MicroBatch) -> Counts:
+        """Evaluate: sums, so that batches of different sizes add up."""
+        ...
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """The next token's logits after `ids`, fp32, as a numpy array."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """The fp32 masters, as a copy that later steps leave alone."""
+        ...
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimizer's tensors, as such a copy."""
+        ...
+
+    def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
+        """Take what `weights` and `optimizer_state` gave; None leaves the optimizer fresh."""
+        ...
+
+    def rng(self) -> dict[str, str]:
+        """The states of the random generators, as text."""
+        ...
+
+    def set_rng(self, state: Mapping[str, str]) -> None:
+        """Take what `rng` gave."""
+        ...
+
+    def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
+        """Choose what was left to it, by trying; the model and the generators are as before when it returns.
+
+        Args:
+            batch: gives a batch of so many rows.
+            sequences: of one optimizer step on this device; None where the micro-batch decides.
+        """
+        ...
+
+    def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Memory for the loader's ring, as a numpy array: what the device copies fastest."""
+        ...
+
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase since the last call: forward, backward, optimizer."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was told."""
+        ...
+
+    def memory(self) -> int:
+        """The most bytes that training has held at once."""
+        ...
+
+
+class Phases:
+    """A clock for each phase; reading it starts all of them anew."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add the time of a block to a phase, an exception's too."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(phase, time.perf_counter() - started)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add to a phase."""
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+
+    def take(self) -> dict[str, float]:
+        """What has gathered."""
+        taken, self._seconds = self._seconds, {}
+        return taken
+
+
+def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int) -> list[MicroBatch]:
+    """Cut a rank's share of a step into micro-batches of so many rows, the last one smaller where it must be."""
+    context_length = inputs.shape[1]
+    parts = []
+    for at in range(0, len(inputs), rows):
+        part = slice(at, min(at + rows, len(inputs)))
+        starts = None
+        if cu_seqlens is not None:
+            # every row begins a segment, so both bounds are among the starts
+            low, high = part.start * context_length, part.stop * context_length
+            starts = cu_seqlens[(cu_seqlens >= low) & (cu_seqlens <= high)] - low
+        parts.append(MicroBatch(inputs[part], targets[part], starts))
+    return parts

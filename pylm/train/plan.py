@@ -1,0 +1,198 @@
+"""What a run will do, resolved before it starts: steps, batches, parameters, disk; and sizes derived from one dial."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylm.config.batch import plan_batch
+from pylm.config.schema import Model, Train
+from pylm.config.units import format_bytes, format_count, format_duration
+from pylm.errors import ConfigError, PylmError
+
+__all__ = [
+    "Batches",
+    "Length",
+    "check_disk",
+    "default_batch_tokens",
+    "depth_for",
+    "derived_from_depth",
+    "divisor",
+    "resolve_batches",
+    "resolve_length",
+    "sequences_of_step",
+]
+
+DEFAULT_EPOCHS = 1.0
+# Of a time given, what the schedule is laid over: steps are not all as fast as those that were measured
+TIME_SHARE = 0.95
+TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022
+CONTEXT_OF_DEPTH = 256
+HEAD = 64
+WIDTH_OF_LAYER = 64
+MFU_GUESS = 0.35
+
+
+@dataclass(frozen=True)
+class Batches:
+    """One optimizer step in figures."""
+
+    tokens: int
+    micro_batch: int
+    grad_accum_steps: int
+    sequences: int  # over all devices
+
+    def __str__(self) -> str:
+        """In words, for the start of a run."""
+        return (
+            f"{self.tokens:,} tokens a step: {self.grad_accum_steps} × {self.micro_batch} sequences of "
+            f"{self.tokens // self.sequences:,}"
+        )
+
+
+@dataclass(frozen=True)
+class Length:
+    """How many steps a run has, and what said so; `seconds` is a limit that ends it early."""
+
+    steps: int
+    why: str
+    seconds: float | None = None
+
+
+def default_batch_tokens(parameters: int) -> int:
+    """Tokens of a step where nobody says: larger models take larger steps, by the root of their size."""
+    return 1 << max(12, min(19, round(math.log2(4096 * math.sqrt(max(parameters, 1) / 1e6)))))
+
+
+def sequences_of_step(train: Train, context_length: int, parameters: int, world: int = 1) -> int | None:
+    """Sequences of one device's share of a step; None where the micro-batch, left to probing, decides them."""
+    given = None if train.micro_batch == "auto" else train.micro_batch
+    if train.batch_tokens is not None:
+        return max(train.batch_tokens // context_length // world, 1)
+    if train.grad_accum_steps is not None:
+        return None if given is None else given * train.grad_accum_steps
+    unit = given or 1
+    return max(default_batch_tokens(parameters) // context_length // (world * unit), 1) * unit
+
+
+def resolve_batches(train: Train, context_length: int, parameters: int, micro_batch: int, world: int = 1) -> Batches:
+    """Complete the batch.
+
+    Args:
+        train: what was given.
+        context_length: tokens of a sequence.
+        parameters: of the model; they decide where nothing was given.
+        micro_batch: what probing chose, used where none was given.
+        world: devices that share a step.
+    """
+    share = sequences_of_step(train, context_length, parameters, world)
+    micro = micro_batch if train.micro_batch == "auto" else train.micro_batch
+    accumulate = train.grad_accum_steps
+    tokens = None if share is None else share * world * context_length
+    if train.batch_tokens is not None:
+        tokens = train.batch_tokens
+    if train.micro_batch == "auto" and share is not None:
+        # what was probed may be of another step: the largest divisor of the share that is no more
+        micro = share // accumulate if accumulate else divisor(share, micro)
+    try:
+        batch = plan_batch(tokens, micro, accumulate, context_length, world)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if batch.tokens is None or batch.micro_batch is None or batch.grad_accum_steps is None:
+        raise ConfigError("the batch is open", "give train.batch_tokens, or train.micro_batch")
+    return Batches(batch.tokens, batch.micro_batch, batch.grad_accum_steps, batch.tokens // context_length)
+
+
+def resolve_length(train: Train, batches: Batches, windows: int, seconds_per_step: float | None) -> Length:
+    """The first reached of all lengths given; one epoch where none is.
+
+    Args:
+        train: what was given.
+        batches: one step.
+        windows: sequences of an epoch.
+        seconds_per_step: measured; needed only where a time was given.
+    """
+    found: list[tuple[int, str]] = []
+    if train.max_steps is not None:
+        found.append((train.max_steps, f"max_steps {train.max_steps:,}"))
+    if train.max_tokens is not None:
+        found.append((math.ceil(train.max_tokens / batches.tokens), f"max_tokens {format_count(train.max_tokens)}"))
+    if train.max_epochs is not None:
+        found.append((math.ceil(train.max_epochs * windows / batches.sequences), f"max_epochs {train.max_epochs:g}"))
+    if train.max_time is not None:
+        each = seconds_per_step or 1.0
+        steps = max(int(TIME_SHARE * train.max_time / each), 1)
+        found.append((steps, f"max_time {format_duration(train.max_time)} at {each:.3g} s a step"))
+    if not found:
+        found.append((math.ceil(DEFAULT_EPOCHS * windows / batches.sequences), "one epoch, as no length was given"))
+    steps, why = min(found)
+    return Length(max(steps, 1), why, train.max_time)
+
+
+def divisor(whole: int, most: int) -> int:
+    """The largest divisor that is no more than `most`."""
+    return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
+
+
+def check_disk(folder: Path, parameters: int, keep_last: int, optimizer_tensors: int = 2) -> int:
+    """Refuse a run whose checkpoints cannot fit, before it begins; returns the bytes that they will take.
+
+    Args:
+        folder: of the run; its nearest parent that exists is looked at.
+        parameters: of the model.
+        keep_last: checkpoints kept; the best and the one being written come on top.
+        optimizer_tensors: fp32 tensors that the optimizer keeps for each parameter.
+    """
+    each = 4 * parameters * (1 + optimizer_tensors)
+    needed = each * (keep_last + 2)
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise PylmError(
+            f"{folder}: {keep_last + 2} checkpoints of {format_bytes(each)} each do not fit: "
+            f"{format_bytes(free)} are free",
+            "free some space, lower train.keep_last, or write elsewhere with --out",
+        )
+    return needed
+
+
+def derived_from_depth(depth: int) -> dict[str, object]:
+    """The keys that one dial decides, each of which may be overridden."""
+    width = WIDTH_OF_LAYER * depth
+    return {
+        "model.n_layers": depth,
+        "model.n_heads": max(width // HEAD, 1),
+        "model.d_model": width,
+        "model.context_length": CONTEXT_OF_DEPTH if depth <= 6 else 1024,
+        # about the optimum of AdamW over widths, which falls with the root of the width
+        "train.learning_rate": round(2e-3 * math.sqrt(256 / max(width, 128)), 6),
+        "train.batch_tokens": default_batch_tokens(12 * depth * width * width),
+    }
+
+
+def depth_for(seconds: float, matmul_flops: float, tokens: int, vocab_size: int) -> int:
+    """The depth whose compute-optimal run takes about so many seconds here, and not more text than four epochs."""
+    best = 2
+    for depth in range(2, 33):
+        width = WIDTH_OF_LAYER * depth
+        blocks, head = 12 * depth * width * width, vocab_size * width
+        wanted = TOKENS_PER_PARAMETER * blocks
+        fits = 6 * (blocks + head) * wanted <= seconds * matmul_flops * MFU_GUESS
+        if depth > 2 and not (fits and wanted <= 4 * tokens):
+            break
+        best = depth
+    return best
+
+
+def flops_per_token(shape: Model, parameters: int) -> float:
+    """The operations that training takes for a token: six a weight that multiplies, and attention's products."""
+    assert shape.n_layers and shape.d_model and shape.vocab_size
+    looked_up = shape.context_length * shape.d_model if shape.position == "learned" else 0
+    looked_up += 0 if shape.tied else shape.vocab_size * shape.d_model
+    seen = min(shape.window or shape.context_length, shape.context_length)
+    # causal attention sees half of its window on average: 12 · T · d_model a layer, halved
+    return 6.0 * (parameters - looked_up) + 6.0 * shape.n_layers * shape.d_model * seen
