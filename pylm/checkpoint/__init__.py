@@ -1,6 +1,7 @@
 """Checkpoints: a folder a step, whole or absent, hashed, without pickle; the same names on every backend."""
 
 from pylm.checkpoint.directory import Checkpoint, read, verify, write
+from pylm.checkpoint.opened import Weights, open_weights
 from pylm.checkpoint.run_folder import find, newest_run, newest_sound, point, retain, steps
 from pylm.checkpoint.saver import Saver
 from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
@@ -9,9 +10,11 @@ __all__ = [
     "Checkpoint",
     "Saver",
     "Tensor",
+    "Weights",
     "find",
     "newest_run",
     "newest_sound",
+    "open_weights",
     "point",
     "read",
     "read_tensors",

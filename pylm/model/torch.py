@@ -20,12 +20,19 @@ import pylm_kernels as kernels
 from pylm import native_kernels
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
+from pylm.model import names
 
-__all__ = ["Cache", "Model"]
+__all__ = ["Cache", "Model", "load"]
 
 native_kernels.register()
 
 PADDING = 64  # rows of the vocabulary's matrices come in multiples of this
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+}  # safetensors' words
 FUSED = {"cpu": "cpu", "cuda": "triton", "mps": "metal"}  # where `attention: fused` is computed, by device
 
 
@@ -192,12 +199,13 @@ class Block(nn.Module):
 class Model(nn.Module):
     """A language model of a completed shape (`pylm.config.shape.complete`), its weights drawn from `generator`."""
 
-    def __init__(self, shape: Shape, *, generator: torch.Generator | None = None) -> None:
-        """Make and initialise the weights, in float32 on the CPU.
+    def __init__(self, shape: Shape, *, generator: torch.Generator | None = None, draw: bool = True) -> None:
+        """Make the weights and initialise them, in float32 on the CPU.
 
         Args:
             shape: every field of it known.
             generator: of the CPU; torch's own where None.
+            draw: False leaves them unset, for somebody who loads others.
         """
         super().__init__()
         self.shape = shape
@@ -213,7 +221,11 @@ class Model(nn.Module):
         if shape.position == "rope":
             self.rope = kernels.Rope(width // n_heads, theta=shape.rope_theta, max_positions=shape.context_length)
         self.to_empty(device="cpu")
-        self._initialise(generator)
+        if draw:
+            self._initialise(generator)
+        for table in (self.embed, self.head):
+            if table is not None:
+                table.weight.detach()[self.vocab_size :].zero_()
 
     def forward(
         self,
@@ -314,9 +326,9 @@ class Model(nn.Module):
             elif parameter.dim() == 1:
                 parameter.fill_(0.0 if kind == "bias" else 1.0)
             else:
-                parameter.zero_()
-                if std := self._std(kind):
-                    self._real(name, parameter).normal_(0.0, std, generator=generator)
+                real = self._real(name, parameter)
+                std = self._std(kind)
+                real.normal_(0.0, std, generator=generator) if std else real.zero_()
 
     def _std(self, kind: str) -> float:
         """The deviation of a matrix at the start."""
@@ -329,6 +341,21 @@ class Model(nn.Module):
             return 0.001
         # as large as the values that they are mixed with, which are products with rows of unit size
         return std * math.sqrt(self.embed.embedding_dim) if kind == "value" else std
+
+
+def load(opened: names.Opened, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
+    """The model of an opened checkpoint, ours or in a layout of Hugging Face's (`pylm.checkpoint.open_weights`)."""
+    shape, stored = names.read(opened)
+    model = Model(shape, draw=False).to(dtype)
+    model.load_weights({name: _tensor(name, tensor) for name, tensor in stored.items()})
+    return model.to(device).eval()
+
+
+def _tensor(name: str, stored: names.Stored) -> torch.Tensor:
+    """A tensor of its own memory: a file's is mapped, and cannot be written to."""
+    if stored.dtype not in DTYPES:
+        raise CheckpointError(f"{name} is of type {stored.dtype}, and weights are {', '.join(DTYPES)}")
+    return torch.frombuffer(bytearray(stored.data), dtype=DTYPES[stored.dtype]).view(stored.shape)
 
 
 def _all(*sizes: int | None) -> tuple[int, ...]:

@@ -127,7 +127,7 @@ def test_decoding_from_a_cache_is_reading_it_all_at_once(name: str, cuts: list[i
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize("name", ["llama", "gpt2", "all at once"])
 def test_a_block_compiles_whole(name: str) -> None:
-    model, other = made(torch.float64, **SHAPES[name]), made(torch.float64, **SHAPES[name])
+    model, other = made(**SHAPES[name]), made(**SHAPES[name])
     for block in other.blocks:
         block.compile(fullgraph=True, backend="aot_eager")
     idx, targets = tokens()

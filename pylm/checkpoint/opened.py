@@ -1,0 +1,48 @@
+"""A folder of weights, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylm.checkpoint.tensors import Tensor, read_tensors
+from pylm.errors import CheckpointError
+
+__all__ = ["Weights", "open_weights"]
+
+ONE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint of ours or a folder in a layout of Hugging Face's, for `pylm.model.names.read`."""
+
+    path: Path
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors, mapped from one file or from those that an index names."""
+        if (self.path / ONE).exists():
+            return read_tensors(self.path / ONE)
+        found: dict[str, Tensor] = {}
+        for name in self._parts():
+            found |= read_tensors(self.path / name)
+        return found
+
+    def _parts(self) -> list[str]:
+        try:
+            index = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+            names = sorted({str(name) for name in index["weight_map"].values()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{self.path / INDEX} does not say where the weights are: {error}") from error
+        if strange := [name for name in names if name != Path(name).name]:
+            raise CheckpointError(f"{self.path / INDEX} names {strange[0]}, which is not beside it")
+        return names
+
+
+def open_weights(path: Path) -> Weights:
+    """Open a folder that holds weights; an error where it does not."""
+    if not ((path / ONE).exists() or (path / INDEX).exists()):
+        raise CheckpointError(f"{path} holds no {ONE}")
+    return Weights(path)

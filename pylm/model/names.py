@@ -1,0 +1,216 @@
+"""Our tensors' names and Hugging Face's: GPT-2, Llama and Qwen3, both ways, without a framework.
+
+A tensor is anything with `dtype` (safetensors' word), `shape` and `data` (its bytes, row-major), such as
+`pylm.checkpoint.Tensor`. What comes back shares the bytes wherever rows are only cut apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pylm.config.cascade import resolve
+from pylm.config.schema import Model as Shape
+from pylm.config.shape import complete
+from pylm.errors import CheckpointError
+from pylm.model.layouts import config_of, layout_of, read_json, shape_of
+
+__all__ = ["Opened", "Stored", "Tensor", "from_hugging_face", "read", "to_hugging_face"]
+
+
+class Stored(Protocol):
+    """A tensor as a file holds it."""
+
+    @property
+    def dtype(self) -> str:
+        """F32, BF16, …."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        ...
+
+    @property
+    def data(self) -> Any:
+        """Its bytes."""
+        ...
+
+
+class Tensor(NamedTuple):
+    """A tensor made here."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: Any
+
+
+class Opened(Protocol):
+    """A folder of weights: a checkpoint of ours, or one with Hugging Face's config.json."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        ...
+
+    def weights(self) -> Mapping[str, Stored]:
+        """Its tensors."""
+        ...
+
+
+# Each layout: our name → theirs, with {i} for the number of a block. Several of theirs are ours cut into rows; a name
+# that ends in ᵀ is of a matrix that is kept transposed.
+_GPT2 = {
+    "embed.weight": "transformer.wte.weight",
+    "position.weight": "transformer.wpe.weight",
+    "blocks.{i}.attention.norm.weight": "transformer.h.{i}.ln_1.weight",
+    "blocks.{i}.attention.norm.bias": "transformer.h.{i}.ln_1.bias",
+    "blocks.{i}.attention.qkv.weight": "transformer.h.{i}.attn.c_attn.weightᵀ",
+    "blocks.{i}.attention.qkv.bias": "transformer.h.{i}.attn.c_attn.bias",
+    "blocks.{i}.attention.out.weight": "transformer.h.{i}.attn.c_proj.weightᵀ",
+    "blocks.{i}.attention.out.bias": "transformer.h.{i}.attn.c_proj.bias",
+    "blocks.{i}.mlp.norm.weight": "transformer.h.{i}.ln_2.weight",
+    "blocks.{i}.mlp.norm.bias": "transformer.h.{i}.ln_2.bias",
+    "blocks.{i}.mlp.up.weight": "transformer.h.{i}.mlp.c_fc.weightᵀ",
+    "blocks.{i}.mlp.up.bias": "transformer.h.{i}.mlp.c_fc.bias",
+    "blocks.{i}.mlp.down.weight": "transformer.h.{i}.mlp.c_proj.weightᵀ",
+    "blocks.{i}.mlp.down.bias": "transformer.h.{i}.mlp.c_proj.bias",
+    "norm.weight": "transformer.ln_f.weight",
+    "norm.bias": "transformer.ln_f.bias",
+    "head.weight": "lm_head.weight",
+}
+_LAYER = "model.layers.{i}"
+_LLAMA = {
+    "embed.weight": "model.embed_tokens.weight",
+    "blocks.{i}.attention.norm.weight": f"{_LAYER}.input_layernorm.weight",
+    **{
+        f"blocks.{{i}}.attention.qkv.{kind}": " ".join(f"{_LAYER}.self_attn.{one}_proj.{kind}" for one in "qkv")
+        for kind in ("weight", "bias")
+    },
+    "blocks.{i}.attention.q_norm.weight": f"{_LAYER}.self_attn.q_norm.weight",
+    "blocks.{i}.attention.k_norm.weight": f"{_LAYER}.self_attn.k_norm.weight",
+    "blocks.{i}.attention.out.weight": f"{_LAYER}.self_attn.o_proj.weight",
+    "blocks.{i}.attention.out.bias": f"{_LAYER}.self_attn.o_proj.bias",
+    "blocks.{i}.mlp.norm.weight": f"{_LAYER}.post_attention_layernorm.weight",
+    **{
+        f"blocks.{{i}}.mlp.{one}.{kind}": f"{_LAYER}.mlp.{one}_proj.{kind}"
+        for one in ("gate", "up", "down")
+        for kind in ("weight", "bias")
+    },
+    "norm.weight": "model.norm.weight",
+    "head.weight": "lm_head.weight",
+}
+_NAMES: dict[str, dict[str, str]] = {"gpt2": _GPT2, "llama": _LLAMA, "qwen3": _LLAMA}
+_MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_freq")  # buffers that old files carry
+
+
+def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
+    """The completed shape and the tensors by our names, whoever wrote the folder."""
+    if (opened.path / "config.yaml").is_file():
+        weights = dict(opened.weights())
+        if "embed.weight" not in weights:
+            raise CheckpointError(f"{opened.path}: model.safetensors holds no embed.weight")
+        model = resolve(files=[opened.path / "config.yaml"], environ={}).config.model
+        return complete(model, weights["embed.weight"].shape[0]), weights
+    return from_hugging_face(opened.weights(), opened.path / "config.json")
+
+
+def to_hugging_face(weights: Mapping[str, Stored], shape: Shape) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Tensors and config.json as transformers, vLLM, llama.cpp and MLX read them.
+
+    Args:
+        weights: by our names, without padding.
+        shape: completed.
+    """
+    layout = layout_of(shape)
+    found: dict[str, Stored] = {}
+    for ours, theirs in _pairs(layout, shape):
+        if ours not in weights:
+            raise CheckpointError(f"the weights lack {ours}")
+        names = theirs.split()
+        if len(names) == 1:
+            turned = names[0].endswith("ᵀ")
+            found[names[0].removesuffix("ᵀ")] = _transposed(weights[ours]) if turned else weights[ours]
+            continue
+        found.update(zip(names, _cut(weights[ours], _qkv_rows(shape)), strict=True))
+    if strange := sorted(weights.keys() - {ours for ours, _ in _pairs(layout, shape)}):
+        raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
+    return found, config_of(shape)
+
+
+def from_hugging_face(
+    weights: Mapping[str, Stored], config: Mapping[str, Any] | Path
+) -> tuple[Shape, dict[str, Stored]]:
+    """The shape and the tensors by our names.
+
+    Args:
+        weights: by Hugging Face's names.
+        config: config.json, read or its path.
+    """
+    layout, shape = shape_of(read_json(config) if isinstance(config, Path) else config)
+    theirs = {name: tensor for name, tensor in weights.items() if not _MASKS.fullmatch(name)}
+    if layout == "gpt2" and not any(name.startswith("transformer.") for name in theirs):
+        # the files that OpenAI's weights were published in leave the prefix out
+        theirs = {name if name == "lm_head.weight" else f"transformer.{name}": held for name, held in theirs.items()}
+    found: dict[str, Stored] = {}
+    for ours, names in _pairs(layout, shape):
+        parts = []
+        for name in names.split():
+            if (plain := name.removesuffix("ᵀ")) not in theirs:
+                raise CheckpointError(f"the weights lack {plain}, which config.json speaks of")
+            parts.append(_transposed(theirs.pop(plain)) if name.endswith("ᵀ") else theirs.pop(plain))
+        found[ours] = parts[0] if len(parts) == 1 else _joined(parts)
+    if shape.tied:
+        theirs.pop("lm_head.weight", None)
+    if theirs:
+        raise CheckpointError(f"the weights hold {min(theirs)}, of which config.json says nothing")
+    return shape, found
+
+
+def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
+    """Our name and theirs of every tensor of a shape."""
+    assert shape.n_layers is not None
+    for ours, theirs in _NAMES[layout].items():
+        if ours == "head.weight" and shape.tied or "_norm." in ours and not shape.qk_norm:
+            continue
+        if ours.endswith(".bias") and not shape.bias:
+            continue
+        for layer in range(shape.n_layers) if "{i}" in ours else (0,):
+            yield ours.replace("{i}", str(layer)), theirs.replace("{i}", str(layer))
+
+
+def _qkv_rows(shape: Shape) -> tuple[int, int, int]:
+    assert shape.d_model and shape.n_heads and shape.n_kv_heads
+    kv = shape.d_model // shape.n_heads * shape.n_kv_heads
+    return shape.d_model, kv, kv
+
+
+def _cut(tensor: Stored, rows: tuple[int, ...]) -> Iterator[Tensor]:
+    """Parts of so many rows, sharing the bytes."""
+    if tensor.shape[0] != sum(rows):
+        raise CheckpointError(f"a tensor of {tensor.shape[0]} rows is no projection to {sum(rows)}")
+    data = memoryview(tensor.data).cast("B")
+    each, start = len(data) // sum(rows), 0
+    for count in rows:
+        yield Tensor(tensor.dtype, (count, *tensor.shape[1:]), data[start : start + count * each])
+        start += count * each
+
+
+def _joined(parts: list[Stored]) -> Tensor:
+    first = parts[0]
+    if any(part.dtype != first.dtype or part.shape[1:] != first.shape[1:] for part in parts):
+        raise CheckpointError("queries, keys and values are of different types or widths")
+    data = memoryview(b"".join(bytes(memoryview(part.data).cast("B")) for part in parts))
+    return Tensor(first.dtype, (sum(part.shape[0] for part in parts), *first.shape[1:]), data)
+
+
+def _transposed(tensor: Stored) -> Tensor:
+    rows, columns = tensor.shape
+    data = memoryview(tensor.data).cast("B")
+    unit = f"u{len(data) // max(rows * columns, 1) or 1}"  # a number of that size is moved as it is, whatever it means
+    turned = np.ascontiguousarray(np.frombuffer(data, unit).reshape(rows, columns).T)
+    return Tensor(tensor.dtype, (columns, rows), turned.reshape(-1).view(np.uint8).data)
