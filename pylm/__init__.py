@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pylm import data
+    from pylm.generation.generate import generate
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["Tokenizer", "data"]
+__all__ = ["Tokenizer", "data", "generate"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
-_HOMES = {"Tokenizer": "pylm.tokenizer"}
+_HOMES = {"Tokenizer": "pylm.tokenizer", "generate": "pylm.generation.generate"}
 
 
 def __getattr__(name: str) -> Any:

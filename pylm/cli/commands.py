@@ -8,6 +8,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenize": ("pylm.cli.tokenize:tokenize", "Turn text into token shards."),
     "data": ("pylm.cli.data:data", "Look into token shards and check them."),
     "train": ("pylm.cli.train:train", "Train a model, or go on with one."),
+    "sample": ("pylm.cli.sample:sample", "Write text with a trained model."),
+    "chat": ("pylm.cli.chat:chat", "Talk with a model that was trained on conversations."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "doctor": ("pylm.cli.doctor:doctor", "Look at this machine: what is missing, and how to mend it."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),

@@ -24,19 +24,24 @@ class Cache(Protocol):
     @property
     def ids(self) -> Sequence[Sequence[int]]:
         """What stands in each row."""
+        ...
 
     @property
     def capacity(self) -> int:
         """How many tokens a row holds at most."""
+        ...
 
     def truncate(self, row: int, length: int) -> None:
         """Forget what follows the first `length` tokens of a row."""
+        ...
 
     def copy(self, source: int, target: int) -> None:
         """Make one row what another is."""
+        ...
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these, which move up in this order."""
+        ...
 
 
 class Engine(Protocol):
@@ -45,34 +50,43 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """What computes, in a few words."""
+        ...
 
     @property
     def context_length(self) -> int:
         """How many tokens it sees at most."""
+        ...
 
     @property
     def vocab_size(self) -> int:
         """How many logits a token has."""
+        ...
 
     @property
     def rows_at_once(self) -> int:
         """How many sequences it reads for little more than the price of one."""
+        ...
 
     @property
     def verifies(self) -> bool:
         """Whether `verify` is there: several tokens for little more than the price of one."""
+        ...
 
     def cache(self, rows: int, capacity: int) -> Cache:
         """Make room for so many sequences of so many tokens."""
+        ...
 
     def prefill(self, ids: Sequence[int], cache: Cache, row: int) -> Logits:
         """Append ids to a row; the logits after the last, [vocab]."""
+        ...
 
     def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
         """Append one id to every row; the logits after each, [rows, vocab]."""
+        ...
 
     def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
         """Append ids to the only row; the logits after each of them, [ids, vocab]."""
+        ...
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from pylm._native import decode_attention
+from pylm.checkpoint import Weights
 from pylm.generation.engine import Cache, Logits
-from pylm.model.torch import Model
+from pylm.model.torch import Model, load
 
 __all__ = ["TorchCache", "TorchEngine", "Uncached", "UncachedEngine"]
 
@@ -150,6 +151,11 @@ class TorchEngine:
         self.context_length = model.shape.context_length
         self.vocab_size = model.shape.vocab_size
 
+    @classmethod
+    def load(cls, opened: Weights, device: str, dtype: str) -> TorchEngine:
+        """Load a folder of weights, ours or Hugging Face's."""
+        return cls(load(opened, device, {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]))
+
     @property
     def name(self) -> str:
         """What computes, in a few words."""
@@ -164,7 +170,8 @@ class TorchEngine:
         """Append ids to a row, a chunk at a time; the logits after the last, [vocab]."""
         for start in range(0, len(ids), PREFILL_CHUNK):
             logits = self._forward([ids[start : start + PREFILL_CHUNK]], cache, row)
-        return logits[0]
+        last: Logits = logits[0]
+        return last
 
     def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
         """Append one id to every row; the logits after each, [rows, vocab]."""

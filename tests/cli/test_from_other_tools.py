@@ -1,6 +1,7 @@
 """docs/from-other-tools.md does not rot: every line that it gives works, and no "not yet" has come true unnoticed."""
 
 import argparse
+import io
 import json
 import re
 import shlex
@@ -11,10 +12,12 @@ from pathlib import Path
 import click
 import pytest
 
+from pylm.checkpoint import point
 from pylm.cli import run
 from pylm.cli.commands import COMMANDS
 from pylm.cli.entry import root
 from pylm.cli.frame import Group
+from tests.generation.small import small_model, small_tokenizer, write_run
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -158,6 +161,12 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
         # that training trains is shown elsewhere; here, that the line is understood and its configuration resolves
         monkeypatch.setattr("pylm.cli.train_session.run_training", understood)
         prepare_configuration(words)
+    if words[0] == "sample":
+        if not Path("runs").exists():
+            tokenizer = small_tokenizer()
+            write_run(Path("runs/x"), small_model(tokenizer.vocab_size), tokenizer)
+            point(Path("runs/x"), "best", 5)
+        monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
     if "--out" in words:
         out = Path(words[words.index("--out") + 1])
         shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)

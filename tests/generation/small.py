@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from pylm._rust import Bpe
+from pylm.checkpoint import Tensor, write
+from pylm.config.cascade import dump
+from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.model.torch import Model
@@ -16,10 +20,10 @@ END = "<|endoftext|>"
 CONTEXT = 48
 
 
-def small_tokenizer() -> Tokenizer:
-    """All bytes, three merges and an end of text: 260 ids."""
+def small_tokenizer(*specials: str) -> Tokenizer:
+    """All bytes, three merges, an end of text and other specials: 260 ids and more."""
     merges = [(ord(a) - 33, ord(b) - 33) for a, b in ("th", "at", "on")]
-    return Tokenizer.from_tokenizer_json(Bpe.from_merges(merges, "gpt2", [END]).to_tokenizer_json())
+    return Tokenizer.from_tokenizer_json(Bpe.from_merges(merges, "gpt2", [END, *specials]).to_tokenizer_json())
 
 
 def small_model(vocab_size: int, seed: int = 1, **shape: Any) -> Model:
@@ -32,3 +36,21 @@ def small_model(vocab_size: int, seed: int = 1, **shape: Any) -> Model:
             if parameter.dim() > 1:
                 parameter.mul_(4)
     return model
+
+
+def write_run(folder: Path, model: Model, tokenizer: Tokenizer, step: int = 5) -> Path:
+    """A run with one checkpoint of a model, as training leaves it."""
+    weights = {
+        name: Tensor.of("F32", tuple(weight.shape), weight.contiguous().numpy())
+        for name, weight in model.weights().items()
+    }
+    (folder / "checkpoints").mkdir(parents=True)
+    keys = [f"model.{key}" for key in type(model.shape).model_fields]
+    return write(
+        folder / "checkpoints" / f"step_{step}",
+        weights=weights,
+        optimizer={},
+        state={"step": step},
+        config=dump(Config(model=model.shape), keys),
+        texts={name: data.decode() for name, data in tokenizer.files().items()},
+    )

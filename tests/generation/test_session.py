@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import pylm
 from pylm._native import SampleSettings, sample_probabilities
 from pylm.errors import PylmError
 from pylm.generation.lookup import Lookup
@@ -242,3 +243,10 @@ def test_prompts_that_cannot_be(session: Session) -> None:
     assert len(write(session, ["b" * 48], max_tokens=2)) == 2
     with pytest.raises(PylmError, match="id 260"):
         write(session, [[260]])  # type: ignore[list-item]
+
+
+def test_generate_takes_a_session_and_warns_of_a_full_context(session: Session) -> None:
+    made = list(pylm.generate(session, PROMPTS[0], max_tokens=5, seed=5, temperature=1.0))
+    assert ids(made) == ids(write(session, PROMPTS[:1], max_tokens=5))
+    with pytest.warns(UserWarning, match="context of 48"):
+        list(pylm.generate(session, PROMPTS[0], max_tokens=3 * CONTEXT, seed=5))

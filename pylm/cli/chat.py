@@ -1,0 +1,168 @@
+"""`pylm chat`: a conversation with a trained model."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylm.cli.configured import Given, configured
+from pylm.cli.console import Console, with_preset
+from pylm.cli.sample import engine_options, open_model
+from pylm.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Sample
+    from pylm.generation import Session
+
+EXAMPLE = """pylm chat --checkpoint runs/tuned --preset balanced
+pylm chat --system "You answer in one sentence." --session talk.json"""
+VERSION = 1
+
+
+@configured("sample", "chat", example=EXAMPLE)
+@engine_options
+@click.option("--system", metavar="TEXT", help="What the model is told before the conversation.")
+@click.option("--session", "file", metavar="FILE", help="Go on with a saved conversation; kept there at the end.")
+@click.option("--template", metavar="FILE", help="A Jinja chat template, for a tokenizer that has none.")
+def chat(given: Given, system: str | None, file: str | None, template: str | None, **options: Any) -> None:
+    """Talk with a model that was trained on conversations.
+
+    /set KEY VALUE and /set creative change how it answers (creative, balanced, precise, greedy), /show shows it, /save
+    and /load keep conversations, /reset forgets this one, /quit leaves. Ctrl-C ends an answer, which stays as it is.
+    """
+    settings = with_preset(given).resolve().config.sample
+    if settings.n != 1:
+        raise UsageError(f"sample.n is {settings.n}: a conversation has one answer at a time", "pylm sample takes --n")
+    template_text = None if template is None else _read(Path(template))
+    session = open_model(options)
+    if template_text is not None:
+        session.tokenizer.chat_template = template_text
+    if session.tokenizer.chat_template is None:
+        raise UsageError(
+            f"{os.path.relpath(session.name)} has no chat template: it goes on with text, and knows no turns",
+            "pylm sample --interactive writes with it; --template FILE gives it one",
+        )
+    talk = Talk(session, settings, system)
+    if file is not None and Path(file).exists():
+        talk.load(file)
+    try:
+        talk.console.run()
+    finally:
+        if file is not None and len(talk.messages) > len(talk.opening):
+            talk.save(file)
+
+
+class Talk:
+    """A conversation: its messages, its settings, and the console that it is held on."""
+
+    def __init__(self, session: Session, settings: Sample, system: str | None) -> None:
+        """Start with nothing said but what the system is told."""
+        self.session = session
+        self.opening = [{"role": "system", "content": system}] if system else []
+        self.messages = list(self.opening)
+        self._forgot = False
+        self.console = Console(settings, self.answer)
+        self.console.commands |= {
+            "save": (self.save, "FILE: keep the conversation"),
+            "load": (self.load, "FILE: go on with one that was kept"),
+            "reset": (self._reset, "forget what was said"),
+        }
+
+    def answer(self, line: str) -> None:
+        """Say something to the model and print what it says, as it says it."""
+        self.messages.append({"role": "user", "content": line})
+        said: list[str] = []
+        try:
+            pieces = self.session.stream(
+                [self._ids()],
+                self.console.settings,
+                ends=list(self.session.tokenizer.specials.values()),  # whatever ends a turn is one of them
+                say=lambda text: click.echo(text, err=True),
+            )
+            for piece in pieces:
+                said.append(piece.text)
+                click.echo(piece.text, nl=False)
+                sys.stdout.flush()
+            click.echo()
+        finally:
+            if said:
+                self.messages.append({"role": "assistant", "content": "".join(said).strip()})
+            else:
+                self.messages.pop()
+
+    def _ids(self) -> list[int]:
+        """The conversation as ids; its oldest turns are left out where the context has no room for them."""
+        room = self.session.engine.context_length
+        room -= min(self.console.settings.max_tokens, room // 4)
+        turns = self.messages[len(self.opening) :]
+        while True:
+            ids = self.session.tokenizer.apply_chat_template([*self.opening, *turns], add_generation_prompt=True)
+            if len(ids) <= room:
+                return ids
+            if len(turns) <= 1:
+                raise UsageError(
+                    f"that makes {len(ids):,} tokens, and the model has room for {room:,} before it answers", "say less"
+                )
+            if not self._forgot:
+                self._forgot = True
+                click.echo("the context is full: the oldest turns are no longer seen (/reset starts anew)", err=True)
+            turns = turns[2:] if len(turns) > 2 else turns[1:]
+
+    def save(self, path: str) -> None:
+        """Write the conversation, whole or not at all."""
+        if not path:
+            raise UsageError("/save where?", "such as: /save talk.json")
+        content = {
+            "version": VERSION,
+            "checkpoint": self.session.name,
+            "settings": self.console.settings.model_dump(mode="json"),
+            "messages": self.messages,
+        }
+        partial = Path(f"{path}.partial")
+        try:
+            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise DataError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+        click.echo(f"{len(self.messages)} messages saved to {path}", err=True)
+
+    def load(self, path: str) -> None:
+        """Take up a conversation that was saved, with its settings."""
+        from pylm.config.schema import Sample
+
+        if not path:
+            raise UsageError("/load what?", "such as: /load talk.json")
+        text = _read(Path(path))
+        try:
+            content = json.loads(text)
+            messages = [{"role": str(part["role"]), "content": str(part["content"])} for part in content["messages"]]
+            if content["version"] != VERSION:
+                raise ValueError(f"it is of version {content['version']}")
+            settings = Sample.model_validate(content["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{path} is no conversation of pylm chat: {reason}", "/save writes one") from None
+        count = sum(1 for part in messages[:1] if part["role"] == "system")
+        self.opening, self.messages = messages[:count], messages
+        self.console.settings = settings
+        click.echo(f"{len(messages)} messages loaded from {path}", err=True)
+
+    def _reset(self, _rest: str) -> None:
+        self.messages = list(self.opening)
+        self._forgot = False
+        click.echo("forgotten", err=True)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no UTF-8 text") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None

@@ -1,0 +1,138 @@
+"""A line at a time with a model: what `pylm sample --interactive` and `pylm chat` have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylm.cli.configured import Given
+from pylm.errors import PylmError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Sample
+
+__all__ = ["PRESETS", "Console", "changed", "with_preset"]
+
+# what people mean by these words; every key that a preset leaves out goes back to its default
+PRESETS: dict[str, dict[str, Any]] = {
+    "creative": {"temperature": 1.1, "top_p": 0.95, "presence_penalty": 0.3},
+    "balanced": {"temperature": 0.8, "top_p": 0.95},
+    "precise": {"temperature": 0.3, "top_p": 0.9},
+    "greedy": {"temperature": 0.0},
+}
+DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+
+
+def with_preset(given: Given) -> Given:
+    """Take `--preset creative` and the like as settings; any other preset is the configuration's."""
+    from dataclasses import replace
+
+    values = PRESETS.get(given.preset or "")
+    if values is None:
+        return given
+    made = replace(given, preset=None)
+    for key, value in values.items():
+        made = made.with_default(f"sample.{key}", value, f"preset {given.preset}")
+    return made
+
+
+def changed(settings: Sample, key: str, value: str) -> Sample:
+    """Set one key from a typed value, or all that a preset says."""
+    from pylm.config.cascade import Setting, resolve
+    from pylm.config.schema import Sample
+
+    if key == "preset" or (key in PRESETS and not value):
+        name = value if key == "preset" else key
+        if name not in PRESETS:
+            raise UsageError(f"there is no preset {name!r}", f"presets: {', '.join(PRESETS)}")
+        plain = {field: Sample.model_fields[field].default for field in DRAWING}
+        return settings.model_copy(update={**plain, **PRESETS[name]})
+    key = key.replace("-", "_").removeprefix("sample.")
+    if key not in Sample.model_fields:
+        hint = did_you_mean(key, Sample.model_fields) or f"settings: {', '.join(Sample.model_fields)}"
+        raise UsageError(f"there is no setting {key}", hint)
+    if not value:
+        raise UsageError(f"/set {key} has no value", f"such as: /set {key} {Sample.model_fields[key].default}")
+    checked = resolve("sample", settings=[Setting(f"sample.{key}", value, f"/set {key}")], environ={}).config.sample
+    return settings.model_copy(update={key: getattr(checked, key)})
+
+
+class Console:
+    """Reads lines; those that begin with a slash are commands, the others go to `answer`."""
+
+    def __init__(self, settings: Sample, answer: Callable[[str], None]) -> None:
+        """Start with settings, which /set changes."""
+        self.settings = settings
+        self.answer = answer
+        self.commands: dict[str, tuple[Callable[[str], None], str]] = {
+            "set": (self._set, "KEY VALUE: change a setting, or take a preset: " + ", ".join(PRESETS)),
+            "show": (self._show, "the settings"),
+            "help": (self._help, "this"),
+            "quit": (self._quit, "leave; so does Ctrl-D"),
+        }
+        self._left = False
+
+    def run(self) -> None:
+        """Read until the end; Ctrl-C ends an answer, and what was made of it stays."""
+        for line in self._lines():
+            try:
+                if line.startswith("/"):
+                    self._command(line[1:])
+                else:
+                    self.answer(line)
+            except KeyboardInterrupt:
+                click.echo("\n(interrupted)", err=True)
+            except PylmError as error:
+                click.echo(f"{error.message}{f' ({error.hint})' if error.hint else ''}", err=True)
+            if self._left:
+                return
+
+    def _lines(self) -> Iterator[str]:
+        terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        if terminal:
+            try:
+                import readline  # noqa: F401 - importing it gives input() its editing and history
+            except ModuleNotFoundError:
+                pass
+        while True:
+            try:
+                line = input("> ") if terminal else sys.stdin.readline()
+            except EOFError:
+                click.echo()
+                return
+            except KeyboardInterrupt:
+                click.echo("\n(/quit or Ctrl-D leaves)", err=True)
+                continue
+            if not line and not terminal:
+                return
+            if line.strip():
+                yield line.rstrip("\n")
+
+    def _command(self, text: str) -> None:
+        name, _, rest = text.strip().partition(" ")
+        if name not in self.commands:
+            near = did_you_mean(name, self.commands)
+            raise UsageError(f"there is no /{name}", near or f"there are /{', /'.join(self.commands)}")
+        self.commands[name][0](rest.strip())
+
+    def _set(self, rest: str) -> None:
+        key, _, value = rest.replace("=", " ", 1).partition(" ")
+        if not key:
+            raise UsageError("/set what?", "such as: /set temperature 0.7, or /set creative")
+        self.settings = changed(self.settings, key, value.strip())
+        self._show("")
+
+    def _show(self, _rest: str) -> None:
+        values = self.settings.model_dump()
+        shown = {key: value for key, value in values.items() if value not in (None, ()) or key in ("seed",)}
+        click.echo(", ".join(f"{key} {value}" for key, value in shown.items()), err=True)
+
+    def _help(self, _rest: str) -> None:
+        for name, (_, text) in self.commands.items():
+            click.echo(f"/{name:8} {text}", err=True)
+
+    def _quit(self, _rest: str) -> None:
+        self._left = True

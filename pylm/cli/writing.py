@@ -1,0 +1,240 @@
+"""Where the texts of `pylm sample` come from and go to: the terminal as they are made, a file, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from pylm.cli.frame import print_json
+from pylm.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Sample
+    from pylm.generation import Piece, Session
+
+__all__ = ["Output", "read_prompts", "refuse_together", "write_samples"]
+
+SEPARATOR = "---"
+
+
+def refuse_together(
+    interactive: bool, prompt: bool, prompts_file: str | None, output: str | None, as_json: bool, logprobs: int | None
+) -> None:
+    """One sentence for options that cannot be together."""
+    if prompt and prompts_file:
+        raise UsageError("--prompt and --prompts-file both say what to go on from", "give one of them")
+    if interactive:
+        others = {"--prompt": prompt, "--prompts-file": prompts_file, "--output": output, "--json": as_json}
+        if named := [name for name, value in others.items() if value]:
+            raise UsageError(f"--interactive asks and answers on the terminal: it takes no {named[0]}")
+    if as_json and output:
+        raise UsageError("--json and --output both say where the texts go", "--output FILE.jsonl writes JSON")
+    if logprobs is not None:
+        if logprobs < 0:
+            raise UsageError(f"--logprobs {logprobs}", "it is 0, for each token's own, or how many of the likeliest")
+        if not as_json and not (output or "").endswith(".jsonl"):
+            raise UsageError("--logprobs goes into JSON", "add --json, or --output FILE.jsonl")
+
+
+def read_prompts(given: Sequence[str], file: str | None) -> list[str]:
+    """The prompts: as typed, else a file's lines, else the empty one."""
+    if file is None:
+        return list(given) or [""]
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is no UTF-8: {error.reason} at byte {error.start}") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise DataError(f"{file} holds no prompt", "write one a line")
+    if not file.endswith(".jsonl"):
+        return [line for _, line in lines]
+    return [_prompt_of(line, f"{file}: line {number}") for number, line in lines]
+
+
+def _prompt_of(line: str, where: str) -> str:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where} is no JSON: {error}") from None
+    prompt = value.get("prompt", value.get("text")) if isinstance(value, dict) else value
+    if not isinstance(prompt, str):
+        raise DataError(f"{where} has no prompt", 'such as: {"prompt": "Once upon a time"}')
+    return prompt
+
+
+class _Text:
+    """One sample as it grows."""
+
+    def __init__(self, prompt: str, number: int) -> None:
+        self.prompt, self.number = prompt, number
+        self.pieces: list[Piece] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def finish(self) -> str | None:
+        return self.pieces[-1].finish if self.pieces else None
+
+    def as_json(self, session: Session, logprobs: bool) -> dict[str, Any]:
+        """The sample for programs; one that was interrupted says so."""
+        made: dict[str, Any] = {
+            "prompt": self.prompt,
+            "sample": self.number,
+            "text": self.text,
+            "tokens": len(self.pieces),
+            "finish": self.finish or "interrupted",
+        }
+        if logprobs:
+            decode = session.tokenizer.decode
+            made["ids"] = [piece.id for piece in self.pieces]
+            made["logprobs"] = [piece.logprob for piece in self.pieces]
+            made["likeliest"] = [
+                [{"id": token, "text": decode([token]), "logprob": value} for token, value in piece.likeliest]
+                for piece in self.pieces
+            ]
+        return made
+
+
+class Output:
+    """Takes the samples in order: the first as it is made, the others when it is their turn."""
+
+    def __init__(self, file: IO[str] | None, as_json: bool, lines: bool, logprobs: bool, return_prompt: bool) -> None:
+        """Write to a file, to stdout where None; `lines`: JSON, an object a line."""
+        self.file, self.json, self.lines = file, as_json, lines
+        self.logprobs, self.return_prompt = logprobs, return_prompt
+        self._texts = 0
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: str | None, as_json: bool, logprobs: bool, return_prompt: bool) -> Iterator[Output]:
+        """Open what `--output` names; a file that is there already is not replaced."""
+        if path is None:
+            yield cls(None, as_json, False, logprobs, return_prompt)
+            return
+        try:
+            file = open(path, "x", encoding="utf-8", newline="")
+        except FileExistsError:
+            raise UsageError(f"{path} is there already", "name another, or move it away") from None
+        except FileNotFoundError:
+            raise UsageError(f"{path}: there is no folder {Path(path).parent}", "make it, or name another") from None
+        try:
+            with file:
+                yield cls(file, False, path.endswith(".jsonl"), logprobs, return_prompt)
+        finally:
+            if not Path(path).stat().st_size:  # nothing came of it: a second try shall not meet an empty file
+                Path(path).unlink()
+
+    @property
+    def streams(self) -> bool:
+        """Whether text goes out piece by piece."""
+        return not self.json and not self.lines
+
+    def start(self, text: _Text) -> None:
+        """Begin a text."""
+        if self.streams:
+            if self._texts:
+                self._write(f"\n{SEPARATOR}\n")
+            self._write(text.prompt if self.return_prompt else "")
+        self._texts += 1
+
+    def more(self, text: str) -> None:
+        """Go on with the text that was begun."""
+        if self.streams and text:
+            self._write(text)
+
+    def end(self, session: Session, text: _Text) -> None:
+        """End a text."""
+        if self.lines:
+            self._write(json.dumps(self._object(session, text), ensure_ascii=False) + "\n")
+
+    def close(self, session: Session, texts: Sequence[_Text], about: dict[str, Any]) -> None:
+        """End them all."""
+        if self.json:
+            print_json({**about, "samples": [self._object(session, text) for text in texts]})
+        elif self.streams:
+            self._write("\n")
+        self._texts = 0
+
+    def _object(self, session: Session, text: _Text) -> dict[str, Any]:
+        made = text.as_json(session, self.logprobs)
+        if self.return_prompt:
+            made["text"] = text.prompt + made["text"]
+        return made
+
+    def _write(self, text: str) -> None:
+        if self.file is None:
+            click.echo(text, nl=False)
+        else:
+            self.file.write(text)
+            self.file.flush()
+
+
+def write_samples(
+    session: Session,
+    prompts: Sequence[str],
+    settings: Sample,
+    out: Output,
+    *,
+    speculate: bool = False,
+    likeliest: int = 0,
+) -> None:
+    """Write every sample of every prompt, in order; an interruption leaves what was made."""
+    import secrets
+
+    if settings.seed is None:
+        settings = settings.model_copy(update={"seed": secrets.randbits(32)})
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    pieces = session.stream(prompts, settings, likeliest=likeliest, speculate=speculate, say=say)
+    texts = [_Text(prompt, number) for prompt in prompts for number in range(settings.n)]
+    turn, started = 0, time.perf_counter()
+    interrupted = False
+    try:
+        for piece in pieces:
+            mine = piece.prompt * settings.n + piece.sample
+            texts[mine].pieces.append(piece)
+            if mine != turn:
+                continue
+            if len(texts[turn].pieces) == 1:
+                out.start(texts[turn])
+            out.more(piece.text)
+            while turn < len(texts) and texts[turn].finish is not None:
+                out.end(session, texts[turn])
+                turn += 1
+                if turn < len(texts) and texts[turn].pieces:
+                    out.start(texts[turn])
+                    out.more(texts[turn].text)
+    except KeyboardInterrupt:
+        interrupted = True
+    seconds = time.perf_counter() - started
+    texts = [text for text in texts if text.pieces]
+    for rest in range(turn, len(texts)):
+        if rest > turn:
+            out.start(texts[rest])
+            out.more(texts[rest].text)
+        out.end(session, texts[rest])
+    tokens = sum(len(text.pieces) for text in texts)
+    about = {
+        "checkpoint": session.name,
+        "engine": session.engine.name,
+        "seed": settings.seed,
+        "tokens": tokens,
+        "seconds": seconds,
+    }
+    out.close(session, texts, about)
+    if not out.json:
+        click.echo(f"{tokens:,} tokens, {tokens / max(seconds, 1e-9):,.0f} a second, seed {settings.seed}", err=True)
+    if interrupted:
+        raise KeyboardInterrupt

@@ -1,0 +1,112 @@
+"""`pylm.generate`: a checkpoint and a prompt in, pieces of text out."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pylm.generation.session import Piece, Session
+
+__all__ = ["generate"]
+
+
+def generate(
+    checkpoint: str | Path | Session | None = None,
+    prompt: str | Sequence[str] | Sequence[int] = "",
+    *,
+    tokenizer: str | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "none",
+    threads: int = 0,
+    cache: bool = True,
+    speculate: bool = False,
+    likeliest: int = 0,
+    **settings: Any,
+) -> Iterator[Piece]:
+    """Write on from a prompt, a piece a token, as they are made.
+
+    ::
+
+        for piece in pylm.generate("runs/x", "Once upon", max_tokens=100, seed=5):
+            print(piece.text, end="", flush=True)
+
+    The model stays loaded for the next call, and what it has read is not read again.
+
+    Args:
+        checkpoint: A CHECKPOINT as the commands take it, an open Session, or None for the newest run's best.
+        prompt: A text, several, or ids.
+        tokenizer: For a checkpoint that carries none.
+        backend: auto, torch, or native for the C++ engine.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: auto, fp32 or bf16.
+        quantize: none, bf16, int8 or int4, for the C++ engine.
+        threads: 0 for one a core.
+        cache: Whether keys and values are kept; without, the same tokens come slower.
+        speculate: Guess ahead from what was written, and check: the same tokens, often sooner.
+        likeliest: How many of the likeliest tokens come with each piece.
+        settings: The keys of the configuration's `sample` section: temperature, top_k, top_p, min_p, max_tokens,
+            stop, seed, n and the penalties.
+    """
+    from pylm.generation.session import Session
+    from pylm.generation.settings import sample_settings
+
+    wanted = sample_settings(settings)
+    if isinstance(checkpoint, Session):
+        session = checkpoint
+    else:
+        name = None if checkpoint is None else str(checkpoint)
+        session = _kept(_stamp(name), tokenizer, backend, device, dtype, quantize, threads, cache)
+    prompts: Sequence[str | Sequence[int]]
+    if isinstance(prompt, str):
+        prompts = [prompt]
+    elif all(isinstance(part, str) for part in prompt) and len(prompt):
+        prompts = [str(part) for part in prompt]
+    else:
+        prompts = [[int(part) for part in prompt]]
+    return session.stream(
+        prompts,
+        wanted,
+        likeliest=likeliest,
+        speculate=speculate,
+        say=lambda text: warnings.warn(text, stacklevel=3),
+    )
+
+
+def _stamp(checkpoint: str | None) -> tuple[Path, int]:
+    """The folder and the time of its weights: a model that was written anew is loaded anew."""
+    from pylm.checkpoint import find
+
+    folder = find(checkpoint).resolve()
+    return folder, os.stat(folder / "model.safetensors").st_mtime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(
+    stamp: tuple[Path, int],
+    tokenizer: str | None,
+    backend: str,
+    device: str,
+    dtype: str,
+    quantize: str,
+    threads: int,
+    cache: bool,
+) -> Session:
+    from pylm.generation.load import open_session
+
+    return open_session(
+        str(stamp[0]),
+        tokenizer=tokenizer,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
+        threads=threads,
+        cache=cache,
+    )

@@ -1,0 +1,179 @@
+"""From a checkpoint's name to a session: which weights, which tokenizer, which engine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.checkpoint import Weights, find, open_weights, read
+from pylm.errors import CheckpointError, TokenizerError, UsageError
+
+if TYPE_CHECKING:
+    from pylm.generation.engine import Engine
+    from pylm.generation.session import Session
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["BACKENDS", "DTYPES", "QUANTIZE", "open_session"]
+
+BACKENDS = ("auto", "torch", "native", "mlx")
+DTYPES = ("auto", "fp32", "bf16")
+QUANTIZE = ("none", "bf16", "int8", "int4")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+# the files by which a folder is known to hold a tokenizer
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.bpe", "tokenizer.model")
+
+
+def open_session(
+    checkpoint: str | None = None,
+    *,
+    tokenizer: str | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "none",
+    threads: int = 0,
+    cache: bool = True,
+    runs: Path = Path("runs"),
+) -> Session:
+    """Open a model to write with.
+
+    Args:
+        checkpoint: a CHECKPOINT, ours or a folder of Hugging Face's layout; None for the newest run's best.
+        tokenizer: for a checkpoint that carries none.
+        backend: auto, torch or native; auto is the C++ engine on CPUs, for the shapes that it serves.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: auto, fp32 or bf16; auto is fp32 on a CPU, bf16 on a GPU.
+        quantize: none, bf16, int8 or int4, for the C++ engine.
+        threads: of the CPU; 0 for one a core.
+        cache: whether keys and values are kept (torch only; without is slower and gives the same).
+        runs: where the runs are kept.
+    """
+    from pylm.generation.session import Session
+
+    _refuse(backend, device, dtype, quantize, cache)
+    folder = find(checkpoint, runs)
+    if (folder / "manifest.json").exists():
+        read(folder)  # the sizes of its files agree with its manifest
+    elif not (folder / "config.json").exists():
+        raise CheckpointError(
+            f"{folder} holds weights and neither manifest.json nor config.json, which say what they are",
+            "name a checkpoint of a run, or a folder of Hugging Face's layout",
+        )
+    words = _tokenizer(folder, tokenizer)
+    engine = _engine(folder, backend, device, dtype, quantize, threads, cache)
+    _same_vocabulary(words, engine.vocab_size, folder, tokenizer)
+    begin, ends = _marks(folder, words)
+    return Session(engine, words, begin=begin, ends=ends, name=str(folder))
+
+
+def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool) -> None:
+    """One sentence for what cannot be, before anything is read."""
+    for option, value, known in (("backend", backend, BACKENDS), ("dtype", dtype, DTYPES)):
+        if value not in known:
+            raise UsageError(f"{option} is {value!r}", f"choose {', '.join(known)}")
+    if not DEVICE.fullmatch(device):
+        raise UsageError(f"device is {device!r}", "choose auto, cpu, cuda, cuda:N or mps")
+    if quantize not in QUANTIZE:
+        raise UsageError(f"quantize is {quantize!r}", f"choose {', '.join(QUANTIZE)}")
+    if backend == "mlx":
+        raise UsageError("MLX does not write text here yet", "--backend torch writes on a Mac's GPU")
+    if backend == "native" and device not in ("auto", "cpu"):
+        raise UsageError(f"the C++ engine computes on the CPU, not on {device}", "leave out --device, or --backend")
+    if quantize != "none":
+        if backend == "torch" or device not in ("auto", "cpu"):
+            raise UsageError(
+                f"--quantize {quantize} is for the C++ engine on a CPU", "leave it out, or --backend native"
+            )
+        if dtype != "auto":
+            raise UsageError("--quantize and --dtype both say how weights are kept", "give one of them")
+    if not cache and (backend == "native" or quantize != "none"):
+        raise UsageError("the C++ engine always keeps keys and values", "without a cache: --backend torch")
+
+
+def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
+    if backend == "native" or quantize != "none":
+        raise UsageError("the C++ engine is not there yet", "--backend torch writes the same text")
+    return _torch_engine(open_weights(folder), device, dtype, threads, cache)
+
+
+def _torch_engine(opened: Weights, device: str, dtype: str, threads: int, cache: bool) -> Engine:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise UsageError(
+            f"{opened.path} needs torch to write, and it is not installed", "pip install ./kernels '.[train]'"
+        ) from None
+    from pylm.generation.torch_engine import TorchEngine, UncachedEngine
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"there is no {device} here", "pylm doctor says what there is; --device cpu computes anywhere")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("there is no mps here", "pylm doctor says what there is; --device cpu computes anywhere")
+    if dtype == "auto":
+        dtype = "fp32" if kind == "cpu" else "bf16"
+    if threads:
+        torch.set_num_threads(threads)
+    return (TorchEngine if cache else UncachedEngine).load(opened, device, dtype)
+
+
+def _has_gpu() -> bool:
+    """Whether torch may find a GPU, without asking torch: it takes two seconds to import."""
+    return Path("/dev/nvidia0").exists() or (sys.platform == "darwin" and platform.machine() == "arm64")
+
+
+def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
+    from pylm.tokenizer import Tokenizer
+
+    own = any((folder / name).exists() for name in TOKENIZERS)
+    if named is not None:
+        given = Tokenizer.load(named)
+        if own:
+            mine = Tokenizer.load(folder)
+            if mine.identity != given.identity:
+                raise TokenizerError(
+                    f"{named} is not the tokenizer that {folder} was trained with, which it carries",
+                    "leave out --tokenizer",
+                )
+        return given
+    if not own:
+        raise TokenizerError(f"{folder} carries no tokenizer", "name it: --tokenizer T")
+    return Tokenizer.load(folder)
+
+
+def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | None) -> None:
+    """Fail on ids without logits. Fewer ids than logits are Hugging Face's way to pad; ours never has them."""
+    ours = (folder / "manifest.json").exists()
+    if words.vocab_size > logits or (ours and words.vocab_size != logits):
+        raise TokenizerError(
+            f"{named or 'the tokenizer'} has {words.vocab_size:,} ids, the model of {folder} has {logits:,}",
+            "name the tokenizer that it was trained with: --tokenizer T",
+        )
+
+
+def _marks(folder: Path, words: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids before every text and ids that end one, as a Hugging Face folder says."""
+    config = _json(folder / "tokenizer_config.json")
+    begin: list[int] = []
+    if config.get("add_bos_token") is True:
+        name = config.get("bos_token")
+        name = name.get("content") if isinstance(name, dict) else name
+        begin = [words.specials[name]] if name in words.specials else []
+    ends = _json(folder / "generation_config.json").get("eos_token_id")
+    listed = ends if isinstance(ends, list) else [ends]
+    return begin, [token for token in listed if type(token) is int and 0 <= token < words.vocab_size]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a small file of a model says; nothing where it is absent or says nothing that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
