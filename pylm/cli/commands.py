@@ -10,6 +10,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pylm.cli.train:train", "Train a model, or go on with one."),
     "sample": ("pylm.cli.sample:sample", "Write text with a trained model."),
     "chat": ("pylm.cli.chat:chat", "Talk with a model that was trained on conversations."),
+    "verify": ("pylm.cli.verify:verify", "Check a run's checkpoints, every byte of them."),
+    "why": ("pylm.cli.why:why", "Show what a step of a run was trained on."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "doctor": ("pylm.cli.doctor:doctor", "Look at this machine: what is missing, and how to mend it."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),

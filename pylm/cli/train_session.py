@@ -118,13 +118,17 @@ def _train(
     progress = Progress() if checkpoint is None else train_resume.restore(backend, checkpoint)
     if asked.init_from:
         train_resume.initialise(backend, asked.init_from, identity, say)
-    if checkpoint is not None:
+    if checkpoint is None:
+        run.cut_back(0)  # what a run that was killed before its first checkpoint left
+    else:
         train_resume.check_choices(checkpoint, choices, asked.allow_inexact, say)
         train_resume.cut_back(run, checkpoint, say)
     loader = _loader(config, batches.sequences, backend)
     text = resolved.to_yaml()
     run.write("config.yaml", text)
-    run.environment({"choices": choices, "argv": sys.argv[1:], "python": sys.version.split()[0]})
+    run.environment(
+        {"choices": choices, "sequences": batches.sequences, "argv": sys.argv[1:], "python": sys.version.split()[0]}
+    )
     for line in _header(shape, parameters, identity, first, backend, choices, batches, length, schedule, run):
         say(line)
     tokenizer = _tokenizer(identity, data) if config.train.sample_every else None

@@ -1,0 +1,57 @@
+"""`pylm verify`: whether a run's checkpoints are as they were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pylm.cli.frame import command, json_option, print_json
+
+
+@command("verify", example="pylm verify runs/x")
+@click.argument("run", metavar="RUN")
+@json_option
+def verify(run: str, as_json: bool) -> None:
+    """Hash every file of a run's checkpoints, or of one checkpoint, and name what is damaged.
+
+    Leaves with 3 where something is, and says which checkpoint is the newest sound one.
+    """
+    from pylm.errors import CheckError
+
+    found = _look(run)
+    damaged = [entry for entry in found if entry["damage"]]
+    if as_json:
+        print_json({"checkpoints": found, "newest_sound": _newest(found)})
+    else:
+        for entry in found:
+            click.echo(f"{entry['path']}: {entry['damage'] or 'sound'}")
+    if damaged:
+        newest = _newest(found)
+        count = "1 checkpoint is" if len(damaged) == 1 else f"{len(damaged)} checkpoints are"
+        hint = f"go on from the newest sound one: pylm train --resume {newest}" if newest else "none is sound"
+        raise CheckError(f"{count} damaged", hint)
+
+
+def _look(run: str) -> list[dict[str, Any]]:
+    from pylm import checkpoint
+    from pylm.errors import CheckpointError
+
+    folder = Path(run)
+    steps = checkpoint.steps(folder)
+    paths = [folder / "checkpoints" / f"step_{step}" for step in steps] or [checkpoint.find(run)]
+    found = []
+    for path in paths:
+        damage = None
+        try:
+            checkpoint.verify(path)
+        except CheckpointError as error:
+            damage = error.message.removeprefix(f"{path}/")
+        found.append({"path": str(path), "damage": damage})
+    return found
+
+
+def _newest(found: list[dict[str, Any]]) -> str | None:
+    sound = [str(entry["path"]) for entry in found if not entry["damage"]]
+    return sound[-1] if sound else None
