@@ -208,7 +208,9 @@ def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
     if asked.file is not None:
         given = given.with_default("data.path", _tokenized(asked.file, say, quiet), asked.file)
     if asked.depth is not None:
-        given = _derived(given, asked.depth, f"--depth {asked.depth}")
+        from pylm.config.depth import derive
+
+        given = _derived(given, derive(asked.depth), f"--depth {asked.depth}", say)
     resolved = given.resolve()
     if resolved.config.data.path is None and resolved.config.data.mix is None:
         raise UsageError(
@@ -221,19 +223,21 @@ def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
     return resolved
 
 
-def _derived(given: Given, depth: int, origin: str) -> Given:
-    from pylm.train.plan import derived_from_depth
+def _derived(given: Given, values: dict[str, int | float], origin: str, say: Say) -> Given:
+    """Add what was derived and nobody gave, and say it."""
+    from pylm.config.depth import still_open
 
-    for key, value in derived_from_depth(depth).items():
+    found = still_open(values, given.resolve())
+    for key, value in found.items():
         given = given.with_default(key, value, origin)
+    say(f"{origin}: " + ", ".join(f"{key.partition('.')[2]} {value:,}" for key, value in found.items()))
     return given
 
 
 def _sized(given: Given, resolved: Resolved, say: Say) -> Resolved:
     """Pick a size for this machine and a run of minutes, where no shape was given."""
-    from pylm.config.units import format_count, format_duration
+    from pylm.config.depth import for_machine
     from pylm.data.identity import identify
-    from pylm.train import plan
     from pylm.train.torch_backend import machine
 
     config = resolved.config
@@ -246,14 +250,11 @@ def _sized(given: Given, resolved: Resolved, say: Say) -> Resolved:
     open_ended = all(getattr(config.train, key) is None for key in lengths)
     seconds = config.train.max_time or 60 * MINUTES
     tokens = _loader(config, 1).tokens
-    depth = plan.depth_for(seconds, peak, tokens, identify(data).vocab_size or 50304)
-    given = _derived(given, depth, "the size of this machine")
+    choice = for_machine(seconds, peak, tokens, identify(data).vocab_size or 50304)
+    say(f"no preset: {choice.why}, on {machine.device_name(device)}")
+    given = _derived(given, choice.values, "the size of this machine", say)
     if open_ended:
         given = given.with_default("train.max_time", seconds, "a run of minutes")
-    say(
-        f"no preset: {depth} layers, for a run of {format_duration(seconds)} on {machine.device_name(device)} "
-        f"({peak / 1e12:.2g} Tflop/s) and {format_count(tokens)} tokens of text"
-    )
     return given.resolve()
 
 

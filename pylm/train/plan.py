@@ -1,4 +1,4 @@
-"""What a run will do, resolved before it starts: steps, batches, parameters, disk; and sizes derived from one dial."""
+"""What a run will do, resolved before it starts: steps, batches, parameters, disk."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ __all__ = [
     "Length",
     "check_disk",
     "default_batch_tokens",
-    "depth_for",
-    "derived_from_depth",
     "divisor",
     "resolve_batches",
     "resolve_length",
@@ -28,11 +26,6 @@ __all__ = [
 DEFAULT_EPOCHS = 1.0
 # Of a time given, what the schedule is laid over: steps are not all as fast as those that were measured
 TIME_SHARE = 0.95
-TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022
-CONTEXT_OF_DEPTH = 256
-HEAD = 64
-WIDTH_OF_LAYER = 64
-MFU_GUESS = 0.35
 
 
 @dataclass(frozen=True)
@@ -158,34 +151,6 @@ def check_disk(folder: Path, parameters: int, keep_last: int, optimizer_tensors:
             "free some space, lower train.keep_last, or write elsewhere with --out",
         )
     return needed
-
-
-def derived_from_depth(depth: int) -> dict[str, object]:
-    """The keys that one dial decides, each of which may be overridden."""
-    width = WIDTH_OF_LAYER * depth
-    return {
-        "model.n_layers": depth,
-        "model.n_heads": max(width // HEAD, 1),
-        "model.d_model": width,
-        "model.context_length": CONTEXT_OF_DEPTH if depth <= 6 else 1024,
-        # about the optimum of AdamW over widths, which falls with the root of the width
-        "train.learning_rate": round(2e-3 * math.sqrt(256 / max(width, 128)), 6),
-        "train.batch_tokens": default_batch_tokens(12 * depth * width * width),
-    }
-
-
-def depth_for(seconds: float, matmul_flops: float, tokens: int, vocab_size: int) -> int:
-    """The depth whose compute-optimal run takes about so many seconds here, and not more text than four epochs."""
-    best = 2
-    for depth in range(2, 33):
-        width = WIDTH_OF_LAYER * depth
-        blocks, head = 12 * depth * width * width, vocab_size * width
-        wanted = TOKENS_PER_PARAMETER * blocks
-        fits = 6 * (blocks + head) * wanted <= seconds * matmul_flops * MFU_GUESS
-        if depth > 2 and not (fits and wanted <= 4 * tokens):
-            break
-        best = depth
-    return best
 
 
 def flops_per_token(shape: Model, parameters: int) -> float:
