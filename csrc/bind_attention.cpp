@@ -104,25 +104,26 @@ void run_decode_attention(const py::object& q, const py::object& k, const py::ob
     if (queries.shape.size() != 3 || keys.shape.size() != 4)
         refuse_tensor("q", "q is [batch, heads, dim], the caches are [batch, length, heads, dim]");
     Decode a{};
-    a.batch = queries.shape[0], a.heads = queries.shape[1], a.dim = queries.shape[2], a.kv_heads = keys.shape[2];
+    const int64_t batch = queries.shape[0];
+    a.heads = queries.shape[1], a.dim = queries.shape[2], a.kv_heads = keys.shape[2];
     if (a.dim < 1 || a.dim > DECODE_DIM) refuse_tensor("q", "heads of " + std::to_string(a.dim) + " elements");
     if (a.kv_heads < 1 || a.heads % a.kv_heads != 0)
         refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
-    const std::vector<int64_t> shape{a.batch, keys.shape[1], a.kv_heads, a.dim};
+    const std::vector<int64_t> shape{batch, keys.shape[1], a.kv_heads, a.dim};
     void* data = nullptr;
     a.sk = place(k, "k", queries.element, shape, &data), a.k = data;
     a.sv = place(v, "v", queries.element, shape, &data), a.v = data;
     a.q = queries.data, a.scale = scale;
-    if (static_cast<int64_t>(lengths.size()) != a.batch)
+    if (static_cast<int64_t>(lengths.size()) != batch)
         throw Error(Kind::usage, "lengths has " + std::to_string(lengths.size()) + " entries, q has " +
-                                     std::to_string(a.batch) + " sequences");
+                                     std::to_string(batch) + " sequences");
     for (int64_t length : lengths)
         if (length < 1 || length > keys.shape[1])
             throw Error(Kind::usage, "a length is " + std::to_string(length) + ", the cache holds 1 to " +
                                          std::to_string(keys.shape[1]));
     void* to = expect(out, "out", queries.element, queries.count).data;
     const py::gil_scoped_release release;
-    decode_attention(type, a, lengths.data(), to, threads);
+    decode_attention(type, a, batch, lengths.data(), to, threads);
 }
 
 // What forward and backward share; `rows` of the tables are the positions that exist.

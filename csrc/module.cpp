@@ -15,6 +15,7 @@ void bind_loader(py::module_& module);
 void bind_sampler(py::module_& module);
 void bind_kernels(py::module_& module);
 void bind_attention(py::module_& module);
+void bind_engine(py::module_& module);
 
 namespace {
 
@@ -56,6 +57,8 @@ PYBIND11_MODULE(_native, module) {
             raise(error);
         }
     });
+    // raised when the functions change, so that Python files beside an older module say so
+    module.attr("INTERFACE") = 2;
     module.def("build_info", &build_info, "How this module was built: profile and compiler.");
     module.def("cpu_info", &cpu_info,
                "The variant of the kernels in use, those that run here, the processor's features, the cores that this "
@@ -68,4 +71,5 @@ PYBIND11_MODULE(_native, module) {
     bind_sampler(module);
     bind_kernels(module);
     bind_attention(module);
+    bind_engine(module);
 }

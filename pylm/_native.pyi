@@ -11,6 +11,8 @@ class _CpuInfo(TypedDict):
     cores: int
     pool: str
 
+INTERFACE: int
+
 def build_info() -> dict[str, str]: ...
 def cpu_info() -> _CpuInfo: ...
 def force_variant(name: str) -> None: ...
@@ -215,3 +217,43 @@ def decode_attention(
 ) -> None: ...
 def gemv_int8(weights: Any, scales: Any, x: Any, y: Any, threads: int = 0) -> None: ...
 def read_all(data: Any, threads: int = 0) -> int: ...
+
+class EngineCache:
+    @property
+    def length(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    def truncate(self, length: int) -> None: ...
+    def copy(self, other: EngineCache) -> None: ...
+
+class Engine:
+    def __init__(
+        self,
+        tensors: dict[str, Any],
+        *,
+        n_layers: int,
+        n_heads: int,
+        n_kv_heads: int,
+        d_model: int,
+        d_ff: int,
+        vocab_size: int,
+        context_length: int,
+        norm: str = "rmsnorm",
+        norm_eps: float = 1e-5,
+        mlp: str = "swiglu",
+        position: str = "rope",
+        rope_theta: float = 10000.0,
+        qk_norm: bool = False,
+        bias: bool = False,
+        tied: bool = True,
+        window: int = 0,
+        attention_softcap: float = 0.0,
+        logit_softcap: float = 0.0,
+        quantize: str = "none",
+        threads: int = 0,
+    ) -> None: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    def cache(self, capacity: int = 0) -> EngineCache: ...
+    def read(self, ids: Sequence[int], cache: EngineCache, every: bool = False) -> npt.NDArray[np.float32]: ...
+    def decode(self, ids: Sequence[int], caches: Sequence[EngineCache]) -> npt.NDArray[np.float32]: ...

@@ -23,8 +23,10 @@ void rotate_backward(Type type, const Rotation& a, int threads);
 void attention_forward(Type type, const Attention& a, int threads);
 void attention_backward(Type type, const Attention& a, int threads);
 
-/// out: [batch, heads, dim] of q's type; lengths: keys of each sequence.
-void decode_attention(Type type, const Decode& a, const int64_t* lengths, void* out, int threads);
+/// q and out: [batch, heads, dim] of one type; lengths: keys of each sequence.
+void decode_attention(Type type, const Decode& a, int64_t batch, const int64_t* lengths, void* out, int threads);
+/// One head's output from what its pieces gave: maximum, sum and weighted values, `stride` apart.
+void join_pieces(const float* partial, int64_t count, int64_t stride, int64_t dim, float* out);
 void gemv_int8(const Gemv& a, int64_t rows, int threads);
 uint64_t read_all(const void* data, int64_t bytes, int threads);
 

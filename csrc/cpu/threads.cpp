@@ -171,4 +171,31 @@ void parallel(int threads, int64_t count, const std::function<void(int64_t)>& bo
     if (job.error) std::rethrow_exception(job.error);
 }
 
+void Team::wait() {
+    if (size == 1) return;
+    const uint32_t mine = round.load(std::memory_order_relaxed);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+        arrived.store(0, std::memory_order_relaxed);
+        round.store(mine + 1, std::memory_order_release);
+        return;
+    }
+    // the parts of a task are microseconds long; a thread that waits longer has lost its core to somebody
+    for (int spins = 0; round.load(std::memory_order_acquire) == mine; ++spins) {
+        if (spins < 4000)
+            pause();
+        else
+            std::this_thread::yield();
+    }
+}
+
+void together(int threads, const std::function<void(Team&, int)>& body) {
+    const int size = inside ? 1 : std::max(1, threads > 0 ? threads : cores());
+    Team team(size);
+    if (size == 1) return body(team, 0);
+    const std::function<void(int64_t)> member = [&](int64_t i) { body(team, static_cast<int>(i)); };
+    Job job{&member, size, {}, {}, {}, {}};
+    the_pool().run(job, size - 1);  // each thread takes one member: none is done before all have come to a wait
+    if (job.error) std::rethrow_exception(job.error);
+}
+
 }  // namespace pylm::cpu

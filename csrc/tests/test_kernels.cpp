@@ -205,8 +205,8 @@ TEST(decoding_agrees_and_stays_in_bounds) {
             agree([&] {
                 Buffer out(type, 2 * 2 * dim);
                 const Strides thin{room * dim, dim, dim};
-                const Decode a{q.data(), k.data(), v.data(), thin, thin, 2, 2, 1, dim, 0.3f};
-                decode_attention(type, a, lengths.data(), out.data(), 2);
+                const Decode a{q.data(), k.data(), v.data(), thin, thin, 2, 1, dim, 0.3f, 0, false};
+                decode_attention(type, a, 2, lengths.data(), out.data(), 2);
                 return std::vector<Buffer>{out};
             });
         }

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from pylm import _native
+from pylm.errors import KernelError
 from pylm.native_kernels import activations, heads, losses, norms
 from pylm_kernels import dispatch
 
+INTERFACE = 2  # of the module that these files call
 TYPES = (torch.float32, torch.bfloat16)
 WIDEST_HEAD = 1024
 
@@ -63,6 +65,11 @@ OFFERED: dict[str, tuple[Callable[..., Any], Callable[..., Any], Serves]] = {
 
 def register() -> list[str]:
     """Give pylm_kernels the operations that it has and that these kernels serve; returns their names."""
+    if (found := getattr(_native, "INTERFACE", 1)) != INTERFACE:
+        raise KernelError(
+            f"pylm._native has interface {found}, pylm's files call {INTERFACE}: it was built from other sources",
+            "`make build` builds it again",
+        )
     _native.share_openmp()  # torch is loaded: its threads run the kernels
     known = [name for name in OFFERED if name in dispatch.OPERATIONS]
     for name in known:

@@ -214,3 +214,12 @@ def test_the_table_shows_them_and_torch_where_vectors_are_missing() -> None:
         assert table[("gelu", "bfloat16")][0] == expected
         assert table[("gelu", "float16")][0] == "reference"
         assert "the C++ kernels serve float32 and bfloat16" in table[("gelu", "float16")][1]
+
+
+def test_a_module_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pylm import _native
+    from pylm.errors import PylmError
+
+    monkeypatch.setattr(_native, "INTERFACE", 1)
+    with pytest.raises(PylmError, match="interface 1, pylm's files call 2"):
+        native_kernels.register()

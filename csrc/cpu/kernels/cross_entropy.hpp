@@ -13,12 +13,11 @@ struct Plain {
     Vec slope(Vec) const { return splat(1); }
 };
 struct Capped {
-    Vec cap, twice;  // tanh(y) = 1 - 2 / (e^2y + 1)
-    explicit Capped(float softcap) : cap(splat(softcap)), twice(splat(2 * LOG2E / softcap)) {}
-    Vec tangent(Vec x) const { return splat(1) - splat(2) / (exp2(min(x * twice, splat(120))) + splat(1)); }
-    Vec operator()(Vec x) const { return cap * tangent(x); }
+    Vec cap, inverse;
+    explicit Capped(float softcap) : cap(splat(softcap)), inverse(splat(1 / softcap)) {}
+    Vec operator()(Vec x) const { return cap * tangent(x * inverse); }
     Vec slope(Vec x) const {
-        const Vec t = tangent(x);
+        const Vec t = tangent(x * inverse);
         return splat(1) - t * t;
     }
 };

@@ -1,5 +1,5 @@
-// One new token: attention over a cache, split along the keys, and the product of a weight matrix of int8 with a
-// vector. Both read memory once and are as fast as it is; heads that share keys share the reading.
+// One new token's attention over a cache, split along the keys: memory is read once, heads that share keys share the
+// reading.
 #pragma once
 #include "cpu/kernels/simd.hpp"
 #include "cpu/kernels/table.hpp"
@@ -26,16 +26,19 @@ inline float dot(const float* q, const T* k, int64_t dim) {
 /// Keys [begin, end) of one head of keys, at most KEYS_AT_ONCE, for every query head that shares it: each gives its
 /// maximum, its sum and its weighted values to `partial`, dim + 2 numbers.
 template <class T>
-void decode_attention(const Decode& a, int64_t b, int64_t g, int64_t begin, int64_t end, float* partial) {
+void decode_attention(const Decode& a, int64_t g, int64_t begin, int64_t end, float* partial) {
     const int64_t dim = a.dim, share = a.heads / a.kv_heads, count = end - begin;
     // SAFETY: the strides were checked against the tensors and `end` against the cache's length
-    const T* k = static_cast<const T*>(a.k) + b * a.sk.batch + g * a.sk.head + begin * a.sk.time;
-    const T* v = static_cast<const T*>(a.v) + b * a.sv.batch + g * a.sv.head + begin * a.sv.time;
+    const T* k = static_cast<const T*>(a.k) + g * a.sk.head + begin * a.sk.time;
+    const T* v = static_cast<const T*>(a.v) + g * a.sv.head + begin * a.sv.time;
     float scores[KEYS_AT_ONCE], query[DECODE_DIM];
     for (int64_t h = 0; h < share; ++h) {
-        const T* q = static_cast<const T*>(a.q) + (b * a.heads + g * share + h) * dim;
         float* out = partial + h * (dim + 2);
-        for (int64_t i = 0; i < dim; ++i) query[i] = widen(q[i]) * a.scale * LOG2E;
+        const int64_t at = (g * share + h) * dim;
+        const float* wide = static_cast<const float*>(a.q) + at;
+        const T* q = static_cast<const T*>(a.q) + at;
+        const float scale = a.softcap > 0 ? a.scale / a.softcap : a.scale * LOG2E;
+        for (int64_t i = 0; i < dim; ++i) query[i] = (a.wide ? wide[i] : widen(q[i])) * scale;
         float top = -__builtin_inff();
         for (int64_t s = 0; s < count; ++s) {
             if (h == 0) {
@@ -43,6 +46,7 @@ void decode_attention(const Decode& a, int64_t b, int64_t g, int64_t begin, int6
                 __builtin_prefetch(v + (s + AHEAD) * a.sv.time);
             }
             scores[s] = dot(query, k + s * a.sk.time, dim);
+            if (a.softcap > 0) scores[s] = highest(tangent(splat(scores[s]))) * a.softcap * LOG2E;
             top = scores[s] > top ? scores[s] : top;
         }
         Vec total = splat(0);
@@ -77,34 +81,6 @@ void decode_attention(const Decode& a, int64_t b, int64_t g, int64_t begin, int6
             for (int64_t r = 0; r < count; ++r) acc = fma(splat(scores[r]), take(v + r * a.sv.time + i, n), acc);
             put(values + i, acc, n);
         }
-    }
-}
-
-inline Vec load_int8(const int8_t* p) {
-#if PYLM_LEVEL == 512
-    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
-#elif PYLM_LEVEL == 2
-    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
-#else
-    return {static_cast<float>(*p)};
-#endif
-}
-
-/// y[row] = scale[row] · w[row] · x for rows [begin, end); x stays fp32, so only the weights are rounded.
-inline void gemv_int8(const Gemv& a, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-        const int8_t* w = a.weights + row * a.width;
-        Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
-        int64_t i = 0;
-        for (; i + 4 * Vec::W <= a.width; i += 4 * Vec::W) {
-            s0 = fma(load_int8(w + i), load(a.x + i), s0);
-            s1 = fma(load_int8(w + i + Vec::W), load(a.x + i + Vec::W), s1);
-            s2 = fma(load_int8(w + i + 2 * Vec::W), load(a.x + i + 2 * Vec::W), s2);
-            s3 = fma(load_int8(w + i + 3 * Vec::W), load(a.x + i + 3 * Vec::W), s3);
-        }
-        float total = sum((s0 + s1) + (s2 + s3));
-        for (; i < a.width; ++i) total += static_cast<float>(w[i]) * a.x[i];
-        a.y[row] = total * a.scales[row];
     }
 }
 

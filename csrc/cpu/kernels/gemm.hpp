@@ -5,6 +5,15 @@
 
 namespace pylm::cpu::PYLM_VARIANT {
 
+template <bool condition, class A, class B>
+struct Choose {
+    using type = A;
+};
+template <class A, class B>
+struct Choose<false, A, B> {
+    using type = B;
+};
+
 struct FloatUnits {
     using Unit = float;
     using Element = float;

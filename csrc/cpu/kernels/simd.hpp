@@ -199,6 +199,9 @@ inline Vec exp2(Vec t) {
     return scale2(p, n);
 }
 
+/// tanh, as 1 - 2 / (e^2y + 1).
+inline Vec tangent(Vec y) { return splat(1) - splat(2) / (exp2(min(y * splat(2 * LOG2E), splat(120))) + splat(1)); }
+
 /// body(i, n) over [0, count): n is Vec::W but for the last.
 template <class Body>
 inline void each(int64_t count, Body body) {

@@ -7,6 +7,7 @@
 #include "cpu/kernels/cross_entropy.hpp"
 #include "cpu/kernels/decode.hpp"
 #include "cpu/kernels/norm.hpp"
+#include "cpu/kernels/products.hpp"
 #include "cpu/kernels/rotate.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
@@ -19,6 +20,8 @@ namespace pylm::cpu::PYLM_VARIANT {
             name<float, Act::swiglu>, name<bf16, Act::swiglu>                                                       \
         }                                                                                                           \
     }
+
+#define ALL_STORED(name) {name<Stored::float32>, name<Stored::bfloat16>, name<Stored::int8>, name<Stored::int4>}
 
 extern const Kernels table;
 const Kernels table{
@@ -35,6 +38,13 @@ const Kernels table{
     BOTH(attention_forward_scratch),
     BOTH(attention_backward_scratch),
     BOTH(decode_attention),
+    ALL_STORED(product_few),
+    ALL_STORED(product_many),
+    product_scratch,
+    ALL_STORED(widen_row),
+    quantise_activations,
+    narrow_activations,
+    PYLM_LEVEL == 512,
     gemv_int8,
     read_all,
     BOTH(sum_squares),

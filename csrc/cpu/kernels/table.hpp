@@ -69,11 +69,43 @@ struct Attention {
 };
 
 constexpr int64_t KEYS_AT_ONCE = 256, DECODE_DIM = 512;
+// One query over keys of its sequence.
 struct Decode {
-    const void *q, *k, *v;  // q: [batch, heads, dim]; the caches by strides
+    const void *q, *k, *v;  // q: [heads, dim], float32 where `wide`, else of the caches' type; the caches by strides
     Strides sk, sv;
-    int64_t batch, heads, kv_heads, dim;
-    float scale;
+    int64_t heads, kv_heads, dim;
+    float scale, softcap;  // softcap 0: none
+    bool wide;
+};
+
+/// How the weights of an engine are stored; int8 as value + 128, int4 as value + 8.
+enum class Stored { float32, bfloat16, int8, int4 };
+constexpr int STORED = 4;
+/// Quantised rows are whole blocks; a block of int4 holds two groups, in the low and the high halves of its bytes.
+constexpr int64_t QUANTISED_BLOCK = 64, QUANTISED_GROUP = 32, WIDEST_PRODUCT = 65536;
+struct Matrix {
+    const void* data;
+    const float* row_scales;         // int8: one a row
+    const uint16_t* group_scales;    // int4: bfloat16, one a group
+    int64_t rows, width, row_bytes;  // row_bytes: from one row to the next
+};
+// Activations for a product: as they are, and for quantised weights as 128 · high + low, times `scale`.
+struct Activations {
+    const float* x;            // [tokens, width]
+    const int8_t *high, *low;  // [tokens, whole blocks]
+    const int32_t* sums;       // [tokens, groups] of 128 · high + low
+    const float* scales;       // [tokens]
+    const uint16_t* narrow;    // [tokens, width rounded up to 2]: bfloat16, for many tokens
+    int64_t tokens;
+};
+constexpr int64_t PANEL = 64;  // rows of weights that `product_many` packs at a time
+struct Product {
+    Matrix w;
+    Activations in;
+    const float* bias;  // may be null
+    float* y;
+    int64_t stride;  // of y
+    bool add;        // to what y holds
 };
 struct Gemv {
     const int8_t* weights;  // [rows, width]
@@ -104,8 +136,17 @@ struct Kernels {
     void (*attention_backward[TYPES])(const Attention&, int64_t unit, char* scratch);
     int64_t (*attention_forward_scratch[TYPES])(int64_t time, int64_t dim);
     int64_t (*attention_backward_scratch[TYPES])(int64_t time, int64_t dim);
-    void (*decode_attention[TYPES])(const Decode&, int64_t sequence, int64_t kv_head, int64_t begin, int64_t end,
-                                    float* partial);
+    void (*decode_attention[TYPES])(const Decode&, int64_t kv_head, int64_t begin, int64_t end, float* partial);
+    /// Rows [begin, end) of the weights times each token's activations: for few tokens, and (whole panels) for many.
+    void (*product_few[STORED])(const Product&, int64_t begin, int64_t end);
+    void (*product_many[STORED])(const Product&, int64_t begin, int64_t end, char* scratch);
+    int64_t (*product_scratch)(int64_t width);
+    /// A row of weights in fp32, int8 before its scale.
+    void (*widen_row[STORED])(const Matrix&, int64_t row, float* out);
+    /// One token's activations in the forms that few and many tokens with quantised weights want.
+    void (*quantise_activations)(const float* x, int64_t width, int8_t* high, int8_t* low, int32_t* sums, float* scale);
+    void (*narrow_activations)(const float* x, int64_t width, uint16_t* narrow);
+    bool narrow_many;  // whether `many` reads narrow activations where weights are not float32
     void (*gemv_int8)(const Gemv&, int64_t begin, int64_t end);
     uint64_t (*read_all)(const void* data, int64_t begin, int64_t end);
     double (*sum_squares[TYPES])(const void* x, int64_t begin, int64_t end);

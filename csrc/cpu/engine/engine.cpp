@@ -1,0 +1,204 @@
+#include "cpu/engine/engine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "cpu/engine/pass.hpp"
+#include "error.hpp"
+
+namespace pylm::cpu {
+namespace {
+
+constexpr int64_t TOKENS_A_PASS = 512;
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+    std::string text = "[";
+    for (int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+    return text + "]";
+}
+
+// The tensors, each asked for by name and shape; what nobody asked for is an error in the end.
+class Shelf {
+  public:
+    explicit Shelf(const std::map<std::string, Source>& tensors) : tensors(tensors) {}
+    bool has(const std::string& name) const { return tensors.count(name) > 0; }
+    const Source* take(const std::string& name, const std::vector<int64_t>& shape) {
+        const auto found = tensors.find(name);
+        if (found == tensors.end()) throw Error(Kind::data, "the weights lack " + name);
+        if (found->second.shape != shape)
+            throw Error(Kind::data, name + " is of shape " + shape_text(found->second.shape) + ", the model's is " +
+                                        shape_text(shape));
+        taken.insert(name);
+        return &found->second;
+    }
+    std::vector<float> vector(const std::string& name, int64_t size) { return wide(*take(name, {size})); }
+    void all_taken() const {
+        for (const auto& tensor : tensors)
+            if (!taken.count(tensor.first)) throw Error(Kind::data, "the model has no " + tensor.first);
+    }
+
+  private:
+    const std::map<std::string, Source>& tensors;
+    std::set<std::string> taken;
+};
+
+void check_shape(const Shape& s) {
+    const auto refuse = [](const std::string& what) { throw Error(Kind::usage, what); };
+    for (int64_t size : {s.layers, s.heads, s.kv_heads, s.width, s.inner, s.vocab, s.context})
+        if (size < 1) refuse("a size of the model is " + std::to_string(size));
+    if (s.width % s.heads)
+        refuse(std::to_string(s.heads) + " heads do not divide the width " + std::to_string(s.width));
+    if (s.heads % s.kv_heads)
+        refuse(std::to_string(s.kv_heads) + " heads of keys do not divide " + std::to_string(s.heads));
+    if (s.dim() > DECODE_DIM) refuse("heads of " + std::to_string(s.dim()) + " elements");
+    if (s.positions == Positions::rope && s.dim() % 2) refuse("RoPE turns pairs, and heads are of odd width");
+    if (std::max(s.width, s.inner) > WIDEST_PRODUCT) refuse("a width above " + std::to_string(WIDEST_PRODUCT));
+    if (s.window < 0) refuse("window is " + std::to_string(s.window));
+}
+
+}  // namespace
+
+Cache::Cache(const Shape& shape, int64_t capacity, Type type)
+    : capacity(capacity),
+      type(type),
+      layers(shape.layers),
+      kv_heads(shape.kv_heads),
+      row_bytes(shape.dim() * (type == FLOAT32 ? 4 : 2)) {
+    if (capacity < 1 || capacity > shape.context)
+        throw Error(Kind::usage, "a cache of " + std::to_string(capacity) + " tokens, the model's context is " +
+                                     std::to_string(shape.context));
+    key_memory = Block(layers * kv_heads * capacity * row_bytes);
+    value_memory = Block(layers * kv_heads * capacity * row_bytes);
+}
+
+void Cache::truncate(int64_t to) {
+    if (to < 0 || to > length)
+        throw Error(Kind::usage, "the cache holds " + std::to_string(length) + " tokens, not " + std::to_string(to));
+    length = to;
+}
+
+bool Cache::fits(const Shape& shape, Type stored) const {
+    return type == stored && layers == shape.layers && kv_heads == shape.kv_heads && capacity <= shape.context &&
+           row_bytes == shape.dim() * (type == FLOAT32 ? 4 : 2);
+}
+
+void Cache::copy(const Cache& other) {
+    if (other.layers != layers || other.kv_heads != kv_heads || other.row_bytes != row_bytes || other.type != type)
+        throw Error(Kind::usage, "the cache to copy is of another model");
+    if (other.length > capacity)
+        throw Error(Kind::usage,
+                    std::to_string(other.length) + " tokens do not fit into a cache of " + std::to_string(capacity));
+    for (int64_t l = 0; l < layers; ++l)
+        for (int64_t h = 0; h < kv_heads; ++h) {
+            std::memcpy(keys(l, h), other.keys(l, h), other.length * row_bytes);
+            std::memcpy(values(l, h), other.values(l, h), other.length * row_bytes);
+        }
+    length = other.length;
+}
+
+Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors, Quantise how, int threads)
+    : shape(wanted), threads(threads) {
+    check_shape(shape);
+    Shelf shelf(tensors);
+    const int64_t width = shape.width, inner = shape.inner, kv_width = shape.kv_heads * shape.dim();
+    const auto matrix = [&](const std::vector<const Source*>& sources) { return Weights(sources, how, threads); };
+    const auto bias = [&](const std::string& name, int64_t size) {
+        return shape.bias ? shelf.vector(name + ".bias", size) : std::vector<float>();
+    };
+    const auto norm_of = [&](const std::string& name) {
+        return Norm{shelf.vector(name + ".weight", width), shape.layer_norm ? bias(name, width) : std::vector<float>()};
+    };
+    embed = matrix({shelf.take("embed.weight", {shape.vocab, width})});
+    if (!shape.tied) head = matrix({shelf.take("head.weight", {shape.vocab, width})});
+    if (shape.positions == Positions::learned) position = wide(*shelf.take("position.weight", {shape.context, width}));
+    norm = norm_of("norm");
+    for (int64_t i = 0; i < shape.layers; ++i) {
+        const std::string block = "blocks." + std::to_string(i), attention = block + ".attention", mlp = block + ".mlp";
+        Layer layer;
+        layer.attention_norm = norm_of(attention + ".norm");
+        layer.qkv = matrix({shelf.take(attention + ".qkv.weight", {width + 2 * kv_width, width})});
+        layer.qkv_bias = bias(attention + ".qkv", width + 2 * kv_width);
+        if (shape.qk_norm) {
+            layer.q_norm = shelf.vector(attention + ".q_norm.weight", shape.dim());
+            layer.k_norm = shelf.vector(attention + ".k_norm.weight", shape.dim());
+        }
+        layer.out = matrix({shelf.take(attention + ".out.weight", {width, width})});
+        layer.out_bias = bias(attention + ".out", width);
+        layer.mlp_norm = norm_of(mlp + ".norm");
+        if (shape.mlp == Act::swiglu) {
+            layer.gate = matrix({shelf.take(mlp + ".gate.weight", {inner, width})});
+            layer.gate_bias = bias(mlp + ".gate", inner);
+        }
+        layer.up = matrix({shelf.take(mlp + ".up.weight", {inner, width})});
+        layer.up_bias = bias(mlp + ".up", inner);
+        layer.down = matrix({shelf.take(mlp + ".down.weight", {width, inner})});
+        layer.down_bias = bias(mlp + ".down", width);
+        layers.push_back(std::move(layer));
+    }
+    shelf.all_taken();
+    cache_type = layers[0].qkv.stored() == Stored::float32 ? FLOAT32 : BFLOAT16;
+    // without RoPE the heads are turned by nothing, and still normalised where the model does that
+    const int64_t half = shape.positions == Positions::rope ? shape.dim() / 2 : 0;
+    for (int64_t at = 0; at < shape.context; ++at)
+        for (int64_t i = 0; i < half; ++i) {
+            const double angle =
+                static_cast<double>(at) * std::pow(shape.theta, -2.0 * static_cast<double>(i) / shape.dim());
+            cosines.push_back(static_cast<float>(std::cos(angle)));
+            sines.push_back(static_cast<float>(std::sin(angle)));
+        }
+}
+
+int64_t Engine::weight_bytes() const {
+    int64_t total = shape.tied ? embed.bytes() : head.bytes();
+    for (const Layer& layer : layers)
+        total += layer.qkv.bytes() + layer.out.bytes() + layer.gate.bytes() + layer.up.bytes() + layer.down.bytes();
+    return total;
+}
+
+void Engine::check(const int64_t* ids, int64_t count, const Cache& cache, int64_t more) const {
+    if (!cache.fits(shape, cache_type)) throw Error(Kind::usage, "the cache is of another model");
+    for (int64_t i = 0; i < count; ++i)
+        if (ids[i] < 0 || ids[i] >= shape.vocab)
+            throw Error(Kind::usage, "token " + std::to_string(ids[i]) + " is not in the vocabulary of " +
+                                         std::to_string(shape.vocab));
+    if (cache.length + more > cache.capacity)
+        throw Error(Kind::usage, std::to_string(more) + " more tokens do not fit: the cache holds " +
+                                     std::to_string(cache.length) + " of " + std::to_string(cache.capacity));
+}
+
+void Engine::read(const int64_t* ids, int64_t count, Cache& cache, bool every, float* logits) {
+    const std::lock_guard lock(one_call);
+    if (count < 1) throw Error(Kind::usage, "there are no tokens to read");
+    check(ids, count, cache, count);
+    for (int64_t first = 0; first < count; first += TOKENS_A_PASS) {
+        const int64_t many = std::min(count - first, TOKENS_A_PASS);
+        std::vector<Token> tokens;
+        std::vector<int64_t> wanted;
+        for (int64_t i = 0; i < many; ++i) {
+            tokens.push_back({ids[first + i], &cache, cache.length + i});
+            if (every || first + i + 1 == count) wanted.push_back(i);
+        }
+        Pass(*this, tokens, wanted, every ? logits + first * shape.vocab : logits).run();
+        cache.length += many;
+    }
+}
+
+void Engine::decode(const int64_t* ids, Cache* const* caches, int64_t count, float* logits) {
+    const std::lock_guard lock(one_call);
+    std::vector<Token> tokens;
+    std::vector<int64_t> wanted;
+    for (int64_t i = 0; i < count; ++i) {
+        check(ids + i, 1, *caches[i], 1);
+        for (int64_t j = 0; j < i; ++j)
+            if (caches[j] == caches[i]) throw Error(Kind::usage, "the same cache is given twice");
+        tokens.push_back({ids[i], caches[i], caches[i]->length});
+        wanted.push_back(i);
+    }
+    if (tokens.empty()) return;
+    Pass(*this, tokens, wanted, logits).run();
+    for (int64_t i = 0; i < count; ++i) ++caches[i]->length;
+}
+
+}  // namespace pylm::cpu

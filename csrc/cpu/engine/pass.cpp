@@ -1,0 +1,284 @@
+#include "cpu/engine/pass.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "cpu/threads.hpp"
+#include "numbers.hpp"
+
+namespace pylm::cpu {
+namespace {
+
+// up to this many tokens each row of weights meets them one by one; beyond, packing the weights pays
+constexpr int64_t FEW = 8;
+// from here on a prompt's own attention is worth packing its keys
+constexpr int64_t PACKED_ATTENTION = 32;
+
+template <class T>
+T* room_for(std::vector<T>& memory, int64_t count) {
+    if (static_cast<int64_t>(memory.size()) < count) memory.resize(count);
+    return memory.data();
+}
+
+// shares are cut between rows that a product takes at once
+int64_t rows_together(int64_t tokens) { return tokens <= FEW ? 4 : PANEL; }
+
+int64_t padded(int64_t width) { return (width + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK * QUANTISED_BLOCK; }
+
+const float* or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
+
+}  // namespace
+
+Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<int64_t>& wanted, float* logits)
+    : engine(engine),
+      shape(engine.shape),
+      table(kernels()),
+      tokens(tokens),
+      wanted(wanted),
+      logits(logits),
+      count(static_cast<int64_t>(tokens.size())),
+      dim(shape.dim()),
+      group(shape.heads / shape.kv_heads),
+      packed_width((shape.heads + 2 * shape.kv_heads) * dim) {
+    size = std::max(1, engine.threads > 0 ? engine.threads : cores());
+    Room& room = engine.room;
+    const int64_t widest = std::max(shape.width, shape.inner);
+    room_for(room.stream, count * shape.width), room_for(room.normal, count * shape.width);
+    room_for(room.packed, count * packed_width), room_for(room.queries, count * shape.width);
+    room_for(room.attended, count * shape.width), room_for(room.inner, 2 * count * shape.inner);
+    room_for(room.scales, count), room_for(room.lse, std::max(count * shape.heads, count));
+    room_for(room.high, count * padded(widest)), room_for(room.low, count * padded(widest));
+    room_for(room.sums, count * padded(widest) / QUANTISED_GROUP), room_for(room.narrow, count * (widest + 1));
+    room_for(room.positions, count), room_for(room.first, count);
+    for (int64_t t = 0; t < count; ++t) {
+        room.positions[t] = static_cast<int32_t>(tokens[t].position);
+        room.first[t] =
+            static_cast<int32_t>(shape.window > 0 ? std::max<int64_t>(0, tokens[t].position - shape.window + 1) : 0);
+    }
+    afresh = count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[count - 1].cache == tokens[0].cache &&
+             shape.attention_softcap == 0;
+    if (!afresh) {
+        for (int64_t t = 0; t < count; ++t)
+            for (int64_t g = 0; g < shape.kv_heads; ++g) {
+                first_piece.push_back(static_cast<int64_t>(pieces.size()));
+                for (int64_t at = room.first[t]; at <= tokens[t].position; at += KEYS_AT_ONCE)
+                    pieces.push_back({t, g, at, std::min(tokens[t].position + 1, at + KEYS_AT_ONCE)});
+            }
+        first_piece.push_back(static_cast<int64_t>(pieces.size()));
+        room_for(room.partial, static_cast<int64_t>(pieces.size()) * group * (dim + 2));
+    }
+    int64_t bytes = table.product_scratch(widest);
+    if (afresh) bytes = std::max(bytes, table.attention_forward_scratch[FLOAT32](count, dim));
+    if (static_cast<int>(room.scratch.size()) < size || room.scratch_bytes < bytes) {
+        room.scratch.clear();
+        for (int i = 0; i < size; ++i) room.scratch.emplace_back(bytes);
+        room.scratch_bytes = bytes;
+    }
+}
+
+void Pass::run() {
+    together(size, [this](Team& team, int me) { member(team, me); });
+}
+
+Pass::Part Pass::share(int me, int64_t all, int64_t whole) const {
+    const int64_t blocks = (all + whole - 1) / whole;
+    return {std::min(all, blocks * me / size * whole), std::min(all, blocks * (me + 1) / size * whole)};
+}
+
+void Pass::member(Team& team, int me) {
+    Room& room = engine.room;
+    const int64_t width = shape.width, inner = shape.inner;
+    const Part mine = share(me, count);
+    float *stream = room.stream.data(), *normal = room.normal.data();
+    const bool gated = shape.mlp == Act::swiglu;
+    const int64_t whole = rows_together(count);
+    const Part widths = share(me, width, whole), inners = share(me, inner, whole);
+    for (int64_t t = mine.first; t < mine.second; ++t) {
+        engine.embed.row(tokens[t].id, stream + t * width);
+        if (shape.positions == Positions::learned)
+            for (int64_t i = 0; i < width; ++i)
+                stream[t * width + i] += engine.position[tokens[t].position * width + i];
+    }
+    for (int64_t l = 0; l < shape.layers; ++l) {
+        const Engine::Layer& layer = engine.layers[l];
+        normalise(layer.attention_norm, stream, normal, mine);
+        prepare(normal, width, mine, count);
+        team.wait();
+        product(layer.qkv, layer.qkv_bias, normal, room.packed.data(), packed_width, false,
+                share(me, packed_width, whole), me, count);
+        team.wait();
+        attend(team, me, layer, l);
+        prepare(room.attended.data(), width, mine, count);
+        team.wait();
+        product(layer.out, layer.out_bias, room.attended.data(), stream, width, true, widths, me, count);
+        team.wait();
+        normalise(layer.mlp_norm, stream, normal, mine);
+        prepare(normal, width, mine, count);
+        team.wait();
+        float *up = room.inner.data(), *gate = up + count * inner;
+        product(layer.up, layer.up_bias, normal, up, inner, false, inners, me, count);
+        if (gated) product(layer.gate, layer.gate_bias, normal, gate, inner, false, inners, me, count);
+        for (int64_t t = 0; t < count; ++t) {
+            const Activation act{up + t * inner, gate + t * inner, nullptr, up + t * inner, nullptr, nullptr};
+            table.activation_forward[static_cast<int>(shape.mlp)][FLOAT32](act, inners.first, inners.second);
+        }
+        team.wait();
+        prepare(up, inner, mine, count);
+        team.wait();
+        product(layer.down, layer.down_bias, up, stream, width, true, widths, me, count);
+        team.wait();
+    }
+    // the wanted tokens alone go on, one after another to the front
+    const auto last = static_cast<int64_t>(wanted.size());
+    if (me == 0)
+        for (int64_t i = 0; i < last; ++i) {
+            normalise(engine.norm, stream + (wanted[i] - i) * width, normal, {i, i + 1});
+            prepare(normal, width, {i, i + 1}, last);
+        }
+    team.wait();
+    if (!last) return;
+    const Weights& head = shape.tied ? engine.embed : engine.head;
+    const Part words = share(me, shape.vocab, rows_together(last));
+    product(head, {}, normal, logits, shape.vocab, false, words, me, last);
+    if (shape.logit_softcap > 0)
+        for (int64_t i = 0; i < last; ++i)
+            for (int64_t v = words.first; v < words.second; ++v) {
+                float& logit = logits[i * shape.vocab + v];
+                logit = shape.logit_softcap * std::tanh(logit / shape.logit_softcap);
+            }
+}
+
+void Pass::normalise(const Engine::Norm& norm, const float* x, float* y, Part part) {
+    NormForward a{};
+    a.x = x, a.y = y, a.weight = norm.weight.data(), a.bias = or_null(norm.bias);
+    a.mean = shape.layer_norm ? engine.room.lse.data() : nullptr;  // not needed again: any room will do
+    a.rstd = engine.room.scales.data();
+    a.width = shape.width, a.eps = shape.eps;
+    table.norm_forward[FLOAT32](a, part.first, part.second);
+}
+
+void Pass::prepare(const float* x, int64_t width, Part part, int64_t many) {
+    Room& room = engine.room;
+    const Stored stored = engine.embed.stored();
+    const int64_t whole = padded(width), odd = (width + 1) / 2 * 2;
+    for (int64_t t = part.first; t < part.second; ++t) {
+        if (many <= FEW && (stored == Stored::int8 || stored == Stored::int4))
+            table.quantise_activations(x + t * width, width, room.high.data() + t * whole, room.low.data() + t * whole,
+                                       room.sums.data() + t * (whole / QUANTISED_GROUP), room.scales.data() + t);
+        if (many > FEW && stored != Stored::float32 && table.narrow_many)
+            table.narrow_activations(x + t * width, width, room.narrow.data() + t * odd);
+    }
+}
+
+void Pass::product(const Weights& w, const std::vector<float>& bias, const float* x, float* y, int64_t stride, bool add,
+                   Part rows, int me, int64_t many) {
+    if (rows.first >= rows.second) return;
+    const Room& room = engine.room;
+    Product p{};
+    p.w = w.matrix();
+    p.in = {x, room.high.data(), room.low.data(), room.sums.data(), room.scales.data(), room.narrow.data(), many};
+    p.bias = or_null(bias), p.y = y, p.stride = stride, p.add = add;
+    const int kind = static_cast<int>(w.stored());
+    if (many <= FEW)
+        table.product_few[kind](p, rows.first, rows.second);
+    else
+        table.product_many[kind](p, rows.first, rows.second, room.scratch[me].data());
+}
+
+// Heads of queries [heads] at x, normalised and turned for a token.
+void Pass::turn(float* x, float* out, const std::vector<float>& weight, int64_t heads, int64_t token) {
+    float rstd[64];
+    for (int64_t done = 0; done < heads; done += 64) {
+        Rotation a{};
+        a.x = x + done * dim, a.out = out + done * dim, a.batch = a.time = 1,
+        a.heads = std::min<int64_t>(64, heads - done);
+        a.dim = dim, a.half = shape.positions == Positions::rope ? dim / 2 : 0;
+        a.sx = a.so = {0, 0, dim};
+        a.cos = engine.cosines.data(), a.sin = engine.sines.data();
+        a.offset = tokens[token].position, a.eps = shape.eps;
+        a.weight = or_null(weight), a.rstd = rstd;
+        table.rotate_forward[FLOAT32](a, 0, 1);
+    }
+}
+
+// The heads of one group, turned; its keys and values go to the cache.
+void Pass::place_heads(const Engine::Layer& layer, int64_t index, int64_t token, int64_t g) {
+    Room& room = engine.room;
+    float* packed = room.packed.data() + token * packed_width;
+    float* q = packed + g * group * dim;
+    float* k = packed + (shape.heads + g) * dim;
+    const float* v = packed + (shape.heads + shape.kv_heads + g) * dim;
+    turn(q, room.queries.data() + token * shape.width + g * group * dim, layer.q_norm, group, token);
+    turn(k, k, layer.k_norm, 1, token);
+    const Token& at = tokens[token];
+    if (at.cache->type == FLOAT32) {
+        std::memcpy(at.cache->keys(index, g) + at.position * dim * 4, k, dim * 4);
+        std::memcpy(at.cache->values(index, g) + at.position * dim * 4, v, dim * 4);
+    } else {
+        auto* keys = reinterpret_cast<uint16_t*>(at.cache->keys(index, g)) + at.position * dim;
+        auto* values = reinterpret_cast<uint16_t*>(at.cache->values(index, g)) + at.position * dim;
+        for (int64_t i = 0; i < dim; ++i) keys[i] = to_bfloat16(k[i]), values[i] = to_bfloat16(v[i]);
+    }
+}
+
+void Pass::attend(Team& team, int me, const Engine::Layer& layer, int64_t index) {
+    const Part placed = share(me, count * shape.kv_heads);
+    for (int64_t unit = placed.first; unit < placed.second; ++unit)
+        place_heads(layer, index, unit / shape.kv_heads, unit % shape.kv_heads);
+    team.wait();
+    if (afresh) {
+        const Part heads = share(me, shape.heads);
+        for (int64_t h = heads.first; h < heads.second; ++h) attend_afresh(h, me);
+        team.wait();
+        return;
+    }
+    const Part part = share(me, static_cast<int64_t>(pieces.size()));
+    for (int64_t piece = part.first; piece < part.second; ++piece) attend_piece(piece, index);
+    team.wait();
+    const Part mine = share(me, count);
+    for (int64_t t = mine.first; t < mine.second; ++t) join(t);
+}
+
+// A whole prompt at once, from the projection itself.
+void Pass::attend_afresh(int64_t head, int me) {
+    Room& room = engine.room;
+    Attention a{};
+    a.q = room.queries.data();
+    a.k = room.packed.data() + shape.heads * dim;
+    a.v = room.packed.data() + (shape.heads + shape.kv_heads) * dim;
+    a.out = room.attended.data(), a.lse = room.lse.data(), a.first = room.first.data();
+    a.sq = a.so = {0, shape.width, dim};
+    a.sk = a.sv = {0, packed_width, dim};
+    a.batch = 1, a.time = count, a.heads = shape.heads, a.kv_heads = shape.kv_heads, a.dim = dim;
+    a.scale = 1 / std::sqrt(static_cast<float>(dim));
+    table.attention_forward[FLOAT32](a, head, room.scratch[me].data());
+}
+
+void Pass::attend_piece(int64_t number, int64_t index) {
+    Room& room = engine.room;
+    const Piece& piece = pieces[number];
+    const Token& token = tokens[piece.token];
+    Decode a{};
+    a.q = room.queries.data() + (piece.token * shape.heads + piece.head * group) * dim;
+    a.k = token.cache->keys(index, piece.head), a.v = token.cache->values(index, piece.head);
+    a.sk = a.sv = {0, dim, 0};
+    a.heads = group, a.kv_heads = 1, a.dim = dim, a.wide = true;
+    a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.softcap = shape.attention_softcap;
+    table.decode_attention[token.cache->type](a, 0, piece.begin, piece.end,
+                                              room.partial.data() + number * group * (dim + 2));
+}
+
+void Pass::join(int64_t token) {
+    Room& room = engine.room;
+    for (int64_t g = 0; g < shape.kv_heads; ++g) {
+        const int64_t begin = first_piece[token * shape.kv_heads + g],
+                      end = first_piece[token * shape.kv_heads + g + 1];
+        float* out = room.attended.data() + token * shape.width + g * group * dim;
+        for (int64_t h = 0; h < group; ++h)
+            join_pieces(room.partial.data() + (begin * group + h) * (dim + 2), end - begin, group * (dim + 2), dim,
+                        out + h * dim);
+    }
+}
+
+}  // namespace pylm::cpu
