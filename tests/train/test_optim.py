@@ -64,7 +64,7 @@ def test_adamw_is_torchs(dtype: torch.dtype, bound: float, clip: float, rates: d
 
     peer = torch.optim.AdamW(
         [
-            {"params": [tensor], "lr": rate(name), "weight_decay": 0.3 if name in MATRICES else 0.0}
+            {"params": [tensor], "lr": rate(name), "weight_decay": 0.3 * 1e-2 / rate(name) if name in MATRICES else 0.0}
             for name, tensor in theirs.items()
         ],
         betas=(0.8, 0.97),

@@ -38,8 +38,10 @@ def groups(parameters: Mapping[str, torch.Tensor], train: Train) -> list[Group]:
     for name in sorted(parameters):
         kind = _kind(name, parameters[name])
         rule = "muon" if train.optimizer == "muon" and kind == "matrix" else "adamw"
-        decay = 0.0 if kind == "scalar" else train.weight_decay
-        found.setdefault((rule, rates[kind] / train.learning_rate, decay), []).append(name)
+        rate = rates[kind] / train.learning_rate
+        # decay goes by the schedule alone: a table of a hundred times the rate must not vanish as much faster
+        decay = 0.0 if kind == "scalar" else train.weight_decay / rate
+        found.setdefault((rule, rate, decay), []).append(name)
     return [Group(rule, rate, decay, tuple(names)) for (rule, rate, decay), names in sorted(found.items())]
 
 
