@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use super::cache::{Cache, Layout, Narrow, Wide, SLACK};
+use super::cache::Cache;
 use super::exact::Path;
+use super::long::Long;
 use super::merge::{merge, Parts};
+use super::packed::{Layout, Narrow, Wide, SLACK};
+use super::pending::Pending;
 use super::pieces::Pieces;
 use super::specials::{Allowed, Finder};
 use super::vocab::Vocab;
@@ -47,15 +50,16 @@ pub struct Scratch {
     owner: u64,
     ends: Vec<u32>,
     pub(super) cache: Cache,
+    pub(super) long: Long,
     pub(super) path: Path,
     pub(super) parts: Parts,
-    pub(super) ids: Vec<u32>,
+    pub(super) pending: Pending,
 }
 
 /// A compiled vocabulary. Share it between threads; each has its own [`Scratch`].
 pub struct Encoder {
     pub vocab: Vocab,
-    pieces: Pieces,
+    pub(super) pieces: Pieces,
     specials: Finder,
     number: u64,
     idle: Mutex<Vec<Scratch>>,
@@ -63,9 +67,16 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(vocab: Vocab) -> Self {
+        let pieces = if narrow(&vocab) {
+            Pieces::new::<Narrow>(&vocab.model, &vocab.tokens)
+        } else {
+            Pieces::new::<Wide>(&vocab.model, &vocab.tokens)
+        };
+        Self::of_pieces(vocab, pieces)
+    }
+
+    pub(super) fn of_pieces(vocab: Vocab, pieces: Pieces) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let pieces =
-            if narrow(&vocab) { Pieces::new::<Narrow>(&vocab.model) } else { Pieces::new::<Wide>(&vocab.model) };
         let specials = Finder::new(&vocab.specials);
         Self { vocab, pieces, specials, number: COUNT.fetch_add(1, Ordering::Relaxed), idle: Mutex::default() }
     }
@@ -76,9 +87,10 @@ impl Encoder {
             owner: self.number,
             ends: Vec::new(),
             cache: self.pieces.cache(),
+            long: Long::new(),
             path: Path::default(),
             parts: Parts::default(),
-            ids: Vec::new(),
+            pending: Pending::default(),
         }
     }
 

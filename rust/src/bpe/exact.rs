@@ -6,7 +6,7 @@
 //! one before. A place given up is marked and never tried again, which bounds the work.
 
 use super::model::Model;
-use super::trie::Trie;
+use super::prefixes::Prefixes;
 
 /// Neighbours judged before: an eighth of a megabyte would fall out of the cache that the rest works in.
 const JUDGED: usize = 1 << 12;
@@ -27,13 +27,13 @@ impl Default for Path {
 
 impl Path {
     /// The inner tokens of `piece`, which is not empty; `model` is regular.
-    pub fn encode(&mut self, model: &Model, trie: &Trie, piece: &[u8]) -> &[u32] {
+    pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> &[u32] {
         let Self { tokens, dead, judged } = self;
         tokens.clear();
         dead.clear();
         dead.resize(piece.len() / 64 + 1, 0);
         let mut at = 0;
-        let mut token = trie.longest(piece);
+        let mut token = prefixes.longest(model, piece);
         loop {
             let end = at + model.length(token);
             let fits = dead[end / 64] >> (end % 64) & 1 == 0
@@ -44,8 +44,8 @@ impl Path {
                 if at == piece.len() {
                     return tokens;
                 }
-                token = trie.longest(&piece[at..]);
-            } else if let Some(shorter) = trie.shorter(token) {
+                token = prefixes.longest(model, &piece[at..]);
+            } else if let Some(shorter) = prefixes.shorter(token) {
                 token = shorter;
             } else {
                 dead[at / 64] |= 1 << (at % 64);
@@ -85,10 +85,10 @@ fn judge(model: &Model, mut left: u32, mut right: u32) -> bool {
         }
         if left > right {
             until = left;
-            left = model.splits[left as usize].1;
+            left = model.splits[left as usize][1];
         } else {
             until = right + 1;
-            right = model.splits[right as usize].0;
+            right = model.splits[right as usize][0];
         }
     }
 }

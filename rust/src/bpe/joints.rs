@@ -2,16 +2,16 @@
 //!
 //! Of all pairs of Han characters that text holds, cl100k's tokens hold 761, so that nearly every character stands alone.
 
-use super::model::Model;
+use super::table::Table;
 
 /// Bits of the filter of character pairs: o200k holds 16,412 pairs, which fill 3 % of it.
 const FILTER_BITS: u32 = 19;
 
 pub struct Joints {
     /// Two bytes side by side in a token, where they are not the border of two whole characters beyond ASCII.
-    bytes: Box<[[u64; 4]; 256]>,
+    pub bytes: Table<[u64; 4]>,
     /// Pairs of whole characters beyond ASCII side by side in a token. It may claim a pair that is in none.
-    pairs: Box<[u64]>,
+    pub pairs: Table<u64>,
 }
 
 /// The character that starts at `at`, beyond ASCII and well-formed; its code and its end.
@@ -39,10 +39,9 @@ pub fn wide_char(text: &[u8], at: usize) -> Option<(u32, usize)> {
 }
 
 impl Joints {
-    pub fn new(model: &Model) -> Self {
-        let mut joints =
-            Self { bytes: Box::new([[0; 4]; 256]), pairs: vec![0; 1 << (FILTER_BITS - 6)].into_boxed_slice() };
-        for token in &model.tokens {
+    pub fn new<'a>(tokens: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (mut bytes, mut pairs) = (vec![[0; 4]; 256], vec![0; 1 << (FILTER_BITS - 6)]);
+        for token in tokens {
             let mut at = 0;
             let mut left = None;
             while at < token.len() {
@@ -51,25 +50,24 @@ impl Joints {
                     None => (None, at + 1),
                 };
                 if at > 0 {
-                    match (left, char) {
-                        (Some(left), Some(char)) => joints.add_pair(left, char),
-                        _ => joints.add_bytes(token[at - 1], token[at]),
+                    if let (Some(left), Some(char)) = (left, char) {
+                        let bit = filter_bit(left, char);
+                        pairs[bit / 64] |= 1 << (bit % 64);
+                    } else {
+                        let right = token[at];
+                        bytes[usize::from(token[at - 1])][usize::from(right >> 6)] |= 1 << (right & 63);
                     }
                 }
                 left = char;
                 at = end;
             }
         }
-        joints
+        Self { bytes: bytes.into(), pairs: pairs.into() }
     }
 
-    fn add_bytes(&mut self, left: u8, right: u8) {
-        self.bytes[usize::from(left)][usize::from(right >> 6)] |= 1 << (right & 63);
-    }
-
-    fn add_pair(&mut self, left: u32, right: u32) {
-        let bit = filter_bit(left, right);
-        self.pairs[bit / 64] |= 1 << (bit % 64);
+    /// The filters as they were made before; None where they have another size.
+    pub fn of_tables(bytes: Table<[u64; 4]>, pairs: Table<u64>) -> Option<Self> {
+        (bytes.len() == 256 && pairs.len() == 1 << (FILTER_BITS - 6)).then_some(Self { bytes, pairs })
     }
 
     /// Whether a token may hold these bytes side by side, the border of two whole characters aside.

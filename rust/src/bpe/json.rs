@@ -93,6 +93,9 @@ impl Vocab {
     /// A tokenizer.json that `tokenizers.Tokenizer.from_file` and transformers' `PreTrainedTokenizerFast` load, with
     /// the same ids.
     pub fn to_tokenizer_json(&self) -> String {
+        if let Some((_, json)) = &self.known {
+            return String::from_utf8_lossy(json).into_owned();
+        }
         let added: Vec<Value> = self
             .specials
             .iter()

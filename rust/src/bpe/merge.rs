@@ -70,7 +70,7 @@ pub fn merge_few(model: &Model, piece: &[u8], out: &mut [u32; FEW]) -> usize {
         let after = left & !((2_u32 << at) - 1);
         let next = after.trailing_zeros() as usize % FEW;
         let after = after & (after - 1);
-        let token = if model.regular { rank + 256 } else { model.results[rank as usize] };
+        let token = model.result(rank);
         left &= !(1 << next);
         tokens[at] = token;
         keys[next] = NONE;

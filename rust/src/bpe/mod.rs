@@ -2,19 +2,27 @@
 
 pub mod alphabet;
 mod cache;
+mod compiled;
 pub mod encode;
 mod exact;
 mod joints;
 mod json;
+mod key;
+mod long;
 mod merge;
 mod model;
+mod packed;
 mod pairs;
+mod pending;
 mod pieces;
+mod prefixes;
 mod ranks;
+mod side_by_side;
 pub mod specials;
+mod table;
 pub mod train;
-mod trie;
 pub mod vocab;
+mod zeroed;
 
 pub use encode::{Encoder, Id, Scratch};
 pub use specials::Allowed;

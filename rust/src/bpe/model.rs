@@ -5,23 +5,23 @@ use std::collections::HashMap;
 
 use super::alphabet;
 use super::merge::{merge, merge_few, Parts, FEW};
-use super::pairs::PairTable;
+use super::pairs::{PairTable, Pairs};
+use super::table::Table;
 use crate::error::{Error, Result};
 
 pub struct Model {
     /// (left, right) → rank, in the inner numbering.
     pub pairs: PairTable,
     /// Rank of each pair of bytes, `u32::MAX` where they do not merge.
-    pub byte_pairs: Box<[u32]>,
+    pub byte_pairs: Table<u32>,
     /// The token that each rank makes.
-    pub results: Vec<u32>,
+    pub results: Table<u32>,
     /// Ids by inner number.
-    pub ids: Vec<u32>,
+    pub ids: Table<u32>,
     /// The two parts of each inner token; a byte is two times itself.
-    pub splits: Vec<(u32, u32)>,
-    /// Bytes of each inner token.
-    pub tokens: Vec<Vec<u8>>,
-    lengths: Vec<u32>,
+    pub splits: Table<[u32; 2]>,
+    /// How many bytes each inner token has.
+    pub lengths: Table<u32>,
     /// Every token that merges make has one merge, of parts of lower rank, and its own bytes encode to it. Then two
     /// adjacent tokens can be checked alone, and the inner number of a merge's token is 256 plus its rank.
     pub regular: bool,
@@ -38,9 +38,9 @@ impl Model {
         whole_first: bool,
     ) -> Result<Self> {
         let mut numbering = Numbering::new(tokens, specials)?;
-        let mut pairs = PairTable::with_capacity(merges.len());
+        let mut pairs = Pairs::with_capacity(merges.len());
         let mut ranks_to = Vec::with_capacity(merges.len());
-        let mut splits: Vec<(u32, u32)> = (0..256).map(|byte| (byte, byte)).collect();
+        let mut splits: Vec<[u32; 2]> = (0..256).map(|byte| [byte, byte]).collect();
         let mut regular = true;
         for (rank, (&(left, right), &result)) in merges.iter().zip(results).enumerate() {
             // a merge of tokens that only later ones make is legal, but not regular
@@ -57,27 +57,35 @@ impl Model {
                 .hint("each pair of tokens has one rank"));
             }
             pairs.insert(pair.0, pair.1, rank as u32);
-            splits.push(pair);
+            splits.push([pair.0, pair.1]);
         }
-        let by_number: Vec<Vec<u8>> = numbering.ids.iter().map(|&id| tokens[id as usize].clone()).collect();
         let byte_pairs = (0..1 << 16).map(|pair| pairs.get(pair >> 8, pair & 255).unwrap_or(u32::MAX)).collect();
         let mut model = Self {
-            pairs,
+            pairs: pairs.into(),
             byte_pairs,
-            results: ranks_to,
-            lengths: by_number.iter().map(|token| token.len() as u32).collect(),
-            tokens: by_number,
-            ids: numbering.ids,
-            splits,
+            results: ranks_to.into(),
+            lengths: numbering.ids.iter().map(|&id| tokens[id as usize].len() as u32).collect(),
+            ids: numbering.ids.into(),
+            splits: splits.into(),
             regular,
             whole: HashMap::new(),
         };
         let mut parts = Parts::default();
-        model.regular = regular && (256..model.ids.len() as u32).all(|token| model.makes(token, &mut parts));
+        model.regular = regular && (256..model.ids.len() as u32).all(|token| model.makes(tokens, token, &mut parts));
         if whole_first {
             model.find_whole(tokens, specials, &mut parts);
         }
         Ok(model)
+    }
+
+    /// The token that a rank makes.
+    #[inline(always)]
+    pub fn result(&self, rank: u32) -> u32 {
+        if self.regular {
+            rank + 256
+        } else {
+            self.results[rank as usize]
+        }
     }
 
     #[inline(always)]
@@ -86,8 +94,8 @@ impl Model {
     }
 
     /// Whether the bytes of an inner token encode to it.
-    pub fn makes(&self, token: u32, parts: &mut Parts) -> bool {
-        let bytes = &self.tokens[token as usize];
+    pub fn makes(&self, tokens: &[Vec<u8>], token: u32, parts: &mut Parts) -> bool {
+        let bytes = &tokens[self.ids[token as usize] as usize];
         if bytes.len() <= FEW {
             let mut out = [0; FEW];
             return merge_few(self, bytes, &mut out) == 1 && out[0] == token;
@@ -102,7 +110,7 @@ impl Model {
             alone[special.1 as usize] = true;
         }
         for token in 0..self.ids.len() as u32 {
-            alone[self.ids[token as usize] as usize] = self.regular || self.makes(token, parts);
+            alone[self.ids[token as usize] as usize] = self.regular || self.makes(tokens, token, parts);
         }
         for (id, token) in (0_u32..).zip(tokens) {
             if !alone[id as usize] && !token.is_empty() {

@@ -1,36 +1,75 @@
 //! From a pair of tokens to the rank of its merge: open addressing, eight bytes a slot, eight slots a cache line.
 
+use super::table::Table;
+
 /// Tokens and ranks have 21 bits each: 2,097,151 at most, ten times the largest vocabulary in use.
 pub const LIMIT: usize = (1 << 21) - 1;
 const EMPTY: u64 = u64::MAX;
 
-pub struct PairTable {
-    slots: Box<[u64]>,
+/// Asks for a cache line before it is read: a hint, of any address.
+#[inline(always)]
+pub fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint touches no memory
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch(address.cast(), _MM_HINT_T0);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// A table that is being filled.
+pub struct Pairs {
+    slots: Vec<u64>,
     shift: u32,
 }
 
-impl PairTable {
-    /// A table for `capacity` pairs, at most half full.
+/// A table that is full.
+pub struct PairTable {
+    pub slots: Table<u64>,
+    shift: u32,
+}
+
+#[inline(always)]
+fn key(left: u32, right: u32) -> u64 {
+    u64::from(left) << 42 | u64::from(right) << 21
+}
+
+#[inline(always)]
+fn place(key: u64, shift: u32) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
+}
+
+#[inline(always)]
+fn find(slots: &[u64], shift: u32, left: u32, right: u32) -> Option<u32> {
+    let key = key(left, right);
+    let mut at = place(key, shift);
+    loop {
+        // SAFETY: `place` yields fewer bits than the table has, and the step wraps inside it
+        let slot = unsafe { *slots.get_unchecked(at) };
+        if slot >> 21 == key >> 21 {
+            return Some(slot as u32 & LIMIT as u32);
+        }
+        if slot == EMPTY {
+            return None;
+        }
+        at = (at + 1) & (slots.len() - 1);
+    }
+}
+
+impl Pairs {
+    /// Room for `capacity` pairs, at most half full.
     pub fn with_capacity(capacity: usize) -> Self {
         let bits = (capacity.max(8) * 2).next_power_of_two().trailing_zeros();
-        Self { slots: vec![EMPTY; 1 << bits].into_boxed_slice(), shift: 64 - bits }
-    }
-
-    #[inline(always)]
-    fn key(left: u32, right: u32) -> u64 {
-        u64::from(left) << 42 | u64::from(right) << 21
-    }
-
-    #[inline(always)]
-    fn place(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        Self { slots: vec![EMPTY; 1 << bits], shift: 64 - bits }
     }
 
     /// The first rank given to a pair stays.
     pub fn insert(&mut self, left: u32, right: u32, rank: u32) {
         debug_assert!(left.max(right).max(rank) as usize <= LIMIT);
-        let key = Self::key(left, right);
-        let mut at = self.place(key);
+        let key = key(left, right);
+        let mut at = place(key, self.shift);
         while self.slots[at] != EMPTY {
             if self.slots[at] >> 21 == key >> 21 {
                 return;
@@ -40,21 +79,33 @@ impl PairTable {
         self.slots[at] = key | u64::from(rank);
     }
 
+    pub fn get(&self, left: u32, right: u32) -> Option<u32> {
+        find(&self.slots, self.shift, left, right)
+    }
+}
+
+impl From<Pairs> for PairTable {
+    fn from(pairs: Pairs) -> Self {
+        Self { slots: pairs.slots.into(), shift: pairs.shift }
+    }
+}
+
+impl PairTable {
+    /// A table from its slots; None where they are not a power of two, or none of them is empty.
+    pub fn of_slots(slots: Table<u64>) -> Option<Self> {
+        let bits = slots.len().trailing_zeros();
+        (slots.len().is_power_of_two() && slots.contains(&EMPTY)).then_some(Self { slots, shift: 64 - bits })
+    }
+
+    /// Fetches what [`PairTable::get`] will read.
+    #[inline(always)]
+    pub fn prefetch(&self, left: u32, right: u32) {
+        prefetch(self.slots.as_ptr().wrapping_add(place(key(left, right), self.shift)));
+    }
+
     #[inline(always)]
     pub fn get(&self, left: u32, right: u32) -> Option<u32> {
-        let key = Self::key(left, right);
-        let mut at = self.place(key);
-        loop {
-            // SAFETY: `place` yields fewer bits than the table has, and the step wraps inside it
-            let slot = unsafe { *self.slots.get_unchecked(at) };
-            if slot >> 21 == key >> 21 {
-                return Some(slot as u32 & LIMIT as u32);
-            }
-            if slot == EMPTY {
-                return None;
-            }
-            at = (at + 1) & (self.slots.len() - 1);
-        }
+        find(&self.slots, self.shift, left, right)
     }
 }
 
@@ -64,7 +115,7 @@ mod tests {
 
     #[test]
     fn agrees_with_a_map() {
-        let mut table = PairTable::with_capacity(5000);
+        let mut table = Pairs::with_capacity(5000);
         let mut map = std::collections::HashMap::new();
         let mut state = 1_u64;
         let mut draw = |below: u64| {
@@ -77,6 +128,7 @@ mod tests {
             map.entry(pair).or_insert(rank);
         }
         table.insert(LIMIT as u32, LIMIT as u32 - 1, LIMIT as u32);
+        let table = PairTable::from(table);
         assert_eq!(table.get(LIMIT as u32, LIMIT as u32 - 1), Some(LIMIT as u32));
         assert_eq!(table.get(LIMIT as u32, LIMIT as u32), None);
         for (&(left, right), &rank) in &map {

@@ -1,44 +1,50 @@
 //! Pre-tokens to ids: from the cache where they were seen before, character by character where no token spans two,
-//! else by the exact encoder.
+//! else by merging.
 
-use super::cache::{key, Cache, Layout, LONGEST};
+use super::cache::{Cache, Entry};
 use super::encode::{Id, Scratch};
+use super::exact::Path;
 use super::joints::{wide_char, Joints};
-use super::merge::{merge, merge_few, FEW};
+use super::key::{key_at, key_of, LONGEST};
+use super::long;
+use super::merge::{merge, Parts};
 use super::model::Model;
-use super::trie::Trie;
+use super::packed::Layout;
+use super::prefixes::Prefixes;
+use super::table::Table;
+#[cfg(target_arch = "x86_64")]
+use crate::pattern::Variant;
 
-/// Pieces whose cache lines are fetched ahead: 32 lines are on their way while the 32 before are used.
-const AHEAD: usize = 32;
-/// What is stored in place of a line for pieces that are not looked up.
-const NO_LINE: usize = usize::MAX;
+/// Pieces whose cache lines are fetched ahead: 64 are on their way while the 64 before are used.
+const AHEAD: usize = 128;
 
-/// 2^18 lines are 16 MB a thread and hold 524,288 pieces: 60 MB of English prose have 300,000 besides the vocabulary.
-/// With half the room the same text took 1.6 times as long.
-const BITS: u32 = 18;
+/// 2^19 entries are 16 MB a thread: 60 MB of English prose have 230,000 besides the vocabulary. With half the room the
+/// same text took 1.6 times as long.
+const BITS: u32 = 19;
 
 /// The vocabulary in the forms that encoding reads.
 pub struct Pieces {
-    trie: Trie,
-    joints: Joints,
+    /// What the exact encoder asks, where the vocabulary is regular.
+    pub prefixes: Option<Prefixes>,
+    pub joints: Joints,
     /// Ids of every character of two or three bytes that stands alone, packed.
-    chars: Box<[[u64; 2]]>,
+    pub chars: Table<[u64; 2]>,
+    #[cfg(target_arch = "x86_64")]
+    vectors: bool,
     /// Every token of up to 15 bytes and its own id, packed.
-    seeds: Vec<(u128, [u64; 2])>,
+    pub seeds: Table<Entry>,
 }
 
 impl Pieces {
-    pub fn new<V: Layout>(model: &Model) -> Self {
-        let mut seeds = Vec::new();
-        for (token, bytes) in model.tokens.iter().enumerate() {
-            if bytes.len() <= LONGEST && (model.regular || token < 256) {
-                seeds.push((key(bytes, false), V::pack(&[model.ids[token]])));
-            }
-        }
-        for (bytes, &id) in model.whole.iter().filter(|(bytes, _)| bytes.len() <= LONGEST) {
-            seeds.push((key(bytes, false), V::pack(&[id])));
-        }
-        let mut parts = super::merge::Parts::default();
+    /// `tokens`: by id.
+    pub fn new<V: Layout>(model: &Model, tokens: &[Vec<u8>]) -> Self {
+        let inner: Vec<&[u8]> = model.ids.iter().map(|&id| tokens[id as usize].as_slice()).collect();
+        let seed = |bytes: &[u8], id: u32| Entry { key: key_of(bytes), ids: V::pack(&[id]) };
+        let made = inner.iter().zip(&*model.ids).enumerate();
+        let made = made.filter(|(number, (bytes, _))| bytes.len() <= LONGEST && (model.regular || *number < 256));
+        let whole = model.whole.iter().filter(|(bytes, _)| bytes.len() <= LONGEST);
+        let seeds = made.map(|(_, (bytes, &id))| seed(bytes, id)).chain(whole.map(|(bytes, &id)| seed(bytes, id)));
+        let mut parts = Parts::default();
         let mut text = [0; 4];
         let chars = (0..1_u32 << 16).map(|code| {
             let Some(char) = char::from_u32(code).filter(|char| !char.is_ascii()) else { return [0; 2] };
@@ -46,14 +52,26 @@ impl Pieces {
             let ids: Vec<u32> = parts.tokens().map(|token| model.ids[token as usize]).collect();
             V::pack(&ids)
         });
-        Self { trie: Trie::new(model), joints: Joints::new(model), chars: chars.collect(), seeds }
+        let prefixes = model.regular.then(|| Prefixes::new(model, &inner));
+        Self::of_tables(prefixes, Joints::new(inner.iter().copied()), chars.collect(), seeds.collect())
+    }
+
+    pub fn of_tables(prefixes: Option<Prefixes>, joints: Joints, chars: Table<[u64; 2]>, seeds: Table<Entry>) -> Self {
+        Self {
+            prefixes,
+            joints,
+            chars,
+            #[cfg(target_arch = "x86_64")]
+            vectors: Variant::best() != Variant::Scalar,
+            seeds,
+        }
     }
 
     /// A cache that holds the vocabulary.
     pub fn cache(&self) -> Cache {
         let mut cache = Cache::new(BITS);
-        for &(key, ids) in &self.seeds {
-            cache.seed(key, ids);
+        for &entry in &*self.seeds {
+            cache.seed(entry);
         }
         cache
     }
@@ -71,84 +89,159 @@ impl Pieces {
         scratch: &mut Scratch,
         out: *mut T,
     ) -> usize {
-        let mut keys = [0_u128; AHEAD];
-        let mut lines = [NO_LINE; AHEAD];
-        let mut froms = [0_u32; AHEAD + 1];
-        let text = &text[start..];
-        let mut at = out;
-        let mut from = 0;
-        for ends in ends.chunks(AHEAD) {
-            for (slot, &end) in ends.iter().enumerate() {
-                froms[slot] = from;
-                let begin = from as usize;
-                let length = (end - from) as usize;
-                from = end;
-                lines[slot] = NO_LINE;
-                if length <= LONGEST {
-                    // SAFETY: ends ascend and do not pass the text's
-                    let piece = unsafe { text.get_unchecked(begin..begin + length) };
-                    let key = key(piece, begin + 16 <= text.len());
-                    keys[slot] = key;
-                    // characters of three bytes from U+3000 on, alone or after a space: nearly all stand alone
-                    if (key as u8) < 0xe3 && ((key >> 8) as u8) < 0xe3 {
-                        let line = scratch.cache.line(key);
-                        scratch.cache.prefetch(line);
-                        lines[slot] = line;
-                    }
-                }
-            }
-            froms[ends.len()] = from;
-            for slot in 0..ends.len() {
-                let found = if lines[slot] == NO_LINE { None } else { scratch.cache.get(lines[slot], keys[slot]) };
-                // SAFETY: every write stays within the bytes of its piece and the slack, as the caller promised
-                unsafe {
-                    let count = if let Some(ids) = found {
-                        V::unpack(ids, at)
-                    } else {
-                        let piece = text.get_unchecked(froms[slot] as usize..froms[slot + 1] as usize);
-                        self.miss::<V, T>(model, piece, lines[slot], keys[slot], scratch, at)
-                    };
-                    at = at.add(count);
-                }
-            }
+        #[cfg(target_arch = "x86_64")]
+        if self.vectors {
+            // SAFETY: the processor was asked; the rest as the caller promised
+            return unsafe { self.encode_avx2::<V, T>(model, text, start, ends, scratch, out) };
         }
-        // SAFETY: both lie in the caller's room
-        unsafe { at.offset_from(out) as usize }
+        // SAFETY: as the caller promised
+        unsafe { self.encode_here::<V, T>(model, text, start, ends, scratch, out) }
     }
 
-    /// A pre-token that the cache does not hold.
+    /// The same, compiled for what every processor with wide vectors has.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+    unsafe fn encode_avx2<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        start: usize,
+        ends: &[u32],
+        scratch: &mut Scratch,
+        out: *mut T,
+    ) -> usize {
+        // SAFETY: as the caller promised
+        unsafe { self.encode_here::<V, T>(model, text, start, ends, scratch, out) }
+    }
+
+    #[inline(always)]
+    unsafe fn encode_here<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        start: usize,
+        ends: &[u32],
+        scratch: &mut Scratch,
+        out: *mut T,
+    ) -> usize {
+        let text = &text[start..];
+        // a key is made by reading 16 bytes, which the last few pieces of a text have not
+        let begins = ends.iter().rev().skip(1).chain([&0]);
+        let inside = ends.len() - begins.take_while(|&&begin| begin as usize + 16 > text.len()).count();
+        // SAFETY: as the caller promised
+        let mut count = unsafe { self.pass::<V, T>(model, text, &ends[..inside], scratch, out, 0) };
+        if inside < ends.len() {
+            let from = if inside == 0 { 0 } else { ends[inside - 1] };
+            let (mut tail, mut tail_ends) = ([0; 32], [0; 16]);
+            tail[..text.len() - from as usize].copy_from_slice(&text[from as usize..]);
+            let tail_ends = &mut tail_ends[..ends.len() - inside];
+            tail_ends.iter_mut().zip(&ends[inside..]).for_each(|(tail_end, end)| *tail_end = end - from);
+            // SAFETY: as the caller promised; fewer than 16 bytes are left, and 32 can be read
+            count = unsafe { self.pass::<V, T>(model, &tail, tail_ends, scratch, out, count) };
+        }
+        if scratch.pending.is_empty() {
+            return count;
+        }
+        let Scratch { pending, cache, long, path, parts, .. } = scratch;
+        pending.find::<V>(model, text, cache, long, |piece, ids| self.encode_long(model, piece, path, parts, ids));
+        // SAFETY: as the caller promised
+        unsafe { scratch.pending.insert::<V, T>(out, count) }
+    }
+
+    /// Writes what is known after `count` ids and notes what is not; returns how many there are then. 16 bytes can be
+    /// read from the beginning of each piece.
+    #[inline(always)]
+    unsafe fn pass<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        ends: &[u32],
+        scratch: &mut Scratch,
+        out: *mut T,
+        mut count: usize,
+    ) -> usize {
+        let mut keys = [0_u128; AHEAD];
+        let mut homes = [0_u32; AHEAD];
+        let mut from = 0_u32;
+        for ends in ends.chunks(AHEAD) {
+            let first = from;
+            for ((&end, key), home) in ends.iter().zip(&mut keys).zip(&mut homes) {
+                // SAFETY: as the caller promised
+                *key = unsafe { key_at(text.as_ptr().add(from as usize), (end - from) as usize) };
+                *home = scratch.cache.home(*key) as u32;
+                scratch.cache.prefetch(*home as usize);
+                from = end;
+            }
+            from = first;
+            for ((&end, &key), &home) in ends.iter().zip(&keys).zip(&homes) {
+                let home = home as usize;
+                let entry = scratch.cache.at_home(home);
+                // SAFETY: every write stays within the bytes of its piece and the slack, as the caller promised
+                count += unsafe {
+                    if entry.key == key {
+                        V::unpack(entry.ids, out.add(count))
+                    } else {
+                        let piece = text.get_unchecked(from as usize..end as usize);
+                        self.miss::<V, T>(model, piece, from as usize, home, key, scratch, out, count)
+                    }
+                };
+                from = end;
+            }
+        }
+        count
+    }
+
+    /// A pre-token that does not lie at home: written, or noted for later; returns how many ids were written.
     #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
     unsafe fn miss<V: Layout, T: Id>(
         &self,
         model: &Model,
         piece: &[u8],
-        line: usize,
+        from: usize,
+        home: usize,
         key: u128,
         scratch: &mut Scratch,
         out: *mut T,
+        count: usize,
     ) -> usize {
-        if !model.whole.is_empty() {
-            if let Some(&id) = model.whole.get(piece) {
-                // SAFETY: one id for at least one byte
-                unsafe { out.write(T::from_u32(id)) };
-                return 1;
-            }
+        // characters of three bytes from U+3000 on, alone or after a space: nearly all stand alone, and few such
+        // pieces come twice
+        let han = piece[0] >= 0xe3 || piece.get(1).is_some_and(|&second| second >= 0xe3);
+        if piece.len() <= LONGEST && !han {
+            scratch.pending.add(&scratch.cache, key, home, count);
+            return 0;
+        }
+        if piece.len() <= long::LONGEST && !han {
+            scratch.pending.add_long(&scratch.long, piece, from, count);
+            return 0;
         }
         // SAFETY: as the caller promised
         unsafe {
-            if line != NO_LINE {
-                self.seek::<V, T>(model, piece, line, key, scratch, out)
-            } else if piece.is_ascii() {
-                self.exact::<T>(model, piece, scratch, out)
+            if !model.whole.is_empty() {
+                if let Some(&id) = model.whole.get(piece) {
+                    out.add(count).write(T::from_u32(id));
+                    return 1;
+                }
+            }
+            if piece.is_ascii() {
+                self.exact::<T>(model, piece, scratch, out.add(count))
             } else {
-                self.walk::<V, T>(model, piece, scratch, out)
+                self.walk::<V, T>(model, piece, scratch, out, count)
             }
         }
     }
 
-    /// Cuts where no token spans two characters and encodes what lies between.
-    unsafe fn walk<V: Layout, T: Id>(&self, model: &Model, piece: &[u8], scratch: &mut Scratch, out: *mut T) -> usize {
-        let mut written = 0;
+    /// Cuts where no token spans two characters; what lies between is written, or noted for later.
+    unsafe fn walk<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        piece: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        let mut now = count;
         let (mut from, mut at) = (0, 0);
         // the character before, where it is a whole one beyond ASCII
         let mut left: Option<u32> = None;
@@ -162,8 +255,7 @@ impl Pieces {
                     || matches!((left, char), (Some(left), Some(right)) if self.joints.joins_chars(left, right));
                 if !joined {
                     // SAFETY: as the caller promised
-                    written +=
-                        unsafe { self.segment::<V, T>(model, &piece[from..at], left, scratch, out.add(written)) };
+                    now += unsafe { self.segment::<V, T>(model, &piece[from..at], left, scratch, out, now) };
                     from = at;
                 }
             }
@@ -171,7 +263,8 @@ impl Pieces {
             at = end;
         }
         // SAFETY: as the caller promised
-        written + unsafe { self.segment::<V, T>(model, &piece[from..], left, scratch, out.add(written)) }
+        now += unsafe { self.segment::<V, T>(model, &piece[from..], left, scratch, out, now) };
+        now - count
     }
 
     /// A stretch between two cuts; `last` is its last character.
@@ -183,50 +276,38 @@ impl Pieces {
         last: Option<u32>,
         scratch: &mut Scratch,
         out: *mut T,
+        count: usize,
     ) -> usize {
         // SAFETY: as the caller promised
         unsafe {
             match last {
                 Some(code) if bytes.len() <= 3 && code < 1 << 16 && bytes.len() == 2 + usize::from(code >= 0x800) => {
-                    V::unpack(self.chars[code as usize], out)
+                    V::unpack(self.chars[code as usize], out.add(count))
                 }
+                // a token that merging does not lead to is no token where it is not the whole pre-token
                 _ if bytes.len() <= LONGEST && model.whole.is_empty() => {
-                    let key = key(bytes, false);
-                    let line = scratch.cache.line(key);
-                    match scratch.cache.get(line, key) {
-                        Some(ids) => V::unpack(ids, out),
-                        None => self.seek::<V, T>(model, bytes, line, key, scratch, out),
-                    }
+                    let key = key_of(bytes);
+                    let home = scratch.cache.home(key);
+                    scratch.cache.prefetch(home);
+                    scratch.pending.add(&scratch.cache, key, home, count);
+                    0
                 }
-                _ => self.exact::<T>(model, bytes, scratch, out),
+                _ => self.exact::<T>(model, bytes, scratch, out.add(count)),
             }
         }
     }
 
-    /// Encodes and keeps.
+    /// Appends the ids of a piece that is new and too long for a key.
     #[inline(never)]
-    unsafe fn seek<V: Layout, T: Id>(
-        &self,
-        model: &Model,
-        bytes: &[u8],
-        line: usize,
-        key: u128,
-        scratch: &mut Scratch,
-        out: *mut T,
-    ) -> usize {
-        if let Some(ids) = scratch.cache.get_beside(line, key) {
-            // SAFETY: as the caller promised
-            return unsafe { V::unpack(ids, out) };
+    fn encode_long(&self, model: &Model, piece: &[u8], path: &mut Path, parts: &mut Parts, ids: &mut Vec<u32>) {
+        if let Some(&id) = model.whole.get(piece) {
+            ids.push(id);
+        } else if let Some(prefixes) = &self.prefixes {
+            ids.extend(path.encode(model, prefixes, piece).iter().map(|&token| model.ids[token as usize]));
+        } else {
+            merge(model, piece, parts);
+            ids.extend(parts.tokens().map(|token| model.ids[token as usize]));
         }
-        // SAFETY: as the caller promised
-        let count = unsafe { self.exact(model, bytes, scratch, out) };
-        if count <= V::MOST {
-            scratch.ids.clear();
-            // SAFETY: these were just written
-            scratch.ids.extend((0..count).map(|place| unsafe { out.add(place).read() }.to_u32()));
-            scratch.cache.put(line, key, V::pack(&scratch.ids));
-        }
-        count
     }
 
     /// Encodes without the cache.
@@ -235,13 +316,8 @@ impl Pieces {
             // SAFETY: there are no more tokens than bytes
             unsafe { out.add(place).write(T::from_u32(model.ids[token as usize])) };
         };
-        if bytes.len() <= FEW {
-            let mut tokens = [0; FEW];
-            let count = merge_few(model, bytes, &mut tokens);
-            tokens[..count].iter().enumerate().for_each(|(place, &token)| write(place, token));
-            count
-        } else if model.regular {
-            let tokens = scratch.path.encode(model, &self.trie, bytes);
+        if let Some(prefixes) = &self.prefixes {
+            let tokens = scratch.path.encode(model, prefixes, bytes);
             tokens.iter().enumerate().for_each(|(place, &token)| write(place, token));
             tokens.len()
         } else {

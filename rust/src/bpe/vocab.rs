@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::alphabet;
 use super::model::Model;
 use super::pairs;
+use super::table::Table;
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 
@@ -26,6 +27,8 @@ pub struct Vocab {
     /// The id that each merge makes.
     pub(super) results: Vec<u32>,
     pub(super) model: Model,
+    /// Identity and tokenizer.json, where they were kept with the compiled vocabulary.
+    pub(super) known: Option<(String, Table<u8>)>,
 }
 
 impl Vocab {
@@ -69,7 +72,7 @@ impl Vocab {
         }
         let model = Model::new(&tokens, &merges, &results, &specials, whole_first)?;
         let whole_first = !model.whole.is_empty();
-        Ok(Self { tokens, merges, specials, pattern, whole_first, post_processor: None, results, model })
+        Ok(Self { tokens, merges, specials, pattern, whole_first, post_processor: None, results, model, known: None })
     }
 
     /// Ids run below this.
@@ -105,6 +108,9 @@ impl Vocab {
 
     /// SHA-256, in hex, of vocabulary, merges, pattern and specials: equal for equal behaviour, whatever file it came from.
     pub fn identity(&self) -> String {
+        if let Some((identity, _)) = &self.known {
+            return identity.clone();
+        }
         let mut hash = Sha256::new();
         let text = |hash: &mut Sha256, bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());

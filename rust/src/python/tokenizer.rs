@@ -1,5 +1,6 @@
 //! `pylm._rust.Bpe`: a vocabulary and its encoder.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 
@@ -76,15 +77,30 @@ fn allowed(object: Option<&Bound<'_, PyAny>>) -> PyResult<Allowed> {
 
 #[pymethods]
 impl Bpe {
+    /// `cache`: a folder in which the compiled vocabulary is kept, to be mapped the next time.
     #[staticmethod]
-    fn from_tokenizer_json(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        make(py, || Vocab::from_tokenizer_json(data))
+    #[pyo3(signature = (data, cache=None))]
+    fn from_tokenizer_json(py: Python<'_>, data: &[u8], cache: Option<PathBuf>) -> PyResult<Self> {
+        let source = [b"tokenizer.json".as_slice(), data];
+        let read = || Encoder::cached(cache.as_deref(), &source, || Vocab::from_tokenizer_json(data));
+        Ok(Self { encoder: py.detach(read)? })
     }
 
     #[staticmethod]
-    #[pyo3(signature = (data, pattern, specials))]
-    fn from_ranks(py: Python<'_>, data: &[u8], pattern: &str, specials: Vec<(String, u32)>) -> PyResult<Self> {
-        make(py, || Vocab::from_ranks(data, Pattern::new(pattern)?, specials))
+    #[pyo3(signature = (data, pattern, specials, cache=None))]
+    fn from_ranks(
+        py: Python<'_>,
+        data: &[u8],
+        pattern: &str,
+        specials: Vec<(String, u32)>,
+        cache: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let named: Vec<String> = specials.iter().map(|(name, id)| format!("{id} {name}")).collect();
+        let mut source = vec![b"ranks".as_slice(), data, pattern.as_bytes()];
+        source.extend(named.iter().map(String::as_bytes));
+        let read = || Vocab::from_ranks(data, Pattern::new(pattern)?, specials);
+        let encoder = py.detach(|| Encoder::cached(cache.as_deref(), &source, read))?;
+        Ok(Self { encoder })
     }
 
     #[staticmethod]

@@ -1,0 +1,72 @@
+//! Pieces of 16 to 46 bytes seen before, with their ids: long words of any script but Han, rules of dashes, indents.
+
+use super::key::fold;
+use super::pairs::prefetch;
+use super::table::Plain;
+use super::zeroed::Zeroed;
+
+/// Shortest and longest piece that is kept.
+pub const SHORTEST: usize = 16;
+pub const LONGEST: usize = 46;
+/// Ids that fit.
+const MOST: usize = 20;
+/// 2^15 entries are 4 MB a thread.
+const BITS: u32 = 15;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(128))]
+struct Entry {
+    /// Zero where nothing is kept.
+    length: u8,
+    count: u8,
+    text: [u8; LONGEST],
+    ids: [u32; MOST],
+}
+
+// SAFETY: integers without gaps: 2 + 46 + 80 bytes
+unsafe impl Plain for Entry {}
+
+/// One place a piece, and the last comer has it.
+pub struct Long {
+    entries: Zeroed<Entry>,
+}
+
+impl Long {
+    pub fn new() -> Self {
+        Self { entries: Zeroed::new(1 << BITS) }
+    }
+
+    #[inline(always)]
+    pub fn place(piece: &[u8]) -> usize {
+        debug_assert!((SHORTEST..=LONGEST).contains(&piece.len()));
+        let word = |at: usize| u128::from_le_bytes(piece[at..at + 16].try_into().expect("sixteen bytes"));
+        let (first, middle, last) = (word(0), word(piece.len() / 2 - 8), word(piece.len() - 16));
+        // the halves of a word that repeats would cancel each other
+        let all = first ^ middle.rotate_left(21) ^ last.rotate_left(43) ^ piece.len() as u128;
+        (fold(all) >> (64 - BITS)) as usize
+    }
+
+    #[inline(always)]
+    pub fn prefetch(&self, place: usize) {
+        let entry = self.entries.as_ptr().wrapping_add(place);
+        prefetch(entry);
+        prefetch(entry.cast::<u8>().wrapping_add(64));
+    }
+
+    #[inline(always)]
+    pub fn get(&self, place: usize, piece: &[u8]) -> Option<&[u32]> {
+        let entry = &self.entries[place];
+        let found = usize::from(entry.length) == piece.len() && entry.text[..piece.len()] == *piece;
+        found.then(|| &entry.ids[..usize::from(entry.count)])
+    }
+
+    pub fn put(&mut self, place: usize, piece: &[u8], ids: &[u32]) {
+        if ids.len() <= MOST {
+            let entry = &mut self.entries[place];
+            entry.length = piece.len() as u8;
+            entry.count = ids.len() as u8;
+            entry.text[..piece.len()].copy_from_slice(piece);
+            entry.ids[..ids.len()].copy_from_slice(ids);
+        }
+    }
+}

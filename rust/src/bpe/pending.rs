@@ -1,0 +1,194 @@
+//! Pieces that the loop did not find at home. They are encoded together when a batch is through, for each of them waits
+//! for memory several times, and their ids are then inserted among those that were found.
+
+use std::mem::MaybeUninit;
+
+use super::cache::Cache;
+use super::encode::Id;
+use super::long::Long;
+use super::model::Model;
+use super::packed::{Layout, SLACK};
+use super::side_by_side::merge_all;
+
+/// What is not in `spilled`.
+const NONE: u32 = u32::MAX;
+
+struct Piece {
+    /// Of a long one, where it begins and ends in the text.
+    key: u128,
+    /// Packed ids, where they fit.
+    ids: [u64; 2],
+    /// Of a long one, its place among the long ones.
+    home: u32,
+    long: bool,
+    /// How many ids stand before its own, those of other pending pieces left out.
+    at: u32,
+    /// How many it has.
+    count: u32,
+    /// Where they begin in `spilled`, where they are there.
+    spilled: u32,
+}
+
+/// Kept between calls.
+#[derive(Default)]
+pub struct Pending {
+    pieces: Vec<Piece>,
+    /// Those that the cache does not hold: key and number.
+    unknown: Vec<(u128, u32)>,
+    spilled: Vec<u32>,
+    /// What was written after the first of them, while room is made. In 64 bits, to be aligned for any id.
+    held: Vec<u64>,
+}
+
+impl Pending {
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Notes a piece whose ids belong after the `at` that are written, and fetches the line in which it may lie.
+    #[inline(always)]
+    pub fn add(&mut self, cache: &Cache, key: u128, home: usize, at: usize) {
+        cache.prefetch(home ^ 2);
+        self.pieces.push(Piece {
+            key,
+            ids: [0; 2],
+            home: home as u32,
+            long: false,
+            at: at as u32,
+            count: 0,
+            spilled: NONE,
+        });
+    }
+
+    /// The same of a piece that is too long for a key; it lies at `range` in the text that [`Pending::find`] is given.
+    #[inline(always)]
+    pub fn add_long(&mut self, long: &Long, piece: &[u8], from: usize, at: usize) {
+        let home = Long::place(piece);
+        long.prefetch(home);
+        let key = from as u128 | (piece.len() as u128) << 64;
+        self.pieces.push(Piece {
+            key,
+            ids: [0; 2],
+            home: home as u32,
+            long: true,
+            at: at as u32,
+            count: 0,
+            spilled: NONE,
+        });
+    }
+
+    /// Looks each piece up, and encodes and keeps those that are new; `encode` does so with a long one.
+    #[inline(always)]
+    pub fn find<V: Layout>(
+        &mut self,
+        model: &Model,
+        text: &[u8],
+        cache: &mut Cache,
+        long: &mut Long,
+        mut encode: impl FnMut(&[u8], &mut Vec<u32>),
+    ) {
+        let Self { pieces, unknown, spilled, .. } = self;
+        spilled.clear();
+        unknown.clear();
+        for (number, piece) in (0_u32..).zip(&mut *pieces) {
+            if piece.long {
+                let (from, length) = (piece.key as u64 as usize, (piece.key >> 64) as usize);
+                let bytes = &text[from..from + length];
+                let first = spilled.len();
+                match long.get(piece.home as usize, bytes) {
+                    Some(ids) => spilled.extend_from_slice(ids),
+                    None => {
+                        encode(bytes, spilled);
+                        long.put(piece.home as usize, bytes, &spilled[first..]);
+                    }
+                }
+                piece.spilled = first as u32;
+                piece.count = (spilled.len() - first) as u32;
+            } else if let Some(ids) = cache.get(piece.home as usize, piece.key) {
+                piece.ids = ids;
+                piece.count = V::count(ids);
+            } else if let Some(&id) = whole(model, piece.key) {
+                piece.ids = V::pack(&[id]);
+                piece.count = 1;
+            } else {
+                unknown.push((piece.key, number));
+            }
+        }
+        merge_all(model, unknown, |number, tokens| {
+            let piece = &mut pieces[number as usize];
+            piece.count = tokens.len() as u32;
+            let mut ids = [0; 16];
+            ids.iter_mut().zip(tokens).for_each(|(id, &token)| *id = model.ids[token as usize]);
+            let ids = &ids[..tokens.len()];
+            if ids.len() <= V::MOST {
+                piece.ids = V::pack(ids);
+                cache.put(piece.home as usize, piece.key, piece.ids);
+            } else {
+                piece.spilled = spilled.len() as u32;
+                spilled.extend_from_slice(ids);
+            }
+        });
+    }
+
+    /// Makes room among the `count` ids at `out` and inserts those of the pieces; returns how many there are then.
+    ///
+    /// # Safety
+    /// `out` has room for all of them and for `SLACK` more.
+    #[inline(always)]
+    pub unsafe fn insert<V: Layout, T: Id>(&mut self, out: *mut T, count: usize) -> usize {
+        let first = self.pieces[0].at as usize;
+        let moved = count - first;
+        self.held.clear();
+        self.held.reserve((moved + SLACK) * size_of::<T>() / 8 + 1);
+        let held = self.held.as_mut_ptr().cast::<T>();
+        // SAFETY: the room was just reserved; every write stays within what the caller promised
+        unsafe {
+            held.copy_from_nonoverlapping(out.add(first), moved);
+            let (mut read, mut write) = (0, first);
+            for piece in &self.pieces {
+                let until = piece.at as usize - first;
+                copy(held.add(read), out.add(write), until - read);
+                write += until - read;
+                read = until;
+                if piece.spilled == NONE {
+                    V::unpack(piece.ids, out.add(write));
+                } else {
+                    let ids = &self.spilled[piece.spilled as usize..][..piece.count as usize];
+                    for (place, &id) in ids.iter().enumerate() {
+                        out.add(write + place).write(T::from_u32(id));
+                    }
+                }
+                write += piece.count as usize;
+            }
+            copy(held.add(read), out.add(write), moved - read);
+            self.pieces.clear();
+            write + moved - read
+        }
+    }
+}
+
+/// The id of a token that merging its bytes does not lead to.
+#[inline(always)]
+fn whole(model: &Model, key: u128) -> Option<&u32> {
+    if model.whole.is_empty() {
+        return None;
+    }
+    model.whole.get(&key.to_le_bytes()[..(key >> 120) as usize])
+}
+
+/// Copies `count` ids, and some more that the next write covers: most runs are shorter than a call to memcpy is worth.
+///
+/// # Safety
+/// Both have room for `SLACK` ids more, and do not overlap.
+#[inline(always)]
+unsafe fn copy<T: Id>(from: *const T, to: *mut T, count: usize) {
+    let mut done = 0;
+    while done < count {
+        // SAFETY: as the caller promised
+        unsafe {
+            let from = from.add(done).cast::<[MaybeUninit<T>; SLACK]>();
+            to.add(done).cast::<[MaybeUninit<T>; SLACK]>().write_unaligned(from.read_unaligned());
+        }
+        done += SLACK;
+    }
+}

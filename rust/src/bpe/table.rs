@@ -1,0 +1,87 @@
+//! Tables that were made here, or that lie in a mapped file as they were made before.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+/// Numbers and arrays of them.
+///
+/// # Safety
+/// Every byte belongs to a value, and any bytes are a valid value.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+
+// SAFETY: integers, and arrays of them
+unsafe impl Plain for u8 {}
+// SAFETY: as above
+unsafe impl Plain for u16 {}
+// SAFETY: as above
+unsafe impl Plain for u32 {}
+// SAFETY: as above
+unsafe impl Plain for u64 {}
+// SAFETY: as above
+unsafe impl Plain for u128 {}
+// SAFETY: as above
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+/// A slice and what keeps it alive: reading it asks no question of where it lies.
+pub struct Table<T: 'static> {
+    slice: &'static [T],
+    _owner: Owner<T>,
+}
+
+#[expect(dead_code, reason = "held for their drop")]
+enum Owner<T> {
+    Made(Box<[T]>),
+    Mapped(Arc<Mmap>),
+}
+
+impl<T> From<Box<[T]>> for Table<T> {
+    fn from(made: Box<[T]>) -> Self {
+        // SAFETY: the box does not move what it holds, and lives as long as the slice is lent out by `deref`
+        let slice = unsafe { std::slice::from_raw_parts(made.as_ptr(), made.len()) };
+        Self { slice, _owner: Owner::Made(made) }
+    }
+}
+
+impl<T> From<Vec<T>> for Table<T> {
+    fn from(made: Vec<T>) -> Self {
+        made.into_boxed_slice().into()
+    }
+}
+
+impl<T> FromIterator<T> for Table<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        values.into_iter().collect::<Vec<T>>().into()
+    }
+}
+
+impl<T> Deref for Table<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        self.slice
+    }
+}
+
+impl<T: Plain> Table<T> {
+    /// `count` values from `at` on in a map that nobody changes; None where they are not all there.
+    pub fn mapped(map: &Arc<Mmap>, at: usize, count: usize) -> Option<Self> {
+        let bytes = map.get(at..at.checked_add(count.checked_mul(size_of::<T>())?)?)?;
+        // SAFETY: any bytes are values of `T`
+        let (before, slice, after) = unsafe { bytes.align_to::<T>() };
+        if !before.is_empty() || !after.is_empty() {
+            return None;
+        }
+        // SAFETY: the map does not move, and lives as long as the slice is lent out by `deref`
+        let slice = unsafe { std::slice::from_raw_parts(slice.as_ptr(), slice.len()) };
+        Some(Self { slice, _owner: Owner::Mapped(map.clone()) })
+    }
+
+    /// As they lie in memory.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: every byte belongs to a value
+        unsafe { std::slice::from_raw_parts(self.slice.as_ptr().cast(), size_of_val(self.slice)) }
+    }
+}

@@ -1,0 +1,144 @@
+//! The encoder against merging as it is defined, on vocabularies made at random: trained ones are all alike.
+
+use pylm_rust::bpe::{Allowed, Encoder, Vocab};
+use pylm_rust::pattern::Pattern;
+
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % limit as u64) as usize
+    }
+}
+
+/// The definition: join the leftmost pair of the lowest rank until none is left.
+fn defined(vocab: &Vocab, piece: &[u8]) -> Vec<u32> {
+    let byte = |byte: &u8| vocab.tokens.iter().position(|token| token == &[*byte]).unwrap() as u32;
+    let mut ids: Vec<u32> = piece.iter().map(byte).collect();
+    loop {
+        let rank = |pair: &[u32]| vocab.merges.iter().position(|merge| *merge == (pair[0], pair[1]));
+        let best = ids.windows(2).enumerate().filter_map(|(at, pair)| rank(pair).map(|rank| (rank, at))).min();
+        let Some((rank, at)) = best else { return ids };
+        ids[at] = 256 + rank as u32;
+        ids.remove(at + 1);
+    }
+}
+
+fn by_definition(vocab: &Vocab, text: &[u8]) -> Vec<u32> {
+    let (mut at, mut ends, mut ids) = (0, Vec::new(), Vec::new());
+    while at < text.len() {
+        let next = vocab.pattern.scan(text, at, &mut ends);
+        let mut from = at;
+        for &end in &ends {
+            ids.extend(defined(vocab, &text[from..at + end as usize]));
+            from = at + end as usize;
+        }
+        at = next;
+    }
+    ids
+}
+
+/// Merges of random tokens, which text does not justify: most are never reached.
+fn vocab(draw: &mut Draw, merges: usize, alphabet: &[u8], pattern: &str) -> Vocab {
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let mut texts: Vec<Vec<u8>> = alphabet.iter().map(|&byte| vec![byte]).collect();
+    let mut ids: Vec<u32> =
+        alphabet.iter().map(|&byte| pylm_rust::bpe::alphabet::ORDER[byte as usize].into()).collect();
+    while pairs.len() < merges {
+        let (left, right) = (draw.below(ids.len()), draw.below(ids.len()));
+        let text = [texts[left].as_slice(), &texts[right]].concat();
+        if text.len() < 24 && !texts.contains(&text) {
+            ids.push(256 + pairs.len() as u32);
+            pairs.push((ids[left], ids[right]));
+            texts.push(text);
+        }
+    }
+    Vocab::from_merges(pairs, vec!["<|end|>".into()], Pattern::new(pattern).unwrap()).unwrap()
+}
+
+/// Merges that training on `text` would make: the commonest pair each time, so that every token is reached.
+fn trained(text: &[u8], merges: usize, pattern: &str) -> Vocab {
+    let mut ids: Vec<u32> = text.iter().map(|&byte| pylm_rust::bpe::alphabet::ORDER[byte as usize].into()).collect();
+    let mut pairs = Vec::new();
+    while pairs.len() < merges {
+        let mut counts = std::collections::BTreeMap::new();
+        ids.windows(2).for_each(|pair| *counts.entry((pair[0], pair[1])).or_insert(0) += 1);
+        let Some((&best, _)) = counts.iter().max_by_key(|(pair, count)| (**count, std::cmp::Reverse(**pair))) else {
+            break;
+        };
+        let made = 256 + pairs.len() as u32;
+        pairs.push(best);
+        let mut joined = Vec::new();
+        let mut at = 0;
+        while at < ids.len() {
+            let here = at + 1 < ids.len() && (ids[at], ids[at + 1]) == best;
+            joined.push(if here { made } else { ids[at] });
+            at += 1 + usize::from(here);
+        }
+        ids = joined;
+    }
+    Vocab::from_merges(pairs, vec!["<|end|>".into()], Pattern::new(pattern).unwrap()).unwrap()
+}
+
+fn check(encoder: &Encoder, scratch: &mut pylm_rust::bpe::Scratch, text: &[u8]) {
+    let expected = by_definition(&encoder.vocab, text);
+    let (mut wide, mut narrow, mut plain, mut back) = (Vec::<u32>::new(), Vec::<u16>::new(), Vec::new(), Vec::new());
+    encoder.encode(text, scratch, &mut wide);
+    encoder.encode(text, scratch, &mut narrow);
+    encoder.encode_plainly(text, &mut plain);
+    assert_eq!(wide, expected, "{text:?}");
+    assert_eq!(narrow.iter().map(|&id| u32::from(id)).collect::<Vec<_>>(), expected);
+    assert_eq!(plain, expected);
+    encoder.vocab.decode(expected.iter().copied(), &mut back).unwrap();
+    assert_eq!(back, text);
+}
+
+#[test]
+fn random_merges_encode_as_merging_is_defined() {
+    let mut draw = Draw(7);
+    for round in 0..24 {
+        let alphabet: &[u8] = [b"ab".as_slice(), b"abcd ", "中文的ー".as_bytes(), b"a\xe4\xb8\xad\xff "][round % 4];
+        // the whole text is one piece, so that nothing but merging decides
+        let encoder = Encoder::new(vocab(&mut draw, [3, 20, 120][round % 3], alphabet, r"(?s).+"));
+        let mut scratch = encoder.scratch();
+        for length in 0..100 {
+            let text: Vec<u8> = (0..length).map(|_| alphabet[draw.below(alphabet.len())]).collect();
+            check(&encoder, &mut scratch, &text);
+        }
+    }
+}
+
+#[test]
+fn trained_merges_encode_as_merging_is_defined() {
+    let mut draw = Draw(11);
+    let words =
+        ["the", " quick", "中文", "的。", "é", "  ", "\n", "1234567", "👍🏽", "ー", "theque", "字字字字字", "aaaaaaa"];
+    for pattern in ["gpt2", "llama3", "o200k", r"(?s).+"] {
+        let sample: String = (0..600).map(|_| words[draw.below(words.len())]).collect();
+        let encoder = Encoder::new(trained(sample.as_bytes(), 150, pattern));
+        let mut scratch = encoder.scratch();
+        for round in 0..80 {
+            let text: String = (0..draw.below(60)).map(|_| words[draw.below(words.len())]).collect();
+            let mut bytes = text.into_bytes();
+            for _ in 0..(round % 3).min(bytes.len()) {
+                let at = draw.below(bytes.len());
+                bytes[at] = draw.below(256) as u8;
+            }
+            check(&encoder, &mut scratch, &bytes);
+        }
+    }
+}
+
+#[test]
+fn a_scratch_of_another_encoder_is_replaced() {
+    let mut draw = Draw(3);
+    let encoders: Vec<Encoder> = (0..2).map(|_| Encoder::new(vocab(&mut draw, 50, b"abc ", "gpt2"))).collect();
+    let mut scratch = encoders[0].scratch();
+    for encoder in [&encoders[0], &encoders[1], &encoders[0]] {
+        check(encoder, &mut scratch, b"abc abcabc cab abc");
+    }
+    let mut ids = Vec::<u32>::new();
+    encoders[0].encode_with(b"a<|end|>", &Allowed::All, &mut scratch, &mut ids).unwrap();
+    assert_eq!(ids.last(), Some(&(256 + 50)));
+}
