@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pylm._rust import Bpe
 from pylm.tokenizer.patterns import checked
-from pylm.tokenizer.published import compiled_folder
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Ids
@@ -32,12 +31,12 @@ class NativeBackend:
     @classmethod
     def from_tokenizer_json(cls, data: bytes) -> NativeBackend:
         """Load the contents of a tokenizer.json that holds byte-level BPE; a TokenizerError says what else it holds."""
-        return cls(Bpe.from_tokenizer_json(data, compiled_folder()))
+        return cls(Bpe.from_tokenizer_json(data))
 
     @classmethod
     def from_ranks(cls, data: bytes, pattern: str, specials: Mapping[str, int]) -> NativeBackend:
         """Load tiktoken ranks."""
-        return cls(Bpe.from_ranks(data, checked(pattern), list(specials.items()), compiled_folder()))
+        return cls(Bpe.from_ranks(data, checked(pattern), list(specials.items())))
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
         """Ids of one text; any bytes are accepted."""

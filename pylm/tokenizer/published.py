@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pylm.errors import TokenizerError
 
-__all__ = ["PUBLISHED", "Published", "by_checksum", "cache_folder", "compiled_folder", "fetched"]
+__all__ = ["PUBLISHED", "Published", "by_checksum", "cache_folder", "fetched"]
 
 END = "<|endoftext|>"
 _HOME = "https://openaipublic.blob.core.windows.net/"
@@ -77,23 +77,11 @@ def by_checksum(data: bytes) -> Published | None:
 
 def cache_folder() -> Path:
     """Return where fetched vocabularies are kept: $PYLM_CACHE, else the user's cache folder."""
-    return _cache() / "tokenizers"
-
-
-def compiled_folder() -> Path | None:
-    """Return where compiled vocabularies are kept, so that the next process maps what this one has made."""
-    try:
-        return _cache() / "compiled"
-    except RuntimeError:  # a user without a home
-        return None
-
-
-def _cache() -> Path:
     if chosen := os.environ.get("PYLM_CACHE"):
-        return Path(chosen)
+        return Path(chosen) / "tokenizers"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pylm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylm"
+        return Path.home() / "Library" / "Caches" / "pylm" / "tokenizers"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylm" / "tokenizers"
 
 
 def is_offline(offline: bool | None = None) -> bool:
