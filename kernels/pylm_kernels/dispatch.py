@@ -151,13 +151,14 @@ def _candidates(op: str, device: str, dtype: torch.dtype, asked: str) -> tuple[t
     return ((asked,), "") if why is None else ((), f"backend: {asked!r} cannot serve {op} here: {why}")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def candidates(op: str, device: str, dtype: torch.dtype, asked: str | None) -> tuple[tuple[str, ...], str]:
     """What `_candidates` remembers for the backend asked for, by argument or else by PYLM_KERNELS."""
     return _candidates(op, device, dtype, os.environ.get("PYLM_KERNELS", "") if asked is None else asked)
 
 
-candidates.cache_clear = _candidates.cache_clear
+candidates.cache_clear = _candidates.cache_clear  # type: ignore[attr-defined]
+# what torch.compiler.assume_constant_result does, which imports the compiler for it: seconds, for who never compiles
+candidates._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def choose(op: str, asked: str | None, tensor: torch.Tensor, facts: Mapping[str, Any]) -> tuple[str, str]:

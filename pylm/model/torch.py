@@ -89,7 +89,7 @@ class Attention(nn.Module):
         self.k_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
         # the last block has value embeddings, and every second one before it
         valued = shape.value_embeddings and (n_layers - layer) % 2 == 1
-        self.value = nn.Embedding(vocab_size, kv_width) if valued else None
+        self.value = _table(vocab_size, kv_width) if valued else None
         self.value_lambdas = nn.Parameter(torch.empty(2)) if valued else None
         self.out = nn.Linear(width, width, bias=shape.bias)
 
@@ -212,8 +212,8 @@ class Model(nn.Module):
         n_layers, width, self.vocab_size, n_heads = _all(shape.n_layers, shape.d_model, shape.vocab_size, shape.n_heads)
         rows = -(-self.vocab_size // PADDING) * PADDING
         with torch.device("meta"):  # nothing is drawn twice
-            self.embed = nn.Embedding(rows, width)
-            self.position = nn.Embedding(shape.context_length, width) if shape.position == "learned" else None
+            self.embed = _table(rows, width)
+            self.position = _table(shape.context_length, width) if shape.position == "learned" else None
             self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(n_layers))
             self.norm = _norm(shape, width)
             self.head = None if shape.tied else nn.Linear(width, rows, bias=False)
@@ -363,6 +363,11 @@ def _all(*sizes: int | None) -> tuple[int, ...]:
     if None in sizes:
         raise UsageError("the shape of the model is open", "complete it first: pylm.config.shape.complete")
     return tuple(size for size in sizes if size is not None)
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """A table whose rows nobody draws: torch, on the meta device, would import its compiler to do it, for seconds."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 def _norm(shape: Shape, width: int) -> nn.Module:
