@@ -99,7 +99,7 @@ def register(
     if backend in ("reference", "auto", ""):
         raise ValueError(f"backend: the name {backend!r} is taken")
     _registered[op][backend] = Backend(forward, backward, serves or (lambda device, dtype, facts: None))
-    candidates.cache_clear()
+    candidates.cache_clear()  # type: ignore[attr-defined]
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.errors import ConfigError, DataError, Interrupted, UsageError
+from pylm.errors import ConfigError, DataError, Interrupted, PylmError, UsageError
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pylm.train.plan import Batches
 
 Say = Callable[[str], None]
-MINUTES = 5.0  # of a run that nobody gave a length
+MINUTES = 5.0  # of a run whose size and length nobody gave
+LARGE_VOCABULARY = 50304  # where nothing says how large it is
 
 
 @dataclass(frozen=True)
@@ -207,10 +208,6 @@ def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
     given = _given(asked)
     if asked.file is not None:
         given = given.with_default("data.path", _tokenized(asked.file, say, quiet), asked.file)
-    if asked.depth is not None:
-        from pylm.config.depth import derive
-
-        given = _derived(given, derive(asked.depth), f"--depth {asked.depth}", say)
     resolved = given.resolve()
     if resolved.config.data.path is None and resolved.config.data.mix is None:
         raise UsageError(
@@ -218,53 +215,53 @@ def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
             "pylm train my.txt, or pylm train --data DIR with a folder that pylm tokenize wrote",
         )
     model = resolved.config.model
-    if model.n_layers is None and model.n_heads is None and model.d_model is None:
-        resolved = _sized(given, resolved, say)
+    if asked.depth is not None or (model.n_layers is None and model.n_heads is None and model.d_model is None):
+        resolved = _sized(given, resolved, asked.depth, say)
     return resolved
 
 
-def _derived(given: Given, values: dict[str, int | float], origin: str, say: Say) -> Given:
-    """Add what was derived and nobody gave, and say it."""
-    from pylm.config.depth import still_open
-
-    found = still_open(values, given.resolve())
-    for key, value in found.items():
-        given = given.with_default(key, value, origin)
-    say(f"{origin}: " + ", ".join(f"{key.partition('.')[2]} {value:,}" for key, value in found.items()))
-    return given
-
-
-def _sized(given: Given, resolved: Resolved, say: Say) -> Resolved:
-    """Pick a size for this machine and a run of minutes, where no shape was given."""
-    from pylm.config.depth import for_machine
+def _sized(given: Given, resolved: Resolved, depth: int | None, say: Say) -> Resolved:
+    """Derive what nobody gave from a depth, or from what this machine trains in minutes; and say what it is."""
+    from pylm.config import depth as dial
     from pylm.data.identity import identify
     from pylm.train.torch_backend import machine
 
     config = resolved.config
     data = config.data.mix or config.data.path
     assert data is not None
-    machine.keep_memory()
-    device = machine.choose_device(config.train.device)
-    peak = machine.matmul_flops(device, machine.DTYPES[machine.choose_precision(config.train.precision, device)])
-    lengths = ("max_steps", "max_epochs", "max_tokens", "max_time")
-    open_ended = all(getattr(config.train, key) is None for key in lengths)
-    seconds = config.train.max_time or 60 * MINUTES
-    tokens = _loader(config, 1).tokens
-    choice = for_machine(seconds, peak, tokens, identify(data).vocab_size or 50304)
-    say(f"no preset: {choice.why}, on {machine.device_name(device)}")
-    given = _derived(given, choice.values, "the size of this machine", say)
-    if open_ended:
-        given = given.with_default("train.max_time", seconds, "a run of minutes")
+    text = _loader(config, 1).tokens
+    if depth is not None:
+        values, origin = dial.derive(depth, text), f"--depth {depth}"
+    else:
+        machine.keep_memory()
+        device = machine.choose_device(config.train.device)
+        flops = machine.known_matmul_flops(device, machine.choose_precision(config.train.precision, device), say)
+        seconds = config.train.max_time or 60 * MINUTES
+        choice = dial.for_machine(seconds, flops, text, identify(data).vocab_size or LARGE_VOCABULARY)
+        values, origin = choice.values, "the size of this machine"
+        say(f"no preset, so {choice.why}")
+    found = dial.still_open(values, resolved)
+    listed = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in found.items())
+    say(f"{origin} gives {listed}")
+    for key, value in found.items():
+        given = given.with_default(key, value, origin)
     return given.resolve()
 
 
 def _tokenized(file: str, say: Say, quiet: bool) -> str:
     """The folder of a text's tokens, which `pylm tokenize` would have written: what is there already is kept."""
     from pylm.cli.progress import Progress
-    from pylm.data.prepare import prepare
+    from pylm.data.prepare import default_folder, prepare
 
-    with Progress("tokenize", unit="bytes", quiet=quiet) as progress:
-        done = prepare([file], progress=progress, say=say)
+    try:
+        with Progress("tokenize", unit="bytes", quiet=quiet) as progress:
+            done = prepare([file], progress=progress, say=say)
+    except PylmError as error:
+        folder = default_folder([file])
+        if not (folder / "manifest.json").is_file():
+            raise
+        again = f"pylm tokenize {shlex.quote(file)} --force makes them anew"
+        raise DataError(error.message, f"pylm train --data {folder} trains on what is there; {again}") from None
     if not done.found:
         say(f"{file} is tokenized: {done.folder}")
     return str(done.folder)

@@ -220,7 +220,9 @@ class Model(nn.Module):
         self.rope: kernels.Rope | None = None
         if shape.position == "rope":
             self.rope = kernels.Rope(width // n_heads, theta=shape.rope_theta, max_positions=shape.context_length)
-        self.to_empty(device="cpu")
+        for module in self.modules():  # `to_empty` would import sympy
+            for name, parameter in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
         if draw:
             self._initialise(generator)
         for table in (self.embed, self.head):
@@ -366,7 +368,7 @@ def _all(*sizes: int | None) -> tuple[int, ...]:
 
 
 def _table(rows: int, width: int) -> nn.Embedding:
-    """A table whose rows nobody draws: torch, on the meta device, would import its compiler to do it, for seconds."""
+    """A table that nobody draws: on the meta device torch would import its compiler for it, which takes seconds."""
     return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 

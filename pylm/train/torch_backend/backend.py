@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+import pylm_kernels
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
 from pylm.model.torch import Model
@@ -132,7 +132,7 @@ class TorchBackend:
                     idx, targets, starts = self._on_device(part)
                     logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
                     flat = targets.flatten()
-                    loss += float(functional.cross_entropy(logits.float(), flat, ignore_index=IGNORED, reduction="sum"))
+                    loss += float(pylm_kernels.cross_entropy(logits, flat, reduction="sum"))
                     correct += int((logits.argmax(-1) == flat).sum())
                     tokens += int((flat != IGNORED).sum())
         finally:

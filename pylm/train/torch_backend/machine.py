@@ -19,7 +19,7 @@ from pylm.errors import ConfigError, UsageError
 from pylm_kernels import dispatch
 
 __all__ = ["DTYPES", "cache_folder", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
-           "matmul_flops", "recall", "remember"]  # fmt: skip
+           "known_matmul_flops", "matmul_flops", "recall", "remember"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
@@ -128,6 +128,16 @@ def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
         best = min(best, time.perf_counter() - started)
     del product
     return 2 * size**3 / best
+
+
+def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str], None]) -> float:
+    """The same, measured once for a device and precision and remembered."""
+    key = f"matmul {device_name(device)} {precision} {torch.get_num_threads()} {torch.__version__}"
+    found = (recall(key) or {}).get("flops")
+    if not isinstance(found, float):
+        found = matmul_flops(device, DTYPES[precision])
+        remember(key, {"flops": found}, say)
+    return found
 
 
 def cache_folder() -> Path:

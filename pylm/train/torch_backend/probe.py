@@ -77,7 +77,7 @@ def probe(
                 choices["compile_why"] = f"it gains nothing: {compiled:.3g} s a pass, {each:.3g} s without"
                 backend.uncompile()
         choices["seconds_per_step"] = passes * each + optimizer
-        choices["matmul_flops"] = machine.matmul_flops(backend.torch_device, backend.dtype)
+        choices["matmul_flops"] = machine.known_matmul_flops(backend.torch_device, backend.precision, say)
     finally:
         backend.forget_gradients()
         backend.set_rng(rng)
