@@ -3,7 +3,8 @@
 //! The count of a pair never rises once the pair exists: only the newest token makes new pairs. So pairs that came up
 //! with less than a threshold cannot be the most frequent while that one reaches it, and neither their counts nor
 //! their occurrences are kept. Once the most frequent falls below, everything is counted again from the words as
-//! they then are, with a lower threshold. The result does not depend on how thresholds are chosen.
+//! they then are, with a lower threshold. The same is done where the lists of occurrences outgrow their room, with a
+//! threshold so high that they fit. The result does not depend on how thresholds are chosen.
 
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashSet};
@@ -31,6 +32,21 @@ impl Keep {
         match self {
             Self::AtLeast(worth) => count >= *worth,
             Self::These(keys) => keys.contains(&key),
+        }
+    }
+
+    /// Raises the threshold until what is listed fits `room`; `pairs` are counts and occurrences of those wanted now.
+    /// The most frequent stay whatever they take: without them there is no next merge.
+    pub fn fit(&mut self, mut pairs: Vec<(u64, u64)>, room: usize) {
+        let Self::AtLeast(worth) = self else { return };
+        pairs.sort_unstable_by_key(|&(count, _)| std::cmp::Reverse(count));
+        let mut listed = 0;
+        for &(count, occurrences) in &pairs {
+            listed += occurrences;
+            if listed > room as u64 {
+                *worth = (count + 1).min(pairs[0].0).max(*worth);
+                return;
+            }
         }
     }
 
@@ -90,12 +106,14 @@ pub(super) struct Merger<'a, S> {
     heap: BinaryHeap<(u64, u64)>,
     keep: Keep,
     lowest: u64,
+    /// Occurrences that may be listed before those of merged pairs are cleared away.
+    room: usize,
     merges: Vec<Merge>,
 }
 
 impl<'a, S: Symbol> Merger<'a, S> {
     /// One shard for each thread of the crew.
-    pub fn new(shards: Vec<Shard<S>>, settings: &Settings, crew: &'a Crew) -> Self {
+    pub fn new(shards: Vec<Shard<S>>, settings: &Settings, room: usize, crew: &'a Crew) -> Self {
         Self {
             crew,
             sharing: Sharing::new(),
@@ -109,6 +127,7 @@ impl<'a, S: Symbol> Merger<'a, S> {
             heap: BinaryHeap::new(),
             keep: Keep::AtLeast(0),
             lowest: settings.min_frequency.max(1),
+            room,
             merges: Vec::new(),
         }
     }
@@ -150,6 +169,9 @@ impl<'a, S: Symbol> Merger<'a, S> {
         while self.merges.len() < pause {
             if let Some((key, index)) = self.most_frequent() {
                 self.step(((key >> 32) as u32, key as u32), Some(index));
+                if self.shards.iter().map(Shard::listed).sum::<usize>() > self.room {
+                    self.recount();
+                }
                 continue;
             }
             let worth = self.keep.worth();
@@ -168,7 +190,10 @@ impl<'a, S: Symbol> Merger<'a, S> {
 
     fn recount(&mut self) {
         self.heap.clear();
-        self.pairs = recount::recount(self.crew, &mut self.shards, &mut self.tokens, &self.keep);
+        // the other half is for the lists of pairs that merging makes
+        let room = self.room / 2;
+        self.pairs = Pairs::new();
+        self.pairs = recount::recount(self.crew, &mut self.shards, &mut self.tokens, &mut self.keep, room);
         if let Keep::AtLeast(_) = self.keep {
             self.heap.extend(self.pairs.iter().map(|(key, entry)| candidate(key, entry.count)));
         }

@@ -2,22 +2,32 @@
 
 use super::crew::{each_of, Crew};
 use super::merge::{Keep, Tokens};
-use super::pairs::{pair, Pairs};
+use super::pairs::{pair, Entry, Pairs};
 use super::shard::{Shard, Symbol};
 
-/// Compacts the words, and counts and lists the pairs to keep.
-pub(super) fn recount<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &mut Tokens, keep: &Keep) -> Pairs {
-    each_of(crew, shards, |_, shard| shard.compact(&tokens.slots));
+/// Compacts the words, and counts and lists the pairs to keep: those that `keep` wants, or the most frequent of them
+/// where all would not fit into `room` occurrences, and `keep` is raised to these.
+pub(super) fn recount<S: Symbol>(
+    crew: &Crew,
+    shards: &mut [Shard<S>],
+    tokens: &mut Tokens,
+    keep: &mut Keep,
+    room: usize,
+) -> Pairs {
+    each_of(crew, shards, |_, shard| {
+        shard.forget_lists();
+        shard.compact(&tokens.slots);
+    });
     tokens.slots.fill(1);
     if tokens.len() == 256 {
-        bytes(crew, shards, tokens, keep)
+        bytes(crew, shards, tokens, keep, room)
     } else {
-        any(shards, tokens, keep)
+        any(shards, tokens, keep, room)
     }
 }
 
 /// While there are only bytes, a pair is a place in a table.
-fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pairs {
+fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep: &mut Keep, room: usize) -> Pairs {
     const PLACES: usize = 1 << 16;
     let place = |left: u32, right: u32| (left << 8 | right) as usize;
     /// Weight and number of the occurrences of each pair in a shard.
@@ -30,13 +40,20 @@ fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep:
             *count += 1;
         });
     });
+    let key_at = |at: usize| pair(at as u32 >> 8, at as u32 & 0xff);
+    let total = |at: usize| -> (u64, u64) {
+        work.iter().fold((0, 0), |sum, (_, found)| (sum.0 + found[at].0, sum.1 + u64::from(found[at].1)))
+    };
+    let wanted = |at: usize, keep: &Keep| {
+        let (weight, _) = total(at);
+        weight > 0 && keep.wants(key_at(at), weight) && tokens.may_merge(key_at(at))
+    };
+    keep.fit((0..PLACES).filter(|&at| wanted(at, keep)).map(total).collect(), room);
     let mut pairs = Pairs::new();
     let mut index_at = vec![u32::MAX; PLACES];
     for (at, index) in index_at.iter_mut().enumerate() {
-        let key = pair(at as u32 >> 8, at as u32 & 0xff);
-        let weight = work.iter().map(|(_, found)| found[at].0).sum();
-        if weight > 0 && keep.wants(key, weight) && tokens.may_merge(key) {
-            *index = pairs.add(key, weight, 0);
+        if wanted(at, keep) {
+            *index = pairs.add(key_at(at), total(at).0, 0);
         }
     }
     each_of(crew, &mut work, |_, (shard, found)| {
@@ -54,7 +71,7 @@ fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep:
 /// Places of the table that says which pairs may be worth a count of their own.
 const SKETCH: usize = 1 << 21;
 
-fn any<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pairs {
+fn any<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &mut Keep, room: usize) -> Pairs {
     let place = |left: u32, right: u32| {
         let mixed = (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         ((mixed ^ mixed >> 29).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 43) as usize
@@ -67,7 +84,7 @@ fn any<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pair
             *sum = sum.saturating_add(u32::try_from(weight).unwrap_or(u32::MAX));
         });
     }
-    let may_be_wanted = |left: u32, right: u32| {
+    let may_be_wanted = |keep: &Keep, left: u32, right: u32| {
         let key = pair(left, right);
         let upper = match sketch[place(left, right)] {
             u32::MAX => u64::MAX,
@@ -78,29 +95,42 @@ fn any<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &Keep) -> Pair
     let mut counted = Pairs::new();
     for shard in shards.iter() {
         shard.each_pair(|left, right, _, weight| {
-            if may_be_wanted(left, right) {
+            if may_be_wanted(keep, left, right) {
                 counted.add(pair(left, right), weight, 0);
             }
         });
     }
+    let lengths: Vec<Vec<u32>> = shards
+        .iter()
+        .map(|shard| {
+            let mut lengths = vec![0; counted.indices()];
+            shard.each_pair(|left, right, _, _| {
+                if may_be_wanted(keep, left, right) {
+                    if let Some(entry) = counted.get(pair(left, right)) {
+                        lengths[entry.index as usize] += 1;
+                    }
+                }
+            });
+            lengths
+        })
+        .collect();
+    let occurrences = |entry: &Entry| lengths.iter().map(|of| u64::from(of[entry.index as usize])).sum();
+    let wanted = counted.iter().filter(|(key, entry)| keep.wants(*key, entry.count));
+    keep.fit(wanted.map(|(_, entry)| (entry.count, occurrences(&entry))).collect(), room);
     let mut pairs = Pairs::new();
+    // which of the counted pairs each kept one is
+    let mut from = Vec::new();
     for (key, entry) in counted.iter() {
         if keep.wants(key, entry.count) {
             pairs.add(key, entry.count, 0);
+            from.push(entry.index as usize);
         }
     }
     drop(counted);
-    for shard in shards {
-        let mut lengths = vec![0; pairs.indices()];
-        shard.each_pair(|left, right, _, _| {
-            if may_be_wanted(left, right) {
-                if let Some(entry) = pairs.get(pair(left, right)) {
-                    lengths[entry.index as usize] += 1;
-                }
-            }
-        });
+    for (shard, lengths) in shards.iter_mut().zip(lengths) {
+        let lengths: Vec<u32> = from.iter().map(|&index| lengths[index]).collect();
         shard.fill_lists(&lengths, |left, right| {
-            may_be_wanted(left, right).then(|| pairs.get(pair(left, right))).flatten().map(|entry| entry.index)
+            may_be_wanted(keep, left, right).then(|| pairs.get(pair(left, right))).flatten().map(|entry| entry.index)
         });
     }
     pairs

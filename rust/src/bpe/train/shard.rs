@@ -127,6 +127,9 @@ impl<S: Symbol> Shard<S> {
     /// `ids` is one more than the largest id there will be.
     pub fn new(layout: &Layout, ids: u32) -> Self {
         let boundary = S::new(ids);
+        // zeros take no memory until words are put there, and those come from a table that shrinks meanwhile
+        let mut slots = vec![S::new(0); layout.slots() as usize];
+        slots[0] = boundary;
         let mut end = 1;
         let runs = layout
             .runs
@@ -137,7 +140,7 @@ impl<S: Symbol> Shard<S> {
             })
             .collect();
         Self {
-            slots: vec![boundary; layout.slots() as usize],
+            slots,
             runs,
             coarse: Vec::new(),
             arena: Vec::new(),
@@ -157,6 +160,7 @@ impl<S: Symbol> Shard<S> {
         for (slot, &byte) in self.slots[start..start + word.len()].iter_mut().zip(word) {
             *slot = S::new(u32::from(ORDER[byte as usize]));
         }
+        self.slots[start + word.len()] = self.boundary;
         position + word.len() as u32 + 1
     }
 
@@ -248,6 +252,17 @@ impl<S: Symbol> Shard<S> {
             }
         });
         self.arena = arena;
+    }
+
+    /// Occurrences listed, those of merged pairs included.
+    pub fn listed(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Forgets all lists, whose room what comes next may need.
+    pub fn forget_lists(&mut self) {
+        self.arena = Vec::new();
+        self.lists = Vec::new();
     }
 
     /// The length of a list: merging has as much to look at.

@@ -3,8 +3,11 @@
 //! A pre-token of up to 15 bytes is its own key, 16 bytes with the length on top. A longer one lies in an arena and its
 //! key holds 56 bits of its hash and where it lies. A count takes 32 bits here; what overflows is carried to 64.
 
+use std::alloc::{handle_alloc_error, Layout};
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
+
+use memmap2::MmapMut;
 
 use super::words::Visit;
 
@@ -23,8 +26,6 @@ struct Line {
     counts: [u32; PER_LINE],
 }
 
-const EMPTY: Line = Line { keys: [0; PER_LINE], counts: [0; PER_LINE] };
-
 /// The key and hash of a pre-token, ready to be looked up; the hash is that of the bytes and nothing else.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Probe {
@@ -33,11 +34,59 @@ pub(super) struct Probe {
 }
 
 pub(super) struct Table {
-    lines: Vec<Line>,
+    lines: Lines,
     used: usize,
     arena: Vec<u8>,
     /// What overflowed 32 bits, by key.
     carried: HashMap<u128, u64>,
+}
+
+/// Lines that are given back together, 16 MB: other threads are interrupted for it.
+const RELEASED: usize = 1 << 18;
+
+/// Lines that take memory once they are written to. (A Vec that asks for zeros is written to wholly at once: its
+/// allocator has no zeros of this alignment.)
+struct Lines(MmapMut);
+
+impl Lines {
+    fn new(lines: usize) -> Self {
+        let layout = Layout::array::<Line>(lines).expect("a table that fits into memory");
+        Self(MmapMut::map_anon(layout.size()).unwrap_or_else(|_| handle_alloc_error(layout)))
+    }
+}
+
+impl Deref for Lines {
+    type Target = [Line];
+
+    #[inline(always)]
+    fn deref(&self) -> &[Line] {
+        // SAFETY: pages are aligned as lines are, and zeros are an empty line.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / size_of::<Line>()) }
+    }
+}
+
+impl DerefMut for Lines {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [Line] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() / size_of::<Line>()) }
+    }
+}
+
+/// Gives the memory of so many lines that were read back to the system; they are empty from then on, or as they were.
+fn release(lines: &mut [Line]) {
+    #[cfg(target_os = "linux")]
+    if lines.len() == RELEASED {
+        const PAGE: usize = 1 << 12;
+        let range = lines.as_mut_ptr_range();
+        let (start, end) = ((range.start as usize).next_multiple_of(PAGE), range.end as usize / PAGE * PAGE);
+        if start < end {
+            // SAFETY: whole pages of memory that is borrowed mutably; they read as zeros, an empty line, afterwards.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = lines;
 }
 
 // No byte of these occurs in UTF-8, so that no text makes a factor zero.
@@ -97,7 +146,7 @@ impl Table {
     }
 
     fn with_lines(lines: usize) -> Self {
-        Self { lines: vec![EMPTY; lines], used: 0, arena: Vec::new(), carried: HashMap::new() }
+        Self { lines: Lines::new(lines), used: 0, arena: Vec::new(), carried: HashMap::new() }
     }
 
     /// Distinct pre-tokens.
@@ -169,18 +218,12 @@ impl Table {
                     self.used += 1;
                     return self.raise(at, entry, times);
                 }
-                if (key >> 64) as u64 == tag && self.long(key) == bytes {
+                if (key >> 64) as u64 == tag && long(&self.arena, key) == bytes {
                     return self.raise(at, entry, times);
                 }
             }
             at = if at + 1 == self.lines.len() { 0 } else { at + 1 };
         }
-    }
-
-    fn long(&self, key: u128) -> &[u8] {
-        let offset = key as u64 as usize;
-        let (length, rest) = self.arena[offset..].split_first_chunk::<4>().expect("an entry of the arena");
-        &rest[..u32::from_le_bytes(*length) as usize]
     }
 
     /// Makes room for `more` new pre-tokens.
@@ -201,13 +244,17 @@ impl Table {
 
     fn grow(&mut self) {
         let lines = Self::grown(self.lines.len());
-        let old = std::mem::replace(&mut self.lines, vec![EMPTY; lines]);
-        for line in old {
-            for (key, count) in line.keys.into_iter().zip(line.counts) {
-                if key != 0 {
-                    self.place(key, count);
+        let mut old = std::mem::replace(&mut self.lines, Lines::new(lines));
+        // both are in the order of hashes: the new one fills from the front as the old one empties
+        for some in old.chunks_mut(RELEASED) {
+            for line in some.iter() {
+                for (key, count) in line.keys.into_iter().zip(line.counts) {
+                    if key != 0 {
+                        self.place(key, count);
+                    }
                 }
             }
+            release(some);
         }
     }
 
@@ -226,12 +273,7 @@ impl Table {
 
     /// The pre-token at a place, with its hash and count.
     pub fn at(&self, (line, entry): (u32, u8)) -> (&[u8], u64, u64) {
-        let Line { keys, counts } = &self.lines[line as usize];
-        let key = &keys[entry as usize];
-        let carried = if self.carried.is_empty() { 0 } else { self.carried.get(key).copied().unwrap_or(0) };
-        let count = u64::from(counts[entry as usize]) + carried;
-        let bytes = if key >> 120 == 0xff { self.long(*key) } else { inline(key) };
-        (bytes, hash_of(*key), count)
+        read(&self.lines[line as usize], entry as usize, &self.arena, &self.carried)
     }
 
     /// The places of pre-tokens in some of the lines.
@@ -261,16 +303,65 @@ impl Table {
         }
     }
 
+    /// The lines in `parts` shares, to be visited once.
+    pub fn shares(&mut self, parts: usize) -> Vec<Share<'_>> {
+        let total = self.lines.len();
+        let mut rest = &mut self.lines[..];
+        (0..parts)
+            .map(|part| {
+                let lines = total * (part + 1) / parts - total * part / parts;
+                let (mine, others) = std::mem::take(&mut rest).split_at_mut(lines);
+                rest = others;
+                Share { lines: mine, arena: &self.arena, carried: &self.carried }
+            })
+            .collect()
+    }
+
     /// Bytes held once `more` pre-tokens of `bytes` in all were added.
     pub fn bytes_with(&self, more: usize, bytes: usize) -> usize {
         let lines = self.lines.len();
-        // while a table grows, both sizes exist
-        let lines = if self.is_nearly_full(more) { lines + Self::grown(lines) } else { lines };
+        // while a table grows, the old one empties as the new one fills
+        let lines = if self.is_nearly_full(more) { Self::grown(lines) + RELEASED } else { lines };
         let arena = self.arena.len() + bytes + 4 * more;
         let arena =
             if arena > self.arena.capacity() { arena.max(2 * self.arena.capacity()) } else { self.arena.capacity() };
         lines * size_of::<Line>() + arena
     }
+}
+
+/// Some of the lines of a table.
+pub(super) struct Share<'a> {
+    lines: &'a mut [Line],
+    arena: &'a [u8],
+    carried: &'a HashMap<u128, u64>,
+}
+
+impl Share<'_> {
+    /// Visits all, and gives the memory of those visited back as it goes.
+    pub fn drain(self, visit: Visit<'_>) {
+        for some in self.lines.chunks_mut(RELEASED) {
+            for line in some.iter() {
+                for entry in (0..PER_LINE).filter(|&entry| line.keys[entry] != 0) {
+                    let (bytes, hash, count) = read(line, entry, self.arena, self.carried);
+                    visit(bytes, hash, count);
+                }
+            }
+            release(some);
+        }
+    }
+}
+
+/// A pre-token with its hash and count.
+fn read<'a>(line: &'a Line, entry: usize, arena: &'a [u8], carried: &HashMap<u128, u64>) -> (&'a [u8], u64, u64) {
+    let key = &line.keys[entry];
+    let beyond = if carried.is_empty() { 0 } else { carried.get(key).copied().unwrap_or(0) };
+    let bytes = if key >> 120 == 0xff { long(arena, *key) } else { inline(key) };
+    (bytes, hash_of(*key), u64::from(line.counts[entry]) + beyond)
+}
+
+fn long(arena: &[u8], key: u128) -> &[u8] {
+    let (length, rest) = arena[key as u64 as usize..].split_first_chunk::<4>().expect("an entry of the arena");
+    &rest[..u32::from_le_bytes(*length) as usize]
 }
 
 /// The bytes that are their own key.

@@ -291,8 +291,8 @@ fn counts_that_spill_many_times_are_the_same() {
             (whole.bytes, whole.pre_tokens, whole.distinct)
         );
         let merges = Crew::with(threads, |crew| {
-            let shards = words::lay_out::<u16>(&counts.words, 1000, None, crew).unwrap();
-            let mut merger = Merger::new(shards, &Settings::new(700), crew);
+            let (shards, room) = words::lay_out::<u16>(counts.words, 1000, None, crew).unwrap();
+            let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
             merger.start(&[], 444);
             assert_eq!(merger.run(444, 444), merge::State::Done);
             merger.into_merges()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::crew::{each_of, Crew};
 use super::runs::{Sorted, Temporary};
 use super::shard::{Layout, Shard, Symbol};
-use super::table::Table;
+use super::table::{self, Table};
 use crate::error::{Error, Result};
 
 /// Takes bytes, hash and count of a pre-token.
@@ -41,13 +41,43 @@ impl Words {
                 table.part(part, parts, visit);
                 Ok(())
             }
-            Self::File { sorted, .. } => sorted.each(&mut |bytes, hash, count| {
-                if part_of(hash, parts) == part {
-                    visit(bytes, hash, count);
-                }
-            }),
+            Self::File { sorted, .. } => part_of_file(sorted, part, parts, visit),
         }
     }
+
+    /// The same shares; a table gives its memory back while they are visited.
+    fn shares(&mut self, parts: usize) -> Vec<Share<'_>> {
+        match self {
+            Self::Table(table) => table.shares(parts).into_iter().map(Share::Lines).collect(),
+            Self::File { sorted, .. } => (0..parts).map(|part| Share::File { sorted, part, parts }).collect(),
+        }
+    }
+}
+
+/// Some of the words, to be visited once.
+enum Share<'a> {
+    Lines(table::Share<'a>),
+    File { sorted: &'a Sorted, part: usize, parts: usize },
+}
+
+impl Share<'_> {
+    fn drain(self, visit: Visit<'_>) -> Result<()> {
+        match self {
+            Self::Lines(share) => {
+                share.drain(visit);
+                Ok(())
+            }
+            Self::File { sorted, part, parts } => part_of_file(sorted, part, parts, visit),
+        }
+    }
+}
+
+fn part_of_file(sorted: &Sorted, part: usize, parts: usize, visit: Visit<'_>) -> Result<()> {
+    sorted.each(&mut |bytes, hash, count| {
+        if part_of(hash, parts) == part {
+            visit(bytes, hash, count);
+        }
+    })
 }
 
 /// Which of `parts` shares a hash belongs to.
@@ -79,8 +109,14 @@ impl<T: Copy + Default> ByCount<T> {
     }
 }
 
-/// Lays the words out in a shard for each thread of the crew, by falling count. `ids` is the number of ids there will be.
-pub(super) fn lay_out<S: Symbol>(words: &Words, ids: u32, memory: Option<u64>, crew: &Crew) -> Result<Vec<Shard<S>>> {
+/// Lays the words out in a shard for each thread of the crew, by falling count; says how many occurrences of pairs may
+/// be listed beside them. `ids` is the number of ids there will be.
+pub(super) fn lay_out<S: Symbol>(
+    mut words: Words,
+    ids: u32,
+    memory: Option<u64>,
+    crew: &Crew,
+) -> Result<(Vec<Shard<S>>, usize)> {
     let parts = crew.threads();
     let mut sizes: Vec<Result<ByCount<u64>>> = (0..parts).map(|_| Ok(ByCount::new())).collect();
     each_of(crew, &mut sizes, |part, sizes| {
@@ -101,7 +137,7 @@ pub(super) fn lay_out<S: Symbol>(words: &Words, ids: u32, memory: Option<u64>, c
         runs.sort_unstable_by_key(|&(count, _)| std::cmp::Reverse(count));
         layouts.push(Layout { runs });
     }
-    check_memory::<S>(layouts.iter().map(Layout::slots).sum(), memory)?;
+    let room = room_for_lists::<S>(layouts.iter().map(Layout::slots).sum(), memory)?;
     for layout in &layouts {
         if layout.slots() >= u64::from(u32::MAX) {
             let message =
@@ -110,9 +146,11 @@ pub(super) fn lay_out<S: Symbol>(words: &Words, ids: u32, memory: Option<u64>, c
                 .hint("use more threads, or train on a part of the text: --bytes or --documents"));
         }
     }
-    let mut built: Vec<(Layout, Result<Option<Shard<S>>>)> =
-        layouts.into_iter().map(|layout| (layout, Ok(None))).collect();
-    each_of(crew, &mut built, |part, (layout, built)| {
+    type Built<'a, S> = (Layout, Option<Share<'a>>, Result<Option<Shard<S>>>);
+    let shares = words.shares(parts).into_iter().map(Some);
+    let mut built: Vec<Built<'_, S>> =
+        layouts.into_iter().zip(shares).map(|(layout, share)| (layout, share, Ok(None))).collect();
+    each_of(crew, &mut built, |_, (layout, share, built)| {
         let mut shard = Shard::new(layout, ids);
         let mut cursors = ByCount::new();
         let mut start = 1;
@@ -120,7 +158,7 @@ pub(super) fn lay_out<S: Symbol>(words: &Words, ids: u32, memory: Option<u64>, c
             *cursors.at(count) = start;
             start += slots as u32;
         }
-        let told = words.part(part, parts, &mut |bytes, _, count| {
+        let told = share.take().expect("a share is visited once").drain(&mut |bytes, _, count| {
             if bytes.len() > 1 {
                 let cursor = cursors.at(count);
                 *cursor = shard.put(*cursor, bytes);
@@ -128,14 +166,24 @@ pub(super) fn lay_out<S: Symbol>(words: &Words, ids: u32, memory: Option<u64>, c
         });
         *built = told.map(|()| Some(shard));
     });
-    built.into_iter().map(|(_, built)| built.map(|shard| shard.expect("a shard was built"))).collect()
+    let shards: Result<Vec<_>> =
+        built.into_iter().map(|(.., built)| built.map(|shard| shard.expect("a shard was built"))).collect();
+    Ok((shards?, room))
 }
 
-/// What merging takes: a slot and a place in a list for each symbol, lists that new pairs bring, and what does not
-/// depend on the text.
-fn check_memory<S>(symbols: u64, memory: Option<u64>) -> Result<()> {
-    let needed = symbols * (size_of::<S>() as u64 + 4) * 5 / 4 + (8 << 20);
+/// What slots and lists take together where nobody limits memory, if no pair is to be counted again for it. Counting
+/// again is some passes over all symbols: text in many scripts, of 15 M symbols, comes to it once or twice, English
+/// prose not at all, and a gigabyte with one word in 50 unheard of, 40 M symbols, six times.
+const FREELY: u64 = if cfg!(test) { 0 } else { 160 << 20 };
+
+/// What merging takes: a slot for each symbol, lists of what occurs where, and what does not depend on the text.
+fn room_for_lists<S>(symbols: u64, memory: Option<u64>) -> Result<usize> {
+    const FIXED: u64 = 8 << 20;
+    let slots = symbols * size_of::<S>() as u64;
+    let least = symbols / 2;
+    let needed = slots + 4 * least + FIXED;
     match memory {
+        None => Ok(least.max(FREELY.saturating_sub(slots) / 4) as usize),
         Some(memory) if needed > memory => {
             let share = 100 * memory / needed;
             let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -149,6 +197,7 @@ fn check_memory<S>(symbols: u64, memory: Option<u64>) -> Result<()> {
                 megabytes(needed)
             )))
         }
-        _ => Ok(()),
+        // a fifth for what a step adds before the lists are looked at
+        Some(memory) => Ok(least.max((memory - slots - FIXED) / 5) as usize),
     }
 }
