@@ -1,5 +1,7 @@
 #include "cpu/engine/weights.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -31,7 +33,7 @@ void to_int8(const float* x, int64_t width, uint8_t* out, float* scale) {
     for (int64_t i = 0; i < width; ++i) largest = std::max(largest, std::abs(x[i]));
     *scale = largest / 127;
     const float inverse = largest > 0 ? 127 / largest : 0;
-    for (int64_t i = 0; i < width; ++i) out[i] = static_cast<uint8_t>(std::lrintf(x[i] * inverse) + 128);
+    for (int64_t i = 0; i < width; ++i) out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x[i] * inverse)) + 128);
 }
 
 // The largest value of a group becomes -8, so that all sixteen values are used.
@@ -58,8 +60,15 @@ void to_int4(const float* x, int64_t width, uint8_t* out, uint16_t* scales) {
 
 void Block::Free::operator()(char* memory) const { std::free(memory); }
 
-Block::Block(int64_t bytes) : memory(static_cast<char*>(std::aligned_alloc(64, (bytes + 127) / 64 * 64))) {
+Block::Block(int64_t bytes) {
+    // what is read through once a token is read faster from pages of 2 MB
+    constexpr int64_t HUGE = int64_t{2} << 20;
+    const int64_t unit = bytes >= 2 * HUGE ? HUGE : 64, whole = (bytes + 64 + unit - 1) / unit * unit;
+    memory.reset(static_cast<char*>(std::aligned_alloc(unit, whole)));
     if (!memory) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    if (unit == HUGE) madvise(memory.get(), whole, MADV_HUGEPAGE);
+#endif
 }
 
 std::vector<float> wide(const Source& source) {
