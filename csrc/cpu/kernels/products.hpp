@@ -7,6 +7,10 @@
 
 namespace pylm::cpu::PYLM_VARIANT {
 
+// Rows that are read together end soon, too soon for the processor to see four streams in them: memory is asked for in
+// the order in which it lies, this far ahead.
+constexpr int64_t FETCH_AHEAD = 4096;
+
 inline Vec load_byte(const uint8_t* p) {
 #if PYLM_LEVEL == 512
     return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
@@ -33,6 +37,7 @@ inline void gemv_int8(const Gemv& a, int64_t begin, int64_t end) {
         Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
         int64_t i = 0;
         for (; i + 4 * Vec::W <= a.width; i += 4 * Vec::W) {
+            __builtin_prefetch(w + i + FETCH_AHEAD);
             s0 = fma(load_int8(w + i), load(a.x + i), s0);
             s1 = fma(load_int8(w + i + Vec::W), load(a.x + i + Vec::W), s1);
             s2 = fma(load_int8(w + i + 2 * Vec::W), load(a.x + i + 2 * Vec::W), s2);
@@ -104,9 +109,6 @@ inline void narrow_activations(const float* x, int64_t width, uint16_t* narrow_t
     if (width % 2) narrow_to[width] = 0;
 }
 
-// Rows that are read together end soon, too soon for the processor to see four streams in them: memory is asked for in
-// the order in which it lies, this far ahead.
-constexpr int64_t FETCH_AHEAD = 4096;
 template <int ROWS>
 inline void fetch(const char* first_row, int64_t done, int64_t step) {
     const char* at = first_row + done * ROWS + FETCH_AHEAD;
@@ -281,10 +283,46 @@ void product_few(const Product& p, int64_t begin, int64_t end) {
 
 constexpr int64_t TOKENS_AT_ONCE = 48;
 
-/// Scratch of product_many: a packed panel, a row widened, a tile of results.
+constexpr int64_t LINES = 16;  // rows of weights that are packed together
+
+/// Scratch of product_many: a packed panel, rows widened and in units, a tile of results.
 inline int64_t product_scratch(int64_t width) {
-    const auto floats = (width + 2) * PANEL + (width + 64) + TOKENS_AT_ONCE * PANEL;
+    const auto floats = (width + 2) * PANEL + (LINES + 1) * (width + 64) + TOKENS_AT_ONCE * PANEL;
     return floats * static_cast<int64_t>(sizeof(float));
+}
+
+// LINES rows of `depth` units become columns of a panel.
+template <class Unit>
+inline void transpose_lines(const Unit* from, int64_t stride, int64_t depth, Unit* to) {
+    int64_t k = 0;
+#if PYLM_LEVEL == 512
+    for (; k + 16 <= depth; k += 16) {
+        __m512i a[16], b[16];
+        for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(from + i * stride + k);
+        for (int i = 0; i < 8; ++i) {
+            b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+            b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+        }
+        for (int i = 0; i < 4; ++i)
+            for (int j = 0; j < 2; ++j) {
+                a[4 * i + 2 * j] = _mm512_unpacklo_epi64(b[4 * i + j], b[4 * i + j + 2]);
+                a[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(b[4 * i + j], b[4 * i + j + 2]);
+            }
+        // a[4i + c] holds column c of rows 4i to 4i + 3 in each quarter: quarter q is column 4q + c
+        for (int c = 0; c < 4; ++c) {
+            const __m512i low = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88),
+                          lower = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
+            const __m512i high = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
+            const __m512i higher = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
+            _mm512_storeu_si512(to + (k + c) * PANEL, _mm512_shuffle_i32x4(low, high, 0x88));
+            _mm512_storeu_si512(to + (k + 4 + c) * PANEL, _mm512_shuffle_i32x4(lower, higher, 0x88));
+            _mm512_storeu_si512(to + (k + 8 + c) * PANEL, _mm512_shuffle_i32x4(low, high, 0xdd));
+            _mm512_storeu_si512(to + (k + 12 + c) * PANEL, _mm512_shuffle_i32x4(lower, higher, 0xdd));
+        }
+    }
+#endif
+    for (; k < depth; ++k)
+        for (int64_t r = 0; r < LINES; ++r) to[k * PANEL + r] = from[r * stride + k];
 }
 
 template <Stored stored>
@@ -298,19 +336,23 @@ void product_many(const Product& p, int64_t begin, int64_t end, char* scratch) {
     using Unit = typename Units::Unit;
     const int64_t width = p.w.width, depth = (width + Units::STEP - 1) / Units::STEP;
     auto* panel = reinterpret_cast<Unit*>(scratch);
-    auto* wide = reinterpret_cast<float*>(panel + depth * PANEL);
+    Unit* lines = panel + depth * PANEL;
+    auto* wide = reinterpret_cast<float*>(lines + LINES * depth);
     float* tile = wide + width + 64;
     for (int64_t first = begin; first < end; first += PANEL) {
         const int64_t rows = end - first < PANEL ? end - first : PANEL;
         for (int64_t r = 0; r < PANEL; ++r) {
-            if (r < rows) {
+            auto* line = reinterpret_cast<typename Units::Element*>(lines + r % LINES * depth);
+            if (r >= rows) {
+                memset(static_cast<void*>(line), 0, static_cast<size_t>(depth) * sizeof(Unit));
+            } else if constexpr (pairs) {
                 widen_row<stored>(p.w, first + r, wide);
                 wide[width] = 0;
+                each(depth * Units::STEP, [&](int64_t i, int64_t n) { put(line + i, take(wide + i, n), n); });
+            } else {
+                widen_row<stored>(p.w, first + r, line);
             }
-            for (int64_t k = 0; k < depth; ++k) {
-                auto* to = reinterpret_cast<typename Units::Element*>(panel + k * PANEL + r);
-                for (int s = 0; s < Units::STEP; ++s) narrow(to + s, r < rows ? wide[k * Units::STEP + s] : 0.0f);
-            }
+            if (r % LINES == LINES - 1) transpose_lines(lines, depth, depth, panel + r - LINES + 1);
         }
         for (int64_t t = 0; t < p.in.tokens; t += TOKENS_AT_ONCE) {
             const int64_t many = p.in.tokens - t < TOKENS_AT_ONCE ? p.in.tokens - t : TOKENS_AT_ONCE;
