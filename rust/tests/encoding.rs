@@ -1,5 +1,6 @@
 //! The encoder against merging as it is defined, on vocabularies made at random: trained ones are all alike.
 
+use pylm_rust::bpe::parallel::{encode_all, encode_in_chunks};
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
 use pylm_rust::pattern::Pattern;
 
@@ -141,4 +142,122 @@ fn a_scratch_of_another_encoder_is_replaced() {
     let mut ids = Vec::<u32>::new();
     encoders[0].encode_with(b"a<|end|>", &Allowed::All, &mut scratch, &mut ids).unwrap();
     assert_eq!(ids.last(), Some(&(256 + 50)));
+}
+
+/// What scanners and merging find hard: runs, spaces before words and at ends, contractions, cut characters.
+fn hostile(draw: &mut Draw, pieces: usize) -> Vec<u8> {
+    let parts: [&[u8]; 14] = [
+        b"the",
+        b" quick",
+        "\u{4e2d}\u{6587}".as_bytes(),
+        b"'s",
+        b"  ",
+        b"\n",
+        b"\r\n",
+        b"1234567",
+        "\u{e9}".as_bytes(),
+        b"aaaaaaaaaaaaaaaaaaaaaaaa",
+        b"\xff",
+        b"\xe4\xb8",
+        b"================================",
+        b" <|end|>",
+    ];
+    let drawn = (0..pieces).map(|_| parts[draw.below(parts.len())].repeat(1 + draw.below(3)));
+    drawn.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_text_cut_anywhere_for_threads_has_the_ids_of_the_whole() {
+    let mut draw = Draw(19);
+    for pattern in ["gpt2", "cl100k", "llama3", "qwen2", "o200k", r"\S+|\s+"] {
+        let sample = hostile(&mut draw, 300);
+        let encoder = Encoder::new(trained(&sample, 200, pattern));
+        let texts: Vec<Vec<u8>> = (0..12).map(|round| hostile(&mut draw, round * 8)).collect();
+        let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+        for allowed in [Allowed::None, Allowed::All] {
+            let mut scratch = encoder.scratch();
+            let one = |text: &&[u8]| {
+                let mut ids = Vec::<u32>::new();
+                encoder.encode_with(text, &allowed, &mut scratch, &mut ids).unwrap();
+                ids
+            };
+            let whole: Vec<Vec<u32>> = texts.iter().map(one).collect();
+            for chunk in [1, 2, 3, 5, 8, 13, 21, 64, 1000] {
+                for threads in [1, 3] {
+                    let cut = encode_in_chunks::<u32>(&encoder, &texts, &allowed, threads, chunk, &|| false).unwrap();
+                    assert_eq!(cut, whole, "{pattern} in chunks of {chunk}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_encoding_of_many_texts() {
+    let mut draw = Draw(23);
+    let encoder = Encoder::new(vocab(&mut draw, 20, b"ab ", "gpt2"));
+    let text = b"ab ".repeat(1 << 20);
+    for threads in [1, 2] {
+        let stopped = encode_all::<u16>(&encoder, &[&text], &Allowed::None, threads, &|| true);
+        assert_eq!(stopped.unwrap_err().kind, pylm_rust::error::Kind::Interrupted);
+    }
+}
+
+#[test]
+fn a_compiled_vocabulary_encodes_as_the_one_it_was_made_from() {
+    let folder = std::env::temp_dir().join(format!("pylm-compiled-{}", std::process::id()));
+    let mut draw = Draw(29);
+    // a source of less than 200 kB is not worth a file
+    let source = vec![b'x'; 300_000];
+    for (round, pattern) in ["gpt2", "o200k", r"(?s).+"].into_iter().enumerate() {
+        let sample = hostile(&mut draw, 400);
+        let number = [round as u8];
+        let source = [source.as_slice(), &number];
+        let made = std::cell::Cell::new(0);
+        let read = || {
+            made.set(made.get() + 1);
+            // merges that nothing leads to make it irregular
+            Ok(if round == 2 { vocab(&mut Draw(31), 90, b"abc \xff", pattern) } else { trained(&sample, 220, pattern) })
+        };
+        let open = || Encoder::cached(Some(&folder), &source, read).unwrap();
+        let first = open();
+        let mapped = open();
+        assert_eq!(made.get(), 1, "the second was read from the file");
+        assert_eq!(mapped.vocab.identity(), first.vocab.identity());
+        assert_eq!(mapped.vocab.to_tokenizer_json(), first.vocab.to_tokenizer_json());
+        assert_eq!(mapped.vocab.tokens, first.vocab.tokens);
+        assert_eq!(mapped.vocab.merges, first.vocab.merges);
+        let mut scratch = mapped.scratch();
+        for _ in 0..20 {
+            let text = hostile(&mut draw, 30);
+            let (mut expected, mut found) = (Vec::new(), Vec::<u32>::new());
+            first.encode_plainly(&text, &mut expected);
+            mapped.encode(&text, &mut scratch, &mut found);
+            assert_eq!(found, expected);
+        }
+        // damage of any kind is found, and the file made anew
+        let path = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .max_by_key(|path| std::fs::metadata(path).unwrap().modified().unwrap());
+        let path = path.unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for at in [0, 20, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            let before = made.get();
+            open();
+            assert_eq!((made.get(), std::fs::read(&path).unwrap() == good), (before + 1, true), "damage at {at}");
+        }
+        for length in [0, 7, 16, good.len() / 2] {
+            std::fs::write(&path, &good[..length]).unwrap();
+            let before = made.get();
+            open();
+            assert_eq!(made.get(), before + 1, "cut to {length}");
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let unwritable = std::path::Path::new("/proc/nowhere");
+    Encoder::cached(Some(unwritable), &[&source], || Ok(vocab(&mut draw, 20, b"ab ", "gpt2"))).unwrap();
 }

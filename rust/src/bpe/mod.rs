@@ -13,6 +13,7 @@ mod merge;
 mod model;
 mod packed;
 mod pairs;
+pub mod parallel;
 mod pending;
 mod pieces;
 mod prefixes;

@@ -1,24 +1,35 @@
 //! `pylm._rust.Bpe`: a vocabulary and its encoder.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Mutex;
 
 use numpy::{Element, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::bpe::{Allowed, Encoder, Id, Scratch, Vocab};
+use crate::bpe::parallel::encode_all;
+use crate::bpe::{Allowed, Encoder, Id, Vocab};
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
-
-/// Bytes encoded between two looks for Ctrl-C: well under a tenth of a second.
-const STRIDE: usize = 8 << 20;
 
 #[pyclass(frozen, module = "pylm._rust")]
 pub struct Bpe {
     pub encoder: Encoder,
+}
+
+/// Where compiled vocabularies are kept: below `PYLM_CACHE`, else below the user's cache folder; None for a user without
+/// a home.
+fn cache_folder() -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || {
+        if cfg!(target_os = "macos") {
+            named("HOME").map(|home| home.join("Library/Caches/pylm"))
+        } else {
+            let folder = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
+            folder.map(|folder| folder.join("pylm"))
+        }
+    };
+    named("PYLM_CACHE").or_else(home).map(|folder| folder.join("compiled"))
 }
 
 /// Text of a Python `str` or `bytes`, not copied but where a `str` holds lone surrogates.
@@ -77,29 +88,22 @@ fn allowed(object: Option<&Bound<'_, PyAny>>) -> PyResult<Allowed> {
 
 #[pymethods]
 impl Bpe {
-    /// `cache`: a folder in which the compiled vocabulary is kept, to be mapped the next time.
+    /// What it is compiled to is kept in the cache folder, to be mapped the next time.
     #[staticmethod]
-    #[pyo3(signature = (data, cache=None))]
-    fn from_tokenizer_json(py: Python<'_>, data: &[u8], cache: Option<PathBuf>) -> PyResult<Self> {
+    fn from_tokenizer_json(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         let source = [b"tokenizer.json".as_slice(), data];
-        let read = || Encoder::cached(cache.as_deref(), &source, || Vocab::from_tokenizer_json(data));
+        let read = || Encoder::cached(cache_folder().as_deref(), &source, || Vocab::from_tokenizer_json(data));
         Ok(Self { encoder: py.detach(read)? })
     }
 
     #[staticmethod]
-    #[pyo3(signature = (data, pattern, specials, cache=None))]
-    fn from_ranks(
-        py: Python<'_>,
-        data: &[u8],
-        pattern: &str,
-        specials: Vec<(String, u32)>,
-        cache: Option<PathBuf>,
-    ) -> PyResult<Self> {
+    #[pyo3(signature = (data, pattern, specials))]
+    fn from_ranks(py: Python<'_>, data: &[u8], pattern: &str, specials: Vec<(String, u32)>) -> PyResult<Self> {
         let named: Vec<String> = specials.iter().map(|(name, id)| format!("{id} {name}")).collect();
         let mut source = vec![b"ranks".as_slice(), data, pattern.as_bytes()];
         source.extend(named.iter().map(String::as_bytes));
         let read = || Vocab::from_ranks(data, Pattern::new(pattern)?, specials);
-        let encoder = py.detach(|| Encoder::cached(cache.as_deref(), &source, read))?;
+        let encoder = py.detach(|| Encoder::cached(cache_folder().as_deref(), &source, read))?;
         Ok(Self { encoder })
     }
 
@@ -240,11 +244,8 @@ impl Bpe {
     }
 
     fn encode_one<T: Id>(&self, py: Python<'_>, text: Borrowed<'_>, allowed: &Allowed) -> PyResult<Vec<T>> {
-        let result = py.detach(|| {
-            let mut watched = Watched { encoder: &self.encoder, allowed, interrupted, since: 0 };
-            self.encoder.with_scratch(|scratch| watched.encode(text.0, scratch))
-        });
-        Ok(result?)
+        let mut results = py.detach(|| encode_all(&self.encoder, &[text.0], allowed, 0, &interrupted))?;
+        Ok(results.pop().unwrap_or_default())
     }
 
     fn encode_many<'py, T: Id + Element>(
@@ -254,40 +255,9 @@ impl Bpe {
         threads: usize,
         allowed: &Allowed,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let results = py.detach(|| encode_all::<T>(&self.encoder, texts, threads, allowed))?;
+        let texts: Vec<&[u8]> = texts.iter().map(|text| text.0).collect();
+        let results = py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &interrupted))?;
         Ok(results.into_iter().map(|ids| PyArray1::from_vec(py, ids).into_any()).collect())
-    }
-}
-
-/// One text at a time, asking every few megabytes whether to stop.
-struct Watched<'a, F> {
-    encoder: &'a Encoder,
-    allowed: &'a Allowed,
-    interrupted: F,
-    since: usize,
-}
-
-impl<F: Fn() -> bool> Watched<'_, F> {
-    fn encode<T: Id>(&mut self, text: &[u8], scratch: &mut Scratch) -> Result<Vec<T>> {
-        let mut out = Vec::new();
-        let mut stopped = false;
-        self.encoder.split(text, self.allowed, |piece, special| {
-            let mut at = 0;
-            while at < piece.len() && !stopped {
-                let end = self.encoder.encode_some(piece, at, STRIDE, scratch, &mut out);
-                self.since += end - at;
-                at = end;
-                if self.since >= STRIDE {
-                    self.since = 0;
-                    stopped = (self.interrupted)();
-                }
-            }
-            out.extend(special.map(T::from_u32));
-        })?;
-        if stopped {
-            return Err(Error::interrupted());
-        }
-        Ok(out)
     }
 }
 
@@ -295,49 +265,4 @@ impl<F: Fn() -> bool> Watched<'_, F> {
 #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself lives too short for `attach`")]
 fn interrupted() -> bool {
     Python::attach(|py| py.check_signals()).is_err()
-}
-
-/// Encodes the texts on several threads, this one among them.
-fn encode_all<T: Id>(
-    encoder: &Encoder,
-    texts: &[Borrowed<'_>],
-    threads: usize,
-    allowed: &Allowed,
-) -> Result<Vec<Vec<T>>> {
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let failed = Mutex::new(None);
-    let slots: Vec<Mutex<Vec<T>>> = texts.iter().map(|_| Mutex::default()).collect();
-    let work = |interrupted: &dyn Fn() -> bool| {
-        let mut watched = Watched { encoder, allowed, interrupted, since: 0 };
-        encoder.with_scratch(|scratch| loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(text), false) = (texts.get(index), stop.load(Ordering::Relaxed)) else { return };
-            match watched.encode(text.0, scratch) {
-                Ok(ids) => *slots[index].lock().expect("no thread panics with it") = ids,
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failed.lock().expect("no thread panics with it").get_or_insert(error);
-                }
-            }
-        });
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..useful_threads(texts, threads) {
-            scope.spawn(|| work(&|| stop.load(Ordering::Relaxed)));
-        }
-        work(&interrupted);
-    });
-    if let Some(error) = failed.into_inner().expect("no thread panics with it") {
-        return Err(error);
-    }
-    Ok(slots.into_iter().map(|slot| slot.into_inner().expect("no thread panics with it")).collect())
-}
-
-/// No more threads than texts, and none for less than 100 kB: starting one costs as much as encoding 20.
-fn useful_threads(texts: &[Borrowed<'_>], threads: usize) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if threads == 0 { cores() } else { threads };
-    let bytes: usize = texts.iter().map(|text| text.0.len()).sum();
-    threads.min(texts.len()).min(bytes / 100_000 + 1)
 }

@@ -1,0 +1,116 @@
+//! What must hold of any bytes. The fuzzer looks for those of which it does not; tests/properties.rs draws some.
+
+use std::sync::OnceLock;
+
+use pylm_rust::bpe::parallel::encode_in_chunks;
+use pylm_rust::bpe::{Allowed, Encoder, Vocab};
+use pylm_rust::pattern::{Named, Pattern, Variant};
+
+/// A vocabulary whose merges are reached in these words, so that drawn text meets them.
+const WORDS: &str =
+    "the that then there these their  and an any  \n\n\n\n  internationalisation 1234567890 don't we'll \
+                     中文字符的中文 été données ーーコーヒー aaaaaaaaaaaaaaaaaaaaaaaa ======================== 👍🏽👍🏽";
+
+fn encoders() -> &'static [Encoder] {
+    static ENCODERS: OnceLock<Vec<Encoder>> = OnceLock::new();
+    ENCODERS.get_or_init(|| {
+        ["gpt2", "cl100k", "o200k", r"(?s).+"]
+            .map(|pattern| Encoder::new(trained(WORDS.as_bytes(), 180, pattern)))
+            .into()
+    })
+}
+
+/// The commonest pair each time, the least of equals: training as it is defined.
+pub fn trained(text: &[u8], merges: usize, pattern: &str) -> Vocab {
+    let order = |byte: &u8| u32::from(pylm_rust::bpe::alphabet::ORDER[usize::from(*byte)]);
+    let mut ids: Vec<u32> = text.iter().map(order).collect();
+    let mut pairs = Vec::new();
+    while pairs.len() < merges {
+        let mut counts = std::collections::BTreeMap::new();
+        ids.windows(2).for_each(|pair| *counts.entry((pair[0], pair[1])).or_insert(0) += 1);
+        let best = counts.iter().max_by_key(|(pair, count)| (**count, std::cmp::Reverse(**pair)));
+        let Some((&best, _)) = best else { break };
+        let made = 256 + pairs.len() as u32;
+        pairs.push(best);
+        let mut joined = Vec::new();
+        let mut at = 0;
+        while at < ids.len() {
+            let here = at + 1 < ids.len() && (ids[at], ids[at + 1]) == best;
+            joined.push(if here { made } else { ids[at] });
+            at += 1 + usize::from(here);
+        }
+        ids = joined;
+    }
+    let pattern = Pattern::new(pattern).expect("a pattern of ours");
+    Vocab::from_merges(pairs, vec!["<|endoftext|>".into()], pattern).expect("merges in order")
+}
+
+/// Encoding gives what plain merging gives, a second time too, in chunks too, and decoding gives the text back.
+pub fn encode(data: &[u8]) {
+    for encoder in encoders() {
+        let mut expected = Vec::new();
+        encoder.encode_plainly(data, &mut expected);
+        encoder.with_scratch(|scratch| {
+            for _ in 0..2 {
+                let (mut wide, mut narrow) = (Vec::<u32>::new(), Vec::<u16>::new());
+                encoder.encode(data, scratch, &mut wide);
+                encoder.encode(data, scratch, &mut narrow);
+                assert_eq!(wide, expected);
+                assert!(narrow.iter().map(|&id| u32::from(id)).eq(expected.iter().copied()));
+            }
+        });
+        let chunk = 1 + data.first().map_or(0, |&byte| usize::from(byte));
+        let cut = encode_in_chunks::<u32>(encoder, &[data], &Allowed::None, 1, chunk, &|| false);
+        assert_eq!(cut.expect("nobody interrupts"), [expected.clone()]);
+        let mut text = Vec::new();
+        encoder.vocab.decode(expected, &mut text).expect("ids of this vocabulary");
+        assert_eq!(text, data);
+    }
+}
+
+/// Every scanner of every pattern cuts as its regex does.
+pub fn scan(data: &[u8]) {
+    static ORACLES: OnceLock<Vec<Pattern>> = OnceLock::new();
+    let oracles = ORACLES
+        .get_or_init(|| Named::ALL.iter().map(|named| Pattern::from_regex(named.regex()).expect("ours")).collect());
+    let ends = |pattern: &Pattern| {
+        let (mut start, mut batch, mut all) = (0, Vec::new(), Vec::new());
+        while start < data.len() {
+            let next = pattern.scan(data, start, &mut batch);
+            all.extend(batch.iter().map(|&end| start + end as usize));
+            start = next;
+        }
+        all
+    };
+    for (named, oracle) in Named::ALL.into_iter().zip(oracles) {
+        let expected = ends(oracle);
+        for variant in Variant::available() {
+            assert_eq!(ends(&Pattern::on(named, variant)), expected, "{} on {variant:?}", named.name());
+        }
+    }
+}
+
+/// Any file is a vocabulary or an error, and a vocabulary survives being written.
+pub fn tokenizer_json(data: &[u8]) {
+    if let Ok(vocab) = Vocab::from_tokenizer_json(data) {
+        let again = Vocab::from_tokenizer_json(vocab.to_tokenizer_json().as_bytes()).expect("what we have written");
+        assert_eq!(again.identity(), vocab.identity());
+        encode_some(&Encoder::new(again));
+    }
+}
+
+/// The same of ranks.
+pub fn ranks(data: &[u8]) {
+    let pattern = Pattern::new("gpt2").expect("ours");
+    if let Ok(vocab) = Vocab::from_ranks(data, pattern, Vec::new()) {
+        encode_some(&Encoder::new(vocab));
+    }
+}
+
+/// A vocabulary that was accepted encodes without a panic, and back.
+fn encode_some(encoder: &Encoder) {
+    let (mut ids, mut text) = (Vec::<u32>::new(), Vec::new());
+    encoder.encode(WORDS.as_bytes(), &mut encoder.scratch(), &mut ids);
+    encoder.vocab.decode(ids, &mut text).expect("its own ids");
+    assert_eq!(text, WORDS.as_bytes());
+}

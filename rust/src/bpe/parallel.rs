@@ -1,0 +1,195 @@
+//! Many texts, or one huge one, by several threads: a text is cut where no pre-token can straddle.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+use super::encode::{Encoder, Id, Scratch};
+use super::specials::Allowed;
+use crate::error::{Error, Result};
+
+/// Bytes of a chunk: a megabyte is encoded in milliseconds, which is how soon Ctrl-C is heard.
+const CHUNK: usize = 1 << 20;
+/// What a thread must have to do: starting one costs as much as encoding 20 kB.
+const WORTH_A_THREAD: usize = 100_000;
+/// Ids from which on an array is worth a huge page: faulting in small ones takes as long as a fifth of the encoding.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 4 << 20;
+
+/// A stretch of ordinary text, and the special token that ends it.
+struct Chunk {
+    text: usize,
+    range: Range<usize>,
+    special: Option<u32>,
+}
+
+/// The ids of each text. `interrupted` is asked on this thread, between chunks.
+pub fn encode_all<T: Id>(
+    encoder: &Encoder,
+    texts: &[&[u8]],
+    allowed: &Allowed,
+    threads: usize,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Vec<Vec<T>>> {
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let threads = useful_threads(bytes, threads);
+    let chunk = (bytes / (8 * threads)).clamp(WORTH_A_THREAD, CHUNK);
+    encode_in_chunks(encoder, texts, allowed, threads, chunk, interrupted)
+}
+
+/// The same with chunks of about `chunk` bytes.
+pub fn encode_in_chunks<T: Id>(
+    encoder: &Encoder,
+    texts: &[&[u8]],
+    allowed: &Allowed,
+    threads: usize,
+    chunk: usize,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Vec<Vec<T>>> {
+    let mut chunks = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        cut(encoder, number, text, allowed, chunk, &mut chunks)?;
+    }
+    if threads < 2 || chunks.len() < 2 {
+        return in_turn(encoder, texts, &chunks, interrupted);
+    }
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let slots: Vec<Mutex<Vec<T>>> = chunks.iter().map(|_| Mutex::default()).collect();
+    let work = |interrupted: &dyn Fn() -> bool| {
+        encoder.with_scratch(|scratch| loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = chunks.get(index) else { return };
+            if interrupted() || stop.load(Ordering::Relaxed) {
+                stop.store(true, Ordering::Relaxed);
+                return;
+            }
+            let mut ids = Vec::new();
+            if !encode(encoder, &texts[chunk.text][chunk.range.clone()], scratch, &mut ids, interrupted) {
+                stop.store(true, Ordering::Relaxed);
+                return;
+            }
+            ids.extend(chunk.special.map(T::from_u32));
+            *slots[index].lock().expect("no thread panics with it") = ids;
+        });
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(chunks.len()) {
+            scope.spawn(|| work(&|| stop.load(Ordering::Relaxed)));
+        }
+        work(interrupted);
+    });
+    if stop.into_inner() {
+        return Err(Error::interrupted());
+    }
+    let mut made = slots.into_iter().map(|slot| slot.into_inner().expect("no thread panics with it"));
+    let mut results = Vec::with_capacity(texts.len());
+    for own in chunks.chunk_by(|left, right| left.text == right.text) {
+        let mut parts: Vec<Vec<T>> = made.by_ref().take(own.len()).collect();
+        results.push(if parts.len() == 1 { parts.remove(0) } else { joined(&parts) });
+    }
+    Ok(results)
+}
+
+fn in_turn<T: Id>(
+    encoder: &Encoder,
+    texts: &[&[u8]],
+    chunks: &[Chunk],
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Vec<Vec<T>>> {
+    let mut results: Vec<Vec<T>> = Vec::with_capacity(texts.len());
+    encoder.with_scratch(|scratch| {
+        let mut since = 0;
+        for chunk in chunks {
+            if chunk.text == results.len() {
+                // English has one id for 3.4 to 4.2 bytes; what needs more grows
+                results.push(room(texts[chunk.text].len() / 3));
+            }
+            since += chunk.range.len();
+            if since >= CHUNK {
+                since = 0;
+                if interrupted() {
+                    return Err(Error::interrupted());
+                }
+            }
+            let ids = &mut results[chunk.text];
+            if !encode(encoder, &texts[chunk.text][chunk.range.clone()], scratch, ids, interrupted) {
+                return Err(Error::interrupted());
+            }
+            ids.extend(chunk.special.map(T::from_u32));
+        }
+        Ok(results)
+    })
+}
+
+/// Appends the ids of a chunk; false where it was interrupted. One that could not be cut may be long.
+fn encode<T: Id>(
+    encoder: &Encoder,
+    text: &[u8],
+    scratch: &mut Scratch,
+    ids: &mut Vec<T>,
+    interrupted: &dyn Fn() -> bool,
+) -> bool {
+    let mut at = 0;
+    while at < text.len() {
+        at = encoder.encode_some(text, at, 4 * CHUNK, scratch, ids);
+        if at < text.len() && interrupted() {
+            return false;
+        }
+    }
+    true
+}
+
+/// At least one chunk, so that every text has its result.
+fn cut(
+    encoder: &Encoder,
+    number: usize,
+    text: &[u8],
+    allowed: &Allowed,
+    chunk: usize,
+    chunks: &mut Vec<Chunk>,
+) -> Result<()> {
+    let origin = text.as_ptr() as usize;
+    encoder.split(text, allowed, |stretch, special| {
+        let first = stretch.as_ptr() as usize - origin;
+        let mut at = 0;
+        let (mut low, mut high) = (chunk / 2, chunk);
+        while stretch.len() - at > high + high / 4 {
+            if let Some(place) = encoder.vocab.pattern.safe_cut(&stretch[at..], low, high) {
+                chunks.push(Chunk { text: number, range: first + at..first + at + place, special: None });
+                at += place;
+                (low, high) = (chunk / 2, chunk);
+            } else {
+                (low, high) = (high, 2 * high);
+            }
+        }
+        chunks.push(Chunk { text: number, range: first + at..first + stretch.len(), special });
+    })
+}
+
+fn joined<T: Id>(parts: &[Vec<T>]) -> Vec<T> {
+    let mut all = room(parts.iter().map(Vec::len).sum());
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    all
+}
+
+/// An empty vector with room for so many ids.
+fn room<T: Id>(count: usize) -> Vec<T> {
+    let ids: Vec<T> = Vec::with_capacity(count);
+    #[cfg(target_os = "linux")]
+    if count * size_of::<T>() >= HUGE {
+        const PAGE: usize = 1 << 12;
+        let start = (ids.as_ptr() as usize).next_multiple_of(PAGE);
+        let end = (ids.as_ptr() as usize + ids.capacity() * size_of::<T>()) / PAGE * PAGE;
+        // SAFETY: advice about whole pages that belong to the vector
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+    }
+    ids
+}
+
+/// As many as asked for, or as there are cores, but no more than have enough to do.
+fn useful_threads(bytes: usize, threads: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if threads == 0 { cores() } else { threads };
+    threads.min(bytes / WORTH_A_THREAD + 1)
+}
