@@ -11,13 +11,13 @@ import functools
 import random
 import re
 from bisect import bisect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
 from pylm.data.story_words import BOYS, GIRLS, WORDS
 
-__all__ = ["SEPARATOR", "Sentence", "parse", "sentences", "stories", "story"]
+__all__ = ["SEPARATOR", "Judgement", "Sentence", "judge", "parse", "sentences", "stories", "story"]
 
 SEPARATOR = "<|endoftext|>"
 
@@ -242,3 +242,33 @@ def _choices(slot: str) -> list[str]:
     if slot == "spot":
         return [f"{near} {landmark}" for near in WORDS["near"] for landmark in WORDS["landmark"]]
     return WORDS[FIXED.get(slot, slot)]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What stands in some stories: how many sentences, and the shares of them that are right."""
+
+    sentences: int
+    grammatical: float  # some template could have written them
+    faithful: float  # and everybody in them is who the story said
+    copied: float  # they stand in the corpus, word for word
+
+
+def judge(texts: Iterable[str], corpus: str = "") -> Judgement:
+    """Check stories that somebody wrote; the hero and the friend are those of the first sentences that name them."""
+    known = {sentence for text in corpus.split(SEPARATOR) for sentence in sentences(text)}
+    count = grammatical = faithful = copied = 0
+    for text in texts:
+        people: dict[str, str] = {}
+        for sentence in sentences(text):
+            count += 1
+            copied += sentence in known
+            found = parse(sentence)
+            if found is None:
+                continue
+            grammatical += 1
+            for role in ("H", "F"):
+                if role in found.slots:
+                    people.setdefault(role, found.slots[role])
+            faithful += found.agrees(people.get("H", ""), people.get("F", ""))
+    return Judgement(count, *(part / max(count, 1) for part in (grammatical, faithful, copied)))

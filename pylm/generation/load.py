@@ -95,9 +95,19 @@ def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool) -
 
 
 def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
-    if backend == "native" or quantize != "none":
-        raise UsageError("the C++ engine is not there yet", "--backend torch writes the same text")
-    return _torch_engine(open_weights(folder), device, dtype, threads, cache)
+    opened = open_weights(folder)
+    asked = backend == "native" or quantize != "none"
+    if asked or (backend == "auto" and cache and (device == "cpu" or (device == "auto" and not _has_gpu()))):
+        from pylm.generation.native_engine import NativeEngine, why_not
+        from pylm.model.names import read as read_weights
+
+        shape, weights = read_weights(opened)
+        reason = why_not(shape)
+        if reason is None:
+            return NativeEngine(shape, weights, quantize if quantize != "none" else dtype, threads)
+        if asked:
+            raise UsageError(f"the C++ engine does not serve {folder}: {reason}", "--backend torch does")
+    return _torch_engine(opened, device, dtype, threads, cache)
 
 
 def _torch_engine(opened: Weights, device: str, dtype: str, threads: int, cache: bool) -> Engine:

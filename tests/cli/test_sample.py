@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,25 @@ def test_prompts_from_a_file_and_texts_to_one(pylm_: Given, checkpoint: Path) ->
     assert out == "" and [line["text"] for line in lines] == [written("The cat"), written("on")]
     assert all(len(line["logprobs"]) == line["tokens"] == 12 for line in lines)
     assert sample(pylm_, "--prompts-file", "-", stdin="on\n")[0] == written("on") + "\n"
+
+
+def test_the_native_engine_writes_the_same_without_torch(pylm_: Given, checkpoint: Path) -> None:
+    words = ["sample", "--max-tokens", "40", "--seed", "3", "--prompt", "The cat", "--device", "cpu"]
+    check = "import sys; from pylm.cli import run; sys.exit(run(sys.argv[1:]) or 9 * ('torch' in sys.modules))"
+    said = subprocess.run([sys.executable, "-c", check, *words], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout == written("The cat", max_tokens=40) + "\n" and "C++ engine" in said.stderr
+    assert pylm_(*words, "--speculate")[0] == said.stdout
+    lines = pylm_(*words, "--quantize", "int8", "--threads", "1")[1]
+    assert "C++ engine, int8" in lines and "1 thread" in lines
+
+
+def test_auto_takes_torch_where_the_native_engine_does_not_serve(pylm_: Given, tmp_path: Path) -> None:
+    tokenizer = small_tokenizer()
+    write_run(tmp_path / "runs" / "x", small_model(tokenizer.vocab_size, residual_lambdas=True), tokenizer)
+    assert "torch, cpu" in pylm_("sample", "--device", "cpu", "--max-tokens", "3")[1]
+    said = pylm_("sample", "--backend", "native", code=2)[1]
+    assert "does not serve" in said and "residual lambdas" in said
 
 
 class Interrupting(TorchEngine):

@@ -38,17 +38,21 @@ def small_model(vocab_size: int, seed: int = 1, **shape: Any) -> Model:
     return model
 
 
-def write_run(folder: Path, model: Model, tokenizer: Tokenizer, step: int = 5) -> Path:
-    """A run with one checkpoint of a model, as training leaves it."""
-    weights = {
+def stored(model: Model) -> dict[str, Tensor]:
+    """The weights of a model as a file holds them."""
+    return {
         name: Tensor.of("F32", tuple(weight.shape), weight.contiguous().numpy())
         for name, weight in model.weights().items()
     }
+
+
+def write_run(folder: Path, model: Model, tokenizer: Tokenizer, step: int = 5) -> Path:
+    """A run with one checkpoint of a model, as training leaves it."""
     (folder / "checkpoints").mkdir(parents=True)
     keys = [f"model.{key}" for key in type(model.shape).model_fields]
     return write(
         folder / "checkpoints" / f"step_{step}",
-        weights=weights,
+        weights=stored(model),
         optimizer={},
         state={"step": step},
         config=dump(Config(model=model.shape), keys),

@@ -1,4 +1,4 @@
-"""The cache against the model without one: chunks, batches of different lengths, windows, caps, changing rows."""
+"""Both engines against the model without a cache: chunks, batches of different lengths, windows, caps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from pylm.generation import torch_engine
+from pylm.generation.engine import Engine
+from pylm.generation.native_engine import NativeEngine, why_not
 from pylm.generation.torch_engine import TorchEngine, UncachedEngine
-from tests.generation.small import CONTEXT, small_model
+from pylm.model.torch import Model
+from tests.generation.small import CONTEXT, small_model, stored
 
 VOCABULARY = 300
 SHAPES: dict[str, dict[str, Any]] = {
@@ -24,6 +27,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+ENGINES = ["torch", "native"]
+
+
+def engine_of(kind: str, model: Model) -> Engine:
+    return TorchEngine(model) if kind == "torch" else NativeEngine(model.shape, stored(model))
+
+
 def ids(chance: random.Random, length: int) -> list[int]:
     return [chance.randrange(VOCABULARY) for _ in range(length)]
 
@@ -34,12 +44,15 @@ def oracle(model: torch.nn.Module, sequence: list[int]) -> np.ndarray[Any, Any]:
     return logits
 
 
+@pytest.mark.parametrize("kind", ENGINES)
 @pytest.mark.parametrize("name", SHAPES)
-def test_any_way_of_reading_gives_the_logits_of_reading_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_way_of_reading_gives_the_logits_of_reading_at_once(
+    name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch_engine, "PREFILL_CHUNK", 5)
     chance = random.Random(name)
     model = small_model(VOCABULARY, **SHAPES[name])
-    engine = TorchEngine(model)
+    engine = engine_of(kind, model)
     rows = [ids(chance, length) for length in (13, 1, 21)]
     cache = engine.cache(len(rows), CONTEXT)
     for number, row in enumerate(rows):
@@ -61,11 +74,12 @@ def test_any_way_of_reading_gives_the_logits_of_reading_at_once(name: str, monke
     assert [list(row) for row in cache.ids] == rows
 
 
+@pytest.mark.parametrize("kind", ENGINES)
 @pytest.mark.parametrize("name", SHAPES)
-def test_verify_gives_the_logits_after_each_token(name: str) -> None:
+def test_verify_gives_the_logits_after_each_token(name: str, kind: str) -> None:
     chance = random.Random(name)
     model = small_model(VOCABULARY, **SHAPES[name])
-    engine = TorchEngine(model)
+    engine = engine_of(kind, model)
     start, rest = ids(chance, 11), ids(chance, 9)
     cache = engine.cache(1, CONTEXT)
     engine.prefill(start, cache, 0)
@@ -83,3 +97,21 @@ def test_without_a_cache_is_the_model_itself() -> None:
     logits = engine.decode([4, 5], cache)
     np.testing.assert_array_equal(logits[0], oracle(model, [*one, 4])[-1])
     np.testing.assert_array_equal(logits[1], oracle(model, [*other, 5])[-1])
+
+
+def test_the_native_engine_says_what_it_does_not_compute() -> None:
+    assert why_not(small_model(VOCABULARY).shape) is None
+    assert why_not(small_model(VOCABULARY, value_embeddings=True).shape) == "it has value embeddings"
+    assert why_not(small_model(VOCABULARY, residual_lambdas=True).shape) == "it has residual lambdas"
+
+
+@pytest.mark.parametrize(("keep", "bound"), [("bf16", 0.02), ("int8", 0.03), ("int4", 0.35)])
+def test_fewer_bits_change_the_logits_a_little(keep: str, bound: float) -> None:
+    chance = random.Random(4)
+    model = small_model(VOCABULARY, d_model=256, init_std=0.005)  # large weights would make much of a little
+    engine = NativeEngine(model.shape, stored(model), keep)
+    sequence = ids(chance, 30)
+    logits = engine.prefill(sequence, engine.cache(1, CONTEXT), 0)
+    wanted = oracle(model, sequence)[-1]
+    error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
+    assert 0 < error < bound and engine.weight_bytes < NativeEngine(model.shape, stored(model)).weight_bytes

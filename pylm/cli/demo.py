@@ -1,0 +1,110 @@
+"""`pylm demo`: the whole way, from text that is written here to stories that a model writes."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+import click
+
+from pylm.cli.frame import command
+from pylm.cli.types import BYTES, DURATION
+
+CORPUS = "stories.txt"
+# Chosen on two cores for what they make of a minute: see docs/log.md.
+SHAPE = ["--preset", "tiny", "--qk-norm"]
+RECIPE = ["--optimizer", "muon", "--learning-rate", "1e-2", "--warmup-steps", "20", "--micro-batch", "4"]
+LENGTH = ["--batch-tokens", "1024", "--max-steps", "4000", "--eval-every", "200", "--save-every", "1000"]
+JUDGED = 16  # stories that the verdict is of
+
+OWN_FILE = """
+The same with a file of yours:
+  pylm tokenizer train my.txt --vocab-size 4096 --out tok
+  pylm tokenize my.txt --tokenizer tok --out data/mine
+  pylm train --data data/mine --preset tiny --out runs/mine
+  pylm sample --checkpoint runs/mine --prompt "Once upon a time" """
+
+
+@command("demo", example="pylm demo")
+@click.option("--out", type=click.Path(file_okay=False), default="runs/demo", help="Folder that keeps all of it.")
+@click.option("--size", type=BYTES, default="8M", help="Text to write.")
+@click.option("--time", "seconds", type=DURATION, default="60s", help="How long to train.")
+@click.option("--seed", type=int, default=1, help="Of the text and the samples.")
+def demo(out: str, size: int, seconds: float, seed: int) -> None:
+    """Show the whole way in a minute and a half: text, tokenizer, shards, training, stories.
+
+    Nothing is fetched: the text is small stories that pylm writes. Every step is a command, shown before it runs.
+    """
+    from pylm.config.units import format_duration
+
+    started = time.monotonic()
+    folder = _emptied(Path(out))
+    corpus, tok, data = folder / CORPUS, folder / "tok", folder / "data"
+    _write(corpus, size, seed)
+    _step("tokenizer", "train", corpus, "--vocab-size", "4096", "--out", tok)
+    _step("tokenize", corpus, "--tokenizer", tok, "--out", data)
+    _step("train", "--data", data, *SHAPE, *RECIPE, *LENGTH, "--max-time", f"{seconds:.0f}s", "--out", folder)
+    _curve(folder)
+    _step("sample", "--checkpoint", folder, "--n", 3, "--max-tokens", 220, "--temperature", "0.7", "--seed", seed)
+    click.echo(_verdict(folder, corpus, seed))
+    click.echo(f"\nall of it lies in {folder}; it took {format_duration(time.monotonic() - started)}")
+    click.echo(OWN_FILE.rstrip())
+
+
+def _emptied(folder: Path) -> Path:
+    """A folder for a new demo: an older demo's is emptied, anything else is left alone."""
+    from pylm.errors import UsageError
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / CORPUS).exists():
+        raise UsageError(f"{folder} holds something else than a demo", "name another with --out")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write(corpus: Path, size: int, seed: int) -> None:
+    from pylm.data.stories import SEPARATOR, stories
+
+    with corpus.open("w", encoding="utf-8") as file:
+        file.writelines(stories(size, seed))
+    first = next(stories(1, seed)).removesuffix(SEPARATOR)
+    click.echo(
+        f"{corpus}: {corpus.stat().st_size:,} bytes of small stories, written here; the first of them:\n\n{first}"
+    )
+
+
+def _step(*words: object) -> None:
+    """Show a command and run it; the demo ends where a command fails."""
+    from pylm.cli.entry import run
+
+    line = [str(word) for word in words]
+    click.secho(f"\n$ pylm {shlex.join(line)}", bold=True)
+    if code := run(line):
+        raise click.exceptions.Exit(code)
+
+
+def _curve(folder: Path) -> None:
+    from pylm.runs.plot import losses, svg, terminal
+
+    curves = losses(folder)
+    picture = folder / "loss.svg"
+    picture.write_text(svg(curves, "A minute of stories: loss by step"), encoding="utf-8")
+    points = curves.get("loss") or next(iter(curves.values()))
+    click.echo(f"\n{terminal(points)}\n\nthe loss by step; as a picture: {picture}")
+
+
+def _verdict(folder: Path, corpus: Path, seed: int) -> str:
+    """What the checker of the generator says of a few more stories."""
+    from pylm.data.stories import judge
+    from pylm.generation.generate import generate
+
+    made = [""] * JUDGED
+    for piece in generate(folder, n=JUDGED, max_tokens=240, temperature=0.7, seed=seed):
+        made[piece.sample] += piece.text
+    found = judge(made, corpus.read_text(encoding="utf-8"))
+    return (
+        f"\nof {found.sentences} sentences in {JUDGED} such stories {found.grammatical:.0%} follow the grammar, "
+        f"{found.faithful:.0%} keep everybody's name and pronoun, {found.copied:.0%} stand in the text"
+    )
