@@ -45,8 +45,8 @@ $(VENV)/.released: $(VENV)/.built
 
 build: setup $(VENV)/.built ## rebuild the native modules after an edit, quickly
 
-demo: build ## set up, then text → tokenizer → shards on stories that are made here
-	tools/demo
+demo: setup $(VENV)/.released ## set up, then the whole way in a minute and a half, on stories that are made here
+	$(BIN)/pylm demo
 
 test: build ## set up, then run the tests of Rust and Python
 	cargo test -q --workspace
