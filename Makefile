@@ -48,6 +48,18 @@ build: setup $(VENV)/.built ## rebuild the native modules after an edit, quickly
 demo: setup $(VENV)/.released ## set up, then the whole way in a minute and a half, on stories that are made here
 	$(BIN)/pylm demo
 
+train: setup $(VENV)/.released ## train in earnest: make train DATA=data/mine PRESET=llama-110m (ARGS='--max-time 8h')
+	@test -n "$(DATA)" || { echo "error: make train needs DATA=, a folder that pylm tokenize wrote"; \
+	  echo "hint: pylm tokenize my.txt --out data/mine, then make train DATA=data/mine PRESET=llama-110m"; exit 2; } >&2
+	$(BIN)/pylm train --data $(DATA) --preset $(or $(PRESET),llama-110m) $(ARGS)
+
+train-local: setup $(VENV)/.released ## train the CPU preset for five minutes on stories that are made here (ARGS=)
+	mkdir -p data
+	test -s data/stories.txt || $(BIN)/python -c \
+	  'import sys; from pylm.data.stories import stories; sys.stdout.writelines(stories(20_000_000))' > data/stories.txt
+	$(BIN)/pylm tokenize data/stories.txt --vocab-size 4096 --out data/stories
+	$(BIN)/pylm train --data data/stories --preset tiny --max-time 5m --out runs/local --resume auto $(ARGS)
+
 test: build ## set up, then run the tests of Rust and Python
 	cargo test -q --workspace
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -109,4 +121,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so htmlcov
 
-.PHONY: help setup demo build test bench peers sanitize package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local build test bench peers sanitize package format lint lint-fix type-check check coverage sync jupyter clean
