@@ -55,6 +55,22 @@ TEST(nested_and_concurrent_regions_end) {
     CHECK(sum == 16 + 4 * 200 * 6);
 }
 
+TEST(a_team_waits_for_all_of_its_members) {
+    for (int size : {1, 2, 5}) {
+        std::vector<int> written(size, 0);
+        std::atomic<int> wrong{0};
+        together(size, [&](Team& team, int me) {
+            for (int round = 1; round <= 50; ++round) {
+                written[me] = round;
+                team.wait();
+                for (int other = 0; other < team.size; ++other) wrong += written[other] != round;
+                team.wait();
+            }
+        });
+        CHECK(wrong == 0);
+    }
+}
+
 #if !defined(__SANITIZE_THREAD__)  // TSan does not follow threads started after a fork of a threaded process
 TEST(a_forked_child_starts_its_own_pool) {
     parallel(2, 2, [](int64_t) {});
