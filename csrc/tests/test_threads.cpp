@@ -10,6 +10,8 @@
 #include "tests/check.hpp"
 
 using pylm::cpu::parallel;
+using pylm::cpu::Team;
+using pylm::cpu::together;
 
 TEST(every_index_is_visited_once) {
     for (int threads : {1, 2, 3, 8})
