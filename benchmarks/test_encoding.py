@@ -67,15 +67,15 @@ def _passes(encode: Callable[[], Any], flat: Callable[[Any], Any] = _joined) -> 
     return {"cold": seconds[0], "warm": min(seconds[1:]), "result": _digest(flat(out))}
 
 
-def ours(path: str, vocabs: str, name: str, workers: int, **_: Any) -> dict[str, Any]:
+def ours(path: str, vocabs: str, vocabulary: str, workers: int, **_: Any) -> dict[str, Any]:
     """Encode with pylm, document by document."""
-    bpe, texts = _bpe(vocabs, name), _documents(path)
+    bpe, texts = _bpe(vocabs, vocabulary), _documents(path)
     return _passes(lambda: bpe.encode_batch(texts, workers))
 
 
-def ours_one_text(path: str, vocabs: str, name: str, workers: int, **_: Any) -> dict[str, Any]:
+def ours_one_text(path: str, vocabs: str, vocabulary: str, workers: int, **_: Any) -> dict[str, Any]:
     """Encode with pylm, all of it as one text."""
-    bpe, text = _bpe(vocabs, name), Path(path).read_text(encoding="utf-8")
+    bpe, text = _bpe(vocabs, vocabulary), Path(path).read_text(encoding="utf-8")
     return _passes(lambda: bpe.encode_batch([text], workers)[0], flat=lambda ids: ids)
 
 
@@ -129,16 +129,16 @@ def hugging_face(path: str, json: str, **_: Any) -> dict[str, Any]:
     return _passes(lambda: encode(texts, add_special_tokens=False), lambda found: _joined(each.ids for each in found))
 
 
-def ours_beginning(path: str, vocabs: str, name: str, **_: Any) -> dict[str, Any]:
+def ours_beginning(path: str, vocabs: str, vocabulary: str, **_: Any) -> dict[str, Any]:
     """The ids of a corpus' beginning, with pylm."""
     begun = time.perf_counter()
-    ids = _joined(_bpe(vocabs, name).encode_batch(_documents(path, CHECKED), 1))
+    ids = _joined(_bpe(vocabs, vocabulary).encode_batch(_documents(path, CHECKED), 1))
     return {"seconds": time.perf_counter() - begun, "result": _digest(ids)}
 
 
-def tiktoken(path: str, vocabs: str, name: str, **_: Any) -> dict[str, Any]:
+def tiktoken(path: str, vocabs: str, vocabulary: str, **_: Any) -> dict[str, Any]:
     """The same with tiktoken."""
-    encoding = _tiktoken(vocabs, name)
+    encoding = _tiktoken(vocabs, vocabulary)
     begun = time.perf_counter()
     ids = _joined(encoding.encode_ordinary_batch(_documents(path, CHECKED), num_threads=1))
     return {"seconds": time.perf_counter() - begun, "result": _digest(ids)}
@@ -212,11 +212,11 @@ def _hostile(make: Callable[[], Callable[[str], Any]]) -> dict[str, Any]:
     return {**figures, "result": digests}
 
 
-def ours_hostile(vocabs: str, name: str, **_: Any) -> dict[str, Any]:
+def ours_hostile(vocabs: str, vocabulary: str, **_: Any) -> dict[str, Any]:
     """The hostile cases with pylm."""
 
     def make() -> Callable[[str], Any]:
-        bpe = _bpe(vocabs, name)
+        bpe = _bpe(vocabs, vocabulary)
         return lambda text: bpe.encode_batch([text], 1)[0]
 
     return _hostile(make)
@@ -241,7 +241,7 @@ def fastokens_hostile(json: str, **_: Any) -> dict[str, Any]:
         import fastokens as library
 
         tokenizer = library.Tokenizer.from_file(json)
-        return lambda text: tokenizer.encode(text, add_special_tokens=False)
+        return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
 
     return _hostile(make)
 
@@ -267,7 +267,7 @@ def given(text: Texts, tmp_path: Path) -> Callable[[str, str], dict[str, Any]]:
         json = tmp_path / "tokenizer.json"
         json.write_text(_bpe(str(found.parent), name).to_tokenizer_json(), encoding="utf-8")
         path = "" if corpus == "" else str(getattr(text, corpus))
-        return {"path": path, "vocabs": str(found.parent), "name": name, "json": str(json)}
+        return {"path": path, "vocabs": str(found.parent), "vocabulary": name, "json": str(json)}
 
     return make
 
