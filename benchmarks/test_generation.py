@@ -16,6 +16,7 @@ from benchmarks.compare import Compare, Side
 TOKENS = 512
 START = 8  # tokens of the prompt
 SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024, "vocab_size": 50257}
+BOTH: dict[str, Any] = {"threads": 2, "cores": 2}  # what the processes are pinned to, and what the sides are told
 EVERY = 32  # nanoGPT's way is timed at each 32nd of the 512 tokens: all of them take minutes
 
 
@@ -42,7 +43,7 @@ def long_prompt() -> list[int]:
     return [(104729 * (place + 1)) % SHAPE["vocab_size"] for place in range(TOKENS)]
 
 
-def opened(folder: str, how: str, threads: int) -> Any:
+def opened(folder: str, how: str, cores: int) -> Any:
     """Our engine: `torch`, or how the C++ engine keeps its weights."""
     from pylm.checkpoint import open_weights
     from pylm.model.names import read
@@ -52,12 +53,12 @@ def opened(folder: str, how: str, threads: int) -> Any:
 
         from pylm.generation.torch_engine import TorchEngine
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(cores)
         return TorchEngine.load(open_weights(Path(folder)), "cpu", "fp32")
     from pylm.generation.native_engine import NativeEngine
 
     shape, weights = read(open_weights(Path(folder)))
-    return NativeEngine(shape, weights, how, threads)
+    return NativeEngine(shape, weights, how, cores)
 
 
 def written(engine: Any, tokens: int) -> tuple[list[int], float]:
@@ -71,39 +72,39 @@ def written(engine: Any, tokens: int) -> tuple[list[int], float]:
     return ids, time.perf_counter() - start
 
 
-def ours(folder: str, threads: int, how: str = "fp32", tokens: int = TOKENS) -> dict[str, Any]:
-    engine = opened(folder, how, threads)
+def ours(folder: str, cores: int, how: str = "fp32", tokens: int = TOKENS) -> dict[str, Any]:
+    engine = opened(folder, how, cores)
     written(engine, 8)
     ids, seconds = written(engine, tokens)
     return {"seconds": seconds, "result": ids[:64]}
 
 
-def ours_int8(folder: str, threads: int) -> dict[str, Any]:
+def ours_int8(folder: str, cores: int) -> dict[str, Any]:
     """Beside the time: the least that reading the weights once a token can take, measured in the same process."""
     import torch
 
     from pylm import _native
 
-    engine = opened(folder, "int8", threads)
+    engine = opened(folder, "int8", cores)
     written(engine, 8)
     ids, seconds = written(engine, TOKENS)
     data = torch.ones(1 << 29, dtype=torch.int8)
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        _native.read_all(data, threads)
+        _native.read_all(data, cores)
         times.append(time.perf_counter() - start)
     floor = engine.weight_bytes * min(times) / data.nbytes * TOKENS
     return {"seconds": seconds, "result": ids[:64], "share_of_memory_speed": floor / seconds}
 
 
-def nanogpt(folder: str, threads: int) -> dict[str, Any]:
+def nanogpt(folder: str, cores: int) -> dict[str, Any]:
     """Everything read again for each token, as nanoGPT's `generate` does; torch's own attention and products."""
     import torch
     from torch.nn import functional as f
     from transformers import GPT2LMHeadModel
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(cores)
     theirs = GPT2LMHeadModel.from_pretrained(folder).eval()
     w = theirs.transformer
 
@@ -130,11 +131,11 @@ def nanogpt(folder: str, threads: int) -> dict[str, Any]:
     return {"seconds": seconds, "result": ids}
 
 
-def transformers_generate(folder: str, threads: int) -> dict[str, Any]:
+def transformers_generate(folder: str, cores: int) -> dict[str, Any]:
     import torch
     from transformers import GPT2LMHeadModel
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(cores)
     model = GPT2LMHeadModel.from_pretrained(folder).eval()
     start_ids = torch.tensor([prompt()])
     keywords: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
@@ -146,13 +147,11 @@ def transformers_generate(folder: str, threads: int) -> dict[str, Any]:
     return {"seconds": seconds, "result": made[0, START : START + 64].tolist()}
 
 
-def llama_cpp(folder: str, threads: int) -> dict[str, Any]:
+def llama_cpp(folder: str, cores: int) -> dict[str, Any]:
     import numpy as np
     from llama_cpp import Llama
 
-    model = Llama(
-        f"{folder}/q8_0.gguf", n_ctx=1024, n_threads=threads, n_threads_batch=threads, verbose=False, n_batch=512
-    )
+    model = Llama(f"{folder}/q8_0.gguf", n_ctx=1024, n_threads=cores, n_threads_batch=cores, verbose=False, n_batch=512)
     vocabulary = SHAPE["vocab_size"]
 
     def write(tokens: int) -> tuple[list[int], float]:
@@ -172,8 +171,8 @@ def llama_cpp(folder: str, threads: int) -> dict[str, Any]:
     return {"seconds": seconds, "result": ids[:64]}
 
 
-def prefill(folder: str, threads: int, how: str) -> dict[str, Any]:
-    engine = opened(folder, how, threads)
+def prefill(folder: str, cores: int, how: str) -> dict[str, Any]:
+    engine = opened(folder, how, cores)
     times, ids = [], long_prompt()
     for _ in range(4):
         cache = engine.cache(1, engine.context_length)
@@ -183,21 +182,21 @@ def prefill(folder: str, threads: int, how: str) -> dict[str, Any]:
     return {"seconds": min(times), "result": int(logits.argmax())}
 
 
-def prefill_native(folder: str, threads: int) -> dict[str, Any]:
-    return prefill(folder, threads, "fp32")
+def prefill_native(folder: str, cores: int) -> dict[str, Any]:
+    return prefill(folder, cores, "fp32")
 
 
-def prefill_torch(folder: str, threads: int) -> dict[str, Any]:
-    return prefill(folder, threads, "torch")
+def prefill_torch(folder: str, cores: int) -> dict[str, Any]:
+    return prefill(folder, cores, "torch")
 
 
-def first_token(folder: str, threads: int) -> dict[str, Any]:
+def first_token(folder: str, cores: int) -> dict[str, Any]:
     """A warm process: what `pylm.generate` adds to reading the prompt, in decode steps."""
     import pylm
     from pylm.generation.session import Session
     from pylm.tokenizer import Tokenizer
 
-    engine = opened(folder, "fp32", threads)
+    engine = opened(folder, "fp32", cores)
     session = Session(engine, Tokenizer.load(Path(folder) / "tok"))
     text = long_prompt()[:64]
     shares = []
@@ -233,11 +232,11 @@ def cold(folder: str, backend: str) -> dict[str, Any]:
     return {"seconds": seconds, "result": text}
 
 
-def cold_native(folder: str) -> dict[str, Any]:
+def cold_native(folder: str, cores: int) -> dict[str, Any]:
     return cold(folder, "auto")
 
 
-def cold_torch(folder: str) -> dict[str, Any]:
+def cold_torch(folder: str, cores: int) -> dict[str, Any]:
     return cold(folder, "torch")
 
 
@@ -246,31 +245,35 @@ def test_fp32(compare: Compare, folder: Path) -> None:
         Side("torch", nanogpt, label="nanoGPT's way (each 32nd token timed)"),
         Side("transformers", transformers_generate, label="transformers' generate"),
     ]
-    run = compare("124M, 512 tokens, fp32", Side("pylm", ours), peers, rounds=2, threads=2, folder=str(folder))
+    run = compare("124M, 512 tokens, fp32", Side("pylm", ours), peers, rounds=2, **BOTH, folder=str(folder))
     run.faster(10.0, than="nanoGPT's way (each 32nd token timed)")
     run.faster(3.0, than="transformers' generate")
 
 
 def test_int8(compare: Compare, folder: Path) -> None:
     peers = [Side("llama-cpp-python", llama_cpp, label="llama.cpp Q8_0", agrees=False)]  # rounded in another way
-    run = compare("124M, 512 tokens, int8", Side("pylm", ours_int8), peers, rounds=3, threads=2, folder=str(folder))
+    run = compare(
+        "124M, 512 tokens, int8", Side("pylm", ours_int8), peers, rounds=3, threads=2, cores=2, folder=str(folder)
+    )
     run.faster(1.0, than="llama.cpp Q8_0")
     run.at_least(0.8, "share_of_memory_speed", "of the memory's speed")
 
 
 def test_prefill(compare: Compare, folder: Path) -> None:
     peers = [Side("torch", prefill_torch, label="our torch path")]
-    run = compare("124M, prefill of 512", Side("pylm", prefill_native), peers, rounds=3, threads=2, folder=str(folder))
+    run = compare(
+        "124M, prefill of 512", Side("pylm", prefill_native), peers, rounds=3, threads=2, cores=2, folder=str(folder)
+    )
     run.faster(1.0, than="our torch path")
 
 
 def test_first_token(compare: Compare, folder: Path) -> None:
-    run = compare("warm, first token", Side("pylm", first_token), rounds=3, threads=2, folder=str(folder))
+    run = compare("warm, first token", Side("pylm", first_token), rounds=3, **BOTH, folder=str(folder))
     run.at_most(2.0, "decode_steps", "decode steps after prefill")
 
 
 def test_cold_start(compare: Compare, folder: Path) -> None:
     peers = [Side("torch", cold_torch, label="our torch path")]
     name = "llama-25m, pylm sample to the first token"
-    run = compare(name, Side("pylm", cold_native), peers, rounds=3, threads=2, folder=str(folder))
+    run = compare(name, Side("pylm", cold_native), peers, rounds=3, **BOTH, folder=str(folder))
     run.faster(3.0, than="our torch path")

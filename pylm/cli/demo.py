@@ -13,10 +13,11 @@ from pylm.cli.frame import command
 from pylm.cli.types import BYTES, DURATION
 
 CORPUS = "stories.txt"
-# Chosen on two cores for what they make of a minute: see docs/log.md.
+# Chosen for what two cores make of a minute.
 SHAPE = ["--preset", "tiny", "--qk-norm"]
-RECIPE = ["--optimizer", "muon", "--learning-rate", "1e-2", "--warmup-steps", "20", "--micro-batch", "4"]
-LENGTH = ["--batch-tokens", "1024", "--max-steps", "4000", "--eval-every", "200", "--save-every", "1000"]
+RECIPE = ["--optimizer", "muon", "--learning-rate", "5e-3", "--warmup-steps", "20", "--data.window", "packed"]
+BATCH = ["--batch-tokens", "1024", "--micro-batch", "4"]  # small steps: how many there are decides what is learned
+LENGTH = ["--max-steps", "4000", "--eval-every", "200", "--save-every", "1000"]
 JUDGED = 16  # stories that the verdict is of
 
 OWN_FILE = """
@@ -45,7 +46,7 @@ def demo(out: str, size: int, seconds: float, seed: int) -> None:
     _write(corpus, size, seed)
     _step("tokenizer", "train", corpus, "--vocab-size", "4096", "--out", tok)
     _step("tokenize", corpus, "--tokenizer", tok, "--out", data)
-    _step("train", "--data", data, *SHAPE, *RECIPE, *LENGTH, "--max-time", f"{seconds:.0f}s", "--out", folder)
+    _step("train", "--data", data, *SHAPE, *RECIPE, *BATCH, *LENGTH, "--max-time", f"{seconds:.0f}s", "--out", folder)
     _curve(folder)
     _step("sample", "--checkpoint", folder, "--n", 3, "--max-tokens", 220, "--temperature", "0.7", "--seed", seed)
     click.echo(_verdict(folder, corpus, seed))

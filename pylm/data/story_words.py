@@ -17,6 +17,7 @@ Camilla Carmen Cindy Claudia Constance Cynthia Deborah Delia Denise Doris Eleano
 Gabriella Gloria Gwen Harriet Henrietta Imogen Ingrid Jasmine Josephine Juliet Katherine Kirsten Lavinia Louisa Lydia
 Mabel Margot Marianne Matilda Melissa Mildred Miranda Miriam Nancy Naomi Natalie Ophelia Pamela Priscilla Rachel
 Rebecca Roxana Samantha Serena Sheila Sylvia Tamara Thelma Ursula Valerie Veronica Virginia Vivian Winifred Yvonne
+Philippa Rosalind Theodora Wilhelmina Cordelia Beatrice Genevieve Guinevere Annabelle Clementine
 """.split()
 BOYS = """
 Tom Ben Sam Tim Max Leo Jack Finn Adam Paul Felix Oscar Aaron Abel Alan Albert Alex Andy Anton Arthur Basil Bill Bob
@@ -27,7 +28,8 @@ Philip Ralph Ray Rex Roger Ron Simon Steve Theo Toby Victor Walter Will Zack Alf
 Anthony Archie Barnaby Benedict Bernard Bertram Bradley Brian Cedric Christopher Clarence Clement Colin Conrad
 Cornelius Cuthbert Damian Daniel David Dennis Desmond Dominic Donald Douglas Duncan Edgar Edmund Edward Edwin Ernest
 Eugene Ferdinand Francis Gabriel Geoffrey Gerald Gilbert Gordon Graham Gregory Hector Herbert Horace Howard Humphrey
-Jasper Jeremy Jerome Jonathan Joseph Julian Kenneth Lawrence Leonard Leopold Lionel Malcolm Matthew Maurice
+Jasper Jeremy Jerome Jonathan Joseph Julian Kenneth Lawrence Leonard Leopold Lionel Malcolm Matthew Maurice Montgomery
+Sebastian Bartholomew Thaddeus Maximilian Zachary Reginald Percival Roderick Vincent
 """.split()
 
 # Bars separate words, so that a word may be several.
