@@ -308,7 +308,9 @@ def _backend(
         raise UsageError("train.backend mlx: training with MLX is not there yet", "--backend torch")
     from pylm.train import torch_backend
 
-    choices = None if checkpoint is None else checkpoint.state.get("choices")
+    choices = {} if checkpoint is None else dict(checkpoint.state["choices"])
+    if choices and config.train.compile != "auto":
+        choices.update(compile=config.train.compile, compile_why="it was asked for")
     return torch_backend.make(shape, config.train, choices=choices, say=say, stopping=stop, run_seconds=run_seconds)
 
 

@@ -72,6 +72,10 @@ class RunFolder:
         for lines in (self.metrics, self.incidents, self.samples):
             lines.close()
         if self._lock >= 0:
+            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                # nothing was begun: what was refused leaves no folder
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
             os.close(self._lock)
             self._lock = -1
 

@@ -230,6 +230,7 @@ def test_other_data_and_another_tokenizer_are_refused(workplace: Path, capsys: A
     resumed = ["--resume", "whole/step_20", "--out", "x"]
     assert "was trained on the data" in refused(capsys, *resumed, "--data", "reversed", code=1)
     assert "was trained with the tokenizer" in refused(capsys, *resumed, "--data", "foreign", code=1)
+    assert not Path("x").exists()
     err = refused(capsys, "--init-from", "whole", "--data", "foreign", *SMALL, "--out", "y", code=1)
     assert "speaks the tokenizer" in err and "--tokenizer" in err
 

@@ -106,7 +106,11 @@ class TorchBackend:
     def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
         """Take one optimizer step; in fp16 a step whose scale was too large is taken again with half of it."""
         while True:
-            loss = self._accumulate(micro_batches)
+            try:
+                loss = self._accumulate(micro_batches)
+            except torch.OutOfMemoryError:
+                self.forget_gradients()
+                raise probe.too_large(self, len(micro_batches[0].inputs)) from None
             with self._timed("optimizer"):
                 found = float(loss)
                 norm = nan
@@ -251,7 +255,8 @@ class TorchBackend:
         """Compile each block by itself: all of a model's blocks share what one costs."""
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(machine.cache_folder() / "inductor"))
         for block in self.model.blocks:
-            block.compile(dynamic=False)
+            if block._compiled_call_impl is None:
+                block.compile(dynamic=False)
 
     def uncompile(self) -> None:
         """Compute eagerly again."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -50,50 +50,69 @@ def probe(
         stopping: asked between passes.
     """
     key = _key(backend, sequences)
-    known = machine.recall(key)
-    if known is not None and _complete(known):
-        if known["compile"]:
-            backend.compile()
-        return known
-    choices: Choices = {}
-    given = backend.train.micro_batch
+    known = machine.recall(key) or {}
     rng = backend.rng()
     try:
-        choices["micro_batch"] = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
-        rows = choices["micro_batch"] if sequences is None else min(choices["micro_batch"], sequences)
-        passes = 1 if sequences is None else max(sequences // rows, 1)
-        each = _time(backend, batch(rows), stopping)
+        if not {"micro_batch", "eager"} <= known.keys():
+            given = backend.train.micro_batch
+            micro = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
+            known = {"micro_batch": micro, "eager": _time(backend, batch(_rows(micro, sequences)), stopping)}
+        passes = 1 if sequences is None else max(sequences // _rows(known["micro_batch"], sequences), 1)
         optimizer = _optimizer_time(backend)
-        whole = passes * each + optimizer
-        choices["compile"], choices["compile_why"] = False, "it was switched off"
-        if backend.train.compile is True or (
-            backend.train.compile == "auto" and _outlasts(backend, seconds(whole), choices)
-        ):
-            compiled = _compiled_time(backend, batch(rows), stopping, choices)
-            if compiled is not None and (backend.train.compile is True or compiled < GAIN * each):
-                choices["compile"], each = True, compiled
-                choices["compile_why"] = f"{compiled:.3g} s a pass, {each:.3g} s without"
-            elif compiled is not None:
-                choices["compile_why"] = f"it gains nothing: {compiled:.3g} s a pass, {each:.3g} s without"
-                backend.uncompile()
-        choices["seconds_per_step"] = passes * each + optimizer
+        wanted, why = _wanted(backend, seconds(passes * known["eager"] + optimizer))
+        if wanted and "compiled" not in known:
+            rows = _rows(known["micro_batch"], sequences)
+            known["compiled"], known["failure"] = _compiled_time(backend, batch(rows), stopping)
+        choices = _decided(backend, known, wanted, why)
+        choices["seconds_per_step"] = passes * (known["compiled"] if choices["compile"] else known["eager"]) + optimizer
         choices["matmul_flops"] = machine.known_matmul_flops(backend.torch_device, backend.precision, say)
+    except torch.OutOfMemoryError:
+        rows = known.get("micro_batch", backend.train.micro_batch)
+        raise too_large(backend, rows if isinstance(rows, int) else 1) from None
     finally:
         backend.forget_gradients()
         backend.set_rng(rng)
-    machine.remember(key, choices, say)
+    machine.remember(key, known, say)
     return choices
 
 
-def _complete(known: Choices) -> bool:
-    return {"micro_batch", "compile", "compile_why", "seconds_per_step", "matmul_flops"} <= known.keys()
+def _rows(micro_batch: int, sequences: int | None) -> int:
+    return micro_batch if sequences is None else min(micro_batch, sequences)
+
+
+def _wanted(backend: TorchBackend, seconds: float) -> tuple[bool, str]:
+    """Whether compiling is worth a trial, and why not where it is not."""
+    kind = backend.torch_device.type
+    if backend.train.compile is not False and kind not in COMPILE_SECONDS:
+        return False, f"it is not tried on {kind}"
+    if backend.train.compile == "auto" and seconds < OUTLAST * COMPILE_SECONDS[kind]:
+        return False, "a run this short would not outlast it"
+    return bool(backend.train.compile), "it was switched off"
+
+
+def _decided(backend: TorchBackend, known: Choices, wanted: bool, why: str) -> Choices:
+    """Compile or not, with the model left accordingly."""
+    eager, compiled = known["eager"], known.get("compiled")
+    if not wanted:
+        return {"micro_batch": known["micro_batch"], "compile": False, "compile_why": why}
+    if compiled is None:
+        if backend.train.compile is True:
+            raise PylmError(f"torch.compile failed: {known['failure']}", "train.compile auto does without")
+        why = f"torch.compile failed here: {known['failure']}"
+        return {"micro_batch": known["micro_batch"], "compile": False, "compile_why": why}
+    chosen = backend.train.compile is True or compiled < GAIN * eager
+    if chosen:
+        backend.compile()
+    else:
+        backend.uncompile()
+    why = f"{'' if chosen else 'it gains nothing: '}{compiled:.3g} s a pass, {eager:.3g} s without"
+    return {"micro_batch": known["micro_batch"], "compile": chosen, "compile_why": why}
 
 
 def _key(backend: TorchBackend, sequences: int | None) -> str:
     """One text for everything that what is chosen depends on."""
     shape = backend.shape.model_dump(mode="json")
-    train = backend.train.model_dump(mode="json", include={"micro_batch", "compile", "activation_checkpointing",
-                                                           "optimizer", "max_time"})  # fmt: skip
+    train = backend.train.model_dump(mode="json", include={"micro_batch", "activation_checkpointing"})
     here = machine.facts(backend.torch_device)
     text = json.dumps([shape, train, here, backend.precision, sequences], sort_keys=True)
     return f"{here['device_name']} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -180,32 +199,15 @@ def _divisor(whole: int, most: int) -> int:
     return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
 
 
-def _outlasts(backend: TorchBackend, seconds: float, choices: Choices) -> bool:
-    kind = backend.torch_device.type
-    if kind not in COMPILE_SECONDS:
-        choices["compile_why"] = f"it is not tried on {kind}"
-        return False
-    if seconds < OUTLAST * COMPILE_SECONDS[kind]:
-        choices["compile_why"] = "a run this short would not outlast it"
-        return False
-    return True
-
-
 def _compiled_time(
-    backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool], choices: dict[str, Any]
-) -> float | None:
-    """The seconds of a compiled pass; None, and a sentence, where it does not compile here."""
+    backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]
+) -> tuple[float | None, str | None]:
+    """The seconds of a compiled pass; None, and what was said, where it does not compile here."""
     backend.compile()
     try:
-        return _time(backend, micro_batch, stopping)
-    except Interrupted:
+        return _time(backend, micro_batch, stopping), None
+    except (Interrupted, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - compilers fail in every way there is
+    except Exception as error:  # compilers fail in every way there is
         backend.uncompile()
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if backend.train.compile is True:
-            raise PylmError(
-                f"torch.compile failed: {said}", "leave train.compile at auto, or set it to false"
-            ) from error
-        choices["compile_why"] = f"torch.compile failed here: {said}"
-        return None
+        return None, next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
