@@ -53,12 +53,13 @@ def probe(
     known = machine.recall(key) or {}
     rng = backend.rng()
     try:
-        if not {"micro_batch", "eager"} <= known.keys():
+        if not {"micro_batch", "eager", "optimizer"} <= known.keys():
             given = backend.train.micro_batch
             micro = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
-            known = {"micro_batch": micro, "eager": _time(backend, batch(_rows(micro, sequences)), stopping)}
+            eager = _time(backend, batch(_rows(micro, sequences)), stopping)
+            known = {"micro_batch": micro, "eager": eager, "optimizer": _optimizer_time(backend)}
         passes = 1 if sequences is None else max(sequences // _rows(known["micro_batch"], sequences), 1)
-        optimizer = _optimizer_time(backend)
+        optimizer = known["optimizer"]
         wanted, why = _wanted(backend, seconds(passes * known["eager"] + optimizer))
         if wanted and "compiled" not in known:
             rows = _rows(known["micro_batch"], sequences)
