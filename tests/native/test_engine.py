@@ -273,3 +273,30 @@ def test_bad_input_is_one_sentence() -> None:
     fails("its memory has gaps", lambda: _native.Engine({"embed.weight": np.zeros((48, 131), np.float32).T}, **GPT2))
     short = SimpleNamespace(dtype="F32", shape=(131, 48), data=b"abc")
     fails("3 bytes do not fit its shape", lambda: _native.Engine({"embed.weight": short}, **GPT2))
+
+
+def test_random_arguments_never_crash_the_module() -> None:
+    generator = np.random.default_rng(3)
+    given = {name: x.numpy() for name, x in weights(GPT2).items()}
+    odd = [None, -1, 0, 1, 2, 3, 49, 2**31, 2**62, 2**70, 0.5, float("nan"), "rope", True, [1], np.zeros(3)]
+    names = [*GPT2, "rope_theta", "qk_norm", "tied", "window", "logit_softcap", "quantize", "threads"]
+    survived = 0
+    mine = engine(GPT2, weights(GPT2))
+    caches: list[Any] = [mine.cache(4), mine.cache(90), engine(LLAMA, weights(LLAMA)).cache(4), None, "cache"]
+    for _ in range(300):
+        change = {names[generator.integers(len(names))]: odd[generator.integers(len(odd))] for _ in range(2)}
+        change.pop("threads", None)  # as many as asked for are started
+        ids: Any = [odd[generator.integers(len(odd))] for _ in range(generator.integers(4))]
+        picked = [caches[generator.integers(len(caches))] for _ in range(generator.integers(3))]
+        for call in (
+            lambda change=change: _native.Engine(given, **(GPT2 | change)).cache(),
+            lambda ids=ids, picked=picked: mine.decode(ids, picked),
+            lambda ids=ids, picked=picked: mine.read(ids, (picked or caches)[0]),
+            lambda picked=picked: (picked or caches)[0].truncate(odd[generator.integers(len(odd))]),
+        ):
+            try:
+                call()
+                survived += 1
+            except (PylmError, TypeError, ValueError, AttributeError, MemoryError):
+                pass
+    assert survived > 20

@@ -12,6 +12,7 @@ namespace pylm::cpu {
 namespace {
 
 constexpr int64_t TOKENS_A_PASS = 512;
+constexpr int64_t LONGEST = int64_t{1} << 24;  // a float counts no further
 
 std::string shape_text(const std::vector<int64_t>& shape) {
     std::string text = "[";
@@ -55,6 +56,7 @@ void check_shape(const Shape& s) {
     if (s.dim() > DECODE_DIM) refuse("heads of " + std::to_string(s.dim()) + " elements");
     if (s.positions == Positions::rope && s.dim() % 2) refuse("RoPE turns pairs, and heads are of odd width");
     if (std::max(s.width, s.inner) > WIDEST_PRODUCT) refuse("a width above " + std::to_string(WIDEST_PRODUCT));
+    if (s.context > LONGEST) refuse("a context of " + std::to_string(s.context) + " tokens");
     if (s.window < 0) refuse("window is " + std::to_string(s.window));
 }
 
@@ -139,9 +141,14 @@ Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors
     }
     shelf.all_taken();
     cache_type = layers[0].qkv.stored() == Stored::float32 ? FLOAT32 : BFLOAT16;
-    // without RoPE the heads are turned by nothing, and still normalised where the model does that
+}
+
+void Engine::know_angles(int64_t positions) {
     const int64_t half = shape.positions == Positions::rope ? shape.dim() / 2 : 0;
-    for (int64_t at = 0; at < shape.context; ++at)
+    if (half == 0) return;
+    const int64_t known = static_cast<int64_t>(cosines.size()) / half;
+    if (positions <= known) return;
+    for (int64_t at = known; at < std::min(shape.context, std::max(positions, 2 * known)); ++at)
         for (int64_t i = 0; i < half; ++i) {
             const double angle =
                 static_cast<double>(at) * std::pow(shape.theta, -2.0 * static_cast<double>(i) / shape.dim());

@@ -62,7 +62,7 @@ struct Token {
 struct Room {
     std::vector<float> stream, normal, packed, queries, attended, inner, scales, lse;
     std::vector<int8_t> high, low;
-    std::vector<int32_t> sums, positions, first;
+    std::vector<int32_t> sums, first;
     std::vector<uint16_t> narrow;
     std::vector<float> partial;
     std::vector<Block> scratch;  // one a thread
@@ -94,6 +94,8 @@ class Engine {
         std::vector<float> qkv_bias, out_bias, gate_bias, up_bias, down_bias, q_norm, k_norm;
     };
     friend class Pass;
+    /// Fills the tables of cosines and sines up to so many positions.
+    void know_angles(int64_t positions);
     void check(const int64_t* ids, int64_t count, const Cache& cache, int64_t more) const;
 
     int threads;

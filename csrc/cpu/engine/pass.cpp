@@ -50,12 +50,14 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
     room_for(room.scales, count), room_for(room.lse, std::max(count * shape.heads, count));
     room_for(room.high, count * padded(widest)), room_for(room.low, count * padded(widest));
     room_for(room.sums, count * padded(widest) / QUANTISED_GROUP), room_for(room.narrow, count * (widest + 1));
-    room_for(room.positions, count), room_for(room.first, count);
+    room_for(room.first, count);
+    int64_t furthest = 0;
     for (int64_t t = 0; t < count; ++t) {
-        room.positions[t] = static_cast<int32_t>(tokens[t].position);
+        furthest = std::max(furthest, tokens[t].position);
         room.first[t] =
             static_cast<int32_t>(shape.window > 0 ? std::max<int64_t>(0, tokens[t].position - shape.window + 1) : 0);
     }
+    engine.know_angles(furthest + 1);
     afresh = count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[count - 1].cache == tokens[0].cache &&
              shape.attention_softcap == 0;
     if (!afresh) {

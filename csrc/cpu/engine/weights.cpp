@@ -33,7 +33,8 @@ void to_int8(const float* x, int64_t width, uint8_t* out, float* scale) {
     for (int64_t i = 0; i < width; ++i) largest = std::max(largest, std::abs(x[i]));
     *scale = largest / 127;
     const float inverse = largest > 0 ? 127 / largest : 0;
-    for (int64_t i = 0; i < width; ++i) out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x[i] * inverse)) + 128);
+    for (int64_t i = 0; i < width; ++i)
+        out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x[i] * inverse)) + 128);
 }
 
 // The largest value of a group becomes -8, so that all sixteen values are used.
