@@ -135,14 +135,36 @@ def test_the_full_context_is_said_once(session: Session) -> None:
 
 
 def test_the_rolling_window_is_the_newer_half_read_anew(model: Model, tokenizer: Tokenizer) -> None:
-    made = write(Session(TorchEngine(model), tokenizer), PROMPTS[:1], temperature=0, max_tokens=CONTEXT, seed=0)
-    if made[-1].finish == "end":
-        pytest.skip("the model ended the text before the context was full")
+    session = Session(TorchEngine(model), tokenizer)
+    start = len(tokenizer.encode(PROMPTS[0]))
+    made = next(made for seed in range(9) if len(made := write(session, PROMPTS[:1], max_tokens=64, seed=seed)) == 64)
     sequence = tokenizer.encode(PROMPTS[0]) + ids(made)
-    full = CONTEXT  # the first token that is drawn after a roll stands here, and sees the newer half
-    with torch.inference_mode():
-        logits = model(torch.tensor([sequence[full + 1 - CONTEXT // 2 : full + 1]]))[0, -1]
-    assert sequence[full + 1] == int(logits.argmax())
+    begin = 0
+    for place, piece in enumerate(made, start):  # the piece is token number `place`, drawn from those before it
+        if place - begin > CONTEXT:
+            begin = place - CONTEXT // 2
+        with torch.inference_mode():
+            logits = model(torch.tensor([sequence[begin:place]]))[0, -1]
+        assert abs(float(torch.log_softmax(logits.double(), -1)[piece.id]) - piece.logprob) < 1e-3, place
+    assert begin > 0
+
+
+class Misled(Lookup):
+    """Guesses that are right for a while and then are not."""
+
+    truth: list[int] = []
+    rights = itertools.cycle((0, 3, 1, 8, 2))
+
+    def guess(self, most: int = 8) -> list[int]:
+        right = self.truth[len(self._ids) :][: next(self.rights)]
+        return [*right, 7, 7, 7, 7, 7][: max(0, most)]
+
+
+def test_wrong_guesses_change_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ids(write(session, PROMPTS[:1], max_tokens=2 * CONTEXT))
+    Misled.truth = session.encode(PROMPTS[0]) + plain
+    monkeypatch.setattr("pylm.generation.session.Lookup", Misled)
+    assert ids(write(session, PROMPTS[:1], max_tokens=2 * CONTEXT, speculate=True)) == plain
 
 
 def test_penalties_and_filters_draw_what_the_sampler_says(session: Session, model: Model, tokenizer: Tokenizer) -> None:
