@@ -169,7 +169,9 @@ fn cut(
 
 fn joined<T: Id>(parts: &[Vec<T>]) -> Vec<T> {
     let mut all = room(parts.iter().map(Vec::len).sum());
-    parts.iter().for_each(|part| all.extend_from_slice(part));
+    for part in parts {
+        all.extend_from_slice(part);
+    }
     all
 }
 

@@ -95,12 +95,11 @@ impl Pending {
                 let (from, length) = (piece.key as u64 as usize, (piece.key >> 64) as usize);
                 let bytes = &text[from..from + length];
                 let first = spilled.len();
-                match long.get(piece.home as usize, bytes) {
-                    Some(ids) => spilled.extend_from_slice(ids),
-                    None => {
-                        encode(bytes, spilled);
-                        long.put(piece.home as usize, bytes, &spilled[first..]);
-                    }
+                if let Some(ids) = long.get(piece.home as usize, bytes) {
+                    spilled.extend_from_slice(ids);
+                } else {
+                    encode(bytes, spilled);
+                    long.put(piece.home as usize, bytes, &spilled[first..]);
                 }
                 piece.spilled = first as u32;
                 piece.count = (spilled.len() - first) as u32;

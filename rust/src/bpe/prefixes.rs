@@ -14,6 +14,9 @@ const FILTER_BITS: u32 = 15;
 /// Bytes that the filter is asked about.
 const FIRST: usize = 4;
 
+/// Tokens that begin with the same 16 bytes, the longest first.
+type Family = Vec<(u32, Box<[u8]>)>;
+
 pub struct Prefixes {
     /// By a hash of four bytes: bit n says that a token of n bytes may start with them, bit 0 that a longer one may.
     pub lengths: Table<u16>,
@@ -25,7 +28,7 @@ pub struct Prefixes {
     /// Tokens by inner number, as keys.
     pub keys: Table<u128>,
     /// Tokens that are longer and their bytes, the longest first, by their first 16 bytes.
-    long: HashMap<u128, Vec<(u32, Box<[u8]>)>>,
+    long: HashMap<u128, Family>,
     /// The longest token that is a proper prefix of each token; of a byte, `NONE`.
     pub shorter: Table<u32>,
 }
@@ -116,7 +119,7 @@ impl Prefixes {
         let lengths = unsafe { *self.lengths.get_unchecked(filter_place(word)) };
         let mut lengths = u32::from(lengths) & ((2 << size) - 1) & !((1 << FIRST) - 1);
         while lengths != 0 {
-            let length = 31 - lengths.leading_zeros();
+            let length = lengths.ilog2();
             if let Some(token) = self.find(of_word(word, length as usize)) {
                 return token;
             }
@@ -155,7 +158,7 @@ impl Prefixes {
 
     /// Tokens that go on after these sixteen bytes.
     #[inline(always)]
-    fn deep(&self, word: u128) -> Option<&Vec<(u32, Box<[u8]>)>> {
+    fn deep(&self, word: u128) -> Option<&Family> {
         let may = self.lengths[filter_place(word)] & 1 == 1;
         may.then(|| self.long.get(&word)).flatten()
     }
@@ -168,8 +171,8 @@ impl Prefixes {
 }
 
 /// Tokens of 16 bytes and more by their first 16, the longest first.
-fn long(tokens: &[&[u8]]) -> HashMap<u128, Vec<(u32, Box<[u8]>)>> {
-    let mut long: HashMap<u128, Vec<(u32, Box<[u8]>)>> = HashMap::new();
+fn long(tokens: &[&[u8]]) -> HashMap<u128, Family> {
+    let mut long: HashMap<u128, Family> = HashMap::new();
     for (token, bytes) in (0_u32..).zip(tokens) {
         if let Some(first) = bytes.first_chunk() {
             long.entry(u128::from_le_bytes(*first)).or_default().push((token, (*bytes).into()));

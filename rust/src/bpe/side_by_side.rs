@@ -75,12 +75,10 @@ impl Job {
         let size = (piece >> 120) as usize;
         let bytes = piece.to_le_bytes();
         let mut job = Self { number, left: (1 << size) - 1, ..EMPTY };
-        for at in 0..size {
-            job.tokens[at] = bytes[at].into();
-        }
-        for at in 0..size - 1 {
-            let rank = model.byte_pairs[usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])];
-            job.keys[at] = if rank == NONE { NONE } else { rank << 4 | at as u32 };
+        job.tokens = bytes.map(u32::from);
+        for (at, (pair, key)) in bytes[..size].windows(2).zip(&mut job.keys).enumerate() {
+            let rank = model.byte_pairs[usize::from(pair[0]) << 8 | usize::from(pair[1])];
+            *key = if rank == NONE { NONE } else { rank << 4 | at as u32 };
         }
         job
     }
@@ -123,7 +121,7 @@ impl Job {
             model.pairs.prefetch(made, self.tokens[self.after as usize % FEW]);
         }
         if before != 0 {
-            self.before = 31 - before.leading_zeros();
+            self.before = before.ilog2();
             model.pairs.prefetch(self.tokens[self.before as usize % FEW], made);
         }
         true
