@@ -54,7 +54,7 @@ impl Cache {
         let found = (0..4).map(|step| home ^ step).find(|&place| self.entries[place].key == key)?;
         let ids = self.entries[found].ids;
         // two common pieces of one home would take turns for ever
-        if self.next_turn() % 4 == 0 {
+        if self.next_turn().is_multiple_of(4) {
             self.entries.swap(home, found);
         }
         Some(ids)
