@@ -18,7 +18,9 @@ SHAPE = ["--preset", "tiny", "--qk-norm"]
 RECIPE = ["--optimizer", "muon", "--learning-rate", "5e-3", "--warmup-steps", "20", "--data.window", "packed"]
 BATCH = ["--batch-tokens", "1024", "--micro-batch", "4"]  # small steps: how many there are decides what is learned
 LENGTH = ["--max-steps", "4000", "--eval-every", "200", "--save-every", "1000"]
-JUDGED = 16  # stories that the verdict is of
+# Whole stories are trained on, each by itself: nothing was learned of what follows an end of text.
+OPENINGS = ("Once upon a time, there was a", "Long ago, a", "There once was a")
+JUDGED = 5  # stories with each opening that the verdict is of
 
 OWN_FILE = """
 The same with a file of yours:
@@ -48,7 +50,9 @@ def demo(out: str, size: int, seconds: float, seed: int) -> None:
     _step("tokenize", corpus, "--tokenizer", tok, "--out", data)
     _step("train", "--data", data, *SHAPE, *RECIPE, *BATCH, *LENGTH, "--max-time", f"{seconds:.0f}s", "--out", folder)
     _curve(folder)
-    _step("sample", "--checkpoint", folder, "--n", 3, "--max-tokens", 220, "--temperature", "0.7", "--seed", seed)
+    prompts = [word for opening in OPENINGS for word in ("--prompt", opening)]
+    drawn = ["--max-tokens", "220", "--temperature", "0.7", "--seed", seed]
+    _step("sample", "--checkpoint", folder, *prompts, "--return-prompt", *drawn)
     click.echo(_verdict(folder, corpus, seed))
     click.echo(f"\nall of it lies in {folder}; it took {format_duration(time.monotonic() - started)}")
     click.echo(OWN_FILE.rstrip())
@@ -101,11 +105,11 @@ def _verdict(folder: Path, corpus: Path, seed: int) -> str:
     from pylm.data.stories import judge
     from pylm.generation.generate import generate
 
-    made = [""] * JUDGED
-    for piece in generate(folder, n=JUDGED, max_tokens=240, temperature=0.7, seed=seed):
-        made[piece.sample] += piece.text
+    made = [opening for opening in OPENINGS for _ in range(JUDGED)]
+    for piece in generate(folder, OPENINGS, n=JUDGED, max_tokens=240, temperature=0.7, seed=seed):
+        made[piece.prompt * JUDGED + piece.sample] += piece.text
     found = judge(made, corpus.read_text(encoding="utf-8"))
     return (
-        f"\nof {found.sentences} sentences in {JUDGED} such stories {found.grammatical:.0%} follow the grammar, "
+        f"\nof {found.sentences} sentences in {len(made)} such stories {found.grammatical:.0%} follow the grammar, "
         f"{found.faithful:.0%} keep everybody's name and pronoun, {found.copied:.0%} stand in the text"
     )
