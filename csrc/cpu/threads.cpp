@@ -29,6 +29,7 @@ struct Job {
     std::atomic<int64_t> next{0};
     std::atomic<bool> failed{false};
     std::exception_ptr error;
+    int64_t error_at = 0;
     std::mutex error_lock;
 
     void work() noexcept {
@@ -38,7 +39,11 @@ struct Job {
                 (*body)(i);
             } catch (...) {
                 const std::lock_guard lock(error_lock);
-                if (!error) error = std::current_exception();
+                // all below were begun before, so that the first of those that fail is told, whichever thread is faster
+                if (!error || i < error_at) {
+                    error = std::current_exception();
+                    error_at = i;
+                }
                 failed = true;
             }
         }

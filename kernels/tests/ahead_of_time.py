@@ -93,8 +93,8 @@ def linear_cross_entropy(width: int) -> None:
     from pylm_kernels.ops.linear_cross_entropy import triton as kernels
 
     x, w, targets = meta(16384, width), meta(50304, width), meta(16384, dtype=torch.int64)
-    loss, lse = kernels.forward(x, w, targets, 0.0, -100, 0.0)
-    kernels.backward(loss, x, w, targets, lse, 0.0, -100, 0.0)
+    loss, lse, dx, dw = kernels.forward(x, w, targets, 0.0, -100, 0.0, True)
+    kernels.backward(loss, x, w, targets, lse, dx, dw, 0.0, -100, 0.0, True)
 
 
 CASES: dict[str, Callable[[], None]] = {

@@ -85,4 +85,4 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(_native.cpu_info()["features"])
+    return device.type == "cpu" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(map(str, _native.cpu_info()["features"]))
