@@ -240,6 +240,11 @@ def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: p
     assert [other.step([batch], 1e-3) for batch in given] == expected
     asked.clear()
     assert backend(model=shape(dropout=0.1)).probe(rows, 400) == choices and asked == []
+    # a length in time is planned by what a step takes now
+    timed = backend(model=shape(dropout=0.1), max_time=60.0).probe(rows, 400)
+    speeds = {"seconds_per_step", "matmul_flops"}
+    assert {key: timed[key] for key in timed.keys() - speeds} == {key: choices[key] for key in choices.keys() - speeds}
+    assert asked == [choices["micro_batch"]] and timed["seconds_per_step"] > 0
 
 
 def test_a_gpu_that_is_full_gets_the_largest_micro_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:

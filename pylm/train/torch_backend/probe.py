@@ -53,7 +53,8 @@ def probe(
     known = machine.recall(key) or {}
     rng = backend.rng()
     try:
-        if not {"micro_batch", "eager", "optimizer"} <= known.keys():
+        recalled = {"micro_batch", "eager", "optimizer"} <= known.keys()
+        if not recalled:
             given = backend.train.micro_batch
             micro = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
             eager = _time(backend, batch(_rows(micro, sequences)), stopping)
@@ -65,7 +66,11 @@ def probe(
             rows = _rows(known["micro_batch"], sequences)
             known["compiled"], known["failure"] = _compiled_time(backend, batch(rows), stopping)
         choices = _decided(backend, known, wanted, why)
-        choices["seconds_per_step"] = passes * (known["compiled"] if choices["compile"] else known["eager"]) + optimizer
+        each = known["compiled"] if choices["compile"] else known["eager"]
+        if recalled and backend.train.max_time is not None:
+            # what was chosen stays; a length in time is planned by the speed of today, when others may be busy or gone
+            each = _time(backend, batch(_rows(known["micro_batch"], sequences)), stopping)
+        choices["seconds_per_step"] = passes * each + optimizer
         choices["matmul_flops"] = machine.known_matmul_flops(backend.torch_device, backend.precision, say)
     except torch.OutOfMemoryError:
         rows = known.get("micro_batch", backend.train.micro_batch)
