@@ -181,7 +181,7 @@ def near(mine: float, peer: float) -> bool:
 
 
 def bar_over_eager() -> float:
-    """What the issue of it is worth depends on the processor's matrix units."""
+    """How much faster a step is to be: it depends on the processor's matrix units."""
     from pylm import _native
 
     features = set(_native.cpu_info()["features"])
