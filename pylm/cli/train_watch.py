@@ -25,7 +25,7 @@ SAMPLE_TOKENS = 64
 def evaluator(config: Config, identity: Identity) -> Evaluate | None:
     """What evaluates on the validation split, always on the same windows; None where there is none."""
     from pylm.data import Loader
-    from pylm.train.backend import MicroBatch, cut
+    from pylm.train.backend import cut
     from pylm.train.loop import Evaluation
 
     if identity.validation is None:
@@ -52,9 +52,8 @@ def evaluator(config: Config, identity: Identity) -> Evaluate | None:
             batch = loader.batch(number)
             # the last batch of an epoch would go on into the next one: each window counts once
             left = min(windows - number * rows, rows)
-            for part in cut(batch.inputs[:left], batch.targets[:left], _of(batch.cu_seqlens, left * length), left):
-                counts = backend.loss(MicroBatch(*part))
-                loss, correct, tokens = loss + counts.loss, correct + counts.correct, tokens + counts.tokens
+            counts = backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, left)[0])
+            loss, correct, tokens = loss + counts.loss, correct + counts.correct, tokens + counts.tokens
         mean = loss / max(tokens, 1)
         perplexity = math.exp(mean) if mean < 700 else math.inf
         bits = None if identity.bytes_per_token is None else mean / math.log(2) / identity.bytes_per_token
@@ -63,23 +62,12 @@ def evaluator(config: Config, identity: Identity) -> Evaluate | None:
     return evaluate
 
 
-def _of(starts: object, end: int) -> object:
-    return None if starts is None else starts[starts <= end]  # type: ignore[index, operator]
-
-
 def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:
     """What continues fixed prompts, the same draws each time, so that samples of different steps compare."""
     from pylm import _native
+    from pylm.generation.settings import draw_settings
 
-    chosen = _native.SampleSettings(
-        temperature=settings.temperature,
-        top_k=settings.top_k or 0,
-        top_p=settings.top_p or 1.0,
-        min_p=settings.min_p or 0.0,
-        repetition_penalty=settings.repetition_penalty,
-        presence_penalty=settings.presence_penalty,
-        frequency_penalty=settings.frequency_penalty,
-    )
+    chosen = draw_settings(settings)
     most = min(settings.max_tokens, SAMPLE_TOKENS)
 
     def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, str]]:

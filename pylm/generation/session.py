@@ -18,6 +18,7 @@ from pylm._native import SampleSettings, sample
 from pylm.errors import UsageError
 from pylm.generation.engine import Cache, Engine, Logits, common_prefix
 from pylm.generation.lookup import Lookup
+from pylm.generation.settings import draw_settings
 from pylm.generation.text import TextStream
 
 if TYPE_CHECKING:
@@ -134,15 +135,7 @@ class Session:
             raise UsageError(f"{self.engine.name} cannot check guesses", "leave out --speculate, or --backend torch")
         if likeliest > self._vocabulary:
             raise UsageError(f"{likeliest} of the likeliest tokens: the vocabulary has {self._vocabulary:,}")
-        draw = SampleSettings(
-            temperature=settings.temperature,
-            top_k=settings.top_k or 0,
-            top_p=settings.top_p or 1.0,
-            min_p=settings.min_p or 0.0,
-            repetition_penalty=settings.repetition_penalty,
-            presence_penalty=settings.presence_penalty,
-            frequency_penalty=settings.frequency_penalty,
-        )
+        draw = draw_settings(settings)
         if settings.top_k is not None and settings.top_k > self._vocabulary:
             raise UsageError(
                 f"top_k is {settings.top_k:,}, the vocabulary has {self._vocabulary:,}", "leave it out to draw from all"

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from pylm._native import SampleSettings
 from pylm.config.cascade import Setting, resolve
 from pylm.config.schema import Sample
 
-__all__ = ["sample_settings"]
+__all__ = ["draw_settings", "sample_settings"]
 
 
 def sample_settings(given: dict[str, Any]) -> Sample:
     """Check settings as the command line does: one sentence for what cannot be."""
     settings = [Setting(f"sample.{key}", value, key) for key, value in given.items()]
     return resolve("sample", settings=settings, environ={}).config.sample
+
+
+def draw_settings(settings: Sample) -> SampleSettings:
+    """The same for the sampler, whose numbers stand for what is left out."""
+    return SampleSettings(
+        temperature=settings.temperature,
+        top_k=settings.top_k or 0,
+        top_p=settings.top_p or 1.0,
+        min_p=settings.min_p or 0.0,
+        repetition_penalty=settings.repetition_penalty,
+        presence_penalty=settings.presence_penalty,
+        frequency_penalty=settings.frequency_penalty,
+    )

@@ -12,6 +12,7 @@ from pylm.errors import TokenizerError, UsageError, did_you_mean
 from pylm.tokenizer import published
 from pylm.tokenizer.folder import CONFIG, TOKENIZER, Config, read_config, read_file
 from pylm.tokenizer.gpt2_files import PAIRS, pair_to_tokenizer_json
+from pylm.tokenizer.patterns import PATTERNS
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Backend
@@ -161,7 +162,7 @@ def _of_ranks(data: bytes, path: Path, pattern: str | None, specials: Specials) 
     if pattern is None:
         raise UsageError(
             f"{path} holds ranks that are none of the published ones, and ranks do not say how text is cut",
-            "name the pattern: --pattern gpt2, cl100k, llama3, qwen2, o200k or a regex",
+            f"name the pattern: --pattern {', '.join(PATTERNS)} or a regex",
         )
     return NativeBackend.from_ranks(data, pattern, _numbered(specials, data))
 

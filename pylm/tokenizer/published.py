@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pylm.cache import cache_folder
 from pylm.errors import TokenizerError
 
-__all__ = ["PUBLISHED", "Published", "by_checksum", "cache_folder", "fetched"]
+__all__ = ["PUBLISHED", "Published", "by_checksum", "fetched"]
 
 END = "<|endoftext|>"
 _HOME = "https://openaipublic.blob.core.windows.net/"
@@ -75,15 +75,6 @@ def by_checksum(data: bytes) -> Published | None:
     return None
 
 
-def cache_folder() -> Path:
-    """Return where fetched vocabularies are kept: $PYLM_CACHE, else the user's cache folder."""
-    if chosen := os.environ.get("PYLM_CACHE"):
-        return Path(chosen) / "tokenizers"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pylm" / "tokenizers"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylm" / "tokenizers"
-
-
 def is_offline(offline: bool | None = None) -> bool:
     """Whether the network is not to be used: as asked, else as PYLM_OFFLINE says."""
     if offline is not None:
@@ -93,7 +84,7 @@ def is_offline(offline: bool | None = None) -> bool:
 
 def fetched(name: str, offline: bool | None = None) -> dict[str, bytes]:
     """Return the files of a published vocabulary by name, from the cache or fetched into it; checksums always hold."""
-    folder = cache_folder() / name
+    folder = cache_folder() / "tokenizers" / name
     return {
         file: _file(folder / file, address, checksum, name, is_offline(offline))
         for file, (address, checksum) in PUBLISHED[name].files.items()

@@ -1,5 +1,10 @@
 //! The encoder against merging as it is defined, on vocabularies made at random: trained ones are all alike.
 
+#[allow(dead_code)] // what must always hold is tried in tests/properties.rs
+#[path = "../fuzz/src/lib.rs"]
+mod properties;
+
+use properties::trained;
 use pylm_rust::bpe::parallel::{encode_all, encode_in_chunks};
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
 use pylm_rust::pattern::Pattern;
@@ -55,31 +60,7 @@ fn vocab(draw: &mut Draw, merges: usize, alphabet: &[u8], pattern: &str) -> Voca
             texts.push(text);
         }
     }
-    Vocab::from_merges(pairs, vec!["<|end|>".into()], Pattern::new(pattern).unwrap()).unwrap()
-}
-
-/// Merges that training on `text` would make: the commonest pair each time, so that every token is reached.
-fn trained(text: &[u8], merges: usize, pattern: &str) -> Vocab {
-    let mut ids: Vec<u32> = text.iter().map(|&byte| pylm_rust::bpe::alphabet::ORDER[byte as usize].into()).collect();
-    let mut pairs = Vec::new();
-    while pairs.len() < merges {
-        let mut counts = std::collections::BTreeMap::new();
-        ids.windows(2).for_each(|pair| *counts.entry((pair[0], pair[1])).or_insert(0) += 1);
-        let Some((&best, _)) = counts.iter().max_by_key(|(pair, count)| (**count, std::cmp::Reverse(**pair))) else {
-            break;
-        };
-        let made = 256 + pairs.len() as u32;
-        pairs.push(best);
-        let mut joined = Vec::new();
-        let mut at = 0;
-        while at < ids.len() {
-            let here = at + 1 < ids.len() && (ids[at], ids[at + 1]) == best;
-            joined.push(if here { made } else { ids[at] });
-            at += 1 + usize::from(here);
-        }
-        ids = joined;
-    }
-    Vocab::from_merges(pairs, vec!["<|end|>".into()], Pattern::new(pattern).unwrap()).unwrap()
+    Vocab::from_merges(pairs, vec!["<|endoftext|>".into()], Pattern::new(pattern).unwrap()).unwrap()
 }
 
 fn check(encoder: &Encoder, scratch: &mut pylm_rust::bpe::Scratch, text: &[u8]) {
@@ -140,7 +121,7 @@ fn a_scratch_of_another_encoder_is_replaced() {
         check(encoder, &mut scratch, b"abc abcabc cab abc");
     }
     let mut ids = Vec::<u32>::new();
-    encoders[0].encode_with(b"a<|end|>", &Allowed::All, &mut scratch, &mut ids).unwrap();
+    encoders[0].encode_with(b"a<|endoftext|>", &Allowed::All, &mut scratch, &mut ids).unwrap();
     assert_eq!(ids.last(), Some(&(256 + 50)));
 }
 
@@ -160,7 +141,7 @@ fn hostile(draw: &mut Draw, pieces: usize) -> Vec<u8> {
         b"\xff",
         b"\xe4\xb8",
         b"================================",
-        b" <|end|>",
+        b" <|endoftext|>",
     ];
     let drawn = (0..pieces).map(|_| parts[draw.below(parts.len())].repeat(1 + draw.below(3)));
     drawn.collect::<Vec<_>>().concat()

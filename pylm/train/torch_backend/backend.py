@@ -16,6 +16,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import pylm_kernels
+from pylm.cache import cache_folder
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
 from pylm.model.torch import Model
@@ -253,7 +254,7 @@ class TorchBackend:
 
     def compile(self) -> None:
         """Compile each block by itself: all of a model's blocks share what one costs."""
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(machine.cache_folder() / "inductor"))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
         for block in self.model.blocks:
             if block._compiled_call_impl is None:
                 block.compile(dynamic=False)

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from pylm import native_kernels
+from pylm.cache import cache_folder
 from pylm.errors import ConfigError, UsageError
 from pylm_kernels import dispatch
 
-__all__ = ["DTYPES", "cache_folder", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
+__all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
            "known_matmul_flops", "matmul_flops", "recall", "remember"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -138,15 +139,6 @@ def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str]
         found = matmul_flops(device, DTYPES[precision])
         remember(key, {"flops": found}, say)
     return found
-
-
-def cache_folder() -> Path:
-    """Where what was probed and compiled is kept."""
-    if chosen := os.environ.get("PYLM_CACHE"):
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pylm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylm"
 
 
 def recall(key: str) -> dict[str, Any] | None:

@@ -59,22 +59,22 @@ def probe(
             micro = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
             eager = _time(backend, batch(_rows(micro, sequences)), stopping)
             known = {"micro_batch": micro, "eager": eager, "optimizer": _optimizer_time(backend)}
-        passes = 1 if sequences is None else max(sequences // _rows(known["micro_batch"], sequences), 1)
+        rows = _rows(known["micro_batch"], sequences)
+        passes = 1 if sequences is None else max(sequences // rows, 1)
         optimizer = known["optimizer"]
         wanted, why = _wanted(backend, seconds(passes * known["eager"] + optimizer))
         if wanted and "compiled" not in known:
-            rows = _rows(known["micro_batch"], sequences)
             known["compiled"], known["failure"] = _compiled_time(backend, batch(rows), stopping)
         choices = _decided(backend, known, wanted, why)
         each = known["compiled"] if choices["compile"] else known["eager"]
         if recalled and backend.train.max_time is not None:
             # what was chosen stays; a length in time is planned by the speed of today, when others may be busy or gone
-            each = _time(backend, batch(_rows(known["micro_batch"], sequences)), stopping)
+            each = _time(backend, batch(rows), stopping)
         choices["seconds_per_step"] = passes * each + optimizer
         choices["matmul_flops"] = machine.known_matmul_flops(backend.torch_device, backend.precision, say)
     except torch.OutOfMemoryError:
-        rows = known.get("micro_batch", backend.train.micro_batch)
-        raise too_large(backend, rows if isinstance(rows, int) else 1) from None
+        tried = known.get("micro_batch", backend.train.micro_batch)
+        raise too_large(backend, tried if isinstance(tried, int) else 1) from None
     finally:
         backend.forget_gradients()
         backend.set_rng(rng)

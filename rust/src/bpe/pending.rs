@@ -49,15 +49,7 @@ impl Pending {
     #[inline(always)]
     pub fn add(&mut self, cache: &Cache, key: u128, home: usize, at: usize) {
         cache.prefetch(home ^ 2);
-        self.pieces.push(Piece {
-            key,
-            ids: [0; 2],
-            home: home as u32,
-            long: false,
-            at: at as u32,
-            count: 0,
-            spilled: NONE,
-        });
+        self.note(key, home, false, at);
     }
 
     /// The same of a piece that is too long for a key; it lies at `range` in the text that [`Pending::find`] is given.
@@ -66,15 +58,13 @@ impl Pending {
         let home = Long::place(piece);
         long.prefetch(home);
         let key = from as u128 | (piece.len() as u128) << 64;
-        self.pieces.push(Piece {
-            key,
-            ids: [0; 2],
-            home: home as u32,
-            long: true,
-            at: at as u32,
-            count: 0,
-            spilled: NONE,
-        });
+        self.note(key, home, true, at);
+    }
+
+    #[inline(always)]
+    fn note(&mut self, key: u128, home: usize, long: bool, at: usize) {
+        let (home, at) = (home as u32, at as u32);
+        self.pieces.push(Piece { key, ids: [0; 2], home, long, at, count: 0, spilled: NONE });
     }
 
     /// Looks each piece up, and encodes and keeps those that are new; `encode` does so with a long one.

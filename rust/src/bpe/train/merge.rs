@@ -190,9 +190,9 @@ impl<'a, S: Symbol> Merger<'a, S> {
 
     fn recount(&mut self) {
         self.heap.clear();
-        // the other half is for the lists of pairs that merging makes
+        self.pairs = Pairs::new(); // the old ones' memory goes before the new ones take theirs
+                                   // the other half is for the lists of pairs that merging makes
         let room = self.room / 2;
-        self.pairs = Pairs::new();
         self.pairs = recount::recount(self.crew, &mut self.shards, &mut self.tokens, &mut self.keep, room);
         if let Keep::AtLeast(_) = self.keep {
             self.heap.extend(self.pairs.iter().map(|(key, entry)| candidate(key, entry.count)));

@@ -233,11 +233,10 @@ impl<S: Symbol> Shard<S> {
         }
     }
 
-    /// Opens lists of these lengths, by index, instead of those that were, and fills them.
+    /// Opens lists of these lengths, by index, where there are none, and fills them.
     pub fn fill_lists(&mut self, lengths: &[u32], index: impl Fn(u32, u32) -> Option<u32>) {
         let mut start = 0;
         let mut cursors = Vec::with_capacity(lengths.len());
-        self.lists.clear();
         for &length in lengths {
             self.lists.push(List { start, length });
             cursors.push(start);
