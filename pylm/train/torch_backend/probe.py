@@ -64,7 +64,7 @@ def probe(
         optimizer = known["optimizer"]
         wanted, why = _wanted(backend, seconds(passes * known["eager"] + optimizer))
         if wanted and "compiled" not in known:
-            known["compiled"], known["failure"] = _compiled_time(backend, batch(rows), stopping)
+            known |= _compiled_time(backend, batch(rows), stopping)
         choices = _decided(backend, known, wanted, why)
         each = known["compiled"] if choices["compile"] else known["eager"]
         if recalled and backend.train.max_time is not None:
@@ -205,15 +205,14 @@ def _divisor(whole: int, most: int) -> int:
     return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
 
 
-def _compiled_time(
-    backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]
-) -> tuple[float | None, str | None]:
+def _compiled_time(backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]) -> Choices:
     """The seconds of a compiled pass; None, and what was said, where it does not compile here."""
     backend.compile()
     try:
-        return _time(backend, micro_batch, stopping), None
+        return {"compiled": _time(backend, micro_batch, stopping), "failure": None}
     except (Interrupted, torch.OutOfMemoryError):
         raise
     except Exception as error:  # compilers fail in every way there is
         backend.uncompile()
-        return None, next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return {"compiled": None, "failure": said}
