@@ -21,6 +21,7 @@ _HOMES = {
     "Rope": "rope",
     "qk_norm_rope": "ops.qk_norm_rope.public",
     "rope_attention": "ops.rope_attention.public",
+    "attention_decode": "ops.attention_decode.public",
     "cross_entropy": "ops.cross_entropy.public",
     "linear_cross_entropy": "ops.linear_cross_entropy.public",
     "swiglu": "ops.swiglu.public",
@@ -32,6 +33,7 @@ __all__ = list(_HOMES)
 if TYPE_CHECKING:
     from pylm_kernels.dispatch import backends as backends
     from pylm_kernels.dispatch import register as register
+    from pylm_kernels.ops.attention_decode.public import attention_decode as attention_decode
     from pylm_kernels.ops.cross_entropy.public import cross_entropy as cross_entropy
     from pylm_kernels.ops.gelu.public import gelu as gelu
     from pylm_kernels.ops.layer_norm.public import LayerNorm as LayerNorm

@@ -34,12 +34,14 @@ OPERATIONS: tuple[str, ...] = (
     "layer_norm",
     "qk_norm_rope",
     "rope_attention",
+    "attention_decode",
     "cross_entropy",
     "linear_cross_entropy",
     "swiglu",
     "gelu",
     "relu2",
 )
+WITHOUT_GRADIENT = ("attention_decode",)
 KNOWN = ("reference", "triton", "cpu", "metal", "sdpa")
 # The first that serves runs. A measured table overrides it where it has an entry for this device.
 ORDER = ("triton", "cpu", "metal", "sdpa")
@@ -80,7 +82,11 @@ _registered: dict[str, dict[str, Backend]] = {operation: {} for operation in OPE
 
 
 def register(
-    op: str, backend: str, forward: Callable[..., Any], backward: Callable[..., Any], serves: Serves | None = None
+    op: str,
+    backend: str,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None,
+    serves: Serves | None = None,
 ) -> None:
     """Add a backend for an operation, or replace it; what was decided before is decided anew.
 
@@ -88,7 +94,7 @@ def register(
         op: the operation's name, such as "rms_norm".
         backend: the backend's name; "reference" is taken.
         forward: called with the tensors and numbers of the raw form, without the trailing backend name.
-        backward: the same for the backward's raw form.
+        backward: the same for the backward's raw form; None for an operation without a gradient.
         serves: gives None where it can serve (device, dtype, facts), else a sentence that says why not.
 
     Raises:
@@ -98,8 +104,14 @@ def register(
         raise ValueError(f"op: there is no operation {op!r}; there are {', '.join(OPERATIONS)}")
     if backend in ("reference", "auto", ""):
         raise ValueError(f"backend: the name {backend!r} is taken")
-    _registered[op][backend] = Backend(forward, backward, serves or (lambda device, dtype, facts: None))
+    if backward is None and op not in WITHOUT_GRADIENT:
+        raise ValueError(f"backward: {op} has a gradient, and a backend for it computes it")
+    _registered[op][backend] = Backend(forward, backward or _no_gradient, serves or (lambda device, dtype, facts: None))
     candidates.cache_clear()  # type: ignore[attr-defined]
+
+
+def _no_gradient(*inputs: Any) -> Any:
+    raise AssertionError("an operation without a gradient was differentiated")
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:

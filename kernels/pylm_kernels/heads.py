@@ -112,6 +112,22 @@ def norms(q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, heads: H
     return ""
 
 
+def scores(
+    heads: Heads, rope: Rope | None, q_weight: Any, window: int | None, softcap: float | None, sinks: Any
+) -> str:
+    """A sentence unless what bends and masks the scores is in its range."""
+    if q_weight is not None and rope is None:
+        return "q_weight: the norm comes before the rotation, and there is no rope; use rms_norm on the heads"
+    if window is not None and window <= 0:
+        return f"window: {window} leaves no keys; a row sees at least itself with window=1"
+    if softcap is not None and softcap <= 0:
+        return f"softcap: {softcap} must be positive, or None"
+    if sinks is not None:
+        wrong = arguments.vector("sinks", sinks, heads.n_heads, "the number of heads", "q")
+        return wrong or arguments.same_device("sinks", sinks, "q", heads.q)
+    return ""
+
+
 def packed_documents(cu_seqlens: torch.Tensor | None, heads: Heads) -> str:
     """A sentence unless cu_seqlens has the form of document ends (its values are checked where they are read)."""
     if cu_seqlens is None:

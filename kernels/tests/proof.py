@@ -145,6 +145,15 @@ def compiles(function: Function, tensors: Tensors, bound: float | None = None) -
         assert error(ours[name], eager[name]) <= bound, name
 
 
+def refuses(function: Function, given: dict[str, Any], complaint: str) -> None:
+    """A ValueError that begins with this complaint, in eager calls and in compiled code."""
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda **named: function(**named), fullgraph=True, backend="eager")
+    for way in (function, compiled):
+        with pytest.raises(ValueError, match=f"^{complaint}"):
+            way(**given)
+
+
 def survives_checkpointing(function: Function, tensors: Tensors) -> None:
     """Recomputed activations give the same bits."""
     from torch.utils.checkpoint import checkpoint

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, launch
 from pylm_kernels import heads as _heads
+from pylm_kernels import launch
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.qk_norm_rope import reference as rotation
@@ -136,21 +136,6 @@ _call = differentiable(
 )
 
 
-def _problem(
-    heads: _heads.Heads, rope: Rope | None, q_weight: Any, window: int | None, softcap: float | None, sinks: Any
-) -> str:
-    if q_weight is not None and rope is None:
-        return "q_weight: the norm comes before the rotation, and there is no rope; use rms_norm on the heads"
-    if window is not None and window <= 0:
-        return f"window: {window} leaves no keys; a row sees at least itself with window=1"
-    if softcap is not None and softcap <= 0:
-        return f"softcap: {softcap} must be positive, or None"
-    if sinks is not None:
-        wrong = arguments.vector("sinks", sinks, heads.n_heads, "the number of heads", "q")
-        return wrong or arguments.same_device("sinks", sinks, "q", heads.q)
-    return ""
-
-
 def rope_attention(
     q: torch.Tensor,
     k: torch.Tensor | None = None,
@@ -200,7 +185,7 @@ def rope_attention(
     heads, problem = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
     problem = problem or _heads.rotary(rope, heads) or _heads.norms(q_weight, k_weight, heads)
     problem = problem or _heads.packed_documents(cu_seqlens, heads)
-    problem = problem or _problem(heads, rope, q_weight, window, softcap, sinks)
+    problem = problem or _heads.scores(heads, rope, q_weight, window, softcap, sinks)
     if problem:
         return refuse(q, problem)
     b, t, _, d = heads.q.shape

@@ -1,0 +1,82 @@
+"""Caches of keys and values as callers give them, and the lengths that say how much of each row is filled."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+from pylm_kernels import arguments
+from pylm_kernels.heads import Heads
+
+
+def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, heads: Heads) -> str:
+    """A sentence unless both caches are [B, S, kv heads, D] like these heads, and lengths holds B integers."""
+    b, _, _, d = heads.q.shape
+    for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
+        shape = tuple(int(n) for n in cache.shape)
+        if cache.dim() != 4 or (shape[0], shape[2], shape[3]) != (b, heads.n_kv_heads, d):
+            return f"{name}: shape {shape} must be (batch {b}, capacity, kv heads {heads.n_kv_heads}, head_dim {d})"
+        if cache.dtype != heads.q.dtype:
+            return f"{name}: dtype {cache.dtype} differs from q's {heads.q.dtype}; keep the cache in the model's dtype"
+        if cache.requires_grad:
+            return f"{name}: requires a gradient; a cache is written in place and gives none"
+        if wrong := arguments.same_device(name, cache, "q", heads.q):
+            return wrong
+    if k_cache.shape != v_cache.shape:
+        return f"v_cache: holds {v_cache.shape[1]} positions, k_cache {k_cache.shape[1]}"
+    if lengths.dim() != 1 or lengths.shape[0] != b or lengths.dtype not in (torch.int32, torch.int64):
+        return f"lengths: must be {b} integers, how many positions of each row of the cache are filled"
+    return arguments.same_device("lengths", lengths, "q", heads.q)
+
+
+def gradients(tensors: dict[str, torch.Tensor | None]) -> str:
+    """A sentence where autograd would have to pass: what writes a cache has no gradient."""
+    if not torch.is_grad_enabled():
+        return ""
+    for name, x in tensors.items():
+        if x is not None and x.requires_grad:
+            return f"{name}: requires a gradient, and what writes a cache has none; call it under torch.no_grad()"
+    return ""
+
+
+_last: list[Any] = [None, None]
+
+
+def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> None:
+    """Raise ValueError unless the new positions of every row fit the cache and, where given, the angles' table.
+
+    Reading lengths waits for the device, so the answer is remembered: every layer of a model asks about one tensor.
+    While a CUDA graph is being captured nothing can be read; there the kernel writes nothing outside a cache.
+
+    Args:
+        lengths: filled positions of each row.
+        new: positions that are added.
+        capacity: of the cache.
+        last: how many positions the table of angles holds past the first; None where it is not asked.
+    """
+    if lengths.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    version = None if lengths.is_inference() else lengths._version
+    key = (version, new, capacity, last)
+    if version is not None and _last[0] is not None and _last[0]() is lengths and _last[1] == key:
+        return
+    for row, length in enumerate(lengths.tolist()):
+        if length < 0 or length + new > capacity:
+            raise ValueError(f"lengths: row {row} has {length} positions and gets {new}; the cache holds {capacity}")
+        if last is not None and length + new > last:
+            raise ValueError(f"rope: row {row} reaches position {length + new - 1} of {last}; raise max_positions")
+    _last[:] = [weakref.ref(lengths), key]
+
+
+def positions_of(lengths: torch.Tensor, new: int) -> torch.Tensor:
+    """Where the new positions of each row stand, [B, new] int32."""
+    count = torch.arange(new, dtype=torch.int32, device=lengths.device)
+    return lengths.to(torch.int32)[:, None] + count
+
+
+def write(cache: torch.Tensor, new: torch.Tensor, lengths: torch.Tensor) -> None:
+    """Put the new positions [B, T, kv heads, D] behind the filled ones of each row."""
+    rows = torch.arange(cache.shape[0], device=cache.device)[:, None]
+    cache[rows, positions_of(lengths, new.shape[1]).long()] = new

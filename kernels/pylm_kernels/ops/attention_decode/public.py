@@ -1,0 +1,151 @@
+"""attention_decode.
+
+Raw form, which a backend implements (heads as in qk_norm_rope; cos absent: no rotation and no norm):
+
+    forward(q, k?, v?, k_cache, v_cache, lengths, cos?, sin?, positions?, q_weight?, k_weight?, sinks?, n_heads,
+            n_kv_heads, eps, interleaved, offset, window, softcap, scale) -> o
+
+o is [B, T, H, D] contiguous. The caches, [B, S, kv heads, D] of any strides, are written in place: row b gets its T
+new keys, normalised and rotated, and its T new values at positions lengths[b] … lengths[b] + T - 1. Row t of q sees the
+keys up to its own, lengths[b] + t. Angles are those of positions [B or 1, T] where given, else of lengths[b] + t, plus
+offset. window and softcap are 0 where there is none. lengths has been checked. There is no gradient, and no backward.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from pylm_kernels import caches
+from pylm_kernels import heads as _heads
+from pylm_kernels.dispatch import choose, implementation
+from pylm_kernels.operation import define, refuse
+from pylm_kernels.ops.attention_decode import reference
+from pylm_kernels.ops.qk_norm_rope import reference as rotation
+from pylm_kernels.rope import Rope
+
+
+def compose(
+    q: Any, k: Any, v: Any, k_cache: Any, v_cache: Any, lengths: Any, cos: Any, sin: Any, positions: Any, q_weight: Any,
+    k_weight: Any, sinks: Any, n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int, window: int,
+    softcap: float, scale: float,
+) -> torch.Tensor:  # fmt: skip
+    """The operation by its reference, from the arguments of the raw form."""
+    q, k, v = _heads.split(q, k, v, n_heads, n_kv_heads)
+    if cos is not None:
+        positions = caches.positions_of(lengths, q.shape[1]) if positions is None else positions
+        q = rotation.rotate(q, cos, sin, positions, q_weight, eps, interleaved, offset)
+        k = rotation.rotate(k, cos, sin, positions, k_weight, eps, interleaved, offset)
+    return reference.decode(q, k, v, k_cache, v_cache, lengths, sinks, window, softcap, scale)
+
+
+def _run(*inputs: Any) -> torch.Tensor:
+    *raw, table, name = inputs
+    q, k_cache, lengths = raw[0], raw[3], raw[5]
+    caches.check(lengths, q.shape[1], k_cache.shape[1], table)
+    run = compose if name == "reference" else implementation("attention_decode", name).forward
+    with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
+        o: torch.Tensor = run(*raw)
+    return o
+
+
+def _fake(q: Any, *rest: Any) -> Any:
+    n_heads = rest[11]
+    return q.new_empty((q.shape[0], q.shape[1], n_heads, q.shape[3]))
+
+
+_operation = define(
+    "attention_decode",
+    "(Tensor q, Tensor? k, Tensor? v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor lengths, Tensor? cos, Tensor? sin,"
+    " Tensor? positions, Tensor? q_weight, Tensor? k_weight, Tensor? sinks, int n_heads, int n_kv_heads, float eps,"
+    " bool interleaved, int offset, int window, float softcap, float scale, int? table, str backend) -> Tensor",
+    _run,
+    _fake,
+)
+
+
+def attention_decode(
+    q: torch.Tensor,
+    k: torch.Tensor | None = None,
+    v: torch.Tensor | None = None,
+    *,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    lengths: torch.Tensor,
+    rope: Rope | None = None,
+    n_heads: int | None = None,
+    n_kv_heads: int | None = None,
+    q_weight: torch.Tensor | None = None,
+    k_weight: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
+    scale: float | None = None,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """The attention of a few new tokens a row over a cache, which gets their keys and values; no gradient.
+
+    Args:
+        q: [B, T, heads, D] of any strides, or with k and v left out the packed projection
+            [B, T, (n_heads + 2 n_kv_heads) * D]. T is small: 1, or the tokens of a guess that is being verified.
+        k: [B, T, kv heads, D], neither normalised nor rotated; kv heads divide heads.
+        v: like k.
+        k_cache: [B, S, kv heads, D] of any strides, holding keys as this function or qk_norm_rope wrote them. The new
+            ones are written behind the filled ones. Nothing else is changed, and nothing beyond is read.
+        v_cache: the same for values.
+        lengths: [B] int32 or int64, how many positions of each row are filled before this call; the caller adds T.
+        rope: a pylm_kernels.Rope, at lengths[b] + t unless `rope.at` says otherwise; None: no rotation.
+        n_heads: of q, needed when packed.
+        n_kv_heads: of k and v; n_heads by default.
+        q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
+        k_weight: [D], the same for k.
+        eps: of that norm.
+        window: a row sees keys at a distance below this.
+        softcap: scores s become softcap * tanh(s / softcap).
+        sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
+        scale: of the scores; 1 / sqrt(D) by default.
+        backend: this call's backend, such as "triton" or "reference".
+
+    Returns:
+        [B, T, heads, D].
+    """
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+        q, k, v = q.to(dtype), k if k is None else k.to(dtype), v if v is None else v.to(dtype)
+    heads, problem = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
+    problem = problem or _heads.rotary(rope, heads) or _heads.norms(q_weight, k_weight, heads)
+    problem = problem or _heads.scores(heads, rope, q_weight, window, softcap, sinks)
+    problem = problem or caches.problem(k_cache, v_cache, lengths, heads)
+    problem = problem or caches.gradients({"q": q, "k": k, "v": v, "q_weight": q_weight, "k_weight": k_weight})
+    if not problem and heads.k is not None and heads.k.shape[1] != heads.q.shape[1]:
+        problem = f"k: holds {heads.k.shape[1]} new tokens, q {heads.q.shape[1]}"
+    if problem:
+        return refuse(q, problem)
+    t, d = heads.q.shape[1], heads.q.shape[3]
+    facts = {
+        "head_dim": d,
+        "new": t,
+        "rows": t * (heads.n_heads // heads.n_kv_heads),
+        "softcap": softcap is not None,
+        "sinks": sinks is not None,
+        "window": window is not None,
+        "rope": rope is not None,
+    }
+    name, refusal = choose("attention_decode", backend, q, facts)
+    if refusal:
+        return refuse(q, refusal)
+    cos, sin = (None, None) if rope is None else rope.tables(q.device)
+    positions = None if rope is None else _heads.positions_of(rope, None)
+    counting = rope is not None and positions is None
+    call = _operation if torch.compiler.is_compiling() else _run
+    o: torch.Tensor = call(
+        heads.q, heads.k, heads.v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, sinks,
+        heads.n_heads, heads.n_kv_heads, float(eps), rope is not None and rope.layout == "interleaved",
+        0 if rope is None else rope.offset, window or 0, float(softcap or 0.0),
+        1 / math.sqrt(d) if scale is None else float(scale),
+        rope.max_positions - rope.offset if rope is not None and counting else None, name,
+    )  # fmt: skip
+    return o
