@@ -10,7 +10,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 MANIFESTS := pyproject.toml kernels/pyproject.toml constraints.txt
 NATIVE := $(shell find rust csrc -name target -prune -o -type f -print) Cargo.toml Cargo.lock CMakeLists.txt
-CXX_FILES := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
+CXX_FILES := $(shell find csrc kernels/tests -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
 ifdef UV
 INSTALL := uv pip install -q -p $(BIN)/python -c constraints.txt
 else

@@ -2,9 +2,11 @@
 
     from pylm_kernels.mlx import rms_norm, swiglu
 
-No kernel of ours stands behind them: the norms are mx.fast's, the activations are compiled into one kernel each, and
-cross_entropy is composed of MLX's operations. The arithmetic is in float32, and what is returned has the dtype of the
-input. Importing this loads no torch.
+On an Apple GPU rms_norm runs Metal kernels of ours where MLX has none as good (ops/rms_norm/metal.py); layer_norm is
+mx.fast's, the activations are compiled into one kernel each, and cross_entropy is composed of MLX's operations. Without
+Metal, as on Linux, everything is plain MLX operations: right, and as fast as these are. PYLM_KERNELS=metal|reference
+forces one. The arithmetic is in float32, and what is returned has the dtype of the input. Importing this loads no
+torch.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ except ImportError as _error:
     raise ImportError(
         f"pylm_kernels.mlx needs MLX, which cannot be imported here ({_error}): pip install mlx, on Linux 'mlx[cpu]'"
     ) from None
+from pylm_kernels.mlx_launch import on_metal
 
 __all__ = ["rms_norm", "layer_norm", "swiglu", "gelu", "relu2", "cross_entropy"]
 FLOATS = (mx.float32, mx.bfloat16, mx.float16)  # MLX has float64 on CPUs only
@@ -79,10 +82,20 @@ def rms_norm(x: Any, weight: Any = None, *, eps: float = 1e-5, offset: float = 0
         ValueError: an argument does not fit the others.
     """
     h = _rows(x, {"weight": weight}, residual)
+    if x.size and on_metal():
+        return _rms_norm_metal(x, weight, residual, float(eps), float(offset))
     # mx.fast works in the widest dtype it is given: a weight that must not be rounded goes in as float32
     scale = weight if weight is None or offset == 0 else weight.astype(mx.float32) + offset
     y = mx.fast.rms_norm(h, scale, eps).astype(x.dtype)
     return y if residual is None else (y, h)
+
+
+def _rms_norm_metal(x: Any, weight: Any, residual: Any, eps: float, offset: float) -> Any:
+    from pylm_kernels.ops.rms_norm import metal
+
+    given = [one for one in (x, weight, residual) if one is not None]
+    found = metal.differentiable(eps, offset, weight is not None, residual is not None)(*given)
+    return found if residual is None else tuple(found)
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, eps: float = 1e-5, residual: Any = None) -> Any:

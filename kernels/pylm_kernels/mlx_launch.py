@@ -1,0 +1,117 @@
+"""Metal kernels as MLX runs them, and whether they can run here."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+SIMD = 32  # threads that step together on Apple's chips
+forced_by_tests = False  # which run the kernels without a chip
+
+
+class Kernel(NamedTuple):
+    """What mx.fast.metal_kernel is given: MLX writes the signature around the source.
+
+    For each name among `optional` the source finds HAS_<NAME>, 1 where the buffer is there and else 0.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    source: str
+    header: str = ""
+    optional: tuple[str, ...] = ()
+
+
+@functools.cache
+def _made(kernel: Kernel) -> Any:
+    return mx.fast.metal_kernel(
+        name=f"pylm_{kernel.name}",
+        input_names=list(kernel.inputs),
+        output_names=list(kernel.outputs),
+        source=kernel.source,
+        header=kernel.header,
+    )
+
+
+@functools.cache
+def _variant(kernel: Kernel, present: frozenset[str]) -> Kernel:
+    absent = [name for name in kernel.optional if name not in present]
+    return kernel._replace(
+        name="_without_".join([kernel.name, *absent]),
+        inputs=tuple(name for name in kernel.inputs if name not in absent),
+        outputs=tuple(name for name in kernel.outputs if name not in absent),
+        header="".join(f"#define HAS_{name.upper()} {int(name in present)}\n" for name in kernel.optional)
+        + kernel.header,
+    )
+
+
+def run(
+    kernel: Kernel, inputs: Sequence[Any], *, template: Sequence[tuple[str, Any]], grid: tuple[int, int, int],
+    threadgroup: tuple[int, int, int], output_shapes: Sequence[tuple[int, ...]], output_dtypes: Sequence[Any],
+) -> list[Any]:  # fmt: skip
+    """Hand a kernel to MLX. The tests put in place of this a run of the same source on the processor."""
+    outputs: list[Any] = _made(kernel)(
+        inputs=list(inputs), template=list(template), grid=grid, threadgroup=threadgroup,
+        output_shapes=list(output_shapes), output_dtypes=list(output_dtypes),
+    )  # fmt: skip
+    return outputs
+
+
+def launch(
+    kernel: Kernel,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, tuple[tuple[int, ...], Any] | None],
+    *,
+    template: Mapping[str, Any],
+    threadgroups: tuple[int, int, int],
+    threads: int,
+) -> dict[str, Any]:
+    """Run a kernel: what is None among its optional inputs and outputs is left out.
+
+    Args:
+        kernel: the kernel.
+        inputs: arrays by name.
+        outputs: (shape, dtype) by name.
+        template: its template arguments: dtypes, integers, booleans.
+        threadgroups: how many, in three dimensions.
+        threads: in one of them, in a line.
+
+    Returns:
+        The outputs by name, None where there is none.
+    """
+    present = frozenset(name for name, x in (*inputs.items(), *outputs.items()) if x is not None)
+    chosen = _variant(kernel, present)
+    wanted = [outputs[name] for name in chosen.outputs]
+    found = run(
+        chosen, [inputs[name] for name in chosen.inputs], template=tuple(template.items()),
+        grid=(threadgroups[0] * threads, *threadgroups[1:]), threadgroup=(threads, 1, 1),
+        output_shapes=[one[0] for one in wanted if one], output_dtypes=[one[1] for one in wanted if one],
+    )  # fmt: skip
+    return {name: None for name in outputs} | dict(zip(chosen.outputs, found, strict=True))
+
+
+def on_metal() -> bool:
+    """Whether calls go to the Metal kernels: by PYLM_KERNELS, else where MLX's default device is a GPU with Metal.
+
+    Raises:
+        ValueError: PYLM_KERNELS names a backend that is not here.
+    """
+    forced = os.environ.get("PYLM_KERNELS", "")
+    here = forced_by_tests or (mx.metal.is_available() and mx.default_device() == mx.gpu)
+    if forced in ("", "auto"):
+        return here
+    if forced in ("reference", "triton", "cpu", "sdpa"):  # of these MLX has the reference alone
+        return False
+    if forced != "metal":
+        raise ValueError(f"PYLM_KERNELS: {forced!r} is no backend; in pylm_kernels.mlx there are metal and reference")
+    if not here:
+        raise ValueError(
+            "PYLM_KERNELS: 'metal' needs an Apple GPU and MLX's default device on it; elsewhere leave it unset,"
+            " and plain MLX operations run, which are for correctness rather than speed"
+        )
+    return True
