@@ -20,6 +20,8 @@ def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor,
             return f"{name}: shape {shape} must be (batch {b}, capacity, kv heads {heads.n_kv_heads}, head_dim {d})"
         if cache.dtype != heads.q.dtype:
             return f"{name}: dtype {cache.dtype} differs from q's {heads.q.dtype}; keep the cache in the model's dtype"
+        if cache.stride(3) != 1:
+            return f"{name}: the dimensions of one head must lie next to each other"
         if cache.requires_grad:
             return f"{name}: requires a gradient; a cache is written in place and gives none"
         if wrong := arguments.same_device(name, cache, "q", heads.q):

@@ -73,6 +73,15 @@ def rope_attention(width: int, **masks: Any) -> None:
     kernels.backward(outputs[0], *tensors, *outputs, *settings)
 
 
+def attention_decode(width: int, kv: int = 8, **masks: Any) -> None:
+    from pylm_kernels.ops.attention_decode import triton as kernels
+
+    qkv, w, table = meta(8, 1, 32 + 2 * kv, width), meta(width), meta(4096, width // 2, dtype=torch.float32)
+    cache, lengths = meta(8, 4096, kv, width), meta(8, dtype=torch.int32)
+    settings = (32, kv, 1e-5, False, 0, masks.get("window", 0), masks.get("softcap", 0.0), 0.125)
+    kernels.forward(qkv, None, None, cache, cache, lengths, table, table, None, w, w, None, *settings)
+
+
 def layer_norm(width: int) -> None:
     from pylm_kernels.ops.layer_norm import triton as kernels
 
@@ -110,6 +119,9 @@ CASES: dict[str, Callable[[], None]] = {
     "rope_attention 128": lambda: rope_attention(128),
     "rope_attention 256": lambda: rope_attention(256),
     "rope_attention 64, documents, window, cap": lambda: rope_attention(64, documents=True, window=512, softcap=30.0),
+    "attention_decode 64": lambda: attention_decode(64, 32),
+    "attention_decode 128": lambda: attention_decode(128),
+    "attention_decode 256, window, cap": lambda: attention_decode(256, window=1024, softcap=30.0),
     "cross_entropy 50304": lambda: cross_entropy(50304),
     "linear_cross_entropy 768": lambda: linear_cross_entropy(768),
 }

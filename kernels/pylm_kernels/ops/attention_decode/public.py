@@ -5,7 +5,7 @@ Raw form, which a backend implements (heads as in qk_norm_rope; cos absent: no r
     forward(q, k?, v?, k_cache, v_cache, lengths, cos?, sin?, positions?, q_weight?, k_weight?, sinks?, n_heads,
             n_kv_heads, eps, interleaved, offset, window, softcap, scale) -> o
 
-o is [B, T, H, D] contiguous. The caches, [B, S, kv heads, D] of any strides, are written in place: row b gets its T
+o is [B, T, H, D] contiguous. The caches, [B, S, kv heads, D] by strides, are written in place: row b gets its T
 new keys, normalised and rotated, and its T new values at positions lengths[b] … lengths[b] + T - 1. Row t of q sees the
 keys up to its own, lengths[b] + t. Angles are those of positions [B or 1, T] where given, else of lengths[b] + t, plus
 offset. window and softcap are 0 where there is none. lengths has been checked. There is no gradient, and no backward.
@@ -18,13 +18,15 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import caches
+from pylm_kernels import caches, launch
 from pylm_kernels import heads as _heads
-from pylm_kernels.dispatch import choose, implementation
+from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import define, refuse
 from pylm_kernels.ops.attention_decode import reference
 from pylm_kernels.ops.qk_norm_rope import reference as rotation
 from pylm_kernels.rope import Rope
+
+ROWS = 64  # new tokens times the heads that share a key: what one program of the kernel holds
 
 
 def compose(
@@ -93,7 +95,7 @@ def attention_decode(
             [B, T, (n_heads + 2 n_kv_heads) * D]. T is small: 1, or the tokens of a guess that is being verified.
         k: [B, T, kv heads, D], neither normalised nor rotated; kv heads divide heads.
         v: like k.
-        k_cache: [B, S, kv heads, D] of any strides, holding keys as this function or qk_norm_rope wrote them. The new
+        k_cache: [B, S, kv heads, D] by strides, holding keys as this function or qk_norm_rope wrote them. The new
             ones are written behind the filled ones. Nothing else is changed, and nothing beyond is read.
         v_cache: the same for values.
         lengths: [B] int32 or int64, how many positions of each row are filled before this call; the caller adds T.
@@ -149,3 +151,14 @@ def attention_decode(
         rope.max_positions - rope.offset if rope is not None and counting else None, name,
     )  # fmt: skip
     return o
+
+
+def _serves(device: str, dtype: torch.dtype, facts: Any) -> str | None:
+    if facts and facts["head_dim"] > 256:
+        return f"its tiles hold heads of up to 256, not {facts['head_dim']}"
+    if facts and facts["rows"] > ROWS:
+        return f"a program holds {ROWS} rows, not {facts['new']} new tokens times the heads that share a key"
+    return launch.serves(device, dtype, facts)
+
+
+register("attention_decode", "triton", lazily("pylm_kernels.ops.attention_decode.triton", "forward"), None, _serves)
