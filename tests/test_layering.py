@@ -25,6 +25,8 @@ ROOMS: dict[str, set[str]] = {
     "pylm.native_kernels": {"pylm._native"},
     "pylm.model": {"pylm.config"},
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},
+    "pylm.model.torch_dropout": {"pylm.model"},
+    "pylm.model.mlx": {"pylm.config", "pylm.model"},
     "pylm.train": {"pylm.config"},
     "pylm.train.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
     "pylm.train.loop": {
@@ -58,6 +60,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.cli": {"torch", "triton", "mlx", "pylm_kernels"},  # doctor and --version look at what is installed
     "pylm.model": {"pylm_kernels"},
     "pylm.model.torch": {"torch", "pylm_kernels"},
+    "pylm.model.torch_dropout": {"torch"},
     "pylm.model.mlx": {"mlx", "pylm_kernels"},
     "pylm.native_kernels": {"torch", "pylm_kernels"},
     "pylm.train.torch_backend": {"torch", "pylm_kernels"},

@@ -20,7 +20,7 @@ import pylm_kernels as kernels
 from pylm import native_kernels
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
-from pylm.model import names
+from pylm.model import names, parameters
 
 __all__ = ["Cache", "Model", "load"]
 
@@ -79,7 +79,7 @@ class Attention(nn.Module):
         """Make the modules, empty."""
         super().__init__()
         self.shape, self.layer = shape, layer
-        n_layers, width, vocab_size = _all(shape.n_layers, shape.d_model, shape.vocab_size)
+        width, vocab_size = _all(shape.d_model, shape.vocab_size)
         self.n_heads, self.n_kv_heads = _all(shape.n_heads, shape.n_kv_heads)
         self.head_dim = width // self.n_heads
         kv_width = self.n_kv_heads * self.head_dim
@@ -87,8 +87,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, width + 2 * kv_width, bias=shape.bias)
         self.q_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
         self.k_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
-        # the last block has value embeddings, and every second one before it
-        valued = shape.value_embeddings and (n_layers - layer) % 2 == 1
+        valued = parameters.valued(shape, layer)
         self.value = _table(vocab_size, kv_width) if valued else None
         self.value_lambdas = nn.Parameter(torch.empty(2)) if valued else None
         self.out = nn.Linear(width, width, bias=shape.bias)
@@ -267,15 +266,7 @@ class Model(nn.Module):
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take all weights, as `weights` gives them, cast to the dtype that the model is in."""
         mine = self.weights()
-        if missing := sorted(mine.keys() - weights.keys()):
-            raise CheckpointError(f"the weights lack {', '.join(missing[:4])}{' and more' if missing[4:] else ''}")
-        if strange := sorted(weights.keys() - mine.keys()):
-            raise CheckpointError(f"the model has no {', '.join(strange[:4])}{' and more' if strange[4:] else ''}")
-        for name, tensor in mine.items():
-            if tensor.shape != weights[name].shape:
-                raise CheckpointError(
-                    f"{name} is of shape {list(weights[name].shape)}, the model's is {list(tensor.shape)}"
-                )
+        parameters.misfit(*({name: tuple(one.shape) for name, one in side.items()} for side in (mine, weights)))
         for name, tensor in mine.items():
             tensor.copy_(weights[name])
 
@@ -319,30 +310,12 @@ class Model(nn.Module):
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
         """Draw the matrices from normal distributions; only real rows are drawn, so padding changes nothing."""
-        for name, parameter in self.named_parameters():
-            kind = name.removesuffix(".weight").rsplit(".", 1)[-1]
-            if kind == "value_lambdas":
-                parameter.fill_(0.5)
-            elif kind == "residual_lambdas":
-                parameter.copy_(torch.tensor((1.0, 0.0)))
-            elif parameter.dim() == 1:
-                parameter.fill_(0.0 if kind == "bias" else 1.0)
+        starts = parameters.parameters(self.shape)
+        for name, tensor in self.weights().items():
+            if starts[name].std:
+                tensor.normal_(0.0, starts[name].std, generator=generator)
             else:
-                real = self._real(name, parameter)
-                std = self._std(kind)
-                real.normal_(0.0, std, generator=generator) if std else real.zero_()
-
-    def _std(self, kind: str) -> float:
-        """The deviation of a matrix at the start."""
-        std, zero = self.shape.init_std, self.shape.zero_init
-        if kind in ("out", "down"):  # two a block are added to the stream, whose size then does not grow with depth
-            return 0.0 if zero else std / math.sqrt(2 * len(self.blocks))
-        if kind == "embed" and zero and self.head is not None:
-            return 0.8  # nothing else is in the stream at first, and no head shares it
-        if kind == "head" and zero:
-            return 0.001
-        # as large as the values that they are mixed with, which are products with rows of unit size
-        return std * math.sqrt(self.embed.embedding_dim) if kind == "value" else std
+                tensor.copy_(torch.tensor(starts[name].start))
 
 
 def load(opened: names.Opened, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:

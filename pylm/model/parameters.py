@@ -1,0 +1,139 @@
+"""The parameters of a shape: names, sizes and what they begin as, without a framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pylm.config.schema import Model as Shape
+from pylm.errors import CheckpointError, UsageError
+
+__all__ = ["Parameter", "draw", "misfit", "parameters", "valued"]
+
+AT_ONCE = 1 << 20  # numbers that are turned together
+
+
+class Parameter(NamedTuple):
+    """One of them."""
+
+    shape: tuple[int, ...]
+    start: tuple[float, ...] = (0.0,)  # what its elements begin as, over and over, where it is not drawn
+    std: float = 0.0  # of the normal distribution that it is drawn from
+
+
+def parameters(shape: Shape) -> dict[str, Parameter]:
+    """All of a completed shape, in the order in which they are drawn.
+
+    The padding of the vocabulary, which one backend has and another has not, is none of them.
+    """
+    layers, width, vocabulary = shape.n_layers, shape.d_model, shape.vocab_size
+    heads, kv_heads, inner = shape.n_heads, shape.n_kv_heads, shape.d_ff
+    if not (layers and width and vocabulary and heads and kv_heads and inner):
+        raise UsageError("the shape of the model is open", "complete it first: pylm.config.shape.complete")
+    std, zero = shape.init_std, shape.zero_init
+    head_dim, kv_width = width // heads, width // heads * kv_heads
+    # two a block are added to the stream, whose size then does not grow with depth
+    added = 0.0 if zero else std / math.sqrt(2 * layers)
+    found: dict[str, Parameter] = {}
+
+    def matrix(name: str, rows: int, columns: int, deviation: float) -> None:
+        found[f"{name}.weight"] = Parameter((rows, columns), std=deviation)
+        if shape.bias and name.startswith("blocks.") and not name.endswith(".value"):
+            found[f"{name}.bias"] = Parameter((rows,))
+
+    def norm(name: str, size: int, kind: str = shape.norm) -> None:
+        found[f"{name}.weight"] = Parameter((size,), (1.0,))
+        if kind == "layernorm" and shape.bias:
+            found[f"{name}.bias"] = Parameter((size,))
+
+    # with zero_init nothing else is in the stream at first, and no head shares an untied table
+    matrix("embed", vocabulary, width, 0.8 if zero and not shape.tied else std)
+    if shape.position == "learned":
+        matrix("position", shape.context_length, width, std)
+    for layer in range(layers):
+        block = f"blocks.{layer}"
+        if shape.residual_lambdas:
+            found[f"{block}.residual_lambdas"] = Parameter((2,), (1.0, 0.0))
+        norm(f"{block}.attention.norm", width)
+        matrix(f"{block}.attention.qkv", width + 2 * kv_width, width, std)
+        if shape.qk_norm:
+            norm(f"{block}.attention.q_norm", head_dim, "rmsnorm")
+            norm(f"{block}.attention.k_norm", head_dim, "rmsnorm")
+        if valued(shape, layer):
+            # as large as the values that they are mixed with, which are products with rows of unit size
+            matrix(f"{block}.attention.value", vocabulary, kv_width, std * math.sqrt(width))
+            found[f"{block}.attention.value_lambdas"] = Parameter((2,), (0.5,))
+        matrix(f"{block}.attention.out", width, width, added)
+        norm(f"{block}.mlp.norm", width)
+        if shape.mlp == "swiglu":
+            matrix(f"{block}.mlp.gate", inner, width, std)
+        matrix(f"{block}.mlp.up", inner, width, std)
+        matrix(f"{block}.mlp.down", width, inner, added)
+    norm("norm", width)
+    if not shape.tied:
+        matrix("head", vocabulary, width, 0.001 if zero else std)
+    return found
+
+
+def valued(shape: Shape, layer: int) -> bool:
+    """Whether a block has value embeddings: the last one has, and every second one before it."""
+    assert shape.n_layers is not None
+    return shape.value_embeddings and (shape.n_layers - layer) % 2 == 1
+
+
+def draw(shape: Shape, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Initial weights in float32: to rounding the ones that the torch model draws on a CPU from the same seed."""
+    words = np.random.RandomState(seed & 0xFFFFFFFF)
+    found = {}
+    for name, parameter in parameters(shape).items():
+        if parameter.std:
+            count = math.prod(parameter.shape)
+            found[name] = (_normal(words, count) * np.float32(parameter.std)).reshape(parameter.shape)
+        else:
+            found[name] = np.resize(np.array(parameter.start, np.float32), parameter.shape)
+    return found
+
+
+def _normal(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
+    """Standard normal numbers, as torch makes them of the Mersenne Twister's words: Box and Muller's, 16 at a time."""
+    made = np.empty(max(count, 16), np.float32)
+    whole = len(made) // 16 * 16
+    made[:] = _uniform(words, len(made))
+    for first in range(0, whole, AT_ONCE):
+        part = slice(first, min(first + AT_ONCE, whole))
+        made[part] = _box_muller(made[part])
+    if whole < len(made):  # the last 16 are drawn anew, some of them a second time
+        made[-16:] = _box_muller(_uniform(words, 16))
+    return made[:count]
+
+
+def _uniform(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
+    drawn = np.frombuffer(words.bytes(4 * count), "<u4") & 0xFFFFFF
+    made: np.ndarray[Any, Any] = drawn.astype(np.float32) * np.float32(2**-24)
+    return made
+
+
+def _box_muller(uniform: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    pairs = uniform.reshape(-1, 2, 8)
+    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - pairs[:, 0]))
+    angle = np.float32(2 * math.pi) * pairs[:, 1]
+    return np.stack((radius * np.cos(angle), radius * np.sin(angle)), 1).reshape(-1)
+
+
+def misfit(mine: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> None:
+    """Fail where weights are not those of a model, saying what does not fit.
+
+    Args:
+        mine: the sizes of the model's, by name.
+        given: the sizes of those that it is to take.
+    """
+    if missing := sorted(mine.keys() - given.keys()):
+        raise CheckpointError(f"the weights lack {', '.join(missing[:4])}{' and more' if missing[4:] else ''}")
+    if strange := sorted(given.keys() - mine.keys()):
+        raise CheckpointError(f"the model has no {', '.join(strange[:4])}{' and more' if strange[4:] else ''}")
+    for name, shape in mine.items():
+        if tuple(shape) != tuple(given[name]):
+            raise CheckpointError(f"{name} is of shape {list(given[name])}, the model's is {list(shape)}")
