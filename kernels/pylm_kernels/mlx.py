@@ -21,25 +21,16 @@ except ImportError as _error:
     raise ImportError(
         f"pylm_kernels.mlx needs MLX, which cannot be imported here ({_error}): pip install mlx, on Linux 'mlx[cpu]'"
     ) from None
+from pylm_kernels.mlx_attention import qk_norm_rope
+from pylm_kernels.mlx_heads import array, floating
 from pylm_kernels.mlx_launch import on_metal
+from pylm_kernels.mlx_rope import Rope
 
-__all__ = ["rms_norm", "layer_norm", "swiglu", "gelu", "relu2", "cross_entropy"]
-FLOATS = (mx.float32, mx.bfloat16, mx.float16)  # MLX has float64 on CPUs only
-
-
-def _array(name: str, x: Any) -> None:
-    if not isinstance(x, mx.array):
-        raise ValueError(f"{name}: is a {type(x).__module__}.{type(x).__name__}, not an mlx.core.array")
-
-
-def _floating(name: str, x: Any) -> None:
-    _array(name, x)
-    if x.dtype not in FLOATS:
-        raise ValueError(f"{name}: dtype {x.dtype} is not float32, bfloat16 or float16; cast it first")
+__all__ = ["Rope", "qk_norm_rope", "rms_norm", "layer_norm", "swiglu", "gelu", "relu2", "cross_entropy"]
 
 
 def _like(name: str, x: Any, other_name: str, other: Any) -> None:
-    _array(name, x)
+    array(name, x)
     if x.shape != other.shape:
         raise ValueError(f"{name}: shape {x.shape} differs from {other_name}'s {other.shape}")
     if x.dtype != other.dtype:
@@ -48,14 +39,14 @@ def _like(name: str, x: Any, other_name: str, other: Any) -> None:
 
 def _rows(x: Any, vectors: Mapping[str, Any], residual: Any) -> Any:
     """What is to be normalised, once everything fits."""
-    _floating("x", x)
+    floating("x", x)
     if x.ndim == 0:
         raise ValueError("x: a scalar has no rows to normalise")
     if x.shape[-1] == 0:
         raise ValueError("x: its last dimension is empty, so there is nothing to normalise")
     for name, vector in vectors.items():
         if vector is not None:
-            _floating(name, vector)
+            floating(name, vector)
             if vector.shape != (x.shape[-1],):
                 width = x.shape[-1]
                 raise ValueError(f"{name}: shape {vector.shape} does not fit x's last dimension; it must be ({width},)")
@@ -83,19 +74,14 @@ def rms_norm(x: Any, weight: Any = None, *, eps: float = 1e-5, offset: float = 0
     """
     h = _rows(x, {"weight": weight}, residual)
     if x.size and on_metal():
-        return _rms_norm_metal(x, weight, residual, float(eps), float(offset))
+        from pylm_kernels.ops.rms_norm import metal
+
+        found = metal.rms_norm(x, weight, residual, float(eps), float(offset))
+        return found if residual is None else tuple(found)
     # mx.fast works in the widest dtype it is given: a weight that must not be rounded goes in as float32
     scale = weight if weight is None or offset == 0 else weight.astype(mx.float32) + offset
     y = mx.fast.rms_norm(h, scale, eps).astype(x.dtype)
     return y if residual is None else (y, h)
-
-
-def _rms_norm_metal(x: Any, weight: Any, residual: Any, eps: float, offset: float) -> Any:
-    from pylm_kernels.ops.rms_norm import metal
-
-    given = [one for one in (x, weight, residual) if one is not None]
-    found = metal.differentiable(eps, offset, weight is not None, residual is not None)(*given)
-    return found if residual is None else tuple(found)
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, eps: float = 1e-5, residual: Any = None) -> Any:
@@ -144,14 +130,14 @@ _fused: dict[Any, Any] = {body: mx.compile(body, shapeless=True) for body in _BO
 
 def swiglu(gate: Any, up: Any) -> Any:
     """silu(gate) * up, computed in float32 and rounded once; both of one shape and dtype."""
-    _floating("gate", gate)
+    floating("gate", gate)
     _like("up", up, "gate", gate)
     return _fused[_swiglu](gate, up)
 
 
 def gelu(x: Any, *, approximate: str = "none") -> Any:
     """X times the normal distribution's share below x; approximate="tanh" is GPT-2's. Computed in float32."""
-    _floating("x", x)
+    floating("x", x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"approximate: {approximate!r} is not 'none' or 'tanh'")
     return _fused[_gelu if approximate == "none" else _gelu_tanh](x)
@@ -159,7 +145,7 @@ def gelu(x: Any, *, approximate: str = "none") -> Any:
 
 def relu2(x: Any) -> Any:
     """relu(x)², computed in float32 and rounded once."""
-    _floating("x", x)
+    floating("x", x)
     return _fused[_relu2](x)
 
 
@@ -190,10 +176,10 @@ def cross_entropy(
     Raises:
         ValueError: an argument does not fit the others.
     """
-    _floating("logits", logits)
+    floating("logits", logits)
     if logits.ndim < 2:
         raise ValueError(f"logits: has {logits.ndim} dimensions; it must be [..., rows, columns]")
-    _array("targets", targets)
+    array("targets", targets)
     if not mx.issubdtype(targets.dtype, mx.integer):
         raise ValueError(f"targets: dtype {targets.dtype} is no integer")
     if targets.shape != logits.shape[:-1]:

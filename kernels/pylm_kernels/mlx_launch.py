@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -93,6 +93,37 @@ def launch(
         output_shapes=[one[0] for one in wanted if one], output_dtypes=[one[1] for one in wanted if one],
     )  # fmt: skip
     return {name: None for name in outputs} | dict(zip(chosen.outputs, found, strict=True))
+
+
+def with_gradient(
+    forward: Callable[[dict[str, Any]], Any],
+    backward: Callable[[dict[str, Any], Any, Any], Mapping[str, Any]],
+    given: Mapping[str, Any],
+) -> Any:
+    """What forward gives for these arrays (None where one is absent), differentiated by backward.
+
+    Args:
+        forward: takes the arrays by name; gives an array, or a tuple of them.
+        backward: takes them too, the gradients of what forward gave, and that itself; gives gradients by name.
+        given: the arrays that may have a gradient.
+
+    Returns:
+        What forward gives.
+    """
+    present = [name for name, x in given.items() if x is not None]
+    absent = dict.fromkeys(name for name, x in given.items() if x is None)
+
+    @mx.custom_function
+    def function(*arrays: Any) -> Any:
+        return forward(absent | dict(zip(present, arrays, strict=True)))
+
+    @function.vjp
+    def gradient(primals: Any, cotangents: Any, outputs: Any) -> Any:
+        arrays = primals if isinstance(primals, list | tuple) else (primals,)
+        found = backward(absent | dict(zip(present, arrays, strict=True)), cotangents, outputs)
+        return tuple(found[name] for name in present) if len(present) > 1 else found[present[0]]
+
+    return function(*(given[name] for name in present))
 
 
 def on_metal() -> bool:

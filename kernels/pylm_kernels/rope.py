@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-LAYOUTS = ("half", "interleaved")
-SCALINGS: dict[str, set[str]] = {
-    "linear": {"factor"},
-    "ntk": {"factor"},
-    "yarn": {"factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor"},
-    "llama3": {"factor", "original_max_positions", "low_freq_factor", "high_freq_factor"},
-}
+from pylm_kernels.frequencies import frequencies, rotating
 
 
 class Rope:
@@ -50,11 +43,7 @@ class Rope:
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
             device: where the tables are put first; other devices get a copy on first use.
         """
-        dims = head_dim if dims is None else dims
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout: {layout!r} is not one of {', '.join(LAYOUTS)}")
-        if dims <= 0 or dims % 2 or dims > head_dim:
-            raise ValueError(f"dims: {dims} must be even, positive and at most head_dim {head_dim}")
+        dims = rotating(head_dim, dims, layout)
         self.head_dim, self.dims, self.layout = head_dim, dims, layout
         self.positions: torch.Tensor | None = None
         self.offset = 0
@@ -102,49 +91,7 @@ def angles(
     dims: int, theta: float, scaling: Mapping[str, Any] | None, max_positions: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Tables of cosines and sines in float32, computed in float64; YaRN's attention factor is multiplied in."""
-    inverse = theta ** (-torch.arange(0, dims, 2, dtype=torch.float64) / dims)
-    factor = 1.0
-    if scaling is not None:
-        inverse, factor = scaled(inverse, dims, theta, scaling)
+    found, factor = frequencies(dims, theta, scaling)
+    inverse = torch.tensor(found, dtype=torch.float64)
     turned = torch.arange(max_positions, dtype=torch.float64)[:, None] * inverse[None, :]
     return (turned.cos() * factor).float(), (turned.sin() * factor).float()
-
-
-def scaled(inverse: torch.Tensor, dims: int, theta: float, scaling: Mapping[str, Any]) -> tuple[torch.Tensor, float]:
-    """The frequencies as the scaling bends them, and the factor on cosines and sines."""
-    settings = dict(scaling)
-    kind = settings.pop("type", None) or settings.pop("rope_type", None)
-    settings.pop("rope_type", None)
-    if "original_max_position_embeddings" in settings:
-        settings["original_max_positions"] = settings.pop("original_max_position_embeddings")
-    if kind not in SCALINGS:
-        raise ValueError(f"scaling: type {kind!r} is not one of {', '.join(SCALINGS)}")
-    if extra := sorted(set(settings) - SCALINGS[kind]):
-        raise ValueError(f"scaling: {kind} knows no {', '.join(extra)}; it takes {', '.join(sorted(SCALINGS[kind]))}")
-    needed = {"factor"} | ({"original_max_positions"} if kind in ("yarn", "llama3") else set())
-    if missing := sorted(needed - set(settings)):
-        raise ValueError(f"scaling: {kind} needs {', '.join(missing)}")
-    factor = float(settings["factor"])
-    if factor < 1:
-        raise ValueError(f"scaling: factor {factor} is below 1")
-    if kind == "linear":
-        return inverse / factor, 1.0
-    if kind == "ntk":
-        stretched = theta * factor ** (dims / (dims - 2)) if dims > 2 else theta
-        return stretched ** (-torch.arange(0, dims, 2, dtype=torch.float64) / dims), 1.0
-    original = float(settings["original_max_positions"])
-    turns = original * inverse / (2 * math.pi)  # how often each pair turns within the original context
-    if kind == "llama3":
-        low, high = float(settings.get("low_freq_factor", 1.0)), float(settings.get("high_freq_factor", 4.0))
-        smooth = ((turns - low) / (high - low)).clamp(0, 1)
-        return (1 - smooth) * inverse / factor + smooth * inverse, 1.0
-
-    def dimension(turns_wanted: float) -> float:
-        return dims * math.log(original / (turns_wanted * 2 * math.pi)) / (2 * math.log(theta))
-
-    first = max(math.floor(dimension(float(settings.get("beta_fast", 32.0)))), 0)
-    last = min(math.ceil(dimension(float(settings.get("beta_slow", 1.0)))), dims - 1)
-    ramp = ((torch.arange(dims // 2, dtype=torch.float64) - first) / max(last - first, 0.001)).clamp(0, 1)
-    magnitude = settings.get("attention_factor")
-    magnitude = 0.1 * math.log(factor) + 1.0 if magnitude is None else float(magnitude)
-    return inverse / factor * ramp + inverse * (1 - ramp), magnitude

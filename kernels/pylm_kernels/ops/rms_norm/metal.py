@@ -8,12 +8,11 @@ same bits come out every time. Values that a pass needs twice are read twice, th
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_launch import SIMD, Kernel, launch
+from pylm_kernels.mlx_launch import SIMD, Kernel, launch, with_gradient
 
 COLUMNS = 4  # that a thread takes at once, side by side
 IN_REGISTERS = 8  # columns of the weight's gradient that a thread holds
@@ -188,29 +187,20 @@ def backward(dy: Any, dh: Any, h: Any, weight: Any, eps: float, offset: float) -
     return found["dx"].reshape(h.shape), dweight
 
 
-@functools.cache
-def differentiable(eps: float, offset: float, weighted: bool, residual: bool) -> Any:
-    """rms_norm of (x, weight?, residual?) with its gradient: y, or (y, h) with a residual."""
+def rms_norm(x: Any, weight: Any, residual: Any, eps: float, offset: float) -> Any:
+    """The operation with its gradients: y, or (y, h) with a residual."""
 
-    def named(given: Any) -> tuple[Any, Any, Any]:
-        rest = list(given)
-        x = rest.pop(0)
-        return x, rest.pop(0) if weighted else None, rest.pop(0) if residual else None
-
-    @mx.custom_function
-    def norm(*given: Any) -> Any:
-        x, weight, more = named(given)
+    def run(given: dict[str, Any]) -> Any:
+        x, weight, more = given["x"], given["weight"], given["residual"]
         if more is None and offset == 0 and (weight is None or weight.dtype == x.dtype):
             return mx.fast.rms_norm(x, weight, eps)  # one launch already, and nothing to add to it
         y, h = forward(x, weight, more, eps, offset)
         return y if more is None else (y, h)
 
-    @norm.vjp
-    def gradient(primals: Any, cotangents: Any, outputs: Any) -> Any:
-        x, weight, more = named(primals if isinstance(primals, list | tuple) else (primals,))
-        dy, dh = (cotangents, None) if more is None else cotangents
-        dx, dweight = backward(dy, dh, x if more is None else outputs[1], weight, eps, offset)
-        found = (dx, *((dweight,) if weighted else ()), *((dx,) if residual else ()))
-        return found if len(found) > 1 else dx
+    def back(given: dict[str, Any], cotangents: Any, outputs: Any) -> dict[str, Any]:
+        dy, dh = (cotangents, None) if given["residual"] is None else cotangents
+        h = given["x"] if given["residual"] is None else outputs[1]
+        dx, dweight = backward(dy, dh, h, given["weight"], eps, offset)
+        return {"x": dx, "weight": dweight, "residual": dx}
 
-    return norm
+    return with_gradient(run, back, {"x": x, "weight": weight, "residual": residual})
