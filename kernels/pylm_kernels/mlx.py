@@ -2,7 +2,8 @@
 
     from pylm_kernels.mlx import rms_norm, swiglu
 
-On an Apple GPU rms_norm runs Metal kernels of ours where MLX has none as good (ops/rms_norm/metal.py); layer_norm is
+On an Apple GPU rms_norm, qk_norm_rope and rope_attention run Metal kernels of ours, gradients included (metal.py in
+their folders under ops), rms_norm's forward where mx.fast has no launch that does it all; layer_norm is
 mx.fast's, the activations are compiled into one kernel each, and cross_entropy is composed of MLX's operations. Without
 Metal, as on Linux, everything is plain MLX operations: right, and as fast as these are. PYLM_KERNELS=metal|reference
 forces one. The arithmetic is in float32, and what is returned has the dtype of the input. Importing this loads no
@@ -21,12 +22,22 @@ except ImportError as _error:
     raise ImportError(
         f"pylm_kernels.mlx needs MLX, which cannot be imported here ({_error}): pip install mlx, on Linux 'mlx[cpu]'"
     ) from None
-from pylm_kernels.mlx_attention import qk_norm_rope
+from pylm_kernels.mlx_attention import qk_norm_rope, rope_attention
 from pylm_kernels.mlx_heads import array, floating
 from pylm_kernels.mlx_launch import on_metal
 from pylm_kernels.mlx_rope import Rope
 
-__all__ = ["Rope", "qk_norm_rope", "rms_norm", "layer_norm", "swiglu", "gelu", "relu2", "cross_entropy"]
+__all__ = [
+    "Rope",
+    "qk_norm_rope",
+    "rope_attention",
+    "rms_norm",
+    "layer_norm",
+    "swiglu",
+    "gelu",
+    "relu2",
+    "cross_entropy",
+]
 
 
 def _like(name: str, x: Any, other_name: str, other: Any) -> None:

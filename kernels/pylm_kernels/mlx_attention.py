@@ -1,14 +1,17 @@
-"""qk_norm_rope for MLX arrays: Metal kernels on an Apple GPU, plain MLX elsewhere."""
+"""qk_norm_rope and rope_attention for MLX arrays: Metal kernels on an Apple GPU, plain MLX elsewhere."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_heads import arrange, documents, norms, positions_of, rotary, split
+from pylm_kernels.mlx_heads import Heads, Mask, arrange, documents, norms, positions_of, rotary, scores, split
 from pylm_kernels.mlx_launch import on_metal, with_gradient
 from pylm_kernels.mlx_rope import Rope
+
+WIDEST = 256  # head that the Metal kernels' registers hold
 
 
 def rotate(x: Any, rope: Rope, positions: Any, weight: Any, eps: float) -> Any:
@@ -70,19 +73,173 @@ def qk_norm_rope(
     if heads.q.size == 0 or not on_metal():
         q, k, _ = split(heads.q, heads.k, None, heads.n_heads, heads.n_kv_heads)
         return rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
-    from pylm_kernels.ops.qk_norm_rope import metal
 
-    angles: tuple[Any, ...] = (rope.cos, rope.sin, positions)
-    shape: tuple[Any, ...] = (heads.n_heads, heads.n_kv_heads, float(eps), rope.layout == "interleaved", rope.offset)
-
-    def forward(given: dict[str, Any]) -> Any:
-        return metal.forward(given["q"], given["k"], *angles, given["q_weight"], given["k_weight"], *shape)
-
-    def backward(given: dict[str, Any], cotangents: Any, outputs: Any) -> dict[str, Any]:
-        q, k, q_weight, k_weight = (given[name] for name in ("q", "k", "q_weight", "k_weight"))
-        found = metal.backward(*cotangents, None, q, k, *angles, q_weight, k_weight, *shape)
-        return dict(zip(("q", "k", "q_weight", "k_weight"), found, strict=True))
-
+    turn = _Turn(rope, positions, heads, float(eps))
     given = {"q": heads.q, "k": heads.k, "q_weight": q_weight, "k_weight": k_weight}
-    q_out, k_out = with_gradient(forward, backward, given)
+    q_out, k_out = with_gradient(
+        turn.forward, lambda given, cotangents, outputs: turn.backward(given, cotangents[0], cotangents[1], None), given
+    )
     return q_out, k_out
+
+
+class _Turn(NamedTuple):
+    """The rotation and its gradient by their Metal kernels."""
+
+    rope: Rope
+    positions: Any
+    heads: Heads
+    eps: float
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "cos": self.rope.cos, "sin": self.rope.sin, "positions": self.positions, "n_heads": self.heads.n_heads,
+            "n_kv_heads": self.heads.n_kv_heads, "eps": self.eps, "interleaved": self.rope.layout == "interleaved",
+            "offset": self.rope.offset,
+        }  # fmt: skip
+
+    def forward(self, given: dict[str, Any]) -> Any:
+        from pylm_kernels.ops.qk_norm_rope import metal
+
+        arrays = {name: given[name] for name in ("q", "k", "q_weight", "k_weight")}
+        return metal.forward(**arrays, **self._settings())
+
+    def backward(self, given: dict[str, Any], gq: Any, gk: Any, gv: Any) -> dict[str, Any]:
+        from pylm_kernels.ops.qk_norm_rope import metal
+
+        arrays = {name: given[name] for name in ("q", "k", "q_weight", "k_weight")}
+        return dict(zip(arrays, metal.backward(gq, gk, gv, **arrays, **self._settings()), strict=True))
+
+
+def _attend(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
+    """softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v, T × T scores and all; plain MLX."""
+    group = q.shape[2] // k.shape[2]
+    q, k, v = (x.astype(mx.float32).transpose(0, 2, 1, 3) for x in (q, k, v))
+    k, v = (mx.repeat(x, group, 1) if group > 1 else x for x in (k, v))
+    scores = (q @ k.swapaxes(-1, -2)) * mask.scale
+    if mask.softcap:
+        scores = mask.softcap * mx.tanh(scores / mask.softcap)
+    row = mx.arange(q.shape[2])[:, None] + (k.shape[2] - q.shape[2])
+    key = mx.arange(k.shape[2])[None, :]
+    seen = mx.ones((q.shape[2], k.shape[2]), dtype=mx.bool_) if not mask.causal else key <= row
+    if mask.window:
+        seen = seen & (key > row - mask.window) & (key < row + mask.window)
+    seen = seen[None, None]
+    if mask.starts is not None:
+        seen = seen & (key >= mask.starts[:, None, :, None]) & (key < mask.ends[:, None, :, None])
+    any_seen = seen.any(-1, keepdims=True)
+    scores = mx.where(seen, scores, -mx.inf)
+    if sinks is not None:
+        beside = mx.broadcast_to(sinks.astype(mx.float32)[None, :, None, None], (*scores.shape[:3], 1))
+        scores = mx.concatenate([scores, beside], -1)
+    else:
+        scores = mx.where(any_seen, scores, 0.0)  # a row of -inf would be 0 / 0
+    weights = mx.softmax(scores, -1)[..., : k.shape[2]]
+    return (mx.where(any_seen, weights, 0.0) @ v).transpose(0, 2, 1, 3)
+
+
+def rope_attention(
+    q: Any,
+    k: Any = None,
+    v: Any = None,
+    *,
+    rope: Rope | None = None,
+    n_heads: int | None = None,
+    n_kv_heads: int | None = None,
+    q_weight: Any = None,
+    k_weight: Any = None,
+    eps: float = 1e-5,
+    causal: bool = True,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Any = None,
+    cu_seqlens: Any = None,
+    scale: float | None = None,
+) -> Any:
+    """softmax(q kᵀ) v, with q and k normalised and rotated first where asked; on Metal without T × T, backward too.
+
+    Args:
+        q: [B, Tq, heads, D], or with k and v left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D],
+            which is read as it is; arrays that are no contiguous rows are copied first.
+        k: [B, Tk, kv heads, D]; kv heads divide heads (GQA, MQA). The last row of q stands at the last key.
+        v: like k.
+        rope: a pylm_kernels.mlx.Rope; None is plain attention.
+        n_heads: of q, needed when packed.
+        n_kv_heads: of k and v; n_heads by default.
+        q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
+        k_weight: [D], the same for k.
+        eps: of that norm.
+        causal: a row sees keys up to its own position.
+        window: a row sees keys at a distance below this.
+        softcap: scores s become softcap * tanh(s / softcap).
+        sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
+        cu_seqlens: document ends over the flattened batch, 0 first; rows see their own document only.
+        scale: of the scores; 1 / sqrt(D) by default.
+
+    Returns:
+        [B, Tq, heads, D]; zeros in a row that sees no key.
+
+    Raises:
+        ValueError: an argument does not fit the others.
+    """
+    heads = arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
+    rotary(rope, heads)
+    norms(q_weight, k_weight, heads)
+    scores(heads, rope, q_weight, window, softcap, sinks)
+    starts, ends = (None, None) if cu_seqlens is None else documents(cu_seqlens, heads)
+    d = heads.q.shape[3]
+    mask = Mask(
+        causal, window or 0, float(softcap or 0.0), 1 / math.sqrt(d) if scale is None else float(scale), starts, ends
+    )
+    positions = None if rope is None else positions_of(rope, starts)
+    empty = heads.q.size == 0 or (heads.k is not None and heads.k.size == 0)
+    if empty or not on_metal(f"its tiles hold heads of up to {WIDEST}, not {d}" if d > WIDEST else ""):
+        q, k, v = split(heads.q, heads.k, heads.v, heads.n_heads, heads.n_kv_heads)
+        if rope is not None:
+            q, k = rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
+        return _attend(q, k, v, mask, sinks).astype(heads.q.dtype)
+    turn = None if rope is None else _Turn(rope, positions, heads, float(eps))
+    attention = _Attention(turn, heads, mask)
+    given = {"q": heads.q, "k": heads.k, "v": heads.v, "q_weight": q_weight, "k_weight": k_weight, "sinks": sinks}
+    return with_gradient(attention.forward, attention.backward, given)[0]
+
+
+class _Attention(NamedTuple):
+    """Attention and its gradient by their Metal kernels: rotation, forward; delta and dQ, dK and dV, rotation back."""
+
+    turn: _Turn | None
+    heads: Heads
+    mask: Mask
+
+    def _where(self, given: dict[str, Any], rotated: Any) -> Any:
+        from pylm_kernels.ops.rope_attention import metal
+
+        n, m = self.heads.n_heads, self.heads.n_kv_heads
+        q, k, v = (given[name] for name in ("q", "k", "v"))
+        packed = k is None
+        if rotated:
+            q_out, k_out = rotated
+            return metal.Where(q_out, k_out, q if packed else v, (0, 0, n + m if packed else 0), n, m)
+        return metal.Where(q, q, q, (0, n, n + m), n, m) if packed else metal.Where(q, k, v, (0, 0, 0), n, m)
+
+    def forward(self, given: dict[str, Any]) -> Any:
+        from pylm_kernels.ops.rope_attention import metal
+
+        rotated = self.turn.forward(given) if self.turn else ()
+        return (*metal.forward(self._where(given, rotated), self.mask, given["sinks"]), *rotated)
+
+    def backward(self, given: dict[str, Any], cotangents: Any, outputs: Any) -> dict[str, Any]:
+        from pylm_kernels.ops.rope_attention import metal
+
+        o, lse, *rotated = outputs
+        dq, dk, dv, delta = metal.backward(cotangents[0], o, lse, self._where(given, rotated), self.mask)
+        found: dict[str, Any] = {"v": dv}
+        if self.turn:
+            found |= self.turn.backward(given, dq, dk, dv if given["k"] is None else None)
+        elif given["k"] is None:
+            found["q"] = mx.concatenate([dq, dk, dv], 2)
+        else:
+            found |= {"q": dq, "k": dk}
+        if (sinks := given["sinks"]) is not None:
+            share = mx.exp(sinks.astype(mx.float32)[:, None] - lse)
+            found["sinks"] = -(share * delta).sum((0, 2)).astype(sinks.dtype)
+        return found

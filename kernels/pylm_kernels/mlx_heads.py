@@ -21,6 +21,17 @@ class Heads(NamedTuple):
     n_kv_heads: int
 
 
+class Mask(NamedTuple):
+    """Which keys a row sees, and how their scores are bent; 0 where there is no window or cap."""
+
+    causal: bool
+    window: int
+    softcap: float
+    scale: float
+    starts: Any
+    ends: Any
+
+
 def array(name: str, x: Any) -> None:
     """Raise ValueError unless x is an MLX array."""
     if not isinstance(x, mx.array):
@@ -122,6 +133,22 @@ def norms(q_weight: Any, k_weight: Any, heads: Heads) -> None:
     if q_weight is not None:
         vector("q_weight", q_weight, heads.q.shape[3], "the head_dim")
         vector("k_weight", k_weight, heads.q.shape[3], "the head_dim")
+
+
+def scores(
+    heads: Heads, rope: Rope | None, q_weight: Any, window: int | None, softcap: float | None, sinks: Any
+) -> None:
+    """Raise ValueError unless what bends and masks the scores is possible."""
+    if q_weight is not None and rope is None:
+        raise ValueError(
+            "q_weight: the norm comes before the rotation, and there is no rope; use rms_norm on the heads"
+        )
+    if window is not None and window <= 0:
+        raise ValueError(f"window: {window} leaves no keys; a row sees at least itself with window=1")
+    if softcap is not None and softcap <= 0:
+        raise ValueError(f"softcap: {softcap} must be positive, or None")
+    if sinks is not None:
+        vector("sinks", sinks, heads.n_heads, "the number of heads")
 
 
 def looked_at(x: Any) -> list[Any] | None:

@@ -126,16 +126,19 @@ def with_gradient(
     return function(*(given[name] for name in present))
 
 
-def on_metal() -> bool:
-    """Whether calls go to the Metal kernels: by PYLM_KERNELS, else where MLX's default device is a GPU with Metal.
+def on_metal(refusal: str = "") -> bool:
+    """Whether a call goes to a Metal kernel: by PYLM_KERNELS, else where MLX's default device is a GPU with Metal.
+
+    Args:
+        refusal: why the kernel cannot serve this call, where it cannot.
 
     Raises:
-        ValueError: PYLM_KERNELS names a backend that is not here.
+        ValueError: PYLM_KERNELS names a backend that is not here, or that cannot serve this call.
     """
     forced = os.environ.get("PYLM_KERNELS", "")
     here = forced_by_tests or (mx.metal.is_available() and mx.default_device() == mx.gpu)
     if forced in ("", "auto"):
-        return here
+        return here and not refusal
     if forced in ("reference", "triton", "cpu", "sdpa"):  # of these MLX has the reference alone
         return False
     if forced != "metal":
@@ -145,4 +148,6 @@ def on_metal() -> bool:
             "PYLM_KERNELS: 'metal' needs an Apple GPU and MLX's default device on it; elsewhere leave it unset,"
             " and plain MLX operations run, which are for correctness rather than speed"
         )
+    if refusal:
+        raise ValueError(f"PYLM_KERNELS: 'metal' cannot serve this call: {refusal}")
     return True

@@ -208,7 +208,11 @@ struct simdgroup_matrix {
     static_assert(std::is_same<T, float>::value && R == 8 && C == 8, "the kernels here multiply 8 x 8 floats");
     float2 elements;
     simdgroup_matrix() = default;
-    explicit simdgroup_matrix(float value) : elements{value, value} {}
+    explicit simdgroup_matrix(float value) {  // a diagonal, as in Metal
+        const uint lane = metal_lane(), row = ((lane / 4) & 4) + (lane / 2) % 4,
+                   column = ((lane / 4) & 2) * 2 + (lane % 2) * 2;
+        elements = {row == column ? value : 0.0f, row == column + 1 ? value : 0.0f};
+    }
     float2& thread_elements() { return elements; }
 };
 using simdgroup_float8x8 = simdgroup_matrix<float, 8, 8>;
