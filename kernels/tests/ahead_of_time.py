@@ -62,6 +62,15 @@ def qk_norm_rope(width: int) -> None:
     kernels.backward(q, k, qkv, None, table, table, None, w, w, q_rstd, k_rstd, 32, 8, 1e-5, False, 0)
 
 
+def qk_norm_rope_cached(width: int) -> None:
+    from pylm_kernels.ops.qk_norm_rope import triton as kernels
+
+    qkv, w, table = meta(4, 2048, 48, width), meta(width), meta(4096, width // 2, dtype=torch.float32)
+    cache, lengths = meta(4, 4096, 8, width), meta(4, dtype=torch.int64)
+    held = (None, None, cache, cache, lengths)
+    kernels.forward_cached(qkv, *held, table, table, None, w, w, 32, 8, 1e-5, False, 0)
+
+
 def rope_attention(width: int, **masks: Any) -> None:
     from pylm_kernels.ops.rope_attention import triton as kernels
 
@@ -115,6 +124,8 @@ CASES: dict[str, Callable[[], None]] = {
     "layer_norm 4096": lambda: layer_norm(4096),
     "qk_norm_rope 64": lambda: qk_norm_rope(64),
     "qk_norm_rope 128": lambda: qk_norm_rope(128),
+    "qk_norm_rope, cached, 64": lambda: qk_norm_rope_cached(64),
+    "qk_norm_rope, cached, 128": lambda: qk_norm_rope_cached(128),
     "rope_attention 64": lambda: rope_attention(64),
     "rope_attention 128": lambda: rope_attention(128),
     "rope_attention 256": lambda: rope_attention(256),

@@ -138,7 +138,7 @@ MUTATIONS = {
     "a part lost": ("tl.max(top, 0))  #", "tl.max(top, 0)) * (part > 0)  #"),
     "no fading": ("total = total * fade", "total = total"),
     "the sink's share": ("total = tl.where(last, total + 1.0, total)", "total = total"),
-    "stride": ("KC + key * kc_t", "KC + key * (D * H_K)"),
+    "stride": ("KC + key * kc_t", "KC + key * (kc_t // 2)"),
     "head of q": ("(g * GROUP + m % GROUP) * q_h", "(g + m % GROUP) * q_h"),
     "place": ("to = (length + j)", "to = (length + j + 1)"),
     "values not turned": ("return x * c + y * s", "return x * c - y * s"),

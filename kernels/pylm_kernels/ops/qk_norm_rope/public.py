@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
+from pylm_kernels import caches, launch
 from pylm_kernels import heads as _heads
-from pylm_kernels import launch
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
-from pylm_kernels.ops.qk_norm_rope import reference
+from pylm_kernels.ops.qk_norm_rope import cached, reference
 from pylm_kernels.rope import Rope
 
 _TRITON = "pylm_kernels.ops.qk_norm_rope.triton"
@@ -130,9 +130,13 @@ def qk_norm_rope(
     k_weight: torch.Tensor | None = None,
     eps: float = 1e-5,
     cu_seqlens: torch.Tensor | None = None,
+    v: torch.Tensor | None = None,
+    k_cache: torch.Tensor | None = None,
+    v_cache: torch.Tensor | None = None,
+    lengths: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heads of q and k, each RMS-normalised where weights are given, then rotated; the inputs stay as they are.
+    """Heads of q and k, each RMS-normalised where weights are given, then rotated; q and k stay as they are.
 
     Args:
         q: [B, T, heads, D], or with k left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D], which is
@@ -145,18 +149,33 @@ def qk_norm_rope(
         k_weight: [D].
         eps: of the norm.
         cu_seqlens: document ends over the flattened batch: positions restart in each document.
+        v: [B, T, kv heads, D], for the cache; packed q holds it already.
+        k_cache: [B, S, kv heads, D] by strides, written in place: the result's k goes behind the filled positions.
+            With a cache there is no gradient, and positions count from `lengths` unless `rope.at` says otherwise.
+        v_cache: the same for v.
+        lengths: [B] int32 or int64, how many positions of each row are filled before this call; the caller adds T.
         backend: this call's backend.
 
     Returns:
         q and k, contiguous [B, T, heads, D].
     """
-    heads, problem = _heads.arrange(q, k, None, n_heads, n_kv_heads, wants_v=False)
+    heads, problem = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=False)
     problem = problem or _heads.rotary(rope, heads) or _heads.norms(q_weight, k_weight, heads)
     problem = problem or _heads.packed_documents(cu_seqlens, heads)
+    problem = problem or cached.problem(v, k_cache, v_cache, lengths, cu_seqlens, heads)
+    if not problem and k_cache is not None:
+        problem = caches.gradients({"q": q, "k": k, "v": v, "q_weight": q_weight, "k_weight": k_weight})
     name, refusal = ("", "") if problem else choose("qk_norm_rope", backend, q, {"head_dim": heads.q.shape[3]})
     if problem or refusal:
         refused = refuse(q, problem or refusal)
         return refused, refused
+    if k_cache is not None:
+        positions = _heads.positions_of(rope, None)
+        return cached.rotate_and_keep(
+            heads.q, heads.k, heads.v, k_cache, v_cache, lengths, *rope.tables(q.device), positions, q_weight, k_weight,
+            heads.n_heads, heads.n_kv_heads, float(eps), rope.layout == "interleaved", rope.offset,
+            rope.max_positions - rope.offset if positions is None else None, name,
+        )  # fmt: skip
     starts = None if cu_seqlens is None else _heads.documents(cu_seqlens, q.shape[0], q.shape[1])[0]
     raw = (
         heads.q, heads.k, *rope.tables(q.device), _heads.positions_of(rope, starts), q_weight, k_weight,

@@ -1,4 +1,4 @@
-"""qk_norm_rope on GPUs: one launch forward, one launch backward and, for the weights, one small sum."""
+"""qk_norm_rope on GPUs: one launch forward, the cache included; one backward and, for the weights, a small sum."""
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, union-attr, arg-type, type-arg"
 
@@ -18,11 +18,16 @@ if launch.interpreting():
 
 
 @triton.jit
-def _angles(COS, SIN, POS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS: tl.constexpr, ACC: tl.constexpr):
+def _angles(
+    COS, SIN, POS, LENGTHS, row, there, T, P, stride_pos, offset, HALF, at,
+    HAS_POS: tl.constexpr, CACHE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """Cosines and sines of the positions of these rows; a position outside the table loads zeros, not memory."""
     position = row % T
     if HAS_POS:
         position = tl.load(POS + (row // T) * stride_pos + position, mask=there, other=0).to(tl.int64)
+    elif CACHE:
+        position += tl.load(LENGTHS + row // T, mask=there, other=0)
     position += offset
     keep = (there & (position >= 0) & (position < P))[:, None] & (at < HALF)[None, :]
     c = tl.load(COS + position[:, None] * HALF + at[None, :], mask=keep, other=0.0).to(ACC)
@@ -44,17 +49,20 @@ def _pair(at, HALF, INTERLEAVED: tl.constexpr):
 
 @triton.jit
 def forward_kernel(
-    Q, K, QO, KO, QW, KW, QR, KR, COS, SIN, POS, ROWS_ALL, T, P, offset, stride_pos,
-    q_b, q_t, q_h, k_b, k_t, k_h, N_Q, N_K, D, HALF, eps,
+    Q, K, QO, KO, QW, KW, QR, KR, COS, SIN, POS, V, KC, VC, LENGTHS, ROWS_ALL, T, P, S, offset, stride_pos,
+    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, kc_b, kc_t, kc_h, vc_b, vc_t, vc_h, N_Q, N_K, D, HALF, eps,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
-    HAS_POS: tl.constexpr, ACC: tl.constexpr,
+    HAS_POS: tl.constexpr, CACHE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """ROWS positions of one head. Heads of q come first in the grid, then those of k; both outputs are contiguous."""
+    """ROWS positions of one head. Heads of q come first in the grid, then those of k; both outputs are contiguous.
+
+    With a cache the programs of k store there too, behind the filled positions, and bring v along.
+    """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     head = tl.program_id(1)
     there = row < ROWS_ALL
     at = tl.arange(0, BLOCK)
-    c, s = _angles(COS, SIN, POS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, ACC)
+    c, s = _angles(COS, SIN, POS, LENGTHS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, CACHE, ACC)
     if head < N_Q:
         x = Q + (row // T) * q_b + (row % T) * q_t + head.to(tl.int64) * q_h
         y = QO + (row * N_Q + head) * D
@@ -87,6 +95,23 @@ def forward_kernel(
     tl.store(y[:, None] + second[None, :], (b * c + a * s).to(QO.dtype.element_ty), mask=keep)
     if REST > 1:
         tl.store(y[:, None] + tail[None, :], z.to(QO.dtype.element_ty), mask=keep_tail)
+    if CACHE:
+        if head >= N_Q:
+            g = (head - N_Q).to(tl.int64)
+            to = row % T + tl.load(LENGTHS + row // T, mask=there, other=0)
+            fits = there & (to >= 0) & (to < S)  # a graph that is replayed past the end must not write elsewhere
+            kc = (KC + (row // T) * kc_b + to * kc_t + g * kc_h)[:, None]
+            vc = (VC + (row // T) * vc_b + to * vc_t + g * vc_h)[:, None]
+            v = (V + (row // T) * v_b + (row % T) * v_t + g * v_h)[:, None]
+            room = keep & fits[:, None]
+            tl.store(kc + first[None, :], (a * c - b * s).to(QO.dtype.element_ty), mask=room)
+            tl.store(kc + second[None, :], (b * c + a * s).to(QO.dtype.element_ty), mask=room)
+            tl.store(vc + first[None, :], tl.load(v + first[None, :], mask=room, other=0.0), mask=room)
+            tl.store(vc + second[None, :], tl.load(v + second[None, :], mask=room, other=0.0), mask=room)
+            if REST > 1:
+                room = keep_tail & fits[:, None]
+                tl.store(kc + tail[None, :], z.to(QO.dtype.element_ty), mask=room)
+                tl.store(vc + tail[None, :], tl.load(v + tail[None, :], mask=room, other=0.0), mask=room)
 
 
 @triton.jit
@@ -101,7 +126,7 @@ def backward_kernel(
     head = tl.program_id(1)
     there = row < ROWS_ALL
     at = tl.arange(0, BLOCK)
-    c, s = _angles(COS, SIN, POS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, ACC)
+    c, s = _angles(COS, SIN, POS, None, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, False, ACC)
     if head < N_Q:
         g = DQO + (row * N_Q + head) * D
         x = Q + (row // T) * q_b + (row % T) * q_t + head.to(tl.int64) * q_h
@@ -171,11 +196,21 @@ def _stride(positions: torch.Tensor | None) -> int:
     return 0 if positions is None or positions.shape[0] == 1 else positions.stride(0)
 
 
+def _places(cache: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+    v, k_cache, v_cache, lengths = cache
+    v = last_contiguous(v)
+    return (v, k_cache, v_cache, lengths), (*v.stride()[:3], *k_cache.stride()[:3], *v_cache.stride()[:3])
+
+
 def rotate(
     q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor | None,
     q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, eps: float, interleaved: bool, offset: int,
+    cache: tuple[torch.Tensor, ...] | None = None,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-    """Rotated q and k, contiguous, and one over each head's root mean square (empty without weights)."""
+    """Rotated q and k, contiguous, and one over each head's root mean square (empty without weights).
+
+    `cache` is v, the caches of keys and values, and the filled lengths: k and v are written there too.
+    """
     b, t, n_q, d = q.shape
     n_k = k.shape[2]
     norm = q_weight is not None
@@ -189,10 +224,12 @@ def rotate(
         return q_out, k_out, q_rstd, k_rstd
     rows, settings = _settings(q, cos, positions, norm, interleaved)
     weights = (q_weight, k_weight) if norm else (q, k)  # unread without a norm, but one of them is chosen by head
+    held, into = ((None,) * 4, (None,) * 9) if cache is None else _places(cache)
     with launch.on(q):
         forward_kernel[(triton.cdiv(b * t, rows), n_q + n_k)](
-            q, k, q_out, k_out, *weights, q_rstd, k_rstd, cos, sin, positions, b * t, t, cos.shape[0],
-            offset, _stride(positions), *q.stride()[:3], *k.stride()[:3], n_q, n_k, d, cos.shape[1], eps, **settings,
+            q, k, q_out, k_out, *weights, q_rstd, k_rstd, cos, sin, positions, *held, b * t, t, cos.shape[0],
+            None if cache is None else cache[1].shape[1], offset, _stride(positions), *q.stride()[:3], *k.stride()[:3],
+            *into, n_q, n_k, d, cos.shape[1], eps, CACHE=cache is not None, **settings,
         )  # fmt: skip
     return q_out, k_out, q_rstd, k_rstd
 
@@ -228,6 +265,16 @@ def forward(q, k, cos, sin, positions, q_weight, k_weight, n_heads, n_kv_heads, 
     """The raw form: see public.py."""
     q, k, _ = split(q, k, None, n_heads, n_kv_heads)
     return rotate(q, k, cos, sin, positions, q_weight, k_weight, eps, interleaved, offset)
+
+
+def forward_cached(
+    q, k, v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, n_heads, n_kv_heads, eps, interleaved,
+    offset,
+):  # fmt: skip
+    """The raw form that writes a cache: see cached.py."""
+    q, k, v = split(q, k, v, n_heads, n_kv_heads)
+    cache = (v, k_cache, v_cache, lengths)
+    return rotate(q, k, cos, sin, positions, q_weight, k_weight, eps, interleaved, offset, cache)[:2]
 
 
 def backward(
