@@ -23,12 +23,14 @@ except ImportError as _error:
         f"pylm_kernels.mlx needs MLX, which cannot be imported here ({_error}): pip install mlx, on Linux 'mlx[cpu]'"
     ) from None
 from pylm_kernels.mlx_attention import qk_norm_rope, rope_attention
+from pylm_kernels.mlx_decode import attention_decode
 from pylm_kernels.mlx_heads import array, floating
 from pylm_kernels.mlx_launch import on_metal
 from pylm_kernels.mlx_rope import Rope
 
 __all__ = [
     "Rope",
+    "attention_decode",
     "qk_norm_rope",
     "rope_attention",
     "rms_norm",

@@ -82,6 +82,13 @@ def qk_norm_rope(
     return q_out, k_out
 
 
+def turned(rope: Rope, positions: Any, heads: Heads, q_weight: Any, k_weight: Any, eps: float) -> tuple[Any, Any]:
+    """Q and k normalised and rotated by the Metal kernel, without a gradient."""
+    given = {"q": heads.q, "k": heads.k, "q_weight": q_weight, "k_weight": k_weight}
+    q, k = _Turn(rope, positions, heads, eps).forward(given)
+    return q, k
+
+
 class _Turn(NamedTuple):
     """The rotation and its gradient by their Metal kernels."""
 
@@ -110,7 +117,7 @@ class _Turn(NamedTuple):
         return dict(zip(arrays, metal.backward(gq, gk, gv, **arrays, **self._settings()), strict=True))
 
 
-def _attend(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
+def attend(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
     """softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v, T × T scores and all; plain MLX."""
     group = q.shape[2] // k.shape[2]
     q, k, v = (x.astype(mx.float32).transpose(0, 2, 1, 3) for x in (q, k, v))
@@ -196,7 +203,7 @@ def rope_attention(
         q, k, v = split(heads.q, heads.k, heads.v, heads.n_heads, heads.n_kv_heads)
         if rope is not None:
             q, k = rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
-        return _attend(q, k, v, mask, sinks).astype(heads.q.dtype)
+        return attend(q, k, v, mask, sinks).astype(heads.q.dtype)
     turn = None if rope is None else _Turn(rope, positions, heads, float(eps))
     attention = _Attention(turn, heads, mask)
     given = {"q": heads.q, "k": heads.k, "v": heads.v, "q_weight": q_weight, "k_weight": k_weight, "sinks": sinks}

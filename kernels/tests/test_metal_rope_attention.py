@@ -139,7 +139,7 @@ MUTATIONS = {
     "forward: a key of the document before": ("FORWARD", "key >= start &&", "key + 1 >= start &&", "past"),
     "forward: no fade": ("FORWARD", "*= fade", "*= 1.0f", "past"),
     "forward: the head of another group": ("FORWARD", "h / (H / KV)", "h % KV", "past"),
-    "forward: keys past the end": ("FORWARD", "key < tk && i < D ? k", "key <= tk && i < D ? k", "outside"),
+    "forward: keys past the end": ("FORWARD", "key < high && i < D ? k", "key <= high && i < D ? k", "outside"),
     "dQ: no delta": ("ROWS_BACKWARD", "- DELTA_HERE", "- 0.5f * DELTA_HERE", "past"),
     "dQ: loaded too early": ("ROWS_BACKWARD", BARRIER, "", "race"),
     "dQ: no slope of the cap": ("ROWS_BACKWARD", "ds *= 1.0f - (s / cap) * (s / cap)", "ds *= 1.0f", "past"),

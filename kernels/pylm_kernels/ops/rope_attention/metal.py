@@ -148,7 +148,7 @@ FORWARD = Kernel(
         for (uint e = thread_number; e < BLOCK * PIECES * 8; e += 128) {
             const int key = key0 + int(e / (PIECES * 8));
             const uint i = e % (PIECES * 8);
-            tile[e / (PIECES * 8) * LD + i] = key < tk && i < D ? k[K_AT(key, g) + i] : static_cast<T>(0.0f);
+            tile[e / (PIECES * 8) * LD + i] = key < high && i < D ? k[K_AT(key, g) + i] : static_cast<T>(0.0f);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         simdgroup_float8x8 weights[BLOCK / 8];
@@ -161,7 +161,7 @@ FORWARD = Kernel(
         for (uint e = thread_number; e < BLOCK * PIECES * 8; e += 128) {
             const int key = key0 + int(e / (PIECES * 8));
             const uint i = e % (PIECES * 8);
-            tile[e / (PIECES * 8) * LD + i] = key < tk && i < D ? v[V_AT(key, g) + i] : static_cast<T>(0.0f);
+            tile[e / (PIECES * 8) * LD + i] = key < high && i < D ? v[V_AT(key, g) + i] : static_cast<T>(0.0f);
         }
         const bool whole = WHOLE(key0);
         float highest = top;
