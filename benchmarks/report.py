@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ class Row:
 class Report:
     """What this run measured, by subject."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` holds one folder a machine."""
-        self.folder = folder / machine.name()
+    def __init__(self, folder: Path, name: str | None = None, more: Mapping[str, Any] | None = None) -> None:
+        """`folder` holds one folder a machine: `name`, where that is a GPU, with `more` to be said about it."""
+        self.folder = folder / (name or machine.name())
+        self.about = machine.describe() | dict(more or {})
         self.rows: dict[str, list[Row]] = {}
 
     def add(self, subject: str, row: Row) -> None:
@@ -41,8 +42,9 @@ class Report:
 
     def finish(self) -> Iterator[str]:
         """The tables, line by line."""
-        about = machine.describe()
-        yield f"{about['cpu']}, {about['cores']} cores, {' '.join(map(str, about['features']))}"
+        about = self.about
+        gpu = f"{about['gpu']} beside " if "gpu" in about else ""
+        yield f"{gpu}{about['cpu']}, {about['cores']} cores, {' '.join(map(str, about['features']))}"
         for subject, rows in self.rows.items():
             yield ""
             yield from table(subject, rows)
@@ -57,7 +59,7 @@ class Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "subject": subject,
-            "machine": machine.describe(),
+            "machine": self.about,
             "versions": machine.versions(),
             "rows": list(kept.values()),
         }
