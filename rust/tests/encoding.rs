@@ -166,7 +166,7 @@ fn a_text_cut_anywhere_for_threads_has_the_ids_of_the_whole() {
             for chunk in [1, 2, 3, 5, 8, 13, 21, 64, 1000] {
                 for threads in [1, 3] {
                     let cut = encode_in_chunks::<u32>(&encoder, &texts, &allowed, threads, chunk, &|| false).unwrap();
-                    assert_eq!(cut, whole, "{pattern} in chunks of {chunk}");
+                    assert!(cut.texts().eq(whole.iter().map(Vec::as_slice)), "{pattern} in chunks of {chunk}");
                 }
             }
         }
@@ -241,4 +241,61 @@ fn a_compiled_vocabulary_encodes_as_the_one_it_was_made_from() {
     std::fs::remove_dir_all(&folder).unwrap();
     let unwritable = std::path::Path::new("/proc/nowhere");
     Encoder::cached(Some(unwritable), &[&source], || Ok(vocab(&mut draw, 20, b"ab ", "gpt2"))).unwrap();
+}
+
+/// Pieces that are merged in windows, repeat themselves, or both, up to where something else follows.
+#[test]
+fn long_pieces_encode_as_merging_one_by_one_does() {
+    let mut draw = Draw(37);
+    let sample =
+        "the then that there abcabcabcabc aaaaaaaaaaaaaaaaaaaaaaaa ababababab \u{e9}\u{e8}\u{4e2d}\u{6587}".repeat(3);
+    let random: String = (0..3000).map(|_| char::from(b"abcdefghij"[draw.below(10)])).collect();
+    let whole = r"(?s).+";
+    let encoders = [
+        Encoder::new(trained(format!("{sample}{random}").as_bytes(), 400, whole)),
+        Encoder::new(trained(
+            b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab".as_slice(),
+            7,
+            whole,
+        )),
+        // merges that nothing leads to make it irregular: neither windows nor repetitions may be joined
+        Encoder::new(vocab(&mut draw, 60, b"abc", whole)),
+    ];
+    for encoder in &encoders {
+        let mut scratch = encoder.scratch();
+        for round in 0..60 {
+            let alphabet: &[u8] = [b"abcdefghij".as_slice(), b"ab", b"the an", "\u{e9}\u{4e2d}a".as_bytes()][round % 4];
+            let mut text = Vec::new();
+            for _ in 0..1 + draw.below(3) {
+                let unit: Vec<u8> = (0..1 + draw.below(70)).map(|_| alphabet[draw.below(alphabet.len())]).collect();
+                match draw.below(3) {
+                    0 => text.extend((0..draw.below(9000)).map(|_| alphabet[draw.below(alphabet.len())])),
+                    _ => text.extend(unit.repeat(1 + draw.below(20_000) / unit.len())),
+                }
+            }
+            let (mut found, mut expected) = (Vec::<u16>::new(), Vec::new());
+            encoder.encode(&text, &mut scratch, &mut found);
+            encoder.encode_plainly(&text, &mut expected);
+            assert!(found.iter().map(|&id| u32::from(id)).eq(expected), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn threads_fill_one_array_whose_size_nobody_knew() {
+    let mut draw = Draw(41);
+    // a token a byte, three times as many as English has
+    let encoder = Encoder::new(vocab(&mut draw, 3, b"xyz", "gpt2"));
+    let texts: Vec<Vec<u8>> =
+        (0..40).map(|_| (0..draw.below(9000)).map(|_| b"ab \n1!"[draw.below(6)]).collect()).collect();
+    let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+    let one = encode_in_chunks::<u16>(&encoder, &texts, &Allowed::None, 1, 500, &|| false).unwrap();
+    let four = encode_in_chunks::<u16>(&encoder, &texts, &Allowed::None, 4, 500, &|| false).unwrap();
+    assert_eq!(one.ends.len(), texts.len());
+    assert_eq!(one, four);
+    for (ids, text) in one.texts().zip(&texts) {
+        let mut expected = Vec::new();
+        encoder.encode_plainly(text, &mut expected);
+        assert!(ids.iter().map(|&id| u32::from(id)).eq(expected));
+    }
 }

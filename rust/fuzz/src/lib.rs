@@ -61,7 +61,7 @@ pub fn encode(data: &[u8]) {
         });
         let chunk = 1 + data.first().map_or(0, |&byte| usize::from(byte));
         let cut = encode_in_chunks::<u32>(encoder, &[data], &Allowed::None, 1, chunk, &|| false);
-        assert_eq!(cut.expect("nobody interrupts"), [expected.clone()]);
+        assert_eq!(cut.expect("nobody interrupts").ids, expected);
         let mut text = Vec::new();
         encoder.vocab.decode(expected, &mut text).expect("ids of this vocabulary");
         assert_eq!(text, data);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
 use super::cache::Cache;
-use super::exact::Path;
+use super::hard::Ring;
 use super::long::Long;
 use super::merge::{merge, Parts};
 use super::packed::{Layout, Narrow, Wide, SLACK};
@@ -12,6 +12,7 @@ use super::pending::Pending;
 use super::pieces::Pieces;
 use super::specials::{Allowed, Finder};
 use super::vocab::Vocab;
+use super::windows::Joiner;
 use crate::error::Result;
 
 /// What an id is stored as: `u16` while the vocabulary has at most 65,536 ids, else `u32`.
@@ -51,9 +52,9 @@ pub struct Scratch {
     ends: Vec<u32>,
     pub(super) cache: Cache,
     pub(super) long: Long,
-    pub(super) path: Path,
-    pub(super) parts: Parts,
     pub(super) pending: Pending,
+    pub(super) ring: Ring,
+    pub(super) joiner: Joiner,
 }
 
 /// A compiled vocabulary. Share it between threads; each has its own [`Scratch`].
@@ -88,9 +89,9 @@ impl Encoder {
             ends: Vec::new(),
             cache: self.pieces.cache(),
             long: Long::new(),
-            path: Path::default(),
-            parts: Parts::default(),
             pending: Pending::default(),
+            ring: Ring::default(),
+            joiner: Joiner::default(),
         }
     }
 

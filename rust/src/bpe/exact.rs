@@ -1,4 +1,4 @@
-//! A piece of any length in linear time: the longest token first, taken back where merging would have gone another way.
+//! A piece of any length in linear time, a token at a time: the longest token first, taken back where merging would have gone another way.
 //!
 //! In a regular vocabulary a row of tokens is what merging makes of its bytes exactly when every two neighbours are
 //! what merging makes of theirs (van Antwerpen and Neubeck, "Fast byte-pair encoding"). So the encoder tries at each

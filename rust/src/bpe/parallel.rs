@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Mutex;
 
 use super::encode::{Encoder, Id, Scratch};
+use super::flat::{room, Filling, Flat};
 use super::specials::Allowed;
 use crate::error::{Error, Result};
 
@@ -12,10 +12,6 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 1 << 20;
 /// What a thread must have to do: starting one costs as much as encoding 20 kB.
 const WORTH_A_THREAD: usize = 100_000;
-/// Ids from which on an array is worth a huge page: faulting in small ones takes as long as a fifth of the encoding.
-#[cfg(target_os = "linux")]
-const HUGE: usize = 4 << 20;
-
 /// A stretch of ordinary text, and the special token that ends it.
 struct Chunk {
     text: usize,
@@ -30,7 +26,7 @@ pub fn encode_all<T: Id>(
     allowed: &Allowed,
     threads: usize,
     interrupted: &dyn Fn() -> bool,
-) -> Result<Vec<Vec<T>>> {
+) -> Result<Flat<T>> {
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let threads = useful_threads(bytes, threads);
     let chunk = (bytes / (8 * threads)).clamp(WORTH_A_THREAD, CHUNK);
@@ -45,7 +41,7 @@ pub fn encode_in_chunks<T: Id>(
     threads: usize,
     chunk: usize,
     interrupted: &dyn Fn() -> bool,
-) -> Result<Vec<Vec<T>>> {
+) -> Result<Flat<T>> {
     let mut chunks = Vec::new();
     for (number, text) in texts.iter().enumerate() {
         cut(encoder, number, text, allowed, chunk, &mut chunks)?;
@@ -55,22 +51,24 @@ pub fn encode_in_chunks<T: Id>(
     }
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
-    let slots: Vec<Mutex<Vec<T>>> = chunks.iter().map(|_| Mutex::default()).collect();
+    let filling = Filling::new(expected(texts));
     let work = |interrupted: &dyn Fn() -> bool| {
-        encoder.with_scratch(|scratch| loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = chunks.get(index) else { return };
-            if interrupted() || stop.load(Ordering::Relaxed) {
-                stop.store(true, Ordering::Relaxed);
-                return;
-            }
+        encoder.with_scratch(|scratch| {
             let mut ids = Vec::new();
-            if !encode(encoder, &texts[chunk.text][chunk.range.clone()], scratch, &mut ids, interrupted) {
-                stop.store(true, Ordering::Relaxed);
-                return;
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(chunk) = chunks.get(index) else { return };
+                if interrupted() || stop.load(Ordering::Relaxed) {
+                    stop.store(true, Ordering::Relaxed);
+                    return;
+                }
+                if !encode(encoder, &texts[chunk.text][chunk.range.clone()], scratch, &mut ids, interrupted) {
+                    stop.store(true, Ordering::Relaxed);
+                    return;
+                }
+                ids.extend(chunk.special.map(T::from_u32));
+                filling.put(index, &mut ids);
             }
-            ids.extend(chunk.special.map(T::from_u32));
-            *slots[index].lock().expect("no thread panics with it") = ids;
         });
     };
     std::thread::scope(|scope| {
@@ -82,13 +80,16 @@ pub fn encode_in_chunks<T: Id>(
     if stop.into_inner() {
         return Err(Error::interrupted());
     }
-    let mut made = slots.into_iter().map(|slot| slot.into_inner().expect("no thread panics with it"));
-    let mut results = Vec::with_capacity(texts.len());
-    for own in chunks.chunk_by(|left, right| left.text == right.text) {
-        let mut parts: Vec<Vec<T>> = made.by_ref().take(own.len()).collect();
-        results.push(if parts.len() == 1 { parts.remove(0) } else { joined(&parts) });
-    }
-    Ok(results)
+    let (ids, ends) = filling.finish();
+    let last = |own: &[(&Chunk, usize)]| own[own.len() - 1].1;
+    let ends: Vec<(&Chunk, usize)> = chunks.iter().zip(ends).collect();
+    let ends = ends.chunk_by(|left, right| left.0.text == right.0.text).map(last).collect();
+    Ok(Flat { ids, ends })
+}
+
+/// English has one id for 3.4 to 4.2 bytes; what needs more makes the array grow.
+fn expected(texts: &[&[u8]]) -> usize {
+    texts.iter().map(|text| text.len()).sum::<usize>() / 3
 }
 
 fn in_turn<T: Id>(
@@ -96,15 +97,11 @@ fn in_turn<T: Id>(
     texts: &[&[u8]],
     chunks: &[Chunk],
     interrupted: &dyn Fn() -> bool,
-) -> Result<Vec<Vec<T>>> {
-    let mut results: Vec<Vec<T>> = Vec::with_capacity(texts.len());
+) -> Result<Flat<T>> {
+    let mut flat = Flat { ids: room(expected(texts)), ends: Vec::with_capacity(texts.len()) };
     encoder.with_scratch(|scratch| {
         let mut since = 0;
         for chunk in chunks {
-            if chunk.text == results.len() {
-                // English has one id for 3.4 to 4.2 bytes; what needs more grows
-                results.push(room(texts[chunk.text].len() / 3));
-            }
             since += chunk.range.len();
             if since >= CHUNK {
                 since = 0;
@@ -112,13 +109,15 @@ fn in_turn<T: Id>(
                     return Err(Error::interrupted());
                 }
             }
-            let ids = &mut results[chunk.text];
-            if !encode(encoder, &texts[chunk.text][chunk.range.clone()], scratch, ids, interrupted) {
+            let text = &texts[chunk.text][chunk.range.clone()];
+            if !encode(encoder, text, scratch, &mut flat.ids, interrupted) {
                 return Err(Error::interrupted());
             }
-            ids.extend(chunk.special.map(T::from_u32));
+            flat.ids.extend(chunk.special.map(T::from_u32));
+            flat.ends.resize(chunk.text + 1, 0);
+            flat.ends[chunk.text] = flat.ids.len();
         }
-        Ok(results)
+        Ok(flat)
     })
 }
 
@@ -165,28 +164,6 @@ fn cut(
         }
         chunks.push(Chunk { text: number, range: first + at..first + stretch.len(), special });
     })
-}
-
-fn joined<T: Id>(parts: &[Vec<T>]) -> Vec<T> {
-    let mut all = room(parts.iter().map(Vec::len).sum());
-    for part in parts {
-        all.extend_from_slice(part);
-    }
-    all
-}
-
-/// An empty vector with room for so many ids.
-fn room<T: Id>(count: usize) -> Vec<T> {
-    let ids: Vec<T> = Vec::with_capacity(count);
-    #[cfg(target_os = "linux")]
-    if count * size_of::<T>() >= HUGE {
-        const PAGE: usize = 1 << 12;
-        let start = (ids.as_ptr() as usize).next_multiple_of(PAGE);
-        let end = (ids.as_ptr() as usize + ids.capacity() * size_of::<T>()) / PAGE * PAGE;
-        // SAFETY: advice about whole pages that belong to the vector
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
-    }
-    ids
 }
 
 /// As many as asked for, or as there are cores, but no more than have enough to do.

@@ -8,7 +8,7 @@ use super::encode::Id;
 use super::long::Long;
 use super::model::Model;
 use super::packed::{Layout, SLACK};
-use super::side_by_side::merge_all;
+use super::side_by_side::{merge_all, padded, FEW, MANY};
 
 /// What is not in `spilled`.
 const NONE: u32 = u32::MAX;
@@ -35,14 +35,16 @@ pub struct Pending {
     pieces: Vec<Piece>,
     /// Those that the cache does not hold: key and number.
     unknown: Vec<(u128, u32)>,
+    /// The numbers of those that the long ones do not hold.
+    unknown_long: Vec<u32>,
     spilled: Vec<u32>,
     /// What was written after the first of them, while room is made. In 64 bits, to be aligned for any id.
     held: Vec<u64>,
 }
 
 impl Pending {
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+    pub fn len(&self) -> usize {
+        self.pieces.len()
     }
 
     /// Notes a piece whose ids belong after the `at` that are written, and fetches the line in which it may lie.
@@ -67,7 +69,8 @@ impl Pending {
         self.pieces.push(Piece { key, ids: [0; 2], home, long, at, count: 0, spilled: NONE });
     }
 
-    /// Looks each piece up, and encodes and keeps those that are new; `encode` does so with a long one.
+    /// Looks each piece up, and encodes and keeps those that are new; `encode` does so with one that is too long to be
+    /// merged beside others.
     #[inline(always)]
     pub fn find<V: Layout>(
         &mut self,
@@ -77,16 +80,25 @@ impl Pending {
         long: &mut Long,
         mut encode: impl FnMut(&[u8], &mut Vec<u32>),
     ) {
-        let Self { pieces, unknown, spilled, .. } = self;
+        let Self { pieces, unknown, unknown_long, spilled, .. } = self;
         spilled.clear();
         unknown.clear();
+        unknown_long.clear();
+        let bytes = |piece: &Piece| {
+            let (from, length) = (piece.key as u64 as usize, (piece.key >> 64) as usize);
+            &text[from..from + length]
+        };
         for (number, piece) in (0_u32..).zip(&mut *pieces) {
             if piece.long {
-                let (from, length) = (piece.key as u64 as usize, (piece.key >> 64) as usize);
-                let bytes = &text[from..from + length];
+                let bytes = bytes(piece);
                 let first = spilled.len();
                 if let Some(ids) = long.get(piece.home as usize, bytes) {
                     spilled.extend_from_slice(ids);
+                } else if let Some(&id) = model.whole.get(bytes) {
+                    spilled.push(id);
+                } else if bytes.len() <= MANY {
+                    unknown_long.push(number);
+                    continue;
                 } else {
                     encode(bytes, spilled);
                     long.put(piece.home as usize, bytes, &spilled[first..]);
@@ -103,19 +115,32 @@ impl Pending {
                 unknown.push((piece.key, number));
             }
         }
-        merge_all(model, unknown, |number, tokens| {
-            let piece = &mut pieces[number as usize];
-            piece.count = tokens.len() as u32;
-            let mut ids = [0; 16];
-            ids.iter_mut().zip(tokens).for_each(|(id, &token)| *id = model.ids[token as usize]);
-            let ids = &ids[..tokens.len()];
-            if ids.len() <= V::MOST {
-                piece.ids = V::pack(ids);
+        let keys = unknown.iter().map(|(key, _)| (key.to_le_bytes(), (key >> 120) as usize));
+        merge_all::<FEW>(model, keys, |number, job| {
+            let piece = &mut pieces[unknown[number].1 as usize];
+            let (mut ids, mut count) = ([0; FEW], 0);
+            for token in job.parts() {
+                ids[count % FEW] = model.ids[token as usize];
+                count += 1;
+            }
+            piece.count = count as u32;
+            if count <= V::MOST {
+                piece.ids = V::pack(&ids[..count]);
                 cache.put(piece.home as usize, piece.key, piece.ids);
             } else {
                 piece.spilled = spilled.len() as u32;
-                spilled.extend_from_slice(ids);
+                spilled.extend_from_slice(&ids[..count]);
             }
+        });
+        let texts = unknown_long.iter().map(|&number| bytes(&pieces[number as usize]));
+        let texts: Vec<&[u8]> = texts.collect();
+        merge_all::<MANY>(model, texts.iter().map(|bytes| padded(bytes)), |number, job| {
+            let piece = &mut pieces[unknown_long[number] as usize];
+            let first = spilled.len();
+            spilled.extend(job.parts().map(|token| model.ids[token as usize]));
+            long.put(piece.home as usize, texts[number], &spilled[first..]);
+            piece.spilled = first as u32;
+            piece.count = (spilled.len() - first) as u32;
         });
     }
 

@@ -1,10 +1,8 @@
-//! Pre-tokens to ids: from the cache where they were seen before, character by character where no token spans two,
-//! else by merging.
+//! Pre-tokens to ids, from the cache where they were seen before.
 
 use super::cache::{Cache, Entry};
 use super::encode::{Id, Scratch};
-use super::exact::Path;
-use super::joints::{wide_char, Joints};
+use super::joints::Joints;
 use super::key::{key_at, key_of, LONGEST};
 use super::long;
 use super::merge::{merge, Parts};
@@ -30,7 +28,7 @@ pub struct Pieces {
     /// Ids of every character of two or three bytes that stands alone, packed.
     pub chars: Table<[u64; 2]>,
     #[cfg(target_arch = "x86_64")]
-    vectors: bool,
+    pub(super) vectors: bool,
     /// Every token of up to 15 bytes and its own id, packed.
     pub seeds: Table<Entry>,
 }
@@ -136,16 +134,14 @@ impl Pieces {
             tail[..text.len() - from as usize].copy_from_slice(&text[from as usize..]);
             let tail_ends = &mut tail_ends[..ends.len() - inside];
             tail_ends.iter_mut().zip(&ends[inside..]).for_each(|(tail_end, end)| *tail_end = end - from);
-            // SAFETY: as the caller promised; fewer than 16 bytes are left, and 32 can be read
+            // SAFETY: as the caller promised; fewer than 16 bytes are left, and 32 can be read. What is pending lies in
+            // the text itself.
+            count = unsafe { self.settle::<V, T>(model, text, scratch, out, count) };
+            // SAFETY: as above
             count = unsafe { self.pass::<V, T>(model, &tail, tail_ends, scratch, out, count) };
         }
-        if scratch.pending.is_empty() {
-            return count;
-        }
-        let Scratch { pending, cache, long, path, parts, .. } = scratch;
-        pending.find::<V>(model, text, cache, long, |piece, ids| self.encode_long(model, piece, path, parts, ids));
         // SAFETY: as the caller promised
-        unsafe { scratch.pending.insert::<V, T>(out, count) }
+        unsafe { self.settle::<V, T>(model, text, scratch, out, count) }
     }
 
     /// Writes what is known after `count` ids and notes what is not; returns how many there are then. 16 bytes can be
@@ -177,12 +173,11 @@ impl Pieces {
                 let home = home as usize;
                 let entry = scratch.cache.at_home(home);
                 // SAFETY: every write stays within the bytes of its piece and the slack, as the caller promised
-                count += unsafe {
+                count = unsafe {
                     if entry.key == key {
-                        V::unpack(entry.ids, out.add(count))
+                        count + V::unpack(entry.ids, out.add(count))
                     } else {
-                        let piece = text.get_unchecked(from as usize..end as usize);
-                        self.miss::<V, T>(model, piece, from as usize, home, key, scratch, out, count)
+                        self.miss::<V, T>(model, text, from as usize, end as usize, home, key, scratch, out, count)
                     }
                 };
                 from = end;
@@ -191,138 +186,34 @@ impl Pieces {
         count
     }
 
-    /// A pre-token that does not lie at home: written, or noted for later; returns how many ids were written.
+    /// A pre-token that does not lie at home: written, or noted for later; returns how many ids there are then.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
     unsafe fn miss<V: Layout, T: Id>(
         &self,
         model: &Model,
-        piece: &[u8],
+        text: &[u8],
         from: usize,
+        to: usize,
         home: usize,
         key: u128,
         scratch: &mut Scratch,
         out: *mut T,
         count: usize,
     ) -> usize {
+        let piece = &text[from..to];
         // characters of three bytes from U+3000 on, alone or after a space: nearly all stand alone, and few such
         // pieces come twice
         let han = piece[0] >= 0xe3 || piece.get(1).is_some_and(|&second| second >= 0xe3);
         if piece.len() <= LONGEST && !han {
             scratch.pending.add(&scratch.cache, key, home, count);
-            return 0;
+            return count;
         }
         if piece.len() <= long::LONGEST && !han {
             scratch.pending.add_long(&scratch.long, piece, from, count);
-            return 0;
+            return count;
         }
         // SAFETY: as the caller promised
-        unsafe {
-            if !model.whole.is_empty() {
-                if let Some(&id) = model.whole.get(piece) {
-                    out.add(count).write(T::from_u32(id));
-                    return 1;
-                }
-            }
-            if piece.is_ascii() {
-                self.exact::<T>(model, piece, scratch, out.add(count))
-            } else {
-                self.walk::<V, T>(model, piece, scratch, out, count)
-            }
-        }
-    }
-
-    /// Cuts where no token spans two characters; what lies between is written, or noted for later.
-    unsafe fn walk<V: Layout, T: Id>(
-        &self,
-        model: &Model,
-        piece: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        let mut now = count;
-        let (mut from, mut at) = (0, 0);
-        // the character before, where it is a whole one beyond ASCII
-        let mut left: Option<u32> = None;
-        while at < piece.len() {
-            let (char, end) = match wide_char(piece, at) {
-                Some((code, end)) => (Some(code), end),
-                None => (None, at + 1),
-            };
-            if at > 0 {
-                let joined = self.joints.joins_bytes(piece[at - 1], piece[at])
-                    || matches!((left, char), (Some(left), Some(right)) if self.joints.joins_chars(left, right));
-                if !joined {
-                    // SAFETY: as the caller promised
-                    now += unsafe { self.segment::<V, T>(model, &piece[from..at], left, scratch, out, now) };
-                    from = at;
-                }
-            }
-            left = char;
-            at = end;
-        }
-        // SAFETY: as the caller promised
-        now += unsafe { self.segment::<V, T>(model, &piece[from..], left, scratch, out, now) };
-        now - count
-    }
-
-    /// A stretch between two cuts; `last` is its last character.
-    #[inline(always)]
-    unsafe fn segment<V: Layout, T: Id>(
-        &self,
-        model: &Model,
-        bytes: &[u8],
-        last: Option<u32>,
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        // SAFETY: as the caller promised
-        unsafe {
-            match last {
-                Some(code) if bytes.len() <= 3 && code < 1 << 16 && bytes.len() == 2 + usize::from(code >= 0x800) => {
-                    V::unpack(self.chars[code as usize], out.add(count))
-                }
-                // a token that merging does not lead to is no token where it is not the whole pre-token
-                _ if bytes.len() <= LONGEST && model.whole.is_empty() => {
-                    let key = key_of(bytes);
-                    let home = scratch.cache.home(key);
-                    scratch.cache.prefetch(home);
-                    scratch.pending.add(&scratch.cache, key, home, count);
-                    0
-                }
-                _ => self.exact::<T>(model, bytes, scratch, out.add(count)),
-            }
-        }
-    }
-
-    /// Appends the ids of a piece that is new and too long for a key.
-    #[inline(never)]
-    fn encode_long(&self, model: &Model, piece: &[u8], path: &mut Path, parts: &mut Parts, ids: &mut Vec<u32>) {
-        if let Some(&id) = model.whole.get(piece) {
-            ids.push(id);
-        } else if let Some(prefixes) = &self.prefixes {
-            ids.extend(path.encode(model, prefixes, piece).iter().map(|&token| model.ids[token as usize]));
-        } else {
-            merge(model, piece, parts);
-            ids.extend(parts.tokens().map(|token| model.ids[token as usize]));
-        }
-    }
-
-    /// Encodes without the cache.
-    unsafe fn exact<T: Id>(&self, model: &Model, bytes: &[u8], scratch: &mut Scratch, out: *mut T) -> usize {
-        let write = |place: usize, token: u32| {
-            // SAFETY: there are no more tokens than bytes
-            unsafe { out.add(place).write(T::from_u32(model.ids[token as usize])) };
-        };
-        if let Some(prefixes) = &self.prefixes {
-            let tokens = scratch.path.encode(model, prefixes, bytes);
-            tokens.iter().enumerate().for_each(|(place, &token)| write(place, token));
-            tokens.len()
-        } else {
-            merge(model, bytes, &mut scratch.parts);
-            scratch.parts.tokens().enumerate().map(|(place, token)| write(place, token)).count()
-        }
+        unsafe { self.hard::<V, T>(model, text, from, to, scratch, out, count) }
     }
 }

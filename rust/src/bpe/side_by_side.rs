@@ -1,99 +1,129 @@
-//! Merging many short pieces at once. Each merge asks a table that does not fit the second-level cache for ranks, and a
+//! Merging many pieces at once. Each merge asks a table that does not fit the second-level cache for ranks, and a
 //! look-up that has to come from memory takes as long as a hundred of a merge's own instructions: while one piece's is
 //! on its way, the others go on.
 
-use super::merge::FEW;
 use super::model::Model;
 
+pub use super::merge::FEW;
+
 const NONE: u32 = u32::MAX;
-/// Pieces on their way together: their states are 3 KB, their look-ups twice as many lines as a core fetches at once.
+/// Pieces on their way together: short ones' states are 3 KB, their look-ups twice as many lines as a core fetches at
+/// once.
 const TOGETHER: usize = 16;
 
+/// Bytes of the longest pieces that are merged here.
+pub const MANY: usize = 64;
+
+/// A piece of at most `N` bytes, 16 or 64, that is being merged.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Job {
+pub struct Job<const N: usize> {
     /// Rank and place of each merge that a part and its right neighbour could make, so that the least is the leftmost
     /// of the lowest.
-    keys: [u32; FEW],
-    tokens: [u32; FEW],
-    /// A bit for each part that is left.
-    left: u32,
-    /// The part that the last merge made, and the parts beside it: `NONE` where there is none.
+    keys: [u32; N],
+    /// The part that begins at each byte, where one does.
+    pub tokens: [u32; N],
+    /// A bit for each byte at which a part begins.
+    pub left: u64,
+    /// The part that the last merge made, and the parts beside it: `NONE` where there is none that it may merge with.
     made: u32,
     before: u32,
     after: u32,
-    number: u32,
 }
 
-/// Encodes pieces, given as keys with numbers, and calls `done` with the number of each, in any order, and its inner
-/// tokens.
+/// The first `size` bytes of an array.
+pub type Padded<const N: usize> = ([u8; N], usize);
+
 #[inline(always)]
-pub fn merge_all(model: &Model, keys: &[(u128, u32)], mut done: impl FnMut(u32, &[u32])) {
-    let mut keys = keys.iter();
-    let mut jobs: [Job; TOGETHER] = [EMPTY; TOGETHER];
+pub fn padded<const N: usize>(piece: &[u8]) -> Padded<N> {
+    let mut bytes = [0; N];
+    bytes[..piece.len()].copy_from_slice(piece);
+    (bytes, piece.len())
+}
+
+/// Merges `pieces`, of at least one byte, and calls `done` with the number of each, in any order, and what is left.
+#[inline(always)]
+pub fn merge_all<const N: usize>(
+    model: &Model,
+    pieces: impl Iterator<Item = Padded<N>>,
+    mut done: impl FnMut(usize, &Job<N>),
+) {
+    let mut pieces = pieces.enumerate();
+    let mut jobs = [Job::<N>::EMPTY; TOGETHER];
+    let mut numbers = [0; TOGETHER];
     let mut count = 0;
-    while let Some(&(key, number)) = (count < TOGETHER).then(|| keys.next()).flatten() {
-        jobs[count] = Job::new(model, key, number);
+    while let Some((number, piece)) = (count < TOGETHER).then(|| pieces.next()).flatten() {
+        jobs[count].begin(model, &piece);
+        numbers[count] = number;
         count += 1;
     }
     while count > 0 {
         let mut at = 0;
         while at < count {
-            let job = &mut jobs[at];
-            if job.step(model) {
+            if jobs[at].step(model) {
                 at += 1;
                 continue;
             }
-            let (mut tokens, mut size) = ([0; FEW], 0);
-            while job.left != 0 {
-                tokens[size] = job.tokens[job.left.trailing_zeros() as usize % FEW];
-                size += 1;
-                job.left &= job.left - 1;
-            }
-            done(job.number, &tokens[..size]);
-            if let Some(&(key, number)) = keys.next() {
-                jobs[at] = Job::new(model, key, number);
+            done(numbers[at], &jobs[at]);
+            if let Some((number, piece)) = pieces.next() {
+                jobs[at].begin(model, &piece);
+                numbers[at] = number;
                 at += 1;
             } else {
                 count -= 1;
                 jobs[at] = jobs[count];
+                numbers[at] = numbers[count];
             }
         }
     }
 }
 
-const EMPTY: Job = Job { keys: [NONE; FEW], tokens: [0; FEW], left: 0, made: 0, before: NONE, after: NONE, number: 0 };
+impl<const N: usize> Job<N> {
+    const EMPTY: Self = Self { keys: [NONE; N], tokens: [0; N], left: 0, made: 0, before: NONE, after: NONE };
+    const PLACE_BITS: u32 = N.trailing_zeros();
 
-#[inline(always)]
-fn key(rank: Option<u32>, at: usize) -> u32 {
-    rank.map_or(NONE, |rank| rank << 4 | at as u32)
-}
-
-impl Job {
+    /// The parts that are left, in order.
     #[inline(always)]
-    fn new(model: &Model, piece: u128, number: u32) -> Self {
-        let size = (piece >> 120) as usize;
-        let bytes = piece.to_le_bytes();
-        let mut job = Self { number, left: (1 << size) - 1, ..EMPTY };
-        job.tokens = bytes.map(u32::from);
-        for (at, (pair, key)) in bytes[..size].windows(2).zip(&mut job.keys).enumerate() {
-            let rank = model.byte_pairs[usize::from(pair[0]) << 8 | usize::from(pair[1])];
-            *key = if rank == NONE { NONE } else { rank << 4 | at as u32 };
+    pub fn parts(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut left = self.left;
+        std::iter::from_fn(move || {
+            let at = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (at < 64).then(|| self.tokens[at % N])
+        })
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, model: &Model, (bytes, size): &Padded<N>) {
+        debug_assert!((1..=N).contains(size));
+        self.keys = [NONE; N];
+        self.left = u64::MAX >> (64 - size);
+        (self.before, self.after) = (NONE, NONE);
+        for (token, &byte) in self.tokens.iter_mut().zip(bytes) {
+            *token = byte.into();
         }
-        job
+        for (at, (pair, key)) in bytes[..*size].windows(2).zip(&mut self.keys).enumerate() {
+            let rank = model.byte_pairs[usize::from(pair[0]) << 8 | usize::from(pair[1])];
+            *key = if rank == NONE { NONE } else { rank << Self::PLACE_BITS | at as u32 };
+        }
+    }
+
+    #[inline(always)]
+    fn key(rank: Option<u32>, at: u32) -> u32 {
+        rank.map_or(NONE, |rank| rank << Self::PLACE_BITS | at)
     }
 
     /// One merge; false where none is left. The ranks beside what it makes are fetched, and read by the next step.
     #[inline(always)]
     fn step(&mut self, model: &Model) -> bool {
-        let token = |place: u32| self.tokens[place as usize % FEW];
+        let token = |place: u32| self.tokens[place as usize % N];
         if self.after != NONE {
-            let rank = model.pairs.get(token(self.made), token(self.after));
-            self.keys[self.made as usize % FEW] = key(rank, self.made as usize);
+            let rank = model.pairs.find(token(self.made), token(self.after));
+            self.keys[self.made as usize % N] = Self::key(rank, self.made);
         }
         if self.before != NONE {
-            let rank = model.pairs.get(token(self.before), token(self.made));
-            self.keys[self.before as usize % FEW] = key(rank, self.before as usize);
+            let rank = model.pairs.find(token(self.before), token(self.made));
+            self.keys[self.before as usize % N] = Self::key(rank, self.before);
         }
         let mut least = NONE;
         for &key in &self.keys {
@@ -102,28 +132,80 @@ impl Job {
         if least == NONE {
             return false;
         }
-        let at = least % FEW as u32;
-        let rank = least >> 4;
-        let after = self.left & !((2_u32 << at) - 1);
+        let at = least % N as u32;
+        let rank = least >> Self::PLACE_BITS;
+        let after = self.left & !((2_u64 << at) - 1);
         let next = after.trailing_zeros();
         let after = after & (after - 1);
         let before = self.left & ((1 << at) - 1);
         let made = model.result(rank);
         self.left &= !(1 << next);
         self.tokens[at as usize] = made;
-        self.keys[next as usize % FEW] = NONE;
+        self.keys[next as usize % N] = NONE;
         self.keys[at as usize] = NONE;
         self.made = at;
         self.after = NONE;
         self.before = NONE;
         if after != 0 {
-            self.after = after.trailing_zeros();
-            model.pairs.prefetch(made, self.tokens[self.after as usize % FEW]);
+            let place = after.trailing_zeros();
+            let right = self.tokens[place as usize % N];
+            if model.pairs.may_hold(made, right) {
+                model.pairs.prefetch(made, right);
+                self.after = place;
+            }
         }
         if before != 0 {
-            self.before = before.ilog2();
-            model.pairs.prefetch(self.tokens[self.before as usize % FEW], made);
+            let place = before.ilog2();
+            let left = self.tokens[place as usize % N];
+            self.keys[place as usize % N] = NONE;
+            if model.pairs.may_hold(left, made) {
+                model.pairs.prefetch(left, made);
+                self.before = place;
+            }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpe::merge::{merge, Parts};
+    use crate::bpe::Vocab;
+    use crate::pattern::Pattern;
+
+    #[test]
+    fn pieces_of_any_length_merge_as_one_alone_does() {
+        let order = |byte: u8| u32::from(crate::bpe::alphabet::ORDER[usize::from(byte)]);
+        let (a, b, c) = (order(b'a'), order(b'b'), order(b'c'));
+        let merges = vec![(a, b), (b, a), (256, c), (256, 257), (a, a), (260, 260), (258, 256), (261, a), (c, 259)];
+        let vocab = Vocab::from_merges(merges, Vec::new(), Pattern::new("gpt2").unwrap()).unwrap();
+        let model = &vocab.model;
+        let mut state = 5_u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let pieces: Vec<Vec<u8>> =
+            (0..600).map(|round| (0..1 + round % MANY).map(|_| b"aaabbc"[draw(6) as usize]).collect()).collect();
+        let expected = |piece: &[u8]| {
+            let mut parts = Parts::default();
+            merge(model, piece, &mut parts);
+            parts.tokens().collect::<Vec<_>>()
+        };
+        let mut seen = 0;
+        merge_all::<MANY>(model, pieces.iter().map(|piece| padded(piece)), |number, job| {
+            assert_eq!(job.parts().collect::<Vec<_>>(), expected(&pieces[number]));
+            let starts: Vec<usize> = (0..64).filter(|at| job.left >> at & 1 == 1).collect();
+            let lengths = job.parts().scan(0, |at, part| Some(std::mem::replace(at, *at + model.length(part))));
+            assert_eq!(starts, lengths.collect::<Vec<_>>());
+            seen += 1;
+        });
+        let short: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).filter(|piece| piece.len() <= FEW).collect();
+        merge_all::<FEW>(model, short.iter().map(|piece| padded(piece)), |number, job| {
+            assert_eq!(job.parts().collect::<Vec<_>>(), expected(short[number]));
+            seen += 1;
+        });
+        assert_eq!(seen, pieces.len() + short.len());
     }
 }

@@ -1,17 +1,21 @@
 //! A table on huge pages.
 
-use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+
+use memmap2::MmapMut;
 
 use super::table::Plain;
 
 /// Zeroed entries on huge pages where the system gives them: with small ones every look-up misses the first-level
-/// translation buffer, which reaches over 400 kB.
+/// translation buffer, which reaches over 400 kB. The memory comes from the system, which has zeroed it: an allocator's
+/// would have to be zeroed once more.
 pub struct Zeroed<E> {
     memory: NonNull<E>,
-    layout: Layout,
     count: usize,
+    _map: MmapMut,
+    _entries: PhantomData<E>,
 }
 
 // SAFETY: it owns its memory, as a box does
@@ -19,27 +23,19 @@ unsafe impl<E: Plain> Send for Zeroed<E> {}
 // SAFETY: as above
 unsafe impl<E: Plain> Sync for Zeroed<E> {}
 
+/// Where a huge page may begin.
+const HUGE: usize = 2 << 20;
+
 impl<E: Plain> Zeroed<E> {
     pub fn new(count: usize) -> Self {
-        let layout = Layout::array::<E>(count).and_then(|layout| layout.align_to(2 << 20)).expect("a few megabytes");
-        // SAFETY: the layout is not empty
-        let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let bytes = count * size_of::<E>();
+        let mut map = MmapMut::map_anon(bytes + HUGE).expect("a few megabytes");
+        let start = map.as_ptr().align_offset(HUGE);
         #[cfg(target_os = "linux")]
-        // SAFETY: advice about memory that was just allocated and is not touched yet
-        unsafe {
-            libc::madvise(memory.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
-        }
-        let memory = memory.cast::<E>();
-        // SAFETY: all of it was allocated above, and zeros are an `E`
-        unsafe { memory.as_ptr().write_bytes(0, count) };
-        Self { memory, layout, count }
-    }
-}
-
-impl<E> Drop for Zeroed<E> {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout
-        unsafe { dealloc(self.memory.as_ptr().cast(), self.layout) };
+        let _ = map.advise_range(memmap2::Advice::HugePage, start, bytes);
+        // SAFETY: `start` is less than a huge page
+        let memory = unsafe { NonNull::new_unchecked(map.as_mut_ptr().add(start)) }.cast::<E>();
+        Self { memory, count, _map: map, _entries: PhantomData }
     }
 }
 
@@ -48,7 +44,7 @@ impl<E> Deref for Zeroed<E> {
 
     #[inline(always)]
     fn deref(&self) -> &[E] {
-        // SAFETY: `count` entries were written there
+        // SAFETY: `count` entries lie there, and zeros are an `E`
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.count) }
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use numpy::{Element, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PySlice, PyString};
 
+use crate::bpe::flat::Flat;
 use crate::bpe::parallel::encode_all;
 use crate::bpe::{Allowed, Encoder, Id, Vocab};
 use crate::error::{Error, Result};
@@ -140,7 +141,8 @@ impl Bpe {
         }
     }
 
-    /// The same of many texts, by `threads` threads (0: one a core).
+    /// The same of many texts, by `threads` threads (0: one a core). The arrays are parts of one: keeping a small one
+    /// keeps them all; copy it if that matters.
     #[pyo3(signature = (texts, threads=0, allowed_special=None))]
     fn encode_batch<'py>(
         &self,
@@ -244,8 +246,7 @@ impl Bpe {
     }
 
     fn encode_one<T: Id>(&self, py: Python<'_>, text: Borrowed<'_>, allowed: &Allowed) -> PyResult<Vec<T>> {
-        let mut results = py.detach(|| encode_all(&self.encoder, &[text.0], allowed, 0, &interrupted))?;
-        Ok(results.pop().unwrap_or_default())
+        Ok(py.detach(|| encode_all(&self.encoder, &[text.0], allowed, 0, &interrupted))?.ids)
     }
 
     fn encode_many<'py, T: Id + Element>(
@@ -256,8 +257,12 @@ impl Bpe {
         allowed: &Allowed,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let texts: Vec<&[u8]> = texts.iter().map(|text| text.0).collect();
-        let results = py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &interrupted))?;
-        Ok(results.into_iter().map(|ids| PyArray1::from_vec(py, ids).into_any()).collect())
+        let Flat { ids, ends } =
+            py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &interrupted))?;
+        let all = PyArray1::from_vec(py, ids);
+        let starts = std::iter::once(&0).chain(&ends);
+        let part = |(&start, &end): (&usize, &usize)| all.get_item(PySlice::new(py, start as isize, end as isize, 1));
+        starts.zip(&ends).map(part).collect()
     }
 }
 

@@ -1,0 +1,328 @@
+//! Pieces that are in no cache: very long ones, and those whose characters seldom come twice in the same company. They
+//! are cut where no token spans, and the segments are sought, or merged from many places at once.
+
+use super::cache::Cache;
+use super::encode::{Id, Scratch};
+use super::joints::wide_char;
+use super::key::{key_at, key_of, LONGEST};
+use super::long;
+use super::merge::merge;
+use super::model::Model;
+use super::packed::Layout;
+use super::pending::Pending;
+use super::periodic::Cycle;
+use super::pieces::Pieces;
+use super::windows::Joiner;
+
+/// Segments whose cache lines are on their way before the first of them is looked at.
+const AHEAD: usize = 64;
+/// Pending segments of one piece that are encoded together; a piece may have millions.
+const ENOUGH: usize = 4096;
+/// The home of a character that stands alone; its code is in the place of the key.
+const CHARACTER: u32 = u32::MAX;
+
+/// Segments that are being fetched.
+pub struct Ring {
+    keys: [u128; AHEAD],
+    homes: [u32; AHEAD],
+    count: usize,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { keys: [0; AHEAD], homes: [0; AHEAD], count: 0 }
+    }
+}
+
+impl Ring {
+    #[inline(always)]
+    fn push(&mut self, key: u128, home: u32) {
+        self.keys[self.count % AHEAD] = key;
+        self.homes[self.count % AHEAD] = home;
+        self.count += 1;
+    }
+
+    /// Writes the ids of all segments that are known after `count` ids and notes the others; returns how many there are
+    /// then.
+    ///
+    /// # Safety
+    /// As for [`Pieces::encode`].
+    #[inline(always)]
+    unsafe fn flush<V: Layout, T: Id>(
+        &mut self,
+        chars: &[[u64; 2]],
+        cache: &Cache,
+        pending: &mut Pending,
+        out: *mut T,
+        mut count: usize,
+    ) -> usize {
+        for (&key, &home) in self.keys.iter().zip(&self.homes).take(self.count) {
+            // SAFETY: as the caller promised
+            unsafe {
+                if home == CHARACTER {
+                    count += V::unpack(chars[key as usize], out.add(count));
+                    continue;
+                }
+                let entry = cache.at_home(home as usize);
+                if entry.key == key {
+                    count += V::unpack(entry.ids, out.add(count));
+                } else {
+                    pending.add(cache, key, home as usize, count);
+                }
+            }
+        }
+        self.count = 0;
+        count
+    }
+}
+
+impl Pieces {
+    /// Writes the ids of `text[from..to]` after `count` ids, or notes segments of it for later; returns how many ids
+    /// there are then.
+    ///
+    /// # Safety
+    /// As for [`Pieces::encode`].
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
+    pub(super) unsafe fn hard<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        from: usize,
+        to: usize,
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        // SAFETY: as the caller promised
+        unsafe {
+            if !model.whole.is_empty() {
+                if let Some(&id) = model.whole.get(&text[from..to]) {
+                    out.add(count).write(T::from_u32(id));
+                    return count + 1;
+                }
+            }
+            let prefixes = self.prefixes.as_ref();
+            let cycle =
+                prefixes.and_then(|prefixes| Cycle::find(model, prefixes, &mut scratch.joiner.path, &text[from..to]));
+            let Some(cycle) = cycle else { return self.segments::<V, T>(model, text, from, to, scratch, out, count) };
+            let begin = self.settle::<V, T>(model, text, scratch, out, count);
+            let end = self.segments::<V, T>(model, text, from + cycle.bytes, to, scratch, out, begin);
+            let end = self.settle::<V, T>(model, text, scratch, out, end);
+            match cycle.repeat(model, out.add(begin), end - begin) {
+                Some(ids) => begin + ids,
+                None => self.segments::<V, T>(model, text, from, to, scratch, out, begin),
+            }
+        }
+    }
+
+    /// Cuts where no token spans two characters; what lies between is written, or noted for later.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
+    unsafe fn segments<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        from: usize,
+        to: usize,
+        scratch: &mut Scratch,
+        out: *mut T,
+        mut count: usize,
+    ) -> usize {
+        let piece = &text[from..to];
+        let mut start = 0;
+        let mut segment = |range: std::ops::Range<usize>, last, count| {
+            // SAFETY: as the caller promised
+            unsafe {
+                self.segment::<V, T>(model, text, from + range.start..from + range.end, last, scratch, out, count)
+            }
+        };
+        // the character before, where it is a whole one beyond ASCII
+        let mut left: Option<u32> = None;
+        if piece.is_ascii() {
+            if self.prefixes.is_some() && piece.len() > long::LONGEST && !self.falls_apart(piece) {
+                // SAFETY: as the caller promised
+                return unsafe { self.exact(model, piece, &mut scratch.joiner, out, count) };
+            }
+            for (at, pair) in (1..).zip(piece.windows(2)) {
+                if !self.joints.joins_bytes(pair[0], pair[1]) {
+                    count = segment(start..at, None, count);
+                    start = at;
+                }
+            }
+        } else {
+            let mut at = 0;
+            while at < piece.len() {
+                let (char, end) = match wide_char(piece, at) {
+                    Some((code, end)) => (Some(code), end),
+                    None => (None, at + 1),
+                };
+                if at > 0 {
+                    let joined = self.joints.joins_bytes(piece[at - 1], piece[at])
+                        || matches!((left, char), (Some(left), Some(right)) if self.joints.joins_chars(left, right));
+                    if !joined {
+                        count = segment(start..at, left, count);
+                        start = at;
+                    }
+                }
+                left = char;
+                at = end;
+            }
+        }
+        count = segment(start..piece.len(), left, count);
+        // SAFETY: as the caller promised
+        unsafe { scratch.ring.flush::<V, T>(&self.chars, &scratch.cache, &mut scratch.pending, out, count) }
+    }
+
+    /// A stretch between two cuts; `last` is its last character.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
+    unsafe fn segment<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        range: std::ops::Range<usize>,
+        last: Option<u32>,
+        scratch: &mut Scratch,
+        out: *mut T,
+        mut count: usize,
+    ) -> usize {
+        let bytes = &text[range.clone()];
+        // a token that merging does not lead to is no token where it is not the whole pre-token
+        let known = model.whole.is_empty();
+        // SAFETY: as the caller promised; 16 bytes can be read where the text has them
+        unsafe {
+            match last {
+                Some(code) if bytes.len() <= 3 && code < 1 << 16 && bytes.len() == 2 + usize::from(code >= 0x800) => {
+                    if scratch.ring.count == 0 {
+                        return count + V::unpack(self.chars[code as usize], out.add(count));
+                    }
+                    scratch.ring.push(code.into(), CHARACTER);
+                }
+                _ if bytes.len() <= LONGEST && known => {
+                    let inside = range.start + 16 <= text.len();
+                    let key = if inside { key_at(bytes.as_ptr(), bytes.len()) } else { key_of(bytes) };
+                    let home = scratch.cache.home(key);
+                    scratch.cache.prefetch(home);
+                    scratch.ring.push(key, home as u32);
+                }
+                _ => {
+                    let Scratch { ring, cache, pending, long, .. } = &mut *scratch;
+                    count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
+                    if bytes.len() <= long::LONGEST && known {
+                        pending.add_long(long, bytes, range.start, count);
+                    } else {
+                        return self.exact(model, bytes, &mut scratch.joiner, out, count);
+                    }
+                }
+            }
+            if scratch.ring.count == AHEAD {
+                let Scratch { ring, cache, pending, .. } = &mut *scratch;
+                count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
+            }
+            if scratch.pending.len() >= ENOUGH {
+                let Scratch { ring, cache, pending, .. } = &mut *scratch;
+                count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
+                count = self.settle::<V, T>(model, text, scratch, out, count);
+            }
+            count
+        }
+    }
+
+    /// Encodes what is pending and inserts it among the `count` ids; returns how many there are then.
+    ///
+    /// # Safety
+    /// As for [`Pieces::encode`].
+    pub(super) unsafe fn settle<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        if scratch.pending.len() == 0 {
+            return count;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if self.vectors {
+            // SAFETY: the processor was asked; the rest as the caller promised
+            return unsafe { self.settle_avx2::<V, T>(model, text, scratch, out, count) };
+        }
+        // SAFETY: as the caller promised
+        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
+    }
+
+    /// The same, compiled for what every processor with wide vectors has.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+    unsafe fn settle_avx2<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        // SAFETY: as the caller promised
+        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn settle_here<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        let Scratch { pending, cache, long, joiner, .. } = scratch;
+        pending.find::<V>(model, text, cache, long, |piece, ids| {
+            let tokens = self.tokens(model, piece, joiner).iter();
+            ids.extend(tokens.map(|&token| model.ids[token as usize]));
+        });
+        // SAFETY: as the caller promised
+        unsafe { pending.insert::<V, T>(out, count) }
+    }
+
+    /// Whether most of an ASCII piece can be cut into segments of a few bytes, as few as come again and again; longer
+    /// ones of random letters do not, and would fill the cache.
+    fn falls_apart(&self, piece: &[u8]) -> bool {
+        let sample = &piece[..piece.len().min(1024)];
+        5 * sample.windows(2).filter(|pair| !self.joints.joins_bytes(pair[0], pair[1])).count() > sample.len()
+    }
+
+    /// Writes the ids of a piece after `count` ids, without the cache; returns how many there are then.
+    unsafe fn exact<T: Id>(
+        &self,
+        model: &Model,
+        piece: &[u8],
+        joiner: &mut Joiner,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        let tokens = self.tokens(model, piece, joiner);
+        for (place, &token) in tokens.iter().enumerate() {
+            // SAFETY: there are no more tokens than bytes
+            unsafe { out.add(count + place).write(T::from_u32(model.ids[token as usize])) };
+        }
+        count + tokens.len()
+    }
+
+    /// The inner tokens of a piece, without the cache.
+    fn tokens<'a>(&self, model: &Model, piece: &[u8], joiner: &'a mut Joiner) -> &'a [u32] {
+        let Some(prefixes) = &self.prefixes else {
+            merge(model, piece, &mut joiner.parts);
+            joiner.tokens.clear();
+            joiner.tokens.extend(joiner.parts.tokens());
+            return &joiner.tokens;
+        };
+        #[cfg(target_arch = "x86_64")]
+        if self.vectors {
+            // SAFETY: the processor was asked
+            return unsafe { joiner.encode_avx2(model, prefixes, piece) };
+        }
+        joiner.encode(model, prefixes, piece)
+    }
+}

@@ -1,0 +1,132 @@
+//! A piece of any length from many places at once.
+//!
+//! In a regular vocabulary a row of tokens is what merging makes of its bytes exactly when every two neighbours are
+//! what merging makes of theirs (van Antwerpen and Neubeck, "Fast byte-pair encoding"). What merging makes of a part of
+//! the piece is therefore right but near the part's ends: where two overlapping parts hold the same token at the same
+//! place, the one's tokens up to there and the other's from there on are what merging makes of both together. So the
+//! piece is merged in overlapping windows, side by side, and joined at such tokens.
+
+use super::exact::Path;
+use super::merge::Parts;
+use super::model::Model;
+use super::prefixes::Prefixes;
+use super::side_by_side::{merge_all, padded, MANY};
+
+/// From window to window. The sixteen bytes that two have in common hold a common token nearly always: a token of random
+/// letters has two.
+const STRIDE: usize = 48;
+/// Windows merged before they are joined: 33 KB.
+const BATCH: usize = 128;
+
+/// What merging makes of one window: the token that begins at each byte, where one does.
+#[derive(Clone, Copy)]
+struct Window {
+    tokens: [u32; MANY],
+    starts: u64,
+}
+
+/// Encodes pieces of any length. Kept between calls.
+#[derive(Default)]
+pub struct Joiner {
+    windows: Vec<Window>,
+    pub tokens: Vec<u32>,
+    pub path: Path,
+    pub parts: Parts,
+}
+
+impl Joiner {
+    /// As [`Joiner::encode`], compiled for what every processor with wide vectors has.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+    pub fn encode_avx2(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> &[u32] {
+        self.encode(model, prefixes, piece)
+    }
+
+    /// The inner tokens of `piece`, which is not empty; `model` is regular.
+    #[inline(always)]
+    pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> &[u32] {
+        self.tokens.clear();
+        if self.join(model, prefixes, piece).is_some() {
+            &self.tokens
+        } else {
+            self.path.encode(model, prefixes, piece)
+        }
+    }
+
+    /// None where two windows could not be joined.
+    #[inline(always)]
+    fn join(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> Option<()> {
+        let Self { windows, tokens, path, .. } = self;
+        windows.resize(BATCH, Window { tokens: [0; MANY], starts: 0 });
+        let count = 1 + piece.len().saturating_sub(MANY).div_ceil(STRIDE);
+        let (mut first, mut entry) = (0, 0);
+        loop {
+            let ready = BATCH.min(count - first);
+            let bytes = (first..first + ready).map(|number| {
+                let start = number * STRIDE;
+                padded(&piece[start..piece.len().min(start + MANY)])
+            });
+            let windows = &mut windows[..ready];
+            merge_all::<MANY>(model, bytes, |number, job| {
+                windows[number] = Window { tokens: job.tokens, starts: job.left };
+            });
+            for (number, pair) in windows.windows(2).enumerate() {
+                let [left, right] = pair else { break };
+                let own = left.starts & (u64::MAX << entry);
+                let shared =
+                    ones((own >> STRIDE) & right.starts).find(|&at| left.tokens[STRIDE + at] == right.tokens[at]);
+                entry = if let Some(at) = shared {
+                    tokens.extend(ones(own & !(u64::MAX << (STRIDE + at))).map(|at| left.tokens[at]));
+                    at
+                } else {
+                    let start = (first + number) * STRIDE;
+                    let until = piece.len().min(start + STRIDE + MANY);
+                    let row = path.encode(model, prefixes, &piece[start + entry..until]);
+                    bridge(model, row, left.tokens[entry], entry, right, tokens)?
+                };
+            }
+            first += ready - 1;
+            if first + 1 == count {
+                let last = &windows[ready - 1];
+                tokens.extend(ones(last.starts & (u64::MAX << entry)).map(|at| last.tokens[at]));
+                return Some(());
+            }
+        }
+    }
+}
+
+/// Appends the tokens of `row`, which begins `entry` bytes after the window before, up to one that it shares with `window`,
+/// and returns where in the window. None where it shares none, or does not begin with the token `first`, on which what
+/// was appended before relies.
+#[cold]
+fn bridge(
+    model: &Model,
+    row: &[u32],
+    first: u32,
+    entry: usize,
+    window: &Window,
+    tokens: &mut Vec<u32>,
+) -> Option<usize> {
+    let mut place = entry;
+    let shared = row.iter().position(|&token| {
+        let at = place.wrapping_sub(STRIDE);
+        let shares = at < MANY && window.starts >> at & 1 == 1 && window.tokens[at] == token;
+        place += if shares { 0 } else { model.length(token) };
+        shares
+    })?;
+    if row[0] != first {
+        return None;
+    }
+    tokens.extend_from_slice(&row[..shared]);
+    Some(place - STRIDE)
+}
+
+/// The places of the bits that are set.
+#[inline(always)]
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (at < 64).then_some(at)
+    })
+}
