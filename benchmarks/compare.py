@@ -258,10 +258,9 @@ class Compare:
         return Run(name, samples, missing, versions, lambda row: self.report.add(self.subject, row))
 
     def fastest(self, sides: Sequence[Side], count: int, *, threads: int | None = None, **arguments: Any) -> list[Side]:
-        """Try each side once, and return those few whose rounds are worth their time; what is absent is not among them."""
-        tried = {
-            side.name: self._run(side, threads, 600, arguments)["seconds"] for side in sides if side.version() is not None
-        }
+        """Try each side once, and return those few whose rounds are worth their time; the absent are not among them."""
+        present = [side for side in sides if side.version() is not None]
+        tried = {side.name: self._run(side, threads, 600, arguments)["seconds"] for side in present}
         print(", ".join(f"{name} {seconds:.3g} s" for name, seconds in tried.items()))
         kept = sorted(tried, key=lambda name: float(tried[name]))[:count]
         return [side for side in sides if side.name in kept]

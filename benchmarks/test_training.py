@@ -272,13 +272,13 @@ def test_what_the_loop_costs(compare: Compare, tmp_path: Path) -> None:
 
 FIRST_STEP = """
 import os, sys, time
-from pylm.cli import run
+from pylm.cli import main
 from pylm.train import loop
 def first(session, result, batch):
     print(time.time(), flush=True)
     os._exit(0)
 loop._watch = first
-run(sys.argv[1:])
+main()
 """
 
 

@@ -10,6 +10,9 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    from pylm.cli import starting
+
+    starting.begin()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -126,11 +126,17 @@ def _is_sound(run: Path, step: int) -> bool:
     return True
 
 
-def configuration(checkpoint: Checkpoint, given: Given) -> Resolved:
-    """The run's own configuration, with what was given now where that may change."""
-    from pylm.config.cascade import Resolved, resolve
+def stored_configuration(checkpoint: Checkpoint) -> Resolved:
+    """What the run was started with."""
+    from pylm.config.cascade import resolve
 
-    stored = resolve(files=[checkpoint.path / "config.yaml"], environ={})
+    return resolve(files=[checkpoint.path / "config.yaml"], environ={})
+
+
+def configuration(checkpoint: Checkpoint, stored: Resolved, given: Given) -> Resolved:
+    """The run's own configuration, with what was given now where that may change."""
+    from pylm.config.cascade import Resolved
+
     # pylm.yaml beside us starts runs; this one has its configuration already
     explicit = given.resolve() if given.preset or given.files else _typed(given)
     values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
@@ -160,10 +166,10 @@ def _typed(given: Given) -> Resolved:
     return resolve(given.section, None, (), [Setting(*setting) for setting in given.settings])
 
 
-def finished(checkpoint: Checkpoint, resolved: Resolved) -> str | None:
-    """Why there is nothing left to do, None where there is."""
+def finished(checkpoint: Checkpoint, length: Length | None) -> str | None:
+    """Why there is nothing left to do, None where there is; `length` is the one replayed."""
     state = checkpoint.state
-    if (length := replayed_length(checkpoint, resolved.config)) is None:
+    if length is None:
         return None
     if checkpoint.step >= length.steps:
         return f"it has taken its {length.steps:,} steps; --max-steps with a larger number goes on"
@@ -173,14 +179,10 @@ def finished(checkpoint: Checkpoint, resolved: Resolved) -> str | None:
     return f"{why}; a length such as --max-steps goes on"
 
 
-def replayed_length(checkpoint: Checkpoint | None, config: Config) -> Length | None:
+def replayed_length(checkpoint: Checkpoint, stored: Config, config: Config) -> Length | None:
     """The length that was resolved when the run began, None where it was given anew."""
-    from pylm.config.cascade import resolve
     from pylm.train.plan import Length
 
-    if checkpoint is None:
-        return None
-    stored = resolve(files=[checkpoint.path / "config.yaml"], environ={}).config
     if any(getattr(stored.train, key) != getattr(config.train, key) for key in LENGTHS):
         return None
     return Length(**checkpoint.state["length"])

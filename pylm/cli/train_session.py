@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder, Stop
     from pylm.train.backend import Backend, MicroBatch
-    from pylm.train.plan import Batches
+    from pylm.train.loop import Session
+    from pylm.train.plan import Batches, Length
 
 Say = Callable[[str], None]
 MINUTES = 5.0  # of a run whose size and length nobody gave
@@ -46,16 +47,19 @@ class Asked:
 
 def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
     """Do what was asked, and say how it ended."""
-    from pylm.cli import train_resume
+    from pylm.cli import starting, train_resume
     from pylm.runs import RunFolder, Stop
 
     _refuse_contradictions(asked)
     checkpoint = train_resume.find_checkpoint(asked.resume, asked.out, say)
+    replayed = None
     if checkpoint is None:
         resolved = _configuration(asked, say, quiet)
     else:
-        resolved = train_resume.configuration(checkpoint, _given(asked))
-        if (why := train_resume.finished(checkpoint, resolved)) is not None:
+        stored = train_resume.stored_configuration(checkpoint)
+        resolved = train_resume.configuration(checkpoint, stored, _given(asked))
+        replayed = train_resume.replayed_length(checkpoint, stored.config, resolved.config)
+        if (why := train_resume.finished(checkpoint, replayed)) is not None:
             return _ended_already(checkpoint, asked.out, why)
     out = (
         Path(asked.out) if asked.out else train_resume.home(checkpoint) if checkpoint else _default_out(asked, resolved)
@@ -63,27 +67,31 @@ def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
     train_resume.check_folder(out, checkpoint)
     with Stop() as stop, RunFolder(out) as run:
         try:
-            return _train(asked, resolved, checkpoint, run, stop, say, quiet)
+            session = _prepare(asked, resolved, checkpoint, replayed, run, stop, say, quiet)
+            starting.settle()
+            return _train(session)
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
 
 
-def _train(
+def _prepare(
     asked: Asked,
     resolved: Resolved,
     checkpoint: Checkpoint | None,
+    replayed: Length | None,
     run: RunFolder,
     stop: Stop,
     say: Say,
     quiet: bool,
-) -> dict[str, Any]:
+) -> Session:
+    """Everything that a run needs, made, checked and told."""
     from pylm.cli import train_resume, train_watch
     from pylm.config.shape import complete, count_parameters
     from pylm.data.identity import identify
     from pylm.runs import View
     from pylm.train import plan
-    from pylm.train.loop import Progress, Session, train
+    from pylm.train.loop import Progress, Session
     from pylm.train.schedule import Schedule
 
     config = resolved.config
@@ -112,9 +120,7 @@ def _train(
 
     choices = backend.probe(rows, sequences)
     batches = plan.resolve_batches(config.train, shape.context_length, parameters, choices["micro_batch"])
-    length = train_resume.replayed_length(checkpoint, config) or plan.resolve_length(
-        config.train, batches, first.windows, choices["seconds_per_step"]
-    )
+    length = replayed or plan.resolve_length(config.train, batches, first.windows, choices["seconds_per_step"])
     schedule = Schedule.of(config.train, length.steps)
     progress = Progress() if checkpoint is None else train_resume.restore(backend, checkpoint)
     if asked.init_from:
@@ -133,7 +139,7 @@ def _train(
     for line in _header(shape, parameters, identity, first, backend, choices, batches, length, schedule, run):
         say(line)
     tokenizer = _tokenizer(identity, data) if config.train.sample_every else None
-    session = Session(
+    return Session(
         config=config,
         run=run,
         backend=backend,
@@ -156,18 +162,25 @@ def _train(
         sample=None
         if tokenizer is None
         else train_watch.sampler(tokenizer, config.sample, train_watch.fixed_prompts(config, identity, tokenizer.eot)),
+        parameters=parameters,
         flops_per_token=plan.flops_per_token(shape, parameters),
         matmul_flops=choices["matmul_flops"],
         progress=progress,
         saved=None if checkpoint is None or train_resume.home(checkpoint) != run.path else progress.step,
     )
+
+
+def _train(session: Session) -> dict[str, Any]:
+    """Train, and say how it ended."""
+    from pylm.train.loop import train
+
     try:
         outcome = train(session)
     finally:
-        loader.close()
-    evaluation = outcome.evaluation
+        session.loader.close()
+    evaluation, progress = outcome.evaluation, session.progress
     return {
-        "run": str(run.path),
+        "run": str(session.run.path),
         "already": False,
         "step": outcome.step,
         "why": outcome.why,
@@ -179,7 +192,7 @@ def _train(
         "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
         "best_loss": progress.best_loss,
         "best_step": progress.best_step,
-        "parameters": parameters,
+        "parameters": session.parameters,
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pylm.config.schema import Config, Sample
+    from pylm.data import Batch
     from pylm.data.identity import Identity
     from pylm.tokenizer import Tokenizer
     from pylm.train.backend import Backend
@@ -17,47 +17,26 @@ if TYPE_CHECKING:
     Evaluate = Callable[[Backend, Stopping], Evaluation | None]
     Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
 
-EVALUATION_TOKENS = 8192  # of a batch, about
 PROMPT_TOKENS = 8
 SAMPLE_TOKENS = 64
 
 
 def evaluator(config: Config, identity: Identity) -> Evaluate | None:
-    """What evaluates on the validation split, always on the same windows; None where there is none."""
-    from pylm.data import Loader
+    """What evaluates on the validation split; None where there is none."""
+    from pylm.evaluate.validation import Validation
     from pylm.train.backend import cut
     from pylm.train.loop import Evaluation
 
     if identity.validation is None:
         return None
-    length = config.model.context_length
-    split = "val" if config.data.val is None else "train"
-
-    def load(rows: int) -> Loader:
-        assert identity.validation is not None
-        return Loader(identity.validation, length, rows, split=split, seed=0, window=config.data.window)
-
-    windows = load(1).windows
-    rows = max(min(EVALUATION_TOKENS // length, windows), 1)
-    loader = load(rows)
-    batches = math.ceil(windows / rows)
-    if config.train.eval_batches is not None:
-        batches = min(batches, config.train.eval_batches)
+    validation = Validation(config, identity)
 
     def evaluate(backend: Backend, stopping: Stopping) -> Evaluation | None:
-        loss, correct, tokens = 0.0, 0, 0
-        for number in range(batches):
-            if stopping():
-                return None
-            batch = loader.batch(number)
-            # the last batch of an epoch would go on into the next one: each window counts once
-            left = min(windows - number * rows, rows)
-            counts = backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, left)[0])
-            loss, correct, tokens = loss + counts.loss, correct + counts.correct, tokens + counts.tokens
-        mean = loss / max(tokens, 1)
-        perplexity = math.exp(mean) if mean < 700 else math.inf
-        bits = None if identity.bytes_per_token is None else mean / math.log(2) / identity.bytes_per_token
-        return Evaluation(mean, perplexity, correct / max(tokens, 1), bits)
+        def count(batch: Batch, rows: int) -> tuple[float, int, int]:
+            return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0])
+
+        scores = validation.scores(count, stopping)
+        return None if scores is None else Evaluation(*scores)
 
     return evaluate
 
@@ -98,10 +77,11 @@ def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) ->
 def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
     """The beginning of any text, and that of a text of the validation split."""
     from pylm.data import Loader
+    from pylm.evaluate.validation import split_of
 
     prompts = [] if eot is None else [[eot]]
     if identity.validation is not None:
-        split = "val" if config.data.val is None else "train"
-        batch = Loader(identity.validation, config.model.context_length, 1, split=split, seed=0).batch(0)
+        folder, split = split_of(config, identity)
+        batch = Loader(folder, config.model.context_length, 1, split=split, seed=0).batch(0)
         prompts.append([int(one) for one in batch.inputs[0][:PROMPT_TOKENS]])
     return prompts

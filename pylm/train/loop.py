@@ -77,6 +77,7 @@ class Session:
     bound: Mapping[str, Any]  # what a checkpoint is bound to: tokenizer, data, choices, length
     evaluate: Callable[[Backend, Callable[[], bool]], Evaluation | None] | None = None  # None: it was stopped
     sample: Callable[[Backend, int, Callable[[], bool]], list[dict[str, str]]] | None = None
+    parameters: int = 0
     flops_per_token: float = 0.0
     matmul_flops: float = 0.0
     progress: Progress = dataclasses.field(default_factory=Progress)

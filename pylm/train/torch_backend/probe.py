@@ -27,6 +27,7 @@ COMPILE_SECONDS = {"cpu": 90.0, "cuda": 60.0}
 OUTLAST = 10  # times the compile that a run must take, for a gain of a tenth to be one
 GAIN = 0.97  # of the time that a compiled step may take
 PASSES = 3
+MINUTE = 60.0  # of a run, that has the time to measure the device once more
 
 Batch = Callable[[int], MicroBatch]
 
@@ -71,7 +72,9 @@ def probe(
             # what was chosen stays; a length in time is planned by the speed of today, when others may be busy or gone
             each = _time(backend, batch(rows), stopping)
         choices["seconds_per_step"] = passes * each + optimizer
-        choices["matmul_flops"] = machine.known_matmul_flops(backend.torch_device, backend.precision, say)
+        choices["matmul_flops"] = machine.known_matmul_flops(
+            backend.torch_device, backend.precision, say, again=seconds(choices["seconds_per_step"]) > MINUTE
+        )
     except torch.OutOfMemoryError:
         tried = known.get("micro_batch", backend.train.micro_batch)
         raise too_large(backend, tried if isinstance(tried, int) else 1) from None

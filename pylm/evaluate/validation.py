@@ -1,0 +1,75 @@
+"""The validation split: always the same windows of it, each once, and what their losses come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Config
+    from pylm.data import Batch, Loader
+    from pylm.data.identity import Identity
+
+__all__ = ["Scores", "Validation", "split_of"]
+
+BATCH_TOKENS = 8192  # about
+
+# what a backend says of the first so many rows of a batch: the sum of the losses, tokens guessed, tokens that count
+Count = Callable[["Batch", int], tuple[float, int, int]]
+
+
+class Scores(NamedTuple):
+    """Means over all tokens that count."""
+
+    loss: float
+    perplexity: float
+    accuracy: float
+    bits_per_byte: float | None  # None where nobody knows how many bytes the text has
+
+    @classmethod
+    def of(cls, loss: float, correct: int, tokens: int, bytes_per_token: float | None) -> Scores:
+        """From sums."""
+        mean = loss / max(tokens, 1)
+        perplexity = math.exp(mean) if mean < 700 else math.inf
+        bits = None if bytes_per_token is None else mean / math.log(2) / bytes_per_token
+        return cls(mean, perplexity, correct / max(tokens, 1), bits)
+
+
+class Validation:
+    """The windows that a run is judged by."""
+
+    def __init__(self, config: Config, identity: Identity) -> None:
+        """Find them; `identity` says where, and is to have a validation split."""
+        self._length = config.model.context_length
+        self._window = config.data.window
+        self._folder, self._split = split_of(config, identity)
+        self._bytes_per_token = identity.bytes_per_token
+        self.windows = self._load(1).windows
+        self._rows = max(min(BATCH_TOKENS // self._length, self.windows), 1)
+        self._loader = self._load(self._rows)
+        batches = math.ceil(self.windows / self._rows)
+        self._batches = min(batches, config.train.eval_batches or batches)
+
+    def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:
+        """Let `count` see every batch; None where somebody asked to stop."""
+        loss, correct, tokens = 0.0, 0, 0
+        for number in range(self._batches):
+            if stopping():
+                return None
+            # the last batch of an epoch would go on into the next one: each window counts once
+            left = min(self.windows - number * self._rows, self._rows)
+            found = count(self._loader.batch(number), left)
+            loss, correct, tokens = loss + found[0], correct + found[1], tokens + found[2]
+        return Scores.of(loss, correct, tokens, self._bytes_per_token)
+
+    def _load(self, rows: int) -> Loader:
+        from pylm.data import Loader
+
+        return Loader(self._folder, self._length, rows, split=self._split, seed=0, window=self._window)
+
+
+def split_of(config: Config, identity: Identity) -> tuple[str, str]:
+    """The folder of the validation split and the split's name there."""
+    assert identity.validation is not None
+    return identity.validation, "val" if config.data.val is None else "train"
