@@ -11,12 +11,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.compare import Compare, Side
+from benchmarks.report import Row
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH = 6, 6, 384, 256, 16
 WARM = 2
@@ -67,11 +69,13 @@ def trained(data: str, *words: str, steps: int) -> list[dict[str, Any]]:
     from pylm.cli import run
 
     with tempfile.TemporaryDirectory() as folder:
-        line = ["train", "--data", data, "--out", f"{folder}/run", "--max-steps", str(steps), "--log-every", "1"]
+        words = words if "--out" in words else (*words, "--out", f"{folder}/run")
+        line = ["train", "--data", data, "--max-steps", str(steps), "--log-every", "1"]
         with contextlib.redirect_stdout(sys.stderr):
             code = run([*line, "--eval-every", "null", "--save-every", "null", "--json", *words])
         assert code == 0
-        lines = [json.loads(text) for text in Path(folder, "run/metrics.jsonl").read_text().splitlines()]
+        run_folder = Path(words[words.index("--out") + 1])
+        lines = [json.loads(text) for text in (run_folder / "metrics.jsonl").read_text().splitlines()]
         return [line for line in lines if "lr" in line]
 
 
@@ -82,68 +86,39 @@ def ours(data: str, vocabulary: int, cores: int) -> dict[str, Any]:
     return {"seconds": statistics.median(seconds), "result": found[-1]["loss"], "memory": found[-1]["memory"] / 1e6}
 
 
-def plain_model(vocabulary: int) -> Any:
-    """GPT-2 as one writes it."""
+def rows_of(data: str, context: int) -> Callable[[int], tuple[Any, Any]]:
+    """What draws rows of the training split and their targets, as tensors, the way a plain script does."""
+    import numpy as np
     import torch
-    from torch import nn
-    from torch.nn import functional
 
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-            self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-            self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+    ids = np.fromfile(Path(data) / "train_00000.bin", np.uint16).astype(np.int64)
+    random = np.random.default_rng(5)
 
-        def forward(self, x: Any) -> Any:
-            batch, length, _ = x.shape
-            q, k, v = self.qkv(self.first(x)).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-            o = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.out(o.transpose(1, 2).reshape(batch, length, WIDTH))
-            return x + self.down(functional.gelu(self.up(self.second(x)), approximate="tanh"))
+    def draw(count: int) -> tuple[Any, Any]:
+        starts = random.integers(0, len(ids) - context - 1, count)
+        rows = torch.from_numpy(np.stack([ids[start : start + context + 1] for start in starts]))
+        return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
-    class Plain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed, self.position = nn.Embedding(vocabulary, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-            self.blocks, self.norm = nn.ModuleList(Block() for _ in range(LAYERS)), nn.LayerNorm(WIDTH)
-            for parameter in self.parameters():
-                if parameter.dim() > 1:
-                    nn.init.normal_(parameter, 0.0, 0.02)
-
-        def forward(self, idx: Any, targets: Any) -> Any:
-            x = self.embed(idx) + self.position(torch.arange(idx.shape[1]))
-            for block in self.blocks:
-                x = block(x)
-            logits = functional.linear(self.norm(x), self.embed.weight)
-            return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-    torch.manual_seed(1)
-    return Plain()
+    return draw
 
 
 def plain(data: str, vocabulary: int, cores: int, precision: str, compiled: bool) -> dict[str, Any]:
     """One of torch's six ways."""
     import contextlib
 
-    import numpy as np
     import torch
 
+    from benchmarks.plain_torch import Plain, Size, optimizer_of
+
     torch.set_num_threads(cores)
-    model = plain_model(vocabulary)
+    model = Plain(Size(LAYERS, HEADS, WIDTH, CONTEXT, vocabulary))
     if precision == "bf16":
         model = model.to(torch.bfloat16)
-    decayed = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+    optimizer = optimizer_of(model, 1e-3)
     step = torch.compile(model) if compiled else model
-    ids = np.fromfile(Path(data) / "train_00000.bin", np.uint16).astype(np.int64)
-    random, seconds, loss = np.random.default_rng(5), [], None
+    draw, seconds, loss = rows_of(data, CONTEXT), [], None
     for _ in range(steps_of(vocabulary)):
-        starts = random.integers(0, len(ids) - CONTEXT - 1, BATCH)
-        idx = torch.from_numpy(np.stack([ids[start : start + CONTEXT] for start in starts]))
-        targets = torch.from_numpy(np.stack([ids[start + 1 : start + CONTEXT + 1] for start in starts]))
+        idx, targets = draw(BATCH)
         started = time.perf_counter()
         automatic = torch.autocast("cpu", torch.bfloat16) if precision == "autocast" else contextlib.nullcontext()
         with automatic:
@@ -270,6 +245,22 @@ def test_what_the_loop_costs(compare: Compare, tmp_path: Path) -> None:
     run.at_most(2.0, figure="percent", unit="%")
 
 
+def saving(data: str) -> dict[str, Any]:
+    """The share of the default 500 steps between two checkpoints that the loop waits for one to be taken."""
+    found = trained(data, "--preset", "tiny", "--log-every", "10", "--save-every", "10", steps=60)
+    each = sum(line["phase"].get("save", 0.0) for line in found) / 5
+    step = statistics.median(4096 / line["tokens_per_second"] for line in found)
+    return {"seconds": each, "result": None, "percent": 100 * each / (500 * step)}
+
+
+def test_what_saving_costs(compare: Compare, tmp_path: Path) -> None:
+    import numpy as np
+
+    data = write_shards(tmp_path / "ids", 4096, np.random.default_rng(1))
+    run = compare("a checkpoint every 500 steps, time the loop waits", Side("pylm", saving), rounds=2, data=str(data))
+    run.at_most(1.0, figure="percent", unit="%")
+
+
 FIRST_STEP = """
 import os, sys, time
 from pylm.cli import main
@@ -327,5 +318,128 @@ def test_the_first_step_is_soon(compare: Compare, tmp_path: Path) -> None:
 
     data = write_shards(tmp_path / "ids", 4096, np.random.default_rng(1))
     peers = [Side("torch", importing_torch, label="import torch")]
-    run = compare("to the first step, warm", Side("pylm", first_step), peers, rounds=3, data=str(data))
+    run = compare("to the first step, warm", Side("pylm", first_step), peers, rounds=5, data=str(data))
     run.leaner(1.3, than="import torch", figure="seconds", unit="s")
+
+
+def what_speed_costs(data: str, folder: str, seeds: int, steps: int) -> dict[str, Any]:
+    """Validation losses of `pylm train` as it comes and of plain torch in eager fp32, on the same batches."""
+    import torch
+
+    from benchmarks.plain_llama import PlainLlama, Recipe
+    from pylm.config.cascade import resolve
+    from pylm.config.shape import complete
+    from pylm.data import Loader
+    from pylm.model.torch import Model
+    from pylm.runs import read_lines
+
+    context, rows, pairs = 128, 8, []
+    for seed in range(1, seeds + 1):
+        out = f"{folder}/run-{seed}"
+        words = ["--preset", "tiny", "--context-length", str(context), "--batch-tokens", str(rows * context)]
+        words += ["--eval-batches", "null", "--seed", str(seed), "--log-every", "100", "--out", out]
+        trained(data, *words, steps=steps)
+        (evaluated,) = [line for line in read_lines(Path(out, "metrics.jsonl")) if "val_loss" in line]
+        shape = complete(resolve(preset="tiny", environ={}).config.model, vocabulary_of(data))
+        shape = shape.model_copy(update={"context_length": context})
+        weights = Model(shape, generator=torch.Generator().manual_seed(seed)).weights()
+        plain = PlainLlama(weights, Recipe(layers=4, heads=4, steps=steps, learning_rate=2e-3, warmup=50))
+        loader = Loader(data, context, rows, seed=seed)
+        for number in range(steps):
+            batch = loader.batch(number)
+            plain.step(batch.inputs, batch.targets)
+        windows = Loader(data, context, 1, split="val", seed=0).windows
+        held = Loader(data, context, windows, split="val", seed=0).batch(0)
+        pairs.append((evaluated["val_loss"], plain.mean_loss(held.inputs, held.targets)))
+    return {"seconds": 0.0, "result": pairs, "difference": max(abs(ours - plain) for ours, plain in pairs)}
+
+
+def vocabulary_of(data: str) -> int:
+    return int(json.loads(Path(data, "manifest.json").read_text())["vocab_size"])
+
+
+@pytest.mark.slow
+def test_what_speed_costs(compare: Compare, tmp_path: Path) -> None:
+    """Not in rounds: the figure is a loss, and the three seeds are its rounds."""
+    from pylm.cli import run
+    from pylm.data.stories import stories
+
+    text = tmp_path / "stories.txt"
+    text.write_text("".join(stories(3_000_000)), encoding="utf-8")
+    data = tmp_path / "data"
+    assert run(["tokenize", str(text), "--vocab-size", "1024", "--val", "0.02", "--out", str(data)]) == 0
+    found: list[dict[str, Any]] = []
+    given = {"data": str(data), "folder": str(tmp_path), "seeds": 3, "steps": 1000}
+    compare.benchmark.pedantic(lambda: found.append(what_speed_costs(**given)), rounds=1, iterations=1)
+    print(found[0]["result"])
+    name = "validation loss after 1,000 steps, 3 seeds, away from eager fp32"
+    away = found[0]["difference"]
+    compare.report.add(
+        "training", Row(name, away, None, None, None, None, "≤ 0.01", "met" if away <= 0.01 else "short", "")
+    )
+
+
+GPU_PRESETS = {"gpt2-124m": None, "llama-110m": 2048}
+GPU_TOKENS, GPU_ROWS, GPU_CONTEXT, GPU_VOCABULARY, GPU_STEPS = 524_288, 32, 1024, 50304, 12
+
+
+def gpu_ours(data: str, preset: str) -> dict[str, Any]:
+    """A run long enough would compile; this one is told to, so that it need not last."""
+    words = ["--preset", preset, "--micro-batch", str(GPU_ROWS), "--compile", "true", "--warmup-steps", "1"]
+    found = trained(data, *words, "--learning-rate", "6e-4", "--schedule", "constant", steps=GPU_STEPS)
+    seconds = statistics.median(GPU_TOKENS / line["tokens_per_second"] for line in found[WARM:])
+    last = found[-1]
+    return {"seconds": seconds, "result": last["loss"], "memory": last["memory"] / 1e9, "mfu": 100 * last["mfu"]}
+
+
+def gpu_plain(data: str, preset: str) -> dict[str, Any]:
+    """NanoGPT's way: compiled, SDPA, autocast to bfloat16, fused AdamW, the same micro-batch."""
+    import torch
+
+    from benchmarks.plain_torch import Plain, Size, optimizer_of
+
+    torch.set_float32_matmul_precision("high")
+    model = Plain(Size(12, 12, 768, GPU_CONTEXT, GPU_VOCABULARY, GPU_PRESETS[preset])).to("cuda")
+    step, optimizer = torch.compile(model), optimizer_of(model, 6e-4)
+    passes = GPU_TOKENS // GPU_ROWS // GPU_CONTEXT
+    draw, seconds, found = rows_of(data, GPU_CONTEXT), [], 0.0
+    for _ in range(GPU_STEPS):
+        batches = [tuple(part.pin_memory() for part in draw(GPU_ROWS)) for _ in range(passes)]
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        total = torch.zeros((), device="cuda")
+        for idx, targets in batches:
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = step(idx.to("cuda", non_blocking=True), targets.to("cuda", non_blocking=True)) / passes
+            loss.backward()
+            total += loss.detach()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        found = float(total)
+        seconds.append(time.perf_counter() - started)
+    memory = torch.cuda.max_memory_allocated() / 1e9
+    return {"seconds": statistics.median(seconds[WARM:]), "result": found, "memory": memory}
+
+
+@pytest.mark.parametrize("preset", sorted(GPU_PRESETS))
+def test_a_gpu_against_torch_compiled(compare: Compare, preset: str, tmp_path: Path) -> None:
+    import numpy as np
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("measures a CUDA GPU, and torch sees none here")
+    data = write_shards(tmp_path / "ids", GPU_VOCABULARY, np.random.default_rng(1), count=8_000_000)
+    peer = Side("torch", gpu_plain, label="compile + SDPA")
+    run = compare(
+        f"{preset}, a step of {GPU_TOKENS:,} tokens",
+        Side("pylm", gpu_ours),
+        [peer],
+        rounds=3,
+        agree=near,
+        data=str(data),
+        preset=preset,
+    )
+    run.faster(1.25, than=peer.name)
+    run.leaner(0.6, than=peer.name, figure="memory", unit="GB")
+    run.at_least(50, figure="mfu", unit="%")

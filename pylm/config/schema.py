@@ -231,7 +231,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _batch_agrees(self) -> Config:
-        self.batch()
+        model = self.model
+        # a shape that is still open derives its context_length: what was not said cannot disagree
+        if model.n_layers or model.n_heads or model.d_model or "context_length" in model.model_fields_set:
+            self.batch()
         return self
 
     def batch(self, world: int | None = None) -> Batch:

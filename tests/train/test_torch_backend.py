@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks.plain_llama import PlainLlama, Recipe
 from pylm.config.schema import Model, Train
 from pylm.config.shape import complete
 from pylm.train.backend import MicroBatch, cut
@@ -37,54 +38,6 @@ def backend(precision: str = "fp32", model: Model | None = None, **train: Any) -
     return make(model or shape(), settings)
 
 
-class Plain:
-    """The same model with nothing but torch: RMSNorm, RoPE, SDPA, SwiGLU, tied, and AdamW with decay on matrices."""
-
-    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        self.w = {name: tensor.clone().double().float().requires_grad_() for name, tensor in weights.items()}
-        matrices = [tensor for tensor in self.w.values() if tensor.dim() > 1]
-        vectors = [tensor for tensor in self.w.values() if tensor.dim() < 2]
-        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
-
-    def rope(self, x: torch.Tensor) -> torch.Tensor:
-        half = x.shape[-1] // 2
-        frequencies = 10000.0 ** (-torch.arange(half) / half)
-        angles = torch.arange(x.shape[1])[:, None] * frequencies
-        cos, sin = angles.cos()[None, :, None], angles.sin()[None, :, None]
-        first, second = x[..., :half], x[..., half:]
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
-
-    def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        return functional.rms_norm(x, (x.shape[-1],), self.w[f"{name}.weight"], 1e-5)
-
-    def loss(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        x = self.w["embed.weight"][idx]
-        batch, length, width = x.shape
-        for layer in range(2):
-            name = f"blocks.{layer}"
-            qkv = self.norm(x, f"{name}.attention.norm") @ self.w[f"{name}.attention.qkv.weight"].T
-            q, k, v = (part.view(batch, length, 2, -1) for part in qkv.split(width, -1))
-            q, k = self.rope(q).transpose(1, 2), self.rope(k).transpose(1, 2)
-            o = functional.scaled_dot_product_attention(q, k, v.transpose(1, 2), is_causal=True)
-            x = x + o.transpose(1, 2).reshape(batch, length, width) @ self.w[f"{name}.attention.out.weight"].T
-            h = self.norm(x, f"{name}.mlp.norm")
-            gate, up = h @ self.w[f"{name}.mlp.gate.weight"].T, h @ self.w[f"{name}.mlp.up.weight"].T
-            x = x + (functional.silu(gate) * up) @ self.w[f"{name}.mlp.down.weight"].T
-        logits = self.norm(x, "norm") @ self.w["embed.weight"].T
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-    def step(self, batch: MicroBatch, lr: float) -> tuple[float, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        loss = self.loss(torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets))
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.w.values(), 1.0)
-        self.optimizer.step()
-        return float(loss.detach()), float(norm)
-
-
 def rates() -> Iterator[float]:
     return iter(np.linspace(1e-3, 1e-2, 30))
 
@@ -93,9 +46,9 @@ def rates() -> Iterator[float]:
 def test_losses_are_those_of_a_plain_model_and_loop(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYLM_KERNELS", kernels)
     ours = backend()
-    plain = Plain({name: master.clone() for name, master in ours.masters.items()})
+    plain = PlainLlama(ours.masters, Recipe(layers=2, heads=2, steps=30, learning_rate=1e-3, warmup=0))
     for batch, lr in zip(batches(30 if kernels else 10), rates(), strict=False):
-        loss, norm = plain.step(batch, lr)
+        loss, norm = plain.step(batch.inputs, batch.targets, lr)
         found = ours.step([batch], lr)
         assert found.loss == pytest.approx(loss, abs=1e-5) and found.grad_norm == pytest.approx(norm, rel=1e-4)
     for name, tensor in plain.w.items():

@@ -109,8 +109,10 @@ class TorchBackend:
         while True:
             try:
                 loss = self._accumulate(micro_batches)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
                 self.forget_gradients()
+                if not probe.out_of_memory(error):
+                    raise
                 raise probe.too_large(self, len(micro_batches[0].inputs)) from None
             with self._timed("optimizer"):
                 found = float(loss)

@@ -20,7 +20,7 @@ from pylm.errors import ConfigError, UsageError
 from pylm_kernels import dispatch
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
-           "known_matmul_flops", "matmul_flops", "recall", "remember"]  # fmt: skip
+           "known_matmul_flops", "matmul_flops", "recall", "remember", "total_memory"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
@@ -92,6 +92,17 @@ def device_name(device: torch.device) -> str:
             pass
         return platform.processor() or platform.machine()
     return f"Apple {platform.machine()}"
+
+
+def total_memory() -> int:
+    """The bytes of the machine's memory, or those that this process's group may have."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found = min(found, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such group, or no limit
+            continue
+    return found
 
 
 def facts(device: torch.device) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def probe(
         recalled = {"micro_batch", "eager", "optimizer"} <= known.keys()
         if not recalled:
             given = backend.train.micro_batch
+            if isinstance(given, int):
+                _refuse_what_cannot_fit(backend, _rows(given, sequences))
             micro = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
             eager = _time(backend, batch(_rows(micro, sequences)), stopping)
             known = {"micro_batch": micro, "eager": eager, "optimizer": _optimizer_time(backend)}
@@ -75,7 +77,9 @@ def probe(
         choices["matmul_flops"] = machine.known_matmul_flops(
             backend.torch_device, backend.precision, say, again=seconds(choices["seconds_per_step"]) > MINUTE
         )
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
         tried = known.get("micro_batch", backend.train.micro_batch)
         raise too_large(backend, tried if isinstance(tried, int) else 1) from None
     finally:
@@ -192,15 +196,38 @@ def _largest_that_fits(backend: TorchBackend, batch: Batch, sequences: int | Non
     return _divisor(sequences, fits) if sequences else fits
 
 
-def too_large(backend: TorchBackend, rows: int) -> PylmError:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so; torch has a type of its own for that on GPUs only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _refuse_what_cannot_fit(backend: TorchBackend, rows: int) -> None:
+    """On a CPU the kernel would end the process without a word: say what no memory here could hold, and what could.
+
+    Counted is what a pass keeps at the least: what attention and the MLP multiply.
+    """
+    if backend.torch_device.type != "cpu":
+        return
+    shape = backend.shape
+    assert shape.n_layers and shape.d_model and shape.d_ff
+    kept = 2 * shape.d_model if backend.train.activation_checkpointing else 4 * shape.d_model + 2 * shape.d_ff
+    each = shape.context_length * shape.n_layers * kept * backend.dtype.itemsize
+    total = machine.total_memory()
+    if rows * each > total:
+        raise too_large(
+            backend, rows, max(total // each // 2, 1), f"{format_bytes(rows * each)} and more of {format_bytes(total)}"
+        )
+
+
+def too_large(backend: TorchBackend, rows: int, fits: int | None = None, needs: str | None = None) -> PylmError:
     """The error for a batch that does not fit, with what would."""
     hint = f"lower model.context_length (it is {backend.shape.context_length}) or the model's size"
     if not backend.train.activation_checkpointing:
         hint = f"--activation-checkpointing needs less, or {hint}"
     if rows > 1:
-        hint = f"--micro-batch auto finds what fits, {max(rows // 2, 1)} may; {hint}"
-    held = format_bytes(backend.memory())
-    return PylmError(f"a micro-batch of {rows} does not fit {backend.device_name}, {held} in use", hint)
+        hint = f"--micro-batch auto finds what fits, {fits or max(rows // 2, 1)} may; {hint}"
+    needs = needs or f"{format_bytes(backend.memory())} in use"
+    return PylmError(f"a micro-batch of {rows} does not fit {backend.device_name}: {needs}", hint)
 
 
 def _divisor(whole: int, most: int) -> int:
