@@ -116,6 +116,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_broken_on_purpose(mutation: str, shim: Shim, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, old, new, complaint = MUTATIONS[mutation]
+    shim.schedules = (2,)
     broken(monkeypatch, kernels, kernel, old, new)
     monkeypatch.setattr(kernels, "TEAMS", 12)
     with pytest.raises((MetalError, AssertionError), match=complaint):

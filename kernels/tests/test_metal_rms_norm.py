@@ -91,6 +91,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_broken_on_purpose(mutation: str, shim: Shim, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, old, new, complaint = MUTATIONS[mutation]
+    shim.schedules = (2,)
     broken(monkeypatch, kernels, kernel, old, new, 1 if "column" not in mutation else -1)
     monkeypatch.setattr(kernels, "SIMDGROUPS", 6)  # two teams, so that each takes several rows
     with pytest.raises((MetalError, AssertionError), match=complaint):

@@ -376,9 +376,8 @@ uint3 metal_position(int which) {
 }
 
 // 0, or 1 with what went wrong in `complaint`.
-__attribute__((visibility("default"))) int metal_run(void (*body)(const Region*), Region* buffers, int n_buffers,
-                                                     const uint* grid, const uint* size, int n_arrays, int schedule,
-                                                     char* complaint, int room) {
+int metal_run(void (*body)(const Region*), Region* buffers, int n_buffers, const uint* grid, const uint* size,
+              int n_arrays, int schedule, char* complaint, int room) {
     machine = {};
     machine.body = body;
     machine.buffers = buffers;

@@ -1,7 +1,8 @@
 // What a Metal kernel sees when it is compiled by a C++ compiler: the types, address spaces and functions of the Metal
 // Shading Language that the kernels here use, in the C++14 that Metal speaks. Pointers know their address space (so
 // that a mix is a compile error, as in Metal) and their buffer (so that each access is checked).
-#pragma once
+#ifndef PYLM_METAL_HPP
+#define PYLM_METAL_HPP
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -249,3 +250,4 @@ inline float abs(float x) { return std::fabs(x); }
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
 }  // namespace metal
 using namespace metal;
+#endif  // PYLM_METAL_HPP

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
-FLAGS = ["-std=gnu++14", "-O1", "-fPIC", "-fno-exceptions", "-fvisibility=hidden"]
+FLAGS = ["-std=gnu++14", "-O1", "-fPIC", "-fno-exceptions"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wno-unknown-pragmas", "-Wno-unused-parameter"]
 ATTRIBUTES = {
     "thread_position_in_threadgroup": 0,
@@ -128,7 +129,7 @@ def translate(source: str) -> Program:
     text = (
         f'#include "metal.hpp"\n#line 1 "{signature[1]}"\n{source}\n'
         f"static void run_thread(const Region* buffers) {{\n  (void)buffers;\n  {name}({', '.join(arguments)});\n}}\n"
-        'extern "C" { __attribute__((visibility("default"))) void (*metal_body)(const Region*) = run_thread; }\n'
+        'extern "C" { void (*metal_body)(const Region*) = run_thread; }\n'
     )
     return Program(text, tuple(buffers), next(arrays))
 
@@ -145,25 +146,30 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 def _compile(*arguments: str) -> None:
     assert COMPILER is not None
-    done = subprocess.run([COMPILER, *FLAGS, f"-I{HERE}", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([COMPILER, *FLAGS, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise MetalError(f"the kernel does not compile:\n{done.stderr[:4000]}")
 
 
 @functools.cache
-def runtime() -> Path:
-    made = folder() / "fibres.o"
-    _compile("-O2", "-Wall", "-Wextra", "-c", str(HERE / "fibres.cpp"), "-o", str(made))
-    return made
+def runtime() -> Any:
+    """What runs the threads, and the header that kernels include, compiled ahead (g++ takes it from beside it)."""
+    made = folder() / "fibres.so"
+    _compile("-O2", "-shared", "-Wall", "-Wextra", str(HERE / "fibres.cpp"), "-o", str(made))
+    header = shutil.copy(HERE / "metal.hpp", folder())
+    _compile(*WARNINGS, "-x", "c++-header", header, "-o", f"{header}.gch")
+    return ctypes.CDLL(str(made), ctypes.RTLD_GLOBAL)
 
 
 @functools.cache
 def library(text: str) -> Any:
-    """The kernel, compiled once a session."""
+    """The kernel, compiled once a session; what it calls it finds in the runtime when it is loaded."""
+    runtime()
     stem = folder() / hashlib.sha256(text.encode()).hexdigest()[:16]
     stem.with_suffix(".cpp").write_text(text, encoding="utf-8")
     made = stem.with_suffix(".so")
-    _compile(*WARNINGS, "-shared", str(stem.with_suffix(".cpp")), str(runtime()), "-o", str(made))
+    late = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-nostdlib"]
+    _compile(*WARNINGS, "-shared", *late, f"-I{folder()}", str(stem.with_suffix(".cpp")), "-o", str(made))
     return ctypes.CDLL(str(made))
 
 
@@ -231,7 +237,7 @@ def execute(
         region.written, region.name = out, name.encode()
     lib = library(program.text)
     complaint = ctypes.create_string_buffer(1000)
-    failed = lib.metal_run(
+    failed = runtime().metal_run(
         ctypes.c_void_p.in_dll(lib, "metal_body"), regions, len(arrays), (ctypes.c_uint * 3)(*grid),
         (ctypes.c_uint * 3)(*threadgroup), program.arrays, schedule, complaint, len(complaint),
     )  # fmt: skip
