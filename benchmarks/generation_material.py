@@ -51,6 +51,21 @@ def write_llama(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def learn(place: str) -> None:
+    """Write stories, and train a small model of them for a minute."""
+    from pylm.cli import run
+    from pylm.data.stories import stories
+
+    folder = Path(place)
+    (folder / "stories.txt").write_text("<|endoftext|>".join(stories(2_000_000)))
+    tokenize = ["tokenize", str(folder / "stories.txt"), "--vocab-size", "1024", "--val", "0.05"]
+    assert run([*tokenize, "--out", str(folder / "data")]) == 0
+    length = ["--max-steps", "300", "--batch-tokens", "4096", "--eval-every", "null", "--context-length", "128"]
+    shape = ["--n-layers", "4", "--d-model", "192", "--n-heads", "3"]
+    train = ["train", "--data", str(folder / "data"), "--out", str(folder / "run")]
+    assert run([*train, *shape, *length]) == 0
+
+
 def write_gguf(path: Path, weights: dict[str, Any]) -> None:
     """GPT-2 as llama.cpp reads it, matrices in Q8_0."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pylm.checkpoint.tensors import Tensor, read_tensors
 from pylm.errors import CheckpointError
 
-__all__ = ["Weights", "open_weights"]
+__all__ = ["Weights", "holds_weights", "open_weights"]
 
 ONE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -21,9 +21,14 @@ class Weights:
 
     path: Path
 
+    @property
+    def first_file(self) -> Path:
+        """The file that is opened first: it holds the weights, or names the files that do."""
+        return self.path / (ONE if (self.path / ONE).exists() else INDEX)
+
     def weights(self) -> dict[str, Tensor]:
         """The tensors, mapped from one file or from those that an index names."""
-        if (self.path / ONE).exists():
+        if self.first_file.name == ONE:
             return read_tensors(self.path / ONE)
         found: dict[str, Tensor] = {}
         for name in self._parts():
@@ -41,8 +46,13 @@ class Weights:
         return names
 
 
+def holds_weights(path: Path) -> bool:
+    """Whether a folder holds weights, in one file or in several."""
+    return (path / ONE).exists() or (path / INDEX).exists()
+
+
 def open_weights(path: Path) -> Weights:
     """Open a folder that holds weights; an error where it does not."""
-    if not ((path / ONE).exists() or (path / INDEX).exists()):
+    if not holds_weights(path):
         raise CheckpointError(f"{path} holds no {ONE}")
     return Weights(path)

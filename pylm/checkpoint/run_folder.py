@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from pylm.checkpoint.directory import PARTIAL, flush_folder, read, verify, write_text
+from pylm.checkpoint.opened import holds_weights
 from pylm.errors import CheckpointError, did_you_mean
 
 __all__ = ["find", "newest_run", "newest_sound", "point", "retain", "steps"]
@@ -36,14 +37,14 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
 
     Args:
         name: a run folder (its `best`, else its `last`), `RUN/best`, `RUN/last`, `RUN/step_500`, any folder that holds
-            `model.safetensors`; bare `best`, `last`, `step_500` mean the newest run; None means the newest run's best.
+            `model.safetensors` or an index of its parts; bare `best`, `last`, `step_500` mean the newest run; None means the newest run's best.
         runs: where the runs are kept.
     """
     if name is None or name in POINTERS or STEP.fullmatch(name):
         run = newest_run(runs)
         return _of_run(run, name)
     path = Path(name)
-    if (path / "model.safetensors").exists():
+    if holds_weights(path):
         return path
     if (path / CHECKPOINTS).is_dir():
         return _of_run(path, None)

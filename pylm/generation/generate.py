@@ -81,10 +81,10 @@ def generate(
 
 def _stamp(checkpoint: str | None) -> tuple[Path, int]:
     """The folder and the time of its weights: a model that was written anew is loaded anew."""
-    from pylm.checkpoint import find
+    from pylm.checkpoint import find, open_weights
 
     folder = find(checkpoint).resolve()
-    return folder, os.stat(folder / "model.safetensors").st_mtime_ns
+    return folder, os.stat(open_weights(folder).first_file).st_mtime_ns
 
 
 @functools.lru_cache(maxsize=1)

@@ -201,6 +201,12 @@ def test_a_folder_of_hugging_faces_layout(pylm_: Given, tmp_path: Path) -> None:
     start = torch.tensor([tokenizer.encode("The cat")])
     wanted = theirs.generate(start, max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0)
     assert made["ids"] == wanted[0, start.shape[1] :].tolist()
+    theirs.save_pretrained(tmp_path / "parts", max_shard_size="20KB")
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    words[1] = "parts"
+    assert json.loads(sample(pylm_, *words, "--tokenizer", "tok")[0])["samples"][0]["ids"] == made["ids"]
+    first = next(pylm.generate(tmp_path / "parts", "The cat", tokenizer="tok", temperature=0))
+    assert first.id == made["ids"][0]
 
 
 @pytest.mark.parametrize(

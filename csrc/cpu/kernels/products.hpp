@@ -77,6 +77,38 @@ inline void widen_row(const Matrix& w, int64_t row, float* out) {
     }
 }
 
+// One group of activations in units of the scale, rounded, halves away from zero; `left` of them are there, the rest is
+// zero. Returns their sum.
+inline int32_t quantise_group(const float* x, int64_t left, float inverse, int8_t* high, int8_t* low) {
+#if PYLM_LEVEL == 512
+    static_assert(QUANTISED_GROUP == 32);
+    const __m512 half = _mm512_set1_ps(0.5f), sign = _mm512_set1_ps(-0.0f);
+    __m512i total = _mm512_setzero_si512();
+    for (int64_t j = 0; j < QUANTISED_GROUP; j += 16) {
+        const int64_t n = left - j < 0 ? 0 : left - j < 16 ? left - j : 16;
+        const __m512 scaled = _mm512_mul_ps(take(x + j, n).v, _mm512_set1_ps(inverse));
+        const __m512i value = _mm512_cvttps_epi32(_mm512_add_ps(scaled, _mm512_or_ps(half, _mm512_and_ps(scaled, sign))));
+        const __m512i above = _mm512_srai_epi32(_mm512_add_epi32(value, _mm512_set1_epi32(64)), 7);
+        const __m512i below = _mm512_sub_epi32(value, _mm512_slli_epi32(above, 7));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(high + j), _mm512_cvtepi32_epi8(above));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(low + j), _mm512_cvtepi32_epi8(below));
+        total = _mm512_add_epi32(total, value);
+    }
+    return _mm512_reduce_add_epi32(total);
+#else
+    int32_t total = 0;
+    for (int64_t j = 0; j < QUANTISED_GROUP; ++j) {
+        const float scaled = j < left ? x[j] * inverse : 0.0f;
+        const auto value = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5f : 0.5f));
+        const int32_t above = (value + 64) >> 7;  // the nearest multiple of 128: the rest is -64 to 63
+        high[j] = static_cast<int8_t>(above);
+        low[j] = static_cast<int8_t>(value - above * 128);
+        total += value;
+    }
+    return total;
+#endif
+}
+
 /// High and low bytes of a token's activations, sums of groups and the scale; the row is padded to whole blocks.
 inline void quantise_activations(const float* x, int64_t width, int8_t* high, int8_t* low, int32_t* sums,
                                  float* scale) {
@@ -89,18 +121,9 @@ inline void quantise_activations(const float* x, int64_t width, int8_t* high, in
     *scale = largest / 16256;  // 127 · 128: the high byte reaches 127
     const float inverse = largest > 0 ? 1 / *scale : 0;
     const int64_t whole = (width + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK * QUANTISED_BLOCK;
-    for (int64_t group = 0; group < whole; group += QUANTISED_GROUP) {
-        int32_t total = 0;
-        for (int64_t j = group; j < group + QUANTISED_GROUP; ++j) {
-            const float scaled = j < width ? x[j] * inverse : 0.0f;
-            const auto value = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5f : 0.5f));
-            const int32_t above = (value + 64) >> 7;  // the nearest multiple of 128: the rest is -64 to 63
-            high[j] = static_cast<int8_t>(above);
-            low[j] = static_cast<int8_t>(value - above * 128);
-            total += value;
-        }
-        sums[group / QUANTISED_GROUP] = total;
-    }
+    for (int64_t group = 0; group < whole; group += QUANTISED_GROUP)
+        sums[group / QUANTISED_GROUP] =
+            quantise_group(x + group, width - group, inverse, high + group, low + group);
 }
 
 inline void narrow_activations(const float* x, int64_t width, uint16_t* narrow_to) {
