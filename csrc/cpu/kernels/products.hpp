@@ -87,7 +87,8 @@ inline int32_t quantise_group(const float* x, int64_t left, float inverse, int8_
     for (int64_t j = 0; j < QUANTISED_GROUP; j += 16) {
         const int64_t n = left - j < 0 ? 0 : left - j < 16 ? left - j : 16;
         const __m512 scaled = _mm512_mul_ps(take(x + j, n).v, _mm512_set1_ps(inverse));
-        const __m512i value = _mm512_cvttps_epi32(_mm512_add_ps(scaled, _mm512_or_ps(half, _mm512_and_ps(scaled, sign))));
+        const __m512i value =
+            _mm512_cvttps_epi32(_mm512_add_ps(scaled, _mm512_or_ps(half, _mm512_and_ps(scaled, sign))));
         const __m512i above = _mm512_srai_epi32(_mm512_add_epi32(value, _mm512_set1_epi32(64)), 7);
         const __m512i below = _mm512_sub_epi32(value, _mm512_slli_epi32(above, 7));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(high + j), _mm512_cvtepi32_epi8(above));
@@ -122,8 +123,7 @@ inline void quantise_activations(const float* x, int64_t width, int8_t* high, in
     const float inverse = largest > 0 ? 1 / *scale : 0;
     const int64_t whole = (width + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK * QUANTISED_BLOCK;
     for (int64_t group = 0; group < whole; group += QUANTISED_GROUP)
-        sums[group / QUANTISED_GROUP] =
-            quantise_group(x + group, width - group, inverse, high + group, low + group);
+        sums[group / QUANTISED_GROUP] = quantise_group(x + group, width - group, inverse, high + group, low + group);
 }
 
 inline void narrow_activations(const float* x, int64_t width, uint16_t* narrow_to) {
