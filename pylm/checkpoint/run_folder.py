@@ -37,7 +37,8 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
 
     Args:
         name: a run folder (its `best`, else its `last`), `RUN/best`, `RUN/last`, `RUN/step_500`, any folder that holds
-            `model.safetensors` or an index of its parts; bare `best`, `last`, `step_500` mean the newest run; None means the newest run's best.
+            `model.safetensors` or an index of its parts; bare `best`, `last`, `step_500` mean the newest run; None
+            means the newest run's best.
         runs: where the runs are kept.
     """
     if name is None or name in POINTERS or STEP.fullmatch(name):
