@@ -134,7 +134,8 @@ def _measured() -> dict[str, dict[str, list[str]]]:
     return {device: dict(entries) for device, entries in table.items() if not device.startswith("_")}
 
 
-def _name_of(device: str) -> str:
+def device_name(device: str) -> str:
+    """What the measured table calls this device."""
     return torch.cuda.get_device_name().replace(" ", "-") if device == "cuda" and torch.cuda.is_available() else device
 
 
@@ -145,12 +146,13 @@ def _candidates(op: str, device: str, dtype: torch.dtype, asked: str) -> tuple[t
     if asked in ("", "auto"):
         order = (
             _measured()
-            .get(_name_of(device), {})
+            .get(device_name(device), {})
             .get(op, [name for name in ORDER if name != "triton"] if interpreting() else list(ORDER))
         )
         # the interpreter is for proofs, a thousand times slower than torch: it runs where it is asked for by name
         order = [*order, *(name for name in have if name not in order and not (name == "triton" and interpreting()))]
-        return (*(n for n in order if n in have and have[n].serves(device, dtype, {}) is None), "reference"), ""
+        able = {name for name in have if have[name].serves(device, dtype, {}) is None}
+        return (*(name for name in order if name.partition("<=")[0] in able), "reference"), ""
     if asked == "reference":
         return ("reference",), ""
     everywhere = {name for backends in _registered.values() for name in backends}
@@ -180,9 +182,12 @@ def choose(op: str, asked: str | None, tensor: torch.Tensor, facts: Mapping[str,
     if refusal:
         return "", refusal
     why = None
-    for name in names:
+    for entry in names:
+        name, _, widest = entry.partition("<=")  # a measured table names the widest head for which one is ahead
         if name == "reference":
             return name, ""
+        if widest and facts.get("head_dim", 0) > int(widest):
+            continue
         why = _registered[op][name].serves(device, dtype, facts)
         if why is None:
             return name, ""
