@@ -187,9 +187,11 @@ def test_plain_torch_as_it_comes(compare: Compare, tokens: tuple[Path, int]) -> 
 
 def test_the_fastest_of_six_ways(compare: Compare, tokens: tuple[Path, int], pytestconfig: pytest.Config) -> None:
     data, vocabulary = tokens
-    ways = [eager_fp32, eager_autocast, eager_bf16]
+    ways = [eager_autocast, eager_bf16]
     if pytestconfig.getoption("--full"):
-        ways += [compiled_fp32, compiled_autocast, compiled_bf16]
+        ways += [compiled_autocast, compiled_bf16]
+    if vocabulary < 10_000:  # elsewhere fp32 takes four times as long, as the row above says
+        ways += [eager_fp32, compiled_fp32] if pytestconfig.getoption("--full") else [eager_fp32]
     given = {"data": str(data), "vocabulary": vocabulary, "cores": cores()}
     peers = [Side("torch", way, label=way.__name__.replace("_", " "), environment=KEPT) for way in ways]
     peers = compare.fastest(peers, 2, threads=cores(), **given)

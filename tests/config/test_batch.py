@@ -50,9 +50,17 @@ def settings(**given_):
 
 def test_a_conflict_of_one_layer_is_an_error():
     with pytest.raises(ConfigError, match=r"make 12288 tokens .* not batch_tokens 8192.*--batch_tokens"):
-        resolve(settings=settings(micro_batch=3, grad_accum_steps=2, batch_tokens=8192), environ={})
+        resolve(settings=settings(micro_batch=3, grad_accum_steps=2, batch_tokens=8192, n_layers=2), environ={})
     with pytest.raises(ConfigError, match="no multiple of context_length 768: the nearest that are: 523776 or 524544"):
         resolve(preset="gpt2-124m", settings=settings(context_length=768), environ={})
+
+
+def test_what_was_not_said_conflicts_with_nothing():
+    """A shape that is open will derive its context: 3,584 is no multiple of the 2,048 that stand there until then."""
+    assert resolve(settings=settings(batch_tokens=3584), environ={}).config.train.batch_tokens == 3584
+    for said in ({"context_length": 2048}, {"n_layers": 2}):
+        with pytest.raises(ConfigError, match="batch_tokens 3584 is no multiple of context_length 2048"):
+            resolve(settings=settings(batch_tokens=3584, **said), environ={})
 
 
 def test_two_given_later_outvote_the_presets_third():
