@@ -289,6 +289,9 @@ def _record(session: Session, result: StepResult, lr: float, window: _Window) ->
     """A step in figures, by the names of metrics.jsonl."""
     progress = session.progress
     speed = window.tokens_per_second()
+    if session.matmul_flops:
+        # a peak that is exceeded was measured while somebody else had the machine
+        session.matmul_flops = max(session.matmul_flops, session.flops_per_token * speed)
     return {
         "step": progress.step,
         "tokens": progress.tokens,

@@ -199,6 +199,14 @@ def test_a_time_ends_a_run(session: Any) -> None:
     assert outcome.why == "its time is up" and 0.2 <= one.progress.seconds < 5 and 0 < outcome.step < 10**6
 
 
+def test_no_run_is_faster_than_its_peak(session: Any, tmp_path: Path) -> None:
+    one = session(steps=4)
+    one.flops_per_token, one.matmul_flops = 1e6, 1.0  # measured while the machine was somebody else's
+    train(one)
+    found = [record["mfu"] for record in read_lines(tmp_path / "run/metrics.jsonl") if "lr" in record]
+    assert found[0] == 1.0 and all(0 < share <= 1.0 for share in found) and one.matmul_flops > 1e6
+
+
 def test_a_loss_that_jumps_is_an_incident(session: Any, tmp_path: Path) -> None:
     one = session(steps=80, eval_every=None)
     step = one.backend.step
