@@ -82,8 +82,12 @@ def differentiable(
     return call
 
 
+class Refused(ValueError):
+    """An argument or a backend that cannot be: a whole sentence, which names it."""
+
+
 def _refuse(x: torch.Tensor, message: str) -> torch.Tensor:
-    raise ValueError(message)
+    raise Refused(message)
 
 
 _refuse_operation = define(
@@ -100,7 +104,7 @@ def refuse(x: torch.Tensor, message: str) -> torch.Tensor:
     if torch.compiler.is_compiling():
         refused: torch.Tensor = _refuse_operation(x, message)
         return refused
-    raise ValueError(message)
+    raise Refused(message)
 
 
 def differentiate(

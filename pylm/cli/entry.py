@@ -105,6 +105,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, MemoryError):
         return _fail("out of memory", "give it less at a time, or a machine with more")
     said = str(error).strip()
+    if type(error).__module__.startswith("pylm_kernels."):  # refusals, which are sentences: a forced backend, mostly
+        return _fail(said, "attention: auto, and PYLM_KERNELS unset, take a backend that serves")
     return _fail(
         f"unexpected {type(error).__name__}{': ' + said if said else ''}",
         "this is a defect of pylm: please report it, with what the same command prints with --debug",
