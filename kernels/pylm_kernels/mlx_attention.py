@@ -235,10 +235,10 @@ class _Attention(NamedTuple):
         return (*metal.forward(self._where(given, rotated), self.mask, given["sinks"]), *rotated)
 
     def backward(self, given: dict[str, Any], cotangents: Any, outputs: Any) -> dict[str, Any]:
-        from pylm_kernels.ops.rope_attention import metal
+        from pylm_kernels.ops.rope_attention import metal_backward
 
         o, lse, *rotated = outputs
-        dq, dk, dv, delta = metal.backward(cotangents[0], o, lse, self._where(given, rotated), self.mask)
+        dq, dk, dv, delta = metal_backward.backward(cotangents[0], o, lse, self._where(given, rotated), self.mask)
         found: dict[str, Any] = {"v": dv}
         if self.turn:
             found |= self.turn.backward(given, dq, dk, dv if given["k"] is None else None)

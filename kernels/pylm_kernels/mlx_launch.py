@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 SIMD = 32  # threads that step together on Apple's chips
+# before a loop that counts to a constant: what it indexes stays in registers
+UNROLL = """#define UNROLL _Pragma("clang loop unroll(full)")
+"""
 forced_by_tests = False  # which run the kernels without a chip
 
 

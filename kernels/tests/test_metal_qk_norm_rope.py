@@ -109,7 +109,7 @@ MUTATIONS = {
     "backward: the rest has no weight": ("BACKWARD", "rest * WEIGHT(i)", "rest", "past"),
     "backward: v is left": ("BACKWARD", "if (!is_q)\n            for", "if (false)\n            for", "unwritten"),
     "backward: rows twice": ("BACKWARD", "number += others", "number += others - 1", "race"),
-    "backward: a share lost": ("BACKWARD", "second_share[kept++] +=", "second_share[kept++] =", "past"),
+    "backward: a share lost": ("BACKWARD", "second_share[n] +=", "second_share[n] =", "past"),
 }
 
 

@@ -13,7 +13,8 @@ from metal.shim import MetalError, Shim  # noqa: E402
 
 import pylm_kernels  # noqa: E402
 import pylm_kernels.mlx as ours  # noqa: E402 (after the question whether mlx is there)
-from pylm_kernels.ops.rope_attention import metal as kernels  # noqa: E402
+from pylm_kernels.ops.rope_attention import metal as forward  # noqa: E402
+from pylm_kernels.ops.rope_attention import metal_backward  # noqa: E402
 
 
 def inputs(
@@ -156,7 +157,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_broken_on_purpose(mutation: str, shim: Shim, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, old, new, complaint = MUTATIONS[mutation]
-    broken(monkeypatch, kernels, kernel, old, new, 1)
+    broken(monkeypatch, forward if kernel == "FORWARD" else metal_backward, kernel, old, new, 1)
     shim.schedules = (2,)
     with pytest.raises((MetalError, AssertionError), match=complaint):
         agree(inputs(torch.float32, 8, 77), window=42, softcap=2.0, documents=[0, 50, 154])

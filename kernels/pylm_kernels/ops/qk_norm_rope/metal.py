@@ -11,17 +11,20 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_launch import SIMD, Kernel, launch
+from pylm_kernels.mlx_launch import SIMD, UNROLL, Kernel, launch
 
 SIMDGROUPS = 4  # in a threadgroup
 TEAMS = 4096  # simdgroups at most where the weights have gradients: each has a line of them
 
-_HEADER = """
+_HEADER = (
+    UNROLL
+    + """
 template <bool INTERLEAVED>
 inline uint first_of(uint pair) { return INTERLEAVED ? 2 * pair : pair; }
 template <bool INTERLEAVED, int HALF>
 inline uint second_of(uint pair) { return INTERLEAVED ? 2 * pair + 1 : pair + HALF; }
 """
+)
 # where the angles of a token stand, as `turn`, or that they are not there
 _ANGLES = """
         int position = int(token % time);
@@ -155,39 +158,46 @@ BACKWARD = Kernel(
         }
         const float rstd = metal::precise::rsqrt(simd_sum(square) / D + eps[0]);
         const float mean = simd_sum(product) / D * rstd * rstd;
-        int kept = 0;
 #endif
-        for (uint p = lane; p < HALF; p += 32) {
+        UNROLL
+        for (uint n = 0; n < PAIRS; n++) {
+            const uint p = lane + n * 32;
+            if (p >= HALF) continue;
             TURN_BACK
 #if HAS_Q_WEIGHT
-            first_share[kept] += a * LOAD(i) * rstd;
-            second_share[kept++] += b * LOAD(j) * rstd;
+            first_share[n] += a * LOAD(i) * rstd;
+            second_share[n] += b * LOAD(j) * rstd;
             a = rstd * (a * WEIGHT(i) - LOAD(i) * mean);
             b = rstd * (b * WEIGHT(j) - LOAD(j) * mean);
 #endif
             STORE(i, a)
             STORE(j, b)
         }
-#if HAS_Q_WEIGHT
-        kept = 0;
-#endif
-        for (uint i = 2 * HALF + lane; i < D; i += 32) {
+        UNROLL
+        for (uint n = 0; n < RESTS; n++) {
+            const uint i = 2 * HALF + lane + n * 32;
+            if (i >= D) continue;
             float rest = GRADIENT(i);
 #if HAS_Q_WEIGHT
-            rest_share[kept++] += rest * LOAD(i) * rstd;
+            rest_share[n] += rest * LOAD(i) * rstd;
             rest = rstd * (rest * WEIGHT(i) - LOAD(i) * mean);
 #endif
             STORE(i, rest)
         }
     }
 #if HAS_Q_WEIGHT
-    int kept = 0;
-    for (uint p = lane; p < HALF; p += 32) {
-        lines[size_t(team) * D + first_of<INTERLEAVED>(p)] = first_share[kept];
-        lines[size_t(team) * D + second_of<INTERLEAVED, HALF>(p)] = second_share[kept++];
+    UNROLL
+    for (uint n = 0; n < PAIRS; n++) {
+        const uint p = lane + n * 32;
+        if (p >= HALF) continue;
+        lines[size_t(team) * D + first_of<INTERLEAVED>(p)] = first_share[n];
+        lines[size_t(team) * D + second_of<INTERLEAVED, HALF>(p)] = second_share[n];
     }
-    kept = 0;
-    for (uint i = 2 * HALF + lane; i < D; i += 32) lines[size_t(team) * D + i] = rest_share[kept++];
+    UNROLL
+    for (uint n = 0; n < RESTS; n++) {
+        const uint i = 2 * HALF + lane + n * 32;
+        if (i < D) lines[size_t(team) * D + i] = rest_share[n];
+    }
 #undef WEIGHT
 #endif
 #undef LOAD
@@ -251,7 +261,7 @@ def backward(
         threads=SIMD * SIMDGROUPS,
     )  # fmt: skip
     lines = found["lines"]
-    if lines is None:
+    if lines is None or q_weight is None or k_weight is None:
         return found["dq"], found["dk"], None, None
     return (
         found["dq"], found["dk"], lines[:q_teams].sum(0).astype(q_weight.dtype),

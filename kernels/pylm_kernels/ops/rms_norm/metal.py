@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_launch import SIMD, Kernel, launch, with_gradient
+from pylm_kernels.mlx_launch import SIMD, UNROLL, Kernel, launch, with_gradient
 
 COLUMNS = 4  # that a thread takes at once, side by side
 IN_REGISTERS = 8  # columns of the weight's gradient that a thread holds
@@ -70,6 +70,7 @@ FORWARD = Kernel(
 
 BACKWARD = Kernel(
     name="rms_norm_backward",
+    header=UNROLL,
     inputs=("x", "dy", "dh", "weight", "numbers"),
     outputs=("dx", "lines"),
     optional=("dh", "weight", "lines"),
@@ -110,31 +111,33 @@ BACKWARD = Kernel(
         }
         const float rstd = metal::precise::rsqrt(square / N + numbers[0]);
         const float mean = product / N * rstd * rstd;
+        UNROLL
+        for (int n = 0; n < PER; n++) {
+            const uint i = (mine + n / COLUMNS * SIMDS * 32) * COLUMNS + n % COLUMNS;
+            if (i >= N) continue;
+            const float value = float(x[row + i]);
+            float g = float(dy[row + i]);
 #if HAS_WEIGHT
-        int kept = 0;
+            const float part = g * value * rstd;
+            if (KEEP) share[KEEP ? n : 0] += part;
+            else lines[size_t(team) * N + i] = r == team ? part : lines[size_t(team) * N + i] + part;
+            g *= float(weight[i]) + numbers[1];
 #endif
-        for (uint c = mine * COLUMNS; c < N; c += SIMDS * 32 * COLUMNS)
-            for (uint i = c; i < min(c + COLUMNS, uint(N)); i++) {
-                const float value = float(x[row + i]);
-                float g = float(dy[row + i]);
-#if HAS_WEIGHT
-                const float part = g * value * rstd;
-                if (KEEP) share[kept++] += part;
-                else lines[size_t(team) * N + i] = r == team ? part : lines[size_t(team) * N + i] + part;
-                g *= float(weight[i]) + numbers[1];
-#endif
-                float gradient = rstd * (g - value * mean);
+            float gradient = rstd * (g - value * mean);
 #if HAS_DH
-                gradient += float(dh[row + i]);
+            gradient += float(dh[row + i]);
 #endif
-                dx[row + i] = static_cast<T>(gradient);
-            }
+            dx[row + i] = static_cast<T>(gradient);
+        }
     }
 #if HAS_WEIGHT
-    int kept = 0;
-    if (KEEP && team < all_teams)
-        for (uint c = mine * COLUMNS; c < N; c += SIMDS * 32 * COLUMNS)
-            for (uint i = c; i < min(c + COLUMNS, uint(N)); i++) lines[size_t(team) * N + i] = share[kept++];
+    if (KEEP && team < all_teams) {
+        UNROLL
+        for (int n = 0; n < PER; n++) {
+            const uint i = (mine + n / COLUMNS * SIMDS * 32) * COLUMNS + n % COLUMNS;
+            if (i < N) lines[size_t(team) * N + i] = share[KEEP ? n : 0];
+        }
+    }
 #endif
 """,
 )
