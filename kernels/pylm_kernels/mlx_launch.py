@@ -13,7 +13,6 @@ SIMD = 32  # threads that step together on Apple's chips
 # before a loop that counts to a constant: what it indexes stays in registers
 UNROLL = """#define UNROLL _Pragma("clang loop unroll(full)")
 """
-forced_by_tests = False  # which run the kernels without a chip
 
 
 class Kernel(NamedTuple):
@@ -129,6 +128,11 @@ def with_gradient(
     return function(*(given[name] for name in present))
 
 
+def here() -> bool:
+    """Whether this process has an Apple GPU and MLX's default device is it."""
+    return bool(mx.metal.is_available() and mx.default_device() == mx.gpu)
+
+
 def on_metal(refusal: str = "") -> bool:
     """Whether a call goes to a Metal kernel: by PYLM_KERNELS, else where MLX's default device is a GPU with Metal.
 
@@ -139,14 +143,13 @@ def on_metal(refusal: str = "") -> bool:
         ValueError: PYLM_KERNELS names a backend that is not here, or that cannot serve this call.
     """
     forced = os.environ.get("PYLM_KERNELS", "")
-    here = forced_by_tests or (mx.metal.is_available() and mx.default_device() == mx.gpu)
     if forced in ("", "auto"):
-        return here and not refusal
+        return here() and not refusal
     if forced in ("reference", "triton", "cpu", "sdpa"):  # of these MLX has the reference alone
         return False
     if forced != "metal":
         raise ValueError(f"PYLM_KERNELS: {forced!r} is no backend; in pylm_kernels.mlx there are metal and reference")
-    if not here:
+    if not here():
         raise ValueError(
             "PYLM_KERNELS: 'metal' needs an Apple GPU and MLX's default device on it; elsewhere leave it unset,"
             " and plain MLX operations run, which are for correctness rather than speed"
