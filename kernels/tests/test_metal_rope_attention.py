@@ -111,6 +111,17 @@ def test_plain_mlx(dtype: torch.dtype) -> None:
     agree(inputs(dtype, 8, 9, keys=20), causal=False)
 
 
+def test_under_activation_checkpointing(metal: Shim | None) -> None:
+    q, weight, rope = mx.random.normal((1, 20, 4 * 8)), mx.random.normal((32,)), ours.Rope(8)
+
+    def block(q: Any, weight: Any) -> Any:
+        return ours.rope_attention(ours.rms_norm(q, weight), rope=rope, n_heads=2, n_kv_heads=1).square().sum()
+
+    once = mx.grad(block, argnums=(0, 1))(q, weight)
+    again = mx.grad(lambda *given: mx.checkpoint(block)(*given), argnums=(0, 1))(q, weight)
+    assert all(mx.array_equal(a, b).item() for a, b in zip(once, again, strict=True))
+
+
 def test_rows_without_keys_give_zeros_and_no_gradient(metal: Shim | None) -> None:
     q, k = mx.random.normal((1, 5, 1, 8)), mx.random.normal((1, 2, 1, 8))
     o, (dq,) = mx.vjp(lambda q: ours.rope_attention(q, k, k), [q], [mx.ones(q.shape)])

@@ -82,7 +82,7 @@ def source_of(kernel: Any, inputs: Sequence[Any], **launch: Any) -> str:
 
 def translate(source: str) -> Program:
     """The kernel in C++, with a function that runs one of its threads."""
-    source = re.sub(r"//[^\n]*", "", source)
+    source = re.sub(r"//[^\n]*|#include <metal_\w+>", "", source)
     instance = re.search(
         r"\ntemplate \[\[host_name\([^\n]*\)\]\] \[\[kernel\]\] decltype\(([^\n]*?)\) [^\n]*;\n", source
     )

@@ -22,7 +22,7 @@ ROWS = 32  # of a threadgroup: eight for each of its simdgroups
 
 HEADER = (
     UNROLL
-    + """
+    + """#include <metal_simdgroup_matrix>
 #define LOG2E 1.4426950408889634f
 // where a lane's two neighbouring elements of an 8 x 8 matrix stand
 inline uint row_of(uint lane) { return ((lane / 4) & 4) + (lane / 2) % 4; }
