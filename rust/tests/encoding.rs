@@ -266,8 +266,8 @@ fn long_pieces_encode_as_merging_one_by_one_does() {
         for round in 0..60 {
             let alphabet: &[u8] = [b"abcdefghij".as_slice(), b"ab", b"the an", "\u{e9}\u{4e2d}a".as_bytes()][round % 4];
             let mut text = Vec::new();
-            for _ in 0..1 + draw.below(3) {
-                let unit: Vec<u8> = (0..1 + draw.below(70)).map(|_| alphabet[draw.below(alphabet.len())]).collect();
+            for _ in 0..=draw.below(3) {
+                let unit: Vec<u8> = (0..=draw.below(70)).map(|_| alphabet[draw.below(alphabet.len())]).collect();
                 match draw.below(3) {
                     0 => text.extend((0..draw.below(9000)).map(|_| alphabet[draw.below(alphabet.len())])),
                     _ => text.extend(unit.repeat(1 + draw.below(20_000) / unit.len())),

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::pattern::Pattern;
 
 /// Changes with anything that the tables mean.
-const VERSION: &str = concat!("pylm compiled vocabulary 2, ", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("pylm compiled vocabulary 3, ", env!("CARGO_PKG_VERSION"));
 /// Files that a folder keeps: 7 MB each for GPT-2, 25 for o200k.
 const KEPT: usize = 12;
 /// Below this much source, reading takes no longer than looking for the file.
@@ -96,7 +96,7 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
     file.put(vocab.tokens.iter().map(|token| token.len() as u32).collect());
     file.put(vocab.tokens.concat().into());
     file.put(vocab.to_tokenizer_json().into_bytes().into());
-    file.add(&model.pairs.slots);
+    file.add(&model.pairs.lines);
     file.add(&model.pairs.filter);
     file.add(&model.byte_pairs);
     file.add(&model.results);

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use super::encode::Id;
 
-/// Ids from which on an array is worth a huge page: faulting in small ones takes as long as a fifth of the encoding.
+/// Bytes from which on an array is worth huge pages: faulting in small ones takes as long as a fifth of the encoding.
 #[cfg(target_os = "linux")]
-const HUGE: usize = 4 << 20;
+const HUGE: usize = 2 << 20;
 
 /// The ids of each text.
 #[derive(Debug, PartialEq)]

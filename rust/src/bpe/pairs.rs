@@ -1,6 +1,6 @@
-//! From a pair of tokens to the rank of its merge: open addressing, eight bytes a slot, eight slots a cache line.
+//! From a pair of tokens to the rank of its merge: eight bytes a slot, eight slots a cache line.
 
-use super::table::Table;
+use super::table::{Plain, Table};
 
 /// Tokens and ranks have 21 bits each: 2,097,151 at most, ten times the largest vocabulary in use.
 pub const LIMIT: usize = (1 << 21) - 1;
@@ -25,9 +25,19 @@ pub struct Pairs {
     shift: u32,
 }
 
-/// A table that is full.
+/// Eight slots, the empty ones last.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Line([u64; 8]);
+
+// SAFETY: integers without gaps
+unsafe impl Plain for Line {}
+
+/// A table that is full. A pair lies in its line or, where that is full, in the next. All slots of a line are compared at
+/// once: where in it a pair lies is a matter of chance, which a branch guesses wrong.
 pub struct PairTable {
-    pub slots: Table<u64>,
+    /// A power of two, and one that is empty.
+    pub lines: Table<Line>,
     /// Four bits a slot, of which a pair sets one: most look-ups are of pairs that are in no table, and a table that
     /// takes 1 MB for GPT-2 is far away where this is near.
     pub filter: Table<u64>,
@@ -36,6 +46,8 @@ pub struct PairTable {
 
 /// Binary logarithm of the bits of the filter for a slot.
 const SPREAD: u32 = 2;
+/// What is said of a pair that is in no table.
+pub const NONE: u32 = u32::MAX;
 
 #[inline(always)]
 fn key(left: u32, right: u32) -> u64 {
@@ -93,50 +105,68 @@ impl Pairs {
 impl From<Pairs> for PairTable {
     fn from(pairs: Pairs) -> Self {
         let mut filter = vec![0_u64; (pairs.slots.len() << SPREAD) / 64];
+        let count = pairs.slots.len() / 8;
+        let mut lines = vec![Line([EMPTY; 8]); count + 1];
         for &slot in pairs.slots.iter().filter(|&&slot| slot != EMPTY) {
-            let bit = place(slot >> 21 << 21, pairs.shift - SPREAD);
+            let key = slot >> 21 << 21;
+            let bit = place(key, pairs.shift - SPREAD);
             filter[bit / 64] |= 1 << (bit % 64);
+            let first = place(key, pairs.shift + 3);
+            let mut free = (first..count).chain(0..first).flat_map(|line| (0..8).map(move |at| (line, at)));
+            let (line, at) = free.find(|&(line, at)| lines[line].0[at] == EMPTY).expect("half of the slots are empty");
+            lines[line].0[at] = slot;
         }
-        Self { slots: pairs.slots.into(), filter: filter.into(), shift: pairs.shift }
+        Self { lines: lines.into(), filter: filter.into(), shift: pairs.shift }
     }
 }
 
 impl PairTable {
-    /// A table as it was made before; None where its parts are not of one size, or no slot is empty.
-    pub fn of_tables(slots: Table<u64>, filter: Table<u64>) -> Option<Self> {
-        let bits = slots.len().trailing_zeros();
-        let fits =
-            slots.len().is_power_of_two() && slots.contains(&EMPTY) && filter.len() * 64 == slots.len() << SPREAD;
-        fits.then_some(Self { slots, filter, shift: 64 - bits })
+    /// A table as it was made before; None where its parts are not of one size, or the last line is not empty.
+    pub fn of_tables(lines: Table<Line>, filter: Table<u64>) -> Option<Self> {
+        let slots = lines.len().checked_sub(1)? * 8;
+        let empty = lines.last()?.0 == [EMPTY; 8] && lines[..slots / 8].iter().any(|line| line.0[7] == EMPTY);
+        let fits = slots.is_power_of_two() && slots >= 16 && empty && filter.len() * 64 == slots << SPREAD;
+        fits.then_some(Self { lines, filter, shift: 64 - slots.trailing_zeros() })
     }
 
-    /// Whether the pair may be in the table.
+    /// The line in which a pair lies if it lies anywhere and `wanted`, else the empty one; it is fetched.
     #[inline(always)]
-    pub fn may_hold(&self, left: u32, right: u32) -> bool {
-        let bit = place(key(left, right), self.shift - SPREAD);
+    pub fn line(&self, left: u32, right: u32, wanted: bool) -> usize {
+        let key = key(left, right);
+        let bit = place(key, self.shift - SPREAD);
         // SAFETY: `place` yields fewer bits than the filter has
-        unsafe { self.filter.get_unchecked(bit / 64) >> (bit % 64) & 1 == 1 }
+        let may = unsafe { self.filter.get_unchecked(bit / 64) >> (bit % 64) } & u64::from(wanted);
+        let (line, empty) = (place(key, self.shift + 3), self.lines.len() - 1);
+        let line = empty ^ ((empty ^ line) & (may as usize & 1).wrapping_neg());
+        prefetch(self.lines.as_ptr().wrapping_add(line));
+        line
     }
 
-    /// Fetches what [`PairTable::find`] will read.
+    /// The rank of a pair whose [`PairTable::line`] that is, `NONE` where it has none.
     #[inline(always)]
-    pub fn prefetch(&self, left: u32, right: u32) {
-        prefetch(self.slots.as_ptr().wrapping_add(place(key(left, right), self.shift)));
-    }
-
-    /// The rank of a pair that [`PairTable::may_hold`].
-    #[inline(always)]
-    pub fn find(&self, left: u32, right: u32) -> Option<u32> {
-        find(&self.slots, self.shift, left, right)
+    pub fn rank_in(&self, line: usize, left: u32, right: u32) -> u32 {
+        const FOUND: u64 = 1 << 21;
+        let wanted = key(left, right) >> 21;
+        let mut line = line;
+        loop {
+            debug_assert!(line < self.lines.len());
+            // SAFETY: a line of this table, or the one after it
+            let slots = unsafe { &self.lines.get_unchecked(line).0 };
+            let mut found = 0;
+            for &slot in slots {
+                found |= if slot >> 21 == wanted { slot & LIMIT as u64 | FOUND } else { 0 };
+            }
+            if found == 0 && slots[7] != EMPTY {
+                line = (line + 1) & (self.lines.len() - 2);
+                continue;
+            }
+            return if found == 0 { NONE } else { (found & LIMIT as u64) as u32 };
+        }
     }
 
     #[inline(always)]
     pub fn get(&self, left: u32, right: u32) -> Option<u32> {
-        if self.may_hold(left, right) {
-            self.find(left, right)
-        } else {
-            None
-        }
+        Some(self.rank_in(self.line(left, right, true), left, right)).filter(|&rank| rank != NONE)
     }
 }
 
@@ -165,6 +195,9 @@ mod tests {
         for (&(left, right), &rank) in &map {
             assert_eq!(table.get(left, right), Some(rank));
             assert_eq!(table.get(right, left), map.get(&(right, left)).copied());
+            assert_eq!(table.rank_in(table.line(left, right, false), left, right), NONE);
         }
+        let full = table.lines.iter().filter(|line| line.0[7] != EMPTY).count();
+        assert!(full > 5, "{full} lines are full: what overflows was not tried");
     }
 }

@@ -29,7 +29,8 @@ pub fn encode_all<T: Id>(
 ) -> Result<Flat<T>> {
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let threads = useful_threads(bytes, threads);
-    let chunk = (bytes / (8 * threads)).clamp(WORTH_A_THREAD, CHUNK);
+    // looking for a place to cut is in vain, and takes longer than encoding, where a text is one huge pre-token
+    let chunk = if threads == 1 { usize::MAX / 2 } else { (bytes / (8 * threads)).clamp(WORTH_A_THREAD, CHUNK) };
     encode_in_chunks(encoder, texts, allowed, threads, chunk, interrupted)
 }
 

@@ -3,10 +3,10 @@
 //! on its way, the others go on.
 
 use super::model::Model;
+use super::pairs::NONE;
 
 pub use super::merge::FEW;
 
-const NONE: u32 = u32::MAX;
 /// Pieces on their way together: short ones' states are 3 KB, their look-ups twice as many lines as a core fetches at
 /// once.
 const TOGETHER: usize = 16;
@@ -25,10 +25,13 @@ pub struct Job<const N: usize> {
     pub tokens: [u32; N],
     /// A bit for each byte at which a part begins.
     pub left: u64,
-    /// The part that the last merge made, and the parts beside it: `NONE` where there is none that it may merge with.
+    /// The part that the last merge made, and the parts beside it. Where there is none before, a place without a part.
     made: u32,
     before: u32,
     after: u32,
+    /// Where the ranks of their merges lie: the empty line where there is no part to merge with.
+    before_line: usize,
+    after_line: usize,
 }
 
 /// The first `size` bytes of an array.
@@ -79,7 +82,8 @@ pub fn merge_all<const N: usize>(
 }
 
 impl<const N: usize> Job<N> {
-    const EMPTY: Self = Self { keys: [NONE; N], tokens: [0; N], left: 0, made: 0, before: NONE, after: NONE };
+    const EMPTY: Self =
+        Self { keys: [NONE; N], tokens: [0; N], left: 0, made: 0, before: 0, after: 0, before_line: 0, after_line: 0 };
     const PLACE_BITS: u32 = N.trailing_zeros();
 
     /// The parts that are left, in order.
@@ -98,7 +102,10 @@ impl<const N: usize> Job<N> {
         debug_assert!((1..=N).contains(size));
         self.keys = [NONE; N];
         self.left = u64::MAX >> (64 - size);
-        (self.before, self.after) = (NONE, NONE);
+        // the last part merges with nothing
+        (self.made, self.before, self.after) = (*size as u32 - 1, *size as u32 - 1, 0);
+        self.before_line = model.pairs.line(0, 0, false);
+        self.after_line = self.before_line;
         for (token, &byte) in self.tokens.iter_mut().zip(bytes) {
             *token = byte.into();
         }
@@ -109,22 +116,20 @@ impl<const N: usize> Job<N> {
     }
 
     #[inline(always)]
-    fn key(rank: Option<u32>, at: u32) -> u32 {
-        rank.map_or(NONE, |rank| rank << Self::PLACE_BITS | at)
+    fn key(rank: u32, at: u32) -> u32 {
+        let none = if rank == NONE { NONE } else { 0 };
+        rank << Self::PLACE_BITS | at | none
     }
 
-    /// One merge; false where none is left. The ranks beside what it makes are fetched, and read by the next step.
+    /// One merge; false where none is left. The ranks beside what it makes are fetched, and read by the next step. What
+    /// happens depends on the text alone, so that no branch could be guessed: there is none but the last.
     #[inline(always)]
     fn step(&mut self, model: &Model) -> bool {
         let token = |place: u32| self.tokens[place as usize % N];
-        if self.after != NONE {
-            let rank = model.pairs.find(token(self.made), token(self.after));
-            self.keys[self.made as usize % N] = Self::key(rank, self.made);
-        }
-        if self.before != NONE {
-            let rank = model.pairs.find(token(self.before), token(self.made));
-            self.keys[self.before as usize % N] = Self::key(rank, self.before);
-        }
+        let with_after = model.pairs.rank_in(self.after_line, token(self.made), token(self.after));
+        let with_before = model.pairs.rank_in(self.before_line, token(self.before), token(self.made));
+        self.keys[self.made as usize % N] = Self::key(with_after, self.made);
+        self.keys[self.before as usize % N] = Self::key(with_before, self.before);
         let mut least = NONE;
         for &key in &self.keys {
             least = least.min(key);
@@ -133,36 +138,22 @@ impl<const N: usize> Job<N> {
             return false;
         }
         let at = least % N as u32;
-        let rank = least >> Self::PLACE_BITS;
+        let made = model.result(least >> Self::PLACE_BITS);
         let after = self.left & !((2_u64 << at) - 1);
         let next = after.trailing_zeros();
         let after = after & (after - 1);
         let before = self.left & ((1 << at) - 1);
-        let made = model.result(rank);
         self.left &= !(1 << next);
-        self.tokens[at as usize] = made;
-        self.keys[next as usize % N] = NONE;
-        self.keys[at as usize] = NONE;
         self.made = at;
-        self.after = NONE;
-        self.before = NONE;
-        if after != 0 {
-            let place = after.trailing_zeros();
-            let right = self.tokens[place as usize % N];
-            if model.pairs.may_hold(made, right) {
-                model.pairs.prefetch(made, right);
-                self.after = place;
-            }
-        }
-        if before != 0 {
-            let place = before.ilog2();
-            let left = self.tokens[place as usize % N];
+        self.after = after.trailing_zeros() % N as u32;
+        self.before = if before == 0 { next } else { (before | 1).ilog2() };
+        self.tokens[at as usize] = made;
+        for place in [next, at, self.before] {
             self.keys[place as usize % N] = NONE;
-            if model.pairs.may_hold(left, made) {
-                model.pairs.prefetch(left, made);
-                self.before = place;
-            }
         }
+        let token = |place: u32| self.tokens[place as usize % N];
+        self.after_line = model.pairs.line(made, token(self.after), after != 0);
+        self.before_line = model.pairs.line(token(self.before), made, before != 0);
         true
     }
 }
@@ -187,7 +178,7 @@ mod tests {
             (state >> 33) % below
         };
         let pieces: Vec<Vec<u8>> =
-            (0..600).map(|round| (0..1 + round % MANY).map(|_| b"aaabbc"[draw(6) as usize]).collect()).collect();
+            (0..600).map(|round| (0..=round % MANY).map(|_| b"aaabbc"[draw(6) as usize]).collect()).collect();
         let expected = |piece: &[u8]| {
             let mut parts = Parts::default();
             merge(model, piece, &mut parts);
