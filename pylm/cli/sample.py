@@ -38,7 +38,7 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--backend",
             type=click.Choice(["auto", "torch", "native", "mlx"]),
             default="auto",
-            help="auto: the C++ engine on a CPU, where it serves the model, else torch.",
+            help="auto: the C++ engine on a CPU, where it serves the model; MLX on a Mac that has it; else torch.",
         ),
         click.option("--tokenizer", metavar="T", help="For a checkpoint that carries none."),
         click.option(

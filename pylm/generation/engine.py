@@ -1,4 +1,4 @@
-"""What computes logits for generation: the protocol that torch and the C++ engine implement.
+"""What computes logits for generation: the protocol that torch, MLX and the C++ engine implement.
 
 A cache holds what an engine has read of some sequences, one a row. Nothing that is written depends on it: an engine
 gives the same logits, to rounding, for the same ids whether they were read at once, in chunks, one by one, alone or in

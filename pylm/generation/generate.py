@@ -43,7 +43,7 @@ def generate(
         checkpoint: A CHECKPOINT as the commands take it, an open Session, or None for the newest run's best.
         prompt: A text, several, or ids.
         tokenizer: For a checkpoint that carries none.
-        backend: auto, torch, or native for the C++ engine.
+        backend: auto, torch, mlx, or native for the C++ engine.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto, fp32 or bf16.
         quantize: none, bf16, int8 or int4, for the C++ engine.

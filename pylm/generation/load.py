@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Weights, find, open_weights, read
 from pylm.errors import CheckpointError, TokenizerError, UsageError
+from pylm.model.which import need_mlx, prefers_mlx
 
 if TYPE_CHECKING:
     from pylm.generation.engine import Engine
@@ -44,7 +45,8 @@ def open_session(
     Args:
         checkpoint: a CHECKPOINT, ours or a folder of Hugging Face's layout; None for the newest run's best.
         tokenizer: for a checkpoint that carries none.
-        backend: auto, torch or native; auto is the C++ engine on CPUs, for the shapes that it serves.
+        backend: auto, torch, native or mlx; auto is the C++ engine on CPUs, for the shapes that it serves, and MLX
+            on a Mac that has it.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto, fp32 or bf16; auto is fp32 on a CPU, bf16 on a GPU.
         quantize: none, bf16, int8 or int4, for the C++ engine.
@@ -54,7 +56,7 @@ def open_session(
     """
     from pylm.generation.session import Session
 
-    _refuse(backend, device, dtype, quantize, cache)
+    _refuse(backend, device, dtype, quantize, cache, threads)
     folder = find(checkpoint, runs)
     if (folder / "manifest.json").exists():
         read(folder)  # the sizes of its files agree with its manifest
@@ -70,7 +72,7 @@ def open_session(
     return Session(engine, words, begin=begin, ends=ends, name=str(folder))
 
 
-def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool) -> None:
+def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:
     """One sentence for what cannot be, before anything is read."""
     for option, value, known in (("backend", backend, BACKENDS), ("dtype", dtype, DTYPES)):
         if value not in known:
@@ -80,22 +82,30 @@ def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool) -
     if quantize not in QUANTIZE:
         raise UsageError(f"quantize is {quantize!r}", f"choose {', '.join(QUANTIZE)}")
     if backend == "mlx":
-        raise UsageError("MLX does not write text here yet", "--backend torch writes on a Mac's GPU")
+        need_mlx(device)
     if backend == "native" and device not in ("auto", "cpu"):
         raise UsageError(f"the C++ engine computes on the CPU, not on {device}", "leave out --device, or --backend")
     if quantize != "none":
-        if backend == "torch" or device not in ("auto", "cpu"):
+        if backend in ("torch", "mlx") or device not in ("auto", "cpu"):
             raise UsageError(
                 f"--quantize {quantize} is for the C++ engine on a CPU", "leave it out, or --backend native"
             )
         if dtype != "auto":
             raise UsageError("--quantize and --dtype both say how weights are kept", "give one of them")
-    if not cache and (backend == "native" or quantize != "none"):
-        raise UsageError("the C++ engine always keeps keys and values", "without a cache: --backend torch")
+    if not cache and (backend in ("native", "mlx") or quantize != "none"):
+        what = "MLX" if backend == "mlx" else "the C++ engine"
+        raise UsageError(f"{what} always keeps keys and values", "without a cache: --backend torch")
+    if threads and backend == "mlx":
+        raise UsageError("MLX does not say how many threads it takes", "leave out --threads, or --backend torch")
 
 
 def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
     opened = open_weights(folder)
+    if backend == "mlx" or (backend == "auto" and cache and quantize == "none" and prefers_mlx(device)):
+        need_mlx(device)
+        from pylm.generation.mlx_engine import MlxEngine
+
+        return MlxEngine.load(opened, device, dtype)
     asked = backend == "native" or quantize != "none"
     if asked or (backend == "auto" and cache and (device == "cpu" or (device == "auto" and not _has_gpu()))):
         from pylm.generation.native_engine import NativeEngine, why_not

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -250,8 +251,18 @@ def test_bad_input_is_one_sentence(pylm_: Given, checkpoint: Path, args: list[st
     assert not Path("a.txt").exists()
 
 
-def test_backends_that_cannot_be(pylm_: Given, checkpoint: Path) -> None:
-    assert "MLX does not write text here yet" in pylm_("sample", "--backend", "mlx", code=2)[1]
+def test_backends_that_cannot_be(pylm_: Given, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = pylm_("sample", "--backend", "mlx", "--device", "cuda", code=2)[1]
+    assert "Apple GPUs and CPUs, not on cuda" in said
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "mlx.core", None)
+        said = pylm_("sample", "--backend", "mlx", code=2)[1]
+    assert "--backend mlx needs MLX, which cannot be imported here" in said
+    assert "pip install ./kernels '.[mlx]', or --backend torch" in said
+    if find_spec("mlx"):
+        assert "is for the C++ engine" in pylm_("sample", "--backend", "mlx", "--quantize", "int8", code=2)[1]
+        assert "MLX always keeps keys" in pylm_("sample", "--backend", "mlx", "--no-cache", code=2)[1]
+        assert "leave out --threads" in pylm_("sample", "--backend", "mlx", "--threads", "2", code=2)[1]
     said = pylm_("sample", "--backend", "native", "--device", "cuda", code=2)[1]
     assert "computes on the CPU" in said
     assert "always keeps" in pylm_("sample", "--quantize", "int8", "--no-cache", code=2)[1]

@@ -27,10 +27,17 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-ENGINES = ["torch", "native"]
+ENGINES = ["torch", "native", "mlx"]
 
 
 def engine_of(kind: str, model: Model) -> Engine:
+    if kind == "mlx":
+        pytest.importorskip("mlx.core")
+        from pylm.generation.mlx_engine import MlxEngine
+        from pylm.model.mlx import Model as MlxModel
+        from pylm.model.mlx import from_stored
+
+        return MlxEngine(MlxModel(model.shape, from_stored(stored(model))))
     return TorchEngine(model) if kind == "torch" else NativeEngine(model.shape, stored(model))
 
 

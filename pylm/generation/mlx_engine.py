@@ -1,0 +1,146 @@
+"""Generation on MLX: a preallocated cache of keys and values beside the model.
+
+Letters of shapes: B rows, T new tokens, S tokens of the cache, H heads, G heads of keys and values, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from pylm.checkpoint import Weights
+from pylm.generation.engine import Cache, Logits
+from pylm.model.mlx import Model, load
+from pylm.model.mlx.attention import attend, seen
+from pylm.model.mlx.device import on_gpu, take_device
+
+__all__ = ["MlxCache", "MlxEngine"]
+
+PREFILL_CHUNK = 512  # the scores of a chunk against a full context stay small, and every product stays a large one
+ROWS_AT_ONCE = 32
+DTYPES = {"fp32": mx.float32, "bf16": mx.bfloat16}
+
+
+class MlxCache:
+    """Keys and values of some sequences, [B, S, G, D] a layer, and what the model asks in a forward pass."""
+
+    def __init__(self, model: Model, rows: int, capacity: int) -> None:
+        """Allocate zeros, which a mask may multiply."""
+        assert model.shape.n_kv_heads is not None
+        size = (rows, capacity, model.shape.n_kv_heads, model.head_dim)
+        dtype = model.weights["embed.weight"].dtype
+        self.capacity = capacity
+        self.ids: list[list[int]] = [[] for _ in range(rows)]
+        self._keys = [mx.zeros(size, dtype) for _ in range(model.n_layers)]
+        self._values = [mx.zeros(size, dtype) for _ in range(model.n_layers)]
+        self._row: int | None = None  # the row of a prefill; None while all rows decode
+        self._every = False
+        self._starts: list[int] = []
+        self._mask: Any = None
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget what follows the first `length` tokens of a row."""
+        del self.ids[row][length:]
+
+    def copy(self, source: int, target: int) -> None:
+        """Make one row what another is."""
+        for array in (*self._keys, *self._values):
+            array[target] = array[source]
+        self.ids[target] = list(self.ids[source])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, which move up in this order."""
+        index = mx.array(list(rows))
+        self._keys = [array[index] for array in self._keys]
+        self._values = [array[index] for array in self._values]
+        self.ids = [self.ids[row] for row in rows]
+
+    def begin(self, row: int | None, new: int, window: int | None, every: bool = False) -> None:
+        """Say what the next forward pass appends to: one row, or every row; `every`: logits of all tokens."""
+        self._row, self._every = row, every
+        self._starts = [len(ids) for ids in self.ids] if row is None else [len(self.ids[row])]
+        if window is None and len(set(self._starts)) == 1:
+            self._mask = None if new == 1 else "causal"  # whose last query stands at the last key
+        else:
+            self._mask = seen(self.positions(new), mx.arange(max(self._starts) + new), window)
+
+    def positions(self, time: int) -> Any:
+        """Where each new token stands, [B, T]."""
+        return mx.array(self._starts)[:, None] + mx.arange(time)
+
+    def attend(self, layer: int, q: Any, k: Any, v: Any, *, window: int | None, softcap: float | None) -> Any:
+        """Keep the new keys and values, and let the new queries attend to all that is there."""
+        new = q.shape[1]
+        if self._row is None:
+            rows, at = mx.arange(len(self._starts)), mx.array(self._starts)
+            self._keys[layer][rows, at], self._values[layer][rows, at] = k[:, 0], v[:, 0]
+            part = slice(None)
+        else:
+            part, start = slice(self._row, self._row + 1), self._starts[0]
+            self._keys[layer][part, start : start + new], self._values[layer][part, start : start + new] = k, v
+        stop = max(self._starts) + new
+        return attend(q, self._keys[layer][part, :stop], self._values[layer][part, :stop], self._mask, softcap=softcap)
+
+    def last(self, hidden: Any) -> Any:
+        """Return the states that become logits: each row's last, or all of the only row."""
+        return hidden[0] if self._every else hidden[:, -1]
+
+
+class MlxEngine:
+    """An MLX model with a cache."""
+
+    rows_at_once = ROWS_AT_ONCE
+    verifies = True
+
+    def __init__(self, model: Model) -> None:
+        """Take a model as it is."""
+        assert model.shape.vocab_size is not None
+        self.model = model
+        self.context_length = model.shape.context_length
+        self.vocab_size = model.shape.vocab_size
+
+    @classmethod
+    def load(cls, opened: Weights, device: str, dtype: str) -> MlxEngine:
+        """Load a folder of weights, ours or Hugging Face's; `auto` is bf16 on a GPU and fp32 on a CPU."""
+        take_device(device)
+        if dtype == "auto":
+            dtype = "bf16" if on_gpu() else "fp32"
+        return cls(load(opened, DTYPES[dtype]))
+
+    @property
+    def name(self) -> str:
+        """What computes, in a few words."""
+        dtype = str(self.model.weights["embed.weight"].dtype).removeprefix("mlx.core.")
+        where = "gpu" if on_gpu() else "cpu (for correctness only: MLX is made for Apple GPUs)"
+        return f"MLX {version('mlx')}, {dtype}, {where}"
+
+    def cache(self, rows: int, capacity: int) -> MlxCache:
+        """Make room for so many sequences of so many tokens."""
+        return MlxCache(self.model, rows, min(capacity, self.context_length))
+
+    def prefill(self, ids: Sequence[int], cache: Cache, row: int) -> Logits:
+        """Append ids to a row, a chunk at a time; the logits after the last, [vocab]."""
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            logits = self._forward([ids[start : start + PREFILL_CHUNK]], cache, row)
+        last: Logits = logits[0]
+        return last
+
+    def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
+        """Append one id to every row; the logits after each, [rows, vocab]."""
+        return self._forward([[token] for token in ids], cache, None)
+
+    def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
+        """Append ids to the only row; the logits after each of them, [ids, vocab]."""
+        return self._forward([ids], cache, 0, every=True)
+
+    def _forward(self, rows: Sequence[Sequence[int]], cache: Cache, row: int | None, every: bool = False) -> Logits:
+        assert isinstance(cache, MlxCache)
+        cache.begin(row, len(rows[0]), self.model.shape.window, every)
+        logits: Logits = np.array(self.model([list(ids) for ids in rows], cache=cache))
+        for ids, new in zip(cache.ids if row is None else [cache.ids[row]], rows, strict=True):
+            ids.extend(new)
+        return logits

@@ -1,0 +1,34 @@
+"""Which framework computes here, found without importing any."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import sys
+
+from pylm.errors import UsageError
+
+__all__ = ["need_mlx", "prefers_mlx"]
+
+
+def prefers_mlx(device: str) -> bool:
+    """Whether `backend: auto` means MLX: on a Mac that has it, unless a device was asked for that is not its GPU."""
+    mac = sys.platform == "darwin" and platform.machine() == "arm64"
+    return mac and device in ("auto", "mps") and importlib.util.find_spec("mlx") is not None
+
+
+def need_mlx(device: str) -> None:
+    """Fail where MLX cannot be imported, or has no such device: one sentence, and what to do."""
+    if device.partition(":")[0] == "cuda":
+        raise UsageError(
+            f"--backend mlx computes on Apple GPUs and CPUs, not on {device}", "--backend torch, or --device auto"
+        )
+    try:
+        importlib.import_module("mlx.core")
+        importlib.import_module("pylm_kernels.mlx")
+    except ImportError as error:
+        install = "pip install ./kernels '.[mlx]'"
+        raise UsageError(
+            f"--backend mlx needs MLX, which cannot be imported here: {error}", f"{install}, or --backend torch"
+        ) from None
