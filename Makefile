@@ -18,7 +18,7 @@ INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
 endif
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv with everything that development and the tests need
 
@@ -53,12 +53,17 @@ train: setup $(VENV)/.released ## train in earnest: make train DATA=data/mine PR
 	  echo "hint: pylm tokenize my.txt --out data/mine, then make train DATA=data/mine PRESET=llama-110m"; exit 2; } >&2
 	$(BIN)/pylm train --data $(DATA) --preset $(or $(PRESET),llama-110m) $(ARGS)
 
-train-local: setup $(VENV)/.released ## train the CPU preset for five minutes on stories that are made here (ARGS=)
+train-local: stories ## train the CPU preset for five minutes on stories that are made here (ARGS=)
+	$(BIN)/pylm train --data data/stories --preset tiny --max-time 5m --out runs/local --resume auto $(ARGS)
+
+train-local-mlx: stories ## the same with MLX, on the GPU of a Mac (ARGS=)
+	$(BIN)/pylm train --data data/stories --preset tiny --max-time 5m --out runs/local-mlx --resume auto --backend mlx $(ARGS)
+
+stories: setup $(VENV)/.released
 	mkdir -p data
 	test -s data/stories.txt || $(BIN)/python -c \
 	  'import sys; from pylm.data.stories import stories; sys.stdout.writelines(stories(20_000_000))' > data/stories.txt
 	$(BIN)/pylm tokenize data/stories.txt --vocab-size 4096 --out data/stories
-	$(BIN)/pylm train --data data/stories --preset tiny --max-time 5m --out runs/local --resume auto $(ARGS)
 
 test: build ## set up, then run the tests of Rust and Python
 	cargo test -q --workspace
@@ -121,4 +126,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so htmlcov
 
-.PHONY: help setup demo train train-local build test bench peers sanitize package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers sanitize package format lint lint-fix type-check check coverage sync jupyter clean

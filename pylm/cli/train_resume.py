@@ -46,7 +46,7 @@ ADJUSTABLE = {
 SAMPLES = "sample."
 # What decides the bits of the result, by its name among the choices
 DECIDING = (
-    *("backend", "torch", "device", "device_name", "threads", "kernels"),
+    *("backend", "torch", "mlx", "device", "device_name", "threads", "kernels"),
     *("cpu_variant", "precision", "micro_batch", "compile"),
 )
 

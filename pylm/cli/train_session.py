@@ -235,9 +235,9 @@ def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
 
 def _sized(given: Given, resolved: Resolved, depth: int | None, say: Say) -> Resolved:
     """Derive what nobody gave from a depth, or from what this machine trains in minutes; and say what it is."""
+    from pylm.cli.train_backend import measured_flops
     from pylm.config import depth as dial
     from pylm.data.identity import identify
-    from pylm.train.torch_backend import machine
 
     config = resolved.config
     data = config.data.mix or config.data.path
@@ -246,9 +246,7 @@ def _sized(given: Given, resolved: Resolved, depth: int | None, say: Say) -> Res
     if depth is not None:
         values, origin = dial.derive(depth, text), f"--depth {depth}"
     else:
-        machine.keep_memory()
-        device = machine.choose_device(config.train.device)
-        flops = machine.known_matmul_flops(device, machine.choose_precision(config.train.precision, device), say)
+        flops = measured_flops(config, say)
         seconds = config.train.max_time or 60 * MINUTES
         choice = dial.for_machine(seconds, flops, text, identify(data).vocab_size or LARGE_VOCABULARY)
         values, origin = choice.values, "the size of this machine"
@@ -316,15 +314,13 @@ def _backend(
     stop: Stop,
     run_seconds: Callable[[float], float],
 ) -> Backend:
-    """The backend that computes: torch."""
-    if config.train.backend == "mlx":
-        raise UsageError("train.backend mlx: training with MLX is not there yet", "--backend torch")
-    from pylm.train import torch_backend
+    """The backend that computes."""
+    from pylm.cli import train_backend
 
-    choices = {} if checkpoint is None else dict(checkpoint.state["choices"])
-    if choices and config.train.compile != "auto":
-        choices.update(compile=config.train.compile, compile_why="it was asked for")
-    return torch_backend.make(shape, config.train, choices=choices, say=say, stopping=stop, run_seconds=run_seconds)
+    choices = train_backend.replayed_choices(config, checkpoint)
+    make = train_backend.backend_module(config).make
+    backend: Backend = make(shape, config.train, choices=choices, say=say, stopping=stop, run_seconds=run_seconds)
+    return backend
 
 
 def _saver(run: RunFolder, config: Config, text: str, identity: Identity) -> Any:
@@ -379,6 +375,7 @@ def _header(
     run: RunFolder,
 ) -> list[str]:
     """What the run will do, before it does it."""
+    from pylm.cli.train_backend import place
     from pylm.config.units import format_count
 
     kernels = sorted({backend for backend in choices.get("kernels", {}).values()} - {"reference"})
@@ -393,7 +390,7 @@ def _header(
         ("data", f"{format_count(loader.tokens)} tokens, {loader.windows:,} windows an epoch"),
         (
             "machine",
-            f"{backend.device} ({choices['device_name']}, {choices['threads']} threads), {choices['precision']}, "
+            f"{place(backend, choices)}, {choices['precision']}, "
             f"kernels: {', '.join(kernels) or 'reference'}, {peak / 1e12:.2g} Tflop/s at most",
         ),
         ("compile", compiled),

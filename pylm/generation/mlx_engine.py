@@ -15,8 +15,8 @@ import numpy as np
 from pylm.checkpoint import Weights
 from pylm.generation.engine import Cache, Logits
 from pylm.model.mlx import Model, load
-from pylm.model.mlx.attention import attend, seen
 from pylm.model.mlx.device import on_gpu, take_device
+from pylm_kernels import mlx as kernels
 
 __all__ = ["MlxCache", "MlxEngine"]
 
@@ -40,7 +40,6 @@ class MlxCache:
         self._row: int | None = None  # the row of a prefill; None while all rows decode
         self._every = False
         self._starts: list[int] = []
-        self._mask: Any = None
 
     def truncate(self, row: int, length: int) -> None:
         """Forget what follows the first `length` tokens of a row."""
@@ -59,14 +58,10 @@ class MlxCache:
         self._values = [array[index] for array in self._values]
         self.ids = [self.ids[row] for row in rows]
 
-    def begin(self, row: int | None, new: int, window: int | None, every: bool = False) -> None:
+    def begin(self, row: int | None, every: bool = False) -> None:
         """Say what the next forward pass appends to: one row, or every row; `every`: logits of all tokens."""
         self._row, self._every = row, every
         self._starts = [len(ids) for ids in self.ids] if row is None else [len(self.ids[row])]
-        if window is None and len(set(self._starts)) == 1:
-            self._mask = None if new == 1 else "causal"  # whose last query stands at the last key
-        else:
-            self._mask = seen(self.positions(new), mx.arange(max(self._starts) + new), window)
 
     def positions(self, time: int) -> Any:
         """Where each new token stands, [B, T]."""
@@ -74,16 +69,18 @@ class MlxCache:
 
     def attend(self, layer: int, q: Any, k: Any, v: Any, *, window: int | None, softcap: float | None) -> Any:
         """Keep the new keys and values, and let the new queries attend to all that is there."""
-        new = q.shape[1]
+        limits: dict[str, Any] = {"window": window, "softcap": softcap}
         if self._row is None:
-            rows, at = mx.arange(len(self._starts)), mx.array(self._starts)
-            self._keys[layer][rows, at], self._values[layer][rows, at] = k[:, 0], v[:, 0]
-            part = slice(None)
-        else:
-            part, start = slice(self._row, self._row + 1), self._starts[0]
-            self._keys[layer][part, start : start + new], self._values[layer][part, start : start + new] = k, v
-        stop = max(self._starts) + new
-        return attend(q, self._keys[layer][part, :stop], self._values[layer][part, :stop], self._mask, softcap=softcap)
+            alike = len(set(self._starts)) == 1  # then only what is filled is read
+            lengths = self._starts[0] if alike else mx.array(self._starts)
+            mixed, self._keys[layer], self._values[layer] = kernels.attention_decode(
+                q, k, v, k_cache=self._keys[layer], v_cache=self._values[layer], lengths=lengths, **limits
+            )
+            return mixed
+        row, start = slice(self._row, self._row + 1), self._starts[0]
+        stop = start + q.shape[1]
+        self._keys[layer][row, start:stop], self._values[layer][row, start:stop] = k, v
+        return kernels.rope_attention(q, self._keys[layer][row, :stop], self._values[layer][row, :stop], **limits)
 
     def last(self, hidden: Any) -> Any:
         """Return the states that become logits: each row's last, or all of the only row."""
@@ -139,7 +136,7 @@ class MlxEngine:
 
     def _forward(self, rows: Sequence[Sequence[int]], cache: Cache, row: int | None, every: bool = False) -> Logits:
         assert isinstance(cache, MlxCache)
-        cache.begin(row, len(rows[0]), self.model.shape.window, every)
+        cache.begin(row, every)
         logits: Logits = np.array(self.model([list(ids) for ids in rows], cache=cache))
         for ids, new in zip(cache.ids if row is None else [cache.ids[row]], rows, strict=True):
             ids.extend(new)

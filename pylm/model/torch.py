@@ -21,6 +21,8 @@ from pylm import native_kernels
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.model import names, parameters
+from pylm.model.masks import Masks
+from pylm.model.torch_dropout import dropped, keys_on
 
 __all__ = ["Cache", "Model", "load"]
 
@@ -70,6 +72,7 @@ class Shared(NamedTuple):
     rope: kernels.Rope | None
     cu_seqlens: torch.Tensor | None
     cache: Cache | None
+    keys: torch.Tensor | None  # two of dropout's for each block
 
 
 class Attention(nn.Module):
@@ -187,12 +190,12 @@ class Block(nn.Module):
             stream_BTC = self.residual_lambdas[0] * stream_BTC + self.residual_lambdas[1] * shared.embedded_BTC
             branch_BTC = None
         x_BTC, stream_BTC = _add_norm(self.attention.norm, stream_BTC, branch_BTC)
-        branch_BTC = self._drop(self.attention(x_BTC, shared))
+        branch_BTC = self._drop(self.attention(x_BTC, shared), shared.keys, 0)
         x_BTC, stream_BTC = _add_norm(self.mlp.norm, stream_BTC, branch_BTC)
-        return stream_BTC, self._drop(self.mlp(x_BTC))
+        return stream_BTC, self._drop(self.mlp(x_BTC), shared.keys, 1)
 
-    def _drop(self, branch_BTC: torch.Tensor) -> torch.Tensor:
-        return functional.dropout(branch_BTC, self.dropout, self.training) if self.dropout else branch_BTC
+    def _drop(self, branch_BTC: torch.Tensor, keys: torch.Tensor | None, which: int) -> torch.Tensor:
+        return branch_BTC if keys is None else dropped(branch_BTC, keys[which], self.dropout)
 
 
 class Model(nn.Module):
@@ -216,6 +219,7 @@ class Model(nn.Module):
             self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(n_layers))
             self.norm = _norm(shape, width)
             self.head = None if shape.tied else nn.Linear(width, rows, bias=False)
+        self.masks = Masks(0)  # of dropout; what trains gives it a seed
         self.rope: kernels.Rope | None = None
         if shape.position == "rope":
             self.rope = kernels.Rope(width // n_heads, theta=shape.rope_theta, max_positions=shape.context_length)
@@ -286,13 +290,16 @@ class Model(nn.Module):
         stream_BTC = self.embed(idx_BT)
         if self.position is not None:
             stream_BTC = stream_BTC + self.position(_positions(idx_BT, cu_seqlens) if positions is None else positions)
-        if self.shape.dropout:
-            stream_BTC = functional.dropout(stream_BTC, self.shape.dropout, self.training)
+        keys: torch.Tensor | None = None
+        if self.shape.dropout and self.training:
+            keys = keys_on(self.masks.keys(2 * len(self.blocks) + 1), idx_BT.device)
+            stream_BTC = dropped(stream_BTC, keys[0, 0], self.shape.dropout)
         rope = self.rope if positions is None or self.rope is None else self.rope.at(positions)
-        shared = Shared(idx_BT, stream_BTC, rope, cu_seqlens, cache)
+        shared = Shared(idx_BT, stream_BTC, rope, cu_seqlens, cache, None)
         branch_BTC: torch.Tensor | None = None
-        for block in self.blocks:
-            stream_BTC, branch_BTC = block(stream_BTC, branch_BTC, shared)
+        for layer, block in enumerate(self.blocks, 1):
+            given = shared if keys is None else shared._replace(keys=keys[layer])
+            stream_BTC, branch_BTC = block(stream_BTC, branch_BTC, given)
         return _add_norm(self.norm, stream_BTC, branch_BTC)[0]
 
     def _head(self) -> torch.Tensor:

@@ -28,7 +28,7 @@ def dropped(x: torch.Tensor, key: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def keys_on(keys: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Keys as a tensor, two in a row: a first, which is doubled, and two a block."""
+    """Keys as a tensor, two in a row, as many as a block has: the first one, of the embedding, stands there twice."""
     return torch.tensor([_signed(key) for key in (keys[0], *keys)]).view(-1, 2).to(device)
 
 

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
 
-__all__ = ["Backend", "Choices", "Counts", "Measured", "MicroBatch", "Phases", "StepResult", "Tensor", "cut"]
+__all__ = ["IGNORED", "Backend", "Choices", "Counts", "Measured", "MicroBatch", "Phases", "StepResult", "Tensor", "cut",
+           "shares_of"]  # fmt: skip
+
+IGNORED = -100  # the target of a place that does not count
 
 # What probing chose, by name: stored with the run and in every checkpoint, and given back on resume.
 Choices = dict[str, Any]
@@ -149,3 +152,11 @@ def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int) -> list[MicroBatc
             starts = cu_seqlens[(cu_seqlens >= low) & (cu_seqlens <= high)] - low
         parts.append(MicroBatch(inputs[part], targets[part], starts))
     return parts
+
+
+def shares_of(micro_batches: Sequence[MicroBatch]) -> list[float]:
+    """What share of a step's tokens each micro-batch has, so that the loss is the mean over all that count."""
+    if len(micro_batches) == 1:
+        return [1.0]
+    counts = [int((part.targets != IGNORED).sum()) for part in micro_batches]
+    return [count / max(sum(counts), 1) for count in counts]

@@ -282,7 +282,7 @@ def test_a_run_in_use_is_left_alone(workplace: Path, capsys: Any) -> None:
         (["--data", "data", *SMALL, "--micro-batch", "3"], 2, "micro_batch 3 does not divide batch_tokens 128"),
         (["--data", "data", *SHAPE, "--micro-batch", "999999999"], 1, "a micro-batch of 999999999 does not fit"),
         (["--data", "data", *SMALL, "--device", "cuda"], 2, "torch sees no CUDA device"),
-        (["--data", "data", *SMALL, "--backend", "mlx"], 2, "training with MLX is not there yet"),
+        (["--data", "data", *SMALL, "--backend", "mlx", "--device", "cuda"], 2, "Apple GPUs and CPUs, not on cuda"),
         (["--resume", "whole/step_3"], 1, "whole has no checkpoint step_3"),
         (["--resume", "nowhere"], 1, "no checkpoint at nowhere"),
         (["--resume", "whole/step_20"], 1, "whole goes on to step 24"),

@@ -11,7 +11,6 @@ import torch
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.model.mlx import Model as MlxModel
-from pylm.model.mlx import document_starts
 from pylm.model.torch import Model as TorchModel
 
 VOCABULARY = 70
@@ -66,9 +65,9 @@ def torch_gradients(model: TorchModel, idx: torch.Tensor, targets: torch.Tensor,
 def mlx_gradients(
     model: MlxModel, idx: torch.Tensor, targets: torch.Tensor, cu_seqlens: Any, keys: Any = None
 ) -> tuple[float, Any]:
-    starts = None if cu_seqlens is None else mx.array(document_starts(cu_seqlens.numpy(), *idx.shape))
+    ends = None if cu_seqlens is None else mx.array(cu_seqlens.numpy())
     loss, gradients = mx.value_and_grad(
-        lambda weights: model.loss(weights, mx.array(idx.numpy()), mx.array(targets.numpy()), starts, keys)
+        lambda weights: model.loss(weights, mx.array(idx.numpy()), mx.array(targets.numpy()), ends, keys)
     )(model.weights)
     return float(loss), {name: np.array(gradient) for name, gradient in gradients.items()}
 

@@ -111,7 +111,7 @@ def test_no_field_is_without_effect(field: str) -> None:
         for one, other in pairs:
             assert any(apart(one[name], other[name]) > 0.01 for name in one)
         return
-    if field == "dropout":  # has its own test below
+    if field == "dropout":  # test_dropout.py and the ten steps of test_training.py
         return
     said = []
     for shape in (before, after):

@@ -6,6 +6,7 @@ F width inside the MLP, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -15,14 +16,14 @@ import numpy as np
 from pylm.config.schema import Model as Shape
 from pylm.errors import UsageError
 from pylm.model import names
-from pylm.model.mlx.attention import attend, rope_tables, rotated, seen
+from pylm.model.mlx.attention import attend, need_kernel
 from pylm.model.mlx.dropout import dropped
 from pylm.model.mlx.loss import capped, head_loss
 from pylm.model.mlx.tensors import from_stored
 from pylm.model.parameters import misfit, parameters
 from pylm_kernels import mlx as kernels
 
-__all__ = ["Cache", "Model", "document_starts", "load"]
+__all__ = ["Cache", "Model", "load"]
 
 Weights = Mapping[str, Any]
 
@@ -47,10 +48,9 @@ class Shared(NamedTuple):
     """What every block of a pass is given: arrays, or None."""
 
     idx_BT: Any
-    embedded_BTC: Any
-    cos: Any
-    sin: Any
-    mask: Any  # a "causal" one is none
+    rope: kernels.Rope | None
+    cu_seqlens: Any
+    cache: Cache | None
 
 
 class Model:
@@ -70,15 +70,15 @@ class Model:
         mine = parameters(shape)
         misfit({name: one.shape for name, one in mine.items()}, {name: one.shape for name, one in weights.items()})
         if shape.attention == "fused":
-            _only_on_metal()
+            need_kernel()
         assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.d_model and shape.vocab_size
         self.shape, self.weights = shape, dict(weights)
         self.vocab_size, self.n_layers, self.n_heads = shape.vocab_size, shape.n_layers, shape.n_heads
         self.head_dim = shape.d_model // shape.n_heads
-        self._cos = self._sin = None
+        self._checkpoint = checkpoint
+        self._rope: kernels.Rope | None = None
         if shape.position == "rope":
-            self._cos, self._sin = rope_tables(self.head_dim, shape.rope_theta, shape.context_length)
-        self._block = mx.checkpoint(self._block_plainly) if checkpoint else self._block_plainly
+            self._rope = kernels.Rope(self.head_dim, theta=shape.rope_theta, max_positions=shape.context_length)
 
     def __call__(self, idx: Any, targets: Any = None, cache: Cache | None = None, cu_seqlens: Any = None) -> Any:
         """Logits of the vocabulary, in float32.
@@ -93,15 +93,15 @@ class Model:
             Logits [B, T, V]; with targets (logits, mean loss); with a cache the logits of its last positions.
         """
         idx_BT = self._checked(idx)
-        starts = None if cu_seqlens is None else mx.array(document_starts(cu_seqlens, *idx_BT.shape))
-        hidden_BTC = self.hidden(self.weights, idx_BT, starts, cache=cache)
+        ends = None if cu_seqlens is None else mx.array(np.asarray(cu_seqlens, np.int32))
+        hidden_BTC = self.hidden(self.weights, idx_BT, ends, cache=cache)
         if cache is not None:
             return self.logits(self.weights, cache.last(hidden_BTC))
         logits = self.logits(self.weights, hidden_BTC)
         return logits if targets is None else (logits, kernels.cross_entropy(logits, mx.array(targets)))
 
     def loss(
-        self, weights: Weights, idx: Any, targets: Any, starts: Any = None, keys: Any = None, factor: Any = None
+        self, weights: Weights, idx: Any, targets: Any, cu_seqlens: Any = None, keys: Any = None, factor: Any = None
     ) -> Any:
         """The mean loss over targets that are not -100, times `factor`; its logits are never all stored.
 
@@ -109,89 +109,100 @@ class Model:
             weights: to be differentiated by.
             idx: tokens, [B, T].
             targets: the tokens that come next.
-            starts: of `document_starts`, as an array.
+            cu_seqlens: document ends, as an array; the last one may stand there more than once.
             keys: of dropout, one and two a block; None drops nothing.
             factor: a float32 scalar.
         """
-        hidden_BTC = self.hidden(weights, idx, starts, keys)
+        hidden_BTC = self.hidden(weights, idx, cu_seqlens, keys)
         factor = mx.array(1.0) if factor is None else factor
         flat = hidden_BTC.reshape(-1, hidden_BTC.shape[-1])
         return head_loss(flat, self._head(weights), targets.reshape(-1), factor, self.shape.logit_softcap)
 
     def hidden(
-        self, weights: Weights, idx_BT: Any, starts: Any = None, keys: Any = None, cache: Cache | None = None
+        self, weights: Weights, idx_BT: Any, cu_seqlens: Any = None, keys: Any = None, cache: Cache | None = None
     ) -> Any:
         """The normalised stream after the last block."""
-        shape, time = self.shape, idx_BT.shape[1]
-        if cache is not None:
-            positions = cache.positions(time)
-        else:
-            positions = mx.arange(time) if starts is None else mx.arange(time) - starts
+        shape = self.shape
+        positions = None if cache is None else cache.positions(idx_BT.shape[1])
         stream_BTC = weights["embed.weight"][idx_BT]
         if shape.position == "learned":
-            stream_BTC = stream_BTC + weights["position.weight"][positions]
+            at = _positions(idx_BT.shape, cu_seqlens) if positions is None else positions
+            stream_BTC = stream_BTC + weights["position.weight"][at]
         if keys is not None and shape.dropout:
             stream_BTC = dropped(stream_BTC, keys[0], shape.dropout)
-        cos = sin = mask = None
-        if self._cos is not None and self._sin is not None:
-            cos, sin = self._cos[positions], self._sin[positions]
-        if cache is None and (starts is not None or shape.window is not None):
-            mask = seen(mx.arange(time)[None], mx.arange(time), shape.window, starts)
-        shared = Shared(idx_BT, stream_BTC, cos, sin, mask)
-        branch_BTC = None
+        rope = self._rope if positions is None or self._rope is None else self._rope.at(positions)
+        shared = Shared(idx_BT, rope, cu_seqlens, cache)
+        embedded_BTC, branch_BTC = stream_BTC, None
         for layer in range(self.n_layers):
             prefix = f"blocks.{layer}."
             part = {name[len(prefix) :]: weights[name] for name in weights if name.startswith(prefix)}
             two = None if keys is None else keys[2 * layer + 1 : 2 * layer + 3]
-            if cache is None:
-                stream_BTC, branch_BTC = self._block(part, stream_BTC, branch_BTC, two, *shared)
-            else:
-                stream_BTC, branch_BTC = self._block_plainly(
-                    part, stream_BTC, branch_BTC, None, *shared, layer=layer, cache=cache
-                )
+            block = functools.partial(self._block, layer=layer, keys=two, shared=shared)
+            # what has a gradient is handed over; the rest is as it was when the block is computed again
+            run = mx.checkpoint(block) if self._checkpoint else block
+            stream_BTC, branch_BTC = run(part, stream_BTC, branch_BTC, embedded_BTC)
         return self._norm(weights, "norm", branch_BTC, stream_BTC)[0]
 
     def logits(self, weights: Weights, hidden: Any) -> Any:
         """Logits of some rows of the stream, in float32."""
         return capped((hidden @ self._head(weights).T).astype(mx.float32), self.shape.logit_softcap)
 
-    def _block_plainly(
-        self, part: Weights, stream: Any, branch: Any, keys: Any, *shared: Any, layer: int = 0, cache: Any = None
+    def _block(
+        self, part: Weights, stream: Any, branch: Any, embedded: Any, *, layer: int, keys: Any, shared: Shared
     ) -> tuple[Any, Any]:
         """The stream, and the branch that is still to be added to it: the next norm adds while it reads."""
-        given = Shared(*shared)
         if "residual_lambdas" in part:
             lambdas = part["residual_lambdas"]
             stream = stream if branch is None else stream + branch
-            stream, branch = lambdas[0] * stream + lambdas[1] * given.embedded_BTC, None
+            stream, branch = lambdas[0] * stream + lambdas[1] * embedded, None
         x_BTC, stream = self._norm(part, "attention.norm", branch, stream)
-        branch = self._drop(self._attention(part, x_BTC, given, layer, cache), keys, 0)
+        branch = self._drop(self._attention(part, x_BTC, layer, shared), keys, 0)
         x_BTC, stream = self._norm(part, "mlp.norm", branch, stream)
         return stream, self._drop(self._mlp(part, x_BTC), keys, 1)
 
-    def _attention(self, part: Weights, x_BTC: Any, shared: Shared, layer: int, cache: Cache | None) -> Any:
+    def _attention(self, part: Weights, x_BTC: Any, layer: int, shared: Shared) -> Any:
         """What the tokens before each one add to it; x is normalised."""
-        shape, heads = self.shape, self.n_heads
-        assert shape.n_kv_heads is not None
-        batch, time = x_BTC.shape[:2]
-        packed = _linear(part, "attention.qkv", x_BTC).reshape(batch, time, -1, self.head_dim)
-        q_BTHD, k_BTKD, v_BTKD = mx.split(packed, [heads, heads + shape.n_kv_heads], axis=2)
+        shape, rope, cache = self.shape, shared.rope, shared.cache
+        packed = _linear(part, "attention.qkv", x_BTC)
+        limits: dict[str, Any] = {"window": shape.window, "softcap": shape.attention_softcap}
+        norms: dict[str, Any] = {"eps": shape.norm_eps}
+        if shape.qk_norm and rope is not None:
+            norms |= {f"{one}_weight": part[f"attention.{one}_norm.weight"] for one in "qk"}
+        if cache is None and shape.attention in ("auto", "fused"):
+            # the kernel reads the projection as it is, unless something is done to a part of it first
+            as_it_is = "attention.value.weight" not in part and (not shape.qk_norm or rope is not None)
+            heads: Any = (packed,) if as_it_is else self._heads(part, packed, shared)
+            sizes: dict[str, Any] = {"n_heads": self.n_heads, "n_kv_heads": shape.n_kv_heads}
+            given = {"rope": rope, "cu_seqlens": shared.cu_seqlens, **sizes, **limits, **norms}
+            mixed = kernels.rope_attention(*heads, **given)
+        else:
+            q_BTHD, k_BTKD, v_BTKD = self._heads(part, packed, shared)
+            if rope is not None:
+                ends = shared.cu_seqlens
+                q_BTHD, k_BTKD = kernels.qk_norm_rope(q_BTHD, k_BTKD, rope=rope, cu_seqlens=ends, **norms)
+            if cache is not None:
+                mixed = cache.attend(layer, q_BTHD, k_BTKD, v_BTKD, **limits)
+            else:
+                starts = None
+                if shared.cu_seqlens is not None:
+                    starts = mx.arange(packed.shape[1]) - _positions(packed.shape[:2], shared.cu_seqlens)
+                mixed = attend(q_BTHD, k_BTKD, v_BTKD, how=shape.attention, starts=starts, **limits)
+        return _linear(part, "attention.out", mixed.reshape(*packed.shape[:2], -1))
+
+    def _heads(self, part: Weights, packed: Any, shared: Shared) -> tuple[Any, Any, Any]:
+        """Queries, keys and values, with everything done to them but what needs positions."""
+        assert self.shape.n_kv_heads is not None
+        heads = packed.reshape(*packed.shape[:2], -1, self.head_dim)
+        q_BTHD, k_BTKD, v_BTKD = mx.split(heads, [self.n_heads, self.n_heads + self.shape.n_kv_heads], axis=2)
         if "attention.value.weight" in part:
-            embedded_BTKD = part["attention.value.weight"][mx.stop_gradient(shared.idx_BT)].reshape(v_BTKD.shape)
+            embedded_BTKD = part["attention.value.weight"][shared.idx_BT].reshape(v_BTKD.shape)
             lambdas = part["attention.value_lambdas"]
             v_BTKD = lambdas[0] * v_BTKD + lambdas[1] * embedded_BTKD
-        if shape.qk_norm:
-            q_BTHD = kernels.rms_norm(q_BTHD, part["attention.q_norm.weight"], eps=shape.norm_eps)
-            k_BTKD = kernels.rms_norm(k_BTKD, part["attention.k_norm.weight"], eps=shape.norm_eps)
-        if shared.cos is not None:
-            q_BTHD, k_BTKD = (rotated(x, shared.cos, shared.sin) for x in (q_BTHD, k_BTKD))
-        softcap = shape.attention_softcap
-        if cache is not None:
-            mixed = cache.attend(layer, q_BTHD, k_BTKD, v_BTKD, window=shape.window, softcap=softcap)
-        else:
-            mask = "causal" if shared.mask is None else shared.mask
-            mixed = attend(q_BTHD, k_BTKD, v_BTKD, mask, softcap=softcap, how=shape.attention)
-        return _linear(part, "attention.out", mixed.reshape(batch, time, -1))
+        if shared.rope is None and self.shape.qk_norm:
+            eps = self.shape.norm_eps
+            q_BTHD = kernels.rms_norm(q_BTHD, part["attention.q_norm.weight"], eps=eps)
+            k_BTKD = kernels.rms_norm(k_BTKD, part["attention.k_norm.weight"], eps=eps)
+        return q_BTHD, k_BTKD, v_BTKD
 
     def _mlp(self, part: Weights, x_BTC: Any) -> Any:
         """What the token adds to itself; x is normalised."""
@@ -206,11 +217,16 @@ class Model:
 
     def _norm(self, weights: Weights, name: str, x: Any, residual: Any) -> tuple[Any, Any]:
         """The norm of the stream with the branch added, and the stream itself."""
-        added = residual if x is None else x + residual
         weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
         if self.shape.norm == "rmsnorm":
-            return kernels.rms_norm(added, weight, eps=self.shape.norm_eps), added
-        return kernels.layer_norm(added, weight, bias, eps=self.shape.norm_eps), added
+            given: dict[str, Any] = {"weight": weight}
+            norm: Any = kernels.rms_norm
+        else:
+            given, norm = {"weight": weight, "bias": bias}, kernels.layer_norm
+        if x is None:
+            return norm(residual, eps=self.shape.norm_eps, **given), residual
+        normed, added = norm(x, eps=self.shape.norm_eps, residual=residual, **given)
+        return normed, added
 
     def _drop(self, branch: Any, keys: Any, which: int) -> Any:
         return branch if keys is None or not self.shape.dropout else dropped(branch, keys[which], self.shape.dropout)
@@ -236,24 +252,17 @@ def load(opened: names.Opened, dtype: Any = mx.float32) -> Model:
     return Model(shape, {name: array.astype(dtype) for name, array in from_stored(stored).items()})
 
 
-def document_starts(cu_seqlens: Any, batch: int, time: int) -> np.ndarray[Any, Any]:
-    """Where the document of each token begins in its row, int32 [B, T]: of one shape however many there are."""
-    at = np.arange(batch * time)
-    bounds = np.asarray(cu_seqlens)
-    starts = bounds[np.searchsorted(bounds, at, side="right") - 1]
-    rows = at // time * time
-    within: np.ndarray[Any, Any] = (np.maximum(starts, rows) - rows).astype(np.int32)
-    return within.reshape(batch, time)
+def _positions(size: tuple[int, ...], cu_seqlens: Any) -> Any:
+    """Positions [B or 1, T] that count up in each row, and start again in each document."""
+    batch, time = size
+    if cu_seqlens is None:
+        return mx.arange(time)[None]
+    at = mx.arange(batch * time)
+    begins = mx.zeros((batch * time + 1,), mx.int32).at[cu_seqlens].maximum(cu_seqlens)[:-1]
+    start = mx.maximum(mx.cummax(begins), at // time * time)
+    return (at - start).reshape(batch, time)
 
 
 def _linear(weights: Weights, name: str, x: Any) -> Any:
     weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
-
-
-def _only_on_metal() -> None:
-    if not mx.metal.is_available():
-        raise UsageError(
-            "model.attention fused: the fused attention of MLX is a Metal kernel, and there is no Metal here",
-            "--attention auto",
-        )

@@ -9,10 +9,10 @@ from torch.optim.adamw import adamw as torch_adamw
 
 from pylm import _native
 from pylm.train.optim.groups import Group
+from pylm.train.optim.rules import EPSILON
 
 __all__ = ["AdamW"]
 
-EPSILON = 1e-8
 NATIVE_GRADIENTS = (torch.float32, torch.bfloat16)
 
 

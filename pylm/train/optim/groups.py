@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import Any
 
 from pylm.config.schema import Train
 
@@ -22,8 +21,8 @@ class Group:
     names: tuple[str, ...]
 
 
-def groups(parameters: Mapping[str, torch.Tensor], train: Train) -> list[Group]:
-    """Sort the parameters into groups, in an order that depends on nothing but their names.
+def groups(parameters: Mapping[str, Any], train: Train) -> list[Group]:
+    """Sort the parameters, which have `ndim`, into groups, in an order that depends on nothing but their names.
 
     Vectors (gains, biases, lambdas) never decay. Muon takes the matrices of the blocks, but not the tables in them: a
     table's row is a token's own, and its gradient is no map from a space to another.
@@ -45,8 +44,8 @@ def groups(parameters: Mapping[str, torch.Tensor], train: Train) -> list[Group]:
     return [Group(rule, rate, decay, tuple(names)) for (rule, rate, decay), names in sorted(found.items())]
 
 
-def _kind(name: str, parameter: torch.Tensor) -> str:
-    if parameter.dim() < 2:
+def _kind(name: str, parameter: Any) -> str:
+    if parameter.ndim < 2:
         return "scalar"
     if name.endswith(("embed.weight", "position.weight", "value.weight")):
         return "embed"

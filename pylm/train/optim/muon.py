@@ -13,14 +13,9 @@ import torch
 
 from pylm import _native
 from pylm.train.optim.groups import Group
+from pylm.train.optim.rules import AT_ONCE, QUINTIC, ROUNDS, momentum_of, rows_of, size_of
 
 __all__ = ["Muon", "orthogonal"]
-
-# of the quintic a x + b x³ + c x⁵: steep at zero, so that five rounds lift all singular values to between 0.7 and 1.2
-QUINTIC = (3.4445, -4.7750, 2.0315)
-ROUNDS = 5
-AT_ONCE = 1 << 26  # elements that are orthogonalised together: more would only cost memory
-MOMENTUM, FIRST_MOMENTUM, WARMUP = 0.95, 0.85, 300  # it grows over the first steps, whose gradients turn fast
 
 
 class Muon:
@@ -38,7 +33,7 @@ class Muon:
 
     def step(self, gradients: Mapping[str, torch.Tensor], lr: float, step: int, scale: float) -> None:
         """Step all groups; gradients are multiplied by `scale` first."""
-        beta = FIRST_MOMENTUM + (MOMENTUM - FIRST_MOMENTUM) * min(step / WARMUP, 1.0)
+        beta = momentum_of(step)
         for group in self.groups:
             shapes: dict[torch.Size, list[tuple[torch.Tensor, torch.Tensor]]] = {}
             for name in group.names:
@@ -46,7 +41,7 @@ class Muon:
                 gradient = gradients[name].to(momentum.dtype) * scale
                 momentum.lerp_(gradient, 1 - beta)
                 gradient.lerp_(momentum, beta)  # Nesterov's look ahead
-                parts = _parts(name, parameter)
+                parts = rows_of(name, *parameter.shape)
                 for rows, update in zip(torch.split(parameter, parts), torch.split(gradient, parts), strict=True):
                     shapes.setdefault(rows.shape, []).append((rows, update))
             rate = lr * group.rate
@@ -57,13 +52,7 @@ class Muon:
                     updates = orthogonal(torch.stack([update for _, update in share]))
                     for (rows, _), update in zip(share, updates, strict=True):
                         rows.mul_(1 - rate * group.decay)
-                        rows.add_(update.to(rows.dtype), alpha=-rate * 0.2 * max(shape) ** 0.5)
-
-
-def _parts(name: str, parameter: torch.Tensor) -> list[int]:
-    """Rows of the matrices that are kept as one: queries, keys and values are three maps, not one."""
-    rows, width = parameter.shape
-    return [width, (rows - width) // 2, (rows - width) // 2] if name.endswith("attention.qkv.weight") else [rows]
+                        rows.add_(update.to(rows.dtype), alpha=-rate * size_of(*shape))
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

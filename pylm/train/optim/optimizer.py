@@ -8,14 +8,12 @@ from collections.abc import Mapping
 import torch
 
 from pylm.config.schema import Train
-from pylm.errors import CheckpointError
 from pylm.train.optim.adamw import AdamW
 from pylm.train.optim.groups import groups
 from pylm.train.optim.muon import Muon
+from pylm.train.optim.rules import STEP, misfit
 
 __all__ = ["Optimizer", "gradient_norm"]
-
-STEP = "step"
 
 
 class Optimizer:
@@ -81,15 +79,7 @@ class Optimizer:
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take what `state` gave."""
         moments = self._moments()
-        if strange := sorted(({STEP} | moments.keys()) ^ state.keys()):
-            raise CheckpointError(
-                f"the optimizer's state does not fit: {strange[0]} is "
-                + ("missing" if strange[0] not in state else "not of this optimizer"),
-                "resume with the optimizer that it was saved by, or start from its weights with --init-from",
-            )
-        for name, moment in moments.items():
-            if moment.shape != state[name].shape:
-                raise CheckpointError(f"{name} is of shape {list(state[name].shape)}, not {list(moment.shape)}")
+        misfit({name: tuple(one.shape) for name, one in moments.items()}, state)
         for name, moment in moments.items():
             moment.copy_(state[name])
         self.steps = int(state[STEP])

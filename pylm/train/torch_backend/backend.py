@@ -19,15 +19,15 @@ import pylm_kernels
 from pylm.cache import cache_folder
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
+from pylm.model.masks import Masks
 from pylm.model.torch import Model
 from pylm.train import optim
-from pylm.train.backend import Choices, Counts, MicroBatch, Phases, StepResult, Tensor, cut
+from pylm.train.backend import IGNORED, Choices, Counts, MicroBatch, Phases, StepResult, Tensor, cut, shares_of
 from pylm.train.torch_backend import machine, probe
 from pylm.train.torch_backend.tensors import from_file, to_file
 
 __all__ = ["TorchBackend", "make"]
 
-IGNORED = -100
 EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
 FIRST_SCALE = 2.0**16  # of the loss in fp16
 SCALE_GROWS_AFTER = 2000  # steps without an overflow
@@ -83,6 +83,7 @@ class TorchBackend:
         self.dtype = machine.DTYPES[self.precision]
         torch.manual_seed(train.seed)
         model = Model(shape, generator=torch.Generator().manual_seed(train.seed)).to(self.torch_device)
+        model.masks = Masks(train.seed)
         # the padding of the vocabulary has no gradient: only what is saved is stepped
         self.masters = model.weights()
         copies: dict[str, torch.Tensor] = {}
@@ -182,17 +183,22 @@ class TorchBackend:
             self.optimizer.load(state)
 
     def rng(self) -> dict[str, str]:
-        """The states of torch's generators."""
+        """The states of torch's generators, and of dropout's."""
         found = {"torch": torch.get_rng_state()}
         if self.torch_device.type == "cuda":
             found["cuda"] = torch.cuda.get_rng_state(self.torch_device)
         elif self.torch_device.type == "mps":
             found["mps"] = torch.mps.get_rng_state()
-        return {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in found.items()}
+        texts = {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in found.items()}
+        return {**texts, "dropout": self.model.masks.state}
 
     def set_rng(self, state: Mapping[str, str]) -> None:
         """Take what `rng` gave; a generator that was not there then keeps its state."""
+        if "dropout" in state:
+            self.model.masks.load(state["dropout"])
         for name, text in state.items():
+            if name not in ("torch", "cuda", "mps"):
+                continue
             taken = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
             if name == "torch":
                 torch.set_rng_state(taken)
@@ -269,7 +275,7 @@ class TorchBackend:
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
         """Forward and backward of all micro-batches; the mean loss over all of their tokens, still on the device."""
-        shares = _shares(micro_batches)
+        shares = shares_of(micro_batches)
         total = torch.zeros((), device=self.torch_device)
         for micro_batch, share in zip(micro_batches, shares, strict=True):
             idx, targets, starts = self._on_device(micro_batch)
@@ -330,11 +336,3 @@ class TorchBackend:
         yield
         ended.record()
         self._events.append((phase, started, ended))
-
-
-def _shares(micro_batches: Sequence[MicroBatch]) -> list[float]:
-    """What share of a step's tokens each micro-batch has, so that the loss is the mean over all that count."""
-    if len(micro_batches) == 1:
-        return [1.0]
-    counts = [int((part.targets != IGNORED).sum()) for part in micro_batches]
-    return [count / max(sum(counts), 1) for count in counts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import platform
 import sys
@@ -15,8 +14,8 @@ from typing import Any
 import torch
 
 from pylm import native_kernels
-from pylm.cache import cache_folder
 from pylm.errors import ConfigError, UsageError
+from pylm.train.remembered import recall, remember
 from pylm_kernels import dispatch
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
@@ -26,7 +25,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
 # mallopt's names of what is set (malloc.h), and what to: memory that was freed is kept for the next step
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-PROBES = "probes.json"
 
 
 def keep_memory() -> bool:
@@ -158,31 +156,3 @@ def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str]
     if measured > known:
         remember(key, {"flops": measured}, say)
     return max(measured, known)
-
-
-def recall(key: str) -> dict[str, Any] | None:
-    """What an earlier run remembered under a key."""
-    try:
-        found = json.loads((cache_folder() / PROBES).read_text(encoding="utf-8")).get(key)
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Remember something under a key; where that cannot be, the next run probes again."""
-    folder = cache_folder()
-    path = folder / PROBES
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            known = known if isinstance(known, dict) else {}
-        except (OSError, ValueError):
-            known = {}
-        known[key] = value
-        partial = path.with_name(f".{PROBES}.{os.getpid()}")
-        partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        say(f"what was probed is not remembered: {folder}: {(error.strerror or str(error)).lower()}; set PYLM_CACHE")

@@ -1,0 +1,65 @@
+"""Which backend trains: torch or MLX, by the configuration and the machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
+    from pylm.config.schema import Config
+    from pylm.train.backend import Backend
+
+
+def backend_name(config: Config) -> str:
+    """`torch` or `mlx`; a backend that was asked for and cannot be is an error."""
+    from pylm.model.which import need_mlx, prefers_mlx
+
+    train = config.train
+    if train.backend == "torch" or (train.backend == "auto" and not prefers_mlx(train.device)):
+        return "torch"
+    need_mlx(train.device)
+    return "mlx"
+
+
+def backend_module(config: Config) -> Any:
+    """The package with `make`."""
+    if backend_name(config) == "mlx":
+        from pylm.train import mlx_backend
+
+        return mlx_backend
+    from pylm.train import torch_backend
+
+    return torch_backend
+
+
+def measured_flops(config: Config, say: Any) -> float:
+    """What matrix products reach here, where the backend would compute."""
+    train = config.train
+    if backend_name(config) == "mlx":
+        from pylm.train.mlx_backend import machine
+
+        device = machine.choose_device(train.device)
+        return machine.known_matmul_flops(device, machine.choose_precision(train.precision, device), say)
+    from pylm.train.torch_backend import machine as of_torch
+
+    of_torch.keep_memory()
+    found = of_torch.choose_device(train.device)
+    return of_torch.known_matmul_flops(found, of_torch.choose_precision(train.precision, found), say)
+
+
+def replayed_choices(config: Config, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """What an earlier run of this backend chose; another's choices say nothing of this one."""
+    choices = {} if checkpoint is None else dict(checkpoint.state["choices"])
+    if choices.get("backend", "torch") != backend_name(config):
+        return {}
+    if choices and config.train.compile != "auto":
+        choices.update(compile=config.train.compile, compile_why="it was asked for")
+    return choices
+
+
+def place(backend: Backend, choices: dict[str, Any]) -> str:
+    """Where it is computed."""
+    if backend.name == "torch":
+        return f"{backend.device} ({choices['device_name']}, {choices['threads']} threads)"
+    slow = ": for correctness only, MLX is made for Apple GPUs" if backend.device == "cpu" else ""
+    return f"MLX {choices['mlx']} on the {backend.device} ({choices['device_name']}){slow}"

@@ -1,0 +1,52 @@
+"""What AdamW and Muon are, in numbers and names: the same whatever framework takes the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pylm.errors import CheckpointError
+
+__all__ = ["AT_ONCE", "EPSILON", "QUINTIC", "ROUNDS", "STEP", "misfit", "momentum_of", "rows_of", "size_of"]
+
+STEP = "step"  # its name among the optimizer's tensors
+EPSILON = 1e-8  # of AdamW
+# of the quintic a x + b x³ + c x⁵: steep at zero, so that five rounds lift all singular values to between 0.7 and 1.2
+QUINTIC = (3.4445, -4.7750, 2.0315)
+ROUNDS = 5
+AT_ONCE = 1 << 26  # elements that are orthogonalised together: more would only cost memory
+MOMENTUM, FIRST_MOMENTUM, WARMUP = 0.95, 0.85, 300  # it grows over the first steps, whose gradients turn fast
+
+
+def momentum_of(step: int) -> float:
+    """Muon's momentum at a step, counted from 1."""
+    return FIRST_MOMENTUM + (MOMENTUM - FIRST_MOMENTUM) * min(step / WARMUP, 1.0)
+
+
+def rows_of(name: str, rows: int, width: int) -> list[int]:
+    """Rows of the matrices that are kept as one: queries, keys and values are three maps, not one."""
+    return [width, (rows - width) // 2, (rows - width) // 2] if name.endswith("attention.qkv.weight") else [rows]
+
+
+def size_of(rows: int, columns: int) -> float:
+    """What an orthogonal update is multiplied by beside the rate, to be as large as one of AdamW's."""
+    return 0.2 * math.sqrt(max(rows, columns))
+
+
+def misfit(moments: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> None:
+    """Fail where a state is not that of an optimizer, saying what does not fit.
+
+    Args:
+        moments: the sizes of the optimizer's, by name; the step comes on top.
+        given: tensors by name.
+    """
+    if strange := sorted(({STEP} | moments.keys()) ^ given.keys()):
+        raise CheckpointError(
+            f"the optimizer's state does not fit: {strange[0]} is "
+            + ("missing" if strange[0] not in given else "not of this optimizer"),
+            "resume with the optimizer that it was saved by, or start from its weights with --init-from",
+        )
+    for name, shape in moments.items():
+        if tuple(given[name].shape) != shape:
+            raise CheckpointError(f"{name} is of shape {list(given[name].shape)}, not {list(shape)}")

@@ -1,0 +1,42 @@
+"""What probing found out about this machine, remembered between runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pylm.cache import cache_folder
+
+__all__ = ["recall", "remember"]
+
+PROBES = "probes.json"
+
+
+def recall(key: str) -> dict[str, Any] | None:
+    """What an earlier run remembered under a key."""
+    try:
+        found = json.loads((cache_folder() / PROBES).read_text(encoding="utf-8")).get(key)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Remember something under a key; where that cannot be, the next run probes again."""
+    folder = cache_folder()
+    path = folder / PROBES
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            known = known if isinstance(known, dict) else {}
+        except (OSError, ValueError):
+            known = {}
+        known[key] = value
+        partial = path.with_name(f".{PROBES}.{os.getpid()}")
+        partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        say(f"what was probed is not remembered: {folder}: {(error.strerror or str(error)).lower()}; set PYLM_CACHE")
