@@ -146,12 +146,5 @@ BAD: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize("complaint", BAD)
 def test_bad_input(complaint: str) -> None:
     (changed,) = BAD[complaint]
-    with pytest.raises(ValueError, match=f"^{complaint}"):
-        rms_norm(**{"x": random(4, 24), "weight": random(24) if "x" not in changed else None, **changed})
-
-
-def test_bad_input_in_compiled_code() -> None:
-    torch._dynamo.reset()
-    compiled = torch.compile(lambda x, w: rms_norm(x, w), fullgraph=True, backend="aot_eager")
-    with pytest.raises(ValueError, match="^weight: shape"):
-        compiled(random(4, 24), random(23))
+    given = {"x": random(4, 24), "weight": random(24) if "x" not in changed else None, **changed}
+    proof.refuses(rms_norm, given, complaint)
