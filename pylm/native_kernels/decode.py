@@ -6,6 +6,8 @@ import torch
 
 from pylm import _native
 from pylm.native_kernels.arguments import threads
+from pylm.native_kernels.heads import Some, rotated, split
+from pylm_kernels import caches
 
 
 def decode_attention(
@@ -16,6 +18,24 @@ def decode_attention(
     out = torch.empty_like(q)
     _native.decode_attention(q, k, v, lengths, out, q.shape[-1] ** -0.5 if scale is None else scale, threads())
     return out
+
+
+def attention_decode_forward(
+    q: torch.Tensor, k: Some, v: Some, k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, cos: Some,
+    sin: Some, positions: Some, q_weight: Some, k_weight: Some, sinks: Some, n_heads: int, n_kv_heads: int, eps: float,
+    interleaved: bool, offset: int, window: int, softcap: float, scale: float,
+) -> torch.Tensor:  # fmt: skip
+    """One new token a row: turned, written behind the filled positions, and attended with them."""
+    q, keys, values = split(q, k, v, n_heads, n_kv_heads)
+    if cos is not None and sin is not None:
+        positions = caches.positions_of(lengths, q.shape[1]) if positions is None else positions
+        q, _ = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
+        keys, _ = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
+    caches.write(k_cache, keys, lengths)
+    caches.write(v_cache, values, lengths)
+    if q.numel() == 0:
+        return torch.empty(q.shape, dtype=q.dtype)
+    return decode_attention(q[:, 0], k_cache, v_cache, (lengths + 1).tolist(), scale)[:, None]
 
 
 def quantize_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

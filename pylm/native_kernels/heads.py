@@ -62,14 +62,14 @@ def _scale(scale: float | None, q: torch.Tensor) -> float:
     return float(q.shape[-1] ** -0.5) if scale is None else scale
 
 
-def _split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
+def split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
     """Views of the three in a packed projection, or the three themselves."""
     if k is not None:
         return q, k, v
     return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
 
 
-def _rotate(
+def rotated(
     x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: Some, weight: Some, eps: float,
     interleaved: bool, offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
@@ -101,9 +101,9 @@ def qk_norm_rope_forward(
     n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """The heads of q and k, normalised where there are weights and rotated, and their reciprocal root mean squares."""
-    q, keys, _ = _split(q, k, None, n_heads, n_kv_heads)
-    q_out, q_rstd = _rotate(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-    k_out, k_rstd = _rotate(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
+    q, keys, _ = split(q, k, None, n_heads, n_kv_heads)
+    q_out, q_rstd = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
+    k_out, k_rstd = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
     return q_out, k_out, q_rstd, k_rstd
 
 
@@ -115,8 +115,8 @@ def qk_norm_rope_backward(
     """The gradients of q (of everything that is packed in it), k and the weights."""
     dq = torch.empty(q.shape, dtype=q.dtype)
     dk = torch.empty(0 if k is None else k.shape, dtype=q.dtype)
-    q, k_heads, _ = _split(q, k, None, n_heads, n_kv_heads)
-    to_q, to_k, to_v = _split(dq, None if k is None else dk, None, n_heads, n_kv_heads)
+    q, k_heads, _ = split(q, k, None, n_heads, n_kv_heads)
+    to_q, to_k, to_v = split(dq, None if k is None else dk, None, n_heads, n_kv_heads)
     if k is None:
         to_v.zero_()
     dq_weight = _turn_back(dq_out, q, cos, sin, positions, q_weight, q_rstd, to_q, interleaved, offset)
@@ -130,11 +130,11 @@ def rope_attention_forward(
     causal: bool, window: int, softcap: float, scale: float,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
     """The output, the logarithms of the sums, and what rotation made for the backward."""
-    q, keys, values = _split(q, k, v, n_heads, n_kv_heads)
+    q, keys, values = split(q, k, v, n_heads, n_kv_heads)
     kept = q.new_empty(0), q.new_empty(0), q.new_empty(0, dtype=q.dtype), q.new_empty(0, dtype=q.dtype)
     if cos is not None and sin is not None:
-        q, q_rstd = _rotate(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-        keys, k_rstd = _rotate(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
+        q, q_rstd = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
+        keys, k_rstd = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
         kept = q, keys, q_rstd, k_rstd
     out, lse = attention_forward(q, keys, values, starts, window, scale)
     return out, lse, *kept
@@ -150,8 +150,8 @@ def rope_attention_backward(
     dq = torch.empty(q.shape, dtype=q.dtype)
     dk, dv = (torch.empty(0 if x is None else x.shape, dtype=q.dtype) for x in (k, v))
     packed = k is None
-    q, k_heads, v_heads = _split(q, k, v, n_heads, n_kv_heads)
-    to_q, to_k, to_v = _split(dq, None if packed else dk, None if packed else dv, n_heads, n_kv_heads)
+    q, k_heads, v_heads = split(q, k, v, n_heads, n_kv_heads)
+    to_q, to_k, to_v = split(dq, None if packed else dk, None if packed else dv, n_heads, n_kv_heads)
     nothing = q.new_empty(0)
     if cos is None or sin is None:
         attention_backward(do, q, k_heads, v_heads, o, lse, starts, window, scale, into=(to_q, to_k, to_v))

@@ -9,12 +9,13 @@ import torch
 
 from pylm import _native
 from pylm.errors import KernelError
-from pylm.native_kernels import activations, heads, losses, norms
+from pylm.native_kernels import activations, decode, heads, losses, norms
 from pylm_kernels import dispatch
 
 INTERFACE = 2  # of the module that these files call
 TYPES = (torch.float32, torch.bfloat16)
 WIDEST_HEAD = 1024
+WIDEST_DECODED = 256
 
 
 def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
@@ -49,12 +50,23 @@ def serves_attention(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) 
     return serves_heads(device, dtype, facts)
 
 
+def serves_decode(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
+    """The same for attention_decode: one token a row, heads of up to 256, no window, soft cap or sinks."""
+    if facts:
+        if facts["new"] != 1 or facts["head_dim"] > WIDEST_DECODED:
+            return f"one new token a row is served, in heads of up to {WIDEST_DECODED}"
+        if facts["window"] or facts["softcap"] or facts["sinks"]:
+            return "the C++ decode has no window, no soft cap and no sinks"
+    return serves(device, dtype, facts)
+
+
 Serves = Callable[[str, torch.dtype, Mapping[str, Any]], "str | None"]
-OFFERED: dict[str, tuple[Callable[..., Any], Callable[..., Any], Serves]] = {
+OFFERED: dict[str, tuple[Callable[..., Any], Callable[..., Any] | None, Serves]] = {
     "rms_norm": (norms.rms_norm_forward, norms.rms_norm_backward, serves),
     "layer_norm": (norms.layer_norm_forward, norms.layer_norm_backward, serves),
     "qk_norm_rope": (heads.qk_norm_rope_forward, heads.qk_norm_rope_backward, serves_heads),
     "rope_attention": (heads.rope_attention_forward, heads.rope_attention_backward, serves_attention),
+    "attention_decode": (decode.attention_decode_forward, None, serves_decode),
     "cross_entropy": (losses.cross_entropy_forward, losses.cross_entropy_backward, serves),
     "linear_cross_entropy": (losses.linear_cross_entropy_forward, losses.linear_cross_entropy_backward, serves),
     "swiglu": (activations.swiglu_forward, activations.swiglu_backward, serves),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -76,3 +77,31 @@ def test_what_does_not_fit_is_refused() -> None:
         native_kernels.gemv_int8(torch.zeros(2, 2), torch.zeros(2), torch.zeros(2))
     with pytest.raises(PylmError, match="x: 3 elements where 2 are needed"):
         native_kernels.gemv_int8(torch.zeros(2, 2, dtype=torch.int8), torch.zeros(2), torch.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("case", ["plain", "packed, norm and half a rotation"])
+def test_attention_decode_of_pylm_kernels(case: str, dtype: torch.dtype, variant: str) -> None:
+    """As its backend "cpu": the output and what the caches get, against the reference in double precision."""
+    import pylm_kernels
+
+    if variant == "scalar":
+        pytest.skip("torch is faster than the scalar variant, which is not offered")
+    native_kernels.register()
+    generator = torch.Generator().manual_seed(3)
+    lengths = torch.tensor([0, 37, 11])
+    qkv = torch.randn(3, 1, 8, 16, generator=generator).to(dtype)
+    caches = {name: torch.randn(3, 64, 2, 16, generator=generator).to(dtype) for name in ("k_cache", "v_cache")}
+    settings: dict[str, Any] = {"lengths": lengths}
+    given = dict(zip("qkv", qkv.split([4, 2, 2], 2), strict=True))
+    if case != "plain":
+        weights = {name: torch.rand(16, generator=generator) for name in ("q_weight", "k_weight")}
+        rope = pylm_kernels.Rope(16, dims=8, layout="interleaved").at(offset=2)
+        given, settings = {"q": qkv}, settings | weights | {"rope": rope, "n_heads": 4, "n_kv_heads": 2}
+    wide = {name: x.double() for name, x in (given | caches).items()}
+    exact = [pylm_kernels.attention_decode(**wide, **settings, backend="reference"), wide["k_cache"], wide["v_cache"]]
+    o = pylm_kernels.attention_decode(**given, **caches, **settings, backend="cpu")
+    for found, right in zip((o, *caches.values()), exact, strict=True):
+        assert (found.double() - right).norm() <= (2e-6 if dtype == torch.float32 else 5e-3) * right.norm()
+    with pytest.raises(ValueError, match="no window"):
+        pylm_kernels.attention_decode(**given, **caches, **settings, window=4, backend="cpu")
