@@ -101,7 +101,8 @@ def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, t
 
 def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
     opened = open_weights(folder)
-    if backend == "mlx" or (backend == "auto" and cache and quantize == "none" and prefers_mlx(device)):
+    plain = cache and quantize == "none" and not threads
+    if backend == "mlx" or (backend == "auto" and plain and prefers_mlx(device)):
         need_mlx(device)
         from pylm.generation.mlx_engine import MlxEngine
 
