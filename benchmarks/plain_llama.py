@@ -1,6 +1,6 @@
 """Llama's layout and a loop over it as one writes them with torch and nothing of ours: what training is held to.
 
-RMSNorm, RoPE, SDPA, SwiGLU, tied embeddings; AdamW with decay on matrices, a clip, warmup and a cosine.
+RMSNorm, RoPE, attention by its formula, SwiGLU, tied embeddings; AdamW, decay on matrices, a clip, warmup and a cosine.
 """
 
 from __future__ import annotations
@@ -46,37 +46,44 @@ class PlainLlama:
         matrices = [tensor for tensor in self.w.values() if tensor.dim() > 1]
         vectors = [tensor for tensor in self.w.values() if tensor.dim() < 2]
         groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), eps=1e-8)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
     def rope(self, x: torch.Tensor) -> torch.Tensor:
-        """Turn the pairs of [batch, time, heads, width]."""
+        """Turn the pairs of [batch, time, heads, width]; the angles are of float64."""
         half = x.shape[-1] // 2
-        frequencies = 10000.0 ** (-torch.arange(half) / half)
+        frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
         angles = torch.arange(x.shape[1])[:, None] * frequencies
-        cos, sin = angles.cos()[None, :, None], angles.sin()[None, :, None]
+        cos, sin = angles.cos().float()[None, :, None], angles.sin().float()[None, :, None]
         first, second = x[..., :half], x[..., half:]
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
         """RMSNorm."""
-        return functional.rms_norm(x, (x.shape[-1],), self.w[f"{name}.weight"], 1e-5)
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * self.w[f"{name}.weight"]
 
-    def loss(self, idx: torch.Tensor, targets: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
-        """Of the tokens that come next."""
-        x = self.w["embed.weight"][idx]
+    def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Causal, over [batch, heads, time, width]."""
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        return torch.softmax(scores.masked_fill(later, float("-inf")), -1) @ v
+
+    def loss(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean over the tokens that come next."""
+        x = functional.embedding(idx, self.w["embed.weight"])
         batch, length, width = x.shape
         for layer in range(self.recipe.layers):
             name = f"blocks.{layer}"
-            qkv = self.norm(x, f"{name}.attention.norm") @ self.w[f"{name}.attention.qkv.weight"].T
+            qkv = functional.linear(self.norm(x, f"{name}.attention.norm"), self.w[f"{name}.attention.qkv.weight"])
             q, k, v = (part.view(batch, length, self.recipe.heads, -1) for part in qkv.split(width, -1))
             q, k = self.rope(q).transpose(1, 2), self.rope(k).transpose(1, 2)
-            o = functional.scaled_dot_product_attention(q, k, v.transpose(1, 2), is_causal=True)
-            x = x + o.transpose(1, 2).reshape(batch, length, width) @ self.w[f"{name}.attention.out.weight"].T
+            o = self.attention(q, k, v.transpose(1, 2)).transpose(1, 2).reshape(batch, length, width)
+            x = x + functional.linear(o, self.w[f"{name}.attention.out.weight"])
             h = self.norm(x, f"{name}.mlp.norm")
-            gate, up = h @ self.w[f"{name}.mlp.gate.weight"].T, h @ self.w[f"{name}.mlp.up.weight"].T
-            x = x + (functional.silu(gate) * up) @ self.w[f"{name}.mlp.down.weight"].T
-        logits = self.norm(x, "norm") @ self.w["embed.weight"].T
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
+            gate = functional.linear(h, self.w[f"{name}.mlp.gate.weight"])
+            up = functional.linear(h, self.w[f"{name}.mlp.up.weight"])
+            x = x + functional.linear(gate * torch.sigmoid(gate) * up, self.w[f"{name}.mlp.down.weight"])
+        logits = functional.linear(self.norm(x, "norm"), self.w["embed.weight"])
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def step(self, inputs: Any, targets: Any, rate: float | None = None) -> tuple[float, float]:
         """Take a step over numpy's arrays; the loss, and the norm of the gradient before the clip."""
@@ -93,9 +100,9 @@ class PlainLlama:
     @torch.no_grad()
     def mean_loss(self, inputs: Any, targets: Any) -> float:
         """Over many rows, a few at a time."""
-        parts = range(0, len(inputs), 16)
+        parts = [slice(at, at + 16) for at in range(0, len(inputs), 16)]
         sums = [
-            float(self.loss(torch.from_numpy(inputs[at : at + 16]), torch.from_numpy(targets[at : at + 16]), "sum"))
-            for at in parts
+            float(self.loss(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part]))) * inputs[part].size
+            for part in parts
         ]
-        return sum(sums) / inputs.size
+        return sum(sums) / float(inputs.size)

@@ -335,7 +335,7 @@ def what_speed_costs(data: str, folder: str, seeds: int, steps: int) -> dict[str
     from pylm.model.torch import Model
     from pylm.runs import read_lines
 
-    context, rows, pairs = 128, 8, []
+    context, rows, pairs = 64, 8, []
     for seed in range(1, seeds + 1):
         out = f"{folder}/run-{seed}"
         words = ["--preset", "tiny", "--context-length", str(context), "--batch-tokens", str(rows * context)]

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from benchmarks.plain_llama import PlainLlama, Recipe
-from benchmarks.test_training import write_shards
 from pylm.cli import run
 from pylm.cli.configured import Given
 from pylm.config.shape import complete
 from pylm.data import Loader
+from pylm.data.stories import stories
 from pylm.model.torch import Model
 from pylm.runs import read_lines
 
@@ -27,13 +27,10 @@ VOCABULARY, CONTEXT, ROWS = 500, 256, 4
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
-    random = np.random.default_rng(2)
-    folder = write_shards(tmp_path / "ids", VOCABULARY, random, count=60_000)
-    ids = random.integers(VOCABULARY, size=60_000)
-    for at in np.nonzero(random.random(60_000) < 0.7)[0][1:]:
-        ids[at] = (7 * ids[at - 1] + ids[max(at - 5, 0)]) % VOCABULARY  # something for attention to find
-    ids.astype(np.uint16).tofile(folder / "train_00000.bin")
-    return folder
+    text = tmp_path / "stories.txt"
+    text.write_text("".join(stories(1_000_000)), encoding="utf-8")
+    assert run(["tokenize", str(text), "--vocab-size", str(VOCABULARY), "--out", str(tmp_path / "ids")]) == 0
+    return tmp_path / "ids"
 
 
 def ours(data: Path, folder: Path, steps: int) -> list[float]:
@@ -77,4 +74,4 @@ def test_losses_are_those_of_plain_torch(
     )
     assert away.max() <= within
     # the uniform guess is far behind by then: a loop that learns nothing would agree with another that does not
-    assert steps < 500 or found[-1] < expected[0] - 0.3
+    assert steps < 500 or found[-1] < expected[0] - 2
