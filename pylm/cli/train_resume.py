@@ -171,7 +171,8 @@ def finished(checkpoint: Checkpoint, length: Length | None) -> str | None:
     state = checkpoint.state
     if length is None:
         return None
-    if checkpoint.step >= length.steps:
+    # stopped within its last evaluation, a run has taken its steps and is not finished
+    if checkpoint.step >= length.steps and state["progress"].get("finished") is not None:
         return f"it has taken its {length.steps:,} steps; --max-steps with a larger number goes on"
     why = state["progress"].get("finished")
     if why is None or state["progress"]["bad_steps"]:
@@ -262,7 +263,8 @@ def cut_back(run: RunFolder, checkpoint: Checkpoint, say: Say) -> None:
     if home(checkpoint).resolve() != run.path.resolve():
         say(f"a branch of {checkpoint.path}")
         return
-    gone = run.cut_back(checkpoint.step)
+    progress = checkpoint.state["progress"]
+    gone = run.cut_back(checkpoint.step, progress["evaluated"], progress["sampled"])
     for step in steps(run.path):
         if step > checkpoint.step:
             folder = run.path / "checkpoints" / f"step_{step}"

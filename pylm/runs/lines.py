@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,8 +34,11 @@ class Lines:
         if self._file is not None:
             os.fsync(self._file.fileno())
 
-    def cut_back(self, step: int) -> int:
-        """Drop the lines past a step, and a last line that a killed process left torn; returns how many went."""
+    def cut_back(self, step: int, also: Callable[[Mapping[str, Any]], bool] = lambda record: False) -> int:
+        """Drop the lines past a step, those that `also` names, and a last line that a killed process left torn.
+
+        Returns how many went.
+        """
         self.close()
         if not self.path.exists():
             return 0
@@ -46,7 +49,7 @@ class Lines:
             if number == len(lines) and not line.endswith("\n"):
                 break
             record = _parse(self.path, number, line)
-            if record.get("step", 0) <= step:
+            if record.get("step", 0) <= step and not also(record):
                 kept.append(line)
         if len(kept) < len(lines):
             partial = self.path.with_name(f".{self.path.name}.partial")

@@ -113,6 +113,10 @@ def train(session: Session) -> Outcome:
                 _sample(session)
         why = why or _given_up(session)
         stopped = session.stop()
+        if stopped and session.evaluate and _due(train.eval_every, progress.step, progress.evaluated, why):
+            why = None  # the last evaluation was stopped: it is made when the run goes on
+        if new_best and session.saved == progress.step:
+            session.saver.point_best(progress.step)
         if session.saved != progress.step and (
             stopped or why or new_best or _due(train.save_every, progress.step, session.saved or 0, None)
         ):

@@ -132,7 +132,7 @@ def session(tmp_path: Path, shards: Path) -> Any:
             backend.load(checkpoint.weights(), checkpoint.optimizer())
             backend.set_rng(checkpoint.state["rng"])
             progress = Progress(**checkpoint.state["progress"])
-            folder.cut_back(progress.step)
+            folder.cut_back(progress.step, progress.evaluated, progress.sampled)
         validation = Loader(shards, 8, 5, split="val", seed=0)
 
         def evaluate(backend: Any, stopping: Callable[[], bool]) -> Evaluation | None:

@@ -118,8 +118,9 @@ def _stop_after(one: Any, count: int, number: int) -> None:
     one.backend.step = stopping
 
 
-def test_a_stop_during_evaluation_saves_and_evaluates_after_the_resume(session: Any, tmp_path: Path) -> None:
-    settings = {"steps": 8, "eval_every": 4, "save_every": 100}
+@pytest.mark.parametrize("at", [4, 8])
+def test_a_stop_during_evaluation_saves_and_evaluates_after_the_resume(session: Any, tmp_path: Path, at: int) -> None:
+    settings = {"steps": 8, "eval_every": at, "save_every": 100}
     train(session("whole", **settings))
     one = session("parts", **settings)
     evaluate = one.evaluate
@@ -132,8 +133,21 @@ def test_a_stop_during_evaluation_saves_and_evaluates_after_the_resume(session: 
     with pytest.raises(Interrupted):
         train(one)
     one.run.close()
-    assert steps(tmp_path / "parts") == [4]
-    train(session("parts", checkpoint=verify(tmp_path / "parts/checkpoints/step_4"), **settings))
+    assert steps(tmp_path / "parts") == [at]
+    checkpoint = verify(tmp_path / f"parts/checkpoints/step_{at}")
+    assert checkpoint.state["progress"]["finished"] is None
+    # killed right after that evaluation, before anything was saved again: it is made once more, and stands there once
+    again = session("parts", checkpoint=checkpoint, **settings)
+    again.backend.step = None
+    if at < 8:
+        with pytest.raises(TypeError):
+            train(again)
+    else:
+        train(again)
+    again.saver.wait()
+    again.run.close()
+    assert (tmp_path / "parts/checkpoints/best").read_text() == f"step_{at}\n"
+    train(session("parts", checkpoint=checkpoint, **settings))
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
