@@ -108,6 +108,12 @@ sanitize: ## the C++ tests under ASan and UBSan, then under TSan
 	  build/$$sanitizer/native_tests; \
 	done
 
+neon: ## the C++ tests with the NEON kernels under qemu-user (apt: g++-aarch64-linux-gnu qemu-user)
+	cmake -S . -B build/neon -DCMAKE_BUILD_TYPE=Release -DPYLM_MODULE=OFF -DPYLM_TESTS=ON -DCMAKE_SYSTEM_NAME=Linux \
+	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+	cmake --build build/neon --parallel
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/neon/native_tests a_forked_child_starts_its_own_pool
+
 package: setup ## build the sdist, a wheel from it, and try both distributions in empty environments
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
@@ -126,4 +132,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so htmlcov
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers sanitize package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

@@ -24,6 +24,11 @@ Strides place(const py::handle& object, const char* name, Element element, const
     return {strides[0], strides[1], strides[2]};
 }
 
+float cap_of(float softcap) {
+    if (softcap >= 0 && softcap <= 1e30f) return softcap;
+    throw Error(Kind::usage, "softcap is " + std::to_string(softcap), "it is 0, for none, or positive");
+}
+
 struct AttentionCall {
     Attention a{};
     Type type = FLOAT32;
@@ -33,7 +38,8 @@ struct AttentionCall {
 // What forward and backward share. `starts`: [batch, time], where each position's document starts in
 // its row, or None; window 0: none.
 AttentionCall attention_arguments(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
-                                  const py::object& lse, const py::object& starts, int64_t window, float scale) {
+                                  const py::object& lse, const py::object& starts, int64_t window, float scale,
+                                  float softcap) {
     AttentionCall call;
     Attention& a = call.a;
     const Tensor queries = tensor(q, "q", false), keys = tensor(k, "k", false);
@@ -53,7 +59,7 @@ AttentionCall attention_arguments(const py::object& q, const py::object& k, cons
     a.sv = place(v, "v", queries.element, narrow, &data), a.v = data;
     a.so = place(out, "out", queries.element, queries.shape, &a.out);
     a.lse = at<float>(expect(lse, "lse", Element::float32, a.batch * a.heads * a.time));
-    a.scale = scale;
+    a.scale = scale, a.softcap = cap_of(softcap);
     call.first.assign(a.batch * a.time, 0);
     if (!starts.is_none()) {
         const auto* given = at<const int32_t>(expect(starts, "starts", Element::int32, a.batch * a.time));
@@ -75,16 +81,18 @@ AttentionCall attention_arguments(const py::object& q, const py::object& k, cons
 }
 
 void run_attention_forward(const py::object& q, const py::object& k, const py::object& v, const py::object& out,
-                           const py::object& lse, const py::object& starts, int64_t window, float scale, int threads) {
-    const AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale);
+                           const py::object& lse, const py::object& starts, int64_t window, float scale, int threads,
+                           float softcap) {
+    const AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale, softcap);
     const py::gil_scoped_release release;
     attention_forward(call.type, call.a, threads);
 }
 
 void run_attention_backward(const py::object& dout, const py::object& q, const py::object& k, const py::object& v,
                             const py::object& out, const py::object& lse, const py::object& dq, const py::object& dk,
-                            const py::object& dv, const py::object& starts, int64_t window, float scale, int threads) {
-    AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale);
+                            const py::object& dv, const py::object& starts, int64_t window, float scale, int threads,
+                            float softcap) {
+    AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale, softcap);
     Attention& a = call.a;
     const Element element = tensor(q, "q", false).element;
     const std::vector<int64_t> wide{a.batch, a.time, a.heads, a.dim}, narrow{a.batch, a.time, a.kv_heads, a.dim};
@@ -98,7 +106,8 @@ void run_attention_backward(const py::object& dout, const py::object& q, const p
 }
 
 void run_decode_attention(const py::object& q, const py::object& k, const py::object& v,
-                          const std::vector<int64_t>& lengths, const py::object& out, float scale, int threads) {
+                          const std::vector<int64_t>& lengths, const py::object& out, float scale, int threads,
+                          float softcap) {
     const Tensor queries = tensor(q, "q"), keys = tensor(k, "k", false);
     const Type type = float_type(queries, "q");
     if (queries.shape.size() != 3 || keys.shape.size() != 4)
@@ -113,7 +122,7 @@ void run_decode_attention(const py::object& q, const py::object& k, const py::ob
     void* data = nullptr;
     a.sk = place(k, "k", queries.element, shape, &data), a.k = data;
     a.sv = place(v, "v", queries.element, shape, &data), a.v = data;
-    a.q = queries.data, a.scale = scale;
+    a.q = queries.data, a.scale = scale, a.softcap = cap_of(softcap);
     if (static_cast<int64_t>(lengths.size()) != batch)
         throw Error(Kind::usage, "lengths has " + std::to_string(lengths.size()) + " entries, q has " +
                                      std::to_string(batch) + " sequences");
@@ -201,13 +210,15 @@ void run_rotate_backward(const py::object& dy, const py::object& x, const py::ob
 void bind_attention(py::module_& module) {
     module.def("attention_forward", &run_attention_forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("out"),
                py::arg("lse"), py::arg("starts"), py::arg("window"), py::arg("scale"), py::arg("threads") = 0,
+               py::arg("softcap") = 0.0f,
                "Causal attention over [batch, time, heads, dim]; starts: where each position's document starts, or "
-               "None; window 0: none.");
+               "None; window 0 and softcap 0: none.");
     module.def("attention_backward", &run_attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"),
                py::arg("out"), py::arg("lse"), py::arg("dq"), py::arg("dk"), py::arg("dv"), py::arg("starts"),
-               py::arg("window"), py::arg("scale"), py::arg("threads") = 0, "Its gradients.");
+               py::arg("window"), py::arg("scale"), py::arg("threads") = 0, py::arg("softcap") = 0.0f,
+               "Its gradients.");
     module.def("decode_attention", &run_decode_attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("lengths"),
-               py::arg("out"), py::arg("scale"), py::arg("threads") = 0,
+               py::arg("out"), py::arg("scale"), py::arg("threads") = 0, py::arg("softcap") = 0.0f,
                "One query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides.");
     module.def("rotate_forward", &run_rotate_forward, py::arg("x"), py::arg("cos"), py::arg("sin"),
                py::arg("positions"), py::arg("weight"), py::arg("out"), py::arg("rstd"), py::arg("eps"),

@@ -65,8 +65,9 @@ Buffers check_buffers(const Batches& batches, const py::array& inputs, const py:
                       const std::optional<py::array>& starts) {
     const int64_t size = batches.rows() * batches.about().context_length;
     const auto check = [&](const py::array& array, const char* name, int64_t items) {
-        if (!(array.flags() & py::array::c_style) || !array.writeable() || array.size() != items)
-            throw Error(Kind::usage, std::string(name) + " must be a contiguous writable array of " +
+        const bool aligned = array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+        if (!(array.flags() & py::array::c_style) || !aligned || !array.writeable() || array.size() != items)
+            throw Error(Kind::usage, std::string(name) + " must be a contiguous, aligned, writable array of " +
                                          std::to_string(items) + " items");
     };
     check(inputs, "inputs", size), check(targets, "targets", size);

@@ -36,6 +36,20 @@ inline Element element_of(const pybind11::handle& dtype) {
     return Element::other;
 }
 
+inline uintptr_t size_of(Element element) {
+    switch (element) {
+        case Element::float32:
+        case Element::int32:
+            return 4;
+        case Element::int64:
+            return 8;
+        case Element::bfloat16:
+            return 2;
+        default:
+            return 1;
+    }
+}
+
 inline Tensor tensor(const pybind11::handle& object, const char* name, bool contiguous = true) {
     for (const char* part : {"data_ptr", "dtype", "shape", "is_contiguous", "is_cpu"})
         if (!pybind11::hasattr(object, part)) refuse_tensor(name, "not a torch tensor");
@@ -48,6 +62,8 @@ inline Tensor tensor(const pybind11::handle& object, const char* name, bool cont
     for (int64_t size : found.shape) found.count *= size;
     // SAFETY: the caller's argument keeps the tensor alive for the length of the call
     found.data = reinterpret_cast<char*>(object.attr("data_ptr")().cast<uintptr_t>());
+    if (reinterpret_cast<uintptr_t>(found.data) % size_of(found.element) != 0)
+        refuse_tensor(name, "not aligned to its elements");
     return found;
 }
 

@@ -169,6 +169,7 @@ def attention_forward(
     window: int,
     scale: float,
     threads: int = 0,
+    softcap: float = 0.0,
 ) -> None: ...
 def attention_backward(
     dout: Any,
@@ -184,6 +185,7 @@ def attention_backward(
     window: int,
     scale: float,
     threads: int = 0,
+    softcap: float = 0.0,
 ) -> None: ...
 def rotate_forward(
     x: Any,
@@ -213,8 +215,18 @@ def rotate_backward(
     threads: int = 0,
 ) -> None: ...
 def decode_attention(
-    q: Any, k: Any, v: Any, lengths: Sequence[int], out: Any, scale: float, threads: int = 0
+    q: Any,
+    k: Any,
+    v: Any,
+    lengths: Sequence[int],
+    out: Any,
+    scale: float,
+    threads: int = 0,
+    softcap: float = 0.0,
 ) -> None: ...
+def has_head_products() -> bool: ...
+def pair_rows(x: Any, pairs: Any, threads: int = 0) -> None: ...
+def head_gradients(dlogits: Any, x: Any, weight_pairs: Any, dx: Any, dweight: Any, threads: int = 0) -> None: ...
 def gemv_int8(weights: Any, scales: Any, x: Any, y: Any, threads: int = 0) -> None: ...
 def read_all(data: Any, threads: int = 0) -> int: ...
 

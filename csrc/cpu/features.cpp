@@ -43,7 +43,13 @@ Features detect() {
     return found;
 }
 #else
-Features detect() { return {}; }
+Features detect() {
+    Features found;
+#if defined(__aarch64__)
+    found.neon = true;  // every 64-bit ARM has it
+#endif
+    return found;
+}
 #endif
 
 std::string choices() {
@@ -57,7 +63,7 @@ Variant choose(const std::string& wanted) {
     if (wanted.empty() || wanted == "auto") return here.back();
     for (Variant one : here)
         if (wanted == name_of(one)) return one;
-    for (Variant one : {Variant::scalar, Variant::avx2, Variant::avx512})
+    for (Variant one : {Variant::scalar, Variant::avx2, Variant::avx512, Variant::neon})
         if (wanted == name_of(one))
             throw Error(Kind::kernel, "PYLM_CPU=" + wanted + ": this processor does not run that variant",
                         "choose among " + choices() + ", or leave PYLM_CPU unset");
@@ -81,7 +87,8 @@ std::vector<std::string> Features::names() const {
     };
     add(avx2, "avx2"), add(fma, "fma"), add(f16c, "f16c"), add(avx512f, "avx512f"), add(avx512bw, "avx512bw");
     add(avx512dq, "avx512dq"), add(avx512vl, "avx512vl"), add(avx512_vnni, "avx512_vnni");
-    add(avx512_bf16, "avx512_bf16"), add(amx_tile, "amx_tile"), add(amx_bf16, "amx_bf16"), add(amx_int8, "amx_int8");
+    add(neon, "neon"), add(avx512_bf16, "avx512_bf16"), add(amx_tile, "amx_tile"), add(amx_bf16, "amx_bf16"),
+        add(amx_int8, "amx_int8");
     return list;
 }
 
@@ -94,6 +101,8 @@ bool Features::serves(Variant variant) const {
         // one variant for Cooper Lake, Sapphire Rapids, Zen 4 and later; AVX-512 without BF16 takes the AVX2 one
         case Variant::avx512:
             return avx2 && avx512f && avx512bw && avx512dq && avx512vl && avx512_vnni && avx512_bf16;
+        case Variant::neon:
+            return neon;
     }
     return false;
 }
@@ -106,6 +115,8 @@ const char* name_of(Variant variant) {
             return "avx2";
         case Variant::avx512:
             return "avx512";
+        case Variant::neon:
+            return "neon";
     }
     return "?";
 }
@@ -115,6 +126,9 @@ std::vector<Variant> available() {
 #if defined(PYLM_X86_VARIANTS)
     for (Variant one : {Variant::avx2, Variant::avx512})
         if (features().serves(one)) list.push_back(one);
+#endif
+#if defined(PYLM_ARM_VARIANTS)
+    if (features().serves(Variant::neon)) list.push_back(Variant::neon);
 #endif
     return list;
 }

@@ -5,12 +5,13 @@
 
 namespace pylm::cpu {
 
-enum class Variant { scalar, avx2, avx512 };
+enum class Variant { scalar, avx2, avx512, neon };
 
 struct Features {
     bool avx2 = false, fma = false, f16c = false;
     bool avx512f = false, avx512bw = false, avx512dq = false, avx512vl = false, avx512_vnni = false,
          avx512_bf16 = false;
+    bool neon = false;
     bool amx_tile = false, amx_bf16 = false, amx_int8 = false;
 
     std::vector<std::string> names() const;

@@ -1,5 +1,7 @@
 #include "cpu/run.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -65,31 +67,51 @@ void summed_blocks(int threads, int64_t rows, int64_t width, const std::array<fl
     }
 }
 
+// Whether so many bytes, read and written, leave the last cache before anybody reads the results. Then they are written
+// around it, or every line would be fetched only to be overwritten.
+bool leaves_the_caches(int64_t bytes) {
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    static const int64_t found = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#else
+    static const int64_t found = 0;
+#endif
+    constexpr int64_t USUAL = int64_t{32} << 20;
+    return bytes > (found > 0 ? found : USUAL) / 4 * 3;
+}
+int64_t size_of(Type type) { return type == FLOAT32 ? 4 : 2; }
+
 int64_t rows_of(int64_t width) { return std::max<int64_t>(1, ELEMENTS / std::max<int64_t>(1, width)); }
 
 }  // namespace
 
 const Kernels& kernels() {
-#if defined(PYLM_X86_VARIANTS)
     switch (variant()) {
+#if defined(PYLM_X86_VARIANTS)
         case Variant::avx512:
             return avx512::table;
         case Variant::avx2:
             return avx2::table;
-        case Variant::scalar:
-            break;
-    }
 #endif
-    return scalar::table;
+#if defined(PYLM_ARM_VARIANTS)
+        case Variant::neon:
+            return neon::table;
+#endif
+        default:
+            return scalar::table;
+    }
 }
 
-void norm_forward(Type type, const NormForward& a, int64_t rows, int threads) {
+void norm_forward(Type type, const NormForward& given, int64_t rows, int threads) {
     const auto run = kernels().norm_forward[type];
+    NormForward a = given;
+    a.past = leaves_the_caches(rows * a.width * size_of(type) * (a.h ? 4 : 2));
     blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
-void norm_backward(Type type, const NormBackward& a, int64_t rows, int threads) {
+void norm_backward(Type type, const NormBackward& given, int64_t rows, int threads) {
     const auto run = kernels().norm_backward[type];
+    NormBackward a = given;
+    a.past = leaves_the_caches(rows * a.width * size_of(type) * (a.dh ? 4 : 3));
     if (!a.dweight && !a.dbias) {
         blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
         return;
@@ -127,9 +149,39 @@ void cross_entropy_forward(Type type, const CrossEntropy& a, int64_t rows, int t
     blocks(threads, rows, rows_of(a.vocab), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
-void cross_entropy_backward(Type type, const CrossEntropy& a, int64_t rows, int threads) {
+void cross_entropy_backward(Type type, const CrossEntropy& given, int64_t rows, int threads) {
     const auto run = kernels().cross_entropy_backward[type];
+    CrossEntropy a = given;
+    // in place nothing is fetched for nothing, and a chunk of logits is read again at once
+    a.past = a.dlogits != a.logits && leaves_the_caches(2 * rows * a.vocab * size_of(type));
     blocks(threads, rows, rows_of(a.vocab), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+bool has_head_products() { return kernels().head_dx != nullptr; }
+
+void pair_rows(const Pairs& a, int threads) {
+    const auto run = kernels().pair_rows;
+    blocks(threads, (a.rows + 1) / 2, rows_of(2 * a.width),
+           [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+}
+
+void head_gradients(Head a, const void* x, int threads) {
+    const Kernels& table = kernels();
+    thread_local std::vector<uint32_t> pairs;  // of the caller: kept, for a chunk comes after a chunk
+    const int64_t units = (a.rows + 1) / 2;
+    pairs.resize(std::max<size_t>(pairs.size(), units * a.padded));
+    a.x_pairs = pairs.data();
+    pair_rows({x, pairs.data(), a.rows, a.dim, a.padded}, threads);
+    const int64_t floats = static_cast<int64_t>(sizeof(float)) * a.padded;
+    // the more rows at once, the less often the weight is read: as many as L2 holds, and some for each thread
+    constexpr int64_t MOST = 4 * HEAD_ROWS;
+    const int64_t share = a.rows / std::max(1, threads > 0 ? threads : cores());
+    const int64_t many = std::clamp((share + HEAD_ROWS - 1) / HEAD_ROWS * HEAD_ROWS, HEAD_ROWS, MOST);
+    blocks(threads, a.rows, many,
+           [&](int64_t, int64_t begin, int64_t end) { table.head_dx(a, begin, end, scratch(many * floats)); });
+    const int64_t room = HEAD_CLASSES * floats + units * HEAD_CLASSES * static_cast<int64_t>(sizeof(uint32_t));
+    blocks(threads, a.vocab, HEAD_CLASSES,
+           [&](int64_t, int64_t begin, int64_t end) { table.head_dweight(a, begin, end, scratch(room)); });
 }
 
 void activation_forward(Act act, Type type, const Activation& a, int64_t count, int threads) {
@@ -250,11 +302,12 @@ double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, in
     settings.correction1 = static_cast<float>(1 - std::pow(s.beta1, static_cast<double>(s.step)));
     settings.correction2 = static_cast<float>(1 - std::pow(s.beta2, static_cast<double>(s.step)));
     parallel(threads, many, [&](int64_t i) {
-        const Flat& tensor = *pieces[i].tensor;
+        const Piece& piece = pieces[many - 1 - i];  // from the end: there gradients are still in the caches
+        const Flat& tensor = *piece.tensor;
         AdamW mine = settings;
         mine.p = tensor.p, mine.g = tensor.g, mine.m = tensor.m, mine.v = tensor.v, mine.copy = tensor.copy;
         mine.decay = tensor.decay;
-        table.adamw[tensor.types](mine, pieces[i].begin, pieces[i].end);
+        table.adamw[tensor.types](mine, piece.begin, piece.end);
     });
     return norm;
 }

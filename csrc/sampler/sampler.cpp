@@ -41,6 +41,8 @@ struct Scratch {
     std::vector<float> x;
     std::vector<uint32_t> w;
     std::vector<int64_t> ids, seen;
+    std::vector<int64_t> kept;  // ids that top-k and top-p keep, in order; of use where `cut`, else w tells all
+    bool cut;
     std::vector<std::pair<float, int64_t>> tied;
     uint64_t mass[BUCKETS];
     int64_t count[BUCKETS];
@@ -125,13 +127,30 @@ struct Cut {
     bool keeps(float other, int64_t other_id) const { return other > x || (other == x && other_id <= id); }
 };
 
+// Calls body(i) for every i whose x is at least `least`. Few are: whole blocks are passed over by vectors.
+template <class Body>
+void each_from(const float* x, int64_t n, float least, const Body& body) {
+    constexpr int64_t BLOCK = 32;
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t end = std::min(n, at + BLOCK);
+        uint32_t any = 0;
+        for (int64_t i = at; i < end; ++i) any |= x[i] >= least;
+        if (!any) continue;
+        for (int64_t i = at; i < end; ++i)
+            if (x[i] >= least) body(i);
+    }
+}
+
 // The tokens of one bucket that lie before a cut, in order.
 void collect(Scratch& room, int64_t n, float top, int bucket, const Cut& before) {
     room.tied.clear();
     const float* x = room.x.data();
-    for (int64_t i = 0; i < n; ++i)
+    // a bucket's logits lie above this whatever was rounded; the last bucket has no end
+    const float least = bucket == BUCKETS - 1 ? -INFINITY : top - static_cast<float>(bucket + 2) / 32.0f;
+    each_from(x, n, least, [&](int64_t i) {
         if (bucket_of(top - x[i]) == bucket && (before.bucket == BUCKETS || before.keeps(x[i], i)))
             room.tied.emplace_back(-x[i], i);
+    });
     std::sort(room.tied.begin(), room.tied.end());
 }
 
@@ -172,7 +191,7 @@ Cut find_cut(Scratch& room, int64_t n, float top, int64_t top_k, float top_p) {
     return cut;
 }
 
-// Fills room.x and room.w; w is 0 for what is not kept. Returns the sum of the weights.
+// Fills room.x and room.w, and room.kept where top-k or top-p cut. Returns the sum of the weights that are kept.
 uint64_t weigh(const Row& row, const Settings& s, Scratch& room) {
     const int64_t n = row.vocab_size;
     room.x.resize(n), room.w.resize(n);
@@ -190,11 +209,17 @@ uint64_t weigh(const Row& row, const Settings& s, Scratch& room) {
     if ((s.top_k > 0 && s.top_k < n) || s.top_p < 1) cut = find_cut(room, n, top, s.top_k, s.top_p);
     const auto least = static_cast<uint32_t>(std::ceil(static_cast<double>(s.min_p) * WEIGHT_ONE));
     uint64_t total = 0;
-    if (cut.bucket == BUCKETS) {
+    room.cut = cut.bucket != BUCKETS;
+    if (!room.cut) {
         for (int64_t i = 0; i < n; ++i) total += w[i] = w[i] >= least ? w[i] : 0;
-    } else {
-        for (int64_t i = 0; i < n; ++i) total += w[i] = (w[i] >= least && cut.keeps(x[i], i)) ? w[i] : 0;
+        return total;
     }
+    room.kept.clear();
+    each_from(x, n, cut.x, [&](int64_t i) {
+        if (w[i] < least || !cut.keeps(x[i], i)) return;
+        room.kept.push_back(i);
+        total += w[i];
+    });
     return total;
 }
 
@@ -269,7 +294,10 @@ std::vector<uint32_t> weights(const Row& row, const Settings& settings) {
         return one;
     }
     weigh(row, settings, room);
-    return {room.w.begin(), room.w.begin() + row.vocab_size};
+    if (!room.cut) return {room.w.begin(), room.w.begin() + row.vocab_size};
+    std::vector<uint32_t> found(row.vocab_size);
+    for (int64_t id : room.kept) found[id] = room.w[id];
+    return found;
 }
 
 Choice sample(const Row& row, const Settings& settings, uint64_t seed, uint64_t sequence, uint64_t position,
@@ -284,7 +312,13 @@ Choice sample(const Row& row, const Settings& settings, uint64_t seed, uint64_t 
         uint64_t left =
             static_cast<uint64_t>((static_cast<unsigned __int128>(philox(seed, sequence, position)) * total) >> 64);
         const uint32_t* w = room.w.data();
-        while (left >= w[choice.id]) left -= w[choice.id++];
+        if (room.cut) {
+            const int64_t* id = room.kept.data();
+            while (left >= w[*id]) left -= w[*id++];
+            choice.id = *id;
+        } else {
+            while (left >= w[choice.id]) left -= w[choice.id++];
+        }
     }
     if (logprobs || alternatives > 0) add_logprobs(row, room, alternatives, choice);
     return choice;

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+Some = torch.Tensor | None
+
 
 def threads() -> int:
     """The kernels run on as many threads as torch does."""

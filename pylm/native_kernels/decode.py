@@ -5,18 +5,24 @@ from __future__ import annotations
 import torch
 
 from pylm import _native
-from pylm.native_kernels.arguments import threads
-from pylm.native_kernels.heads import Some, rotated, split
+from pylm.native_kernels.arguments import Some, threads
+from pylm.native_kernels.heads import rotated, split
 from pylm_kernels import caches
 
 
 def decode_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int], scale: float | None = None
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    lengths: list[int],
+    scale: float | None = None,
+    softcap: float = 0.0,
 ) -> torch.Tensor:
     """Attention of one query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides."""
     q = q.contiguous()
     out = torch.empty_like(q)
-    _native.decode_attention(q, k, v, lengths, out, q.shape[-1] ** -0.5 if scale is None else scale, threads())
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    _native.decode_attention(q, k, v, lengths, out, scale, threads(), softcap)
     return out
 
 
@@ -25,17 +31,22 @@ def attention_decode_forward(
     sin: Some, positions: Some, q_weight: Some, k_weight: Some, sinks: Some, n_heads: int, n_kv_heads: int, eps: float,
     interleaved: bool, offset: int, window: int, softcap: float, scale: float,
 ) -> torch.Tensor:  # fmt: skip
-    """One new token a row: turned, written behind the filled positions, and attended with them."""
-    q, keys, values = split(q, k, v, n_heads, n_kv_heads)
+    """The attention of a few new tokens a row over caches, which get their keys and values; no window, no sinks."""
+    q, k, v = split(q, k, v, n_heads, n_kv_heads)
     if cos is not None and sin is not None:
         positions = caches.positions_of(lengths, q.shape[1]) if positions is None else positions
         q, _ = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-        keys, _ = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
-    caches.write(k_cache, keys, lengths)
-    caches.write(v_cache, values, lengths)
-    if q.numel() == 0:
-        return torch.empty(q.shape, dtype=q.dtype)
-    return decode_attention(q[:, 0], k_cache, v_cache, (lengths + 1).tolist(), scale)[:, None]
+        k, _ = rotated(k, cos, sin, positions, k_weight, eps, interleaved, offset)
+    caches.write(k_cache, k, lengths)
+    caches.write(v_cache, v, lengths)
+    filled = lengths.tolist()
+    if not q.numel():
+        return q.new_empty(q.shape)
+    rows = [
+        decode_attention(q[:, t], k_cache, v_cache, [length + t + 1 for length in filled], scale, softcap)
+        for t in range(q.shape[1])
+    ]
+    return torch.stack(rows, 1)
 
 
 def quantize_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,9 +7,7 @@ from typing import Any
 import torch
 
 from pylm import _native
-from pylm.native_kernels.arguments import side_by_side, threads, wide
-
-Some = torch.Tensor | None
+from pylm.native_kernels.arguments import Some, side_by_side, threads, wide
 
 
 def attention_forward(
@@ -19,6 +17,7 @@ def attention_forward(
     starts: torch.Tensor | None = None,
     window: int = 0,
     scale: float | None = None,
+    softcap: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention over [batch, time, heads, dim], by strides; the output and the logarithms of the sums.
 
@@ -29,12 +28,13 @@ def attention_forward(
         starts: [batch, time] int32, where each position's document starts in its row; nothing attends before it.
         window: how many keys a query sees, itself included; 0 for all.
         scale: of the scores; the root of dim's reciprocal unless given.
+        softcap: scores become softcap · tanh(score / softcap); 0 for none.
     """
     q, k, v = side_by_side(q), side_by_side(k), side_by_side(v)
     out = torch.empty(q.shape, dtype=q.dtype)
     lse = torch.empty(q.shape[0], q.shape[2], q.shape[1])
     if q.numel():
-        _native.attention_forward(q, k, v, out, lse, starts, window, _scale(scale, q), threads())
+        _native.attention_forward(q, k, v, out, lse, starts, window, _scale(scale, q), threads(), softcap)
     return out, lse
 
 
@@ -48,13 +48,16 @@ def attention_backward(
     starts: torch.Tensor | None = None,
     window: int = 0,
     scale: float | None = None,
+    softcap: float = 0.0,
     into: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of q, k and v, written `into` tensors (views of a packed one, say) where given."""
     dout, q, k, v = side_by_side(dout), side_by_side(q), side_by_side(k), side_by_side(v)
     dq, dk, dv = into or (torch.empty(t.shape, dtype=t.dtype) for t in (q, k, v))
     if q.numel():
-        _native.attention_backward(dout, q, k, v, out, lse, dq, dk, dv, starts, window, _scale(scale, q), threads())
+        _native.attention_backward(
+            dout, q, k, v, out, lse, dq, dk, dv, starts, window, _scale(scale, q), threads(), softcap
+        )
     return dq, dk, dv
 
 
@@ -136,7 +139,7 @@ def rope_attention_forward(
         q, q_rstd = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
         keys, k_rstd = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
         kept = q, keys, q_rstd, k_rstd
-    out, lse = attention_forward(q, keys, values, starts, window, scale)
+    out, lse = attention_forward(q, keys, values, starts, window, scale, softcap)
     return out, lse, *kept
 
 
@@ -154,10 +157,10 @@ def rope_attention_backward(
     to_q, to_k, to_v = split(dq, None if packed else dk, None if packed else dv, n_heads, n_kv_heads)
     nothing = q.new_empty(0)
     if cos is None or sin is None:
-        attention_backward(do, q, k_heads, v_heads, o, lse, starts, window, scale, into=(to_q, to_k, to_v))
+        attention_backward(do, q, k_heads, v_heads, o, lse, starts, window, scale, softcap, into=(to_q, to_k, to_v))
         return dq, dk, dv, nothing, nothing, nothing
     turned = torch.empty_like(q_out), torch.empty_like(k_out)
-    attention_backward(do, q_out, k_out, v_heads, o, lse, starts, window, scale, into=(*turned, to_v))
+    attention_backward(do, q_out, k_out, v_heads, o, lse, starts, window, scale, softcap, into=(*turned, to_v))
     dq_weight = _turn_back(turned[0], q, cos, sin, positions, q_weight, q_rstd, to_q, interleaved, offset)
     dk_weight = _turn_back(turned[1], k_heads, cos, sin, positions, k_weight, k_rstd, to_k, interleaved, offset)
     return dq, dk, dv, dq_weight, dk_weight, nothing

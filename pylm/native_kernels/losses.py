@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from pylm import _native
@@ -41,6 +43,22 @@ def cross_entropy_backward(
     return out
 
 
+def _gradients(
+    x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor
+) -> Callable[[torch.Tensor, slice], None]:
+    """What turns a chunk of the logits' gradients into its rows of dx and its part of dweight."""
+    if x.dtype == torch.bfloat16 and len(weight) % 2 == 0 and _native.has_head_products():
+        pairs = torch.empty(len(weight) // 2, (weight.shape[1] + 15) // 16 * 16, dtype=torch.int32)
+        _native.pair_rows(weight, pairs, threads())
+        return lambda chunk, part: _native.head_gradients(chunk, x[part], pairs, dx[part], dweight, threads())
+
+    def products(chunk: torch.Tensor, part: slice) -> None:
+        torch.mm(chunk, weight, out=dx[part])
+        dweight.addmm_(chunk.t(), x[part])
+
+    return products
+
+
 def linear_cross_entropy_forward(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -60,15 +78,15 @@ def linear_cross_entropy_forward(
     logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
     ones = torch.ones(len(logits))
     dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if ahead else (x.new_empty(0), x.new_empty(0))
+    gradients = _gradients(x, weight, dx, dweight) if ahead else None
     for at in range(0, len(x), rows):
         part = slice(at, min(at + rows, len(x)))
         chunk, mine, settings = logits[: part.stop - at], targets[part], (ignore_index, z_loss, softcap, threads())
         torch.mm(x[part], weight.t(), out=chunk)
         _native.cross_entropy_forward(chunk, mine, losses[part], lse[part], *settings)
-        if ahead:
+        if gradients:
             _native.cross_entropy_backward(chunk, mine, lse[part], ones[: len(chunk)], chunk, *settings)
-            torch.mm(chunk, weight, out=dx[part])
-            dweight.addmm_(chunk.t(), x[part])
+            gradients(chunk, part)
     return losses, lse, dx, dweight
 
 
@@ -99,6 +117,7 @@ def linear_cross_entropy_backward(
     x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
     lse, dlosses = lse.contiguous(), dlosses.float().contiguous()
     dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+    gradients = _gradients(x, weight, dx, dweight)
     logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
     for at in range(0, len(x), rows):
         part = slice(at, min(at + rows, len(x)))
@@ -107,6 +126,5 @@ def linear_cross_entropy_backward(
         _native.cross_entropy_backward(
             chunk, targets[part], lse[part], dlosses[part], chunk, ignore_index, z_loss, softcap, threads()
         )
-        torch.mm(chunk, weight, out=dx[part])
-        dweight.addmm_(chunk.t(), x[part])
+        gradients(chunk, part)
     return dx, dweight

@@ -25,9 +25,9 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def reference(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: list[int] | None, window: int
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: list[int] | None, window: int, softcap: float
 ) -> torch.Tensor:
-    """softmax(q kᵀ / √d + mask) v, with every mask written out."""
+    """softmax(q kᵀ / √d + mask) v, with every mask written out; a soft cap bends the scores."""
     batch, time, heads, dim = q.shape
     k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
     row = torch.arange(time)
@@ -38,6 +38,8 @@ def reference(
         number = torch.bucketize(torch.arange(batch * time), torch.tensor(documents[1:]), right=True).view(batch, time)
         allowed &= number[:, :, None] == number[:, None, :]
     scores = torch.einsum("bthd,bshd->bhts", q, k) * dim**-0.5
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
     return torch.einsum("bhts,bshd->bthd", scores.masked_fill(~allowed[:, None], -torch.inf).softmax(-1), v)
 
 
@@ -51,16 +53,18 @@ def starts_of(documents: list[int], batch: int, time: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
-    ("shape", "kv_heads", "documents", "window"),
+    ("shape", "kv_heads", "documents", "window", "softcap"),
     [
-        ((1, 1, 1, 4), 1, None, 0),
-        ((2, 37, 2, 7), 1, None, 0),
-        ((1, 130, 4, 64), 2, None, 0),
-        ((2, 96, 2, 16), 2, [0, 5, 5, 60, 96, 97, 150, 192], 0),
-        ((1, 300, 2, 64), 1, None, 33),
-        ((1, 301, 1, 80), 1, None, 1),
-        ((2, 290, 3, 32), 3, [0, 100, 350, 580], 50),
-        ((1, 600, 1, 64), 1, [0, 257, 600], 0),
+        ((1, 1, 1, 4), 1, None, 0, 0.0),
+        ((2, 37, 2, 7), 1, None, 0, 0.0),
+        ((1, 130, 4, 64), 2, None, 0, 0.0),
+        ((1, 130, 4, 64), 2, None, 0, 0.7),
+        ((2, 96, 2, 16), 2, [0, 5, 5, 60, 96, 97, 150, 192], 0, 0.0),
+        ((1, 300, 2, 64), 1, None, 33, 0.0),
+        ((1, 301, 1, 80), 1, None, 1, 0.0),
+        ((2, 290, 3, 32), 3, [0, 100, 350, 580], 50, 0.0),
+        ((2, 290, 2, 32), 1, [0, 100, 350, 580], 50, 5.0),
+        ((1, 600, 1, 64), 1, [0, 257, 600], 0, 0.0),
     ],
 )
 def test_values_and_gradients(
@@ -68,6 +72,7 @@ def test_values_and_gradients(
     kv_heads: int,
     documents: list[int] | None,
     window: int,
+    softcap: float,
     dtype: torch.dtype,
 ) -> None:
     batch, time, heads, dim = shape
@@ -77,13 +82,13 @@ def test_values_and_gradients(
     dout = torch.randn(batch, heads, time, dim, generator=generator).to(dtype).transpose(1, 2)
     q, k, v = packed.split([heads, kv_heads, kv_heads], dim=2)
     wide = packed.double().requires_grad_()
-    expected = reference(*wide.split([heads, kv_heads, kv_heads], dim=2), documents, window)
+    expected = reference(*wide.split([heads, kv_heads, kv_heads], dim=2), documents, window, softcap)
     (expected * dout.double()).sum().backward()
     starts = None if documents is None else starts_of(documents, batch, time)
-    out, lse = native_kernels.attention_forward(q, k, v, starts, window)
+    out, lse = native_kernels.attention_forward(q, k, v, starts, window, softcap=softcap)
     gradient = torch.full_like(packed, torch.nan)
     into = gradient.split([heads, kv_heads, kv_heads], dim=2)
-    native_kernels.attention_backward(dout, q, k, v, out, lse, starts, window, into=into)
+    native_kernels.attention_backward(dout, q, k, v, out, lse, starts, window, softcap=softcap, into=into)
     forward_bound, backward_bound = BOUNDS[dtype]
     assert wide.grad is not None
     error = (out.double() - expected).norm() / expected.norm()
@@ -127,3 +132,6 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(PylmError) as caught:
             native_kernels.attention_forward(q, k, k, first, window)
         assert said in caught.value.message, caught.value.message
+    for softcap in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(PylmError, match="softcap is"):
+            native_kernels.attention_forward(q, q, q, softcap=softcap)

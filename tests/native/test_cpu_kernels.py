@@ -119,6 +119,42 @@ def test_cross_entropy_of_extreme_logits(dtype: torch.dtype) -> None:
     torch.testing.assert_close(losses, F.cross_entropy(logits.float(), targets, reduction="none"), rtol=1e-5, atol=1e-5)
     dlogits = native_kernels.cross_entropy_backward(torch.ones(3), logits, targets, lse, 0.0, -100, 0.0)
     assert dlogits.isfinite().all()
+    logits[1, 7] = float("nan")  # beside the target: the loss must say so all the same
+    losses, lse = native_kernels.cross_entropy_forward(logits, targets, 0.0, -100, 0.0)
+    assert losses.isnan().tolist() == [False, True, False]
+    dlogits = native_kernels.cross_entropy_backward(torch.ones(3), logits, targets, lse, 0.0, -100, 0.0)
+    assert dlogits[1].isnan().any() and dlogits[::2].isfinite().all()
+
+
+@pytest.mark.parametrize(("rows", "vocab", "dim"), [(1, 2, 1), (5, 34, 7), (49, 98, 40), (200, 1000, 130)])
+def test_gradients_of_a_head(rows: int, vocab: int, dim: int) -> None:
+    dlogits, x, weight, dweight = (
+        random(*shape, dtype=torch.bfloat16, seed=seed)
+        for seed, shape in enumerate([(rows, vocab), (rows, dim), (vocab, dim), (vocab, dim)])
+    )
+    pairs = torch.empty(vocab // 2, (dim + 15) // 16 * 16, dtype=torch.int32)
+    if not _native.has_head_products():
+        with pytest.raises(PylmError, match="multiplies no bfloat16"):
+            _native.pair_rows(weight, pairs)
+        return
+    _native.pair_rows(weight, pairs)
+    expected = dweight.double() + dlogits.double().t() @ x.double()
+    found = []
+    for threads in (1, 3):
+        dx, sums = torch.full_like(x, torch.nan), dweight.clone()
+        _native.head_gradients(dlogits, x, pairs, dx, sums, threads)
+        close("dx", dx, dlogits.double() @ weight.double(), BOUNDS[torch.bfloat16])
+        close("dweight", sums, expected, BOUNDS[torch.bfloat16])
+        found.append((dx, sums))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    for said, arguments in [
+        ("an even vocabulary", (dlogits[:, 1:].contiguous(), x, pairs, x.clone(), dweight)),
+        ("a bfloat16 matrix", (dlogits, x.float(), pairs, x.clone(), dweight)),
+        ("an int32 tensor of", (dlogits, x, pairs.float(), x.clone(), dweight)),
+        ("dx: of another dtype", (dlogits, x, pairs, x.float(), dweight)),
+    ]:
+        with pytest.raises(PylmError, match=said):
+            _native.head_gradients(*arguments)
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "relu2", "swiglu"])
@@ -203,6 +239,27 @@ def test_results_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> N
             assert torch.equal(a, b)
 
 
+def test_results_that_leave_the_caches_are_those_of_their_parts() -> None:
+    """Beyond some megabytes results are written around the caches: the same bits, and none left behind."""
+    rows, width = 9000, 768
+    x, r, dy, w = (random(n, width, seed=seed) for n, seed in ((rows, 1), (rows, 2), (rows, 3), (1, 4)))
+    parts = [slice(at, at + 1000) for at in range(0, rows, 1000)]
+    whole = native_kernels.rms_norm_forward(x, w[0], r, 1e-5, 0.0)
+    cut = [native_kernels.rms_norm_forward(x[p], w[0], r[p], 1e-5, 0.0) for p in parts]
+    for n in range(3):
+        assert torch.equal(whole[n], torch.cat([c[n] for c in cut]))
+    dx, _ = native_kernels.rms_norm_backward(dy, None, x, w[0], whole[2], 1e-5, 0.0)
+    small = [native_kernels.rms_norm_backward(dy[p], None, x[p], w[0], whole[2][p], 1e-5, 0.0)[0] for p in parts]
+    assert torch.equal(dx, torch.cat(small))
+    for vocab in (50304, 50305):  # rows that begin between vectors, too
+        logits, targets = random(70, vocab, seed=5), torch.arange(70)
+        settings = (0.0, -100, 0.0)
+        _, lse = native_kernels.cross_entropy_forward(logits, targets, *settings)
+        found = native_kernels.cross_entropy_backward(torch.ones(70), logits, targets, lse, *settings)
+        native_kernels.cross_entropy_backward(torch.ones(70), logits, targets, lse, *settings, out=logits)
+        assert torch.equal(found, logits)
+
+
 def test_tensors_of_the_wrong_kind_are_refused() -> None:
     good, other = torch.zeros(4, 8), torch.zeros(4, 9)
 
@@ -218,6 +275,8 @@ def test_tensors_of_the_wrong_kind_are_refused() -> None:
     fails("x: float32 and bfloat16 are served", "gelu", good.double(), None, good.double())
     fails("x: not contiguous", "gelu", good.t(), None, good)
     fails("x: not on the CPU", "gelu", good.to("meta"), None, good)
+    crooked = torch.frombuffer(bytearray(129), dtype=torch.float32, count=32, offset=1)
+    fails("x: not aligned to its elements", "gelu", crooked, None, good)
     fails("there is no activation silu", "silu", good, None, good)
     with pytest.raises(PylmError, match="the target of row 0 is 8, the vocabulary has 8"):
         native_kernels.cross_entropy_forward(good, torch.tensor([8, 0, 0, 0]), 0.0, -100, 0.0)
@@ -255,17 +314,44 @@ def test_random_arguments_never_crash_the_module() -> None:
             torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2), torch.ones(3, 1), torch.ones(3, 1), None, torch.ones(2),
             torch.ones(6), torch.ones(1, 3, 2, 2), torch.ones(2), True, 0, 1,
         ],
+        "attention_forward": [
+            *(torch.ones(1, 3, 2, 2) for _ in range(4)), torch.ones(6), torch.zeros(1, 3, dtype=torch.int32), 2, 0.5, 1,
+            2.0,
+        ],
+        "attention_backward": [
+            *(torch.ones(1, 3, 2, 2) for _ in range(5)), torch.ones(6), *(torch.ones(1, 3, 2, 2) for _ in range(3)),
+            None, 0, 0.5, 2, 0.0,
+        ],
+        "decode_attention": [
+            torch.ones(1, 2, 2), torch.ones(1, 5, 1, 2), torch.ones(1, 5, 1, 2), [3], torch.ones(1, 2, 2), 0.5, 1, 2.0,
+        ],
+        "pair_rows": [torch.ones(6, 2).bfloat16(), torch.zeros(3, 16, dtype=torch.int32), 1],
+        "head_gradients": [
+            torch.ones(4, 6).bfloat16(), torch.ones(4, 2).bfloat16(), torch.zeros(3, 16, dtype=torch.int32),
+            torch.ones(4, 2).bfloat16(), torch.ones(6, 2).bfloat16(), 2,
+        ],
+        "gemv_int8": [torch.ones(6, 2, dtype=torch.int8), torch.ones(6), torch.ones(2), torch.ones(6), 1],
+        "activation_forward": ["gelu", torch.ones(6, 2), None, torch.ones(6, 2), 1],
         "activation_backward": [
             "swiglu", torch.ones(6, 2), torch.ones(6, 2), torch.ones(6, 2), torch.ones(6, 2), torch.ones(6, 2), 1,
         ],
     }  # fmt: skip
     survived = 0
     for _ in range(400):
+        pick = lambda usual: usual if generator.random() < 0.9 else odd[generator.integers(len(odd))]  # noqa: E731
         for name, arguments in good.items():
-            picked = [a if generator.random() < 0.9 else odd[generator.integers(len(odd))] for a in arguments]
+            picked = [pick(a) for a in arguments]
             try:
                 getattr(_native, name)(*picked)
                 survived += 1
             except (PylmError, TypeError, ValueError, RuntimeError) as error:
                 assert "Segmentation" not in str(error)
-    assert survived > 300
+        flat = tuple(pick(a) for a in (*(torch.ones(8) for _ in range(4)), torch.ones(8).bfloat16(), 0.1))
+        settings = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "clip": 1.0, "step": 1, "threads": 1}
+        try:
+            _native.adamw(pick([flat]), **{name: pick(value) for name, value in settings.items()})
+            _native.read_all(pick(torch.zeros(300, dtype=torch.int8)), pick(1))
+            survived += 1
+        except (PylmError, TypeError, ValueError, RuntimeError) as error:
+            assert "Segmentation" not in str(error)
+    assert survived > 1000

@@ -191,6 +191,11 @@ def test_packing_without_an_index_and_allocators_of_the_wrong_kind_are_refused(t
     loader = Loader(folder, 8, 4, allocate=lambda shape, dtype: np.zeros((1, 1), dtype))
     with pytest.raises(UsageError, match="allocate gave int64 of shape"):
         next(loader)
+    loader = Loader(
+        folder, 8, 4, allocate=lambda shape, dtype: np.zeros(8 * 32 + 1, np.uint8)[1:].view(dtype).reshape(shape)
+    )
+    with pytest.raises(UsageError, match="inputs must be a contiguous, aligned, writable array of 32 items"):
+        next(loader)
     other = Loader(folder, 8, 4, seed=2)
     with pytest.raises(UsageError, match="the saved loader had seed 2"):
         Loader(folder, 8, 4).seek(other.state())

@@ -110,6 +110,10 @@ CASES: dict[str, tuple[Callable[..., Any], Tensors]] = {
             pk.rope_attention, rope=pk.Rope(**WIDE), n_heads=4, n_kv_heads=2, cu_seqlens=DOCUMENTS, window=30,
         ), packed(4, 2, 32) | weights(32),
     ),
+    "rope_attention, capped, documents": (
+        functools.partial(pk.rope_attention, rope=pk.Rope(**WIDE), n_heads=2, cu_seqlens=DOCUMENTS, softcap=1.5),
+        packed(2, 2, 32),
+    ),
     "rope_attention, plain, apart": (functools.partial(pk.rope_attention, scale=0.3), apart(4, 2, 20)),
     "rope_attention, apart, rope": (functools.partial(pk.rope_attention, rope=pk.Rope(**WIDE)), apart(4, 1, 32)),
 }  # fmt: skip
@@ -161,6 +165,38 @@ def test_compiled_code_gives_the_same(case: str) -> None:
         agree(run(compiled, tensors), run(ours, tensors), 1e-6)
 
 
+DECODING: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rope and norm": {"rope": pk.Rope(32, max_positions=80), "q_weight": random(32) + 1, "k_weight": random(32) + 1},
+    "rope at positions, capped": {"rope": pk.Rope(32).at(torch.arange(6).view(2, 3)), "softcap": 1.5, "scale": 0.3},
+}
+
+
+@pytest.mark.parametrize("settings", DECODING.values(), ids=DECODING)
+@pytest.mark.parametrize("dtype", BOUNDS, ids=["fp32", "bf16"])
+def test_new_tokens_over_a_cache_are_the_references_in_float64(settings: dict[str, Any], dtype: torch.dtype) -> None:
+    lengths = torch.tensor([0, 61])
+    new = {name: x.to(dtype) for name, x in apart(4, 2, 32, time=3).items()}
+    written = {name: random(2, 70, 2, 32, seed=n).to(dtype) for n, name in enumerate(("k_cache", "v_cache"))}
+    for row, length in enumerate(lengths.tolist()):
+        for cache in written.values():
+            cache[row, length:] = torch.nan  # what was never written may be anything
+    found, right = ({n: x.to(t, copy=True) for n, x in written.items()} for t in (dtype, torch.float64))
+    wide = {n: x.double() if isinstance(x, torch.Tensor) else x for n, x in settings.items()}
+    ours = pk.attention_decode(**new, **found, lengths=lengths, **settings, backend="cpu")
+    expected = pk.attention_decode(
+        **{n: x.double() for n, x in new.items()}, **right, lengths=lengths, **wide, backend="reference"
+    )
+    for name in written:
+        assert torch.equal(found[name].isnan(), right[name].isnan())
+        found[name].nan_to_num_(), right[name].nan_to_num_()
+    agree({"o": ours, **found}, {"o": expected, **right}, BOUNDS[dtype])
+    for said, refused in (("window", {"window": 4}), ("up to 8 new tokens", {})):
+        many = new if refused else {name: x.repeat(1, 3, 1, 1) for name, x in new.items()}
+        with pytest.raises(ValueError, match=said):
+            pk.attention_decode(**many, **written, lengths=lengths * 0, **refused, backend="cpu")
+
+
 def test_weighted_rows_and_a_second_backward() -> None:
     x, weight = random(9, 16).requires_grad_(), random(40, 16).requires_grad_()
     loss = pk.linear_cross_entropy(x, weight, targets(9, classes=40), backend="cpu")
@@ -180,7 +216,6 @@ def test_empty_batches() -> None:
 @pytest.mark.parametrize(
     ("said", "settings"),
     [
-        ("no soft cap", {"softcap": 5.0}),
         ("causal attention", {"causal": False}),
         ("no sinks", {"sinks": torch.ones(4)}),
     ],
@@ -221,5 +256,5 @@ def test_a_module_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -
     from pylm.errors import PylmError
 
     monkeypatch.setattr(_native, "INTERFACE", 1)
-    with pytest.raises(PylmError, match="interface 1, pylm's files call 2"):
+    with pytest.raises(PylmError, match="interface 1, pylm's files call 3"):
         native_kernels.register()

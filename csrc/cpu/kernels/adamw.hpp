@@ -12,18 +12,19 @@ double sum_squares(const void* data, int64_t begin, int64_t end) {
     double total = 0;
     for (int64_t at = 0; at < end - begin; at += BLOCK) {
         const int64_t count = end - begin - at < BLOCK ? end - begin - at : BLOCK;
-        Vec a = splat(0), b = splat(0);
+        Vec a = splat(0), b = a, c = a, d = a;
         int64_t i = at;
-        for (; i + 2 * Vec::W <= at + count; i += 2 * Vec::W) {
-            const Vec p = load(x + i), q = load(x + i + Vec::W);
-            a = fma(p, p, a), b = fma(q, q, b);
+        for (; i + 4 * Vec::W <= at + count; i += 4 * Vec::W) {
+            const Vec p = load(x + i), q = load(x + i + Vec::W), r = load(x + i + 2 * Vec::W),
+                      s = load(x + i + 3 * Vec::W);
+            a = fma(p, p, a), b = fma(q, q, b), c = fma(r, r, c), d = fma(s, s, d);
         }
         for (; i < at + count; i += Vec::W) {
             const int64_t left = at + count - i;
             const Vec p = take(x + i, left < Vec::W ? left : static_cast<int64_t>(Vec::W));
             a = fma(p, p, a);
         }
-        total += static_cast<double>(sum(a + b));
+        total += static_cast<double>(sum((a + b) + (c + d)));
     }
     return total;
 }

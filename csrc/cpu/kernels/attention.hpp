@@ -43,6 +43,12 @@ struct ForwardRoom {
     }
 };
 
+// The scores of a row as softmax sees them, in place: cap · tanh(scale · score / cap), in units of log2.
+inline void cap_row(float* s, int64_t count, float scale, float softcap) {
+    const Vec inverse = splat(scale / softcap), cap = splat(softcap * LOG2E);
+    for (int64_t i = 0; i < count; i += Vec::W) store(s + i, tangent(load(s + i) * inverse) * cap);
+}
+
 // One row of scores to chances (the left operand of the product with the values); returns the sum, sets the maximum in
 // units of log2. Columns [from, to] are allowed, `count` columns are written.
 template <class Units>
@@ -91,7 +97,7 @@ void attention_forward(const Attention& a, int64_t unit, char* scratch) {
     const int32_t* first = a.first + b * a.time;
     pack_transposed<Units>(k, a.sk.time, a.time, a.dim, room.keys, room.time, room.depth);
     pack_rows<Units>(v, a.sv.time, a.time, a.dim, room.values, room.width, room.time / Units::STEP);
-    const float scale = a.scale * LOG2E;
+    const float scale = a.softcap > 0 ? 1 : a.scale * LOG2E;
     for (int64_t t = 0; t < a.time; t += QUERIES) {
         const int64_t rows = a.time - t < QUERIES ? a.time - t : QUERIES;
         // keys from which the block's first query (the earliest, for starts only grow) may attend
@@ -103,6 +109,7 @@ void attention_forward(const Attention& a, int64_t unit, char* scratch) {
         float inverse[QUERIES];
         for (int64_t r = 0; r < rows; ++r) {
             float top = 0;
+            if (a.softcap > 0) cap_row(room.scores + r * count, count, a.scale, a.softcap);
             const float total = softmax_row<Units>(room.scores + r * count, room.chances + r * units,
                                                    first[t + r] - origin, t + r - origin, count, scale, top);
             inverse[r] = 1.0f / total;

@@ -38,18 +38,25 @@ struct BackwardRoom {
 
 // Scores and rises (dP) of a block become chances and slopes (dS), in both the forms that the products want.
 template <class Units>
-inline void slopes_of(const BackwardRoom<Units>& room, const int32_t* first, int64_t key, int64_t rows, int64_t query,
-                      int64_t count, int64_t length, float scale) {
+inline void slopes_of(const BackwardRoom<Units>& room, const Attention& a, const int32_t* first, int64_t key,
+                      int64_t rows, int64_t query, int64_t count) {
     using Element = typename Units::Element;
-    const Vec factor = splat(scale * LOG2E), weight = splat(scale);
-    const int64_t units = count / Units::STEP;
+    const bool capped = a.softcap > 0;
+    const Vec factor = splat(capped ? a.softcap * LOG2E : a.scale * LOG2E), weight = splat(a.scale);
+    const Vec inverse = splat(capped ? a.scale / a.softcap : 0);
+    const int64_t units = count / Units::STEP, length = a.time;
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t t = key + r;
         auto* p = reinterpret_cast<Element*>(room.chances + r * units);
         auto* d = reinterpret_cast<Element*>(room.slopes + r * units);
         for (int64_t i = 0; i < count; i += Vec::W) {
             const int64_t at = query + i;
-            Vec chance = exp2(fma(load(room.scores + r * count + i), factor, load(room.shift + at)));
+            Vec score = load(room.scores + r * count + i), steep = weight;
+            if (capped) {
+                score = tangent(score * inverse);
+                steep = weight * (splat(1) - score * score);
+            }
+            Vec chance = exp2(fma(score, factor, load(room.shift + at)));
             // queries before the key, past the end, or of a later document or window attend nothing here
             const bool whole = at >= t && at + Vec::W <= length && first[at + Vec::W - 1] <= t;
             if (!whole) {
@@ -59,7 +66,7 @@ inline void slopes_of(const BackwardRoom<Units>& room, const int32_t* first, int
                     if (at + l < t || at + l >= length || first[at + l] > t) lanes[l] = 0;
                 chance = load(lanes);
             }
-            const Vec slope = chance * weight * (load(room.rises + r * count + i) - load(room.delta + at));
+            const Vec slope = chance * steep * (load(room.rises + r * count + i) - load(room.delta + at));
             store(p + i, chance);
             store(d + i, slope);
         }
@@ -136,7 +143,7 @@ void attention_backward(const Attention& a, int64_t unit, char* scratch) {
                                count, rows, count, room.depth, false);
                 product<Units>(room.values + key * room.depth, room.depth, room.grads + from, room.time, room.rises,
                                count, rows, count, room.depth, false);
-                slopes_of<Units>(room, first, key, rows, from, count, a.time, a.scale);
+                slopes_of<Units>(room, a, first, key, rows, from, count);
                 product<Units>(room.chances, count / Units::STEP, room.grad_rows + from / Units::STEP * width, width,
                                room.dv + key * width, width, rows, width, count / Units::STEP, true);
                 product<Units>(room.slopes, count / Units::STEP, room.query_rows + from / Units::STEP * width, width,

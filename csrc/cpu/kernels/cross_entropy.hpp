@@ -1,5 +1,5 @@
-// Cross-entropy over rows of logits: a row of 50,304 fits in L2, so its maximum, its sum and its gradient are passes
-// over the cache and memory is read once.
+// Cross-entropy over rows of logits: memory is read once for the loss and once for the gradient, which is written
+// around the caches where it would not stay in them.
 #pragma once
 #include "cpu/kernels/simd.hpp"
 #include "cpu/kernels/table.hpp"
@@ -37,14 +37,24 @@ inline float row_highest(const T* x, int64_t count) {
     return top;
 }
 
-// x - top is exact where it matters: scaling by log2(e) first would round logits of thousands before they meet.
+// The highest logit, and the sum of powers less it, of one reading: a block lies in L1 for its two passes while memory
+// brings the next. x - top is exact where it matters: scaling by log2(e) first would round logits of thousands before
+// they meet. Blocks are summed in fp32, which stays short, the row in double.
 template <class T, class Cap>
-inline double sum_of_powers(const T* x, int64_t count, float top, const Cap& cap) {
-    constexpr int64_t BLOCK = 2048;  // fp32 sums stay short, their sum is double
-    const Vec log2e = splat(LOG2E), shift = splat(top);
+inline double sum_of_powers(const T* x, int64_t count, const Cap& cap, float& top) {
+    constexpr int64_t BLOCK = 2048;
+    const Vec log2e = splat(LOG2E);
     double total = 0;
+    top = -__builtin_inff();
     for (int64_t at = 0; at < count; at += BLOCK) {
         const int64_t end = count - at < BLOCK ? count : at + BLOCK;
+        const float here = cap_one(cap, row_highest(x + at, end - at));
+        if (here == -__builtin_inff()) continue;
+        if (here > top) {
+            total *= __builtin_exp(static_cast<double>(top) - static_cast<double>(here));
+            top = here;
+        }
+        const Vec shift = splat(top);
         Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
         int64_t i = at;
         for (; i + 4 * Vec::W <= end; i += 4 * Vec::W) {
@@ -75,8 +85,8 @@ void losses_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
             a.lse[row] = a.losses[row] = 0;
             continue;
         }
-        const float top = cap_one(cap, row_highest(x, a.vocab));
-        const double log_sum = __builtin_log(sum_of_powers(x, a.vocab, top, cap));
+        float top;
+        const double log_sum = __builtin_log(sum_of_powers(x, a.vocab, cap, top));
         const auto lse = static_cast<float>(static_cast<double>(top) + log_sum);
         a.lse[row] = lse;
         // from the difference, not from lse: an lse of thousands has lost the loss's digits
@@ -85,7 +95,7 @@ void losses_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
     }
 }
 
-template <class T, class Cap>
+template <class T, class Cap, bool past>
 void gradients_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
     const Cap cap(a.softcap);
     for (int64_t row = begin; row < end; ++row) {
@@ -103,9 +113,10 @@ void gradients_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
         const Vec right = splat(widen(x[target]));
         each(a.vocab, [&](int64_t i, int64_t n) {
             const Vec v = take(x + i, n);
-            put(out + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
+            put<past>(out + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
         });
         const float chance = __builtin_expf(cap_one(cap, highest(right)) - lse);
+        if (past) fence();
         narrow(out + target, (chance * weight - grad) * highest(cap.slope(right)));
     }
 }
@@ -116,7 +127,9 @@ void cross_entropy_forward(const CrossEntropy& a, int64_t begin, int64_t end) {
 }
 template <class T>
 void cross_entropy_backward(const CrossEntropy& a, int64_t begin, int64_t end) {
-    a.softcap > 0 ? gradients_of_rows<T, Capped>(a, begin, end) : gradients_of_rows<T, Plain>(a, begin, end);
+    if (a.softcap > 0) return gradients_of_rows<T, Capped, false>(a, begin, end);
+    const bool past = a.past && streamable(static_cast<const T*>(a.dlogits), a.vocab) && a.stride == a.vocab;
+    past ? gradients_of_rows<T, Plain, true>(a, begin, end) : gradients_of_rows<T, Plain, false>(a, begin, end);
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

@@ -46,10 +46,11 @@ template <class T>
 struct UnitsOf {
     using type = FloatUnits;
 };
-constexpr int TILE_ROWS = 6, TILE_VECTORS = 2;
+constexpr int TILE_ROWS = 6, TILE_VECTORS = PYLM_LEVEL == 128 ? 4 : 2;  // of 32 registers, or 16
 #endif
 
-template <class Units, int ROWS, int VECTORS>
+// `across`: the left operand lies by columns, [depth][lda].
+template <class Units, int ROWS, int VECTORS, bool across>
 inline void tile(const typename Units::Unit* a, int64_t lda, const typename Units::Unit* b, int64_t ldb, float* c,
                  int64_t ldc, int64_t depth, bool add) {
     Vec acc[ROWS][VECTORS];
@@ -59,45 +60,47 @@ inline void tile(const typename Units::Unit* a, int64_t lda, const typename Unit
         decltype(Units::load_b(b)) row[VECTORS];
         for (int n = 0; n < VECTORS; ++n) row[n] = Units::load_b(b + k * ldb + n * Vec::W);
         for (int m = 0; m < ROWS; ++m)
-            for (int n = 0; n < VECTORS; ++n) acc[m][n] = Units::mul_add(acc[m][n], a + m * lda + k, row[n]);
+            for (int n = 0; n < VECTORS; ++n)
+                acc[m][n] = Units::mul_add(acc[m][n], across ? a + k * lda + m : a + m * lda + k, row[n]);
     }
     for (int m = 0; m < ROWS; ++m)
         for (int n = 0; n < VECTORS; ++n) store(c + m * ldc + n * Vec::W, acc[m][n]);
 }
 
-template <class Units, int VECTORS>
+template <class Units, int VECTORS, bool across>
 inline void column(const typename Units::Unit* a, int64_t lda, const typename Units::Unit* b, int64_t ldb, float* c,
                    int64_t ldc, int64_t rows, int64_t depth, bool add) {
+    const int64_t step = across ? 1 : lda;
     int64_t m = 0;
     for (; m + TILE_ROWS <= rows; m += TILE_ROWS)
-        tile<Units, TILE_ROWS, VECTORS>(a + m * lda, lda, b, ldb, c + m * ldc, ldc, depth, add);
-    a += m * lda, c += m * ldc;
+        tile<Units, TILE_ROWS, VECTORS, across>(a + m * step, lda, b, ldb, c + m * ldc, ldc, depth, add);
+    a += m * step, c += m * ldc;
     switch (rows - m) {
         case 5:
-            return tile<Units, 5, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+            return tile<Units, 5, VECTORS, across>(a, lda, b, ldb, c, ldc, depth, add);
         case 4:
-            return tile<Units, 4, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+            return tile<Units, 4, VECTORS, across>(a, lda, b, ldb, c, ldc, depth, add);
         case 3:
-            return tile<Units, 3, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+            return tile<Units, 3, VECTORS, across>(a, lda, b, ldb, c, ldc, depth, add);
         case 2:
-            return tile<Units, 2, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+            return tile<Units, 2, VECTORS, across>(a, lda, b, ldb, c, ldc, depth, add);
         case 1:
-            return tile<Units, 1, VECTORS>(a, lda, b, ldb, c, ldc, depth, add);
+            return tile<Units, 1, VECTORS, across>(a, lda, b, ldb, c, ldc, depth, add);
         default:
             return;
     }
 }
 
 /// c[rows, width] (+)= a[rows, depth units] · b[depth units, width]; width is a multiple of Vec::W, and b and c have
-/// it.
-template <class Units>
+/// it. With `across` a is [depth units, rows].
+template <class Units, bool across = false>
 void product(const typename Units::Unit* a, int64_t lda, const typename Units::Unit* b, int64_t ldb, float* c,
              int64_t ldc, int64_t rows, int64_t width, int64_t depth, bool add) {
     constexpr int64_t BLOCK = TILE_VECTORS * Vec::W;
     int64_t n = 0;
     for (; n + BLOCK <= width; n += BLOCK)
-        column<Units, TILE_VECTORS>(a, lda, b + n, ldb, c + n, ldc, rows, depth, add);
-    for (; n < width; n += Vec::W) column<Units, 1>(a, lda, b + n, ldb, c + n, ldc, rows, depth, add);
+        column<Units, TILE_VECTORS, across>(a, lda, b + n, ldb, c + n, ldc, rows, depth, add);
+    for (; n < width; n += Vec::W) column<Units, 1, across>(a, lda, b + n, ldb, c + n, ldc, rows, depth, add);
 }
 
 template <class Units, class T>

@@ -12,8 +12,8 @@ inline Vec summed(const T* x, const T* residual, int64_t i, int64_t n) {
     return residual ? a + take(residual + i, n) : a;
 }
 
-template <class T>
-void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
+template <class T, bool past>
+void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
     const int64_t width = a.width;
     for (int64_t row = begin; row < end; ++row) {
         // SAFETY: every tensor was seen to hold rows × width elements, weight and bias `width`
@@ -32,7 +32,7 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
         int64_t i = 0;
         for (; i + 2 * Vec::W <= width; i += 2 * Vec::W) {
             const Vec p = summed(x, residual, i, Vec::W), q = summed(x, residual, i + Vec::W, Vec::W);
-            if (h) store(h + i, p), store(h + i + Vec::W, q);
+            if (h) put<past>(h + i, p, Vec::W), put<past>(h + i + Vec::W, q, Vec::W);
             squares = fma(p - center, p - center, squares);
             second = fma(q - center, q - center, second);
         }
@@ -51,13 +51,21 @@ void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
             Vec value = (summed(x, residual, j, n) - center) * scale;
             if (a.weight) value = value * (take(a.weight + j, n) + offset);
             if (a.bias) value = value + take(a.bias + j, n);
-            put(y + j, value, n);
+            put<past>(y + j, value, n);
         });
     }
+    if (past) fence();
 }
 
 template <class T>
-void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
+void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
+    const bool past = a.past && streamable(static_cast<const T*>(a.y), a.width) &&
+                      (!a.h || streamable(static_cast<const T*>(a.h), a.width));
+    past ? normalise_rows<T, true>(a, begin, end) : normalise_rows<T, false>(a, begin, end);
+}
+
+template <class T, bool past>
+void gradients_of_norm(const NormBackward& a, int64_t begin, int64_t end) {
     const int64_t width = a.width;
     const Vec offset = splat(a.offset);
     for (int64_t row = begin; row < end; ++row) {
@@ -82,9 +90,16 @@ void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
             const Vec g = a.weight ? d * (take(a.weight + i, n) + offset) : d;
             Vec value = (g - level - unit * slope) * scale;
             if (dh) value = value + take(dh + i, n);
-            put(dx + i, value, n);
+            put<past>(dx + i, value, n);
         });
     }
+    if (past) fence();
+}
+
+template <class T>
+void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
+    const bool past = a.past && streamable(static_cast<const T*>(a.dx), a.width);
+    past ? gradients_of_norm<T, true>(a, begin, end) : gradients_of_norm<T, false>(a, begin, end);
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

@@ -16,6 +16,10 @@ inline Vec load_byte(const uint8_t* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 #elif PYLM_LEVEL == 2
     return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+#elif PYLM_LEVEL == 128
+    uint32_t four;
+    memcpy(&four, p, 4);
+    return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four)))))};
 #else
     return {static_cast<float>(*p)};
 #endif
@@ -25,6 +29,10 @@ inline Vec load_int8(const int8_t* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 #elif PYLM_LEVEL == 2
     return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+#elif PYLM_LEVEL == 128
+    uint32_t four;
+    memcpy(&four, p, 4);
+    return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four)))))};
 #else
     return {static_cast<float>(*p)};
 #endif

@@ -5,7 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#if PYLM_LEVEL > 0
+// The levels: 0 scalar, 2 AVX2, 512 AVX-512 with VNNI and BF16, 128 NEON.
+#if PYLM_LEVEL == 128
+#include <arm_neon.h>
+#elif PYLM_LEVEL > 0
 #include <immintrin.h>
 #endif
 
@@ -52,6 +55,11 @@ inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 inline void store(bf16* p, Vec a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
 }
+inline void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
+inline void stream(bf16* p, Vec a) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
+}
+inline void fence() { _mm_sfence(); }
 inline void store_some(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 inline void store_some(bf16* p, Vec a, int64_t n) {
     _mm256_mask_storeu_epi16(p, first(n), (__m256i)_mm512_cvtneps_pbh(a.v));
@@ -95,7 +103,7 @@ inline Vec load_some(const bf16* p, int64_t n) {
     return load(few);
 }
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
-inline void store(bf16* p, Vec a) {
+inline __m128i narrowed(Vec a) {
     const __m256i bits = _mm256_castps_si256(a.v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded =
@@ -103,9 +111,12 @@ inline void store(bf16* p, Vec a) {
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q));
     const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
     const __m256i words = _mm256_blendv_epi8(rounded, quiet, nan);
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0x08);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0x08));
 }
+inline void store(bf16* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrowed(a)); }
+inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+inline void stream(bf16* p, Vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrowed(a)); }
+inline void fence() { _mm_sfence(); }
 inline void store_some(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 inline void store_some(bf16* p, Vec a, int64_t n) {
     bf16 few[8];
@@ -139,6 +150,64 @@ inline float highest(Vec a) {
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
 
+#elif PYLM_LEVEL == 128
+
+struct Vec {
+    static constexpr int W = 4;
+    float32x4_t v;
+};
+inline Vec splat(float x) { return {vdupq_n_f32(x)}; }
+inline Vec load(const float* p) { return {vld1q_f32(p)}; }
+inline Vec load(const bf16* p) {
+    return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16))};
+}
+inline Vec load_some(const float* p, int64_t n) {
+    float few[4] = {};
+    memcpy(few, p, static_cast<size_t>(n < 4 ? n : 4) * 4);
+    return load(few);
+}
+inline Vec load_some(const bf16* p, int64_t n) {
+    bf16 few[4] = {};
+    memcpy(few, p, static_cast<size_t>(n < 4 ? n : 4) * 2);
+    return load(few);
+}
+inline void store(float* p, Vec a) { vst1q_f32(p, a.v); }
+inline void store(bf16* p, Vec a) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(a.v);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint32x4_t quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
+    const uint32x4_t number = vceqq_f32(a.v, a.v);  // false where NaN, which stays NaN
+    vst1_u16(reinterpret_cast<uint16_t*>(p), vshrn_n_u32(vbslq_u32(number, rounded, quiet), 16));
+}
+template <class T>
+inline void stream(T* p, Vec a) {
+    store(p, a);
+}
+inline void fence() {}
+template <class T>
+inline void store_some(T* p, Vec a, int64_t n) {
+    T few[4];
+    store(few, a);
+    memcpy(p, few, static_cast<size_t>(n < 4 ? n : 4) * sizeof(T));
+}
+inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {vdivq_f32(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+inline Vec max(Vec a, Vec b) { return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v)}; }
+inline Vec root(Vec a) { return {vsqrtq_f32(a.v)}; }
+inline Vec round(Vec a) { return {vrndnq_f32(a.v)}; }
+inline Vec scale2(Vec a, Vec n) {  // n in [-126, 127]
+    const int32x4_t exponent = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127)), 23);
+    return {vmulq_f32(a.v, vreinterpretq_f32_s32(exponent))};
+}
+inline Vec where_negative(Vec x, Vec a, Vec b) { return {vbslq_f32(vcltq_f32(x.v, vdupq_n_f32(0)), a.v, b.v)}; }
+inline float sum(Vec a) { return vaddvq_f32(a.v); }
+inline float highest(Vec a) { return vmaxvq_f32(a.v); }
+
 #else
 
 struct Vec {
@@ -158,6 +227,11 @@ template <class T>
 inline void store(T* p, Vec a) {
     narrow(p, a.v);
 }
+template <class T>
+inline void stream(T* p, Vec a) {
+    narrow(p, a.v);
+}
+inline void fence() {}
 template <class T>
 inline void store_some(T* p, Vec a, int64_t) {
     narrow(p, a.v);
@@ -187,7 +261,7 @@ constexpr float LOG2E = 1.44269504089f, LN2 = 0.69314718056f;
 
 /// 2^t to a few units in the last place; 0 below 2^-126, t at most 127.
 inline Vec exp2(Vec t) {
-    t = max(t, splat(-126.0f));
+    t = max(splat(-126.0f), t);  // in this order NaN stays NaN
     const Vec n = round(t), f = t - n;
     Vec p = splat(1.535336188319500e-4f);
     p = fma(p, f, splat(1.339887440266574e-3f));
@@ -219,6 +293,21 @@ inline void put(T* p, Vec a, int64_t n) {
         store(p, a);
     else
         store_some(p, a, n);
+}
+
+/// The same past the caches where `past`: what they cannot hold until it is read need not be fetched to be written.
+template <bool past, class T>
+inline void put(T* p, Vec a, int64_t n) {
+    if (past && n == Vec::W)
+        stream(p, a);
+    else
+        put(p, a, n);
+}
+/// Whether whole vectors of rows of this width may be streamed to p.
+template <class T>
+inline bool streamable(const T* p, int64_t width) {
+    constexpr uintptr_t bytes = Vec::W * sizeof(T);
+    return reinterpret_cast<uintptr_t>(p) % bytes == 0 && width % Vec::W == 0;
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

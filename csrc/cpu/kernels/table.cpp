@@ -6,6 +6,7 @@
 #include "cpu/kernels/attention_backward.hpp"
 #include "cpu/kernels/cross_entropy.hpp"
 #include "cpu/kernels/decode.hpp"
+#include "cpu/kernels/head.hpp"
 #include "cpu/kernels/norm.hpp"
 #include "cpu/kernels/products.hpp"
 #include "cpu/kernels/rotate.hpp"
@@ -29,6 +30,15 @@ const Kernels table{
     BOTH(norm_backward),
     BOTH(cross_entropy_forward),
     BOTH(cross_entropy_backward),
+#if PYLM_LEVEL == 512
+    pair_rows,
+    head_dx,
+    head_dweight,
+#else
+    nullptr,
+    nullptr,
+    nullptr,
+#endif
     ALL_ACTS(activation_forward),
     ALL_ACTS(activation_backward),
     BOTH(rotate_forward),

@@ -12,6 +12,7 @@ struct NormForward {
     float *mean, *rstd;          // mean is null for rms_norm
     int64_t width;
     float eps, offset;
+    bool past;  // the caches hold too little: results are written around them
 };
 struct NormBackward {
     const void *dy, *dh, *h;  // dh may be null
@@ -20,6 +21,7 @@ struct NormBackward {
     float *dweight, *dbias;  // one block's sums, added to; null where not wanted
     int64_t width;
     float offset;
+    bool past;
 };
 struct CrossEntropy {
     const void* logits;
@@ -31,6 +33,20 @@ struct CrossEntropy {
     int64_t vocab, stride;
     int64_t ignore_index;
     float z_loss, softcap;  // softcap 0: none
+    bool past;
+};
+// Rows of bf16 and the same in pairs of rows: units of (row 2u, row 2u + 1), `padded` of them, a multiple of 16.
+struct Pairs {
+    const void* x;
+    uint32_t* pairs;
+    int64_t rows, width, padded;
+};
+constexpr int64_t HEAD_ROWS = 48, HEAD_CLASSES = 96;
+struct Head {
+    const void* dlogits;                     // [rows, vocab], vocab even
+    const uint32_t *weight_pairs, *x_pairs;  // of [vocab, dim] and [rows, dim]
+    void *dx, *dweight;                      // [rows, dim], written; [vocab, dim], added to
+    int64_t rows, vocab, dim, padded;
 };
 struct Activation {
     const void *x, *gate, *dy;
@@ -65,7 +81,7 @@ struct Attention {
     const int32_t* first;  // [batch, time]: the earliest key that each query may attend to; never falls within a row
     Strides sq, sk, sv, so, sd, sdq, sdk, sdv;
     int64_t batch, time, heads, kv_heads, dim;
-    float scale;
+    float scale, softcap;  // softcap 0: none
 };
 
 constexpr int64_t KEYS_AT_ONCE = 256, DECODE_DIM = 512;
@@ -128,6 +144,9 @@ struct Kernels {
     void (*norm_backward[TYPES])(const NormBackward&, int64_t begin, int64_t end);
     void (*cross_entropy_forward[TYPES])(const CrossEntropy&, int64_t begin, int64_t end);
     void (*cross_entropy_backward[TYPES])(const CrossEntropy&, int64_t begin, int64_t end);
+    void (*pair_rows)(const Pairs&, int64_t begin, int64_t end);  // these three are null without bf16 products
+    void (*head_dx)(const Head&, int64_t begin, int64_t end, char* scratch);
+    void (*head_dweight)(const Head&, int64_t begin, int64_t end, char* scratch);
     void (*activation_forward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
     void (*activation_backward[ACTS][TYPES])(const Activation&, int64_t begin, int64_t end);
     void (*rotate_forward[TYPES])(const Rotation&, int64_t begin, int64_t end);
@@ -156,6 +175,11 @@ struct Kernels {
 namespace scalar {
 extern const Kernels table;
 }
+#if defined(PYLM_ARM_VARIANTS)
+namespace neon {
+extern const Kernels table;
+}
+#endif
 #if defined(PYLM_X86_VARIANTS)
 namespace avx2 {
 extern const Kernels table;

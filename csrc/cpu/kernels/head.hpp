@@ -1,0 +1,76 @@
+// The gradients of a language model's head from a chunk of its logits' gradients, in bf16: dx = dlogits · weight and
+// dweight += dlogitsᵀ · x. Sums stay in fp32 registers and operands in L2, which a general product cannot arrange
+// (docs/log.md has what that gains).
+#pragma once
+#include "cpu/kernels/gemm.hpp"
+#include "cpu/kernels/table.hpp"
+
+namespace pylm::cpu::PYLM_VARIANT {
+
+#if PYLM_LEVEL == 512
+
+/// Rows of bf16 as the right operand of a sum over them: rows [2 · begin, 2 · end) become `end - begin` rows of pairs.
+inline void pair_rows(const Pairs& a, int64_t begin, int64_t end) {
+    const auto* x = static_cast<const uint16_t*>(a.x);
+    for (int64_t u = begin; u < end; ++u) {
+        // SAFETY: x holds rows × width elements, pairs a row of `padded` units for each two of them
+        const uint16_t* even = x + 2 * u * a.width;
+        const bool both = 2 * u + 1 < a.rows;
+        uint32_t* to = a.pairs + u * a.padded;
+        for (int64_t i = 0; i < a.padded; i += 16) {
+            const __mmask16 some = i < a.width ? first(a.width - i) : 0;
+            const __m256i low = _mm256_maskz_loadu_epi16(some, even + i);
+            const __m256i high = both ? _mm256_maskz_loadu_epi16(some, even + a.width + i) : _mm256_setzero_si256();
+            _mm512_storeu_si512(to + i, _mm512_or_si512(_mm512_cvtepu16_epi32(low),
+                                                        _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16)));
+        }
+    }
+}
+
+/// Rows [begin, end) of dx; scratch holds as many rows of padded floats.
+inline void head_dx(const Head& a, int64_t begin, int64_t end, char* scratch) {
+    constexpr int64_t UNITS = 192;  // of the vocabulary at a time: their rows of the weight stay in L2
+    auto* sums = reinterpret_cast<float*>(scratch);
+    const auto* dlogits = static_cast<const uint32_t*>(a.dlogits);  // the vocabulary is even: rows are whole units
+    const int64_t units = a.vocab / 2, rows = end - begin;
+    for (int64_t k = 0; k < units; k += UNITS)
+        product<PairUnits>(dlogits + begin * units + k, units, a.weight_pairs + k * a.padded, a.padded, sums, a.padded,
+                           rows, a.padded, units - k < UNITS ? units - k : UNITS, k > 0);
+    auto* dx = static_cast<bf16*>(a.dx);
+    for (int64_t r = 0; r < rows; ++r)
+        each(a.dim,
+             [&](int64_t i, int64_t n) { put(dx + (begin + r) * a.dim + i, take(sums + r * a.padded + i, n), n); });
+}
+
+/// Rows [begin, end) of dweight, at most HEAD_CLASSES of them; scratch holds their sums and dlogits in pairs of rows.
+inline void head_dweight(const Head& a, int64_t begin, int64_t end, char* scratch) {
+    auto* sums = reinterpret_cast<float*>(scratch);
+    auto* pairs = reinterpret_cast<uint32_t*>(sums + HEAD_CLASSES * a.padded);
+    const auto* dlogits = static_cast<const uint16_t*>(a.dlogits);
+    const int64_t classes = end - begin, units = (a.rows + 1) / 2;
+    for (int64_t u = 0; u < units; ++u)
+        for (int64_t i = 0; i < classes; i += 16) {
+            const uint16_t* even = dlogits + 2 * u * a.vocab + begin + i;
+            const __mmask16 some = first(classes - i);
+            const __m256i low = _mm256_maskz_loadu_epi16(some, even);
+            const __m256i high =
+                2 * u + 1 < a.rows ? _mm256_maskz_loadu_epi16(some, even + a.vocab) : _mm256_setzero_si256();
+            _mm512_storeu_si512(
+                pairs + u * HEAD_CLASSES + i,
+                _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16)));
+        }
+    auto* dweight = static_cast<bf16*>(a.dweight) + begin * a.dim;
+    for (int64_t c = 0; c < classes; ++c)
+        each(a.padded, [&](int64_t i, int64_t) {
+            const int64_t n = a.dim - i;
+            store(sums + c * a.padded + i,
+                  n >= Vec::W ? load(dweight + c * a.dim + i) : load_some(dweight + c * a.dim + i, n > 0 ? n : 0));
+        });
+    product<PairUnits, true>(pairs, HEAD_CLASSES, a.x_pairs, a.padded, sums, a.padded, classes, a.padded, units, true);
+    for (int64_t c = 0; c < classes; ++c)
+        each(a.dim, [&](int64_t i, int64_t n) { put(dweight + c * a.dim + i, take(sums + c * a.padded + i, n), n); });
+}
+
+#endif
+
+}  // namespace pylm::cpu::PYLM_VARIANT
