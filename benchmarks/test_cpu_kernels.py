@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +17,16 @@ import pytest
 from benchmarks.compare import Compare, Side
 
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000", "MALLOC_TOP_PAD_": "268435456"}
-REPEATS = 7
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": "1000000"}  # and told to return all of it at once, where memory is measured
+REPEATS, FEW = 15, 3
+SLOW = ("linear cross-entropy",)  # a second a call
 Work = tuple[Callable[[], Any], Callable[[Any], list[float]]]
 
 
 def measure(work: Work, repeats: int = REPEATS) -> dict[str, Any]:
-    """The median of some calls after two that do not count, and the numbers that the sides must agree on."""
+    """The median of some calls after some that fault their memory in, and the numbers that the sides must agree on."""
     run, numbers = work
-    for _ in range(2):
+    for _ in range(2 if repeats == FEW else 6):
         found = run()
     times = []
     for _ in range(repeats):
@@ -31,6 +34,28 @@ def measure(work: Work, repeats: int = REPEATS) -> dict[str, Any]:
         found = run()
         times.append(time.perf_counter() - start)
     return {"seconds": statistics.median(times), "result": numbers(found)}
+
+
+def several(works: Mapping[str, Work], repeats: int = REPEATS) -> dict[str, Any]:
+    """Each measured by itself in one process, whose start would take longer than most of them: a figure a case."""
+    found = {name: measure(work, FEW if name in SLOW else repeats) for name, work in works.items()}
+    seconds = {name: one["seconds"] for name, one in found.items()}
+    return {**seconds, "seconds": sum(seconds.values()), "result": [n for one in found.values() for n in one["result"]]}
+
+
+def occupied(work: Work) -> dict[str, Any]:
+    """The memory that one call takes beside its inputs at its highest, results included."""
+    run, numbers = work
+    for _ in range(2):
+        result = numbers(run())
+    status = Path("/proc/self/status")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest is the present from here on
+    kilobytes = [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS")]
+    start = time.perf_counter()
+    run()
+    seconds = time.perf_counter() - start
+    kilobytes += [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+    return {"seconds": seconds, "step_mb": (kilobytes[1] - kilobytes[0]) * 1024 / 1e6, "result": result}
 
 
 def norms(tensors: Any) -> list[float]:
@@ -57,8 +82,8 @@ def native(cores: int) -> tuple[Any, Any]:
     return torch, native_kernels
 
 
-def sides(case: str) -> tuple[Side, list[Side]]:
-    """Ours and torch's two, which find their case by the functions' argument."""
+def sides() -> tuple[Side, list[Side]]:
+    """Ours and torch's two, which find their cases by the functions' argument."""
     return Side("pylm", ours, environment=KEPT), [
         Side("torch", eager, label="torch eager", environment=KEPT),
         Side("torch", compiled, label="torch.compile", environment=KEPT),
@@ -77,7 +102,7 @@ def inputs(torch: Any, case: str) -> tuple[Any, ...]:
     raise AssertionError(case)
 
 
-def ours(case: str, cores: int) -> dict[str, Any]:
+def our(case: str, cores: int) -> Work:
     torch, kernels = native(cores)
     import pylm_kernels
 
@@ -94,11 +119,8 @@ def ours(case: str, cores: int) -> dict[str, Any]:
         leaves = [tensor.requires_grad_() for tensor in given[:2]]
 
         def run() -> Any:
-            for leaf in leaves:
-                leaf.grad = None
             loss = pylm_kernels.linear_cross_entropy(leaves[0], leaves[1], given[2], backend="cpu")
-            loss.backward()
-            return loss, leaves[0].grad, leaves[1].grad
+            return loss, *torch.autograd.grad(loss, leaves)
 
     else:
         x, dy, weight = given
@@ -113,15 +135,27 @@ def ours(case: str, cores: int) -> dict[str, Any]:
             y, h, scale = kernels.rms_norm_forward(x, weight, residual, 1e-5, 0.0)
             return y, h, *kernels.rms_norm_backward(dy, x, h, weight, scale, 1e-5, 0.0)
 
-    return measure((run, norms))
+    return run, norms
 
 
-def eager(case: str, cores: int) -> dict[str, Any]:
-    return measure(torchs(case, cores, compiling=False))
+def ours(cases: list[str], cores: int) -> dict[str, Any]:
+    return several({case: our(case, cores) for case in cases})
 
 
-def compiled(case: str, cores: int) -> dict[str, Any]:
-    return measure(torchs(case, cores, compiling=True))
+def eager(cases: list[str], cores: int) -> dict[str, Any]:
+    return several({case: torchs(case, cores, compiling=False) for case in cases})
+
+
+def compiled(cases: list[str], cores: int) -> dict[str, Any]:
+    return several({case: torchs(case, cores, compiling=True) for case in cases})
+
+
+def our_memory(case: str, cores: int) -> dict[str, Any]:
+    return occupied(our(case, cores))
+
+
+def compiled_memory(case: str, cores: int) -> dict[str, Any]:
+    return occupied(torchs(case, cores, compiling=True))
 
 
 def torchs(case: str, cores: int, compiling: bool) -> Work:
@@ -164,82 +198,120 @@ def torchs(case: str, cores: int, compiling: bool) -> Work:
     return run, norms
 
 
+BOTH = {"torch eager": 1.5, "torch.compile": 1.5}
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
-    ("case", "bars"),
+    ("name", "bars"),
     [
-        ("cross-entropy", {"torch.compile": 5.0}),
-        ("linear cross-entropy", {"torch eager": 1.15, "torch.compile": 1.15}),
-        ("residual + norm", {"torch eager": 1.5, "torch.compile": 1.5}),
-        ("rms_norm forward", {"torch.compile": 2.0}),
-        ("rms_norm backward", {"torch.compile": 1.5}),
+        ("fp32 512 × 50304", {"cross-entropy": {"torch.compile": 5.0}}),
+        ("bf16 4096 × 384 × 50304", {"linear cross-entropy": {"torch eager": 1.15, "torch.compile": 1.15}}),
+        (
+            "bf16 8192 × 768",
+            {
+                "residual + norm": BOTH,
+                "rms_norm forward": {"torch.compile": 2.0},
+                "rms_norm backward": {"torch.compile": 1.5},
+            },
+        ),
     ],
+    ids=["cross-entropy", "linear", "norms"],
 )
-def test_against_eager_and_compiled(compare: Compare, case: str, bars: dict[str, float], threads: int) -> None:
-    mine, peers = sides(case)
+def test_against_eager_and_compiled(
+    compare: Compare, name: str, bars: dict[str, dict[str, float]], threads: int
+) -> None:
+    mine, peers = sides()
     run = compare(
-        f"{case}, {threads} thread{'s' * (threads > 1)}",
+        f"{name}, {threads} thread{'s' * (threads > 1)}",
         mine,
         peers,
         rounds=3,
         threads=threads,
         cores=threads,
         agree=agree,
-        case=case,
+        cases=list(bars),
     )
-    for peer in peers:
-        run.faster(bars.get(peer.name), than=peer.name)
-    if case == "linear cross-entropy" and threads == 2:
-        run.leaner(0.2, than="torch.compile")
+    for case, bar in bars.items():
+        for peer in peers:
+            run.faster(bar.get(peer.name), than=peer.name, figure=case)
 
 
-def attention(which: str, shape: list[int], cores: int, peer: bool) -> dict[str, Any]:
+def test_memory_of_linear_cross_entropy(compare: Compare) -> None:
+    run = compare(
+        "linear cross-entropy, 2 threads",
+        Side("pylm", our_memory, environment=RETURNED),
+        [Side("torch", compiled_memory, label="torch.compile", environment=RETURNED)],
+        rounds=1,
+        threads=2,
+        cores=2,
+        agree=agree,
+        case="linear cross-entropy",
+    )
+    run.leaner(0.2, than="torch.compile", figure="step_mb", unit="MB")
+
+
+SHAPES = {"B16 H6 T256 D64": (16, 6, 256, 64), "B4 H12 T1024 D64": (4, 12, 1024, 64)}
+
+
+def attention(which: str, shape: tuple[int, ...], cores: int, peer: bool) -> Work:
     torch, kernels = native(cores)
     batch, heads, time_, dim = shape
     q, k, v, dout = (torch.randn(batch, time_, heads, dim).bfloat16() for _ in range(4))
     if not peer:
         out, lse = kernels.attention_forward(q, k, v)
         if which == "forward":
-            return measure((lambda: kernels.attention_forward(q, k, v)[:1], norms))
-        return measure((lambda: kernels.attention_backward(dout, q, k, v, out, lse), norms))
+            return lambda: kernels.attention_forward(q, k, v)[:1], norms
+        return lambda: kernels.attention_backward(dout, q, k, v, out, lse), norms
     leaves = [tensor.transpose(1, 2).detach().requires_grad_() for tensor in (q, k, v)]
     sdpa = torch.nn.functional.scaled_dot_product_attention
     if which == "forward":
-        with torch.no_grad():
-            return measure((lambda: (sdpa(*leaves, is_causal=True),), norms))
+
+        def forward() -> Any:
+            with torch.no_grad():
+                return (sdpa(*leaves, is_causal=True),)
+
+        return forward, norms
     out = sdpa(*leaves, is_causal=True)
     gradient = dout.transpose(1, 2)
-    return measure((lambda: torch.autograd.grad(out, leaves, gradient, retain_graph=True), norms))
+    return lambda: torch.autograd.grad(out, leaves, gradient, retain_graph=True), norms
 
 
-def attention_ours(which: str, shape: list[int], cores: int) -> dict[str, Any]:
-    return attention(which, shape, cores, peer=False)
+def attentions(cores: int, peer: bool) -> dict[str, Any]:
+    return several(
+        {
+            f"{which} {name}": attention(which, shape, cores, peer)
+            for name, shape in SHAPES.items()
+            for which in ("forward", "backward")
+        }
+    )
 
 
-def attention_torch(which: str, shape: list[int], cores: int) -> dict[str, Any]:
-    return attention(which, shape, cores, peer=True)
+def attention_ours(cores: int) -> dict[str, Any]:
+    return attentions(cores, peer=False)
+
+
+def attention_torch(cores: int) -> dict[str, Any]:
+    return attentions(cores, peer=True)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("which", ["forward", "backward"])
-@pytest.mark.parametrize("shape", [(16, 6, 256, 64), (4, 12, 1024, 64)])
-def test_causal_attention(compare: Compare, shape: tuple[int, ...], which: str, threads: int) -> None:
-    batch, heads, length, dim = shape
+def test_causal_attention(compare: Compare, threads: int) -> None:
     run = compare(
-        f"attention {which} B{batch} H{heads} T{length} D{dim}, {threads} thread{'s' * (threads > 1)}",
+        f"causal attention bf16, {threads} thread{'s' * (threads > 1)}",
         Side("pylm", attention_ours, environment=KEPT),
         [Side("torch", attention_torch, label="torch SDPA", environment=KEPT)],
         rounds=3,
         threads=threads,
         cores=threads,
         agree=agree,
-        which=which,
-        shape=list(shape),
     )
-    run.faster(1.3 if which == "forward" else 2.0, than="torch SDPA")
+    for name in SHAPES:
+        run.faster(1.3, than="torch SDPA", figure=f"forward {name}")
+        run.faster(2.0, than="torch SDPA", figure=f"backward {name}")
 
 
-def optimizer(kind: str, cores: int, peer: bool) -> dict[str, Any]:
+def optimizer(kind: str, cores: int, peer: bool) -> Work:
     torch, kernels = native(cores)
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     sizes = [19_316_736, 4 * 768 * 3072, 768 * 1700]
@@ -264,31 +336,30 @@ def optimizer(kind: str, cores: int, peer: bool) -> dict[str, Any]:
             step += 1
             return kernels.adamw(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, clip=1e9, step=step)
 
-    return measure((run, lambda norm: [float(norm), *norms(parameters)]))
+    return run, lambda norm: [float(norm), *norms(parameters)]
 
 
-def adamw_ours(kind: str, cores: int) -> dict[str, Any]:
-    return optimizer(kind, cores, peer=False)
+def adamw_ours(cores: int) -> dict[str, Any]:
+    return several({kind: optimizer(kind, cores, peer=False) for kind in ("bf16", "fp32")})
 
 
-def adamw_torch(kind: str, cores: int) -> dict[str, Any]:
-    return optimizer(kind, cores, peer=True)
+def adamw_torch(cores: int) -> dict[str, Any]:
+    return several({kind: optimizer(kind, cores, peer=True) for kind in ("bf16", "fp32")})
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("kind", ["bf16", "fp32"])
-def test_adamw_and_clip(compare: Compare, kind: str, threads: int) -> None:
+def test_adamw_and_clip(compare: Compare, threads: int) -> None:
     run = compare(
-        f"AdamW + clip, 30 M parameters, {kind}, {threads} thread{'s' * (threads > 1)}",
+        f"AdamW + clip, 30 M parameters, {threads} thread{'s' * (threads > 1)}",
         Side("pylm", adamw_ours, environment=KEPT),
         [Side("torch", adamw_torch, label="torch fused + clip_grad_norm_", environment=KEPT)],
         rounds=3,
         threads=threads,
         cores=threads,
         agree=agree,
-        kind=kind,
     )
-    run.faster(2.5, than="torch fused + clip_grad_norm_")
+    for kind in ("bf16", "fp32"):
+        run.faster(2.5, than="torch fused + clip_grad_norm_", figure=kind)
 
 
 def decode(kind: str, cores: int) -> dict[str, Any]:
@@ -334,43 +405,42 @@ def test_decode_attention(compare: Compare, threads: int) -> None:
     run.faster(2.5, than="torch SDPA fp32")
 
 
-def gemv(rows: int, matrices: int, cores: int) -> dict[str, Any]:
+SETS = {"50304 × 768": 1, "1 GB": 26}
+
+
+def gemv(cores: int) -> dict[str, Any]:
     """Percent of the speed at which the same threads read the same bytes, in turns."""
-    torch, kernels = native(cores)
+    torch, _ = native(cores)
     from pylm import _native
 
-    width = 768
-    weights = [torch.randint(-127, 128, (rows, width), dtype=torch.int8) for _ in range(matrices)]
-    scales, x = torch.rand(rows), torch.randn(width)
-    y = torch.empty(rows)
-    for matrix in weights:
-        _native.gemv_int8(matrix, scales, x, y, cores)
-        _native.read_all(matrix, cores)
-    product, reading = [], []
-    for _ in range(9 if matrices > 1 else 40):
-        start = time.perf_counter()
-        for matrix in weights:
-            _native.gemv_int8(matrix, scales, x, y, cores)
-        middle = time.perf_counter()
-        for matrix in weights:
-            _native.read_all(matrix, cores)
-        product.append(middle - start)
-        reading.append(time.perf_counter() - middle)
-    seconds = statistics.median(product)
-    return {"seconds": seconds, "percent": 100 * statistics.median(reading) / seconds, "result": None}
+    rows, width = 50304, 768
+    scales, x, y = torch.rand(rows), torch.randn(width), torch.empty(rows)
+    found: dict[str, Any] = {"result": None, "seconds": 0.0}
+    for name, matrices in SETS.items():
+        weights = [torch.randint(-127, 128, (rows, width), dtype=torch.int8) for _ in range(matrices)]
+        product, reading = [], []
+        for _ in range(10 if matrices > 1 else 40):
+            start = time.perf_counter()
+            for matrix in weights:
+                _native.gemv_int8(matrix, scales, x, y, cores)
+            middle = time.perf_counter()
+            for matrix in weights:
+                _native.read_all(matrix, cores)
+            product.append(middle - start)
+            reading.append(time.perf_counter() - middle)
+        seconds = statistics.median(product[1:])
+        found |= {name: 100 * statistics.median(reading[1:]) / seconds, "seconds": found["seconds"] + seconds}
+    return found
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("rows", "matrices"), [(50304, 1), (50304, 26)])
-def test_int8_product(compare: Compare, rows: int, matrices: int, threads: int) -> None:
-    size = f"{rows} × 768" if matrices == 1 else "1 GB"
+def test_int8_product(compare: Compare, threads: int) -> None:
     run = compare(
-        f"int8 GEMV, {size}, {threads} thread{'s' * (threads > 1)}",
+        f"int8 GEMV, {threads} thread{'s' * (threads > 1)}",
         Side("pylm", gemv),
         rounds=3,
         threads=threads,
         cores=threads,
-        rows=rows,
-        matrices=matrices,
     )
-    run.at_least(85.0, "percent", "% of reading")
+    for name in SETS:
+        run.at_least(85.0, name, "% of reading")
