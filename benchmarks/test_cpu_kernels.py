@@ -226,7 +226,7 @@ def test_against_eager_and_compiled(
         f"{name}, {threads} thread{'s' * (threads > 1)}",
         mine,
         peers,
-        rounds=3,
+        rounds=2 if SLOW[0] in bars else 3,
         threads=threads,
         cores=threads,
         agree=agree,
