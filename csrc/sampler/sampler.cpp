@@ -34,6 +34,11 @@ inline float exp_below_zero(float d) {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(p) + exponent);
 }
 
+[[gnu::noinline]] void exponents(const float* __restrict x, int64_t n, float top, uint32_t* __restrict w) {
+    for (int64_t i = 0; i < n; ++i)
+        w[i] = static_cast<uint32_t>(static_cast<int32_t>(exp_below_zero(x[i] - top) * WEIGHT_ONE));
+}
+
 inline int bucket_of(float below) { return static_cast<int>(std::min(below * 32.0f, BUCKETS - 1.0f)); }
 
 // What one row needs; kept by each thread, so that a draw allocates nothing once it is warm.
@@ -154,8 +159,9 @@ void collect(Scratch& room, int64_t n, float top, int bucket, const Cut& before)
     std::sort(room.tied.begin(), room.tied.end());
 }
 
+// Not inlined: where the compiler knows that the scratch is the thread's own it asks for its address at every token.
 // Both filters by a histogram over falling logits, sorting only the bucket in which each cut falls.
-Cut find_cut(Scratch& room, int64_t n, float top, int64_t top_k, float top_p) {
+[[gnu::noinline]] Cut find_cut(Scratch& room, int64_t n, float top, int64_t top_k, float top_p) {
     std::fill(room.mass, room.mass + BUCKETS, 0);
     std::fill(room.count, room.count + BUCKETS, 0);
     for (int64_t i = 0; i < n; ++i) {
@@ -192,7 +198,7 @@ Cut find_cut(Scratch& room, int64_t n, float top, int64_t top_k, float top_p) {
 }
 
 // Fills room.x and room.w, and room.kept where top-k or top-p cut. Returns the sum of the weights that are kept.
-uint64_t weigh(const Row& row, const Settings& s, Scratch& room) {
+[[gnu::noinline]] uint64_t weigh(const Row& row, const Settings& s, Scratch& room) {
     const int64_t n = row.vocab_size;
     room.x.resize(n), room.w.resize(n);
     load(row, room.x.data());
@@ -203,8 +209,7 @@ uint64_t weigh(const Row& row, const Settings& s, Scratch& room) {
     if (inverse != 1.0f)
         for (int64_t i = 0; i < n; ++i) x[i] *= inverse;
     const float top = highest(row, x);
-    for (int64_t i = 0; i < n; ++i)
-        w[i] = static_cast<uint32_t>(static_cast<int32_t>(exp_below_zero(x[i] - top) * WEIGHT_ONE));
+    exponents(x, n, top, w);
     Cut cut;
     if ((s.top_k > 0 && s.top_k < n) || s.top_p < 1) cut = find_cut(room, n, top, s.top_k, s.top_p);
     const auto least = static_cast<uint32_t>(std::ceil(static_cast<double>(s.min_p) * WEIGHT_ONE));
