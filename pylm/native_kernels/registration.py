@@ -53,7 +53,7 @@ def serves_decode(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> 
     """The same for attention_decode: a few tokens that see all of their row."""
     if facts:
         if facts["window"] or facts["sinks"]:
-            return "the C++ attention over a cache has neither window nor sinks"
+            return "the C++ attention over a cache has no window and no sinks"
         if facts["new"] > FEW:
             return f"up to {FEW} new tokens are served, not {facts['new']}"
         if facts["head_dim"] > WIDEST_DECODED:
