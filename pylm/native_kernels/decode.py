@@ -21,8 +21,8 @@ def decode_attention(
     """Attention of one query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides."""
     q = q.contiguous()
     out = torch.empty_like(q)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    _native.decode_attention(q, k, v, lengths, out, scale, threads(), softcap)
+    factor: float = q.shape[-1] ** -0.5 if scale is None else scale
+    _native.decode_attention(q, k, v, lengths, out, factor, threads(), softcap)
     return out
 
 
@@ -32,19 +32,19 @@ def attention_decode_forward(
     interleaved: bool, offset: int, window: int, softcap: float, scale: float,
 ) -> torch.Tensor:  # fmt: skip
     """The attention of a few new tokens a row over caches, which get their keys and values; no window, no sinks."""
-    q, k, v = split(q, k, v, n_heads, n_kv_heads)
+    queries, keys, values = split(q, k, v, n_heads, n_kv_heads)
     if cos is not None and sin is not None:
-        positions = caches.positions_of(lengths, q.shape[1]) if positions is None else positions
-        q, _ = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-        k, _ = rotated(k, cos, sin, positions, k_weight, eps, interleaved, offset)
-    caches.write(k_cache, k, lengths)
-    caches.write(v_cache, v, lengths)
+        positions = caches.positions_of(lengths, queries.shape[1]) if positions is None else positions
+        queries, _ = rotated(queries, cos, sin, positions, q_weight, eps, interleaved, offset)
+        keys, _ = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
+    caches.write(k_cache, keys, lengths)
+    caches.write(v_cache, values, lengths)
     filled = lengths.tolist()
-    if not q.numel():
-        return q.new_empty(q.shape)
+    if not queries.numel():
+        return queries.new_empty(queries.shape)
     rows = [
-        decode_attention(q[:, t], k_cache, v_cache, [length + t + 1 for length in filled], scale, softcap)
-        for t in range(q.shape[1])
+        decode_attention(queries[:, t], k_cache, v_cache, [length + t + 1 for length in filled], scale, softcap)
+        for t in range(queries.shape[1])
     ]
     return torch.stack(rows, 1)
 
