@@ -111,16 +111,29 @@ def test_which_attention_is_preferred(speeds: list[float], order: list[str], mon
     assert retune.prefer(toy) == order
 
 
-def test_the_preferred_backend_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """What was chosen while a table was replaced is forgotten, whatever becomes of the test."""
+    yield
+    dispatch.candidates.cache_clear()  # type: ignore[attr-defined]
+
+
+def test_the_preferred_backend_runs(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A committed order holds on its device, up to the width that it names."""
     table = {"cpu": {"rope_attention": ["reference-like<=8", "sdpa"]}}
     monkeypatch.setattr(dispatch, "_measured", lambda: table)
     monkeypatch.setattr(dispatch, "_registered", {op: dict(have) for op, have in dispatch._registered.items()})
     dispatch.register("rope_attention", "reference-like", print, print)
-    facts = {"head_dim": 8, "softcap": False, "sinks": False, "rows_without_keys": False}
+    facts = {
+        "head_dim": 8,
+        "softcap": False,
+        "sinks": False,
+        "rows_without_keys": False,
+        "causal": True,
+        "cross": False,
+    }
     assert dispatch.choose("rope_attention", None, torch.ones(1), facts) == ("reference-like", "")
     assert dispatch.choose("rope_attention", None, torch.ones(1), facts | {"head_dim": 16}) == ("sdpa", "")
     assert dispatch.choose("rope_attention", None, torch.ones(1), facts | {"head_dim": 16, "sinks": True})[0] != "sdpa"
     line = next(c for c in dispatch.backends() if c.operation == "rope_attention" and c.device == "cpu")
     assert line.backend == "reference-like<=8"
-    dispatch.candidates.cache_clear()  # type: ignore[attr-defined]

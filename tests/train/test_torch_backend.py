@@ -50,7 +50,7 @@ def test_losses_are_those_of_a_plain_model_and_loop(kernels: str, monkeypatch: p
     for batch, lr in zip(batches(30 if kernels else 10), rates(), strict=False):
         loss, norm = plain.step(batch.inputs, batch.targets, lr)
         found = ours.step([batch], lr)
-        assert found.loss == pytest.approx(loss, abs=1e-5) and found.grad_norm == pytest.approx(norm, rel=1e-4)
+        assert found.loss == pytest.approx(loss, abs=1e-5) and found.grad_norm == pytest.approx(norm, rel=1e-3)
     for name, tensor in plain.w.items():
         torch.testing.assert_close(ours.masters[name], tensor.detach(), rtol=1e-3, atol=1e-4)
 
