@@ -120,6 +120,7 @@ def forgetful() -> Iterator[None]:
 
 def test_the_preferred_backend_runs(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A committed order holds on its device, up to the width that it names."""
+    dispatch.load()
     table = {"cpu": {"rope_attention": ["reference-like<=8", "sdpa"]}}
     monkeypatch.setattr(dispatch, "_measured", lambda: table)
     monkeypatch.setattr(dispatch, "_registered", {op: dict(have) for op, have in dispatch._registered.items()})

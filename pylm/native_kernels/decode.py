@@ -41,7 +41,7 @@ def attention_decode_forward(
     caches.write(v_cache, values, lengths)
     filled = lengths.tolist()
     if not queries.numel():
-        return queries.new_empty(queries.shape)
+        return torch.empty_like(queries)
     rows = [
         decode_attention(queries[:, t], k_cache, v_cache, [length + t + 1 for length in filled], scale, softcap)
         for t in range(queries.shape[1])
