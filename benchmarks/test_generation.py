@@ -24,11 +24,15 @@ EVERY = 32  # nanoGPT's way is timed at each 32nd of the 512 tokens: all of them
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GPT-2 small with random weights as transformers saves it, and the same as GGUF with Q8_0 weights."""
     pytest.importorskip("transformers")
-    place = tmp_path_factory.mktemp("gpt2")
+    return material("write", tmp_path_factory.mktemp("gpt2"))
+
+
+def material(what: str, place: Path) -> Path:
+    """A folder that a function of generation_material has filled, in a process of its own."""
     made = subprocess.run(
         [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); "
-         "from benchmarks import generation_material as material; material.write(sys.argv[2])",
-         str(Path(__file__).resolve().parent.parent), str(place)],
+         "from benchmarks import generation_material as material; getattr(material, sys.argv[2])(sys.argv[3])",
+         str(Path(__file__).resolve().parent.parent), what, str(place)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -267,15 +271,7 @@ def test_int8(compare: Compare, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of small stories: rounding costs nothing where the weights are random."""
-    place = tmp_path_factory.mktemp("learned")
-    made = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); "
-         "from benchmarks import generation_material as material; material.learn(sys.argv[2])",
-         str(Path(__file__).resolve().parent.parent), str(place)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return place
+    return material("learn", tmp_path_factory.mktemp("learned"))
 
 
 def validation_loss(folder: str, how: str) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from pylm_kernels import arguments
 from pylm_kernels.operation import define
+from pylm_kernels.packing import check_edges
 from pylm_kernels.rope import Rope
 
 
@@ -142,12 +143,7 @@ def packed_documents(cu_seqlens: torch.Tensor | None, heads: Heads) -> str:
 def _bounds(cu_seqlens: torch.Tensor, batch: int, time: int) -> tuple[torch.Tensor, torch.Tensor]:
     total = batch * time
     if not (cu_seqlens.is_cuda and torch.cuda.is_current_stream_capturing()):
-        edges = cu_seqlens.tolist()  # waits for the device: once a batch, see documents()
-        if edges[0] != 0 or edges[-1] != total:
-            raise ValueError(f"cu_seqlens: runs from {edges[0]} to {edges[-1]}; it must run from 0 to {total}")
-        for number, (left, right) in enumerate(zip(edges, edges[1:], strict=False)):
-            if right < left:
-                raise ValueError(f"cu_seqlens: decreases from {left} to {right} at entry {number + 1}")
+        check_edges(cu_seqlens.tolist(), total)  # waits for the device: once a batch, see documents()
     at = torch.arange(total, device=cu_seqlens.device)
     which = torch.searchsorted(cu_seqlens.long().contiguous(), at, right=True)
     row = at // max(time, 1) * time

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from pylm_kernels.mlx_rope import Rope
+from pylm_kernels.packing import check_edges
 
 FLOATS = (mx.float32, mx.bfloat16, mx.float16)  # MLX has float64 on CPUs only
 
@@ -181,11 +182,7 @@ def documents(cu_seqlens: Any, heads: Heads) -> tuple[Any, Any]:
     total = batch * time
     edges = looked_at(cu_seqlens)
     if edges is not None:
-        if edges[0] != 0 or edges[-1] != total:
-            raise ValueError(f"cu_seqlens: runs from {edges[0]} to {edges[-1]}; it must run from 0 to {total}")
-        for number, (left, right) in enumerate(zip(edges, edges[1:], strict=False)):
-            if right < left:
-                raise ValueError(f"cu_seqlens: decreases from {left} to {right} at entry {number + 1}")
+        check_edges(edges, total)
     at = mx.arange(total, dtype=mx.int32)
     ends_at = cu_seqlens.astype(mx.int32)
     which = mx.cumsum(mx.zeros((total + 1,), dtype=mx.int32).at[ends_at[1:]].add(1))[:total]

@@ -319,14 +319,11 @@ def _first_line(command: list[str]) -> str | None:
 
 
 def _cpu_name() -> str:
+    from pylm.host import processor_name
+
     if sys.platform == "darwin":
         return _first_line(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.machine()
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1] if match else platform.machine()
+    return processor_name()
 
 
 def _memory() -> tuple[int, int]:

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from pylm.checkpoint import Weights
+from pylm.generation.cached_engine import CachedEngine
 from pylm.generation.engine import Cache, Logits
 from pylm.model.mlx import Model, load
 from pylm.model.mlx.device import on_gpu, take_device
@@ -20,8 +21,6 @@ from pylm_kernels import mlx as kernels
 
 __all__ = ["MlxCache", "MlxEngine"]
 
-PREFILL_CHUNK = 512  # the scores of a chunk against a full context stay small, and every product stays a large one
-ROWS_AT_ONCE = 32
 DTYPES = {"fp32": mx.float32, "bf16": mx.bfloat16}
 
 
@@ -87,11 +86,8 @@ class MlxCache:
         return hidden[0] if self._every else hidden[:, -1]
 
 
-class MlxEngine:
+class MlxEngine(CachedEngine):
     """An MLX model with a cache."""
-
-    rows_at_once = ROWS_AT_ONCE
-    verifies = True
 
     def __init__(self, model: Model) -> None:
         """Take a model as it is."""
@@ -118,21 +114,6 @@ class MlxEngine:
     def cache(self, rows: int, capacity: int) -> MlxCache:
         """Make room for so many sequences of so many tokens."""
         return MlxCache(self.model, rows, min(capacity, self.context_length))
-
-    def prefill(self, ids: Sequence[int], cache: Cache, row: int) -> Logits:
-        """Append ids to a row, a chunk at a time; the logits after the last, [vocab]."""
-        for start in range(0, len(ids), PREFILL_CHUNK):
-            logits = self._forward([ids[start : start + PREFILL_CHUNK]], cache, row)
-        last: Logits = logits[0]
-        return last
-
-    def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append one id to every row; the logits after each, [rows, vocab]."""
-        return self._forward([[token] for token in ids], cache, None)
-
-    def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append ids to the only row; the logits after each of them, [ids, vocab]."""
-        return self._forward([ids], cache, 0, every=True)
 
     def _forward(self, rows: Sequence[Sequence[int]], cache: Cache, row: int | None, every: bool = False) -> Logits:
         assert isinstance(cache, MlxCache)

@@ -11,13 +11,12 @@ import torch
 
 from pylm._native import decode_attention
 from pylm.checkpoint import Weights
+from pylm.generation.cached_engine import CachedEngine
 from pylm.generation.engine import Cache, Logits
 from pylm.model.torch import Model, load
 
 __all__ = ["TorchCache", "TorchEngine", "Uncached", "UncachedEngine"]
 
-PREFILL_CHUNK = 512  # the scores of a chunk against a full context stay small, and every product stays a large one
-ROWS_AT_ONCE = 32
 DECODE_DIM = 256  # the widest head that the C++ attention takes
 
 
@@ -138,11 +137,8 @@ class TorchCache:
         return self._seen
 
 
-class TorchEngine:
+class TorchEngine(CachedEngine):
     """A torch model with a cache."""
-
-    rows_at_once = ROWS_AT_ONCE
-    verifies = True
 
     def __init__(self, model: Model) -> None:
         """Take a model as it is: where it lies and in which type is where and how it computes."""
@@ -165,21 +161,6 @@ class TorchEngine:
     def cache(self, rows: int, capacity: int) -> TorchCache:
         """Make room for so many sequences of so many tokens."""
         return TorchCache(self.model, rows, min(capacity, self.context_length))
-
-    def prefill(self, ids: Sequence[int], cache: Cache, row: int) -> Logits:
-        """Append ids to a row, a chunk at a time; the logits after the last, [vocab]."""
-        for start in range(0, len(ids), PREFILL_CHUNK):
-            logits = self._forward([ids[start : start + PREFILL_CHUNK]], cache, row)
-        last: Logits = logits[0]
-        return last
-
-    def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append one id to every row; the logits after each, [rows, vocab]."""
-        return self._forward([[token] for token in ids], cache, None)
-
-    def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append ids to the only row; the logits after each of them, [ids, vocab]."""
-        return self._forward([ids], cache, 0, every=True)
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Sequence[int]], cache: Cache, row: int | None, every: bool = False) -> Logits:

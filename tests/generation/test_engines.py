@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pylm.generation import torch_engine
+from pylm.generation import cached_engine
 from pylm.generation.engine import Engine
 from pylm.generation.native_engine import NativeEngine, why_not
 from pylm.generation.torch_engine import TorchEngine, UncachedEngine
@@ -56,7 +56,7 @@ def oracle(model: torch.nn.Module, sequence: list[int]) -> np.ndarray[Any, Any]:
 def test_any_way_of_reading_gives_the_logits_of_reading_at_once(
     name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_engine, "PREFILL_CHUNK", 5)
+    monkeypatch.setattr(cached_engine, "PREFILL_CHUNK", 5)
     chance = random.Random(name)
     model = small_model(VOCABULARY, **SHAPES[name])
     engine = engine_of(kind, model)

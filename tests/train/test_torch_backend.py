@@ -46,11 +46,14 @@ def rates() -> Iterator[float]:
 def test_losses_are_those_of_a_plain_model_and_loop(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYLM_KERNELS", kernels)
     ours = backend()
-    plain = PlainLlama(ours.masters, Recipe(layers=2, heads=2, steps=30, learning_rate=1e-3, warmup=0))
+    recipe = Recipe(layers=2, heads=2, steps=30, learning_rate=1e-3, warmup=0)
+    plain = PlainLlama(ours.masters, recipe)
     for batch, lr in zip(batches(30 if kernels else 10), rates(), strict=False):
-        loss, norm = plain.step(batch.inputs, batch.targets, lr)
+        loss, _ = plain.step(batch.inputs, batch.targets, lr)
+        # of the very weights that we have: what rounding has done to others by now can turn a gradient's norm far
+        _, norm = PlainLlama(ours.masters, recipe).step(batch.inputs, batch.targets, lr)
         found = ours.step([batch], lr)
-        assert found.loss == pytest.approx(loss, abs=1e-5) and found.grad_norm == pytest.approx(norm, rel=1e-3)
+        assert found.loss == pytest.approx(loss, abs=1e-5) and found.grad_norm == pytest.approx(norm, rel=1e-5)
     for name, tensor in plain.w.items():
         torch.testing.assert_close(ours.masters[name], tensor.detach(), rtol=1e-3, atol=1e-4)
 

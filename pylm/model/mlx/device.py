@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from pylm.errors import UsageError
+from pylm.host import processor_name
 
 __all__ = ["device_name", "limit_memory", "on_gpu", "take_device", "working_set"]
 
@@ -55,10 +54,4 @@ def device_name() -> str:
     """What the device is called."""
     if on_gpu():
         return str(mx.device_info().get("device_name", "Apple GPU"))
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return processor_name()

@@ -15,6 +15,7 @@ import torch
 
 from pylm import native_kernels
 from pylm.errors import ConfigError, UsageError
+from pylm.host import processor_name
 from pylm.train.remembered import recall, remember
 from pylm_kernels import dispatch
 
@@ -82,13 +83,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        try:
-            for line in Path("/proc/cpuinfo").read_text().splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-        except OSError:
-            pass
-        return platform.processor() or platform.machine()
+        return processor_name()
     return f"Apple {platform.machine()}"
 
 
