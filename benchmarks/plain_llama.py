@@ -1,6 +1,8 @@
 """Llama's layout and a loop over it as one writes them with torch and nothing of ours: what training is held to.
 
 RMSNorm, RoPE, attention by its formula, SwiGLU, tied embeddings; AdamW, decay on matrices, a clip, warmup and a cosine.
+Where a formula can be rounded in more ways than one (a division or a product with the inverse, a loss by its
+definition or by log_softmax), this takes the one that our reference takes, so that the two can be held to the bit.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class PlainLlama:
 
     def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Causal, over [batch, heads, time, width]."""
-        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]))
         later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         return torch.softmax(scores.masked_fill(later, float("-inf")), -1) @ v
 
@@ -83,7 +85,8 @@ class PlainLlama:
             up = functional.linear(h, self.w[f"{name}.mlp.up.weight"])
             x = x + functional.linear(gate * torch.sigmoid(gate) * up, self.w[f"{name}.mlp.down.weight"])
         logits = functional.linear(self.norm(x, "norm"), self.w["embed.weight"])
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        rows, wanted = logits.flatten(0, 1), targets.flatten()
+        return (torch.logsumexp(rows, -1) - rows.gather(-1, wanted[:, None])[:, 0]).mean()
 
     def step(self, inputs: Any, targets: Any, rate: float | None = None) -> tuple[float, float]:
         """Take a step over numpy's arrays; the loss, and the norm of the gradient before the clip."""
@@ -92,10 +95,14 @@ class PlainLlama:
         loss = self.loss(torch.from_numpy(inputs), torch.from_numpy(targets))
         self.optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.w.values(), self.recipe.clip)
+        gradients = [tensor.grad for tensor in self.w.values() if tensor.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients])))
+        if (factor := min(1.0, self.recipe.clip / (norm + 1e-6))) < 1.0:
+            for gradient in gradients:
+                gradient.mul_(factor)
         self.optimizer.step()
         self.taken += 1
-        return float(loss.detach()), float(norm)
+        return float(loss.detach()), norm
 
     @torch.no_grad()
     def mean_loss(self, inputs: Any, targets: Any) -> float:

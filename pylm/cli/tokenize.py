@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylm.cli.frame import command, json_option, print_json
-from pylm.cli.types import COUNT
+from pylm.cli.types import COUNT, SHARE
 
 if TYPE_CHECKING:
     from pylm.data.prepare import Prepared
@@ -26,7 +26,7 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--model", type=click.Choice(["bpe", "unigram", "sp-bpe"]), help="Kind of the tokenizer to train.")
 @click.option("--pattern", help="Pre-tokenizer of the tokenizer to train: a name or a regex.")
 @click.option("--special", "specials", multiple=True, help="Special token of the tokenizer to train; repeatable.")
-@click.option("--val", type=float, default=0.01, help="Share of the documents kept for validation; 0 for none.")
+@click.option("--val", type=SHARE, default="0.01", help="Share of the documents kept for validation; 0 for none.")
 @click.option("--split", default="<|endoftext|>", help="Between documents of a txt: a string, blank (lines) or file.")
 @click.option("--field", help="Key of a jsonl line that holds the text.  [default: text]")
 @click.option("--column", default="text", help="Column of a parquet file that holds the text.")

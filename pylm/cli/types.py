@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["BYTES", "COUNT", "DURATION"]
+__all__ = ["BYTES", "COUNT", "DURATION", "SHARE"]
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]  # a plain class before click 8.4
@@ -53,6 +53,14 @@ def _duration(text: str) -> float:
     return parse_duration(text)
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share < 1:  # which nan is not either
+        raise ValueError(f"{text} is no share: it is at least 0 and below 1")
+    return share
+
+
 COUNT = _Read("count", _count)
 BYTES = _Read("bytes", _bytes)
 DURATION = _Read("time", _duration)
+SHARE = _Read("share", _share)

@@ -78,5 +78,7 @@ def unknown_section(word: str, where: str | None = None, key: str = "") -> Confi
         hint = f"{spelled} belongs under {' or '.join(homes)}: write it there"
     else:
         hint = (answer(key) if key else None) or answer_section(spelled) or answer(spelled)
+    if key in ("yaml", "yml", "json"):
+        hint = f"a file is named by an option: --config {word}.{key}"
     hint = hint or did_you_mean(word, SECTIONS) or f"the sections are {', '.join(SECTIONS)}"
     return ConfigError(f"no such section: {word}{at}", hint)

@@ -111,6 +111,7 @@ def test_an_ambiguous_key_lists_its_candidates():
         ("max_stps", "no such key: max_stps", "did you mean max_steps"),
         ("train.max_stepz", "no such key: train.max_stepz", "did you mean train.max_steps"),
         ("trian.max_steps", "no such section: trian", "did you mean train?"),
+        ("mine.yaml", "no such section: mine", "--config mine.yaml"),
         ("xyzzy", "no such key: xyzzy", "pylm config show"),
         ("batch_size", "no such key: batch_size", "it is train.micro_batch here"),
         ("training.batch_size", "no such section: training", "it is train.micro_batch here"),

@@ -84,6 +84,23 @@ def test_adamw_is_torchs(dtype: torch.dtype, bound: float, clip: float, rates: d
         assert difference < bound, name
 
 
+def test_who_asks_for_the_reference_gets_torchs_arithmetic_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYLM_KERNELS", "reference")
+    ours, theirs = drawn(0), drawn(0)
+    optimizer = build(ours.items(), train(grad_clip=0.0, weight_decay=0.3))
+    decayed = [tensor for name, tensor in theirs.items() if name in MATRICES]
+    others = [tensor for name, tensor in theirs.items() if name not in MATRICES]
+    groups = [{"params": decayed, "weight_decay": 0.3}, {"params": others, "weight_decay": 0.0}]
+    peer = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95), fused=True)
+    for step in range(5):
+        gradients = drawn(step + 1)
+        for name, tensor in theirs.items():
+            tensor.grad = gradients[name].clone()
+        peer.step()
+        optimizer.step(1e-2, gradients)
+    assert all(torch.equal(ours[name], theirs[name]) for name in SHAPES)
+
+
 def test_gradients_may_be_the_parameters_own() -> None:
     one, other = drawn(0), drawn(0)
     first, second = build(one.items(), train()), build(other.items(), train())
