@@ -72,12 +72,14 @@ CrossEntropy cross_entropy_arguments(const Tensor& logits, const py::object& tar
 }
 
 void run_cross_entropy_forward(const py::object& logits, const py::object& targets, const py::object& losses,
-                               const py::object& lse, int64_t ignore_index, float z_loss, float softcap, int threads) {
+                               const py::object& lse, int64_t ignore_index, float z_loss, float softcap, int threads,
+                               const py::object& dlogits, float ahead) {
     const Tensor input = tensor(logits, "logits");
     const Type type = float_type(input, "logits");
     CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss, softcap);
     const int64_t rows = input.count / a.vocab;
     a.losses = at<float>(expect(losses, "losses", Element::float32, rows));
+    a.dlogits = maybe(dlogits, "dlogits", input.element, input.count).data, a.ahead = ahead;
     const py::gil_scoped_release release;
     cross_entropy_forward(type, a, rows, threads);
 }
@@ -227,10 +229,12 @@ void bind_kernels(py::module_& module) {
     module.def("norm_backward", &run_norm_backward, py::arg("dy"), py::arg("dh"), py::arg("h"), py::arg("weight"),
                py::arg("mean"), py::arg("rstd"), py::arg("dx"), py::arg("dweight"), py::arg("dbias"), py::arg("offset"),
                py::arg("threads") = 0, "Its gradients.");
-    module.def("cross_entropy_forward", &run_cross_entropy_forward, py::arg("logits"), py::arg("targets"),
-               py::arg("losses"), py::arg("lse"), py::arg("ignore_index") = -100, py::arg("z_loss") = 0.0f,
-               py::arg("softcap") = 0.0f, py::arg("threads") = 0,
-               "One loss and one logarithm of the sum of exponentials a row.");
+    module.def(
+        "cross_entropy_forward", &run_cross_entropy_forward, py::arg("logits"), py::arg("targets"), py::arg("losses"),
+        py::arg("lse"), py::arg("ignore_index") = -100, py::arg("z_loss") = 0.0f, py::arg("softcap") = 0.0f,
+        py::arg("threads") = 0, py::arg("dlogits") = py::none(), py::arg("ahead") = 1.0f,
+        "One loss and one logarithm of the sum of exponentials a row; into dlogits (which may be the logits) the "
+        "gradient of the losses' sum times `ahead`.");
     module.def("cross_entropy_backward", &run_cross_entropy_backward, py::arg("logits"), py::arg("targets"),
                py::arg("lse"), py::arg("grads"), py::arg("dlogits"), py::arg("ignore_index") = -100,
                py::arg("z_loss") = 0.0f, py::arg("softcap") = 0.0f, py::arg("threads") = 0,

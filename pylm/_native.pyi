@@ -133,6 +133,8 @@ def cross_entropy_forward(
     z_loss: float = 0.0,
     softcap: float = 0.0,
     threads: int = 0,
+    dlogits: Any = None,
+    ahead: float = 1.0,
 ) -> None: ...
 def cross_entropy_backward(
     logits: Any,

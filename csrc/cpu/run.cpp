@@ -1,5 +1,6 @@
 #include "cpu/run.hpp"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <new>
 #include <vector>
@@ -67,17 +69,35 @@ void summed_blocks(int threads, int64_t rows, int64_t width, const std::array<fl
     }
 }
 
+// Bytes of the last cache. Linux says it by file; what glibc works out from a processor that a hypervisor shows in part
+// has been twelve times too much.
+int64_t last_cache() {
+    static const int64_t found = [] {
+        int64_t kilobytes = 0;
+        std::ifstream("/sys/devices/system/cpu/cpu0/cache/index3/size") >> kilobytes;
+        return kilobytes > 0 ? kilobytes << 10 : int64_t{32} << 20;
+    }();
+    return found;
+}
+
 // Whether so many bytes, read and written, leave the last cache before anybody reads the results. Then they are written
 // around it, or every line would be fetched only to be overwritten.
-bool leaves_the_caches(int64_t bytes) {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-    static const int64_t found = sysconf(_SC_LEVEL3_CACHE_SIZE);
+bool leaves_the_caches(int64_t bytes) { return bytes > last_cache() / 4 * 3; }
+
+// Asks for pages of 2 MB under a large result before it is written: of 4 KB its first writing faults 512 times as
+// often, and streams through it stop at every page (one thread copies 44 GB/s here instead of 29).
+void in_large_pages(void* data, int64_t bytes) {
+#if defined(MADV_HUGEPAGE)
+    constexpr uintptr_t PAGE = uintptr_t{2} << 20;
+    const uintptr_t from = (reinterpret_cast<uintptr_t>(data) + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t to = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) / PAGE * PAGE;
+    // a kernel that has none refuses, which is as well
+    if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
 #else
-    static const int64_t found = 0;
+    (void)data, (void)bytes;
 #endif
-    constexpr int64_t USUAL = int64_t{32} << 20;
-    return bytes > (found > 0 ? found : USUAL) / 4 * 3;
 }
+
 int64_t size_of(Type type) { return type == FLOAT32 ? 4 : 2; }
 
 int64_t rows_of(int64_t width) { return std::max<int64_t>(1, ELEMENTS / std::max<int64_t>(1, width)); }
@@ -144,16 +164,29 @@ void rotate_backward(Type type, const Rotation& a, int threads) {
                   });
 }
 
-void cross_entropy_forward(Type type, const CrossEntropy& a, int64_t rows, int threads) {
+namespace {
+bool goes_past(Type type, const CrossEntropy& a, int64_t rows) {
+    // in place nothing is fetched for nothing, and a chunk of logits is read again at once
+    return a.dlogits && a.dlogits != a.logits && leaves_the_caches(2 * rows * a.vocab * size_of(type));
+}
+}  // namespace
+
+void cross_entropy_forward(Type type, const CrossEntropy& given, int64_t rows, int threads) {
     const auto run = kernels().cross_entropy_forward[type];
-    blocks(threads, rows, rows_of(a.vocab), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
+    CrossEntropy a = given;
+    a.past = goes_past(type, a, rows);
+    if (a.past) in_large_pages(a.dlogits, rows * a.vocab * size_of(type));
+    // a row's gradient is written while the next of its block is read
+    const int64_t many = a.dlogits ? std::clamp<int64_t>(rows / 16, 1, 32) : 1;
+    blocks(threads, rows, std::max(many, rows_of(a.vocab)),
+           [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
 void cross_entropy_backward(Type type, const CrossEntropy& given, int64_t rows, int threads) {
     const auto run = kernels().cross_entropy_backward[type];
     CrossEntropy a = given;
-    // in place nothing is fetched for nothing, and a chunk of logits is read again at once
-    a.past = a.dlogits != a.logits && leaves_the_caches(2 * rows * a.vocab * size_of(type));
+    a.past = goes_past(type, a, rows);
+    if (a.past) in_large_pages(a.dlogits, rows * a.vocab * size_of(type));
     blocks(threads, rows, rows_of(a.vocab), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 

@@ -91,15 +91,16 @@ TEST(cross_entropy_agrees_and_stays_in_bounds) {
             for (int64_t r = 0; r < rows; ++r)
                 targets.push_back(r == 2 ? -100 : static_cast<int64_t>(source() % vocab));
             agree(type, [&] {
-                Buffer losses(FLOAT32, rows), lse(FLOAT32, rows), dlogits(type, rows * vocab);
+                Buffer losses(FLOAT32, rows), lse(FLOAT32, rows), dlogits(type, rows * vocab), ahead = dlogits;
                 CrossEntropy a{};
                 a.logits = logits.data(), a.targets = targets.data(), a.losses = losses.wide.data();
-                a.lse = lse.wide.data(), a.grads = grads.wide.data(), a.dlogits = dlogits.data();
+                a.lse = lse.wide.data(), a.grads = grads.wide.data(), a.dlogits = ahead.data();
                 a.vocab = a.stride = vocab, a.ignore_index = -100;
-                a.softcap = softcap;
+                a.softcap = softcap, a.ahead = 0.5f;
                 cross_entropy_forward(type, a, rows, 2);
+                a.dlogits = dlogits.data();
                 cross_entropy_backward(type, a, rows, 2);
-                return std::vector<Buffer>{losses, dlogits};
+                return std::vector<Buffer>{losses, dlogits, ahead};
             });
         }
 }

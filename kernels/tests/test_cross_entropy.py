@@ -148,7 +148,7 @@ def test_opcheck() -> None:
     t = targets(classes=20)[:6]
     logits, x, weight = (random(*shape).requires_grad_() for shape in ((6, 20), (6, 8), (20, 8)))
     settings = (0.0, -100, 0.0, "triton")
-    torch.library.opcheck(torch.ops.pylm_kernels.cross_entropy.default, (logits, t, *settings))
+    torch.library.opcheck(torch.ops.pylm_kernels.cross_entropy.default, (logits, t, *settings[:3], 0.0, "triton"))
     torch.library.opcheck(
         torch.ops.pylm_kernels.linear_cross_entropy.default, (x, weight, t, *settings[:3], False, "triton")
     )

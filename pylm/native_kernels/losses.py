@@ -14,14 +14,20 @@ ROWS = 384
 
 
 def cross_entropy_forward(
-    logits: torch.Tensor, targets: torch.Tensor, softcap: float, ignore_index: int, z_loss: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One loss and one logarithm of the sum of exponentials a row, both 0 where the target is ignored."""
+    logits: torch.Tensor, targets: torch.Tensor, softcap: float, ignore_index: int, z_loss: float, ahead: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One loss and one logarithm of the sum of exponentials a row, both 0 where the target is ignored.
+
+    With `ahead` the gradient of the losses' sum times that too, while each row lies in the caches; empty without.
+    """
     logits, targets = logits.contiguous(), targets.contiguous()
     losses, lse = torch.empty(logits.shape[0]), torch.empty(logits.shape[0])
+    dlogits = torch.empty_like(logits) if ahead else None
     if logits.shape[0]:
-        _native.cross_entropy_forward(logits, targets, losses, lse, ignore_index, z_loss, softcap, threads())
-    return losses, lse
+        _native.cross_entropy_forward(
+            logits, targets, losses, lse, ignore_index, z_loss, softcap, threads(), dlogits, ahead
+        )
+    return losses, lse, logits.new_empty(0) if dlogits is None else dlogits
 
 
 def cross_entropy_backward(
@@ -76,16 +82,16 @@ def linear_cross_entropy_forward(
     x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
     losses, lse = torch.empty(len(x)), torch.empty(len(x))
     logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
-    ones = torch.ones(len(logits))
     dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if ahead else (x.new_empty(0), x.new_empty(0))
     gradients = _gradients(x, weight, dx, dweight) if ahead else None
     for at in range(0, len(x), rows):
         part = slice(at, min(at + rows, len(x)))
         chunk, mine, settings = logits[: part.stop - at], targets[part], (ignore_index, z_loss, softcap, threads())
         torch.mm(x[part], weight.t(), out=chunk)
-        _native.cross_entropy_forward(chunk, mine, losses[part], lse[part], *settings)
+        _native.cross_entropy_forward(
+            chunk, mine, losses[part], lse[part], *settings, dlogits=chunk if gradients else None
+        )
         if gradients:
-            _native.cross_entropy_backward(chunk, mine, lse[part], ones[: len(chunk)], chunk, *settings)
             gradients(chunk, part)
     return losses, lse, dx, dweight
 

@@ -98,7 +98,8 @@ def test_cross_entropy(rows: int, vocab: int, softcap: float, z_loss: float, dty
     right = torch.logsumexp(capped, -1) * (targets != -100)
     losses = losses + z_loss * right.square()
     (losses * grads).sum().backward()
-    found, lse = native_kernels.cross_entropy_forward(logits, targets, softcap, -100, z_loss)
+    found, lse, made = native_kernels.cross_entropy_forward(logits, targets, softcap, -100, z_loss)
+    assert made.numel() == 0
     bound = 1e-5 if softcap else 2e-6
     close("losses", found, losses.detach(), bound)
     close("lse", lse, right.detach(), bound)
@@ -110,17 +111,23 @@ def test_cross_entropy(rows: int, vocab: int, softcap: float, z_loss: float, dty
     in_place = logits.clone()
     native_kernels.cross_entropy_backward(grads, in_place, targets, lse, *settings, out=in_place)
     assert torch.equal(in_place, dlogits)
+    # with the losses, for a gradient that all rows share: what the backward makes of it
+    *same, made = native_kernels.cross_entropy_forward(logits, targets, *settings, 0.37)
+    assert torch.equal(torch.stack(same), torch.stack([found, lse]))
+    alike = torch.full((rows,), 0.37)
+    assert torch.equal(made, native_kernels.cross_entropy_backward(alike, logits, targets, lse, *settings))
 
 
 def test_cross_entropy_of_extreme_logits(dtype: torch.dtype) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0] * 11, [-float("inf")] * 32 + [3.0], [88.0] * 33], dtype=dtype)
     targets = torch.tensor([0, 32, 5])
-    losses, lse = native_kernels.cross_entropy_forward(logits, targets, 0.0, -100, 0.0)
+    losses, lse, _ = native_kernels.cross_entropy_forward(logits, targets, 0.0, -100, 0.0)
     torch.testing.assert_close(losses, F.cross_entropy(logits.float(), targets, reduction="none"), rtol=1e-5, atol=1e-5)
     dlogits = native_kernels.cross_entropy_backward(torch.ones(3), logits, targets, lse, 0.0, -100, 0.0)
     assert dlogits.isfinite().all()
     logits[1, 7] = float("nan")  # beside the target: the loss must say so all the same
-    losses, lse = native_kernels.cross_entropy_forward(logits, targets, 0.0, -100, 0.0)
+    losses, lse, made = native_kernels.cross_entropy_forward(logits, targets, 0.0, -100, 0.0, 1.0)
+    assert made[1].isnan().any() and made[::2].isfinite().all()
     assert losses.isnan().tolist() == [False, True, False]
     dlogits = native_kernels.cross_entropy_backward(torch.ones(3), logits, targets, lse, 0.0, -100, 0.0)
     assert dlogits[1].isnan().any() and dlogits[::2].isfinite().all()
@@ -254,10 +261,11 @@ def test_results_that_leave_the_caches_are_those_of_their_parts() -> None:
     for vocab in (50304, 50305):  # rows that begin between vectors, too
         logits, targets = random(70, vocab, seed=5), torch.arange(70)
         settings = (0.0, -100, 0.0)
-        _, lse = native_kernels.cross_entropy_forward(logits, targets, *settings)
+        targets[::9] = -100
+        _, lse, made = native_kernels.cross_entropy_forward(logits, targets, *settings, 1.0)
         found = native_kernels.cross_entropy_backward(torch.ones(70), logits, targets, lse, *settings)
         native_kernels.cross_entropy_backward(torch.ones(70), logits, targets, lse, *settings, out=logits)
-        assert torch.equal(found, logits)
+        assert torch.equal(found, logits) and torch.equal(made, logits)
 
 
 def test_tensors_of_the_wrong_kind_are_refused() -> None:
@@ -301,6 +309,7 @@ def test_random_arguments_never_crash_the_module() -> None:
         ],
         "cross_entropy_forward": [
             torch.ones(6, 2), torch.zeros(6, dtype=torch.int64), torch.ones(6), torch.ones(6), -100, 0.0, 0.0, 1,
+            torch.ones(6, 2), 1.0,
         ],
         "cross_entropy_backward": [
             torch.ones(6, 2), torch.zeros(6, dtype=torch.int64), torch.ones(6), torch.ones(6), torch.ones(6, 2), -100,

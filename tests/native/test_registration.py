@@ -81,6 +81,9 @@ CASES: dict[str, tuple[Callable[..., Any], Tensors]] = {
     "relu2": (pk.relu2, rows("x")),
     "swiglu": (pk.swiglu, rows("gate", "up")),
     "cross_entropy": (functools.partial(pk.cross_entropy, targets=targets(3, 7, classes=301), z_loss=1e-3), LOGITS),
+    "cross_entropy, sum": (
+        functools.partial(pk.cross_entropy, targets=targets(3, 7, classes=301), reduction="sum"), LOGITS,
+    ),
     "cross_entropy, capped": (
         functools.partial(pk.cross_entropy, targets=targets(3, 7, classes=301), softcap=4.0, reduction="none"), LOGITS,
     ),
@@ -169,6 +172,27 @@ def test_compiled_code_gives_the_same(case: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         agree(run(compiled, tensors), run(ours, tensors), 1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_gradients_made_with_the_losses_are_those_that_are_asked_for(reduction: str) -> None:
+    """For the gradient 1 they stand there already; for another, and for a second time, they are made anew."""
+    logits, wanted = random(21, 301).requires_grad_(), targets(21, classes=301)
+    expected = torch.nn.functional.cross_entropy(logits.double(), wanted, reduction=reduction)
+    (right,) = torch.autograd.grad(expected, logits)
+    loss = pk.cross_entropy(logits, wanted, reduction=reduction, backend="cpu")
+    made = loss.grad_fn.next_functions[0][0] if reduction == "mean" else loss.grad_fn  # type: ignore[union-attr]
+    there = made.next_functions[0][0].made.data_ptr()  # type: ignore[union-attr]
+    (once,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    assert once.data_ptr() == there
+    torch.testing.assert_close(once, right, rtol=1e-4, atol=1e-8)
+    once.zero_()  # whoever was given it may write into it
+    (again,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    (thrice,) = torch.autograd.grad(3 * loss, logits)
+    torch.testing.assert_close(again, right, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(thrice, 3 * right, rtol=1e-4, atol=1e-8)
+    (thrice,) = torch.autograd.grad(3 * pk.cross_entropy(logits, wanted, reduction=reduction, backend="cpu"), logits)
+    torch.testing.assert_close(thrice, 3 * right, rtol=1e-4, atol=1e-8)
 
 
 DECODING: dict[str, dict[str, Any]] = {
@@ -267,5 +291,5 @@ def test_a_module_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -
     from pylm.errors import PylmError
 
     monkeypatch.setattr(_native, "INTERFACE", 1)
-    with pytest.raises(PylmError, match="interface 1, pylm's files call 3"):
+    with pytest.raises(PylmError, match="interface 1, pylm's files call 4"):
         native_kernels.register()

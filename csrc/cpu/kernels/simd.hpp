@@ -259,9 +259,20 @@ inline float highest(Vec a) { return a.v; }
 
 constexpr float LOG2E = 1.44269504089f, LN2 = 0.69314718056f;
 
-/// 2^t to a few units in the last place; 0 below 2^-126, t at most 127.
+/// 2^t to a few units in the last place; 2^-126 below that, t at most 127.
 inline Vec exp2(Vec t) {
     t = max(splat(-126.0f), t);  // in this order NaN stays NaN
+#if PYLM_LEVEL == 512
+    // t less its floor by one instruction; scalef takes the floor by itself
+    const Vec f = {_mm512_reduce_ps(t.v, 0x09)};
+    Vec p = splat(1.867130515e-3f);
+    p = fma(p, f, splat(9.017029777e-3f));
+    p = fma(p, f, splat(5.579991266e-2f));
+    p = fma(p, f, splat(2.401644439e-1f));
+    p = fma(p, f, splat(6.931512952e-1f));
+    p = fma(p, f, splat(1.0f));
+    return scale2(p, t);
+#else
     const Vec n = round(t), f = t - n;
     Vec p = splat(1.535336188319500e-4f);
     p = fma(p, f, splat(1.339887440266574e-3f));
@@ -271,6 +282,7 @@ inline Vec exp2(Vec t) {
     p = fma(p, f, splat(6.931472028550421e-1f));
     p = fma(p, f, splat(1.0f));
     return scale2(p, n);
+#endif
 }
 
 /// tanh, as 1 - 2 / (e^2y + 1).

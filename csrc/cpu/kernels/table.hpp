@@ -28,8 +28,9 @@ struct CrossEntropy {
     const int64_t* targets;
     float* losses;  // forward: may be null in backward
     float* lse;
-    void* dlogits;       // backward; may be the logits themselves
+    void* dlogits;       // may be the logits themselves; null in a forward without gradients
     const float* grads;  // backward: one a row
+    float ahead;         // forward: the gradient of every row's loss
     int64_t vocab, stride;
     int64_t ignore_index;
     float z_loss, softcap;  // softcap 0: none
