@@ -112,6 +112,34 @@ fn trained_merges_encode_as_merging_is_defined() {
     }
 }
 
+/// From the second pass on they come out of the tables: in one entry, in two, among the long ones, or in none.
+#[test]
+fn pieces_of_many_ids_are_the_same_in_every_pass() {
+    let mut draw = Draw(11);
+    let few: Vec<(u32, u32)> = vec![(97 - 33, 98 - 33), (256, 99 - 33)];
+    // every pair of bytes is a token, so that ids need more than 16 bits
+    let mut all: Vec<(u32, u32)> = (0..1 << 16).map(|pair| (pair >> 8, pair & 255)).collect();
+    for at in (1..all.len()).rev() {
+        all.swap(at, draw.below(at + 1));
+    }
+    for merges in [few, all] {
+        let encoder = Encoder::new(Vocab::from_merges(merges, Vec::new(), Pattern::new("gpt2").unwrap()).unwrap());
+        let mut scratch = encoder.scratch();
+        let mut text = Vec::new();
+        for round in 0..4000 {
+            text.push(b' ');
+            text.extend((0..=round % 120).map(|_| b'a' + draw.below(26) as u8));
+        }
+        let mut plain = Vec::new();
+        encoder.encode_plainly(&text, &mut plain);
+        for pass in 0..3 {
+            let mut ids: Vec<u32> = Vec::new();
+            encoder.encode(&text, &mut scratch, &mut ids);
+            assert_eq!(ids, plain, "pass {pass}");
+        }
+    }
+}
+
 #[test]
 fn a_scratch_of_another_encoder_is_replaced() {
     let mut draw = Draw(3);

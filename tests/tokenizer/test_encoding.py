@@ -247,6 +247,35 @@ def test_batches_equal_single_texts(merges: list[tuple[int, int]], threads: int)
         bpe.encode_batch(["fine", "<|endoftext|>"], threads, "none_raise")
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("specials", [[], [("<|far|>", 70_000)]], ids=["uint16", "uint32"])
+def test_memory_serves_the_next_result_when_nothing_is_left_of_the_last(
+    merges: list[tuple[int, int]], specials: list[tuple[str, int]], threads: int
+) -> None:
+    bpe = Bpe.from_ranks(Bpe.from_merges(merges, "gpt2", []).to_ranks(), "gpt2", specials)
+    draw = random.Random(8)
+    texts = ["".join(draw.choices("abcdefgh     \n", k=500_000)) * 8 for _ in range(2)]
+
+    def encode(number: int) -> list[np.ndarray[Any, Any]]:
+        return bpe.encode_batch([texts[number], "abc"], threads)
+
+    first, second = encode(0), encode(1)
+    held = first[0].copy()
+    assert np.array_equal(bpe.encode(texts[1]), second[0])
+    assert np.array_equal(held, first[0])
+    first[0][:5] = 0  # it is the caller's own
+    place = first[0].ctypes.data
+    part = first[0][100:200]
+    del first, second
+    third = encode(1)
+    assert third[0].ctypes.data != place
+    assert np.array_equal(part, held[100:200])
+    del part, third
+    seen = [encode(0) for _ in range(3)]
+    assert place in [ids[0].ctypes.data for ids in seen]
+    assert all(np.array_equal(ids[0], held) for ids in seen)
+
+
 def test_wide_vocabularies_come_as_uint32(merges: list[tuple[int, int]]) -> None:
     narrow = Bpe.from_merges(merges, "gpt2", [])
     file = narrow.to_ranks()

@@ -19,6 +19,8 @@ use crate::error::Result;
 pub trait Id: Copy + Default + Send + Sync + 'static {
     fn from_u32(id: u32) -> Self;
     fn to_u32(self) -> u32;
+    /// Where the memory of results of this width waits for the next.
+    fn spare() -> &'static Mutex<Vec<Self>>;
 }
 
 impl Id for u16 {
@@ -31,6 +33,11 @@ impl Id for u16 {
     fn to_u32(self) -> u32 {
         self.into()
     }
+
+    fn spare() -> &'static Mutex<Vec<Self>> {
+        static SPARE: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+        &SPARE
+    }
 }
 
 impl Id for u32 {
@@ -42,6 +49,11 @@ impl Id for u32 {
     #[inline(always)]
     fn to_u32(self) -> u32 {
         self
+    }
+
+    fn spare() -> &'static Mutex<Vec<Self>> {
+        static SPARE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+        &SPARE
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pieces of 16 to 110 bytes seen before, with their ids: long words of any script but Han, rules of dashes, indents.
 
 use super::key::fold;
+use super::packed::Layout;
 use super::pairs::prefetch;
 use super::table::Plain;
 use super::zeroed::Zeroed;
@@ -8,8 +9,8 @@ use super::zeroed::Zeroed;
 /// Shortest and longest piece that is kept.
 pub const SHORTEST: usize = 16;
 pub const LONGEST: usize = 110;
-/// Ids that fit.
-const MOST: usize = 20;
+/// Ids that fit, in halves of 16 bits.
+const HALVES: usize = 40;
 /// 2^15 entries are 6 MB a thread.
 const BITS: u32 = 15;
 
@@ -18,9 +19,10 @@ const BITS: u32 = 15;
 struct Entry {
     /// Zero where nothing is kept.
     length: u8,
-    count: u8,
+    halves: u8,
     text: [u8; LONGEST],
-    ids: [u32; MOST],
+    /// A half an id in a narrow layout, else two.
+    ids: [u16; HALVES],
 }
 
 // SAFETY: integers without gaps: 2 + 110 + 80 bytes
@@ -51,20 +53,39 @@ impl Long {
         (0..size_of::<Entry>()).step_by(64).for_each(|at| prefetch(entry.cast::<u8>().wrapping_add(at)));
     }
 
+    /// Appends the ids of a piece; false where it is not kept.
     #[inline(always)]
-    pub fn get(&self, place: usize, piece: &[u8]) -> Option<&[u32]> {
+    pub fn get<V: Layout>(&self, place: usize, piece: &[u8], ids: &mut Vec<u32>) -> bool {
         let entry = &self.entries[place];
-        let found = usize::from(entry.length) == piece.len() && entry.text[..piece.len()] == *piece;
-        found.then(|| &entry.ids[..usize::from(entry.count)])
+        if usize::from(entry.length) != piece.len() || entry.text[..piece.len()] != *piece {
+            return false;
+        }
+        let halves = &entry.ids[..usize::from(entry.halves)];
+        if V::NARROW {
+            ids.extend(halves.iter().map(|&id| u32::from(id)));
+        } else {
+            ids.extend(halves.chunks(2).map(|id| u32::from(id[0]) | u32::from(id[1]) << 16));
+        }
+        true
     }
 
-    pub fn put(&mut self, place: usize, piece: &[u8], ids: &[u32]) {
-        if ids.len() <= MOST {
-            let entry = &mut self.entries[place];
-            entry.length = piece.len() as u8;
-            entry.count = ids.len() as u8;
-            entry.text[..piece.len()].copy_from_slice(piece);
-            entry.ids[..ids.len()].copy_from_slice(ids);
+    pub fn put<V: Layout>(&mut self, place: usize, piece: &[u8], ids: &[u32]) {
+        let halves = if V::NARROW { ids.len() } else { 2 * ids.len() };
+        if halves > HALVES {
+            return;
+        }
+        let entry = &mut self.entries[place];
+        entry.length = piece.len() as u8;
+        entry.halves = halves as u8;
+        entry.text[..piece.len()].copy_from_slice(piece);
+        if V::NARROW {
+            entry.ids.iter_mut().zip(ids).for_each(|(half, &id)| *half = id as u16);
+        } else {
+            entry
+                .ids
+                .chunks_mut(2)
+                .zip(ids)
+                .for_each(|(half, &id)| half.copy_from_slice(&[id as u16, (id >> 16) as u16]));
         }
     }
 }

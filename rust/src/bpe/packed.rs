@@ -6,6 +6,8 @@ use super::encode::Id;
 pub trait Layout: Copy + Send + Sync + 'static {
     /// Ids that fit.
     const MOST: usize;
+    /// Whether every id fits in 16 bits.
+    const NARROW: bool;
 
     fn pack(ids: &[u32]) -> [u64; 2];
 
@@ -32,6 +34,7 @@ pub struct Wide;
 
 impl Layout for Narrow {
     const MOST: usize = 7;
+    const NARROW: bool = true;
 
     fn pack(ids: &[u32]) -> [u64; 2] {
         let mut lanes = [0_u64; 8];
@@ -66,6 +69,7 @@ impl Layout for Narrow {
 
 impl Layout for Wide {
     const MOST: usize = 4;
+    const NARROW: bool = false;
 
     fn pack(ids: &[u32]) -> [u64; 2] {
         let mut lanes = [0_u64; 4];

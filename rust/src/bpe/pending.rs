@@ -47,10 +47,10 @@ impl Pending {
         self.pieces.len()
     }
 
-    /// Notes a piece whose ids belong after the `at` that are written, and fetches the line in which it may lie.
+    /// Notes a piece whose ids belong after the `at` that are written, and fetches the lines in which it may lie.
     #[inline(always)]
     pub fn add(&mut self, cache: &Cache, key: u128, home: usize, at: usize) {
-        cache.prefetch(home ^ 2);
+        cache.prefetch_beside(home);
         self.note(key, home, false, at);
     }
 
@@ -92,16 +92,16 @@ impl Pending {
             if piece.long {
                 let bytes = bytes(piece);
                 let first = spilled.len();
-                if let Some(ids) = long.get(piece.home as usize, bytes) {
-                    spilled.extend_from_slice(ids);
-                } else if let Some(&id) = model.whole.get(bytes) {
-                    spilled.push(id);
-                } else if bytes.len() <= MANY {
-                    unknown_long.push(number);
-                    continue;
-                } else {
-                    encode(bytes, spilled);
-                    long.put(piece.home as usize, bytes, &spilled[first..]);
+                if !long.get::<V>(piece.home as usize, bytes, spilled) {
+                    if let Some(&id) = model.whole.get(bytes) {
+                        spilled.push(id);
+                    } else if bytes.len() <= MANY {
+                        unknown_long.push(number);
+                        continue;
+                    } else {
+                        encode(bytes, spilled);
+                        long.put::<V>(piece.home as usize, bytes, &spilled[first..]);
+                    }
                 }
                 piece.spilled = first as u32;
                 piece.count = (spilled.len() - first) as u32;
@@ -111,6 +111,10 @@ impl Pending {
             } else if let Some(&id) = whole(model, piece.key) {
                 piece.ids = V::pack(&[id]);
                 piece.count = 1;
+            } else if let Some(halves) = cache.get_halves(piece.home as usize, piece.key) {
+                piece.spilled = spilled.len() as u32;
+                halves.into_iter().for_each(|half| extend::<V>(spilled, half));
+                piece.count = spilled.len() as u32 - piece.spilled;
             } else {
                 unknown.push((piece.key, number));
             }
@@ -130,6 +134,10 @@ impl Pending {
             } else {
                 piece.spilled = spilled.len() as u32;
                 spilled.extend_from_slice(&ids[..count]);
+                if count <= 2 * V::MOST {
+                    let (first, second) = ids[..count].split_at(V::MOST);
+                    cache.put_halves(piece.home as usize, piece.key, [V::pack(first), V::pack(second)]);
+                }
             }
         });
         let texts = unknown_long.iter().map(|&number| bytes(&pieces[number as usize]));
@@ -138,7 +146,7 @@ impl Pending {
             let piece = &mut pieces[unknown_long[number] as usize];
             let first = spilled.len();
             spilled.extend(job.parts().map(|token| model.ids[token as usize]));
-            long.put(piece.home as usize, texts[number], &spilled[first..]);
+            long.put::<V>(piece.home as usize, texts[number], &spilled[first..]);
             piece.spilled = first as u32;
             piece.count = (spilled.len() - first) as u32;
         });
@@ -179,6 +187,14 @@ impl Pending {
             write + moved - read
         }
     }
+}
+
+#[inline(always)]
+fn extend<V: Layout>(ids: &mut Vec<u32>, packed: [u64; 2]) {
+    let mut lanes = [0_u32; SLACK];
+    // SAFETY: there is room for as many as a write may touch
+    let count = unsafe { V::unpack(packed, lanes.as_mut_ptr()) };
+    ids.extend_from_slice(&lanes[..count]);
 }
 
 /// The id of a token that merging its bytes does not lead to.

@@ -201,6 +201,10 @@ impl Pieces {
         out: *mut T,
         count: usize,
     ) -> usize {
+        if let Some(ids) = scratch.cache.in_line(home, key) {
+            // SAFETY: as the caller promised
+            return unsafe { count + V::unpack(ids, out.add(count)) };
+        }
         let piece = &text[from..to];
         // characters of three bytes from U+3000 on, alone or after a space: nearly all stand alone, and few such
         // pieces come twice

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use numpy::ndarray::ArrayView1;
 use numpy::{Element, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PySlice, PyString};
 
-use crate::bpe::flat::Flat;
+use crate::bpe::flat::{give_back, Flat};
 use crate::bpe::parallel::encode_all;
 use crate::bpe::{Allowed, Encoder, Id, Vocab};
 use crate::error::{Error, Result};
@@ -142,7 +143,7 @@ impl Bpe {
     }
 
     /// The same of many texts, by `threads` threads (0: one a core). The arrays are parts of one: keeping a small one
-    /// keeps them all; copy it if that matters.
+    /// keeps them all; copy it if that matters. When none is left, their memory (128 MB at most) waits for the next call.
     #[pyo3(signature = (texts, threads=0, allowed_special=None))]
     fn encode_batch<'py>(
         &self,
@@ -255,15 +256,60 @@ impl Bpe {
         texts: &[Borrowed<'_>],
         threads: usize,
         allowed: &Allowed,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    ) -> PyResult<Vec<Bound<'py, PyAny>>>
+    where
+        Ids: From<Vec<T>>,
+    {
         let texts: Vec<&[u8]> = texts.iter().map(|text| text.0).collect();
         let Flat { ids, ends } =
             py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &interrupted))?;
-        let all = PyArray1::from_vec(py, ids);
+        let all = array(py, ids)?;
         let starts = std::iter::once(&0).chain(&ends);
         let part = |(&start, &end): (&usize, &usize)| all.get_item(PySlice::new(py, start as isize, end as isize, 1));
         starts.zip(&ends).map(part).collect()
     }
+}
+
+/// The memory of a numpy array, which serves the next result once the array is gone.
+#[pyclass(frozen, module = "pylm._rust")]
+struct Results(Ids);
+
+enum Ids {
+    Narrow(Vec<u16>),
+    Wide(Vec<u32>),
+}
+
+impl From<Vec<u16>> for Ids {
+    fn from(ids: Vec<u16>) -> Self {
+        Self::Narrow(ids)
+    }
+}
+
+impl From<Vec<u32>> for Ids {
+    fn from(ids: Vec<u32>) -> Self {
+        Self::Wide(ids)
+    }
+}
+
+impl Drop for Results {
+    fn drop(&mut self) {
+        match &mut self.0 {
+            Ids::Narrow(ids) => give_back(std::mem::take(ids)),
+            Ids::Wide(ids) => give_back(std::mem::take(ids)),
+        }
+    }
+}
+
+/// The ids as an array, without a copy.
+fn array<T: Id + Element>(py: Python<'_>, mut ids: Vec<T>) -> PyResult<Bound<'_, PyArray1<T>>>
+where
+    Ids: From<Vec<T>>,
+{
+    let (start, count) = (ids.as_mut_ptr(), ids.len());
+    let results = Bound::new(py, Results(ids.into()))?;
+    // SAFETY: the vector's own memory, which moving the vector does not move; `results` keeps it and never reads it, so
+    // that the array is free to be written
+    Ok(unsafe { PyArray1::borrow_from_array(&ArrayView1::from_shape_ptr(count, start), results.into_any()) })
 }
 
 /// Runs without the interpreter's lock, which it takes for a moment to let Ctrl-C be heard.
