@@ -113,7 +113,9 @@ impl Pending {
                 piece.count = 1;
             } else if let Some(halves) = cache.get_halves(piece.home as usize, piece.key) {
                 piece.spilled = spilled.len() as u32;
-                halves.into_iter().for_each(|half| extend::<V>(spilled, half));
+                for half in halves {
+                    extend::<V>(spilled, half);
+                }
                 piece.count = spilled.len() as u32 - piece.spilled;
             } else {
                 unknown.push((piece.key, number));
