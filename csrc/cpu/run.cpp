@@ -124,14 +124,18 @@ const Kernels& kernels() {
 void norm_forward(Type type, const NormForward& given, int64_t rows, int threads) {
     const auto run = kernels().norm_forward[type];
     NormForward a = given;
-    a.past = leaves_the_caches(rows * a.width * size_of(type) * (a.h ? 4 : 2));
+    const int64_t bytes = rows * a.width * size_of(type);
+    a.past = leaves_the_caches(bytes * (a.h ? 4 : 2));
+    if (a.past) in_large_pages(a.y, bytes), in_large_pages(a.h, a.h ? bytes : 0);
     blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
 void norm_backward(Type type, const NormBackward& given, int64_t rows, int threads) {
     const auto run = kernels().norm_backward[type];
     NormBackward a = given;
-    a.past = leaves_the_caches(rows * a.width * size_of(type) * (a.dh ? 4 : 3));
+    const int64_t bytes = rows * a.width * size_of(type);
+    a.past = leaves_the_caches(bytes * (a.dh ? 4 : 3));
+    if (a.past) in_large_pages(a.dx, bytes);
     if (!a.dweight && !a.dbias) {
         blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
         return;
@@ -316,6 +320,10 @@ double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, in
     for (int64_t t = 0; t < count; ++t)
         for (int64_t at = 0; at < tensors[t].count; at += SIZE)
             pieces.push_back({&tensors[t], at, std::min(tensors[t].count, at + SIZE)});
+    for (int64_t t = 0; t < count; ++t) {  // moments that nobody has written to yet get them at once
+        const int64_t bytes = tensors[t].count * (tensors[t].types == 2 ? 2 : 4);
+        for (void* data : {tensors[t].p, tensors[t].m, tensors[t].v}) in_large_pages(data, bytes);
+    }
     const auto many = static_cast<int64_t>(pieces.size());
     const Kernels& table = kernels();
     std::vector<double> squares(many);

@@ -39,7 +39,9 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
     const Vec scale = splat(a.scale), b1 = splat(a.beta1), c1 = splat(1 - a.beta1), b2 = splat(a.beta2);
     const Vec c2 = splat(1 - a.beta2), step = splat(-a.lr / a.correction1);
     const Vec inverse = splat(1 / __builtin_sqrtf(a.correction2)), eps = splat(a.eps), keep = splat(1 - a.lr * a.decay);
+    constexpr int64_t AHEAD = 1024;  // elements: roots and quotients take too long for the processor to ask in time
     each(end - begin, [&](int64_t i, int64_t n) {
+        ask<1>(g + i + AHEAD), ask<1>(m + i + AHEAD), ask<1>(v + i + AHEAD), ask<1>(p + i + AHEAD);
         const Vec grad = take(g + i, n) * scale;
         const Vec first = fma(take(m + i, n), b1, grad * c1), second = fma(take(v + i, n), b2, grad * grad * c2);
         const Vec moved = fma(step, first / fma(root(second), inverse, eps), take(p + i, n) * keep);

@@ -42,14 +42,6 @@ inline float row_highest(const T* x, int64_t count) {
 
 constexpr int64_t BLOCK = 2048;  // of logits: lies in L1 for its two passes while memory brings the next
 
-// Asks for what four vectors hold. Without it memory is idle while exponentials are made: one thread takes twice as
-// long.
-template <class T>
-inline void ask(const T* x) {
-    constexpr int64_t LINE = 64 / sizeof(T);
-    for (int64_t i = 0; i < 4 * Vec::W; i += LINE) __builtin_prefetch(x + i, 0, 2);
-}
-
 // The highest logit of a row, and the sum of powers less it, of one reading, block by block. x - top is exact where it
 // matters: scaling by log2(e) first would round logits of thousands before they meet. Blocks are summed in fp32, which
 // stays short, the row in double.
@@ -69,7 +61,7 @@ struct Powers {
         Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
         int64_t i = 0;
         for (; i + 4 * Vec::W <= count; i += 4 * Vec::W) {
-            ask(x + 2 * BLOCK + i);
+            ask<4>(x + 2 * BLOCK + i);  // or memory idles while exponentials are made: twice as long on one thread
             s0 = s0 + exp2((cap(load(x + i)) - shift) * log2e);
             s1 = s1 + exp2((cap(load(x + i + Vec::W)) - shift) * log2e);
             s2 = s2 + exp2((cap(load(x + i + 2 * Vec::W)) - shift) * log2e);

@@ -6,6 +6,8 @@
 
 namespace pylm::cpu::PYLM_VARIANT {
 
+constexpr int64_t AHEAD = 2048;  // elements: rows are too short for the processor to ask for the next in time
+
 template <class T>
 inline Vec summed(const T* x, const T* residual, int64_t i, int64_t n) {
     const Vec a = take(x + i, n);
@@ -31,6 +33,8 @@ void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
         const Vec center = splat(mean);
         int64_t i = 0;
         for (; i + 2 * Vec::W <= width; i += 2 * Vec::W) {
+            ask<2>(x + AHEAD + i);
+            if (residual) ask<2>(residual + AHEAD + i);
             const Vec p = summed(x, residual, i, Vec::W), q = summed(x, residual, i + Vec::W, Vec::W);
             if (h) put<past>(h + i, p, Vec::W), put<past>(h + i + Vec::W, q, Vec::W);
             squares = fma(p - center, p - center, squares);

@@ -315,6 +315,12 @@ inline void put(T* p, Vec a, int64_t n) {
     else
         put(p, a, n);
 }
+/// Asks for what so many vectors hold; x may lie past the end of what there is.
+template <int vectors, class T>
+inline void ask(const T* x) {
+    constexpr int64_t LINE = 64 / sizeof(T);
+    for (int64_t i = 0; i < vectors * Vec::W; i += LINE) __builtin_prefetch(x + i, 0, 2);
+}
 /// Whether whole vectors of rows of this width may be streamed to p.
 template <class T>
 inline bool streamable(const T* p, int64_t width) {
