@@ -97,33 +97,11 @@ void run_cross_entropy_backward(const py::object& logits, const py::object& targ
     cross_entropy_backward(type, a, rows, threads);
 }
 
-void need_head_products() {
+void run_head_gradients(const py::object& dlogits, const py::object& x, const py::object& weight, const py::object& dx,
+                        const py::object& dweight, int threads) {
     if (!has_head_products())
         throw Error(Kind::kernel, "this variant of the kernels multiplies no bfloat16", "AVX-512 with BF16 does");
-}
-
-int64_t padded_width(const Tensor& pairs, int64_t rows, int64_t width, const char* name) {
-    const int64_t padded = (width + 15) / 16 * 16;
-    if (pairs.element != Element::int32 || pairs.count != (rows + 1) / 2 * padded)
-        refuse_tensor(name, "an int32 tensor of [" + std::to_string((rows + 1) / 2) + ", " + std::to_string(padded) +
-                                "] is needed");
-    return padded;
-}
-
-void run_pair_rows(const py::object& x, const py::object& pairs, int threads) {
-    need_head_products();
-    const Tensor input = tensor(x, "x"), to = tensor(pairs, "pairs");
-    if (input.element != Element::bfloat16 || input.shape.size() != 2)
-        refuse_tensor("x", "a bfloat16 matrix is needed");
-    const int64_t rows = input.shape[0], width = input.shape[1], padded = padded_width(to, rows, width, "pairs");
-    const py::gil_scoped_release release;
-    pair_rows({input.data, at<uint32_t>(to), rows, width, padded}, threads);
-}
-
-void run_head_gradients(const py::object& dlogits, const py::object& x, const py::object& weight_pairs,
-                        const py::object& dx, const py::object& dweight, int threads) {
-    need_head_products();
-    const Tensor input = tensor(x, "x"), gradients = tensor(dlogits, "dlogits"), pairs = tensor(weight_pairs, "pairs");
+    const Tensor input = tensor(x, "x"), gradients = tensor(dlogits, "dlogits");
     if (input.element != Element::bfloat16 || input.shape.size() != 2)
         refuse_tensor("x", "a bfloat16 matrix is needed");
     Head a{};
@@ -134,7 +112,8 @@ void run_head_gradients(const py::object& dlogits, const py::object& x, const py
     a.vocab = gradients.shape[1], a.dlogits = gradients.data;
     if (reinterpret_cast<uintptr_t>(gradients.data) % sizeof(uint32_t) != 0)
         refuse_tensor("dlogits", "not aligned to pairs of its elements");
-    a.padded = padded_width(pairs, a.vocab, a.dim, "pairs"), a.weight_pairs = at<const uint32_t>(pairs);
+    a.padded = (a.dim + 15) / 16 * 16;
+    a.weight = expect(weight, "weight", Element::bfloat16, a.vocab * a.dim).data;
     a.dx = expect(dx, "dx", Element::bfloat16, a.rows * a.dim).data;
     a.dweight = expect(dweight, "dweight", Element::bfloat16, a.vocab * a.dim).data;
     const py::gil_scoped_release release;
@@ -244,11 +223,9 @@ void bind_kernels(py::module_& module) {
     module.def("activation_backward", &run_activation_backward, py::arg("name"), py::arg("dy"), py::arg("x"),
                py::arg("gate"), py::arg("dx"), py::arg("dgate"), py::arg("threads") = 0, "Its gradients.");
     module.def("has_head_products", &has_head_products, "Whether this variant has pair_rows and head_gradients.");
-    module.def("pair_rows", &run_pair_rows, py::arg("x"), py::arg("pairs"), py::arg("threads") = 0,
-               "A bf16 matrix in pairs of rows, as int32 [rows / 2, width rounded up to 16].");
     module.def("head_gradients", &run_head_gradients, py::arg("dlogits"), py::arg("x"), py::arg("weight_pairs"),
                py::arg("dx"), py::arg("dweight"), py::arg("threads") = 0,
-               "dx = dlogits @ weight, dweight += dlogits.T @ x, in bf16; the weight comes from pair_rows.");
+               "dx = dlogits @ weight, dweight += dlogits.T @ x, in bf16.");
     module.def("gemv_int8", &run_gemv_int8, py::arg("weights"), py::arg("scales"), py::arg("x"), py::arg("y"),
                py::arg("threads") = 0, "y = scales * (weights @ x), int8 weights with a scale a row, x in fp32.");
     module.def(

@@ -214,8 +214,9 @@ void head_gradients(Head a, const void* x, int threads) {
     constexpr int64_t MOST = 4 * HEAD_ROWS;
     const int64_t share = a.rows / std::max(1, threads > 0 ? threads : cores());
     const int64_t many = std::clamp((share + HEAD_ROWS - 1) / HEAD_ROWS * HEAD_ROWS, HEAD_ROWS, MOST);
-    blocks(threads, a.rows, many,
-           [&](int64_t, int64_t begin, int64_t end) { table.head_dx(a, begin, end, scratch(many * floats)); });
+    blocks(threads, a.rows, many, [&](int64_t, int64_t begin, int64_t end) {
+        table.head_dx(a, begin, end, scratch((many + HEAD_UNITS) * floats));
+    });
     const int64_t room = HEAD_CLASSES * floats + units * HEAD_CLASSES * static_cast<int64_t>(sizeof(uint32_t));
     blocks(threads, a.vocab, HEAD_CLASSES,
            [&](int64_t, int64_t begin, int64_t end) { table.head_dweight(a, begin, end, scratch(room)); });

@@ -54,9 +54,7 @@ def _gradients(
 ) -> Callable[[torch.Tensor, slice], None]:
     """What turns a chunk of the logits' gradients into its rows of dx and its part of dweight."""
     if x.dtype == torch.bfloat16 and len(weight) % 2 == 0 and _native.has_head_products():
-        pairs = torch.empty(len(weight) // 2, (weight.shape[1] + 15) // 16 * 16, dtype=torch.int32)
-        _native.pair_rows(weight, pairs, threads())
-        return lambda chunk, part: _native.head_gradients(chunk, x[part], pairs, dx[part], dweight, threads())
+        return lambda chunk, part: _native.head_gradients(chunk, x[part], weight, dx[part], dweight, threads())
 
     def products(chunk: torch.Tensor, part: slice) -> None:
         torch.mm(chunk, weight, out=dx[part])

@@ -139,26 +139,24 @@ def test_gradients_of_a_head(rows: int, vocab: int, dim: int) -> None:
         random(*shape, dtype=torch.bfloat16, seed=seed)
         for seed, shape in enumerate([(rows, vocab), (rows, dim), (vocab, dim), (vocab, dim)])
     )
-    pairs = torch.empty(vocab // 2, (dim + 15) // 16 * 16, dtype=torch.int32)
     if not _native.has_head_products():
         with pytest.raises(PylmError, match="multiplies no bfloat16"):
-            _native.pair_rows(weight, pairs)
+            _native.head_gradients(dlogits, x, weight, x.clone(), dweight)
         return
-    _native.pair_rows(weight, pairs)
     expected = dweight.double() + dlogits.double().t() @ x.double()
     found = []
     for threads in (1, 3):
         dx, sums = torch.full_like(x, torch.nan), dweight.clone()
-        _native.head_gradients(dlogits, x, pairs, dx, sums, threads)
+        _native.head_gradients(dlogits, x, weight, dx, sums, threads)
         close("dx", dx, dlogits.double() @ weight.double(), BOUNDS[torch.bfloat16])
         close("dweight", sums, expected, BOUNDS[torch.bfloat16])
         found.append((dx, sums))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     for said, arguments in [
-        ("an even vocabulary", (dlogits[:, 1:].contiguous(), x, pairs, x.clone(), dweight)),
-        ("a bfloat16 matrix", (dlogits, x.float(), pairs, x.clone(), dweight)),
-        ("an int32 tensor of", (dlogits, x, pairs.float(), x.clone(), dweight)),
-        ("dx: of another dtype", (dlogits, x, pairs, x.float(), dweight)),
+        ("an even vocabulary", (dlogits[:, 1:].contiguous(), x, weight, x.clone(), dweight)),
+        ("a bfloat16 matrix", (dlogits, x.float(), weight, x.clone(), dweight)),
+        ("weight: of another dtype", (dlogits, x, weight.float(), x.clone(), dweight)),
+        ("dx: of another dtype", (dlogits, x, weight, x.float(), dweight)),
     ]:
         with pytest.raises(PylmError, match=said):
             _native.head_gradients(*arguments)
@@ -334,9 +332,8 @@ def test_random_arguments_never_crash_the_module() -> None:
         "decode_attention": [
             torch.ones(1, 2, 2), torch.ones(1, 5, 1, 2), torch.ones(1, 5, 1, 2), [3], torch.ones(1, 2, 2), 0.5, 1, 2.0,
         ],
-        "pair_rows": [torch.ones(6, 2).bfloat16(), torch.zeros(3, 16, dtype=torch.int32), 1],
         "head_gradients": [
-            torch.ones(4, 6).bfloat16(), torch.ones(4, 2).bfloat16(), torch.zeros(3, 16, dtype=torch.int32),
+            torch.ones(4, 6).bfloat16(), torch.ones(4, 2).bfloat16(), torch.ones(6, 2).bfloat16(),
             torch.ones(4, 2).bfloat16(), torch.ones(6, 2).bfloat16(), 2,
         ],
         "gemv_int8": [torch.ones(6, 2, dtype=torch.int8), torch.ones(6), torch.ones(2), torch.ones(6), 1],

@@ -27,15 +27,20 @@ inline void pair_rows(const Pairs& a, int64_t begin, int64_t end) {
     }
 }
 
-/// Rows [begin, end) of dx; scratch holds as many rows of padded floats.
+/// Rows [begin, end) of dx; scratch holds as many rows of padded floats, and HEAD_UNITS of the weight in pairs, which
+/// are made as they are needed: of the whole weight they would take as much memory as its gradient.
 inline void head_dx(const Head& a, int64_t begin, int64_t end, char* scratch) {
-    constexpr int64_t UNITS = 192;  // of the vocabulary at a time: their rows of the weight stay in L2
     auto* sums = reinterpret_cast<float*>(scratch);
+    auto* pairs = reinterpret_cast<uint32_t*>(sums + (end - begin) * a.padded);
+    const auto* weight = static_cast<const uint16_t*>(a.weight);
     const auto* dlogits = static_cast<const uint32_t*>(a.dlogits);  // the vocabulary is even: rows are whole units
     const int64_t units = a.vocab / 2, rows = end - begin;
-    for (int64_t k = 0; k < units; k += UNITS)
-        product<PairUnits>(dlogits + begin * units + k, units, a.weight_pairs + k * a.padded, a.padded, sums, a.padded,
-                           rows, a.padded, units - k < UNITS ? units - k : UNITS, k > 0);
+    for (int64_t k = 0; k < units; k += HEAD_UNITS) {
+        const int64_t many = units - k < HEAD_UNITS ? units - k : HEAD_UNITS;
+        pair_rows({weight + 2 * k * a.dim, pairs, 2 * many, a.dim, a.padded}, 0, many);
+        product<PairUnits>(dlogits + begin * units + k, units, pairs, a.padded, sums, a.padded, rows, a.padded, many,
+                           k > 0);
+    }
     auto* dx = static_cast<bf16*>(a.dx);
     for (int64_t r = 0; r < rows; ++r)
         each(a.dim,

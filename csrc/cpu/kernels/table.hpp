@@ -42,11 +42,11 @@ struct Pairs {
     uint32_t* pairs;
     int64_t rows, width, padded;
 };
-constexpr int64_t HEAD_ROWS = 48, HEAD_CLASSES = 96;
+constexpr int64_t HEAD_ROWS = 48, HEAD_CLASSES = 96, HEAD_UNITS = 192;
 struct Head {
-    const void* dlogits;                     // [rows, vocab], vocab even
-    const uint32_t *weight_pairs, *x_pairs;  // of [vocab, dim] and [rows, dim]
-    void *dx, *dweight;                      // [rows, dim], written; [vocab, dim], added to
+    const void *dlogits, *weight;  // [rows, vocab], vocab even; [vocab, dim]
+    const uint32_t* x_pairs;       // of [rows, dim]
+    void *dx, *dweight;            // [rows, dim], written; [vocab, dim], added to
     int64_t rows, vocab, dim, padded;
 };
 struct Activation {
