@@ -346,7 +346,9 @@ def test_multilingual(compare: Compare, given: Given, name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "cl100k"])
 def test_hostile(compare: Compare, given: Given, name: str) -> None:
     """5 MB of one thing: never slower than the best peer, 100 MB/s (25 where letters are random), linear time."""
-    peers = [Side("gigatoken", gigatoken_hostile), Side("fastokens", fastokens_hostile)]
+    peers = [Side("gigatoken", gigatoken_hostile)]
+    if name == "gpt2":  # fastokens refuses cl100k's file: "unsupported model type: Other"
+        peers.append(Side("fastokens", fastokens_hostile))
     run = compare(f"hostile, {name}", Side("pylm", ours_hostile), peers, rounds=1, threads=1, **given("", name))
     for case in hostile_cases(100):
         run.faster(1.0, than=run.best(figure=case), figure=case)

@@ -50,7 +50,7 @@ pub fn encode(data: &[u8]) {
     for encoder in encoders() {
         let mut expected = Vec::new();
         encoder.encode_plainly(data, &mut expected);
-        encoder.with_scratch(|scratch| {
+        encoder.with_scratch(0, |scratch| {
             for _ in 0..2 {
                 let (mut wide, mut narrow) = (Vec::<u32>::new(), Vec::<u16>::new());
                 encoder.encode(data, scratch, &mut wide);

@@ -61,6 +61,8 @@ impl Id for u32 {
 pub struct Scratch {
     /// The encoder whose ids the cache holds.
     owner: u64,
+    /// The worker whose it is.
+    worker: usize,
     ends: Vec<u32>,
     pub(super) cache: Cache,
     pub(super) long: Long,
@@ -98,6 +100,7 @@ impl Encoder {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             owner: self.number,
+            worker: 0,
             ends: Vec::new(),
             cache: self.pieces.cache(),
             long: Long::new(),
@@ -107,10 +110,14 @@ impl Encoder {
         }
     }
 
-    /// Runs `work` with a scratch that an earlier call has left, so that short calls do not pay for a new one.
-    pub fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> R {
-        let kept = self.idle.lock().ok().and_then(|mut idle| idle.pop());
-        let mut scratch = kept.unwrap_or_else(|| self.scratch());
+    /// Runs `work` with a scratch that an earlier call has left, the one of the same worker where that is idle, so that
+    /// short calls do not pay for a new one and long ones find in it what they have seen.
+    pub fn with_scratch<R>(&self, worker: usize, work: impl FnOnce(&mut Scratch) -> R) -> R {
+        let kept = self.idle.lock().ok().and_then(|mut idle| {
+            let own = idle.iter().position(|scratch| scratch.worker == worker);
+            own.or(idle.len().checked_sub(1)).map(|place| idle.swap_remove(place))
+        });
+        let mut scratch = kept.unwrap_or_else(|| Scratch { worker, ..self.scratch() });
         let result = work(&mut scratch);
         if let Ok(mut idle) = self.idle.lock() {
             idle.push(scratch);

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 1 << 20;
 /// What a thread must have to do: starting one costs as much as encoding 20 kB.
 const WORTH_A_THREAD: usize = 100_000;
+/// Bytes of text that a thread may be ahead of the first chunk that nobody has taken: its ids wait for their place.
+const AHEAD: usize = 4 << 20;
+
 /// A stretch of ordinary text, and the special token that ends it.
 struct Chunk {
     text: usize,
@@ -50,15 +53,17 @@ pub fn encode_in_chunks<T: Id>(
     if threads < 2 || chunks.len() < 2 {
         return in_turn(encoder, texts, &chunks, interrupted);
     }
-    let next = AtomicUsize::new(0);
+    let threads = threads.min(chunks.len());
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let turns = Turns::new(chunks.len(), threads, AHEAD * chunks.len() / bytes.max(1));
     let stop = AtomicBool::new(false);
     let filling = Filling::new(expected(texts));
-    let work = |interrupted: &dyn Fn() -> bool| {
-        encoder.with_scratch(|scratch| {
+    let work = |worker: usize, interrupted: &dyn Fn() -> bool| {
+        encoder.with_scratch(worker, |scratch| {
             let mut ids = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(chunk) = chunks.get(index) else { return };
+            let mut own = worker;
+            while let Some(index) = turns.take(&mut own) {
+                let chunk = &chunks[index];
                 if interrupted() || stop.load(Ordering::Relaxed) {
                     stop.store(true, Ordering::Relaxed);
                     return;
@@ -73,10 +78,11 @@ pub fn encode_in_chunks<T: Id>(
         });
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads.min(chunks.len()) {
-            scope.spawn(|| work(&|| stop.load(Ordering::Relaxed)));
+        for worker in 1..threads {
+            let (work, stop) = (&work, &stop);
+            scope.spawn(move || work(worker, &|| stop.load(Ordering::Relaxed)));
         }
-        work(interrupted);
+        work(0, interrupted);
     });
     if stop.into_inner() {
         return Err(Error::interrupted());
@@ -86,6 +92,43 @@ pub fn encode_in_chunks<T: Id>(
     let ends: Vec<(&Chunk, usize)> = chunks.iter().zip(ends).collect();
     let ends = ends.chunk_by(|left, right| left.0.text == right.0.text).map(last).collect();
     Ok(Flat { ids, ends })
+}
+
+/// Who encodes which chunk. Each of the threads takes every so-manieth, so that it meets its own pieces when a text comes
+/// again: what only another has seen, it would have to merge once more.
+struct Turns {
+    taken: Vec<AtomicBool>,
+    /// All before were taken.
+    first: AtomicUsize,
+    threads: usize,
+    /// Chunks that a thread may be ahead of the first that nobody has taken; it helps those behind then, and at the end.
+    ahead: usize,
+}
+
+impl Turns {
+    fn new(chunks: usize, threads: usize, ahead: usize) -> Self {
+        let taken = std::iter::repeat_with(AtomicBool::default).take(chunks).collect();
+        Self { taken, first: AtomicUsize::new(0), threads, ahead: ahead.max(threads) }
+    }
+
+    /// A chunk that nobody has taken; `own` is where the thread looks first.
+    fn take(&self, own: &mut usize) -> Option<usize> {
+        let is_taken = |at: usize| self.taken.get(at).is_some_and(|taken| taken.load(Ordering::Relaxed));
+        loop {
+            let mut first = self.first.load(Ordering::Relaxed);
+            while is_taken(first) {
+                first += 1;
+            }
+            self.first.fetch_max(first, Ordering::Relaxed);
+            while is_taken(*own) {
+                *own += self.threads;
+            }
+            let choice = if *own < self.taken.len() && *own <= first + self.ahead { *own } else { first };
+            if !self.taken.get(choice)?.swap(true, Ordering::Relaxed) {
+                return Some(choice);
+            }
+        }
+    }
 }
 
 /// English has one id for 3.4 to 4.2 bytes; what needs more makes the array grow.
@@ -100,7 +143,7 @@ fn in_turn<T: Id>(
     interrupted: &dyn Fn() -> bool,
 ) -> Result<Flat<T>> {
     let mut flat = Flat { ids: room(expected(texts)), ends: Vec::with_capacity(texts.len()) };
-    encoder.with_scratch(|scratch| {
+    encoder.with_scratch(0, |scratch| {
         let mut since = 0;
         for chunk in chunks {
             since += chunk.range.len();
@@ -172,4 +215,38 @@ fn useful_threads(bytes: usize, threads: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if threads == 0 { cores() } else { threads };
     threads.min(bytes / WORTH_A_THREAD + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_take_their_own_chunks_and_help_those_that_fall_behind() {
+        let turns = Turns::new(20, 2, 6);
+        let (mut left, mut right) = (0, 1);
+        let taken: Vec<Option<usize>> = (0..4).flat_map(|_| [turns.take(&mut left), turns.take(&mut right)]).collect();
+        assert_eq!(taken, (0..8).map(Some).collect::<Vec<_>>());
+        // the left one sleeps: the right one goes on with its own, then with what is first
+        let taken: Vec<usize> = std::iter::from_fn(|| turns.take(&mut right)).collect();
+        assert_eq!(taken, [9, 11, 13, 8, 15, 10, 17, 12, 19, 14, 16, 18]);
+        assert_eq!(turns.take(&mut left), None);
+    }
+
+    #[test]
+    fn every_chunk_is_taken_once() {
+        let turns = Turns::new(5000, 3, 40);
+        let counts: Vec<AtomicUsize> = std::iter::repeat_with(AtomicUsize::default).take(5000).collect();
+        std::thread::scope(|scope| {
+            for mut own in 0..3 {
+                let (turns, counts) = (&turns, &counts);
+                scope.spawn(move || {
+                    while let Some(chunk) = turns.take(&mut own) {
+                        counts[chunk].fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
 }
