@@ -336,7 +336,7 @@ def what_speed_costs(data: str, folder: str, seeds: int, steps: int) -> dict[str
     from pylm.runs import read_lines
 
     shape = complete(resolve(preset="tiny", environ={}).config.model, vocabulary_of(data))
-    context, rows, pairs = shape.context_length or 0, 16, []
+    context, rows, pairs = shape.context_length or 0, 4, []
     for seed in range(1, seeds + 1):
         out = f"{folder}/run-{seed}"
         words = ["--preset", "tiny", "--batch-tokens", str(rows * context), "--eval-batches", "null"]

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from pylm.checkpoint.directory import PARTIAL, flush_folder, read, verify, write_text
+from pylm.checkpoint.directory import PARTIAL, flush_folder, verify, write_text
 from pylm.checkpoint.opened import holds_weights
 from pylm.errors import CheckpointError, did_you_mean
 
@@ -126,7 +126,7 @@ def _of_run(run: Path, name: str | None) -> Path:
     if step not in have:
         names = ", ".join(f"step_{one}" for one in have)
         raise CheckpointError(f"{run} has no checkpoint {name}", f"it has {names}")
-    return read(run / CHECKPOINTS / f"step_{step}").path
+    return run / CHECKPOINTS / f"step_{step}"
 
 
 def _pointed(run: Path, name: str) -> int | None:

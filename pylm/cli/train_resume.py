@@ -94,10 +94,13 @@ def home(checkpoint: Checkpoint) -> Path:
 
 
 def check_folder(out: Path, checkpoint: Checkpoint | None) -> None:
-    """Refuse to write into a run that would lose something by it."""
+    """Refuse to write into a folder that would lose something by it."""
     from pylm.checkpoint import steps
 
     have = steps(out)
+    others = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith("."))
+    if others and not have and "environment.json" not in others:  # which a run writes first
+        raise PylmError(f"{out} holds {others[0]}, and is no run of pylm's", "name a new folder with --out")
     if checkpoint is None:
         if have:
             raise PylmError(
@@ -166,16 +169,22 @@ def _typed(given: Given) -> Resolved:
     return resolve(given.section, None, (), [Setting(*setting) for setting in given.settings])
 
 
-def finished(checkpoint: Checkpoint, length: Length | None) -> str | None:
+def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Length | None) -> str | None:
     """Why there is nothing left to do, None where there is; `length` is the one replayed."""
-    state = checkpoint.state
+    progress, patience = checkpoint.state["progress"], config.train.early_stop
+    if patience is not None and progress["since_best"] >= patience:
+        worse = progress["since_best"]
+        return f"no new best in {worse} evaluations; --early-stop with a larger number, or null, goes on"
     if length is None:
+        most = config.train.max_steps
+        if most is not None and checkpoint.step >= most:
+            return f"it has taken {checkpoint.step:,} steps, and --max-steps is {most:,}"
         return None
     # stopped within its last evaluation, a run has taken its steps and is not finished
-    if checkpoint.step >= length.steps and state["progress"].get("finished") is not None:
+    if checkpoint.step >= length.steps and progress.get("finished") is not None:
         return f"it has taken its {length.steps:,} steps; --max-steps with a larger number goes on"
-    why = state["progress"].get("finished")
-    if why is None or state["progress"]["bad_steps"]:
+    why = progress.get("finished")
+    if why is None or progress["bad_steps"] or patience != stored.train.early_stop:
         return None
     return f"{why}; a length such as --max-steps goes on"
 
@@ -236,21 +245,6 @@ def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
     if progress.bad_steps >= BAD_STEPS:
         progress.bad_steps = 0
     return progress
-
-
-def initialise(backend: Backend, name: str, identity: Identity, say: Say) -> None:
-    """Take a checkpoint's weights for a new run."""
-    from pylm.checkpoint import find, verify
-
-    checkpoint = verify(find(name))
-    found = checkpoint.state.get("tokenizer")
-    if found is not None and identity.tokenizer is not None and found != identity.tokenizer:
-        raise CheckpointError(
-            f"{checkpoint.path} speaks the tokenizer {_short(found)}, the data {_short(identity.tokenizer)}",
-            f"tokenize the data with it: pylm tokenize SOURCE --tokenizer {checkpoint.path}",
-        )
-    backend.load(checkpoint.weights(), None)
-    say(f"weights of {checkpoint.path}, step {checkpoint.step:,}; optimizer, schedule and data are fresh")
 
 
 def cut_back(run: RunFolder, checkpoint: Checkpoint, say: Say) -> None:

@@ -57,16 +57,17 @@ def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
         resolved = _configuration(asked, say, quiet)
     else:
         stored = train_resume.stored_configuration(checkpoint)
+        _refuse_another(asked, stored.config)
         resolved = train_resume.configuration(checkpoint, stored, _given(asked))
         replayed = train_resume.replayed_length(checkpoint, stored.config, resolved.config)
-        if (why := train_resume.finished(checkpoint, replayed)) is not None:
-            return _ended_already(checkpoint, asked.out, why)
+        if (why := train_resume.finished(checkpoint, stored.config, resolved.config, replayed)) is not None:
+            return _ended_already(checkpoint, why)
     out = (
         Path(asked.out) if asked.out else train_resume.home(checkpoint) if checkpoint else _default_out(asked, resolved)
     )
-    train_resume.check_folder(out, checkpoint)
     with Stop() as stop, RunFolder(out) as run:
         try:
+            train_resume.check_folder(out, checkpoint)
             session = _prepare(asked, resolved, checkpoint, replayed, run, stop, say, quiet)
             starting.settle()
             return _train(session)
@@ -86,7 +87,7 @@ def _prepare(
     quiet: bool,
 ) -> Session:
     """Everything that a run needs, made, checked and told."""
-    from pylm.cli import train_resume, train_watch
+    from pylm.cli import train_init, train_resume, train_watch
     from pylm.config.shape import complete, count_parameters
     from pylm.data.identity import identify
     from pylm.runs import View
@@ -124,18 +125,19 @@ def _prepare(
     schedule = Schedule.of(config.train, length.steps)
     progress = Progress() if checkpoint is None else train_resume.restore(backend, checkpoint)
     if asked.init_from:
-        train_resume.initialise(backend, asked.init_from, identity, say)
+        train_init.initialise(backend, shape, asked.init_from, identity, say)
     if checkpoint is None:
-        run.cut_back(0)  # what a run that was killed before its first checkpoint left
+        if gone := run.cut_back(0):  # of a run that was killed before its first checkpoint
+            say(f"starting at step 0: {gone} lines of metrics without a checkpoint are made again")
     else:
         train_resume.check_choices(checkpoint, choices, asked.allow_inexact, say)
         train_resume.cut_back(run, checkpoint, say)
     loader = _loader(config, batches.sequences, backend)
     text = resolved.to_yaml()
-    run.write("config.yaml", text)
     run.environment(
         {"choices": choices, "sequences": batches.sequences, "argv": sys.argv[1:], "python": sys.version.split()[0]}
     )
+    run.write("config.yaml", text)
     for line in _header(shape, parameters, identity, first, backend, choices, batches, length, schedule, run):
         say(line)
     tokenizer = _tokenizer(identity, data) if config.train.sample_every else None
@@ -210,6 +212,22 @@ def _refuse_contradictions(asked: Asked) -> None:
         )
 
 
+def _refuse_another(asked: Asked, stored: Config) -> None:
+    """What would be another run than the one that is to go on."""
+    from pylm.data.prepare import default_folder
+
+    if asked.file is not None and str(folder := default_folder([asked.file])) != stored.data.path:
+        raise UsageError(
+            f"{asked.file} is tokenized to {folder}, and the run was started with {stored.data.path or 'a mix'}",
+            "leave it out to go on; without --resume and with another --out, a new run starts",
+        )
+    if asked.depth is not None and asked.depth != stored.model.n_layers:
+        raise UsageError(
+            f"--depth {asked.depth} is not what the run was started with, which has {stored.model.n_layers} layers",
+            "leave it out to go on; without --resume and with another --out, a new run starts",
+        )
+
+
 def _given(asked: Asked) -> Given:
     """What the command line says of the configuration, with --data where it belongs."""
     given = asked.given
@@ -218,7 +236,12 @@ def _given(asked: Asked) -> Given:
 
 def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
     """The configuration of a new run; text is tokenized on the way, for its amount decides the size."""
+    from pylm.cli import train_init
+
     given = _given(asked)
+    begun = Path(asked.out, "config.yaml") if asked.out else None
+    if asked.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
+        given = dataclasses.replace(given, files=(str(begun),))  # it was killed before its first checkpoint
     if asked.file is not None:
         given = given.with_default("data.path", _tokenized(asked.file, say, quiet), asked.file)
     resolved = given.resolve()
@@ -227,6 +250,9 @@ def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
             "nothing to train on was named",
             "pylm train my.txt, or pylm train --data DIR with a folder that pylm tokenize wrote",
         )
+    if asked.init_from is not None and asked.depth is None and resolved.config.model.n_layers is None:
+        given = train_init.with_shape(given, asked.init_from)
+        resolved = given.resolve()
     model = resolved.config.model
     if asked.depth is not None or (model.n_layers is None and model.n_heads is None and model.d_model is None):
         resolved = _sized(given, resolved, asked.depth, say)
@@ -348,7 +374,7 @@ def _default_out(asked: Asked, resolved: Resolved) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _ended_already(checkpoint: Checkpoint, out: str | None, why: str) -> dict[str, Any]:
+def _ended_already(checkpoint: Checkpoint, why: str) -> dict[str, Any]:
     from pylm.cli import train_resume
 
     progress = checkpoint.state["progress"]

@@ -135,7 +135,7 @@ def train(session: Session) -> Outcome:
         progress.step += 1
         progress.tokens += session.batches.tokens
         _watch(session, result, batch)
-        log = progress.step % session.config.metrics.log_every == 0
+        log = progress.step % session.config.metrics.log_every == 0 or progress.step == session.length.steps
         if log or session.view.wants():
             progress.seconds = clock.total()
             record = _record(session, result, lr, window)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,6 +203,73 @@ def test_a_new_run_from_a_checkpoints_weights(workplace: Path) -> None:
     assert verify(Path("tuned/checkpoints/step_2")).state["step"] == 2
 
 
+def test_weights_bring_their_shape_where_nobody_gives_one(workplace: Path, capsys: Any) -> None:
+    shutil.copytree("whole/checkpoints/step_24", "weights")
+    for name in ("manifest.json", "optimizer.safetensors", "state.json"):  # any folder of weights will do
+        Path("weights", name).unlink()
+    line = ["train", "--init-from", "weights", "--data", "reversed", "--max-steps", "1", "--rope-theta", "5e4"]
+    assert run([*line, "--micro-batch", "2", "--out", "shaped"]) == 0
+    assert verify(Path("shaped/checkpoints/step_1")).weights()["embed.weight"].shape == (280, 32)
+    assert metrics("shaped")[0]["loss"] < metrics("whole")[2]["loss"]
+    assert "rope_theta: 50000" in Path("shaped/config.yaml").read_text()
+    err = refused(capsys, "--init-from", "weights", "--data", "foreign", "--out", "y", code=1)
+    assert "weights speaks the tokenizer" in err
+
+
+def test_a_folder_of_something_else_is_left_alone(workplace: Path, capsys: Any) -> None:
+    mine = Path("mine")
+    mine.mkdir()
+    for name in ("config.yaml", "metrics.jsonl"):
+        (mine / name).write_text("dear: to me\n")
+    assert "mine holds config.yaml" in refused(capsys, "--data", "data", *SMALL, "--out", "mine", code=1)
+    assert {path.name: path.read_text() for path in mine.iterdir() if path.name[0] != "."} == {
+        "config.yaml": "dear: to me\n",
+        "metrics.jsonl": "dear: to me\n",
+    }
+
+
+def test_a_run_that_saved_nothing_begins_again_by_its_own_configuration(workplace: Path, capsys: Any) -> None:
+    begun = [*LONG, "--max-steps", "3", "--save-every", "null", "--eval-every", "null", "--out", "begun"]
+    killed = [sys.executable, "-c", KILLED, "step", "2", *begun]
+    assert subprocess.run(killed, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert not steps(Path("begun"))
+    assert run(["train", "--resume", "auto", "--out", "begun"]) == 0
+    assert verify(Path("begun/checkpoints/step_3")).state["step"] == 3
+    assert run([*begun[:-1], "unkilled"]) == 0
+    assert metrics("begun") == metrics("unkilled") and digests("begun", 3) == digests("unkilled", 3)
+
+
+def test_patience_that_ran_out_is_said_and_more_of_it_goes_on(workplace: Path, capsys: Any) -> None:
+    line = [*LONG, "--eval-every", "1", "--learning-rate", "1", "--warmup-steps", "0", "--out", "patient"]
+    assert run([*line, "--early-stop", "1"]) == 0
+    stopped = steps(Path("patient"))[-1]
+    assert stopped < 24
+    again = ["train", "--resume", "auto", "--out", "patient"]
+    for more in ([], ["--max-steps", "30"]):
+        assert run([*again, *more]) == 0
+        assert "finished already: no new best in 1 evaluations; --early-stop" in capsys.readouterr().out
+    assert run([*again, "--early-stop", "null", "--max-steps", str(stopped + 1)]) == 0
+    assert steps(Path("patient"))[-1] == stopped + 1
+    assert run([*again, "--max-steps", "1"]) == 0
+    assert f"it has taken {stopped + 1} steps, and --max-steps is 1" in capsys.readouterr().out
+
+
+def test_the_last_step_is_logged_and_no_phase_holds_what_was_before_the_first(workplace: Path) -> None:
+    assert run([*LONG, "--max-steps", "5", "--log-every", "3", "--eval-every", "null", "--out", "logged"]) == 0
+    found = [record for record in read_lines(Path("logged/metrics.jsonl")) if "loss" in record]
+    assert [record["step"] for record in found] == [3, 5]
+    assert sum(seconds for record in found for seconds in record["phase"].values()) <= found[-1]["seconds"]
+
+
+def test_a_truncated_checkpoint_is_damage_like_any_other(workplace: Path, capsys: Any) -> None:
+    assert run([*LONG, "--max-steps", "8", "--out", "short"]) == 0
+    path = Path("short/checkpoints/step_8/model.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    capsys.readouterr()
+    assert run(["verify", "short/step_8"]) == 3
+    assert "checkpoints/step_6 is sound" in refused(capsys, "--resume", "short/step_8", "--out", "z", code=1)
+
+
 def test_text_alone_is_enough(workplace: Path, capsys: Any) -> None:
     chance = random.Random(3)
     words = ["".join(chance.choices("abcdefghijklmnop", k=chance.randrange(2, 9))) for _ in range(3000)]
@@ -270,6 +338,10 @@ def test_a_run_in_use_is_left_alone(workplace: Path, capsys: Any) -> None:
     assert f"held is in use by process {os.getpid()}" in err
     with RunFolder(Path("held")):
         pass
+    assert run([*LONG, "--max-steps", "4", "--out", "busy"]) == 0
+    with RunFolder(Path("busy")):  # which has checkpoints already
+        for words in (["--data", "data", *SMALL], ["--resume", "auto", "--max-steps", "9"]):
+            assert "busy is in use by process" in refused(capsys, *words, "--out", "busy", code=1)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +368,16 @@ def test_a_run_in_use_is_left_alone(workplace: Path, capsys: Any) -> None:
         (["--data", "data", *SMALL, "--out", "whole"], 1, "whole holds a run already, at step 24"),
         (["--data", "data", *SMALL, "--out", "other.txt"], 1, "other.txt is a file"),
         (["--data", "data", *SMALL, "--sample-everi", "3"], 2, "no such key: sample_everi"),
-        (["--init-from", "whole", "--data", "data", *SMALL, "--d-model", "64", "--out", "w"], 1, "[280, 32]"),
+        (
+            ["--init-from", "whole", "--data", "data", *SMALL, "--d-model", "64", "--out", "w"],
+            2,
+            "d_model 64 is 32 there",
+        ),
+        (["--init-from", "whole", "--data", "data", *SMALL, "--n-heads", "4", "--out", "w"], 2, "n_heads 4 is 2 there"),
+        (["--init-from", "whole", "--data", "data", "--mlp", "gelu", "--out", "w"], 2, "mlp gelu is swiglu there"),
+        (["--data", "data", *SMALL, "--out", "data"], 1, "data holds job.json, and is no run of pylm's"),
+        (["text.txt", "--resume", "whole", "--out", "z"], 2, "text.txt is tokenized to data/text"),
+        (["--depth", "3", "--resume", "whole", "--out", "z"], 2, "--depth 3 is not what the run was started with"),
     ],
 )
 def test_bad_input_is_one_sentence(workplace: Path, capsys: Any, words: list[str], code: int, complaint: str) -> None:

@@ -203,6 +203,19 @@ def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: p
     assert asked == [choices["micro_batch"]] and timed["seconds_per_step"] > 0
 
 
+def test_muon_is_timed_by_its_own_products_and_steps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pylm.train.torch_backend import probe
+
+    monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
+    one, before = backend(optimizer="muon"), backend(optimizer="muon").weights()
+    assert probe._muon_time(one) > 0 and probe._muon_time(backend()) == 0
+    assert probe._key(one, 8) != probe._key(backend(), 8)
+    after = one.weights()
+    assert all(bytes(after[name].data) == bytes(before[name].data) for name in before)
+    momenta = [bytes(tensor.data) for name, tensor in one.optimizer_state().items() if name.startswith("momentum")]
+    assert momenta and not any(any(data) for data in momenta)
+
+
 def test_a_gpu_that_is_full_gets_the_largest_micro_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search itself, on a device that has room for 11 rows."""
     from pylm.train.torch_backend import probe

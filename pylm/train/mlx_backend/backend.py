@@ -192,6 +192,7 @@ class MlxBackend:
         """Choose the micro-batch, and measure; what was replayed is not probed."""
         if "micro_batch" not in self._choices:
             self._choices.update(probe.probe(self, batch, sequences, self._say, self._stopping))
+            self.timings()  # those of the probe are no step's
         return {**self._choices, **machine.facts(), "precision": self.precision}
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:

@@ -212,6 +212,7 @@ class TorchBackend:
         if "micro_batch" not in self._choices:
             found = probe.probe(self, batch, sequences, self._run_seconds, self._say, self._stopping)
             self._choices.update(found)
+            self.timings()  # those of the probe are no step's
         return {**self._choices, **machine.facts(self.torch_device), "precision": self.precision}
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:

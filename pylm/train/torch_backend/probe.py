@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -13,6 +14,7 @@ import torch
 from pylm.config.units import format_bytes
 from pylm.errors import Interrupted, PylmError
 from pylm.train.backend import Choices, MicroBatch
+from pylm.train.optim.muon import Muon
 from pylm.train.torch_backend import machine
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ def _decided(backend: TorchBackend, known: Choices, wanted: bool, why: str) -> C
 def _key(backend: TorchBackend, sequences: int | None) -> str:
     """One text for everything that what is chosen depends on."""
     shape = backend.shape.model_dump(mode="json")
-    train = backend.train.model_dump(mode="json", include={"micro_batch", "activation_checkpointing"})
+    train = backend.train.model_dump(mode="json", include={"micro_batch", "activation_checkpointing", "optimizer"})
     here = machine.facts(backend.torch_device)
     text = json.dumps([shape, train, here, backend.precision, sequences], sort_keys=True)
     return f"{here['device_name']} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -157,7 +159,26 @@ def _optimizer_time(backend: TorchBackend) -> float:
     for tensor in tensors:
         tensor.mul_(1.0)
     backend.synchronize()
-    return (time.perf_counter() - started) * count / max(probe_size, 1)
+    return (time.perf_counter() - started) * count / max(probe_size, 1) + _muon_time(backend)
+
+
+def _muon_time(backend: TorchBackend) -> float:
+    """The seconds that Muon's products take: those of one block's matrices, stepped aside, times the blocks."""
+    groups = [group for group in backend.optimizer.groups if group.rule == "muon"]
+    names = [name for group in groups for name in group.names]
+    first = [name for name in names if name.startswith("blocks.0.")]
+    if not first:
+        return 0.0
+    matrices = {name: backend.masters[name].clone() for name in first}
+    muon = Muon([dataclasses.replace(groups[0], names=tuple(first))], matrices)
+    best = float("inf")
+    for _ in range(2):  # the first one warms up
+        backend.synchronize()
+        started = time.perf_counter()
+        muon.step(matrices, lr=0.0, step=1, scale=1.0)
+        backend.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return best * len(names) / len(first)
 
 
 def _micro_batch(backend: TorchBackend, batch: Batch, sequences: int | None, stopping: Callable[[], bool]) -> int:
