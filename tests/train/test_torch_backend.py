@@ -203,7 +203,7 @@ def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: p
     assert asked == [choices["micro_batch"]] and timed["seconds_per_step"] > 0
 
 
-def test_muon_is_timed_by_its_own_products_and_steps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_muon_is_timed_by_its_own_products_and_steps_nothing(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     from pylm.train.torch_backend import probe
 
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
