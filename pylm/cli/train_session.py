@@ -98,6 +98,10 @@ def _prepare(
     config = resolved.config
     data = config.data.mix or config.data.path
     assert data is not None
+    if checkpoint is not None and isinstance(data, str) and not Path(data).exists():
+        raise DataError(
+            f"{data}, which the run was started with, is not there", "--data DIR names where it is now, seen from here"
+        )
     identity = identify(data, config.data.val)
     shape = complete(config.model, _vocab_size(config, identity))
     if checkpoint is not None:

@@ -310,6 +310,18 @@ def test_a_damaged_checkpoint_is_named_with_the_one_that_is_sound(workplace: Pat
     assert digests("damaged", 24) == digests("whole", 24) and metrics("damaged") == metrics("whole")
 
 
+def test_a_run_goes_on_from_another_folder_once_it_is_told_where_its_data_is(
+    workplace: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Path("elsewhere-from")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    line = ["--resume", f"{workplace}/whole/step_24", "--out", "on", "--max-steps", "25"]
+    assert "data, which the run was started with, is not there" in refused(capsys, *line, code=1)
+    assert run(["train", *line, "--data", str(workplace / "data")]) == 0
+    assert verify(Path("on/checkpoints/step_25")).state["step"] == 25
+
+
 def test_other_data_and_another_tokenizer_are_refused(workplace: Path, capsys: Any) -> None:
     resumed = ["--resume", "whole/step_20", "--out", "x"]
     assert "was trained on the data" in refused(capsys, *resumed, "--data", "reversed", code=1)
