@@ -337,7 +337,8 @@ def test_code(compare: Compare, given: Given, name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "cl100k", "o200k"])
 def test_multilingual(compare: Compare, given: Given, name: str) -> None:
     """Many scripts, the first pass, against the best of three."""
-    peers = [*GIGATOKEN, FASTOKENS, TOKENIZERS]
+    # fastokens refuses the files of the other two: "unsupported model type: Other"
+    peers = [*GIGATOKEN, *([FASTOKENS] if name == "gpt2" else []), TOKENIZERS]
     run = _compared(compare, f"multilingual, {name}", PYLM, peers, 1, given("multilingual", name))
     run.faster(2.0, than=run.best(figure="cold"), figure="cold")
     run.faster(None, than=run.best(figure="warm"), figure="warm")
