@@ -39,6 +39,7 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--threads", type=COUNT, help="Threads.  [default: one for each core]")
 @click.option("--rank", type=int, help="Which share of the work this process does.  [default: Slurm's, else 0]")
 @click.option("--world", type=int, help="How many processes share it.  [default: Slurm's, else 1]")
+@click.option("--ray", metavar="ADDRESS", help="Spread it over a Ray cluster; auto: the one this machine is of.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Say what it would take, and write nothing.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
 @json_option
@@ -54,6 +55,7 @@ def tokenize(
     threads: int | None,
     rank: int | None,
     world: int | None,
+    ray: str | None,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -72,7 +74,7 @@ def tokenize(
     given = [name for name, value in trained.items() if value]
     if tokenizer is not None and given:
         raise UsageError(f"{given[0]} is for a tokenizer to train, and --tokenizer names one", "give one or the other")
-    rank, world = _share(rank, world)
+    rank, world = _share(rank, world) if ray is None or rank is not None or world is not None else (0, 1)
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -87,6 +89,7 @@ def tokenize(
             threads=threads or 0,
             rank=rank,
             world=world,
+            ray=ray,
             dry_run=dry_run,
             progress=progress,
             say=say,

@@ -113,6 +113,7 @@ def prepare(
     threads: int = 0,
     rank: int = 0,
     world: int = 1,
+    ray: str | None = None,
     force: bool = False,
     dry_run: bool = False,
     progress: Report | None = None,
@@ -138,6 +139,7 @@ def prepare(
         threads: 0 for as many as there are cores.
         rank: Which share of the work this process does.
         world: How many processes share it.
+        ray: The Ray cluster that shares it instead; `auto` is the one that this machine belongs to.
         force: Whether to replace what another run wrote.
         dry_run: Whether to say what it would take, and write nothing.
         progress: Called about five times a second.
@@ -146,6 +148,9 @@ def prepare(
     named = [str(source) for source in sources]
     folder = Path(out) if out is not None else default_folder(named)
     say = say or (lambda _: None)
+    if ray is not None and (world > 1 or force):
+        what, instead = ("--rank and --world", "leave them out") if world > 1 else ("--force", f"remove {folder} first")
+        raise UsageError(f"--ray shares the work by itself, without {what}", instead)
     if tokenizer is None and world > 1:
         raise UsageError(
             "several processes cannot each train a tokenizer", "train one first: pylm tokenizer train SOURCE --out tok"
@@ -182,21 +187,34 @@ def prepare(
             "header": header,
             "training": made,
         }
+        asked: dict[str, Any] = {
+            "sources": named,
+            "folder": folder,
+            "request": json.dumps(request),
+            "threads": threads,
+            "stdin": stdin,
+            "stdin_jsonl": stdin_jsonl,
+        }
+        told = None if progress is None else _Told(progress)
+        encoder = encoder_of(tok, allow_special)
+        shared: dict[str, float] = {}
+        if ray is not None and not dry_run:
+            from pylm.data.cluster import spread
+
+            units = _rust.tokenize(encoder=encoder, dry_run=True, **asked)["units"]
+            shared = spread(ray, tok.files(), {**asked, "allow_special": list(allow_special)}, units, told)
         result = _rust.tokenize(
-            named,
-            folder,
-            _encoder(tok, allow_special),
-            json.dumps(request),
-            threads=threads,
+            encoder=encoder,
             rank=rank,
             world=world,
             force=force,
             dry_run=dry_run,
-            stdin=stdin,
-            stdin_jsonl=stdin_jsonl,
             files=tok.files,
-            progress=None if progress is None else _Told(progress),
+            progress=told,
+            **asked,
         )
+        if shared.get("units"):  # what was done is what the cluster did
+            result |= {"found": False, "progress": shared}
     outcome = {
         key: result.pop(key) for key in ("manifest", "found", "replaced", "missing", "progress") if key in result
     }
@@ -239,7 +257,7 @@ def _refuse_foreign(folder: Path, tok: Tokenizer) -> None:
         )
 
 
-def _encoder(tok: Tokenizer, allow_special: Sequence[str]) -> Any:
+def encoder_of(tok: Tokenizer, allow_special: Sequence[str]) -> Any:
     """What the pipeline calls: the Rust encoder itself, or a function of batches that takes the interpreter's lock."""
     bpe = getattr(tok.backend, "bpe", None)
     if bpe is not None:

@@ -1,0 +1,125 @@
+"""The shares of one tokenization on the machines of a Ray cluster, which see the same files under the same names.
+
+A task is a rank of `pylm tokenize --rank R --world N`: it writes whole shards, and finds those that an earlier one
+left. So a task whose machine dies is simply run again elsewhere, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pylm.errors import PylmError, UsageError
+
+__all__ = ["Request", "spread"]
+
+SHARES = 4  # of a machine: a lost one costs a fourth of its work, and fast machines take more of them
+TRIES = 5  # of a share, on machines that die
+LOOK = 0.5  # seconds between two looks at what is done
+WAIT = 5.0  # seconds for a cluster to answer at all
+
+# What `pylm._rust.tokenize` takes beside the tokenizer, by name.
+Request = dict[str, Any]
+Progress = Callable[[dict[str, float]], None]
+
+
+def spread(
+    address: str, files: dict[str, bytes], request: Request, units: int, progress: Progress | None
+) -> dict[str, float]:
+    """Do all shares of the work, each on some machine of the cluster, again where a machine died; what was done.
+
+    Args:
+        address: of the cluster; `auto` is the one that this machine belongs to.
+        files: of the tokenizer.
+        request: what every rank is asked.
+        units: into which the work is cut.
+        progress: told how far it has come.
+    """
+    ray = _connected(address)
+    threads = request["threads"] or _cores_of_a_machine(ray)
+    world = max(min(units, SHARES * _machines(ray)), 1)
+    share = ray.remote(num_cpus=threads, max_retries=TRIES, scheduling_strategy="SPREAD")(_share)
+    given, here = ray.put((files, {**request, "threads": threads})), os.getcwd()
+    running = {share.remote(given, here, rank, world): rank for rank in range(world)}
+    done: dict[str, float] = {}
+    try:
+        while running:
+            ready, _ = ray.wait(list(running), timeout=LOOK)
+            for task in ready:
+                running.pop(task)
+                _add(done, ray.get(task))
+            if progress is not None and done:
+                progress({**done, "total_bytes": max(done["total_bytes"], done["bytes"])})
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, PylmError) else error from None
+    except ray.exceptions.RayError as error:
+        raise PylmError(
+            f"the cluster gave a share of the work up after {TRIES} tries: {_first_line(error)}",
+            "what is complete stays; run the same command again once the machines are back",
+        ) from None
+    finally:
+        for task in running:
+            ray.cancel(task, force=True)
+    return done
+
+
+def _share(given: tuple[dict[str, bytes], Request], folder: str, rank: int, world: int) -> dict[str, float]:
+    """One rank's work, on whichever machine."""
+    from pylm import _rust
+    from pylm.data.prepare import encoder_of
+    from pylm.tokenizer import Tokenizer
+
+    files, request = given
+    os.chdir(folder)
+    with tempfile.TemporaryDirectory(prefix="pylm-tokenizer-") as kept:
+        for name, data in files.items():
+            Path(kept, name).write_bytes(data)
+        tok = Tokenizer.load(kept)
+    asked = {key: value for key, value in request.items() if key != "allow_special"}
+    encoder = encoder_of(tok, request["allow_special"])
+    result = _rust.tokenize(encoder=encoder, files=lambda: files, rank=rank, world=world, **asked)
+    found: dict[str, float] = result["progress"]
+    return found
+
+
+def _add(done: dict[str, float], found: dict[str, float]) -> None:
+    for key, value in found.items():
+        done[key] = max(done.get(key, 0), value) if key in ("seconds", "total_bytes") else done.get(key, 0) + value
+
+
+def _connected(address: str) -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UsageError("--ray needs Ray, which is not installed", "pip install 'pylm[ray]'") from None
+    if not ray.is_initialized():
+        try:
+            if address != "auto":  # Ray itself would try for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=WAIT).close()
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"no Ray cluster answers at {address}: {_first_line(error)}",
+                "ray start --head begins one, ray start --address=HEAD:6379 joins it from another machine",
+            ) from None
+    return ray
+
+
+def _machines(ray: Any) -> int:
+    return sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+
+
+def _cores_of_a_machine(ray: Any) -> int:
+    """Of the smallest, so that every machine can take a share."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return min((count for count in cores if count), default=1)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
