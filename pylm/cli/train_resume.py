@@ -44,6 +44,8 @@ ADJUSTABLE = {
     "data.mix",
 }
 SAMPLES = "sample."
+# What a run writes to its folder, and what makes another's of it: shards have a job
+WRITTEN = ("config.yaml", "metrics.jsonl", "incidents.jsonl", "samples.jsonl", "job.json")
 # What decides the bits of the result, by its name among the choices
 DECIDING = (
     *("backend", "torch", "mlx", "device", "device_name", "threads", "kernels"),
@@ -98,9 +100,9 @@ def check_folder(out: Path, checkpoint: Checkpoint | None) -> None:
     from pylm.checkpoint import steps
 
     have = steps(out)
-    others = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith("."))
-    if others and not have and "environment.json" not in others:  # which a run writes first
-        raise PylmError(f"{out} holds {others[0]}, and is no run of pylm's", "name a new folder with --out")
+    if not have and not (out / "environment.json").exists():  # which a run writes first
+        if (there := next((name for name in WRITTEN if (out / name).exists()), None)) is not None:
+            raise PylmError(f"{out} holds {there}, and is no run of pylm's", "name a new folder with --out")
     if checkpoint is None:
         if have:
             raise PylmError(
