@@ -20,9 +20,11 @@ FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "atte
 
 def with_shape(given: Given, name: str) -> Given:
     """The command line with the shape of a checkpoint where nobody gives one; the vocabulary is the data's."""
+    from pylm.checkpoint import find
     from pylm.config.cascade import DEFAULT
 
-    path, shape, _ = _opened(name)
+    path = find(name)
+    shape, _ = _opened(path)
     resolved = given.resolve()
     for key, value in shape.model_dump(exclude={"vocab_size"}).items():
         if resolved.origin(f"model.{key}") == DEFAULT:
@@ -32,7 +34,12 @@ def with_shape(given: Given, name: str) -> Given:
 
 def initialise(backend: Backend, shape: Shape, name: str, identity: Identity, say: Callable[[str], None]) -> None:
     """Take a checkpoint's weights for a new run; an error where it is another model, or speaks another tokenizer."""
-    path, theirs, weights = _opened(name)
+    from pylm.checkpoint import find, verify
+
+    path = find(name)
+    if (path / "manifest.json").exists():
+        verify(path)
+    theirs, weights = _opened(path)
     found = _tokenizer(path)
     if found is not None and identity.tokenizer is not None and found != identity.tokenizer:
         raise CheckpointError(
@@ -51,16 +58,12 @@ def initialise(backend: Backend, shape: Shape, name: str, identity: Identity, sa
     say(f"weights of {path}; optimizer, schedule and data are fresh")
 
 
-def _opened(name: str) -> tuple[Path, Shape, Any]:
-    """The folder that a CHECKPOINT means, its shape and its weights, hashed where it has a manifest."""
-    from pylm.checkpoint import find, open_weights, verify
+def _opened(path: Path) -> tuple[Shape, Any]:
+    """The shape and the weights in a folder."""
+    from pylm.checkpoint import open_weights
     from pylm.model.names import read
 
-    path = find(name)
-    if (path / "manifest.json").exists():
-        verify(path)
-    shape, weights = read(open_weights(path))
-    return path, shape, weights
+    return read(open_weights(path))
 
 
 def _tokenizer(path: Path) -> str | None:

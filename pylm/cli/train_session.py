@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 MINUTES = 5.0  # of a run whose size and length nobody gave
+ANOTHER = "leave it out to go on; without --resume and with another --out, a new run starts"
 LARGE_VOCABULARY = 50304  # where nothing says how large it is
 
 
@@ -223,12 +224,12 @@ def _refuse_another(asked: Asked, stored: Config) -> None:
     if asked.file is not None and str(folder := default_folder([asked.file])) != stored.data.path:
         raise UsageError(
             f"{asked.file} is tokenized to {folder}, and the run was started with {stored.data.path or 'a mix'}",
-            "leave it out to go on; without --resume and with another --out, a new run starts",
+            ANOTHER,
         )
     if asked.depth is not None and asked.depth != stored.model.n_layers:
         raise UsageError(
             f"--depth {asked.depth} is not what the run was started with, which has {stored.model.n_layers} layers",
-            "leave it out to go on; without --resume and with another --out, a new run starts",
+            ANOTHER,
         )
 
 
