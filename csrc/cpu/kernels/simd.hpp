@@ -259,29 +259,27 @@ inline float highest(Vec a) { return a.v; }
 
 constexpr float LOG2E = 1.44269504089f, LN2 = 0.69314718056f;
 
+/// A polynomial of x by Horner's rule, the highest coefficient first.
+template <class... Rest>
+inline Vec polynomial(Vec x, float first, Rest... rest) {
+    Vec p = splat(first);
+    ((p = fma(p, x, splat(rest))), ...);
+    return p;
+}
+
 /// 2^t to a few units in the last place; 2^-126 below that, t at most 127.
 inline Vec exp2(Vec t) {
     t = max(splat(-126.0f), t);  // in this order NaN stays NaN
 #if PYLM_LEVEL == 512
     // t less its floor by one instruction; scalef takes the floor by itself
     const Vec f = {_mm512_reduce_ps(t.v, 0x09)};
-    Vec p = splat(1.867130515e-3f);
-    p = fma(p, f, splat(9.017029777e-3f));
-    p = fma(p, f, splat(5.579991266e-2f));
-    p = fma(p, f, splat(2.401644439e-1f));
-    p = fma(p, f, splat(6.931512952e-1f));
-    p = fma(p, f, splat(1.0f));
-    return scale2(p, t);
+    return scale2(
+        polynomial(f, 1.867130515e-3f, 9.017029777e-3f, 5.579991266e-2f, 2.401644439e-1f, 6.931512952e-1f, 1.0f), t);
 #else
-    const Vec n = round(t), f = t - n;
-    Vec p = splat(1.535336188319500e-4f);
-    p = fma(p, f, splat(1.339887440266574e-3f));
-    p = fma(p, f, splat(9.618437357674640e-3f));
-    p = fma(p, f, splat(5.550332471162809e-2f));
-    p = fma(p, f, splat(2.402264791363012e-1f));
-    p = fma(p, f, splat(6.931472028550421e-1f));
-    p = fma(p, f, splat(1.0f));
-    return scale2(p, n);
+    const Vec n = round(t);
+    return scale2(polynomial(t - n, 1.535336188319500e-4f, 1.339887440266574e-3f, 9.618437357674640e-3f,
+                             5.550332471162809e-2f, 2.402264791363012e-1f, 6.931472028550421e-1f, 1.0f),
+                  n);
 #endif
 }
 
