@@ -148,7 +148,7 @@ def _load(value: Json) -> Any:
     except ImportError:
         raise TokenizerError(
             f"a tokenizer.json with a {value['model'].get('type') or 'foreign'} model needs the tokenizers package",
-            "pip install 'pylm[tokenizers]'",
+            "pip install tokenizers",
         ) from None
     return tokenizers.Tokenizer.from_str(json.dumps(value))
 

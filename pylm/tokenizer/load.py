@@ -193,7 +193,7 @@ def _from_hub(name: str, offline: bool | None) -> Path:
     except ImportError:
         raise TokenizerError(
             f"there is no file or folder {name}, and fetching it from the Hub needs huggingface-hub",
-            f"pip install 'pylm[hub]', or {hint}",
+            f"pip install huggingface-hub, or {hint}",
         ) from None
     wanted = [TOKENIZER, CONFIG, "chat_template.jinja", "vocab.json", "merges.txt", "*.tiktoken", "*.model"]
     try:

@@ -91,7 +91,7 @@ def check_picture(path: Path) -> None:
     if path.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise UsageError(f"--plot {path}: pictures are .svg, .png or .pdf", "name such a file")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot draws with matplotlib, which is not installed", "pip install 'pylm[plot]'")
+        raise UsageError("--plot draws with matplotlib, which is not installed", "pip install matplotlib")
 
 
 def save_plot(made: Comparison, path: Path) -> None:

@@ -59,7 +59,7 @@ def train_model(documents: Iterable[str], settings: SpmSettings, report: Report)
     if importlib.util.find_spec("sentencepiece") is None:
         raise TokenizerError(
             f"--model {settings.model} trains with the sentencepiece package, which is not installed",
-            "pip install 'pylm[spm]'",
+            "pip install sentencepiece tokenizers",
         )
     with tempfile.TemporaryDirectory(prefix="pylm-spm-") as scratch:
         prefix = Path(scratch) / "tokenizer"

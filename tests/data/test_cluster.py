@@ -15,7 +15,7 @@ import pytest
 
 from pylm.cli import run
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'pylm[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 
 # Imported by every Python that starts: each share says where it is, and takes long enough to be interrupted.
 SLOW = """
