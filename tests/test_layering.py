@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.model.torch_dropout": {"pylm.model"},
     "pylm.model.mlx": {"pylm.config", "pylm.model"},
     "pylm.train": {"pylm.config"},
+    "pylm.train.plan": {"pylm.config", "pylm.model", "pylm.train"},
     "pylm.train.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
     "pylm.train.loop": {
         "pylm.config",

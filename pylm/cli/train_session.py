@@ -170,7 +170,7 @@ def _prepare(
         if tokenizer is None
         else train_watch.sampler(tokenizer, config.sample, train_watch.fixed_prompts(config, identity, tokenizer.eot)),
         parameters=parameters,
-        flops_per_token=plan.flops_per_token(shape, parameters),
+        flops_per_token=plan.flops_per_token(shape),
         matmul_flops=choices["matmul_flops"],
         progress=progress,
         saved=None if checkpoint is None or train_resume.home(checkpoint) != run.path else progress.step,

@@ -11,6 +11,7 @@ from pylm.config.batch import plan_batch
 from pylm.config.schema import Model, Train
 from pylm.config.units import format_bytes, format_count, format_duration
 from pylm.errors import ConfigError, PylmError
+from pylm.model.parameters import parameters
 
 __all__ = [
     "Batches",
@@ -153,11 +154,21 @@ def check_disk(folder: Path, parameters: int, keep_last: int, optimizer_tensors:
     return needed
 
 
-def flops_per_token(shape: Model, parameters: int) -> float:
-    """The operations that training takes for a token: six a weight that multiplies, and attention's products."""
-    assert shape.n_layers and shape.d_model and shape.vocab_size
-    looked_up = shape.context_length * shape.d_model if shape.position == "learned" else 0
-    looked_up += 0 if shape.tied else shape.vocab_size * shape.d_model
-    seen = min(shape.window or shape.context_length, shape.context_length)
-    # causal attention sees half of its window on average: 12 · T · d_model a layer, halved
-    return 6.0 * (parameters - looked_up) + 6.0 * shape.n_layers * shape.d_model * seen
+def flops_per_token(shape: Model) -> float:
+    """The operations that training takes for a token: six a weight that multiplies, and attention's products.
+
+    Tables that are looked up multiply nothing: positions, value embeddings, the embedding beside a head of its own.
+    """
+    assert shape.n_layers and shape.d_model
+    multiplied = sum(
+        math.prod(parameter.shape)
+        for name, parameter in parameters(shape).items()
+        if len(parameter.shape) == 2
+        and not name.endswith(("position.weight", ".value.weight"))
+        and (shape.tied or name != "embed.weight")
+    )
+    context = shape.context_length
+    window = min(shape.window or context, context)
+    # causal attention: the rows of a sequence see 1, 2, … keys until the window is full; half of all without one
+    seen = window * (1 - window / (2 * context))
+    return 6.0 * multiplied + 12.0 * shape.n_layers * shape.d_model * seen

@@ -135,7 +135,7 @@ class TorchBackend:
         loss, correct, tokens = 0.0, 0, 0
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.eagerly():
                 for part in cut(*batch, rows):
                     idx, targets, starts = self._on_device(part)
                     logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
@@ -152,7 +152,7 @@ class TorchBackend:
         idx = torch.tensor([list(ids)[-self.shape.context_length :]], device=self.torch_device)
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.eagerly():
                 return self.model(idx)[0, -1].float().cpu().numpy()
         finally:
             self.model.train()
@@ -179,7 +179,8 @@ class TorchBackend:
             state = {name: tensor.to(self.torch_device) for name, tensor in from_file(optimizer_state).items()}
             if SCALE in state:
                 scale, steps = state.pop(SCALE).tolist()
-                self._scale, self._steps_at_scale = scale, int(steps)
+                if self.precision == "fp16":  # the scale of a run that was in fp16 until now is nobody's
+                    self._scale, self._steps_at_scale = scale, int(steps)
             self.optimizer.load(state)
 
     def rng(self) -> dict[str, str]:
@@ -213,6 +214,8 @@ class TorchBackend:
             found = probe.probe(self, batch, sequences, self._run_seconds, self._say, self._stopping)
             self._choices.update(found)
             self.timings()  # those of the probe are no step's
+            if self.torch_device.type == "cuda":  # nor is the largest batch that it tried
+                torch.cuda.reset_peak_memory_stats(self.torch_device)
         return {**self._choices, **machine.facts(self.torch_device), "precision": self.precision}
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
@@ -249,7 +252,11 @@ class TorchBackend:
 
     def memory_free(self) -> int:
         """All that the device has."""
-        return int(torch.cuda.mem_get_info(self.torch_device)[1]) if self.torch_device.type == "cuda" else sys.maxsize
+        if self.torch_device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.torch_device)[1])
+        if self.torch_device.type == "mps":
+            return int(torch.mps.recommended_max_memory())
+        return sys.maxsize
 
     def forward_backward(self, micro_batch: MicroBatch) -> None:
         """One pass, for a probe."""
@@ -273,6 +280,22 @@ class TorchBackend:
         for block in self.model.blocks:
             block._compiled_call_impl = None
         torch.compiler.reset()
+
+    @contextmanager
+    def eagerly(self) -> Iterator[None]:
+        """Compute without what was compiled.
+
+        Evaluation has rows of its own and a sample one more token each time: a graph for each of them would be
+        compiled, eight at most, and then training's own shape may have none any more.
+        """
+        compiled = [block._compiled_call_impl for block in self.model.blocks]
+        for block in self.model.blocks:
+            block._compiled_call_impl = None
+        try:
+            yield
+        finally:
+            for block, call in zip(self.model.blocks, compiled, strict=True):
+                block._compiled_call_impl = call
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
         """Forward and backward of all micro-batches; the mean loss over all of their tokens, still on the device."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -115,6 +117,14 @@ def facts(device: torch.device) -> dict[str, Any]:
     if device.type == "cpu":
         found["cpu_variant"] = native_kernels.cpu_info()["variant"]
     return found
+
+
+def compiler() -> list[Any]:
+    """What torch.compile would compile with here, Triton and a C++ compiler, each by place, size and time of change."""
+    triton = importlib.util.find_spec("triton")
+    names = (os.environ["CXX"],) if "CXX" in os.environ else ("g++", "clang++")
+    found = [triton.origin if triton else None, next(filter(None, map(shutil.which, names)), None)]
+    return [[path, os.stat(path).st_size, os.stat(path).st_mtime_ns] if path else None for path in found]
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -30,6 +30,7 @@ OUTLAST = 10  # times the compile that a run must take, for a gain of a tenth to
 GAIN = 0.97  # of the time that a compiled step may take
 PASSES = 3
 MINUTE = 60.0  # of a run, that has the time to measure the device once more
+DISTURBED = 2.0  # times the eager pass that was measured before: somebody else has the machine, or had it then
 
 Batch = Callable[[int], MicroBatch]
 
@@ -52,8 +53,12 @@ def probe(
         say: told what was found.
         stopping: asked between passes.
     """
-    key = _key(backend, sequences)
+    _refuse_what_cannot_be(backend)
+    key = _key(backend, batch(1).cu_seqlens is not None, sequences)
     known = machine.recall(key) or {}
+    compiler = machine.compiler()
+    # a compiler that was mended or changed since is another trial
+    trial = known.get("trial") if known.get("compiler") == compiler else None
     rng = backend.rng()
     try:
         recalled = {"micro_batch", "eager", "optimizer"} <= known.keys()
@@ -68,10 +73,13 @@ def probe(
         passes = 1 if sequences is None else max(sequences // rows, 1)
         optimizer = known["optimizer"]
         wanted, why = _wanted(backend, seconds(passes * known["eager"] + optimizer))
-        if wanted and "compiled" not in known:
-            known |= _compiled_time(backend, batch(rows), stopping)
-        choices = _decided(backend, known, wanted, why)
-        each = known["compiled"] if choices["compile"] else known["eager"]
+        if wanted and trial is None:
+            trial = _trial(backend, batch(rows), stopping)
+            disturbed = not 1 / DISTURBED < trial.get("eager", 0.0) / known["eager"] < DISTURBED
+            if not disturbed:  # nor is a failure remembered, which has no time
+                known |= {"trial": trial, "compiler": compiler}
+        choices = {"micro_batch": known["micro_batch"], **_decided(backend, trial if wanted else None, why)}
+        each = trial["compiled"] if trial and choices["compile"] else known["eager"]
         if recalled and backend.train.max_time is not None:
             # what was chosen stays; a length in time is planned by the speed of today, when others may be busy or gone
             each = _time(backend, batch(rows), stopping)
@@ -105,48 +113,50 @@ def _wanted(backend: TorchBackend, seconds: float) -> tuple[bool, str]:
     return bool(backend.train.compile), "it was switched off"
 
 
-def _decided(backend: TorchBackend, known: Choices, wanted: bool, why: str) -> Choices:
-    """Compile or not, with the model left accordingly."""
-    eager, compiled = known["eager"], known.get("compiled")
-    if not wanted:
-        return {"micro_batch": known["micro_batch"], "compile": False, "compile_why": why}
-    if compiled is None:
+def _decided(backend: TorchBackend, trial: Choices | None, why: str) -> Choices:
+    """Compile or not, with the model left accordingly; `why` there was no trial."""
+    if trial is None:
+        return {"compile": False, "compile_why": why}
+    if "failure" in trial:
         if backend.train.compile is True:
-            raise PylmError(f"torch.compile failed: {known['failure']}", "train.compile auto does without")
-        why = f"torch.compile failed here: {known['failure']}"
-        return {"micro_batch": known["micro_batch"], "compile": False, "compile_why": why}
+            raise PylmError(f"torch.compile failed: {trial['failure']}", "train.compile auto does without")
+        return {"compile": False, "compile_why": f"torch.compile failed here: {trial['failure']}"}
+    compiled, eager = trial["compiled"], trial["eager"]
     chosen = backend.train.compile is True or compiled < GAIN * eager
     if chosen:
         backend.compile()
     else:
         backend.uncompile()
     why = f"{'' if chosen else 'it gains nothing: '}{compiled:.3g} s a pass, {eager:.3g} s without"
-    return {"micro_batch": known["micro_batch"], "compile": chosen, "compile_why": why}
+    return {"compile": chosen, "compile_why": why}
 
 
-def _key(backend: TorchBackend, sequences: int | None) -> str:
+def _key(backend: TorchBackend, packed: bool, sequences: int | None) -> str:
     """One text for everything that what is chosen depends on."""
     shape = backend.shape.model_dump(mode="json")
     train = backend.train.model_dump(mode="json", include={"micro_batch", "activation_checkpointing", "optimizer"})
     here = machine.facts(backend.torch_device)
-    text = json.dumps([shape, train, here, backend.precision, sequences], sort_keys=True)
+    text = json.dumps([shape, train, here, backend.precision, packed, sequences], sort_keys=True)
     return f"{here['device_name']} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _time(backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool], passes: int = PASSES) -> float:
     """The least seconds of a forward and backward pass; the first one does not count."""
-    best = float("inf")
-    for number in range(passes + 1):
-        if stopping():
-            raise Interrupted("stopped while probing: nothing was trained, so nothing is lost")
-        backend.synchronize()
-        started = time.perf_counter()
-        backend.forward_backward(micro_batch)
-        backend.synchronize()
-        if number:
-            best = min(best, time.perf_counter() - started)
-        backend.forget_gradients()
-    return best
+    _pass(backend, micro_batch, stopping)
+    return min(_pass(backend, micro_batch, stopping) for _ in range(passes))
+
+
+def _pass(backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]) -> float:
+    """The seconds of one forward and backward pass."""
+    if stopping():
+        raise Interrupted("stopped while probing: nothing was trained, so nothing is lost")
+    backend.synchronize()
+    started = time.perf_counter()
+    backend.forward_backward(micro_batch)
+    backend.synchronize()
+    seconds = time.perf_counter() - started
+    backend.forget_gradients()
+    return seconds
 
 
 def _optimizer_time(backend: TorchBackend) -> float:
@@ -154,12 +164,15 @@ def _optimizer_time(backend: TorchBackend) -> float:
     count = sum(parameter.numel() for parameter in backend.masters.values())
     probe_size = min(count, 4 << 20)
     tensors = [torch.ones(probe_size, device=backend.torch_device) for _ in range(4)]
-    backend.synchronize()
-    started = time.perf_counter()
-    for tensor in tensors:
-        tensor.mul_(1.0)
-    backend.synchronize()
-    return (time.perf_counter() - started) * count / max(probe_size, 1) + _muon_time(backend)
+    best = float("inf")
+    for _ in range(2):  # the first one warms up: a GPU loads its kernel then, which a large count would multiply
+        backend.synchronize()
+        started = time.perf_counter()
+        for tensor in tensors:
+            tensor.mul_(1.0)
+        backend.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return best * count / max(probe_size, 1) + _muon_time(backend)
 
 
 def _muon_time(backend: TorchBackend) -> float:
@@ -207,7 +220,9 @@ def _largest_that_fits(backend: TorchBackend, batch: Batch, sequences: int | Non
             fits = rows
             if backend.memory_free() * MEMORY_SHARE < backend.memory():
                 break
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             break
         finally:
             backend.forget_gradients()
@@ -218,8 +233,17 @@ def _largest_that_fits(backend: TorchBackend, batch: Batch, sequences: int | Non
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says so; torch has a type of its own for that on GPUs only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether an error says so; torch has a type of its own for that on CUDA devices only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(said in str(error) for said in ("DefaultCPUAllocator", "MPS backend out of memory"))
+
+
+def _refuse_what_cannot_be(backend: TorchBackend) -> None:
+    """What was asked for and is not there is an error, not a line in a log."""
+    kind = backend.torch_device.type
+    if backend.train.compile is True and kind not in COMPILE_SECONDS:
+        raise PylmError(f"train.compile true: torch.compile is not used on {kind}", "leave it out, or --compile false")
 
 
 def _refuse_what_cannot_fit(backend: TorchBackend, rows: int) -> None:
@@ -256,14 +280,25 @@ def _divisor(whole: int, most: int) -> int:
     return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
 
 
-def _compiled_time(backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]) -> Choices:
-    """The seconds of a compiled pass; None, and what was said, where it does not compile here."""
+def _trial(backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]) -> Choices:
+    """The seconds of a pass compiled and not, in turns: what shares the machine meanwhile is in both.
+
+    Where it does not compile here, what was said.
+    """
     backend.compile()
     try:
-        return {"compiled": _time(backend, micro_batch, stopping), "failure": None}
+        _pass(backend, micro_batch, stopping)  # compiles
+        compiled = eager = float("inf")
+        for number in range(PASSES + 1):
+            seconds = _pass(backend, micro_batch, stopping)
+            with backend.eagerly():
+                without = _pass(backend, micro_batch, stopping)
+            if number:  # the first ones warm up
+                compiled, eager = min(compiled, seconds), min(eager, without)
+        return {"compiled": compiled, "eager": eager}
     except (Interrupted, torch.OutOfMemoryError):
         raise
     except Exception as error:  # compilers fail in every way there is
         backend.uncompile()
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        return {"compiled": None, "failure": said}
+        return {"failure": said}
