@@ -19,6 +19,7 @@ _KINDS = {
     "Text": "text",
     "Texts": "a list of texts",
     "Reals": "two numbers",
+    "Scaling": "a type and its numbers",
     "Weights": "folders with weights",
     "Device": "cpu, cuda, cuda:N, mps",
 }

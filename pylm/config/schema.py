@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pylm.config.batch import Batch, plan_batch
-from pylm.config.values import Device, Duration, Flag, Real, Reals, Text, Texts, Weights, Whole, Word
+from pylm.config.values import Device, Duration, Flag, Real, Reals, Scaling, Text, Texts, Weights, Whole, Word
 
 __all__ = ["SECTIONS", "Config", "Data", "Metrics", "Model", "Sample", "Section", "Train", "json_schema"]
 
@@ -29,6 +29,7 @@ class Model(Section):
     n_heads: PositiveOrNone = Field(default=None, description="Attention heads. null: as above.")
     n_kv_heads: PositiveOrNone = Field(default=None, description="Heads of keys and values (GQA). null: n_heads.")
     d_model: PositiveOrNone = Field(default=None, description="Width. null: as n_layers.")
+    head_dim: PositiveOrNone = Field(default=None, description="Width of a head. null: d_model / n_heads.")
     d_ff: PositiveOrNone = Field(
         default=None, description="Width inside the MLP. null: 4 d_model, or 8/3 d_model rounded up to 64 for swiglu."
     )
@@ -45,10 +46,20 @@ class Model(Section):
         default="rope", description="How positions are told."
     )
     rope_theta: Annotated[float, Real(above=0.0)] = Field(default=10000.0, description="RoPE's base.")
+    rope_scaling: Annotated[dict[str, str | float] | None, Scaling(none=True)] = Field(
+        default=None,
+        description="How RoPE reaches further than it was trained for: linear, ntk, yarn or llama3 with its numbers. "
+        "null: it does not.",
+    )
     qk_norm: Annotated[bool, Flag()] = Field(
         default=False, description="RMSNorm on queries and keys (the Qwen3 layout)."
     )
     bias: Annotated[bool, Flag()] = Field(default=False, description="Biases in linear layers and LayerNorm.")
+    attention_bias: Annotated[Literal["all", "qkv"] | None, Word(of=("all", "qkv"), none=True)] = Field(
+        default=None,
+        description="Biases in attention alone: of all four projections, or of queries, keys and values (the Qwen2 "
+        "layout). null: as bias.",
+    )
     tied: Annotated[bool, Flag()] = Field(default=True, description="One matrix embeds tokens and predicts them.")
     dropout: Annotated[float, Real(least=0.0, below=1.0)] = Field(
         default=0.0, description="Share of activations dropped."
@@ -82,16 +93,28 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Model:
-        if self.d_model is not None and self.n_heads is not None:
+        head, said = self.head_dim, "head_dim"
+        if head is None and self.d_model is not None and self.n_heads is not None:
             if self.d_model % self.n_heads:
                 raise ValueError(f"d_model {self.d_model} is no multiple of n_heads {self.n_heads}")
-            if self.position == "rope" and self.d_model // self.n_heads % 2:
-                raise ValueError(
-                    f"rope needs heads of even width, and d_model / n_heads is {self.d_model // self.n_heads}"
-                )
+            head, said = self.d_model // self.n_heads, "d_model / n_heads"
+        if head is not None and self.position == "rope" and head % 2:
+            raise ValueError(f"rope needs heads of even width, and {said} is {head}")
+        if self.rope_scaling is not None and self.position != "rope":
+            raise ValueError(f"rope_scaling is for position rope, and it is {self.position}")
         if self.n_heads is not None and self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads {self.n_heads} is no multiple of n_kv_heads {self.n_kv_heads}")
         return self
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether queries, keys and values have biases."""
+        return self.bias or self.attention_bias is not None
+
+    @property
+    def out_bias(self) -> bool:
+        """Whether attention's projection back has one."""
+        return self.bias or self.attention_bias == "all"
 
 
 class Train(Section):

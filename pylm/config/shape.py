@@ -31,6 +31,7 @@ def complete(model: Model, vocab_size: int) -> Model:
         )
     derived = {
         "n_kv_heads": model.n_kv_heads or model.n_heads,
+        "head_dim": model.head_dim or model.d_model // model.n_heads,
         "d_ff": model.d_ff or derived_d_ff(model.mlp, model.d_model),
         "vocab_size": vocab_size,
     }
@@ -46,10 +47,11 @@ def count_parameters(model: Model) -> int:
     width, inner, vocab = model.d_model, model.d_ff, model.vocab_size
     if not (n_layers and n_heads and n_kv_heads and width and inner and vocab):
         raise ConfigError("the shape of the model is open", "complete it first")
-    head = width // n_heads
-    kv_width = head * n_kv_heads
+    head = model.head_dim or width // n_heads
+    heads_width, kv_width = head * n_heads, head * n_kv_heads
     bias = 1 if model.bias else 0
-    attention = 2 * width * width + 2 * width * kv_width + bias * (2 * width + 2 * kv_width)
+    attention = 2 * width * heads_width + 2 * width * kv_width
+    attention += (heads_width + 2 * kv_width) * model.qkv_bias + width * model.out_bias
     matrices = 3 if model.mlp == "swiglu" else 2
     mlp = matrices * width * inner + bias * ((matrices - 1) * inner + width)
     norm = width * (1 + (bias if model.norm == "layernorm" else 0))

@@ -17,11 +17,18 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pylm.config.units import parse_count, parse_duration, parse_number
 from pylm.errors import did_you_mean
 
-__all__ = ["Device", "Duration", "Flag", "Real", "Reals", "Text", "Texts", "Weights", "Whole", "Word"]
+__all__ = ["Device", "Duration", "Flag", "Real", "Reals", "Scaling", "Text", "Texts", "Weights", "Whole", "Word"]
 
 NONE_WORDS = ("none", "null", "~")
 TRUE_WORDS = ("true", "yes", "on", "1")
 FALSE_WORDS = ("false", "no", "off", "0")
+# What each way to scale rotary positions is told: needed, and what may be said beside it
+SCALINGS: dict[str, tuple[set[str], set[str]]] = {
+    "linear": ({"factor"}, set()),
+    "ntk": ({"factor"}, set()),
+    "yarn": ({"factor", "original_max_positions"}, {"beta_fast", "beta_slow", "attention_factor"}),
+    "llama3": ({"factor", "original_max_positions"}, {"low_freq_factor", "high_freq_factor"}),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,3 +251,34 @@ class Weights(Value):
 
     def _schema(self) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": {"anyOf": [{"type": "number"}, _NUMBER_TEXT]}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling(Value):
+    """How rotary positions are scaled: {type: llama3, factor: 8, …}, or type=llama3,factor=8."""
+
+    def _read(self, value: Any) -> dict[str, str | float]:
+        if isinstance(value, str):
+            pairs = [part.partition("=") for part in value.split(",")]
+            value = {name.strip(): told for name, _, told in pairs}
+        kind = value.get("type") if isinstance(value, Mapping) else None
+        if kind not in SCALINGS:
+            raise ValueError(f"{value!r} has no type among {', '.join(SCALINGS)}")
+        needed, allowed = SCALINGS[kind]
+        if missing := needed - value.keys():
+            raise ValueError(f"{kind} needs {' and '.join(sorted(missing))}")
+        if strange := value.keys() - needed - allowed - {"type"}:
+            raise ValueError(f"{kind} knows no {' or '.join(sorted(map(str, strange)))}")
+        read = {name: Real(above=0.0)._read(told) for name, told in value.items() if name != "type"}
+        if read["factor"] < 1:
+            raise ValueError(f"factor {read['factor']} is less than 1")
+        return {"type": kind, **read}
+
+    def _schema(self) -> dict[str, Any]:
+        number = {"anyOf": [{"type": "number"}, _NUMBER_TEXT]}
+        return {
+            "type": "object",
+            "properties": {"type": {"enum": list(SCALINGS)}},
+            "required": ["type", "factor"],
+            "additionalProperties": number,
+        }

@@ -26,9 +26,9 @@ class TorchCache:
     def __init__(self, model: Model, rows: int, capacity: int) -> None:
         """Allocate zeros, which cost nothing until they are written, and which a mask may multiply."""
         shape = model.shape
-        assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.d_model
+        assert shape.n_layers and shape.n_kv_heads and shape.head_dim
         weight = next(model.parameters())
-        size = (rows, capacity, shape.n_kv_heads, shape.d_model // shape.n_heads)
+        size = (rows, capacity, shape.n_kv_heads, shape.head_dim)
         self.capacity = capacity
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self._keys = [torch.zeros(size, dtype=weight.dtype, device=weight.device) for _ in range(shape.n_layers)]

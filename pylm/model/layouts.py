@@ -15,15 +15,31 @@ from pylm.errors import CheckpointError, ConfigError
 
 __all__ = ["LAYOUTS", "config_of", "layout_of", "read_json", "shape_of"]
 
-LAYOUTS = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+LAYOUTS = {
+    "gpt2": "GPT2LMHeadModel",
+    "llama": "LlamaForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "mistral": "MistralForCausalLM",
+}
 # What must hold of a shape, by layout; every field that no line names may be anything.
-_PLAIN = {"window": None, "attention_softcap": None, "logit_softcap": None, "value_embeddings": False,
-          "residual_lambdas": False}  # fmt: skip
+_NEVER = {"attention_softcap": None, "logit_softcap": None, "value_embeddings": False, "residual_lambdas": False}
+_PLAIN = {"window": None, **_NEVER}
+_ROPE = {"norm": "rmsnorm", "mlp": "swiglu", "position": "rope"}
 _WANTED: dict[str, dict[str, Any]] = {
     "gpt2": {"norm": "layernorm", "mlp": "gelu", "position": "learned", "bias": True, "qk_norm": False, **_PLAIN},
-    "llama": {"norm": "rmsnorm", "mlp": "swiglu", "position": "rope", "qk_norm": False, **_PLAIN},
-    "qwen3": {"norm": "rmsnorm", "mlp": "swiglu", "position": "rope", "qk_norm": True, "bias": False, **_PLAIN},
+    "llama": {**_ROPE, "qk_norm": False, **_PLAIN},
+    "qwen3": {**_ROPE, "qk_norm": True, "bias": False, **_PLAIN},
+    "qwen2": {**_ROPE, "qk_norm": False, "bias": False, "attention_bias": "qkv", **_PLAIN},
+    "mistral": {**_ROPE, "qk_norm": False, "bias": False, "attention_bias": None, **_NEVER},
 }
+# How rotary positions are scaled, by Hugging Face's names of the numbers
+_SCALED = {
+    "linear": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+}
+_OURS = {"original_max_position_embeddings": "original_max_positions"}
 
 
 def layout_of(shape: Shape) -> str:
@@ -42,13 +58,22 @@ def _misfits(shape: Shape, layout: str) -> Iterator[str]:
     for field, wanted in _WANTED[layout].items():
         if (found := getattr(shape, field)) != wanted:
             yield f"{field} {str(found).lower()}"
-    if layout == "gpt2" and shape.n_kv_heads != shape.n_heads:
-        yield f"n_kv_heads {shape.n_kv_heads}"
+    assert shape.n_heads and shape.d_model and shape.head_dim
+    if layout == "gpt2":
+        if shape.n_kv_heads != shape.n_heads:
+            yield f"n_kv_heads {shape.n_kv_heads}"
+        if shape.head_dim * shape.n_heads != shape.d_model:
+            yield f"head_dim {shape.head_dim}"
+    if layout in ("llama", "qwen3") and shape.qkv_bias != shape.out_bias:
+        yield f"attention_bias {shape.attention_bias}"
+    if shape.rope_scaling is not None and shape.rope_scaling["type"] not in _SCALED:
+        yield f"rope_scaling {shape.rope_scaling['type']}"
 
 
-def config_of(shape: Shape) -> dict[str, Any]:
-    """config.json of a completed shape."""
-    return _gpt2_config(shape) if layout_of(shape) == "gpt2" else _llama_config(shape)
+def config_of(shape: Shape, end: int | None = None) -> dict[str, Any]:
+    """config.json of a completed shape; `end` is the id that ends a text, where `generate` of others is to stop."""
+    config = _gpt2_config(shape) if layout_of(shape) == "gpt2" else _llama_config(shape)
+    return {**config, "bos_token_id": end, "eos_token_id": end}
 
 
 def _gpt2_config(shape: Shape) -> dict[str, Any]:
@@ -69,9 +94,13 @@ def _gpt2_config(shape: Shape) -> dict[str, Any]:
 
 
 def _llama_config(shape: Shape) -> dict[str, Any]:
-    assert shape.d_model and shape.n_heads
     layout = layout_of(shape)
-    biases = {"mlp_bias": shape.bias} if layout == "llama" else {"use_sliding_window": False}
+    own: dict[str, dict[str, Any]] = {
+        "llama": {"attention_bias": shape.out_bias, "mlp_bias": shape.bias},
+        "qwen3": {"attention_bias": shape.out_bias, "use_sliding_window": False},
+        "qwen2": {"use_sliding_window": False},
+        "mistral": {"sliding_window": shape.window},
+    }
     return {
         "vocab_size": shape.vocab_size,
         "max_position_embeddings": shape.context_length,
@@ -80,26 +109,23 @@ def _llama_config(shape: Shape) -> dict[str, Any]:
         "num_hidden_layers": shape.n_layers,
         "num_attention_heads": shape.n_heads,
         "num_key_value_heads": shape.n_kv_heads,
-        "head_dim": shape.d_model // shape.n_heads,
+        "head_dim": shape.head_dim,
         "hidden_act": "silu",
         "rms_norm_eps": shape.norm_eps,
         "rope_theta": shape.rope_theta,
-        "attention_bias": shape.bias,
+        **({"rope_scaling": _to_theirs(shape.rope_scaling)} if shape.rope_scaling else {}),
         "attention_dropout": 0.0,
-        **biases,
+        **own[layout],
         **_common(layout, shape),
     }
 
 
 def _common(layout: str, shape: Shape) -> dict[str, Any]:
-    # the ids of the tokenizer's specials are unknown here, and the layouts' own defaults would be wrong ones
     return {
         "architectures": [LAYOUTS[layout]],
         "model_type": layout,
         "tie_word_embeddings": shape.tied,
         "initializer_range": shape.init_std,
-        "bos_token_id": None,
-        "eos_token_id": None,
     }
 
 
@@ -124,15 +150,15 @@ def shape_of(config: Mapping[str, Any]) -> tuple[str, Shape]:
     try:
         fields = _gpt2_fields(config) if layout == "gpt2" else _llama_fields(config, layout)
         shape = Shape.model_validate({**fields, "vocab_size": config["vocab_size"]})
+        assert shape.vocab_size is not None
+        return layout, complete(shape, shape.vocab_size)
     except KeyError as error:
         raise CheckpointError(f"config.json lacks {error.args[0]}") from error
     except ValidationError as error:
         told = "; ".join(".".join(map(str, (*each["loc"], each["msg"]))) for each in error.errors(include_url=False))
         raise CheckpointError(f"config.json describes no model that fits: {told}") from None
-    except TypeError as error:
+    except (TypeError, ConfigError) as error:
         raise CheckpointError(f"config.json describes no model that fits: {error}") from None
-    assert shape.vocab_size is not None
-    return layout, complete(shape, shape.vocab_size)
 
 
 def _gpt2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,25 +183,22 @@ def _gpt2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
-    theta = config.get("rope_theta", 10000.0)
-    for key in ("rope_scaling", "rope_parameters"):  # transformers 5 writes the second, with the base in it
-        rope = config.get(key) or {}
-        _only({"rope_type": rope.get("rope_type", rope.get("type", "default"))}, "rope_type", "default")
-        theta = rope.get("rope_theta", theta)
+    theta, scaling = _rope(config)
     _only(config, "hidden_act", "silu")
     _only(config, "use_sliding_window", False)
-    bias = bool(config.get("attention_bias", False))
-    if layout == "llama":
-        _only({"mlp_bias": bool(config.get("mlp_bias", False))}, "mlp_bias", bias)
-    else:
-        _only({"attention_bias": bias}, "attention_bias", False)
+    # only Llama's and Qwen3's layouts ask: the others' models have what they have, whatever stands there
+    asked = bool(config.get("attention_bias", False)) if layout in ("llama", "qwen3") else False
+    bias = bool(config.get("mlp_bias", False)) if layout == "llama" else False
+    if bias and not asked:
+        raise CheckpointError("config.json says mlp_bias True and attention_bias False, which no model of ours has")
     heads, width = config["num_attention_heads"], config["hidden_size"]
-    _only({"head_dim": config.get("head_dim") or width // heads}, "head_dim", width // heads)
+    head_dim = config.get("head_dim")
     return {
         "n_layers": config["num_hidden_layers"],
         "n_heads": heads,
         "n_kv_heads": config.get("num_key_value_heads") or heads,
         "d_model": width,
+        "head_dim": head_dim,
         "d_ff": config["intermediate_size"],
         "context_length": config["max_position_embeddings"],
         "norm": "rmsnorm",
@@ -183,11 +206,43 @@ def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
         "mlp": "swiglu",
         "position": "rope",
         "rope_theta": theta,
+        "rope_scaling": scaling,
+        "window": config.get("sliding_window") if layout == "mistral" else None,
         "qk_norm": layout == "qwen3",
         "bias": bias,
+        "attention_bias": "qkv" if layout == "qwen2" else "all" if asked and not bias else None,
         "tied": config.get("tie_word_embeddings", False),
         "init_std": config.get("initializer_range", 0.02),
     }
+
+
+def _rope(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
+    """The base of rotary positions and how they are scaled, from either of the places where it is written."""
+    told = {"rope_theta": config.get("rope_theta", 10000.0)}
+    for key in ("rope_scaling", "rope_parameters"):  # transformers 5 writes the second, with the base in it
+        told |= {name: value for name, value in (config.get(key) or {}).items() if value != "default"}
+    theta = told.pop("rope_theta")
+    older = told.pop("type", "default")  # the key's name before it was rope_type
+    kind = told.pop("rope_type", older)
+    _only(told, "partial_rotary_factor", 1.0)
+    told.pop("partial_rotary_factor", None)
+    if kind == "default":
+        return theta, None
+    _only({"rope_type": kind}, "rope_type", "default", *_SCALED)
+    told = {name: value for name, value in told.items() if value is not None}
+    if kind == "yarn":
+        _only(told, "truncate", True)
+        told.pop("truncate", None)
+        told.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
+    if strange := told.keys() - set(_SCALED[kind]):
+        raise CheckpointError(f"config.json scales positions by {kind} with {min(strange)}, which is not served")
+    return theta, {"type": kind, **{_OURS.get(name, name): value for name, value in told.items()}}
+
+
+def _to_theirs(scaling: Mapping[str, Any]) -> dict[str, Any]:
+    theirs = {ours: name for name, ours in _OURS.items()}
+    numbers = {theirs.get(name, name): value for name, value in scaling.items() if name != "type"}
+    return {"rope_type": scaling["type"], **numbers}
 
 
 def _only(config: Mapping[str, Any], key: str, *served: Any) -> None:

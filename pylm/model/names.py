@@ -1,4 +1,4 @@
-"""Our tensors' names and Hugging Face's: GPT-2, Llama and Qwen3, both ways, without a framework.
+"""Our tensors' names and Hugging Face's: GPT-2, Llama, Mistral and Qwen, both ways, without a framework.
 
 A tensor is anything with `dtype` (safetensors' word), `shape` and `data` (its bytes, row-major), such as
 `pylm.checkpoint.Tensor`. What comes back shares the bytes wherever rows are only cut apart.
@@ -104,7 +104,7 @@ _LLAMA = {
     "norm.weight": "model.norm.weight",
     "head.weight": "lm_head.weight",
 }
-_NAMES: dict[str, dict[str, str]] = {"gpt2": _GPT2, "llama": _LLAMA, "qwen3": _LLAMA}
+_NAMES: dict[str, dict[str, str]] = {"gpt2": _GPT2, **dict.fromkeys(("llama", "qwen3", "qwen2", "mistral"), _LLAMA)}
 _MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_freq")  # buffers that old files carry
 
 
@@ -119,12 +119,15 @@ def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
     return from_hugging_face(opened.weights(), opened.path / "config.json")
 
 
-def to_hugging_face(weights: Mapping[str, Stored], shape: Shape) -> tuple[dict[str, Stored], dict[str, Any]]:
+def to_hugging_face(
+    weights: Mapping[str, Stored], shape: Shape, end: int | None = None
+) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Tensors and config.json as transformers, vLLM, llama.cpp and MLX read them.
 
     Args:
         weights: by our names, without padding.
         shape: completed.
+        end: the tokenizer's end of text, where what others generate is to stop.
     """
     layout = layout_of(shape)
     found: dict[str, Stored] = {}
@@ -139,7 +142,7 @@ def to_hugging_face(weights: Mapping[str, Stored], shape: Shape) -> tuple[dict[s
         found.update(zip(names, _cut(weights[ours], _qkv_rows(shape)), strict=True))
     if strange := sorted(weights.keys() - {ours for ours, _ in _pairs(layout, shape)}):
         raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
-    return found, config_of(shape)
+    return found, config_of(shape, end)
 
 
 def from_hugging_face(
@@ -177,16 +180,17 @@ def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
     for ours, theirs in _NAMES[layout].items():
         if ours == "head.weight" and shape.tied or "_norm." in ours and not shape.qk_norm:
             continue
-        if ours.endswith(".bias") and not shape.bias:
+        biases = {"blocks.{i}.attention.qkv.bias": shape.qkv_bias, "blocks.{i}.attention.out.bias": shape.out_bias}
+        if ours.endswith(".bias") and not biases.get(ours, shape.bias):
             continue
         for layer in range(shape.n_layers) if "{i}" in ours else (0,):
             yield ours.replace("{i}", str(layer)), theirs.replace("{i}", str(layer))
 
 
 def _qkv_rows(shape: Shape) -> tuple[int, int, int]:
-    assert shape.d_model and shape.n_heads and shape.n_kv_heads
-    kv = shape.d_model // shape.n_heads * shape.n_kv_heads
-    return shape.d_model, kv, kv
+    assert shape.head_dim and shape.n_heads and shape.n_kv_heads
+    kv = shape.head_dim * shape.n_kv_heads
+    return shape.head_dim * shape.n_heads, kv, kv
 
 
 def _cut(tensor: Stored, rows: tuple[int, ...]) -> Iterator[Tensor]:

@@ -31,17 +31,18 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
     """
     layers, width, vocabulary = shape.n_layers, shape.d_model, shape.vocab_size
     heads, kv_heads, inner = shape.n_heads, shape.n_kv_heads, shape.d_ff
-    if not (layers and width and vocabulary and heads and kv_heads and inner):
+    head_dim = shape.head_dim
+    if not (layers and width and vocabulary and heads and kv_heads and inner and head_dim):
         raise UsageError("the shape of the model is open", "complete it first: pylm.config.shape.complete")
     std, zero = shape.init_std, shape.zero_init
-    head_dim, kv_width = width // heads, width // heads * kv_heads
+    heads_width, kv_width = head_dim * heads, head_dim * kv_heads
     # two a block are added to the stream, whose size then does not grow with depth
     added = 0.0 if zero else std / math.sqrt(2 * layers)
     found: dict[str, Parameter] = {}
 
-    def matrix(name: str, rows: int, columns: int, deviation: float) -> None:
+    def matrix(name: str, rows: int, columns: int, deviation: float, bias: bool = False) -> None:
         found[f"{name}.weight"] = Parameter((rows, columns), std=deviation)
-        if shape.bias and name.startswith("blocks.") and not name.endswith(".value"):
+        if bias:
             found[f"{name}.bias"] = Parameter((rows,))
 
     def norm(name: str, size: int, kind: str = shape.norm) -> None:
@@ -58,7 +59,7 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
         if shape.residual_lambdas:
             found[f"{block}.residual_lambdas"] = Parameter((2,), (1.0, 0.0))
         norm(f"{block}.attention.norm", width)
-        matrix(f"{block}.attention.qkv", width + 2 * kv_width, width, std)
+        matrix(f"{block}.attention.qkv", heads_width + 2 * kv_width, width, std, shape.qkv_bias)
         if shape.qk_norm:
             norm(f"{block}.attention.q_norm", head_dim, "rmsnorm")
             norm(f"{block}.attention.k_norm", head_dim, "rmsnorm")
@@ -66,12 +67,12 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
             # as large as the values that they are mixed with, which are products with rows of unit size
             matrix(f"{block}.attention.value", vocabulary, kv_width, std * math.sqrt(width))
             found[f"{block}.attention.value_lambdas"] = Parameter((2,), (0.5,))
-        matrix(f"{block}.attention.out", width, width, added)
+        matrix(f"{block}.attention.out", width, heads_width, added, shape.out_bias)
         norm(f"{block}.mlp.norm", width)
         if shape.mlp == "swiglu":
-            matrix(f"{block}.mlp.gate", inner, width, std)
-        matrix(f"{block}.mlp.up", inner, width, std)
-        matrix(f"{block}.mlp.down", width, inner, added)
+            matrix(f"{block}.mlp.gate", inner, width, std, shape.bias)
+        matrix(f"{block}.mlp.up", inner, width, std, shape.bias)
+        matrix(f"{block}.mlp.down", width, inner, added, shape.bias)
     norm("norm", width)
     if not shape.tied:
         matrix("head", vocabulary, width, 0.001 if zero else std)

@@ -84,16 +84,16 @@ class Attention(nn.Module):
         self.shape, self.layer = shape, layer
         width, vocab_size = _all(shape.d_model, shape.vocab_size)
         self.n_heads, self.n_kv_heads = _all(shape.n_heads, shape.n_kv_heads)
-        self.head_dim = width // self.n_heads
-        kv_width = self.n_kv_heads * self.head_dim
+        (self.head_dim,) = _all(shape.head_dim)
+        heads_width, kv_width = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         self.norm = _norm(shape, width)
-        self.qkv = nn.Linear(width, width + 2 * kv_width, bias=shape.bias)
+        self.qkv = nn.Linear(width, heads_width + 2 * kv_width, bias=shape.qkv_bias)
         self.q_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
         self.k_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
         valued = parameters.valued(shape, layer)
         self.value = _table(vocab_size, kv_width) if valued else None
         self.value_lambdas = nn.Parameter(torch.empty(2)) if valued else None
-        self.out = nn.Linear(width, width, bias=shape.bias)
+        self.out = nn.Linear(heads_width, width, bias=shape.out_bias)
 
     def forward(self, x_BTC: torch.Tensor, shared: Shared) -> torch.Tensor:
         """What the tokens before each one add to it; x is normalised."""
@@ -211,7 +211,9 @@ class Model(nn.Module):
         """
         super().__init__()
         self.shape = shape
-        n_layers, width, self.vocab_size, n_heads = _all(shape.n_layers, shape.d_model, shape.vocab_size, shape.n_heads)
+        n_layers, width, self.vocab_size, head_dim = _all(
+            shape.n_layers, shape.d_model, shape.vocab_size, shape.head_dim
+        )
         rows = -(-self.vocab_size // PADDING) * PADDING
         with torch.device("meta"):  # nothing is drawn twice
             self.embed = _table(rows, width)
@@ -222,7 +224,12 @@ class Model(nn.Module):
         self.masks = Masks(0)  # of dropout; what trains gives it a seed
         self.rope: kernels.Rope | None = None
         if shape.position == "rope":
-            self.rope = kernels.Rope(width // n_heads, theta=shape.rope_theta, max_positions=shape.context_length)
+            self.rope = kernels.Rope(
+                head_dim,
+                theta=shape.rope_theta,
+                scaling=shape.rope_scaling,
+                max_positions=shape.context_length,
+            )
         for module in self.modules():  # `to_empty` would import sympy
             for name, parameter in module.named_parameters(recurse=False):
                 setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))

@@ -159,7 +159,7 @@ def flops_per_token(shape: Model) -> float:
 
     Tables that are looked up multiply nothing: positions, value embeddings, the embedding beside a head of its own.
     """
-    assert shape.n_layers and shape.d_model
+    assert shape.n_layers and shape.n_heads and shape.head_dim
     multiplied = sum(
         math.prod(parameter.shape)
         for name, parameter in parameters(shape).items()
@@ -171,4 +171,4 @@ def flops_per_token(shape: Model) -> float:
     window = min(shape.window or context, context)
     # causal attention: the rows of a sequence see 1, 2, … keys until the window is full; half of all without one
     seen = window * (1 - window / (2 * context))
-    return 6.0 * multiplied + 12.0 * shape.n_layers * shape.d_model * seen
+    return 6.0 * multiplied + 12.0 * shape.n_layers * shape.n_heads * shape.head_dim * seen

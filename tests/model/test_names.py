@@ -12,6 +12,10 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -39,7 +43,21 @@ MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         **LLAMA, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-3}),
     "llama, other base": (LlamaForCausalLM, LlamaConfig, {
         **LLAMA, "num_key_value_heads": 4, "rope_parameters": {"rope_type": "default", "rope_theta": 123.0}}),
+    "llama, wide heads": (LlamaForCausalLM, LlamaConfig, {**LLAMA, "head_dim": 20}),
+    "llama, attention's biases alone": (LlamaForCausalLM, LlamaConfig, {**LLAMA, "attention_bias": True}),
+    "llama 3": (LlamaForCausalLM, LlamaConfig, {**LLAMA, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8}}),
+    "llama, yarn": (LlamaForCausalLM, LlamaConfig, {**LLAMA, "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 8,
+        "beta_fast": 16.0, "beta_slow": 2.0}}),
+    "llama, linear": (LlamaForCausalLM, LlamaConfig, {**LLAMA, "rope_parameters": {
+        "rope_type": "linear", "rope_theta": 1000.0, "factor": 3.0}}),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, {**LLAMA, "head_dim": 12, "tie_word_embeddings": True}),
+    "qwen3, narrow heads": (Qwen3ForCausalLM, Qwen3Config, {**LLAMA, "head_dim": 8}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {**LLAMA, "tie_word_embeddings": True}),
+    "mistral": (MistralForCausalLM, MistralConfig, {**LLAMA, "sliding_window": None, "head_dim": 20}),
+    "mistral, windows": (MistralForCausalLM, MistralConfig, {**LLAMA, "sliding_window": 5}),
 }  # fmt: skip
 
 
@@ -71,7 +89,8 @@ def test_a_model_of_transformers_loads_and_goes_back(name: str, tmp_path: Path) 
     write_tensors(tmp_path / "back" / "model.safetensors", stored, {"format": "pt"})
     (tmp_path / "back" / "config.json").write_text(json.dumps(config))
     back = AutoModelForCausalLM.from_pretrained(tmp_path / "back", dtype=torch.float32).eval()
-    assert type(back) is type(peer)
+    # without windows Mistral's layout is Llama's
+    assert type(back) is (LlamaForCausalLM if name == "mistral" else type(peer))
     for key, tensor in peer.state_dict().items():
         assert torch.equal(tensor, back.state_dict()[key]), key
     with torch.no_grad():
@@ -94,6 +113,9 @@ def test_bfloat16_in_several_files(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [
     {"norm": "layernorm", "mlp": "gelu", "position": "learned", "bias": True},
+    {"head_dim": 20}, {"attention_bias": "qkv"}, {"attention_bias": "all", "qk_norm": True}, {"window": 5},
+    {"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_positions": 16.0}},
+    {"rope_scaling": {"type": "linear", "factor": 2.0}},
     {"n_kv_heads": 1}, {"qk_norm": True, "tied": False}, {"bias": True, "rope_theta": 77.0},
 ])  # fmt: skip
 def test_a_model_of_ours_is_read_by_transformers(fields: dict[str, Any], tmp_path: Path) -> None:
@@ -139,13 +161,29 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model_type": "bert"}, "config.json is of a bert model; gpt2, llama, qwen3 are read"),
+        ({"model_type": "bert"}, "config.json is of a bert model; gpt2, llama, qwen3, qwen2, mistral are read"),
         ({"hidden_act": "relu"}, "config.json says hidden_act relu, and silu is what is served"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "config.json says rope_type linear, and default is"),
-        ({"head_dim": 32}, "config.json says head_dim 32, and 12 is what is served"),
-        ({"mlp_bias": True}, "config.json says mlp_bias True, and False is what is served"),
+        (
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            "says rope_type dynamic, and default or linear",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "mscale": 0.7}},
+            "positions by yarn with mscale",
+        ),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": False}}, "says truncate False, and True"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}, "llama3 needs original_max_positions"),
+        (
+            {"rope_parameters": {"partial_rotary_factor": 0.5}},
+            "says partial_rotary_factor 0.5, and 1.0",
+        ),
+        ({"head_dim": 32}, r"qkv.weight is of shape \[96, 48\], the model's is \[256, 48\]"),
+        ({"mlp_bias": True}, "config.json says mlp_bias True and attention_bias False, which no model of ours has"),
         ({"hidden_size": None}, "config.json describes no model that fits"),
-        ({"hidden_size": 47, "head_dim": 11}, "config.json describes no model that fits: .*no multiple"),
+        (
+            {"hidden_size": 47, "head_dim": 11},
+            "no model that fits: .*even width, and head_dim is 11",
+        ),
         ({"num_hidden_layers": 3}, "the weights lack model.layers.2.input_layernorm.weight"),
         ({"num_hidden_layers": 1}, "the weights hold model.layers.1.input_layernorm.weight"),
         (

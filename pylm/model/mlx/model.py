@@ -71,14 +71,19 @@ class Model:
         misfit({name: one.shape for name, one in mine.items()}, {name: one.shape for name, one in weights.items()})
         if shape.attention == "fused":
             need_kernel()
-        assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.d_model and shape.vocab_size
+        assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.head_dim and shape.vocab_size
         self.shape, self.weights = shape, dict(weights)
         self.vocab_size, self.n_layers, self.n_heads = shape.vocab_size, shape.n_layers, shape.n_heads
-        self.head_dim = shape.d_model // shape.n_heads
+        self.head_dim = shape.head_dim
         self._checkpoint = checkpoint
         self._rope: kernels.Rope | None = None
         if shape.position == "rope":
-            self._rope = kernels.Rope(self.head_dim, theta=shape.rope_theta, max_positions=shape.context_length)
+            self._rope = kernels.Rope(
+                self.head_dim,
+                theta=shape.rope_theta,
+                scaling=shape.rope_scaling,
+                max_positions=shape.context_length,
+            )
 
     def __call__(self, idx: Any, targets: Any = None, cache: Cache | None = None, cu_seqlens: Any = None) -> Any:
         """Logits of the vocabulary, in float32.
