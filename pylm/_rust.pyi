@@ -11,6 +11,7 @@ __all__ = [
     "build_info",
     "measure_sources",
     "parse_limit",
+    "portable_pattern",
     "shards_document",
     "shards_manifest",
     "shards_statistics",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 def build_info() -> dict[str, str]: ...
+def portable_pattern(pattern: str) -> tuple[str, list[str]]: ...
 def tokenize(
     sources: Sequence[str],
     folder: str | Path,
@@ -73,6 +75,8 @@ class Bpe:
     def vocab_size(self) -> int: ...
     @property
     def specials(self) -> list[tuple[str, int]]: ...
+    @property
+    def added(self) -> list[tuple[str, int]]: ...
     @property
     def merges(self) -> list[tuple[int, int]]: ...
     @property

@@ -48,6 +48,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_class::<tokenizer::Bpe>()?;
+    module.add_function(wrap_pyfunction!(tokenizer::portable_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     module.add_class::<documents::Documents>()?;
     pipeline::register(module)?;

@@ -33,12 +33,7 @@ impl Native {
     fn encode<T: crate::bpe::Id>(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<T>) -> Result<()> {
         let scratch = Self::scratch_of(scratch)?;
         let encoder = &self.bpe.get().encoder;
-        if self.names.is_empty() {
-            encoder.encode(text, scratch, out);
-            Ok(())
-        } else {
-            encoder.encode_with(text, &self.allowed, scratch, out)
-        }
+        encoder.encode_with(text, &self.allowed, scratch, out)
     }
 }
 
@@ -166,7 +161,10 @@ impl TextEncoder for Foreign {
 fn encoder(object: &Bound<'_, PyAny>, vocab_size: u32, names: &[String]) -> Box<dyn TextEncoder> {
     if let Ok(bpe) = object.cast::<Bpe>() {
         let allowed = if names.is_empty() { Allowed::None } else { Allowed::These(names.to_vec()) };
-        return Box::new(Native { bpe: Arc::new(bpe.clone().unbind()), allowed, names: names.to_vec() });
+        // what is found in every text may lie across a cut like what is allowed
+        let always = bpe.get().encoder.vocab.added.iter().map(|(name, _)| name.clone());
+        let names = names.iter().cloned().chain(always).collect();
+        return Box::new(Native { bpe: Arc::new(bpe.clone().unbind()), allowed, names });
     }
     Box::new(Foreign { encode_batch: object.clone().unbind(), vocab_size })
 }

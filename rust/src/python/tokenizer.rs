@@ -12,7 +12,7 @@ use crate::bpe::flat::{give_back, Flat};
 use crate::bpe::parallel::encode_all;
 use crate::bpe::{Allowed, Encoder, Id, Vocab};
 use crate::error::{Error, Result};
-use crate::pattern::Pattern;
+use crate::pattern::{portable, Pattern};
 
 #[pyclass(frozen, module = "pylm._rust")]
 pub struct Bpe {
@@ -214,6 +214,12 @@ impl Bpe {
         self.encoder.vocab.specials.clone()
     }
 
+    /// Added tokens that are not special and their ids: found in every text, whatever is allowed.
+    #[getter]
+    fn added(&self) -> Vec<(String, u32)> {
+        self.encoder.vocab.added.clone()
+    }
+
     /// The merges as pairs of ids, by rank.
     #[getter]
     fn merges(&self) -> Vec<(u32, u32)> {
@@ -235,6 +241,13 @@ impl Bpe {
             &self.encoder.vocab.identity()[..12]
         )
     }
+}
+
+/// A spelling of a regex that Hugging Face's engine reads as ours does, and the parts that are spelled anew in it.
+#[pyfunction]
+pub fn portable_pattern(pattern: &str) -> PyResult<(String, Vec<String>)> {
+    let portable = portable(pattern)?;
+    Ok((portable.regex, portable.parts))
 }
 
 fn make(py: Python<'_>, read: impl FnOnce() -> Result<Vocab> + Send) -> PyResult<Bpe> {

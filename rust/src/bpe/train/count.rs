@@ -183,7 +183,7 @@ impl Counter {
         let mut pre_tokens = 0;
         let mut at = 0;
         while at < text.len() {
-            let next = pattern.scan(text, at, &mut self.ends);
+            let next = pattern.scan(text, at, &mut self.ends)?;
             pre_tokens += self.ends.len() as u64;
             if let Some(spill) = spill {
                 if self.table.len() > 0 && self.table.bytes_with(self.ends.len(), next - at) > spill.allowed {

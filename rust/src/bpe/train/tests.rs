@@ -103,7 +103,7 @@ fn words_of(texts: &[&[u8]], pattern: &Pattern) -> BTreeMap<Vec<u8>, u64> {
     for text in texts {
         let (mut at, mut start) = (0, 0);
         while at < text.len() {
-            let next = pattern.scan(text, at, &mut ends);
+            let next = pattern.scan(text, at, &mut ends).unwrap();
             for &end in &ends {
                 let end = at + end as usize;
                 *words.entry(text[start..end].to_vec()).or_default() += 1;
