@@ -165,6 +165,8 @@ def prepare(
             tok, trained = _own_tokenizer(real, folder, training, reading, not force, progress, say)
         else:
             tok, trained = _loaded(tokenizer), False
+        if tok.eot is None:
+            say("this tokenizer has no token that ends a document: nothing stands between one document and the next")
         if not force:
             _refuse_foreign(folder, tok)
         for name in allow_special:

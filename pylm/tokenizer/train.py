@@ -135,6 +135,11 @@ class TrainOptions:
         values = {key: value for key, value in options.items() if value is not None}
         if "specials" in values:
             values["specials"] = tuple(values["specials"])
+        whole = ("threads", "documents", "bytes", "memory", "max_token_length", "min_frequency")
+        counts = {"vocab_size": vocab_size, **{name: values[name] for name in whole if name in values}}
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UsageError(f"{name} is {value!r}", "give a whole number, such as 2_000_000_000")
         made = cls(sources=tuple(str(source) for source in named), vocab_size=vocab_size, **values)
         made._check()
         return made
@@ -157,7 +162,7 @@ class TrainOptions:
         if not self.sources:
             raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
         if self.pattern is not None:
-            patterns.checked(self.pattern)
+            patterns.trained(self.pattern)
         specials = self.all_specials
         if any(not name for name in specials):
             raise UsageError("a special token is empty", "name it, such as '<|endoftext|>'")
@@ -176,6 +181,8 @@ class TrainOptions:
                 f"a vocabulary of {self.vocab_size:,} cannot hold the 256 bytes and {len(specials)} special tokens",
                 f"--vocab-size {least} is the least",
             )
+        if self.threads < 0:
+            raise UsageError(f"--threads is {self.threads}", "say how many, or 0 for as many as there are cores")
         for name in ("documents", "bytes", "memory", "max_token_length", "min_frequency"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is less than 1", "leave it out for no limit")
@@ -322,7 +329,7 @@ class _Start:
 
 def _start_of(options: TrainOptions) -> _Start:
     if options.continue_from is None:
-        return _Start(options.pattern or DEFAULT_PATTERN, options.all_specials, [])
+        return _Start(patterns.trained(options.pattern or DEFAULT_PATTERN), options.all_specials, [])
     from pylm._rust import Bpe
     from pylm.tokenizer.native import NativeBackend
     from pylm.tokenizer.tokenizer import Tokenizer
@@ -335,7 +342,7 @@ def _start_of(options: TrainOptions) -> _Start:
             "name a tokenizer that pylm tokenizer train --model bpe made",
         )
     bpe = backend.bpe
-    if options.pattern not in (None, bpe.pattern):
+    if options.pattern not in (None, bpe.pattern) and patterns.trained(options.pattern) != bpe.pattern:
         raise UsageError(
             f"{options.continue_from} was trained with the pattern {bpe.pattern}, not {options.pattern}",
             "leave out --pattern: the merges hold for their own pattern",

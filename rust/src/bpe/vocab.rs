@@ -212,3 +212,20 @@ fn place_specials(tokens: &mut Vec<Vec<u8>>, specials: &[(String, u32)]) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_merges_than_ranks_have_room_for_are_refused() {
+        let pattern = || Pattern::new("gpt2").unwrap();
+        let merges = vec![(0, 1); pairs::LIMIT + 1];
+        let error = Vocab::from_parts(Vec::new(), merges, Vec::new(), AddedTokens::default(), pattern(), false);
+        let error = error.err().unwrap();
+        assert!(error.message.contains("2097152 merges; 2097151 is the most") && error.hint.is_some(), "{error}");
+        // several merges may make one token: the bound on tokens does not bound them
+        let error = Vocab::from_merges(vec![(0, 1)], vec!["a".into(), "a".into()], pattern()).err().unwrap();
+        assert!(error.message.contains("given twice"), "{error}");
+    }
+}

@@ -246,6 +246,7 @@ impl Bpe {
 /// A spelling of a regex that Hugging Face's engine reads as ours does, and the parts that are spelled anew in it.
 #[pyfunction]
 pub fn portable_pattern(pattern: &str) -> PyResult<(String, Vec<String>)> {
+    Pattern::from_regex(pattern)?;
     let portable = portable(pattern)?;
     Ok((portable.regex, portable.parts))
 }
