@@ -96,9 +96,10 @@ impl Vocab {
         let model: Bpe = serde_json::from_value(file.model)
             .map_err(|error| Error::tokenizer(format!("the BPE model of this tokenizer.json is broken: {error}")))?;
         model.check()?;
-        check_numbers(&file.added_tokens, &model.vocab)?;
+        let numbers = check_numbers(&file.added_tokens, &model.vocab);
         let extra = read_added(file.added_tokens)?;
         let mut vocab = model.build(extra, pattern)?;
+        numbers?;
         vocab.post_processor = file.post_processor.filter(|post| kind(post) != "ByteLevel");
         if let Some(differs) = differs.filter(|_| !vocab.wrote(data)) {
             return Err(foreign(format_args!("its regex means another thing here, for {differs}")));
@@ -280,7 +281,7 @@ fn check_numbers(added: &[Added], vocab: &HashMap<String, u32>) -> Result<()> {
             let Added { content, id: said, .. } = token;
             return Err(foreign(format_args!("added token {content} has id {said}, but would be given {id}")));
         }
-        next = next.max(id + 1);
+        next = next.max(id.saturating_add(1));
     }
     Ok(())
 }
