@@ -38,7 +38,8 @@ TWO_WAYS = [
 ]
 TEXTS = [
     "", "a", "\n", "ab\n\n", "ab\ncd\n", "می‌خواهم कि‍ 👩‍👩‍👧 a‍b", "x² ½ ³¹ ①Ⅳ", "straße STRASSE ﬁﬂ ﬆ ſtS Kk K",
-    "é É ééÿ ¡", "α Ωβ word_under-score don't", "1234567 12 3456", "  \n\n a\r\nb\u0085c\u2028d ", "pL PLp LpL", "a_b c\tb$^",
+    "é É ééÿ ¡", "α Ωβ word_under-score don't", "1234567 12 3456", "  \n\n a\r\nb\u0085c\u2028d ",
+    "pL PLp LpL", "a_b c\tb$^",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the format's own fields")]
 struct Added {
     id: u32,
     content: String,

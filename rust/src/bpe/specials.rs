@@ -49,13 +49,11 @@ impl Passes {
     }
 }
 
+/// Takes a stretch of ordinary text, and the id of the token that ends it, if one does.
+type Each<'a> = dyn FnMut(&[u8], Option<u32>) -> Result<()> + 'a;
+
 /// Calls `each` with what stands between the tokens of a pass and the token after it, `end` after the last.
-fn pass(
-    tokens: Option<&Pass>,
-    text: &[u8],
-    end: Option<u32>,
-    each: &mut dyn FnMut(&[u8], Option<u32>) -> Result<()>,
-) -> Result<()> {
+fn pass(tokens: Option<&Pass>, text: &[u8], end: Option<u32>, each: &mut Each<'_>) -> Result<()> {
     let mut from = 0;
     for found in tokens.iter().flat_map(|tokens| tokens.automaton.find_iter(text)) {
         let id = tokens.map(|tokens| tokens.ids[found.pattern().as_usize()]);

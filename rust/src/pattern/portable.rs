@@ -98,7 +98,7 @@ pub fn portable(pattern: &str) -> Result<Portable> {
     let mut reader = Reader { pattern, at: 0, depth: 0, parts: Vec::new() };
     let (regex, _) = reader.alternatives(Flags::default(), false)?;
     if reader.at < pattern.len() {
-        return Err(reader.refuse(&pattern[reader.at..], "closes a group that was not opened"));
+        return Err(refuse(&pattern[reader.at..], "closes a group that was not opened"));
     }
     Ok(Portable { regex, parts: reader.parts })
 }
@@ -116,6 +116,12 @@ struct Reader<'a> {
     at: usize,
     depth: usize,
     parts: Vec<String>,
+}
+
+fn refuse(part: &str, why: &str) -> Error {
+    let part: String = part.chars().take(40).collect();
+    Error::usage(format!("the pattern's {part} {why}"))
+        .hint("spell it in another way; gpt2, cl100k, llama3, qwen2, o200k are patterns that every reader knows")
 }
 
 /// What one atom came to.
@@ -158,12 +164,6 @@ impl<'a> Reader<'a> {
         Some(next)
     }
 
-    fn refuse(&self, part: &str, why: &str) -> Error {
-        let part: String = part.chars().take(40).collect();
-        Error::usage(format!("the pattern's {part} {why}"))
-            .hint("spell it in another way; gpt2, cl100k, llama3, qwen2, o200k are patterns that every reader knows")
-    }
-
     /// Notes that `part`, which was read from `from` on, is spelled as `regex`.
     fn spelled(&mut self, from: usize, regex: String) -> String {
         let part = &self.pattern[from..self.at];
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
     fn alternatives(&mut self, flags: Flags, behind: bool) -> Result<(String, bool)> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(self.refuse(self.rest(), "lies in too many groups"));
+            return Err(refuse(self.rest(), "lies in too many groups"));
         }
         let (mut out, mut flags, mut empty, mut nothing_yet) = (String::new(), flags, false, true);
         while let Some(next) = self.peek() {
@@ -215,19 +215,19 @@ impl<'a> Reader<'a> {
             '$' if flags.lines => Atom::looking(self.spelled(from, r"(?=\n|\z)".to_owned())),
             '$' => Atom::looking(self.spelled(from, r"\z".to_owned())),
             one @ ('*' | '+' | '?' | '{') => {
-                return Err(self.refuse(&self.pattern[from..], &format!("has {one} with nothing to repeat")))
+                return Err(refuse(&self.pattern[from..], &format!("has {one} with nothing to repeat")))
             }
             one => Atom::of(self.literal(from, one, *flags)?),
         };
         if behind && atom.looks {
-            return Err(self.refuse(&self.pattern[from..self.at], "looks around inside what is looked for behind"));
+            return Err(refuse(&self.pattern[from..self.at], "looks around inside what is looked for behind"));
         }
         Ok(Some(atom))
     }
 
     fn group(&mut self, from: usize, flags: &mut Flags, behind: bool) -> Result<Option<Atom>> {
         if behind {
-            return Err(self.refuse(&self.pattern[from..], "is a group inside what is looked for behind"));
+            return Err(refuse(&self.pattern[from..], "is a group inside what is looked for behind"));
         }
         let looks = ["?=", "?!", "?<=", "?<!"].into_iter().find(|start| self.rest().starts_with(start));
         let (start, inner, behind) = if let Some(start) = looks {
@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
             ("(?:".to_owned(), *flags, false)
         } else if self.eat("?P<") || self.eat("?<") {
             let length = self.rest().find('>').map(|length| length + 1);
-            self.at += length.ok_or_else(|| self.refuse(&self.pattern[from..], "is a name without an end"))?;
+            self.at += length.ok_or_else(|| refuse(&self.pattern[from..], "is a name without an end"))?;
             (self.spelled(from, "(?:".to_owned()), *flags, false)
         } else if self.eat("?") {
             let inner = self.flags(from, *flags)?;
@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
         };
         let (body, empty) = self.alternatives(inner, behind)?;
         if !self.eat(")") {
-            return Err(self.refuse(&self.pattern[from..], "is not closed"));
+            return Err(refuse(&self.pattern[from..], "is not closed"));
         }
         let regex = format!("{start}{body})");
         Ok(Some(if looks.is_some() { Atom::looking(regex) } else { Atom { regex, empty, looks: false } }))
@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
                 _ => {
                     let end = (self.at + 1).min(self.pattern.len());
                     let part = self.pattern.get(from..end).unwrap_or("(?");
-                    return Err(self.refuse(part, "is read by other engines in another way, or not at all"));
+                    return Err(refuse(part, "is read by other engines in another way, or not at all"));
                 }
             }
             self.at += 1;
@@ -321,13 +321,13 @@ impl<'a> Reader<'a> {
         self.at += if counted { self.rest().find('}').map_or(1, |end| end + 1) } else { 1 };
         let repeat = &self.pattern[from..self.at];
         if atom.looks {
-            return Err(self.refuse(repeat, "repeats what takes no text"));
+            return Err(refuse(repeat, "repeats what takes no text"));
         }
         if behind && least != most.unwrap_or(u32::MAX) {
-            return Err(self.refuse(repeat, "makes what is looked for behind of no one length"));
+            return Err(refuse(repeat, "makes what is looked for behind of no one length"));
         }
         if atom.empty && most != Some(1) && (least, most) != (1, Some(1)) {
-            return Err(self.refuse(repeat, "repeats what may be nothing, which engines end in different ways"));
+            return Err(refuse(repeat, "repeats what may be nothing, which engines end in different ways"));
         }
         let regex = if self.eat("+") {
             if counted {
@@ -346,14 +346,14 @@ impl<'a> Reader<'a> {
             format!("{}{repeat}", atom.regex)
         };
         if matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
-            return Err(self.refuse(&self.pattern[from..], "repeats a repeat"));
+            return Err(refuse(&self.pattern[from..], "repeats a repeat"));
         }
         Ok(Atom { regex, empty: atom.empty || least == 0, looks: false })
     }
 
     /// `{2}`, `{2,}`, `{2,5}`: the least and the most; nothing is eaten.
     fn counts(&self, from: usize) -> Result<(u32, Option<u32>)> {
-        let wrong = || self.refuse(&self.pattern[from..], "is no count");
+        let wrong = || refuse(&self.pattern[from..], "is no count");
         let end = self.rest().find('}').ok_or_else(wrong)?;
         let inside = &self.rest()[1..end];
         let number = |text: &str| -> Result<u32> {
@@ -385,7 +385,7 @@ impl<'a> Reader<'a> {
     }
 
     fn escape(&mut self, from: usize, flags: Flags, behind: bool) -> Result<Atom> {
-        let Some(one) = self.next() else { return Err(self.refuse("\\", "ends it")) };
+        let Some(one) = self.next() else { return Err(refuse("\\", "ends it")) };
         let verbatim = |reader: &Self| Atom::of(&reader.pattern[from..reader.at]);
         Ok(match one {
             'd' | 'D' | 's' | 'S' | 'h' | 'H' | 't' | 'n' | 'r' | 'f' | 'v' | 'a' | 'e' => verbatim(self),
@@ -406,11 +406,12 @@ impl<'a> Reader<'a> {
                 }
                 Atom::of(self.code_spelled(from, one))
             }
-            '1'..='9' | 'k' => return Err(self.refuse(&self.pattern[from..self.at], "refers to an earlier group")),
+            '1'..='9' | 'k' => return Err(refuse(&self.pattern[from..self.at], "refers to an earlier group")),
             _ if one.is_ascii_alphanumeric() || !one.is_ascii() || "<>".contains(one) => {
-                return Err(
-                    self.refuse(&self.pattern[from..self.at], "is read by other engines in another way, or not at all")
-                )
+                return Err(refuse(
+                    &self.pattern[from..self.at],
+                    "is read by other engines in another way, or not at all",
+                ))
             }
             _ => verbatim(self),
         })
@@ -420,9 +421,9 @@ impl<'a> Reader<'a> {
     fn property(&mut self, from: usize, flags: Flags) -> Result<String> {
         let start = self.at;
         let name = if self.eat("{") {
-            let end = self.rest().find('}').ok_or_else(|| self.refuse(&self.pattern[from..], "is not closed"))?;
+            let end = self.rest().find('}').ok_or_else(|| refuse(&self.pattern[from..], "is not closed"))?;
             self.at += end + 1;
-            &self.pattern[start + 1..start + end + 1]
+            &self.pattern[start + 1..=start + end]
         } else {
             self.next();
             &self.pattern[start..self.at]
@@ -438,7 +439,7 @@ impl<'a> Reader<'a> {
     /// The character of `\x41`, `\x{41}`, `\u0041`, `\u{41}`, `\U00000041` after its letter.
     fn code(&mut self, from: usize, letter: char) -> Result<char> {
         let digits = if self.eat("{") {
-            let end = self.rest().find('}').ok_or_else(|| self.refuse(&self.pattern[from..], "is not closed"))?;
+            let end = self.rest().find('}').ok_or_else(|| refuse(&self.pattern[from..], "is not closed"))?;
             let digits = &self.rest()[..end];
             self.at += end + 1;
             digits
@@ -453,7 +454,7 @@ impl<'a> Reader<'a> {
             digits
         };
         let code = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-        code.ok_or_else(|| self.refuse(&self.pattern[from..self.at], "is no character"))
+        code.ok_or_else(|| refuse(&self.pattern[from..self.at], "is no character"))
     }
 
     fn code_spelled(&mut self, from: usize, one: char) -> String {
@@ -481,7 +482,7 @@ impl<'a> Reader<'a> {
     fn items(&mut self, from: usize) -> Result<(String, bool)> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(self.refuse(self.rest(), "lies in too many classes"));
+            return Err(refuse(self.rest(), "lies in too many classes"));
         }
         let mut out = "[".to_owned();
         let mut plain = true;
@@ -496,18 +497,17 @@ impl<'a> Reader<'a> {
                 plain = false;
                 continue;
             }
-            let Some(next) = self.next() else { return Err(self.refuse(&self.pattern[from..], "is not closed")) };
+            let Some(next) = self.next() else { return Err(refuse(&self.pattern[from..], "is not closed")) };
             match next {
                 ']' if at > first => break,
                 '[' if self.rest().starts_with(':') => {
-                    let end =
-                        self.rest().find(":]").ok_or_else(|| self.refuse(&self.pattern[at..], "is not closed"))?;
+                    let end = self.rest().find(":]").ok_or_else(|| refuse(&self.pattern[at..], "is not closed"))?;
                     self.at += end + 2;
                     let written = &self.pattern[at..self.at];
                     let (negated, name) = written[2..written.len() - 2]
                         .strip_prefix('^')
                         .map_or_else(|| (false, &written[2..written.len() - 2]), |name| (true, name));
-                    let ascii = posix(name).ok_or_else(|| self.refuse(written, "is no class that is known here"))?;
+                    let ascii = posix(name).ok_or_else(|| refuse(written, "is no class that is known here"))?;
                     let regex = if negated { format!("[^{ascii}]") } else { ascii.to_owned() };
                     out.push_str(&self.spelled(at, regex));
                 }
@@ -533,10 +533,10 @@ impl<'a> Reader<'a> {
         }
         self.at += 1;
         let at = self.at;
-        let Some(next) = self.next() else { return Err(self.refuse("-", "begins a range without an end")) };
+        let Some(next) = self.next() else { return Err(refuse("-", "begins a range without an end")) };
         let (high, single) = self.member(at, next, usize::MAX)?;
         if !single || next == '[' {
-            return Err(self.refuse(&self.pattern[at..self.at], "is no end of a range"));
+            return Err(refuse(&self.pattern[at..self.at], "is no end of a range"));
         }
         Ok(format!("{low}-{high}"))
     }
@@ -552,7 +552,7 @@ impl<'a> Reader<'a> {
                 _ => (written.to_owned(), true),
             });
         }
-        let Some(one) = self.next() else { return Err(self.refuse("\\", "ends it")) };
+        let Some(one) = self.next() else { return Err(refuse("\\", "ends it")) };
         Ok(match one {
             'd' | 'D' | 's' | 'S' => (self.pattern[at..self.at].to_owned(), false),
             't' | 'n' | 'r' | 'f' | 'v' | 'a' => (self.pattern[at..self.at].to_owned(), true),
@@ -564,9 +564,10 @@ impl<'a> Reader<'a> {
                 (self.code_spelled(at, one), true)
             }
             _ if one.is_ascii_alphanumeric() || !one.is_ascii() => {
-                return Err(
-                    self.refuse(&self.pattern[at..self.at], "is read by other engines in another way, or not at all")
-                )
+                return Err(refuse(
+                    &self.pattern[at..self.at],
+                    "is read by other engines in another way, or not at all",
+                ))
             }
             _ => (self.pattern[at..self.at].to_owned(), true),
         })
@@ -574,7 +575,7 @@ impl<'a> Reader<'a> {
 
     /// The characters of a class as ranges of their numbers.
     fn ranges(&self, from: usize, class: &str, any_case: bool) -> Result<String> {
-        let wrong = || self.refuse(&self.pattern[from..self.at], "cannot be spelled as characters");
+        let wrong = || refuse(&self.pattern[from..self.at], "cannot be spelled as characters");
         let parsed = regex_syntax::ParserBuilder::new().case_insensitive(any_case).build().parse(class);
         let ranges: Vec<(char, char)> = match parsed.map_err(|_| wrong())?.into_kind() {
             HirKind::Class(Class::Unicode(class)) => class.iter().map(|range| (range.start(), range.end())).collect(),
