@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pylm.errors import TokenizerError
 from pylm.tokenizer import chat, folder
+from pylm.tokenizer.chat_ids import ChatEncoder
 from pylm.tokenizer.specials import AllowedSpecial, allowed_names, one_of, refuse
 from pylm.tokenizer.stream import DecodeStream
 
@@ -38,6 +39,7 @@ class Tokenizer:
         self._config = dict(config or {})
         self._kept = dict(files or {})
         self._any_special = one_of(backend.specials)
+        self._turns: ChatEncoder | None = None
 
     @classmethod
     def load(
@@ -214,7 +216,8 @@ class Tokenizer:
     ) -> list[int] | str:
         """Return a conversation as ids, or as text.
 
-        Special tokens of the template become tokens; those that stand in a message stay plain text.
+        Control tokens, which are all that were added to the vocabulary, are tokens where the template writes them;
+        what messages, their keys, tools and variables hold stays plain text.
 
         Args:
             messages: `{"role": "user", "content": "…"}` and so on.
@@ -228,22 +231,14 @@ class Tokenizer:
             raise TokenizerError(
                 "this tokenizer has no chat template", "train it with --chat, or set chat_template (chat.CHATML is one)"
             )
-        chat.check_template(template)
         named = folder.named_tokens(self._config, self.eot_token, self._unknown)
-        given = {**named, **variables, "add_generation_prompt": add_generation_prompt}
-        text, mark = chat.render(template, messages, self._backend.specials, **given)
+        given = {**variables, "add_generation_prompt": add_generation_prompt}
+        conversation = chat.render(template, messages, named, given)
         if not tokenize:
-            return text.replace(mark, "")
-        return self._encode_marked(text, mark)
-
-    def _encode_marked(self, text: str, mark: str) -> list[int]:
-        ids: list[int] = []
-        start = 0
-        for match in self._any_special.finditer(text) if self._any_special else ():
-            ids += self.encode(text[start : match.start()].replace(mark, ""))
-            ids.append(self._backend.specials[match[0]])
-            start = match.end()
-        return ids + self.encode(text[start:].replace(mark, ""))
+            return conversation.text
+        if self._turns is None:
+            self._turns = ChatEncoder(self._backend)
+        return self._turns.encode(conversation)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the tokenizer by name: what travels with shards and checkpoints."""
