@@ -28,6 +28,12 @@ class PylmError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint and hasattr(self, "add_note"):  # Python 3.11 and newer print it under the sentence, notebooks too
+            self.add_note(f"hint: {hint}")
+
+    def __str__(self) -> str:
+        """The sentence, and the hint where nothing else would print it."""
+        return self.message if self.hint is None or hasattr(self, "add_note") else f"{self.message}\nhint: {self.hint}"
 
     def __reduce__(self) -> tuple[type[PylmError], tuple[str, str | None]]:
         """Cross a process border whole: Exception's own way drops the hint."""

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from pylm.checkpoint.directory import PARTIAL, flush_folder, verify, write_text
-from pylm.checkpoint.opened import holds_weights
+from pylm.checkpoint.opened import holds_weights, no_folder
 from pylm.errors import CheckpointError, did_you_mean
 
 __all__ = ["find", "newest_run", "newest_sound", "point", "retain", "steps"]
@@ -21,6 +21,7 @@ __all__ = ["find", "newest_run", "newest_sound", "point", "retain", "steps"]
 STEP = re.compile(r"step_(\d+)$")
 POINTERS = ("best", "last")
 CHECKPOINTS = "checkpoints"
+SHOWN = 3  # runs that a hint names
 
 
 def steps(run: Path) -> list[int]:
@@ -53,7 +54,7 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
         return _of_run(path.parent, path.name)
     if path.is_dir():
         raise CheckpointError(f"{path} holds no checkpoint: neither {CHECKPOINTS}/ nor model.safetensors")
-    raise CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
+    raise no_folder(name) or CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
 
 
 def newest_run(runs: Path = Path("runs")) -> Path:
@@ -140,7 +141,10 @@ def _pointed(run: Path, name: str) -> int | None:
 
 def _what_there_is(path: Path, runs: Path) -> str | None:
     """A hint for a name that is nowhere: the nearest run, else the runs that there are."""
-    names = sorted(str(run) for run in runs.iterdir() if steps(run)) if runs.is_dir() else []
-    if not names:
+    found = [run for run in runs.iterdir() if steps(run)] if runs.is_dir() else []
+    if not found:
         return "pylm train my.txt makes one"
-    return did_you_mean(str(path), names) or f"there is {', '.join(names)}"
+    found.sort(key=lambda run: (run / CHECKPOINTS).stat().st_mtime_ns, reverse=True)
+    names = [str(run) for run in found]
+    newest = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} older" if len(names) > SHOWN else "")
+    return did_you_mean(str(path), names) or f"there is {newest}"

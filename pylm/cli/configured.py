@@ -187,9 +187,17 @@ def _presets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 
 def configured(
-    section: str | None, name: str | None = None, *, example: str, **attributes: Any
+    section: str | None,
+    name: str | None = None,
+    *,
+    example: str,
+    presets: tuple[Sequence[str], str] | None = None,
+    **attributes: Any,
 ) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command that takes `--preset`, `--config` and every key; it receives `given`."""
+    """Make a function a command that takes `--preset`, `--config` and every key; it receives `given`.
+
+    `presets` are the names of the command's own and the help of its `--preset`; the configuration's, unless given.
+    """
 
     def decorate(function: Callable[..., Any]) -> Command:
         file_type = click.Path(dir_okay=False)
@@ -201,9 +209,12 @@ def configured(
             metavar="FILE",
             help="A YAML file; later ones win.",
         )(function)
-        function = click.option(
-            "--preset", metavar="NAME", shell_complete=_presets, help="Start from a preset, such as tiny or gpt2-124m."
-        )(function)
+        if presets is None:
+            said = "Start from a preset, such as tiny or gpt2-124m."
+            preset = click.option("--preset", metavar="NAME", shell_complete=_presets, help=said)
+        else:
+            preset = click.option("--preset", type=click.Choice(presets[0]), help=presets[1])
+        function = preset(function)
         return command(name, example=example, cls=ConfiguredCommand, section=section, **attributes)(function)
 
     return decorate

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import click
 
 from pylm.cli.commands import COMMANDS
-from pylm.cli.frame import LazyGroup, debug_wanted
+from pylm.cli.frame import LazyGroup, debug_wanted, plain_wanted
 from pylm.errors import Interrupted, PylmError, did_you_mean
 
 PROGRAM = "pylm"
 COMPLETE_VARIABLE = "_PYLM_COMPLETE"
+NO_NUMBER = re.compile(r"('.*') is not a valid integer")
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -29,7 +30,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 
 
 @click.command(
-    PROGRAM, cls=LazyGroup, table=COMMANDS, example="pylm COMMAND --help", subcommand_metavar="COMMAND [ARGS]…"
+    PROGRAM, cls=LazyGroup, table=COMMANDS, example="pylm train my.txt", subcommand_metavar="COMMAND [ARGS]…"
 )
 @click.option(
     "--version",
@@ -122,6 +123,9 @@ def _usage_sentence(error: click.ClickException) -> tuple[str, str | None]:
         known = [name for param in ctx.command.get_params(ctx) for name in param.opts] if ctx else []
         near = did_you_mean(error.option_name, [name for name in known if name.startswith("-")])
         return f"{where} has no option {error.option_name}", near or f"{where} --help lists its options"
+    if isinstance(error, click.BadOptionUsage):
+        needs = f"{where}: {error.option_name} needs a value" if "requires" in error.message else f"{where}: {sentence}"
+        return needs, f"{where} --help shows what it takes"
     if isinstance(error, click.BadParameter) and error.param is not None and ctx is not None:
         option = isinstance(error.param, click.Option)
         name = error.param.opts[0] if option else error.param.make_metavar(ctx)
@@ -131,6 +135,8 @@ def _usage_sentence(error: click.ClickException) -> tuple[str, str | None]:
                 f"{where} --help shows {'what it is' if option else 'what goes where'}",
             )
         sentence = f"{where}: {name}: {error.message.rstrip('.')}"
+        if isinstance(error.param.type, click.types.IntParamType) and (match := NO_NUMBER.match(error.message)):
+            sentence = f"{where}: {name} is a whole number, not {match[1]}"
         if isinstance(error.param.type, click.Choice):
             match = re.match(r"'([^']*)' is not one of", error.message)
             return sentence, did_you_mean(match[1], map(str, error.param.type.choices)) if match else None
@@ -146,6 +152,5 @@ def _fail(message: str, hint: str | None, code: int = 1) -> int:
 
 
 def _paint(word: str, colour: str) -> str:
-    """Colour a word on a terminal that wants it (NO_COLOR, https://no-color.org, is heard)."""
-    plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    return word if plain else click.style(word, fg=colour, bold=True)
+    """Colour a word on a terminal that wants it."""
+    return word if plain_wanted(sys.stderr) else click.style(word, fg=colour, bold=True)

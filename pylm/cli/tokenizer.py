@@ -259,7 +259,10 @@ def decode(ids: tuple[str, ...], name: str, as_json: bool, **how: Any) -> None:
         click.echo()
 
 
-@tokenizer.command(example="pylm tokenizer compare --tokenizer gpt2 --tokenizer tok/ books/")
+@tokenizer.command(
+    example="pylm tokenizer compare --tokenizer gpt2 --tokenizer tok/ books/",
+    short_help="Compare tokenizers on your text.",
+)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
 @click.option("--tokenizer", "names", multiple=True, required=True, metavar="T", help="Repeat it for each to compare.")
 @tokenizer_options

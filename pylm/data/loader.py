@@ -202,6 +202,15 @@ class Loader:
             self._ring.close()
             self._ring = None
 
+    def __repr__(self) -> str:
+        """Say what is read, in which windows, and where the loader stands."""
+        names = ", ".join(found.name for found in self._datasets)
+        rows, length = self._shape
+        return (
+            f"<Loader {names}: {self.windows:,} windows of {length:,}, {rows:,} a batch; at step {self._step:,}, "
+            f"epoch {self.epoch}>"
+        )
+
     def _memory(
         self, allocate: Callable[[tuple[int, int], str], Any]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32] | None]:

@@ -68,7 +68,8 @@ class NativeEngine:
         assert shape.vocab_size is not None
         self.context_length, self.vocab_size = shape.context_length, shape.vocab_size
         self._keep = "fp32" if keep == "auto" else keep
-        self._threads = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(1))
+        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+        self._threads = threads or mine or 1
         self._engine = _native.Engine(
             {name: weights[name] for name in weights},
             n_layers=shape.n_layers,

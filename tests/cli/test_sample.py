@@ -17,7 +17,7 @@ import torch
 
 import pylm
 from pylm.cli import run
-from pylm.cli.console import PRESETS
+from pylm.config.sampling import PRESETS
 from pylm.generation.torch_engine import TorchEngine
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.chat import CHAT_SPECIALS, CHATML
