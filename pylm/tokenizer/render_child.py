@@ -10,6 +10,7 @@ answer two messages, a line of JSON and a text.
 
 from __future__ import annotations
 
+import functools
 import json
 import marshal
 import os
@@ -18,7 +19,10 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from pylm.tokenizer.sandbox import Sandbox
 
 __all__ = ["MEMORY", "main", "read_message", "write_message"]
 
@@ -77,11 +81,19 @@ def _rendered(asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     from pylm.tokenizer.sandbox import Sandbox
 
     if "brought" not in asked:
-        Sandbox().parse(asked["template"])
+        Sandbox(asked["template"])
         return {}, b""
-    text = Sandbox().rendered(asked["template"], asked["named"], asked["brought"])
+    text = _sandbox(asked["template"]).rendered(asked["named"], asked["brought"])
     spans = [match.span() for match in re.finditer(b"\1+", mask_of(text))]
     return {"spans": spans}, text.encode("utf-8", "surrogatepass")
+
+
+@functools.lru_cache(maxsize=1)
+def _sandbox(template: str) -> Sandbox:
+    """The template, compiled once: a conversation has one."""
+    from pylm.tokenizer.sandbox import Sandbox
+
+    return Sandbox(template)
 
 
 def _refusal(error: Exception) -> dict[str, Any]:

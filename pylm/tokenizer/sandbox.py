@@ -67,8 +67,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     concat = staticmethod(joined)
 
-    def __init__(self) -> None:
-        """Leave templates what those in use need, set up as transformers sets it up."""
+    def __init__(self, template: str) -> None:
+        """Compile the template, and leave it what those in use need, set up as transformers sets it up."""
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], finalize=spoken, cache_size=0
         )
@@ -81,17 +81,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals.update(
             range=_range, namespace=Namespace, dict=dict, strftime_now=_now, raise_exception=_raise_exception
         )
+        self._template = self.from_string(template)
 
-    def rendered(self, template: str, named: Mapping[str, str], brought: Mapping[str, Any]) -> str:
+    def rendered(self, named: Mapping[str, str], brought: Mapping[str, Any]) -> str:
         """What a template makes of the special tokens that are named to it and of what a conversation brings."""
         self.steps = 0
         given = {name: mark(value) for name, value in brought.items()}
         for message in given["messages"]:
             if message["role"] in ROLES:
                 message["role"] = plain(message["role"])
-        made = self.from_string(template)
-        context = made.new_context({**named, **given})
-        return joined(made.root_render_func(context))
+        context = self._template.new_context({**named, **given})
+        return joined(self._template.root_render_func(context))
 
     def _generate(self, source: Any, *args: Any, **kwargs: Any) -> Any:
         return super()._generate(_Watched().visit(source), *args, **kwargs)
