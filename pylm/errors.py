@@ -28,8 +28,8 @@ class PylmError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        if hint and hasattr(self, "add_note"):  # Python 3.11 and newer print it under the sentence, notebooks too
-            self.add_note(f"hint: {hint}")
+        if hint and (add_note := getattr(self, "add_note", None)):  # from Python 3.11 on; tracebacks print it
+            add_note(f"hint: {hint}")
 
     def __str__(self) -> str:
         """The sentence, and the hint where nothing else would print it."""

@@ -20,9 +20,10 @@ RUNS = Path("runs")
 STEP = re.compile(r"step_(\d+)")
 
 
-def complete_runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def complete_runs(_ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The runs under runs/, newest first, and the checkpoints of one whose name stands there with a slash."""
-    whole = [name for name in _runs() if name.startswith(incomplete)]
+    first = ["auto"] * (param.name == "resume")
+    whole = [name for name in (*first, *_runs()) if name.startswith(incomplete)]
     run, slash, _ = incomplete.rpartition("/")
     if slash and Path(run, "checkpoints").is_dir():
         found = [path.name for path in Path(run, "checkpoints").iterdir()]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pylm.cli.completion import complete_runs
 from pylm.cli.configured import configured
 from pylm.cli.frame import json_option, print_json
 
@@ -21,8 +22,15 @@ pylm train --config mine.yaml --out runs/mine --resume auto"""
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--data", "data", metavar="DIR", help="Folder that pylm tokenize wrote, or a file of tokens.")
 @click.option("--out", type=click.Path(), help="Folder of the run.  [default: runs/<preset>-<date>-<time>]")
-@click.option("--resume", metavar="auto|CHECKPOINT", help="Go on from a checkpoint, exactly; auto: the run's newest.")
-@click.option("--init-from", metavar="CHECKPOINT", help="Start anew from a checkpoint's weights.")
+@click.option(
+    "--resume",
+    metavar="auto|CHECKPOINT",
+    shell_complete=complete_runs,
+    help="Go on from a checkpoint, exactly; auto: the run's newest.",
+)
+@click.option(
+    "--init-from", metavar="CHECKPOINT", shell_complete=complete_runs, help="Start anew from a checkpoint's weights."
+)
 @click.option("--depth", type=click.IntRange(1, 64), help="Derive shape, learning rate and batch from so many layers.")
 @click.option(
     "--allow-inexact",

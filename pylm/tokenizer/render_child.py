@@ -46,6 +46,8 @@ def write_message(stream: BinaryIO, content: bytes) -> None:
 def main() -> None:
     """Answer until nobody asks any more, or until memory was asked for that there is not."""
     _bound_memory()
+    import pylm.tokenizer.sandbox  # noqa: F401 - before any clock runs
+
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while (request := read_message(requests)) is not None:

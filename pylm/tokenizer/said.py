@@ -46,7 +46,9 @@ class Said(str):
         """Repeat."""
         return marked(plain(self) * count, self._mask * count)
 
-    __rmul__ = __mul__
+    def __rmul__(self, count: SupportsIndex) -> str:
+        """Repeat."""
+        return self * count
 
     def __getitem__(self, key: SupportsIndex | slice) -> str:
         """Cut out a part."""

@@ -163,6 +163,7 @@ def test_runs_and_checkpoints_are_completed(checkpoint: Path) -> None:
     assert complete_runs(ctx, param, "") == ["runs/x"] == complete_runs(ctx, param, "runs/")
     assert complete_runs(ctx, param, "runs/x/") == ["runs/x/best", "runs/x/step_5"]
     assert complete_runs(ctx, param, "runs/x/s") == ["runs/x/step_5"] and not complete_runs(ctx, param, "z/")
+    assert complete_runs(ctx, click.Option(["--resume"]), "") == ["auto", "runs/x"]
     env = {
         **os.environ,
         "_PYLM_COMPLETE": "bash_complete",
