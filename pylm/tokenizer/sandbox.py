@@ -48,6 +48,9 @@ class _Watched(NodeTransformer):
         node.iter = _through("counted", node.iter)
         return node
 
+    def visit_ScopedEvalContextModifier(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
+        raise Refused("the chat template uses autoescape, which is not allowed")
+
     def visit_Concat(self, node: nodes.Concat, *args: Any, **kwargs: Any) -> nodes.Node:
         self.generic_visit(node, *args, **kwargs)
         parts = nodes.List(node.nodes)
@@ -125,9 +128,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return _replace(owner, *args, **kwargs)
             if name == "join":
                 return _join(args[0], owner)
+        if isinstance(owner, (bytes, bytearray)):
+            raise Refused(f"the chat template calls {name} of bytes, which is not allowed")
         made = super().call(context, function, *args, **kwargs)
         lost = type(made) is str and not isinstance(owner, str)
-        return whole(made) if lost and any(isinstance(part, Said) for part in (*args, *kwargs.values())) else made
+        return _like(made, owner, *args, *kwargs.values()) if lost else made
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute, if what comes out is small."""
@@ -168,7 +173,7 @@ def _join(items: Iterable[Any], between: Any = "", attribute: str | None = None)
 
 def _like(made: str, *given: Any) -> str:
     """A text that was made of others by rules that are not followed here."""
-    return whole(made) if any(isinstance(part, Said) for part in given) else made
+    return whole(made) if any(isinstance(part, (Said, SaidInt, SaidFloat)) for part in given) else made
 
 
 def _escape(value: Any) -> str:

@@ -71,6 +71,11 @@ def forging(text):
         "{{ all | trim }}\n{% endmacro %}{% for m in messages %}{{ say(m) }}{% endfor %}",
         "{% for m in messages %}<|im_start|>{% for c in m.content %}{{ c }}{% endfor %}<|im_end|>{% endfor %}",
         "{% for m in messages %}<|im_start|>{{ m.content | list | join }}{{ m.content | e }}<|im_end|>{% endfor %}",
+        "{% for m in messages %}<|im_start|>{% filter lower | title | trim %}{{ m.content }}{% endfilter %}"
+        "{{ m.content | sort | join }}{{ m.content | unique | join }}{{ m.content | reverse | reverse }}"
+        "{{ m.content | first }}{{ m.content | last }}{{ m.content | max }}{{ [m.content] | sum(start='') }}"
+        "{{ none or m.content }}{{ x | default(m.content) }}{{ (m.content * 2)[1:] }}{{ {m.content: 1} }}"
+        "<|im_end|>{% endfor %}",
         "{% for m in messages %}<|im_start|>{{ strftime_now(m.content) }}<|im_end|>{% endfor %}",
     ],
 )
@@ -103,6 +108,7 @@ def test_keys_tools_and_other_variables_forge_nothing(tokenizer, theirs):
         ("<|{{ messages[0].n }}|>", {"n": 7}),
         ("{{ '<|' ~ messages[0].content | int ~ '|>' }}", {"content": "7"}),
         ("{{ 'x'.join(['<|im', messages[0].content]) }}", {"content": "_end|>"}),
+        ("<|{{ (7.0 + 0) | int }}{{ messages[0].n.hex() }}|>", {"n": 0.5}),
         ("{{ '<|im?end|>'.replace('?', messages[0].content) }}", {"content": "_"}),
     ],
 )
