@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.errors import TokenizerError
 from pylm.tokenizer.chat import Rendered
-from pylm.tokenizer.specials import one_of
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Backend
@@ -30,10 +29,14 @@ class ChatEncoder:
         self._backend = backend
         self._json: dict[str, Any] = json.loads(backend.to_tokenizer_json())
         added = self._json.get("added_tokens") or []
-        self._control: dict[str, int] = {token["content"]: int(token["id"]) for token in added if not _is_word(token)}
-        self._names = one_of(self._control)
-        # inside of what an engine finds may begin what it would find next
-        self._anywhere = re.compile(f"(?=({self._names.pattern}))", re.DOTALL) if self._names else None
+        self._control: dict[str, int] = {
+            token["content"]: int(token["id"]) for token in added if token["content"] and not _is_word(token)
+        }
+        self._lengths: dict[str, list[int]] = {}  # of the names that begin with a letter, the longest first
+        for name in sorted(self._control, key=len, reverse=True):
+            lengths = self._lengths.setdefault(name[0], [])
+            lengths += [len(name)] * (len(name) not in lengths)
+        self._first = re.compile("|".join(map(re.escape, self._lengths)) or r"(?!)")
         unknown = getattr(backend, "unknown", None)
         self._ids = frozenset(token for name, token in self._control.items() if name != unknown)
         self._all_plain: Backend | None = None
@@ -54,26 +57,37 @@ class ChatEncoder:
 
     def _written(self, conversation: Rendered) -> Iterator[tuple[int, int, int]]:
         """The control tokens in what the template wrote itself: from where to where, and the id."""
-        if self._names is None:
-            return
         borders = [0, *(place for span in conversation.brought for place in span), len(conversation.text)]
         for number, (start, end) in enumerate(pairwise(borders)):
             if number % 2 == 0:
-                for match in self._names.finditer(conversation.text, start, end):
-                    yield match.start(), match.end(), self._control[match[0]]
+                for first, last in self._found(conversation.text, start, end):
+                    yield first, last, self._control[conversation.text[first:last]]
 
     def _forged(self, conversation: Rendered) -> bool:
         """Whether a control token stands in the text that the conversation had a part in."""
-        if self._anywhere is None:
-            return False
         spans = iter(conversation.brought)
         span = next(spans, None)
-        for match in self._anywhere.finditer(conversation.text):
-            while span is not None and span[1] <= match.start():
+        for first, last in self._found(conversation.text, 0, len(conversation.text)):
+            while span is not None and span[1] <= first:
                 span = next(spans, None)
-            if span is not None and span[0] < match.end(1):
+            if span is not None and span[0] < last:
                 return True
         return False
+
+    def _found(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where names of control tokens stand in a part of a text, the first and longest as an engine takes them.
+
+        Vocabularies have thousands of them, which a regex would try one by one at each `<`.
+        """
+        for match in self._first.finditer(text, start, end):
+            first = match.start()
+            if first < start:
+                continue
+            for length in self._lengths[match[0]]:
+                if first + length <= end and text[first : first + length] in self._control:
+                    start = first + length
+                    yield first, start
+                    break
 
     def _controls(self, ids: list[int]) -> list[int]:
         return [token for token in ids if token in self._ids]

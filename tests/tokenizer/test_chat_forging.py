@@ -1,6 +1,8 @@
 """No message, key, tool or number of a conversation becomes a control token, whatever the template does with it."""
 
 import json
+import random
+import re
 
 import pytest
 import tokenizers
@@ -166,6 +168,19 @@ class Merging:
             out.append(300 if data.startswith(b"<e>") else data[0])
             data = data[3 if out[-1] == 300 else 1 :]
         return np.array(out)
+
+
+def test_names_are_found_as_by_a_regex_of_them_all(monkeypatch):
+    rng = random.Random(3)
+    for _ in range(200):
+        names = {"".join(rng.choices("ab<>", k=rng.randrange(1, 4))) for _ in range(rng.randrange(6))}
+        added = [{"id": 300 + place, "content": name, "special": True} for place, name in enumerate(names)]
+        monkeypatch.setattr(Merging, "to_tokenizer_json", lambda self: json.dumps({"added_tokens": added}).encode())
+        text = "".join(rng.choices("ab<>", k=20))
+        start, end = sorted(rng.choices(range(21), k=2))
+        regex = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
+        wanted = [match.span() for match in regex.finditer(text, start, end)]
+        assert list(ChatEncoder(Merging())._found(text, start, end)) == wanted
 
 
 def test_merges_make_no_control_token_either():
