@@ -33,6 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("PYLM_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
     torch.set_num_threads(1)
 
 

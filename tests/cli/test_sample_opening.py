@@ -23,12 +23,6 @@ from tests.generation.small import small_model, small_tokenizer, write_run
 PYLM = [sys.executable, "-m", "pylm"]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: None) -> Path:
-    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def test_presets_of_sampling_are_their_own(pylm_: Given, checkpoint: Path) -> None:
     assert tuple(PRESETS) == PRESET_NAMES
     greedy = sample(pylm_, "--prompt", "The cat", "--preset", "greedy")[0]
