@@ -130,4 +130,7 @@ def _with_all_special(backend: Backend, value: dict[str, Any]) -> Backend:
     from pylm.tokenizer.load import backend_of_json
 
     special = [token if _is_word(token) else {**token, "special": True} for token in added]
-    return backend_of_json(json.dumps({**value, "added_tokens": special}).encode(), "the tokenizer")
+    try:
+        return backend_of_json(json.dumps({**value, "added_tokens": special}).encode(), "the tokenizer")
+    except TokenizerError:
+        return backend  # which is not told: its texts are cut where it finds a control token
