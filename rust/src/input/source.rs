@@ -81,6 +81,7 @@ impl Input {
         let mut seen = std::collections::HashSet::new();
         let mut files = Vec::with_capacity(paths.len());
         for (path, name) in paths {
+            options.check()?;
             if seen.insert(path.clone()) {
                 files.push(inspect(path, name, &options)?);
             }

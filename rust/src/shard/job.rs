@@ -12,7 +12,7 @@ use super::files::read_json;
 use super::limit::Limit;
 use crate::error::{Error, Result};
 use crate::input::{
-    plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, Separator, SourceFile, Span, Survey, Ticket, Unit,
+    plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, SourceFile, Span, Survey, Ticket, Unit,
     Validation,
 };
 
@@ -176,18 +176,6 @@ impl Job {
             }
         }
         (self != other).then(|| "another version of pylm".into())
-    }
-}
-
-impl Separator {
-    /// What `--split` means: `blank`, `file`, or a literal string.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "blank" => Ok(Self::Blank),
-            "file" => Ok(Self::File),
-            "" => Err(Error::usage("--split was given nothing to split at").hint("give a string, blank, or file")),
-            text => Ok(Self::literal(text)),
-        }
     }
 }
 
