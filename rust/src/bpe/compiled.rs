@@ -117,7 +117,7 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
     let hash = xxh3_128(&file.bytes[16..]);
     file.bytes[..16].copy_from_slice(&hash.to_le_bytes());
     fs::create_dir_all(folder)?;
-    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+    let temporary = path.with_extension(format!("tmp{}", crate::unique::suffix()));
     fs::write(&temporary, &file.bytes).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })?;

@@ -80,10 +80,12 @@ pub fn encode_in_chunks<T: Id>(
     std::thread::scope(|scope| {
         for worker in 1..threads {
             let (work, stop) = (&work, &stop);
-            scope.spawn(move || work(worker, &|| stop.load(Ordering::Relaxed)));
+            let begun = crate::threads::spawn(scope, move || work(worker, &|| stop.load(Ordering::Relaxed)));
+            begun.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
         }
         work(0, interrupted);
-    });
+        Ok::<_, Error>(())
+    })?;
     if stop.into_inner() {
         return Err(Error::interrupted());
     }

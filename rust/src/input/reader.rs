@@ -90,9 +90,17 @@ impl UnitReader {
 }
 
 enum Bytes {
-    Mapped { map: Arc<Mapping>, end: usize },
+    Mapped {
+        map: Arc<Mapping>,
+        end: usize,
+    },
     /// Of the window, what lies before `taken` is gone already.
-    Stream { stream: Stream, window: Vec<u8>, taken: usize, ended: bool },
+    Stream {
+        stream: Stream,
+        window: Vec<u8>,
+        taken: usize,
+        ended: bool,
+    },
     Rows(Box<Rows>),
 }
 

@@ -134,7 +134,7 @@ fn a_check_stops_the_survey_and_the_plan() {
         let mut options = options(Separator::Blank);
         let input = Input::resolve(std::slice::from_ref(&source), options.clone()).unwrap();
         options.check = Some(Arc::new(|| Err(crate::Error::interrupted())));
-        let stopped = Input { files: input.files, options: Arc::new(options) };
+        let stopped = Input { options: Arc::new(options), ..input };
         assert!(survey(&stopped, u64::MAX).is_err());
         assert!(plan_units(&stopped, 20_000, Validation::None, None).is_err());
     }

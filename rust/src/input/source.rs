@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ impl SourceFile {
 #[derive(Clone)]
 pub struct Input {
     pub files: Arc<Vec<SourceFile>>,
+    /// Names of files that the sources name more than once.
+    pub repeated: Arc<Vec<String>>,
     pub options: Arc<Options>,
 }
 
@@ -79,14 +81,30 @@ impl Input {
             }
         }
         let mut seen = std::collections::HashSet::new();
-        let mut files = Vec::with_capacity(paths.len());
+        let (mut files, mut repeated) = (Vec::with_capacity(paths.len()), Vec::new());
         for (path, name) in paths {
             options.check()?;
-            if seen.insert(path.clone()) {
+            // `./a.txt` is `a.txt`
+            let plain: PathBuf = path.components().filter(|part| !matches!(part, Component::CurDir)).collect();
+            if seen.insert(plain) {
                 files.push(inspect(path, name, &options)?);
+            } else if !repeated.contains(&name) {
+                repeated.push(name);
             }
         }
-        Ok(Self { files: Arc::new(files), options: Arc::new(options) })
+        let has = |format| files.iter().any(|file: &SourceFile| file.format == format);
+        let plain = Options::default();
+        for (option, named, usual, kind, there) in [
+            ("--field", &options.field, &plain.field, "jsonl", has(Format::Jsonl)),
+            ("--column", &options.column, &plain.column, "parquet", has(Format::Parquet)),
+        ] {
+            if named != usual && !there {
+                return Err(Error::usage(format!("{option} {named} is for {kind}, and no source is {kind}"))
+                    .hint(format!("leave out {option}, or name a {kind} file")));
+            }
+        }
+        let (files, repeated) = (Arc::new(files), Arc::new(repeated));
+        Ok(Self { files, repeated, options: Arc::new(options) })
     }
 
     pub fn bytes(&self) -> u64 {

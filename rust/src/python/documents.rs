@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::caller::Caller;
 use super::train::separator;
 use crate::error::{Error, Result};
 use crate::input::{plan_units, Event, Feed, Input, Invalid, Options, Piece, Validation};
@@ -26,7 +27,9 @@ pub struct Documents {
 impl Documents {
     #[new]
     #[pyo3(signature = (sources, *, split=None, field="text", column="text", invalid="error", stdin=None, stdin_jsonl=false))]
+    #[allow(clippy::too_many_arguments)] // keywords, for Python
     fn new(
+        py: Python<'_>,
         sources: Vec<String>,
         split: Option<&str>,
         field: &str,
@@ -34,7 +37,8 @@ impl Documents {
         invalid: &str,
         stdin: Option<String>,
         stdin_jsonl: bool,
-    ) -> Result<Self> {
+    ) -> PyResult<Self> {
+        let caller = Caller::default();
         let options = Options {
             separator: separator(split)?,
             field: field.into(),
@@ -42,14 +46,21 @@ impl Documents {
             invalid: match invalid {
                 "error" => Invalid::Error,
                 "replace" => Invalid::Replace,
-                other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace"))),
+                other => {
+                    return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into());
+                }
             },
             stdin: stdin.map(Into::into),
             stdin_jsonl,
+            check: Some(caller.check()),
             ..Options::default()
         };
-        let input = Input::resolve(&sources, options)?;
-        let units = Arc::new(plan_units(&input, UNIT, Validation::None, None)?);
+        let planned = py.detach(|| {
+            let input = Input::resolve(&sources, options)?;
+            let units = Arc::new(plan_units(&input, UNIT, Validation::None, None)?);
+            Ok((input, units))
+        });
+        let (input, units) = caller.settle(planned)?;
         let bytes = units.iter().map(|unit| unit.bytes).sum();
         let lanes = vec![(0, 0..units.len())];
         let feed = Feed::new(&input, units, lanes, Validation::None);

@@ -1,5 +1,6 @@
 //! The Python face of this crate: the only room that names pyo3.
 
+mod caller;
 mod documents;
 mod pipeline;
 mod tokenizer;
@@ -31,6 +32,15 @@ impl From<Error> for PyErr {
                 Err(error) => error,
             }
         })
+    }
+}
+
+/// A number of threads as a caller gives it: 0 for as many as there are cores.
+fn thread_count(given: i64) -> crate::Result<usize> {
+    match usize::try_from(given) {
+        Ok(0) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        Ok(threads) => Ok(threads),
+        Err(_) => Err(Error::usage(format!("{given} threads cannot work")).hint("0 is as many as there are cores")),
     }
 }
 

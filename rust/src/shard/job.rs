@@ -12,8 +12,7 @@ use super::files::read_json;
 use super::limit::Limit;
 use crate::error::{Error, Result};
 use crate::input::{
-    plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, SourceFile, Span, Survey, Ticket, Unit,
-    Validation,
+    plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, SourceFile, Span, Survey, Ticket, Unit, Validation,
 };
 
 pub(super) const JOB: &str = "job.json";
@@ -99,8 +98,9 @@ pub struct Job {
 
 /// The size of a unit where nothing asks for less.
 const UNIT: u64 = if cfg!(test) { 40_000 } else { 64 << 20 };
-/// A unit is no smaller, however small the shards: a document's side is decided by its first 64 KiB.
-const SMALLEST_UNIT: u64 = if cfg!(test) { 2000 } else { 1 << 20 };
+/// A unit is no smaller: a document's side is decided by its first 64 KiB, and one that is cut is cut behind the middle
+/// of a unit.
+const SMALLEST_UNIT: u64 = if cfg!(test) { 2000 } else { 128 << 10 };
 /// Documents that validation must be expected to get before a hash chooses them; below that, none at all would be
 /// too likely (e^-8 is one in three thousand).
 const EXPECTED_DOCUMENTS: f64 = 8.0;
@@ -117,7 +117,16 @@ impl Job {
         if request.header == Header::Llmc && request.shard_tokens > 1 << 30 {
             return Err(Error::usage("llm.c's header counts to 2^31 tokens").hint("give --shard-tokens 1Gi or less"));
         }
-        let shard_bytes = ((request.shard_tokens as f64 * bytes_per_token) as u64).max(SMALLEST_UNIT);
+        let shard_bytes = (request.shard_tokens as f64 * bytes_per_token) as u64;
+        if shard_bytes < SMALLEST_UNIT {
+            let least = (SMALLEST_UNIT as f64 / bytes_per_token / 1000.0).ceil() as u64;
+            return Err(Error::usage(format!(
+                "--shard-tokens {} is too few: a shard holds {} KiB of text at least",
+                request.shard_tokens,
+                SMALLEST_UNIT >> 10
+            ))
+            .hint(format!("--shard-tokens {least}k is the least for this text")));
+        }
         let unit_bytes = shard_bytes / shard_bytes.div_ceil(UNIT);
         let (rule, survey) = choose_rule(input, request.validation)?;
         let units = plan_units(input, unit_bytes, rule, survey.as_ref())?;

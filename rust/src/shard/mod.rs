@@ -5,6 +5,7 @@
 //! and hand them to the shard's writer, which fixes their places in order and lets every thread write its own. After
 //! each unit a record says how far the shard's files are good. The manifest comes last.
 
+mod begin;
 mod encoder;
 mod files;
 mod finish;
@@ -30,5 +31,7 @@ pub use read::{Document, Reader, Statistics};
 pub use run::{run, Files, Outcome, Share, Task};
 pub use verify::{verify, Problem, Verified};
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

@@ -208,6 +208,9 @@ fn merge_few(runs: &[Sorted], path: &Path) -> Result<Sorted> {
     Ok(Sorted { path: path.into(), start: 0, records })
 }
 
+/// How the names of such folders begin.
+pub(super) const COUNTS: &str = "pylm-counts-";
+
 /// A folder that goes away with whatever is in it.
 pub(super) struct Temporary {
     pub path: PathBuf,
@@ -215,11 +218,12 @@ pub(super) struct Temporary {
 
 impl Temporary {
     pub fn new(parent: &Path) -> Result<Self> {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("pylm-counts-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| cannot_write(&path, &error))?;
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::create_dir_all(parent).map_err(|error| cannot_write(parent, &error))?;
+        let path = parent.join(format!("{COUNTS}{}", crate::unique::suffix()));
+        // new, and nobody else's: one that exists may be another training's, or a link to anywhere
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| cannot_write(&path, &error))?;
         Ok(Self { path })
     }
 }
