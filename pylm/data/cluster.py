@@ -96,7 +96,7 @@ def _connected(address: str) -> Any:
     try:
         import ray
     except ModuleNotFoundError:
-        raise UsageError("--ray needs Ray, which is not installed", "pip install 'pylm[ray]'") from None
+        raise UsageError("--ray needs Ray, which is not installed", "pip install ray") from None
     if not ray.is_initialized():
         try:
             if address != "auto":  # Ray itself would try for minutes

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pylm import _rust
 from pylm.errors import PylmError, TokenizerError, UsageError
+from pylm.tokenizer.unfinished import unfinished
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
@@ -105,7 +104,7 @@ def prepare(
     shard_tokens: int = 100_000_000,
     limit: str | None = None,
     field: str | None = None,
-    column: str = "text",
+    column: str | None = None,
     invalid: str = "error",
     skip_bad: bool = False,
     allow_special: Sequence[str] = (),
@@ -126,12 +125,12 @@ def prepare(
         out: The folder; `data/` and the name of the first source if not given.
         tokenizer: A tokenizer, or what `Tokenizer.load` takes. Without one, one is trained on the text itself.
         training: How to train it.
-        split: What stands between documents of a plain text: a string, `blank` (blank lines) or `file`.
+        split: What stands between documents of a plain text: a string, `blank` (blank lines), `line` or `file`.
         val: The share of documents kept for validation; blocks of the text where there are too few documents.
         shard_tokens: About how many tokens a shard gets.
         limit: `10000docs`, `1GB`, `100Mtok`: the first documents that reach it.
         field: The key of a jsonl line that holds the text; `text` if not given.
-        column: The column of a parquet file that holds the text.
+        column: The column of a parquet file that holds the text; `text` if not given.
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
         skip_bad: Whether to leave out broken jsonl lines, counted and listed in the manifest.
         allow_special: Special tokens that may stand in the text as tokens.
@@ -177,7 +176,7 @@ def prepare(
             "eot": tok.eot,
             "split": split,
             "field": field or "text",
-            "column": column,
+            "column": column or "text",
             "invalid": invalid,
             "skip_bad": skip_bad,
             "allow_special": sorted(set(allow_special)),
@@ -314,8 +313,7 @@ def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[tuple[
         return
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    spool = Path(tempfile.mkdtemp(prefix=f".{folder.name}-stdin-", dir=parent))
-    try:
+    with unfinished(folder, "stdin") as spool:
         path = spool / "stdin"
         _rust.spool_stdin(path)
         with path.open("rb") as file:
@@ -332,8 +330,6 @@ def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[tuple[
         whole = path.with_suffix(suffix)
         os.replace(path, whole)
         yield whole, jsonl
-    finally:
-        shutil.rmtree(spool, ignore_errors=True)
 
 
 def _is_json_object(line: bytes) -> bool:

@@ -94,7 +94,7 @@ class TrainOptions:
         continue_from: A trained tokenizer whose merges come first.
         field: The key of a jsonl line that holds the text.
         column: The column of a parquet file that holds the text.
-        split: What stands between documents of a plain text: a string, `blank` or `file`.
+        split: What stands between documents of a plain text: a string, `blank` (blank lines), `line` or `file`.
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
         character_coverage: Share of the text's characters that get a piece of their own (unigram, sp-bpe).
         state: A folder that an interrupted training leaves, and goes on from (bpe). Remove it once the result is saved.

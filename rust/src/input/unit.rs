@@ -126,8 +126,9 @@ fn cut_file(
         (false, true) => (&Separator::File, input.options.safe_cut.as_ref()),
         (false, false) => (&input.options.separator, input.options.safe_cut.as_ref()),
     };
-    // equal units rather than a small one at the end
-    let count = file.size.div_ceil(plan.target);
+    // equal units rather than a small one at the end; none so small that what decides a document's side is cut
+    let most = (file.size / (2 * Validation::PREFIX as u64)).max(1);
+    let count = file.size.div_ceil(plan.target).min(most);
     let step = file.size.div_ceil(count) as usize;
     let mut start = 0usize;
     let mut inside = None;

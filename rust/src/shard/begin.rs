@@ -101,16 +101,20 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
 
 fn take_rank(task: &Task<'_>) -> Result<Lock> {
     let (parts, rank) = (task.parts(), task.share.rank);
+    let mut looks = 0;
     loop {
         make_folder(&parts)?;
         match Lock::take(&parts.join(format!("rank_{rank}.lock")), false) {
             Ok(Some(lock)) => return Ok(lock),
+            // another rank may only be looking whether this one is alive: see `alone`
+            Ok(None) if looks < 10 => {
+                looks += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
             Ok(None) => {
-                return Err(Error::data(format!(
-                    "another process is writing rank {rank} of {}",
-                    task.folder.display()
-                ))
-                .hint("wait for it to end, or choose another folder with --out"));
+                let folder = task.folder.display();
+                return Err(Error::data(format!("another process is writing rank {rank} of {folder}"))
+                    .hint("wait for it to end, or choose another folder with --out"));
             }
             // another rank has just finished, and removed its parts
             Err(_) if task.folder.is_dir() && !parts.exists() => {}
