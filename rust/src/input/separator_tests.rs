@@ -111,7 +111,7 @@ fn a_literal_separator_is_never_cut_in_two() {
     let anywhere: SafeCut = Arc::new(|text, low, high| (low < high.min(text.len())).then(|| high.min(text.len())));
     for round in 0..40 {
         let mut text = String::new();
-        for _ in 0..1 + random.below(4) {
+        for _ in 0..=random.below(4) {
             text.push_str(&"x".repeat(16_370 + random.below(40)));
             text.push_str("<|endoftext|>");
         }

@@ -19,7 +19,7 @@ impl Task<'_> {
     }
 
     pub(super) fn finished(&self) -> Result<Manifest> {
-        Manifest::read(self.folder)?.ok_or_else(|| Error::data(format!("{} is gone", MANIFEST)))
+        Manifest::read(self.folder)?.ok_or_else(|| Error::data(format!("{MANIFEST} is gone")))
     }
 
     /// The lock under which ranks begin and finish. It waits, and hears of Ctrl-C.

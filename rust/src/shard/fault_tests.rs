@@ -15,7 +15,7 @@ fn ranks_at_once(bench: &Bench, job: &Job, out: &str) {
     std::thread::scope(|scope| {
         for rank in 0..RANKS {
             scope.spawn(move || {
-                for _ in 0..1 + rank % 2 {
+                for _ in 0..=(rank % 2) {
                     let share = Share { rank, world: RANKS };
                     bench.run(job, &Bytes::new(EOT + 1), out, 1, share, false).unwrap();
                 }
@@ -245,7 +245,9 @@ fn what_kills_left_is_cleaned_up_by_the_next_writer_that_is_alone() {
     assert!(!litter.iter().any(|name| there(name)) && theirs.iter().all(|name| there(name)));
     assert!(!there(".parts") && !there(".writing.lock"));
     bench.all(&job, "whole", 1);
-    theirs.iter().for_each(|name| std::fs::remove_file(bench.folder.0.join("out").join(name)).unwrap());
+    for name in theirs {
+        std::fs::remove_file(bench.folder.0.join("out").join(name)).unwrap();
+    }
     assert!(bench.files("out") == bench.files("whole"));
 }
 
@@ -277,8 +279,8 @@ fn llmc_headers_count_what_they_can_and_no_more() {
     let source = folder.write("a.txt.zst", zstd::encode_all(text.as_bytes(), 1).unwrap());
     let input = Input::resolve(&[source], Options::default()).unwrap();
     let bench = Bench { folder, input, documents: vec![text] };
-    for (header, validation) in [(Header::Llmc, 0.0), (Header::None, 0.0)] {
-        let job = bench.job(Request { header, validation, ..request(EOT + 1) });
+    for header in [Header::Llmc, Header::None] {
+        let job = bench.job(Request { validation: 0.0, header, ..request(EOT + 1) });
         let out = format!("out{header:?}");
         let outcome = bench.run(&job, &Bytes::new(EOT + 1), &out, 2, ALL, false);
         match header {
@@ -353,7 +355,7 @@ fn sources_named_twice_and_options_for_none_are_said() {
         (Options { field: "body".into(), ..Options::default() }, "--field body is for jsonl, and no source is jsonl"),
         (Options { column: "b".into(), ..Options::default() }, "--column b is for parquet, and no source is parquet"),
     ] {
-        let error = Input::resolve(&[source.clone()], options).err().unwrap();
+        let error = Input::resolve(std::slice::from_ref(&source), options).err().unwrap();
         assert_eq!((error.kind, error.message.as_str()), (Kind::Usage, said));
     }
 }

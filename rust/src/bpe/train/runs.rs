@@ -65,6 +65,8 @@ pub(super) struct Reader {
     path: PathBuf,
     record: Record,
     left: u64,
+    /// Bytes of the file: no pre-token has more.
+    size: u64,
 }
 
 impl Reader {
@@ -73,11 +75,13 @@ impl Reader {
         use std::io::Seek;
         let mut file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
         file.seek(std::io::SeekFrom::Start(start)).map_err(|error| Error::io("read", path, &error))?;
+        let size = file.metadata().map_err(|error| Error::io("read", path, &error))?.len();
         Ok(Self {
             file: BufReader::with_capacity(BUFFER, file),
             path: path.into(),
             record: Record::default(),
             left: records,
+            size,
         })
     }
 
@@ -95,6 +99,11 @@ impl Reader {
         self.record.hash = u64::from_le_bytes(*hash);
         self.record.count = u64::from_le_bytes(*count);
         let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+        if length as u64 > self.size {
+            return Err(
+                Error::data(format!("{} is damaged", self.path.display())).hint("remove it and train from the start")
+            );
+        }
         self.record.bytes.resize(length, 0);
         self.file.read_exact(&mut self.record.bytes).map_err(|error| failed(&error))?;
         Ok(true)
