@@ -286,7 +286,8 @@ mod tests {
         for threads in [1, 2, 5] {
             for failing in 0..threads {
                 let working = AtomicUsize::new(0);
-                let mut later = 0;
+                // what is seen within: a failed assertion there would be taken for the panic
+                let (mut left_working, mut seen, mut later) = (0, Vec::new(), 0);
                 let failed = Crew::with(threads, |crew| {
                     let mut items = vec![0u64; threads];
                     // once with all at work for a while, so that the one that fails leaves first
@@ -304,9 +305,8 @@ mod tests {
                         });
                     }));
                     // the items are still there for all who worked on them
-                    assert_eq!(working.load(Ordering::SeqCst), 0);
-                    let expected: Vec<u64> = (0..threads).map(|number| 2 - u64::from(number == failing)).collect();
-                    assert_eq!(items, expected);
+                    left_working = working.load(Ordering::SeqCst);
+                    seen.clone_from(&items);
                     if let Err(panic) = failed {
                         std::panic::resume_unwind(panic);
                     }
@@ -314,7 +314,8 @@ mod tests {
                     Ok(())
                 });
                 assert!(failed.unwrap_err().message.contains("a fault of pylm"), "{failing} of {threads}");
-                assert_eq!(later, 0);
+                let expected: Vec<u64> = (0..threads).map(|number| 2 - u64::from(number == failing)).collect();
+                assert_eq!((left_working, seen, later), (0, expected, 0), "{failing} of {threads}");
             }
         }
     }
