@@ -177,7 +177,7 @@ def test_no_more_threads_is_said_in_a_sentence(tmp_path, tok):
     Path("text.txt").write_text("the text of it\n" * 100_000)
     # no stack of 128 TB can be had: the system's refusal of a thread, whoever the user is and whatever the limits
     env = {**os.environ, "RUST_MIN_STACK": str(1 << 47)}
-    batch = "import pylm.tokenizer as t; t.Tokenizer.load('tok').encode_batch(['the text of it ' * 9999] * 99, threads=3)"
+    batch = "import pylm.tokenizer as t; t.Tokenizer.load('tok').encode_batch(['the text ' * 9999] * 99, threads=3)"
     guarded = (
         f"import sys; from pylm.errors import PylmError\ntry:\n  {batch}\nexcept PylmError as e:\n  sys.exit(e.message)"
     )
