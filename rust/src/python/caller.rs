@@ -21,6 +21,7 @@ impl Caller {
     }
 
     /// Lets Ctrl-C and other signals be heard.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself lives too short for `attach`")]
     pub fn signals(&self) -> Result<()> {
         self.call(|py| py.check_signals())
     }
