@@ -95,3 +95,7 @@ def verify(folder: str, as_json: bool) -> None:
         )
     if not as_json:
         click.echo(f"{folder} is sound: {found['files']} files, {found['bytes']:,} bytes")
+        if not found["sealed"]:
+            click.echo(
+                "it was written by an earlier pylm, without hashes of its manifest, job.json and tokenizer files"
+            )

@@ -160,7 +160,10 @@ def _of_plan(done: Prepared) -> list[str]:
     if done.plan["dtype"] == "uint32":
         lines.append(f"ids are uint32: a vocabulary of {done.vocab_size:,} does not fit uint16")
     if "blocks" in done.plan["rule"]:
-        lines.append("too few documents to choose from: validation is taken from blocks of the text")
+        held_out = "validation is taken from blocks of the text, at whose borders documents end early"
+        if done.manifest is not None and not done.manifest["splits"]["val"]["tokens"]:
+            held_out = "and too little text for blocks of it: nothing is kept for validation"
+        lines.append(f"too few documents to choose from: {held_out}")
     if done.plan["compressed"]:
         what = "file cannot" if done.plan["compressed"] == 1 else "files cannot"
         lines.append(f"{done.plan['compressed']} compressed {what} be read from the middle: each is one unit of work")

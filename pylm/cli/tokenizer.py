@@ -41,6 +41,7 @@ def text_options(function: Decorated) -> Decorated:
             default="error",
             help="Bytes that are no UTF-8: stop, or put U+FFFD there and count them.",
         ),
+        click.option("--skip-bad", is_flag=True, show_default=False, help="Leave out broken jsonl lines."),
         click.option("--documents", type=COUNT, metavar="N", help="Read the first N documents only."),
         click.option("--bytes", "size", type=BYTES, metavar="SIZE", help="Read about so much text only."),
     ):

@@ -297,7 +297,7 @@ def _tokenized(file: str, say: Say, quiet: bool) -> str:
 
     try:
         with Progress("tokenize", unit="bytes", quiet=quiet) as progress:
-            done = prepare([file], progress=progress, say=say)
+            done = prepare([file], for_training=True, progress=progress, say=say)
     except PylmError as error:
         folder = default_folder([file])
         if not (folder / "manifest.json").is_file():

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         column: str
         split: str | None
         invalid: str
+        skip_bad: bool
         character_coverage: float | None
         state: str | None
         progress: Report | None
@@ -96,6 +97,7 @@ class TrainOptions:
         column: The column of a parquet file that holds the text.
         split: What stands between documents of a plain text: a string, `blank` or `file`.
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
+        skip_bad: Whether to leave out broken jsonl lines.
         character_coverage: Share of the text's characters that get a piece of their own (unigram, sp-bpe).
         state: A folder that an interrupted training leaves, and goes on from (bpe). Remove it once the result is saved.
         progress: Called about five times a second.
@@ -118,6 +120,7 @@ class TrainOptions:
     column: str = "text"
     split: str | None = None
     invalid: str = "error"
+    skip_bad: bool = False
     character_coverage: float | None = None
     state: str | None = None
     progress: Report | None = dataclasses.field(default=None, repr=False)
@@ -246,6 +249,7 @@ def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: boo
         field=options.field,
         column=options.column,
         invalid=options.invalid,
+        skip_bad=options.skip_bad,
         stdin=stdin,
         stdin_jsonl=is_jsonl,
     )
@@ -299,6 +303,7 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Resu
         field=options.field,
         column=options.column,
         invalid=options.invalid,
+        skip_bad=options.skip_bad,
         stdin=stdin,
         stdin_jsonl=is_jsonl,
         memory=options.memory,

@@ -6,8 +6,10 @@
 //! are dropped once their piece is done, so that memory does not grow with the input.
 
 mod compressed;
+mod expand;
 mod feed;
 mod jsonl;
+mod magic;
 mod mapped;
 mod parquet;
 mod piece;
@@ -22,7 +24,7 @@ pub use mapped::{Mapping, Text};
 pub use piece::{Piece, Segment, Side, Skipped};
 pub use reader::RawPiece;
 pub use separator::Separator;
-pub use source::{Compression, Format, Input, SourceFile};
+pub use source::{look, Compression, Format, Input, Look, SourceFile};
 pub use survey::{survey, Survey};
 pub use unit::{plan_units, Span, Unit};
 

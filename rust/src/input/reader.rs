@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::compressed::{self, Stream};
+use super::magic::after_mark;
 use super::parquet::Rows;
 use super::{Format, Input, Mapping, SafeCut, Separator, Side, Span, Text, Unit, Validation};
 use crate::error::Result;
@@ -143,7 +144,9 @@ impl SpanReader {
                 let window = &map[start..*end];
                 let (length, open) =
                     cut(window, true, self.open, separator, safe_cut).unwrap_or((window.len(), self.open));
-                let side = open.then(|| self.inside.unwrap_or_else(|| validation.side(&window[..length])));
+                let side = open.then(|| {
+                    self.inside.unwrap_or_else(|| validation.side(after_mark(&window[..length], self.position)))
+                });
                 (Text::Mapped { map: map.clone(), range: start..start + length }, open, side)
             }
             Bytes::Stream { stream, window, ended } => {
@@ -161,7 +164,9 @@ impl SpanReader {
                     }
                     wanted = (wanted * 2).max(SEARCH + PIECE / 4);
                 };
-                let side = open.then(|| self.inside.unwrap_or_else(|| validation.side(&window[..length])));
+                let side = open.then(|| {
+                    self.inside.unwrap_or_else(|| validation.side(after_mark(&window[..length], self.position)))
+                });
                 let rest = window[length..].to_vec();
                 let mut text = std::mem::replace(window, rest);
                 text.truncate(length);

@@ -353,7 +353,7 @@ fn damaged_and_missing_sources_are_named() {
         let error = read_all(&input, 1 << 30, Validation::None).unwrap_err();
         assert!(error.message.contains("is cut off"), "{}", error.message);
     }
-    let said = |source: &str| match Input::resolve(&[source.into()], Options::default()) {
+    let said = |source: &str| match Input::resolve(&[source], Options::default()) {
         Ok(_) => panic!("{source} was accepted"),
         Err(error) => error.message,
     };

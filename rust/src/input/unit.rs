@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::magic::after_mark;
 use super::{Format, Input, Mapping, SafeCut, Separator, Side, SourceFile, Survey, Validation};
 use crate::error::Result;
 
@@ -138,7 +139,7 @@ fn cut_file(
         } else {
             place(&map, start, nominal, separator, safe_cut)
         };
-        let side = open.then(|| inside.unwrap_or_else(|| validation.side(&map[start..end])));
+        let side = open.then(|| inside.unwrap_or_else(|| validation.side(after_mark(&map[start..end], start as u64))));
         let span = Span { file: number, start: start as u64, end: end as u64, inside, open };
         plan.add(span, (end - start) as u64);
         plan.close();

@@ -1,5 +1,6 @@
 //! `pylm._rust.Documents`: the documents of sources, one after another, for work that Python does with text itself.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -25,13 +26,15 @@ pub struct Documents {
 #[pymethods]
 impl Documents {
     #[new]
-    #[pyo3(signature = (sources, *, split=None, field="text", column="text", invalid="error", stdin=None, stdin_jsonl=false))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
+    #[pyo3(signature = (sources, *, split=None, field="text", column="text", invalid="error", skip_bad=false, stdin=None, stdin_jsonl=false))]
     fn new(
-        sources: Vec<String>,
+        sources: Vec<OsString>,
         split: Option<&str>,
         field: &str,
         column: &str,
         invalid: &str,
+        skip_bad: bool,
         stdin: Option<String>,
         stdin_jsonl: bool,
     ) -> Result<Self> {
@@ -44,6 +47,7 @@ impl Documents {
                 "replace" => Invalid::Replace,
                 other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace"))),
             },
+            skip_bad,
             stdin: stdin.map(Into::into),
             stdin_jsonl,
             ..Options::default()

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use serde_json::{json, Value};
 use super::tokenizer::Bpe;
 use crate::bpe::{Allowed, Scratch};
 use crate::error::{Error, Result};
-use crate::input::{Input, Options, SafeCut, Separator, SourceFile};
-use crate::shard::{run, sample, verify, Job, Limit, Progress, Reader, Request, Share, Task, TextEncoder};
+use crate::input::{look, Input, Options, SafeCut, Separator};
+use crate::shard::{
+    changed, run, sample, verify, Job, Lengths, Limit, Progress, Reader, Request, Share, Task, TextEncoder,
+};
 
 /// The Rust encoder in the pipeline.
 struct Native {
@@ -198,7 +201,7 @@ fn files_of(function: &Py<PyAny>) -> Result<Vec<(String, Vec<u8>)>> {
 #[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
 pub fn tokenize<'py>(
     py: Python<'py>,
-    sources: Vec<String>,
+    sources: Vec<OsString>,
     folder: PathBuf,
     encoder: &Bound<'py, PyAny>,
     request: &str,
@@ -365,14 +368,33 @@ pub fn shards_statistics(py: Python<'_>, folder: PathBuf, split: String) -> PyRe
     to_python(py, &value)
 }
 
+/// What of a folder is not as it was written, by the hashes in its manifest: the manifest, and one file beside it.
+#[pyfunction]
+pub fn shards_changed(py: Python<'_>, folder: PathBuf, name: &str) -> PyResult<Option<String>> {
+    Ok(py.detach(|| changed(&folder, name))?)
+}
+
 fn signals() -> Result<()> {
     Python::attach(|py| py.check_signals().map_err(|_| Error::interrupted()))
 }
 
-/// Checks every byte of a folder's shards. `progress` is called with bytes done and bytes in all.
+/// Checks every byte of a folder's shards. `progress` is called with bytes done and bytes in all. `bpe` is the
+/// tokenizer that wrote them, whose tokens tell how much text there was.
 #[pyfunction]
-#[pyo3(signature = (folder, progress=None))]
-pub fn shards_verify(py: Python<'_>, folder: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<Bound<'_, PyAny>> {
+#[pyo3(signature = (folder, progress=None, bpe=None))]
+pub fn shards_verify<'py>(
+    py: Python<'py>,
+    folder: PathBuf,
+    progress: Option<Py<PyAny>>,
+    bpe: Option<PyRef<'py, Bpe>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut lengths = Lengths::default();
+    if let Some(bpe) = bpe {
+        let vocab = &bpe.encoder.vocab;
+        // an id without a token stands for no text, and none of them is in shards
+        lengths.of_ids =
+            (0..vocab.size() as u32).map(|id| vocab.token(id).map_or(0, |token| token.len() as u32)).collect();
+    }
     let mut told = std::time::Instant::now();
     let mut check = |done: u64, total: u64| -> Result<()> {
         if told.elapsed().as_millis() < 200 {
@@ -385,17 +407,23 @@ pub fn shards_verify(py: Python<'_>, folder: PathBuf, progress: Option<Py<PyAny>
         })
         .map_err(|error: PyErr| Python::attach(|py| from_python(py, &error)))
     };
-    let verified = py.detach(|| verify(&folder, &mut check))?;
+    let verified = py.detach(|| verify(&folder, &lengths, &mut check))?;
     to_python(py, &json!(verified))
 }
 
-/// How many files the sources are, and about how many bytes of text: compressed ones count three times.
+/// How many files the sources are, about how many bytes of text (compressed ones count three times), and sentences on
+/// what may surprise of them. What is no text is refused.
 #[pyfunction]
-#[pyo3(signature = (sources, stdin=None))]
-pub fn measure_sources(py: Python<'_>, sources: Vec<String>, stdin: Option<PathBuf>) -> PyResult<(usize, u64)> {
-    let input = py.detach(|| Input::resolve(&sources, Options { stdin, ..Options::default() }))?;
-    let bytes = |file: &SourceFile| file.size * if file.ranged() { 1 } else { 3 };
-    Ok((input.files.len(), input.files.iter().map(bytes).sum()))
+#[pyo3(signature = (sources, stdin=None, stdin_jsonl=false))]
+pub fn look_at_sources(
+    py: Python<'_>,
+    sources: Vec<OsString>,
+    stdin: Option<PathBuf>,
+    stdin_jsonl: bool,
+) -> PyResult<(usize, u64, Vec<String>)> {
+    let options = Options { stdin, stdin_jsonl, ..Options::default() };
+    let seen = py.detach(|| look(&sources, &options))?;
+    Ok((seen.files, seen.bytes, seen.remarks))
 }
 
 /// `{"documents": 10000}` and so on of `10000docs`, `1GB`, `100Mtok`.
@@ -412,7 +440,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(shards_document, module)?)?;
     module.add_function(wrap_pyfunction!(shards_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(shards_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_changed, module)?)?;
     module.add_function(wrap_pyfunction!(parse_limit, module)?)?;
-    module.add_function(wrap_pyfunction!(measure_sources, module)?)?;
+    module.add_function(wrap_pyfunction!(look_at_sources, module)?)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `pylm._rust.train_bpe`: sources → merges.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -122,13 +123,13 @@ fn fingerprint(input: &Input, how: &str) -> String {
 #[pyfunction]
 #[pyo3(signature = (
     sources, *, vocab_size, pattern="gpt2", specials=0, min_frequency=0, max_token_length=None, threads=0, before=None,
-    allow_fewer=false, documents=None, bytes=None, split=None, field="text", column="text", invalid="error",
+    allow_fewer=false, documents=None, bytes=None, split=None, field="text", column="text", invalid="error", skip_bad=false,
     stdin=None, stdin_jsonl=false, memory=None, temporary=None, state=None, progress=None
 ))]
 #[allow(clippy::too_many_arguments)] // a Python function with keywords
 pub fn train_bpe<'py>(
     py: Python<'py>,
-    sources: Vec<String>,
+    sources: Vec<OsString>,
     vocab_size: usize,
     pattern: &str,
     specials: usize,
@@ -143,6 +144,7 @@ pub fn train_bpe<'py>(
     field: &str,
     column: &str,
     invalid: &str,
+    skip_bad: bool,
     stdin: Option<String>,
     stdin_jsonl: bool,
     memory: Option<u64>,
@@ -162,11 +164,13 @@ pub fn train_bpe<'py>(
             other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into()),
         },
         safe_cut: Some(std::sync::Arc::new(move |text: &[u8], low, high| cutter.safe_cut(text, low, high))),
+        skip_bad,
         stdin: stdin.map(Into::into),
         stdin_jsonl,
-        ..Options::default()
     };
-    let how = format!("{split:?} {field:?} {column:?} {invalid:?} {documents:?} {bytes:?} {stdin_jsonl}");
+    // only where it is asked for, so that what an earlier version began goes on
+    let skipping = if skip_bad { " skip_bad" } else { "" };
+    let how = format!("{split:?} {field:?} {column:?} {invalid:?} {documents:?} {bytes:?} {stdin_jsonl}{skipping}");
     let mut settings = Settings {
         vocab_size,
         specials,

@@ -20,7 +20,9 @@ pub(super) fn write_error(doing: &str, path: &Path, error: &std::io::Error) -> E
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             said.hint("what is complete stays; make room and run the same command again to finish the rest")
         }
-        ErrorKind::PermissionDenied => said.hint("choose another folder with --out"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            said.hint("choose a folder that may be written to, with --out")
+        }
         _ => said,
     }
 }

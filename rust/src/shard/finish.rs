@@ -76,15 +76,14 @@ pub(super) fn finish(job: &Job, folder: &Path) -> Result<(Option<Manifest>, usiz
         eot: request.eot,
         tokenizer: request.tokenizer.clone(),
         splits: Splits { train, val },
-        sources: job
-            .sources
-            .iter()
-            .map(|file| Source { name: file.name.clone(), size: file.size, fingerprint: file.fingerprint.clone() })
-            .collect(),
+        sources: job.sources.iter().map(Source::of).collect(),
         settings: job.settings.clone(),
         skipped: SkippedLines { count: skipped.skipped, first: skipped.first_skipped },
         replaced_bytes: kept.iter().map(|kept| kept.record.replaced).sum(),
-    };
+        beside: None,
+        seal: None,
+    }
+    .sealed(folder)?;
     for shard in kept.len()..job.shards.len() {
         let names = Names { folder, shard };
         remove(&names.final_ids())?;

@@ -152,18 +152,21 @@ impl Job {
         let (ours, theirs) = (&self.settings.request, &other.settings.request);
         let sources = |job: &Self| job.sources.iter().map(|file| file.name.clone()).collect::<Vec<_>>();
         if ours.tokenizer != theirs.tokenizer {
-            return Some(format!("another tokenizer ({})", theirs.tokenizer.get(..12).unwrap_or(&theirs.tokenizer)));
+            return Some(format!(
+                "with another tokenizer ({})",
+                theirs.tokenizer.get(..12).unwrap_or(&theirs.tokenizer)
+            ));
         }
         if sources(self) != sources(other) {
             let names = sources(other);
             let first = names.first().map_or("nothing", String::as_str);
             return Some(match names.len() {
-                0 | 1 => format!("other sources ({first})"),
-                count => format!("other sources ({first} and {} more)", count - 1),
+                0 | 1 => format!("from other sources ({first})"),
+                count => format!("from other sources ({first} and {} more)", count - 1),
             });
         }
         if let Some((ours, _)) = self.sources.iter().zip(&other.sources).find(|(ours, theirs)| ours != theirs) {
-            return Some(format!("{} as it was before it changed", ours.name));
+            return Some(format!("from an older {}", ours.name));
         }
         if let (Ok(serde_json::Value::Object(ours)), Ok(serde_json::Value::Object(theirs))) =
             (serde_json::to_value(ours), serde_json::to_value(theirs))
@@ -171,11 +174,11 @@ impl Job {
             for (key, value) in &ours {
                 let other = theirs.get(key).unwrap_or(&serde_json::Value::Null);
                 if other != value {
-                    return Some(format!("{} {other} instead of {value}", key.replace('_', "-")));
+                    return Some(format!("with {} {other} instead of {value}", key.replace('_', "-")));
                 }
             }
         }
-        (self != other).then(|| "another version of pylm".into())
+        (self != other).then(|| "by another version of pylm".into())
     }
 }
 

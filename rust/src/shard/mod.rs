@@ -24,11 +24,11 @@ pub use encoder::{Id, TextEncoder};
 pub use files::Lock;
 pub use job::{sample, Dtype, Header, Job, Request, Sample, Settings};
 pub use limit::{parse_count, Limit};
-pub use manifest::{Manifest, Shard, Split, Splits};
+pub use manifest::{changed, Manifest, Shard, Split, Splits};
 pub use progress::Progress;
 pub use read::{Document, Reader, Statistics};
 pub use run::{run, Files, Outcome, Share, Task};
-pub use verify::{verify, Problem, Verified};
+pub use verify::{verify, Lengths, Problem, Verified};
 
 #[cfg(test)]
 mod tests;

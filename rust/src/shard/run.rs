@@ -148,7 +148,7 @@ fn conflict(task: &Task<'_>) -> Result<Option<String>> {
         let strangers = shard_files(task.folder)?;
         return Ok((!strangers.is_empty()).then(|| format!("{} that no job of ours wrote", count(strangers.len()))));
     };
-    Ok(task.job.difference(&job).map(|difference| format!("shards of another run: {difference}")))
+    Ok(task.job.difference(&job).map(|difference| format!("shards made {difference}")))
 }
 
 fn count(files: usize) -> String {

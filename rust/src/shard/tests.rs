@@ -197,7 +197,7 @@ fn shards_hold_every_document_once_in_order_and_on_its_side() {
         let text: usize = bench.documents.iter().map(String::len).sum();
         assert_eq!(manifest.splits.train.text_bytes + manifest.splits.val.text_bytes, text as u64);
         assert_eq!(manifest.splits.train.tokens + manifest.splits.val.tokens, text as u64 + 240);
-        let verified = verify(&folder, &mut |_, _| Ok(())).unwrap();
+        let verified = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap();
         assert_eq!(verified.problems, []);
         let reader = Reader::open(&folder).unwrap();
         for (number, text) in bench.expected(Side::Train, 0.2, 240).iter().enumerate() {
@@ -290,7 +290,7 @@ fn a_limit_stops_at_the_document_that_reaches_it() {
                 }
                 assert_eq!(read, expected, "{limit:?} {name}");
             }
-            assert_eq!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems, [], "{limit:?}");
+            assert_eq!(verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems, [], "{limit:?}");
         }
     }
 }
@@ -336,7 +336,7 @@ fn llmc_files_begin_with_its_header() {
         let size = if vocab_size > 65_536 { 4 } else { 2 };
         let read = read_split(&folder, "train", size, 1024).len() + read_split(&folder, "val", size, 1024).len();
         assert_eq!(read, 100);
-        assert_eq!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems, []);
+        assert_eq!(verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems, []);
     }
 }
 
@@ -427,13 +427,17 @@ fn damage_anywhere_is_found() {
                 let mut flipped = bytes.clone();
                 flipped[place] ^= 1 << random.below(8);
                 std::fs::write(folder.join(name), &flipped).unwrap();
-                let problems = verify(&folder, &mut |_, _| Ok(())).unwrap().problems;
+                let problems = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems;
                 assert!(problems.iter().any(|problem| problem.file == *name), "{name} byte {place}");
             }
             std::fs::write(folder.join(name), &bytes[..random.below(bytes.len())]).unwrap();
-            assert!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems.iter().any(|problem| problem.file == *name));
+            assert!(verify(&folder, &Lengths::default(), &mut |_, _| Ok(()))
+                .unwrap()
+                .problems
+                .iter()
+                .any(|problem| problem.file == *name));
             std::fs::remove_file(folder.join(name)).unwrap();
-            let problems = verify(&folder, &mut |_, _| Ok(())).unwrap().problems;
+            let problems = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems;
             assert_eq!(problems[0].what, "the file is missing");
             // a run of the same job mends it
             let encoder = Bytes::new(EOT + 1);
@@ -446,7 +450,7 @@ fn damage_anywhere_is_found() {
             manifest[place] = random.next() as u8;
             std::fs::write(folder.join("manifest.json"), &manifest).unwrap();
             // whatever it says now, it is told in words
-            let _ = verify(&folder, &mut |_, _| Ok(()));
+            let _ = verify(&folder, &Lengths::default(), &mut |_, _| Ok(()));
             let _ = Reader::open(&folder).and_then(|reader| reader.document("train", 3, 10));
         }
     }
