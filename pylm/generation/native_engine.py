@@ -50,7 +50,10 @@ class NativeCache:
 
 
 class NativeEngine:
-    """A model in the C++ engine, which copies the weights, in fewer bits where asked."""
+    """A model in the C++ engine, which copies the weights, in fewer bits where asked.
+
+    Its name says what it computes in: fp32 is fp32 whatever the weights are stored in, which stay as they are.
+    """
 
     rows_at_once = ROWS_AT_ONCE
     verifies = True
@@ -61,7 +64,8 @@ class NativeEngine:
         Args:
             shape: completed.
             weights: by our names.
-            keep: how weights are kept: fp32 (auto is the same), bf16, int8 or int4.
+            keep: fp32 (auto is the same) rounds nothing; bf16, int8 and int4 keep the weights in so many bits, and keys,
+                values and what a prompt's products read in bf16.
             threads: 0 for one a core.
         """
         assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.d_model and shape.d_ff

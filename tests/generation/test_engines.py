@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pylm.checkpoint import Tensor
 from pylm.generation import cached_engine
 from pylm.generation.engine import Engine
 from pylm.generation.native_engine import NativeEngine, why_not
@@ -122,3 +123,36 @@ def test_fewer_bits_change_the_logits_a_little(keep: str, bound: float) -> None:
     wanted = oracle(model, sequence)[-1]
     error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
     assert 0 < error < bound and engine.weight_bytes < NativeEngine(model.shape, stored(model)).weight_bytes
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fp32_is_fp32_for_weights_that_are_stored_in_16_bits(dtype: torch.dtype) -> None:
+    chance = random.Random(5)
+    model = small_model(VOCABULARY, tied=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(dtype))
+    halves = {
+        name: Tensor.of(
+            "BF16" if dtype is torch.bfloat16 else "F16",
+            tuple(weight.shape),
+            weight.to(dtype).view(torch.int16).numpy(),
+        )
+        for name, weight in model.weights().items()
+    }
+    for keep in ("auto", "fp32"):
+        engine = NativeEngine(model.shape, halves, keep)
+        assert engine.name.startswith("C++ engine, fp32, ")
+        for length in (4, 9, 20, 40):
+            sequence = ids(chance, length)
+            logits = engine.prefill(sequence, engine.cache(1, CONTEXT), 0)
+            np.testing.assert_allclose(logits, oracle(model, sequence)[-1], atol=1e-4, rtol=0)
+        sequence, rows = ids(chance, 20), 12
+        alone, batch = engine.cache(1, CONTEXT), engine.cache(rows, CONTEXT)
+        engine.prefill(sequence, alone, 0)
+        for row in range(rows):
+            engine.prefill(sequence, batch, row)
+        for token in ids(chance, 8):
+            one, many = engine.decode([token], alone), engine.decode([token] * rows, batch)
+            np.testing.assert_allclose(many, np.broadcast_to(one, many.shape), atol=1e-4, rtol=0)
+    assert NativeEngine(model.shape, halves, "bf16").name.startswith("C++ engine, bf16, ")

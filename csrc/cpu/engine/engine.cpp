@@ -101,46 +101,47 @@ void Cache::copy(const Cache& other) {
 }
 
 Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors, Quantise how, int threads)
-    : shape(wanted), threads(threads) {
+    : shape(wanted), cache_type(how == Quantise::none ? FLOAT32 : BFLOAT16), threads(threads) {
     check_shape(shape);
     Shelf shelf(tensors);
     const int64_t width = shape.width, inner = shape.inner, kv_width = shape.kv_heads * shape.dim();
-    const auto matrix = [&](const std::vector<const Source*>& sources) { return Weights(sources, how, threads); };
+    const auto matrix = [&](const std::string& name, const std::vector<int64_t>& shape) {
+        return Weights(name, *shelf.take(name, shape), how, threads);
+    };
     const auto bias = [&](const std::string& name, int64_t size) {
         return shape.bias ? shelf.vector(name + ".bias", size) : std::vector<float>();
     };
     const auto norm_of = [&](const std::string& name) {
         return Norm{shelf.vector(name + ".weight", width), shape.layer_norm ? bias(name, width) : std::vector<float>()};
     };
-    embed = matrix({shelf.take("embed.weight", {shape.vocab, width})});
-    if (!shape.tied) head = matrix({shelf.take("head.weight", {shape.vocab, width})});
+    embed = matrix("embed.weight", {shape.vocab, width});
+    if (!shape.tied) head = matrix("head.weight", {shape.vocab, width});
     if (shape.positions == Positions::learned) position = wide(*shelf.take("position.weight", {shape.context, width}));
     norm = norm_of("norm");
     for (int64_t i = 0; i < shape.layers; ++i) {
         const std::string block = "blocks." + std::to_string(i), attention = block + ".attention", mlp = block + ".mlp";
         Layer layer;
         layer.attention_norm = norm_of(attention + ".norm");
-        layer.qkv = matrix({shelf.take(attention + ".qkv.weight", {width + 2 * kv_width, width})});
+        layer.qkv = matrix(attention + ".qkv.weight", {width + 2 * kv_width, width});
         layer.qkv_bias = bias(attention + ".qkv", width + 2 * kv_width);
         if (shape.qk_norm) {
             layer.q_norm = shelf.vector(attention + ".q_norm.weight", shape.dim());
             layer.k_norm = shelf.vector(attention + ".k_norm.weight", shape.dim());
         }
-        layer.out = matrix({shelf.take(attention + ".out.weight", {width, width})});
+        layer.out = matrix(attention + ".out.weight", {width, width});
         layer.out_bias = bias(attention + ".out", width);
         layer.mlp_norm = norm_of(mlp + ".norm");
         if (shape.mlp == Act::swiglu) {
-            layer.gate = matrix({shelf.take(mlp + ".gate.weight", {inner, width})});
+            layer.gate = matrix(mlp + ".gate.weight", {inner, width});
             layer.gate_bias = bias(mlp + ".gate", inner);
         }
-        layer.up = matrix({shelf.take(mlp + ".up.weight", {inner, width})});
+        layer.up = matrix(mlp + ".up.weight", {inner, width});
         layer.up_bias = bias(mlp + ".up", inner);
-        layer.down = matrix({shelf.take(mlp + ".down.weight", {width, inner})});
+        layer.down = matrix(mlp + ".down.weight", {width, inner});
         layer.down_bias = bias(mlp + ".down", width);
         layers.push_back(std::move(layer));
     }
     shelf.all_taken();
-    cache_type = layers[0].qkv.stored() == Stored::float32 ? FLOAT32 : BFLOAT16;
 }
 
 void Engine::know_angles(int64_t positions) {

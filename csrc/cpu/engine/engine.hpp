@@ -81,8 +81,8 @@ class Engine {
     const Shape shape;
     /// Bytes of weights that each decoded token reads.
     int64_t weight_bytes() const;
-    /// Of the cache: float32 where the weights are.
-    Type cache_type;
+    /// Of keys and values in a cache: float32 where nothing may be rounded.
+    const Type cache_type;
 
   private:
     struct Norm {
