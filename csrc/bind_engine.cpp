@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_release.hpp"
 #include "cpu/engine/engine.hpp"
 #include "cpu/features.hpp"
 #include "error.hpp"
@@ -44,7 +45,9 @@ struct Sources {
             if (!py::isinstance<py::buffer>(data)) throw Error(Kind::usage, name + ": its data is no buffer");
             py::buffer_info info = py::reinterpret_borrow<py::buffer>(data).request();
             int64_t count = 1, step = info.itemsize;
-            for (int64_t size : source.shape) count *= size;
+            for (int64_t size : source.shape)
+                if (size < 0 || __builtin_mul_overflow(count, size, &count) || count > INT64_MAX / 4)
+                    throw Error(Kind::data, name + " is of a shape that no memory holds");
             for (auto i = info.ndim; i-- > 0; step *= info.shape[i])
                 if (info.shape[i] > 1 && info.strides[i] != step)
                     throw Error(Kind::usage, name + ": its memory has gaps", "pass a contiguous copy");
@@ -86,24 +89,27 @@ std::unique_ptr<Engine> make_engine(const py::dict& tensors, int64_t n_layers, i
         quantize, "quantize",
         {{"none", Quantise::none}, {"bf16", Quantise::bfloat16}, {"int8", Quantise::int8}, {"int4", Quantise::int4}});
     const Sources sources(tensors);
-    const py::gil_scoped_release release;
+    const Released release;
     return std::make_unique<Engine>(s, sources.tensors, how, threads);
 }
 
-std::unique_ptr<Cache> make_cache(const Engine& engine, int64_t capacity) {
-    return std::make_unique<Cache>(engine.shape, capacity ? capacity : engine.shape.context, engine.cache_type);
+std::shared_ptr<Cache> make_cache(const Engine& engine, int64_t capacity) {
+    return std::make_shared<Cache>(engine.shape, capacity ? capacity : engine.shape.context, engine.cache_type);
 }
 
 Floats read_ids(Engine& engine, const std::vector<int64_t>& ids, Cache& cache, bool every) {
     const int64_t vocab = engine.shape.vocab, count = static_cast<int64_t>(ids.size());
     Floats logits = every ? Floats(std::vector<py::ssize_t>{count, vocab}) : Floats(vocab);
     float* to = logits.mutable_data();
-    const py::gil_scoped_release release;
+    const Released release;
     engine.read(ids.data(), count, cache, every, to);
     return logits;
 }
 
-Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::vector<Cache*>& caches) {
+// The caches are held here, for another thread may empty the list that they came in.
+Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::vector<std::shared_ptr<Cache>>& given) {
+    std::vector<Cache*> caches;
+    for (const auto& cache : given) caches.push_back(cache.get());
     const auto count = static_cast<int64_t>(ids.size());
     if (ids.size() != caches.size())
         throw Error(Kind::usage,
@@ -112,7 +118,7 @@ Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::ve
         if (!cache) throw Error(Kind::usage, "a cache is None");
     Floats logits(std::vector<py::ssize_t>{count, engine.shape.vocab});
     float* to = logits.mutable_data();
-    const py::gil_scoped_release release;
+    const Released release;
     engine.decode(ids.data(), caches.data(), count, to);
     return logits;
 }
@@ -120,8 +126,9 @@ Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::ve
 }  // namespace
 
 void bind_engine(py::module_& module) {
-    py::class_<Cache>(module, "EngineCache", "What an engine has read of one sequence.")
-        .def_readonly("length", &Cache::length, "Tokens that it holds.")
+    py::class_<Cache, std::shared_ptr<Cache>>(module, "EngineCache", "What an engine has read of one sequence.")
+        .def_property_readonly(
+            "length", [](const Cache& cache) { return cache.length.load(); }, "Tokens that it holds.")
         .def_readonly("capacity", &Cache::capacity, "Tokens that it can hold.")
         .def("truncate", &Cache::truncate, py::arg("length"), "Forget what follows the first tokens.")
         .def("copy", &Cache::copy, py::arg("other"), "Become what another cache of the same model is.");

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,10 @@ class _Dataset:
 
 
 class Loader:
-    """Batches of token windows as a pure function of (seed, step, rank, world)."""
+    """Batches of token windows as a pure function of (seed, step, rank, world).
+
+    Threads may share one: each batch goes to one of them, and `close` or `seek` from another ends a wait with an error.
+    """
 
     def __init__(
         self,
@@ -127,6 +131,7 @@ class Loader:
         self._depth = depth
         self._ring: _native.Ring | None = None
         self._step = 0
+        self._lock = threading.RLock()  # of the ring and the step; a signal's handler may close while its thread waits
 
     @property
     def windows(self) -> int:
@@ -155,12 +160,13 @@ class Loader:
 
     def __next__(self) -> Batch:
         """The next batch, from the ring."""
-        if self._ring is None:
-            if not self._slots:
-                self._slots = [self._memory(self._allocate) for _ in range(self._depth)]
-            self._ring = _native.Ring(self._batches, self._slots, self._threads, self._step)
-        slot, count = self._ring.take()
-        self._step += 1
+        with self._lock:
+            if self._ring is None:
+                if not self._slots:
+                    self._slots = [self._memory(self._allocate) for _ in range(self._depth)]
+                self._ring = _native.Ring(self._batches, self._slots, self._threads, self._step)
+            slot, count = self._ring.take()
+            self._step += 1
         inputs, targets, starts = self._slots[slot]
         return Batch(inputs, targets, None if starts is None else starts[:count])
 
@@ -180,8 +186,7 @@ class Loader:
             step = step["step"]
         if step < 0:
             raise UsageError(f"step {step} is out of range", "steps count from 0")
-        self.close()
-        self._step = step
+        self._stop(step)
 
     def why(self, step: int) -> list[Document]:
         """The pieces of documents that this rank's batch of a step holds, in order."""
@@ -198,9 +203,18 @@ class Loader:
 
     def close(self) -> None:
         """Stop the threads; the loader goes on where it stood when it is used again."""
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        self._stop(None)
+
+    def _stop(self, step: int | None) -> None:
+        """End the ring, and go on from a step where one is given."""
+        if (ring := self._ring) is not None:
+            ring.close()  # before the lock, which a thread that waits for a batch holds until this wakes it
+        with self._lock:
+            if self._ring is not None:
+                self._ring.close()
+                self._ring = None
+            if step is not None:
+                self._step = step
 
     def _memory(
         self, allocate: Callable[[tuple[int, int], str], Any]

@@ -75,7 +75,17 @@ Cache::Cache(const Shape& shape, int64_t capacity, Type type)
     value_memory = Block(layers * kv_heads * capacity * row_bytes);
 }
 
+Cache::Use::Use(const Cache& cache) : cache(&cache) {
+    if (cache.in_use.exchange(true, std::memory_order_acquire))
+        throw Error(Kind::usage, "the cache is in use by another thread", "a cache serves one call at a time");
+}
+
+Cache::Use::~Use() {
+    if (cache) cache->in_use.store(false, std::memory_order_release);
+}
+
 void Cache::truncate(int64_t to) {
+    const Use use(*this);
     if (to < 0 || to > length)
         throw Error(Kind::usage, "the cache holds " + std::to_string(length) + " tokens, not " + std::to_string(to));
     length = to;
@@ -87,17 +97,20 @@ bool Cache::fits(const Shape& shape, Type stored) const {
 }
 
 void Cache::copy(const Cache& other) {
+    if (&other == this) return;
+    const Use use(*this), source(other);
+    const int64_t copied = other.length;
     if (other.layers != layers || other.kv_heads != kv_heads || other.row_bytes != row_bytes || other.type != type)
         throw Error(Kind::usage, "the cache to copy is of another model");
-    if (other.length > capacity)
+    if (copied > capacity)
         throw Error(Kind::usage,
-                    std::to_string(other.length) + " tokens do not fit into a cache of " + std::to_string(capacity));
+                    std::to_string(copied) + " tokens do not fit into a cache of " + std::to_string(capacity));
     for (int64_t l = 0; l < layers; ++l)
         for (int64_t h = 0; h < kv_heads; ++h) {
-            std::memcpy(keys(l, h), other.keys(l, h), other.length * row_bytes);
-            std::memcpy(values(l, h), other.values(l, h), other.length * row_bytes);
+            std::memcpy(keys(l, h), other.keys(l, h), copied * row_bytes);
+            std::memcpy(values(l, h), other.values(l, h), copied * row_bytes);
         }
-    length = other.length;
+    length = copied;
 }
 
 Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors, Quantise how, int threads)
@@ -179,28 +192,32 @@ void Engine::check(const int64_t* ids, int64_t count, const Cache& cache, int64_
 void Engine::read(const int64_t* ids, int64_t count, Cache& cache, bool every, float* logits) {
     const std::lock_guard lock(one_call);
     if (count < 1) throw Error(Kind::usage, "there are no tokens to read");
+    const Cache::Use use(cache);
     check(ids, count, cache, count);
+    const int64_t begin = cache.length;
     for (int64_t first = 0; first < count; first += TOKENS_A_PASS) {
         const int64_t many = std::min(count - first, TOKENS_A_PASS);
         std::vector<Token> tokens;
         std::vector<int64_t> wanted;
         for (int64_t i = 0; i < many; ++i) {
-            tokens.push_back({ids[first + i], &cache, cache.length + i});
+            tokens.push_back({ids[first + i], &cache, begin + first + i});
             if (every || first + i + 1 == count) wanted.push_back(i);
         }
         Pass(*this, tokens, wanted, every ? logits + first * shape.vocab : logits).run();
-        cache.length += many;
+        cache.length = begin + first + many;
     }
 }
 
 void Engine::decode(const int64_t* ids, Cache* const* caches, int64_t count, float* logits) {
     const std::lock_guard lock(one_call);
+    std::vector<Cache::Use> uses;
     std::vector<Token> tokens;
     std::vector<int64_t> wanted;
     for (int64_t i = 0; i < count; ++i) {
+        if (std::find(caches, caches + i, caches[i]) != caches + i)
+            throw Error(Kind::usage, "the same cache is given twice");
+        uses.emplace_back(*caches[i]);
         check(ids + i, 1, *caches[i], 1);
-        for (int64_t j = 0; j < i; ++j)
-            if (caches[j] == caches[i]) throw Error(Kind::usage, "the same cache is given twice");
         tokens.push_back({ids[i], caches[i], caches[i]->length});
         wanted.push_back(i);
     }

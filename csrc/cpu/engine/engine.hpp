@@ -1,10 +1,12 @@
 // A whole decoder on the CPU: tokens in, logits out, one call. It shares the kernels of training and its own products
 // with quantised weights; one team of threads goes through all layers together.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/engine/weights.hpp"
@@ -27,7 +29,8 @@ struct Shape {
     int64_t dim() const { return width / heads; }
 };
 
-/// Keys and values of one sequence, [layer][kv head][capacity][dim] each.
+/// Keys and values of one sequence, [layer][kv head][capacity][dim] each. One call at a time uses it: another that
+/// comes meanwhile, from whichever engine, is an Error and changes nothing.
 class Cache {
   public:
     Cache(const Shape& shape, int64_t capacity, Type type);
@@ -39,11 +42,24 @@ class Cache {
     char* keys(int64_t layer, int64_t head) const { return at(key_memory, layer, head); }
     char* values(int64_t layer, int64_t head) const { return at(value_memory, layer, head); }
 
+    /// While it lives nobody else may use the cache.
+    class Use {
+      public:
+        explicit Use(const Cache& cache);
+        ~Use();
+        Use(Use&& other) noexcept : cache(std::exchange(other.cache, nullptr)) {}
+        Use& operator=(Use&&) = delete;
+
+      private:
+        const Cache* cache;
+    };
+
     const int64_t capacity;
     const Type type;
-    int64_t length = 0;
+    std::atomic<int64_t> length{0};
 
   private:
+    mutable std::atomic<bool> in_use{false};
     char* at(const Block& memory, int64_t layer, int64_t head) const {
         return memory.data() + (layer * kv_heads + head) * capacity * row_bytes;
     }

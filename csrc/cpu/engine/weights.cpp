@@ -32,9 +32,8 @@ void check_finite(const float* x, int64_t width, const std::string& name, int64_
     for (int64_t i = 0; i < width; ++i)
         if (!std::isfinite(x[i]))
             throw Error(Kind::data,
-                        name + " holds " + (std::isnan(x[i]) ? "NaN" : "infinity") + " (row " +
-                            std::to_string(row) + ", column " + std::to_string(i) +
-                            "), which int8 and int4 cannot hold",
+                        name + " holds " + (std::isnan(x[i]) ? "NaN" : "infinity") + " (row " + std::to_string(row) +
+                            ", column " + std::to_string(i) + "), which int8 and int4 cannot hold",
                         "training has diverged before this checkpoint: take an earlier one");
 }
 
@@ -93,13 +92,13 @@ std::vector<float> wide(const Source& source) {
     return found;
 }
 
-Weights::Weights(const std::string& name, const Source& source, Quantise how, int threads) : exact(how == Quantise::none) {
+Weights::Weights(const std::string& name, const Source& source, Quantise how, int threads)
+    : exact(how == Quantise::none) {
     const int64_t count = source.shape[0], width = source.shape[1];
-    kind = how == Quantise::int8   ? Stored::int8
-           : how == Quantise::int4 ? Stored::int4
-           : how == Quantise::bfloat16 || source.dtype == Dtype::bfloat16
-               ? Stored::bfloat16
-               : Stored::float32;
+    kind = how == Quantise::int8                                          ? Stored::int8
+           : how == Quantise::int4                                        ? Stored::int4
+           : how == Quantise::bfloat16 || source.dtype == Dtype::bfloat16 ? Stored::bfloat16
+                                                                          : Stored::float32;
     const int64_t blocks = (width + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK;
     view.rows = count, view.width = width;
     view.row_bytes = kind == Stored::float32    ? width * 4

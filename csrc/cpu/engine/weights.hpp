@@ -45,8 +45,8 @@ enum class Form { wide, narrow, bytes };
 class Weights {
   public:
     Weights() = default;
-    /// The rows of a matrix. `none` keeps bfloat16 and widens float16, which loses nothing; int8 and int4 refuse what is
-    /// not finite, for it would come out of them as a healthy number.
+    /// The rows of a matrix. `none` keeps bfloat16 and widens float16, which loses nothing; int8 and int4 refuse what
+    /// is not finite, for it would come out of them as a healthy number.
     Weights(const std::string& name, const Source& source, Quantise how, int threads);
     const Matrix& matrix() const { return view; }
     Stored stored() const { return kind; }
