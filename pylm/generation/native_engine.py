@@ -64,8 +64,8 @@ class NativeEngine:
         Args:
             shape: completed.
             weights: by our names.
-            keep: fp32 (auto is the same) rounds nothing; bf16, int8 and int4 keep the weights in so many bits, and keys,
-                values and what a prompt's products read in bf16.
+            keep: fp32 (auto is the same) rounds nothing; bf16, int8 and int4 keep the weights in so many bits, and
+                keys, values and what a prompt's products read in bf16.
             threads: 0 for one a core.
         """
         assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.d_model and shape.d_ff

@@ -133,6 +133,12 @@ def test_bad_input_is_one_sentence() -> None:
         fails(said, lambda change=change: engine(GPT2 | change, given))
     fails("is of type float64", lambda: _native.Engine({"embed.weight": np.zeros((131, 48))}, **GPT2))
     fails("is no tensor", lambda: _native.Engine({"embed.weight": 3}, **GPT2))
+    for shape in ((2**32, 2**32), (2**62, 3), (-131, -48)):
+        vast = SimpleNamespace(dtype="F32", shape=shape, data=b"")
+        fails(
+            "embed.weight is of a shape that no memory holds",
+            lambda vast=vast: _native.Engine({"embed.weight": vast}, **GPT2),
+        )
     fails("its memory has gaps", lambda: _native.Engine({"embed.weight": np.zeros((48, 131), np.float32).T}, **GPT2))
     short = SimpleNamespace(dtype="F32", shape=(131, 48), data=b"abc")
     fails("3 bytes do not fit its shape", lambda: _native.Engine({"embed.weight": short}, **GPT2))

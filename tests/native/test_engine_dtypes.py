@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from pylm import _native
 from pylm.errors import DataError
 from tests.native.decoder import GPT2, LLAMA, engine, error, ids_of, reference, weights
 
