@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pylm.checkpoint import Tensor
 from pylm.generation import cached_engine
 from pylm.generation.engine import Engine
 from pylm.generation.native_engine import NativeEngine, why_not
 from pylm.generation.torch_engine import TorchEngine, UncachedEngine
 from pylm.model.torch import Model
-from tests.generation.small import CONTEXT, small_model, stored
+from tests.generation.small import CONTEXT, small_model, stored, stored_in
 
 VOCABULARY = 300
 SHAPES: dict[str, dict[str, Any]] = {
@@ -129,17 +128,7 @@ def test_fewer_bits_change_the_logits_a_little(keep: str, bound: float) -> None:
 def test_fp32_is_fp32_for_weights_that_are_stored_in_16_bits(dtype: torch.dtype) -> None:
     chance = random.Random(5)
     model = small_model(VOCABULARY, tied=False)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.to(dtype))
-    halves = {
-        name: Tensor.of(
-            "BF16" if dtype is torch.bfloat16 else "F16",
-            tuple(weight.shape),
-            weight.to(dtype).view(torch.int16).numpy(),
-        )
-        for name, weight in model.weights().items()
-    }
+    halves = stored_in(dtype, model)
     for keep in ("auto", "fp32"):
         engine = NativeEngine(model.shape, halves, keep)
         assert engine.name.startswith("C++ engine, fp32, ")
