@@ -85,6 +85,8 @@ struct Room {
     int64_t scratch_bytes = 0;
 };
 
+/// One call at a time; others wait. Inside a parallel region a call runs on its own thread: then nobody else may use
+/// the engine, for they would wait for the region, and it for them.
 class Engine {
   public:
     Engine(const Shape& shape, const std::map<std::string, Source>& tensors, Quantise how, int threads);
