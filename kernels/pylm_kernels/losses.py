@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pylm_kernels import arguments
+from pylm_kernels import arguments, transforms
 from pylm_kernels.operation import define
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -33,7 +33,7 @@ def problem(
 
 
 def _checked(targets: torch.Tensor, classes: int, ignore_index: int) -> torch.Tensor:
-    if targets.device.type == "cpu":
+    if targets.device.type == "cpu" and transforms.readable(targets):
         wrong = ((targets < 0) | (targets >= classes)) & (targets != ignore_index)
         if bool(wrong.any()):
             first = int(targets[wrong][0])
