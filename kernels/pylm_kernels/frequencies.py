@@ -61,7 +61,7 @@ def _checked(scaling: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("scaling: rope_theta is the argument theta; Rope.from_config(config) reads both")
     if extra := sorted(set(settings) - SCALINGS[kind]):
         raise ValueError(
-            f"scaling: {kind} knows no {', '.join(extra)}; it takes {', '.join(sorted(SCALINGS[kind])) or 'none'}"
+            f"scaling: {kind} knows no {', '.join(extra)}; it takes {', '.join(sorted(SCALINGS[kind])) or 'nothing'}"
         )
     if kind == "default":
         return {"type": kind}
