@@ -52,9 +52,8 @@ def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> N
     """Raise ValueError unless the new positions of every row fit the cache and, where given, the angles' table.
 
     On a CPU they are read each time. Reading them from a GPU waits for it, and every layer of a model asks about one
-    tensor, so there a tensor that nobody is known to have written to is not read again. What that may miss (memory
-    refilled behind torch's back, a CUDA graph's replay) the kernel sees: it writes nothing outside a cache, and what
-    a token past the end gets is not a number.
+    tensor, so there a tensor that nobody is known to have written to is not read again. No result depends on that: it
+    spares this check alone, as a CUDA graph does, and then the kernel writes nothing outside a cache.
 
     Args:
         lengths: filled positions of each row.
