@@ -42,7 +42,7 @@ class Documents(NamedTuple):
             return cu_seqlens
         if wrong := _form(cu_seqlens):
             raise ValueError(wrong)
-        found = (_operation if torch.compiler.is_compiling() else _checked)(cu_seqlens, batch, time)
+        found = (_operation if transforms.traced(cu_seqlens) else _checked)(cu_seqlens, batch, time)
         return cls(*found)
 
 

@@ -55,7 +55,7 @@ def checked(targets: torch.Tensor, classes: int, ignore_index: int) -> torch.Ten
     On a CPU a target that is no class is refused. On a GPU that would wait for the device every step: there the kernel
     reads its logit as minus infinity, and the loss is infinite, which every training loop sees.
     """
-    if torch.compiler.is_compiling():
+    if transforms.traced(targets):
         found: torch.Tensor = _operation(targets, classes, ignore_index)
         return found
     return _checked(targets, classes, ignore_index) if targets.device.type == "cpu" else targets.long().contiguous()

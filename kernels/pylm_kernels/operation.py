@@ -78,7 +78,7 @@ def differentiable(
     Eager.__name__ = name
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling() or transforms.observed(args):
+        if transforms.traced(*args):
             return operation(*args)
         if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
             return Eager.apply(*args)  # type: ignore[no-untyped-call]

@@ -46,8 +46,13 @@ def observed(inputs: tuple[Any, ...]) -> bool:
     return False
 
 
+def traced(*inputs: Any) -> bool:
+    """Whether a compiler, a mode or a subclass must see one registered operation in place of what it does."""
+    return torch.compiler.is_compiling() or observed(inputs)
+
+
 def readable(x: torch.Tensor) -> bool:
     """Whether the numbers in x can be looked at here, for a check that wants them."""
-    if x.is_meta or observed((x,)) or active():
+    if x.is_meta or observed((x,)) or torch._C._functorch.is_batchedtensor(x):
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())

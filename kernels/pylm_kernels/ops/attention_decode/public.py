@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, launch
+from pylm_kernels import autocast, caches, launch, transforms
 from pylm_kernels import heads as _heads
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import define, refuse
@@ -140,7 +140,7 @@ def attention_decode(
     cos, sin = (None, None) if rope is None else rope.tables(q.device)
     positions = None if rope is None else _heads.positions_of(rope, None)
     counting = rope is not None and positions is None
-    call = _operation if torch.compiler.is_compiling() else _run
+    call = _operation if transforms.traced(q, k_cache) else _run
     o: torch.Tensor = call(
         heads.q, heads.k, heads.v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, sinks,
         heads.n_heads, heads.n_kv_heads, float(eps), rope is not None and rope.layout == "interleaved",

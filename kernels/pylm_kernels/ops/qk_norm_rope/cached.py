@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches
+from pylm_kernels import autocast, caches, transforms
 from pylm_kernels import heads as _heads
 from pylm_kernels.dispatch import implementation, lazily
 from pylm_kernels.operation import define
@@ -77,5 +77,5 @@ def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, h
 
 def rotate_and_keep(*raw: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotated q and k, with k and v in the cache; the arguments of the operation."""
-    q_out, k_out = (_operation if torch.compiler.is_compiling() else _run)(*raw)
+    q_out, k_out = (_operation if transforms.traced(*raw[:6]) else _run)(*raw)
     return q_out, k_out
