@@ -124,8 +124,6 @@ def differentiate(
     """
     wanted = [x is not None and x.requires_grad for x in inputs]
     used = [number for number, gradient in enumerate(gradients) if gradient is not None]
-    # what `vjp` of a transform that has returned saved for later has lost its place in that transform's graph
-    inputs = tuple(x if x is None else torch._C._functorch.unwrap_if_dead(x) for x in inputs)
 
     def part(*own: torch.Tensor) -> tuple[torch.Tensor, ...]:
         names = iter(own)
@@ -136,7 +134,7 @@ def differentiate(
     if not used or not any(wanted):
         return [None] * len(inputs)
     # each input by a name of its own: one may be made from another (tied weights, q that is k), and what reaches it by
-    # way of that other is not this operation's to count
+    # way of that other is not this operation's to count. vjp also takes what a transform that has returned left behind
     given = [x for x, want in zip(inputs, wanted, strict=True) if want and x is not None]
     with torch.enable_grad(), autocast.off(given[0]):
         pull = torch.func.vjp(part, *given)[1]
