@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pylm.checkpoint.directory import write
-from pylm.checkpoint.run_folder import CHECKPOINTS, point, retain
+from pylm.checkpoint.run_folder import CHECKPOINTS, mend, point, retain
 from pylm.checkpoint.tensors import Tensor
 
 __all__ = ["Saver"]
@@ -32,6 +32,10 @@ class Saver:
         self.texts = dict(texts)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def mend(self) -> None:
+        """Do what a writer that was killed left undone in the run's folder."""
+        mend(self.run, self.keep_last)
 
     def save(
         self,
@@ -66,6 +70,11 @@ class Saver:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+    def finish(self) -> None:
+        """Wait until nothing is being written, whatever comes of it: something else failed already."""
+        if self._thread is not None:
+            self._thread.join()
 
     def check(self) -> None:
         """Raise what failed, without waiting: a run that cannot save should not go on for hours."""

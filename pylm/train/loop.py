@@ -99,6 +99,7 @@ def train(session: Session) -> Outcome:
     phases = Phases()
     window = _Window(progress)
     session.loader.seek(progress.step)
+    session.saver.mend()
     evaluation: Evaluation | None = None
 
     while True:
@@ -113,8 +114,8 @@ def train(session: Session) -> Outcome:
                 _sample(session)
         why = why or _given_up(session)
         stopped = session.stop()
-        if stopped and session.evaluate and _due(train.eval_every, progress.step, progress.evaluated, why):
-            why = None  # the last evaluation was stopped: it is made when the run goes on
+        if stopped and _left_out(session, why):
+            why = None  # the last evaluation or its samples were stopped: they are made when the run goes on
         if new_best and session.saved == progress.step:
             session.saver.point_best(progress.step)
         if session.saved != progress.step and (
@@ -140,6 +141,7 @@ def train(session: Session) -> Outcome:
             progress.seconds = clock.total()
             record = _record(session, result, lr, window)
             if log:
+                session.run.check()
                 timings = {**phases.take(), **backend.timings()}
                 session.run.metrics.append({**record, "phase": {name: round(s, 6) for name, s in timings.items()}})
             if session.view.wants():
@@ -184,6 +186,16 @@ def _given_up(session: Session) -> str | None:
 def _due(every: int | None, step: int, last: int, over: str | None) -> bool:
     """Whether what happens every so many steps, and at the end, is to happen now and has not yet."""
     return step > 0 and last != step and (over is not None or (every is not None and step % every == 0))
+
+
+def _left_out(session: Session, why: str | None) -> bool:
+    """Whether an evaluation or samples that are due here were not made."""
+    train, progress = session.config.train, session.progress
+    if session.evaluate and _due(train.eval_every, progress.step, progress.evaluated, why):
+        return True
+    return bool(
+        session.sample and train.sample_every and _due(train.sample_every, progress.step, progress.sampled, None)
+    )
 
 
 def _evaluate(session: Session) -> tuple[Evaluation | None, bool]:
@@ -238,6 +250,7 @@ def _sample(session: Session) -> None:
 def _save(session: Session, best: bool) -> None:
     """Hand a checkpoint to the thread that writes it."""
     progress, backend = session.progress, session.backend
+    session.run.check()
     state = {
         **session.bound,
         "step": progress.step,
