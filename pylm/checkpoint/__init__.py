@@ -1,6 +1,6 @@
 """Checkpoints: a folder a step, whole or absent, hashed, without pickle; the same names on every backend."""
 
-from pylm.checkpoint.directory import Checkpoint, read, verify, write
+from pylm.checkpoint.directory import Checkpoint, damaged, read, verify, write
 from pylm.checkpoint.opened import Weights, open_weights
 from pylm.checkpoint.run_folder import best, find, mend, newest_run, newest_sound, point, retain, steps
 from pylm.checkpoint.saver import Saver
@@ -12,6 +12,7 @@ __all__ = [
     "Tensor",
     "Weights",
     "best",
+    "damaged",
     "find",
     "mend",
     "newest_run",

@@ -10,6 +10,7 @@ from typing import Any
 from pylm.checkpoint.directory import write
 from pylm.checkpoint.run_folder import CHECKPOINTS, mend, point, retain
 from pylm.checkpoint.tensors import Tensor
+from pylm.errors import CheckpointError
 
 __all__ = ["Saver"]
 
@@ -86,6 +87,8 @@ class Saver:
     ) -> None:
         try:
             step = int(state["step"])
+            if not self.run.is_dir():  # which would make a folder without the rest of the run
+                raise CheckpointError(f"{self.run} was removed or moved while the run was writing there")
             write(
                 self.run / CHECKPOINTS / f"step_{step}",
                 weights=weights,

@@ -160,14 +160,14 @@ def check_manifest(files: Any, required: tuple[str, ...], own: str) -> dict[str,
         raise ValueError("it names no files")
     if len(files) > FILES_LIMIT:
         raise ValueError(f"it names {len(files):,} files")
-    found = {}
+    found: dict[str, tuple[int, str]] = {}
     for name, entry in files.items():
         if not _is_file_name(name) or name == own:
             raise ValueError(f"it names the file {_shown(name)}")
         if not isinstance(entry, dict):
             raise ValueError(f"of {name} it says {_shown(entry)}")
         size, digest = entry.get("size"), entry.get("blake2b")
-        if not _count(0, LARGEST)(size):
+        if type(size) is not int or not 0 <= size <= LARGEST:
             raise ValueError(f"the size of {name} is {_shown(size)}")
         if not isinstance(digest, str) or len(digest) != HASH_DIGITS:
             raise ValueError(f"the hash of {name} is {_shown(digest)}")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from pylm.cli.commands import COMMANDS
+from pylm.cli.enduring import enduring_stderr
 from pylm.cli.frame import LazyGroup, debug_wanted
 from pylm.errors import Interrupted, PylmError, did_you_mean
 
@@ -49,7 +50,8 @@ def run(args: Sequence[str]) -> int:
     if sys.platform == "win32":
         return _fail("pylm does not run on Windows itself", "use WSL: run `wsl --install`, then install pylm in it")
     try:
-        code = _dispatch(list(args))
+        with enduring_stderr():
+            code = _dispatch(list(args))
         if sys.stdout is not None:  # closed by the caller: `pylm … >&-`
             sys.stdout.flush()
         return code

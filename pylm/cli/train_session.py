@@ -48,7 +48,7 @@ class Asked:
 
 def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
     """Do what was asked, and say how it ended."""
-    from pylm.cli import starting, train_resume
+    from pylm.cli import starting, train_ending, train_resume
     from pylm.runs import RunFolder, Stop
 
     _refuse_contradictions(asked)
@@ -62,11 +62,12 @@ def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
         resolved = train_resume.configuration(checkpoint, stored, _given(asked))
         replayed = train_resume.replayed_length(checkpoint, stored.config, resolved.config)
         if (why := train_resume.finished(checkpoint, stored.config, resolved.config, replayed)) is not None:
-            return _ended_already(checkpoint, why)
+            return train_ending.finished_before(checkpoint, why, resolved.config.train.keep_last)
     out = (
         Path(asked.out) if asked.out else train_resume.home(checkpoint) if checkpoint else _default_out(asked, resolved)
     )
     with Stop() as stop, RunFolder(out) as run:
+        stop.last_words = lambda: train_ending.last_words(out)
         try:
             train_resume.check_folder(out, checkpoint)
             session = _prepare(asked, resolved, checkpoint, replayed, run, stop, say, quiet)
@@ -75,6 +76,8 @@ def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
+        except OSError as error:
+            raise train_ending.cannot_write(out, error) from error
 
 
 def _prepare(
@@ -88,7 +91,7 @@ def _prepare(
     quiet: bool,
 ) -> Session:
     """Everything that a run needs, made, checked and told."""
-    from pylm.cli import train_init, train_resume, train_watch
+    from pylm.cli import train_ending, train_init, train_resume, train_watch
     from pylm.config.shape import complete, count_parameters
     from pylm.data.identity import identify
     from pylm.runs import View
@@ -126,8 +129,12 @@ def _prepare(
 
     choices = backend.probe(rows, sequences)
     batches = plan.resolve_batches(config.train, shape.context_length, parameters, choices["micro_batch"])
-    length = replayed or plan.resolve_length(config.train, batches, first.windows, choices["seconds_per_step"])
+    length = replayed or plan.resolve_length(
+        config.train, batches, first.windows, choices["seconds_per_step"], _done(checkpoint)
+    )
     schedule = Schedule.of(config.train, length.steps)
+    if checkpoint is not None:
+        train_resume.check_choices(checkpoint, choices, asked.allow_inexact, say)
     progress = Progress() if checkpoint is None else train_resume.restore(backend, checkpoint)
     if asked.init_from:
         train_init.initialise(backend, shape, asked.init_from, identity, say)
@@ -135,7 +142,6 @@ def _prepare(
         if gone := run.cut_back(0):  # of a run that was killed before its first checkpoint
             say(f"starting at step 0: {gone} lines of metrics without a checkpoint are made again")
     else:
-        train_resume.check_choices(checkpoint, choices, asked.allow_inexact, say)
         train_resume.cut_back(run, checkpoint, say)
     loader = _loader(config, batches.sequences, backend)
     text = resolved.to_yaml()
@@ -157,7 +163,7 @@ def _prepare(
         schedule=schedule,
         view=View(length.steps, quiet=quiet),
         stop=stop,
-        resume_line=f"pylm train --resume auto --out {shlex.quote(str(run.path))}",
+        resume_line=train_ending.line(run.path),
         bound={
             "version": 1,
             "tokenizer": identity.tokenizer,
@@ -173,34 +179,28 @@ def _prepare(
         flops_per_token=plan.flops_per_token(shape, parameters),
         matmul_flops=choices["matmul_flops"],
         progress=progress,
-        saved=None if checkpoint is None or train_resume.home(checkpoint) != run.path else progress.step,
+        saved=None
+        if checkpoint is None or train_resume.home(checkpoint).resolve() != run.path.resolve()
+        else progress.step,
     )
 
 
 def _train(session: Session) -> dict[str, Any]:
     """Train, and say how it ended."""
+    from pylm.cli.train_ending import result
     from pylm.train.loop import train
 
     try:
         outcome = train(session)
     finally:
         session.loader.close()
-    evaluation, progress = outcome.evaluation, session.progress
-    return {
-        "run": str(session.run.path),
-        "already": False,
-        "step": outcome.step,
-        "why": outcome.why,
-        "tokens": progress.tokens,
-        "seconds": progress.seconds,
-        "val_loss": evaluation.loss if evaluation else None,
-        "perplexity": evaluation.perplexity if evaluation else None,
-        "accuracy": evaluation.accuracy if evaluation else None,
-        "bits_per_byte": evaluation.bits_per_byte if evaluation else None,
-        "best_loss": progress.best_loss,
-        "best_step": progress.best_step,
-        "parameters": session.parameters,
-    }
+        session.saver.finish()
+    return result(session.run.path, dataclasses.asdict(session.progress), outcome.why, session.parameters)
+
+
+def _done(checkpoint: Checkpoint | None) -> tuple[int, float]:
+    """Steps and seconds that lie behind."""
+    return (0, 0.0) if checkpoint is None else (checkpoint.step, checkpoint.state["progress"]["seconds"])
 
 
 def _refuse_contradictions(asked: Asked) -> None:
@@ -241,9 +241,9 @@ def _given(asked: Asked) -> Given:
 
 def _configuration(asked: Asked, say: Say, quiet: bool) -> Resolved:
     """The configuration of a new run; text is tokenized on the way, for its amount decides the size."""
-    from pylm.cli import train_init
+    from pylm.cli import train_init, train_resume
 
-    given = _given(asked)
+    given = train_resume.lengthened(_given(asked), 0.0)
     begun = Path(asked.out, "config.yaml") if asked.out else None
     if asked.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
         given = dataclasses.replace(given, files=(str(begun),))  # it was killed before its first checkpoint
@@ -377,20 +377,6 @@ def _default_out(asked: Asked, resolved: Resolved) -> Path:
         files = asked.given.files
         name = Path(files[-1]).stem if files else f"depth-{resolved.config.model.n_layers}"
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _ended_already(checkpoint: Checkpoint, why: str) -> dict[str, Any]:
-    from pylm.cli import train_resume
-
-    progress = checkpoint.state["progress"]
-    return {
-        "run": str(train_resume.home(checkpoint)),
-        "already": True,
-        "why": why,
-        "step": checkpoint.step,
-        **{key: progress[key] for key in ("tokens", "seconds", "best_loss", "best_step")},
-        "val_loss": None,
-    }
 
 
 def _header(

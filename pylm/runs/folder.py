@@ -74,7 +74,7 @@ class RunFolder:
         judged, said = step if evaluated is None else evaluated, step if sampled is None else sampled
         self.incidents.cut_back(step)
         self.samples.cut_back(said)
-        return self.metrics.cut_back(step, lambda record: "val_loss" in record and record["step"] > judged)
+        return self.metrics.cut_back(step, lambda record: "val_loss" in record and record.get("step", 0) > judged)
 
     def flush(self) -> None:
         """Make all lines outlive a loss of power."""

@@ -1,0 +1,96 @@
+"""How a training ends: its result, what is kept of it, and the line that goes on."""
+
+from __future__ import annotations
+
+import errno
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.errors import PylmError
+
+if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
+
+SPACE = (errno.ENOSPC, errno.EDQUOT)
+SCORES = ("val_loss", "perplexity", "accuracy", "bits_per_byte")
+
+
+def line(run: Path) -> str:
+    """What goes on with a run, to be typed."""
+    return f"pylm train --resume auto --out {shlex.quote(str(run))}"
+
+
+def result(
+    run: Path, progress: Mapping[str, Any], why: str, parameters: int, *, already: bool = False
+) -> dict[str, Any]:
+    """What a run came to, for programs: the same figures whether it ended now or was finished before.
+
+    Args:
+        run: its folder, whose metrics hold the last evaluation.
+        progress: where it stands, by the names of the state.
+        why: what ended it.
+        parameters: of the model.
+        already: whether there was nothing left to do.
+    """
+    return {
+        "run": str(run),
+        "already": already,
+        "why": why,
+        **{key: progress[key] for key in ("step", "tokens", "seconds")},
+        **_last_evaluation(run, progress["step"]),
+        **{key: progress[key] for key in ("best_loss", "best_step")},
+        "parameters": parameters,
+    }
+
+
+def finished_before(checkpoint: Checkpoint, why: str, keep_last: int) -> dict[str, Any]:
+    """The result of a run that has nothing left to do; what a kill left undone in its folder is done now."""
+    from pylm.checkpoint import mend
+    from pylm.runs import RunFolder
+
+    run = checkpoint.path.parent.parent
+    try:
+        with RunFolder(run):
+            mend(run, keep_last)
+    except (OSError, PylmError):
+        pass  # somebody else holds it, or it cannot be written; whoever reads it is right all the same
+    parameters = sum(math.prod(tensor.shape) for tensor in checkpoint.weights().values())
+    return result(run, checkpoint.state["progress"], why, parameters, already=True)
+
+
+def last_words(run: Path) -> str:
+    """What is kept of a run that is left at once."""
+    from pylm.checkpoint import steps
+
+    if not (have := steps(run)):
+        return "left at once; nothing was saved yet"
+    return f"left at once; step_{have[-1]} is kept\n{line(run)}"
+
+
+def cannot_write(run: Path, error: OSError) -> PylmError:
+    """The error of a run whose files cannot be written, as on a full disk: which one, and what is sound."""
+    from pylm.checkpoint import newest_sound
+
+    reason = (error.strerror or str(error)).lower()
+    room = "free some space; " if error.errno in SPACE else ""
+    try:
+        sound = newest_sound(run)
+    except OSError:
+        sound = None
+    if sound is not None:
+        hint: str | None = f"{room}{sound.name} is sound: {line(run)}"
+    else:
+        hint = f"{room}then run the same again" if room else None
+    return PylmError(f"{error.filename or run}: {reason}", hint)
+
+
+def _last_evaluation(run: Path, step: int) -> dict[str, Any]:
+    """What the validation split said last, nothing where there is none or nobody wrote it down."""
+    from pylm.runs import read_lines
+
+    lines = read_lines(run / "metrics.jsonl")
+    found = [record for record in lines if "val_loss" in record and record.get("step", 0) <= step]
+    return {key: found[-1].get(key) if found else None for key in SCORES}
