@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pylm.checkpoint.state import is_file_name
 from pylm.checkpoint.tensors import Tensor, read_tensors
 from pylm.errors import CheckpointError
 
@@ -41,8 +42,8 @@ class Weights:
             names = sorted({str(name) for name in index["weight_map"].values()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{self.path / INDEX} does not say where the weights are: {error}") from error
-        if strange := [name for name in names if name != Path(name).name]:
-            raise CheckpointError(f"{self.path / INDEX} names {strange[0]}, which is not beside it")
+        if strange := [name for name in names if not is_file_name(name)]:
+            raise CheckpointError(f"{self.path / INDEX} names {ascii(strange[0])[:60]}, which is not beside it")
         return names
 
 

@@ -21,7 +21,7 @@ from pylm.errors import CheckpointError, did_you_mean
 
 __all__ = ["best", "find", "mend", "newest_run", "newest_sound", "point", "retain", "steps"]
 
-STEP = re.compile(r"step_(\d+)$")
+STEP = re.compile(r"step_(0|[1-9][0-9]{0,17})\Z")
 POINTERS = ("best", "last")
 CHECKPOINTS = "checkpoints"
 

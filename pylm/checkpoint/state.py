@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["THREADS_LIMIT", "check_manifest", "check_state", "parse", "require"]
+__all__ = ["THREADS_LIMIT", "check_manifest", "check_state", "is_file_name", "parse", "require"]
 
 LARGEST = 2**63 - 1
 STEPS_LIMIT = 2**53
@@ -162,7 +162,7 @@ def check_manifest(files: Any, required: tuple[str, ...], own: str) -> dict[str,
         raise ValueError(f"it names {len(files):,} files")
     found: dict[str, tuple[int, str]] = {}
     for name, entry in files.items():
-        if not _is_file_name(name) or name == own:
+        if not is_file_name(name) or name == own:
             raise ValueError(f"it names the file {_shown(name)}")
         if not isinstance(entry, dict):
             raise ValueError(f"of {name} it says {_shown(entry)}")
@@ -178,7 +178,7 @@ def check_manifest(files: Any, required: tuple[str, ...], own: str) -> dict[str,
     return found
 
 
-def _is_file_name(name: str) -> bool:
+def is_file_name(name: str) -> bool:
     """Whether a text names a file of the folder itself, on any system."""
     try:
         encoded = name.encode("utf-8")

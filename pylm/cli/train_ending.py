@@ -13,6 +13,7 @@ from pylm.errors import PylmError
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
+    from pylm.runs import RunFolder
 
 SPACE = (errno.ENOSPC, errno.EDQUOT)
 SCORES = ("val_loss", "perplexity", "accuracy", "bits_per_byte")
@@ -61,13 +62,15 @@ def finished_before(checkpoint: Checkpoint, why: str, keep_last: int) -> dict[st
     return result(run, checkpoint.state["progress"], why, parameters, already=True)
 
 
-def last_words(run: Path) -> str:
-    """What is kept of a run that is left at once."""
+def last_words(run: RunFolder) -> str:
+    """What is kept of a run that is left at once; where nothing was trained, nothing of it stays."""
     from pylm.checkpoint import steps
 
-    if not (have := steps(run)):
-        return "left at once; nothing was saved yet"
-    return f"left at once; step_{have[-1]} is kept\n{line(run)}"
+    if have := steps(run.path):
+        return f"left at once; step_{have[-1]} is kept\n{line(run.path)}"
+    run.close()
+    said = "left at once; nothing was saved yet"
+    return f"{said}: this begins again\n{line(run.path)}" if run.path.exists() else said
 
 
 def cannot_write(run: Path, error: OSError) -> PylmError:

@@ -67,7 +67,7 @@ def run_training(asked: Asked, say: Say, quiet: bool) -> dict[str, Any]:
         Path(asked.out) if asked.out else train_resume.home(checkpoint) if checkpoint else _default_out(asked, resolved)
     )
     with Stop() as stop, RunFolder(out) as run:
-        stop.last_words = lambda: train_ending.last_words(out)
+        stop.last_words = lambda: train_ending.last_words(run)
         try:
             train_resume.check_folder(out, checkpoint)
             session = _prepare(asked, resolved, checkpoint, replayed, run, stop, say, quiet)

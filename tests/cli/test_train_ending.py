@@ -37,6 +37,12 @@ def watch(session, result, batch):
 loop._watch = watch
 """
 
+BEFORE = """
+from pylm.cli import train_watch
+train_watch.evaluator = lambda *given: [os.kill(os.getpid(), signal.SIGINT) for _ in "12"]
+"""
+WEIGHTS = ("checkpoints/step_6/model.safetensors", "checkpoints/step_6/optimizer.safetensors")
+
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -170,16 +176,18 @@ def test_more_time_is_given_on_top_of_what_lies_behind(capsys: Any) -> None:
     assert run(["train", *new]) == 0  # nothing lies behind
 
 
-@pytest.mark.parametrize("stopped", [1, 3])
+@pytest.mark.parametrize("stopped", [0, 2, 3])
 def test_two_signals_leave_at_once_and_say_what_is_kept(stopped: int) -> None:
     out = f"left-{stopped}"
-    done = program(SIGNALS.format(step=stopped, count=2), *SHORT, "--out", out)
+    done = program(SIGNALS.format(step=stopped, count=2) if stopped else BEFORE, *SHORT, "--out", out)
     assert done.returncode == 130
-    if stopped == 1:
-        assert done.stderr.endswith("\nleft at once; nothing was saved yet\n")
-    else:
-        assert done.stderr.endswith(f"\nleft at once; step_2 is kept\npylm train --resume auto --out {out}\n")
-        assert run(["train", "--resume", "auto", "--out", out]) == 0
+    if stopped == 0:
+        assert done.stderr.endswith("\nleft at once; nothing was saved yet\n") and not Path(out).exists()
+        return
+    kept = "step_2 is kept" if stopped == 3 else "nothing was saved yet: this begins again"
+    assert done.stderr.endswith(f"\nleft at once; {kept}\npylm train --resume auto --out {out}\n")
+    assert run(["train", "--resume", "auto", "--out", out]) == 0
+    assert all(Path(out, file).read_bytes() == Path("whole", file).read_bytes() for file in WEIGHTS)
 
 
 def no_space(*given: Any) -> Any:
