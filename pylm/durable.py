@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["flush_folder", "make_folder", "naming", "replace_text", "write_text"]
@@ -67,5 +67,6 @@ def make_folder(path: Path) -> list[Path]:
                 raise
             continue  # somebody else was faster
         made.append(folder)
-        flush_folder(folder.parent)
+        with suppress(PermissionError):  # folders may be made where none may be listed
+            flush_folder(folder.parent)
     return made

@@ -82,13 +82,14 @@ def find_checkpoint(asked: str | None, out: str | None, say: Say) -> Checkpoint 
         return _resumable(read(sound))
     path = find(asked)
     try:
-        return _resumable(verify(path))
+        found = verify(path)
     except CheckpointError as error:
         sound = newest_sound(path.parent.parent)
         hint = (
             f"{sound} is sound: --resume {sound}" if sound is not None else "no other checkpoint of this run is sound"
         )
         raise CheckpointError(error.message, hint) from None
+    return _resumable(found)
 
 
 def _resumable(checkpoint: Checkpoint) -> Checkpoint:

@@ -21,6 +21,7 @@ from pylm.runs.lines import Lines
 __all__ = ["RunFolder"]
 
 LOCK = ".lock"
+TRIES = 20
 WRITTEN = ("config.yaml", "environment.json")
 LINES = ("metrics.jsonl", "incidents.jsonl", "samples.jsonl")
 
@@ -49,11 +50,7 @@ class RunFolder:
 
     def check(self) -> None:
         """Refuse to go on where the folder is no longer there: what is written would be nowhere, or half a run."""
-        try:
-            there = os.path.samestat(os.stat(self.path), os.fstat(self._folder))
-        except OSError:
-            there = False
-        if not there:
+        if not (self._is_at(self.path, self._folder) or self._is_at(self.path / LOCK, self._lock)):
             raise PylmError(
                 f"{self.path} was removed or moved while the run was writing there, and nothing more is written",
                 "what was moved goes on from its newest checkpoint with pylm train --resume auto --out FOLDER",
@@ -78,6 +75,7 @@ class RunFolder:
 
     def flush(self) -> None:
         """Make all lines outlive a loss of power."""
+        self.check()
         for lines in (self.metrics, self.incidents, self.samples):
             lines.flush()
         flush_folder(self.path)
@@ -94,12 +92,10 @@ class RunFolder:
 
     def _locked(self) -> int:
         """The lock, taken; an error where somebody else has it."""
-        while True:
+        for _ in range(TRIES):
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(lock), os.stat(self.path / LOCK)):
-                    return lock
             except BlockingIOError:
                 holder = os.read(lock, 32).decode("ascii", "replace").strip()
                 os.close(lock)
@@ -107,27 +103,36 @@ class RunFolder:
                     f"{self.path} is in use by process {holder or 'unknown'}",
                     "wait for it, stop it, or name another with --out",
                 ) from None
-            except FileNotFoundError:
-                self._made += make_folder(self.path)
+            if self._is_at(self.path / LOCK, lock):
+                return lock
             os.close(lock)  # whoever held it removed the file with the folder: it locks nothing
+            self._made += make_folder(self.path)
+        raise PylmError(f"{self.path} is removed as often as it is made", "name another with --out")
+
+    def _is_at(self, path: Path, handle: int) -> bool:
+        """Whether a name still is the file or folder that was opened."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(handle))
+        except OSError:
+            return False
 
     def _partial(self, name: str) -> Path:
         return self.path / f".{name}.partial"
 
     def _leave_nothing_of_nothing(self) -> None:
         """Remove what is in the folder where that is no run yet."""
-        try:
+        if not self._is_at(self.path, self._folder):
+            return
+        with contextlib.suppress(OSError):  # something else came into it
             names = {entry.name for entry in self.path.iterdir()}
-        except OSError:
-            return  # removed under us
-        if not self._made and names != {LOCK}:
-            return
-        if names - {LOCK, *WRITTEN, *LINES} or any((self.path / name).stat().st_size for name in names & {*LINES}):
-            return
-        for name in names:
-            (self.path / name).unlink()
-        for folder in [*self._made[::-1]] or [self.path]:
-            with contextlib.suppress(OSError):  # something else came into it
+            if not self._made and names != {LOCK}:
+                return
+            lines = names & {*LINES}
+            if names - {LOCK, *WRITTEN, *LINES} or any((self.path / name).stat().st_size for name in lines):
+                return
+            for name in names:
+                (self.path / name).unlink()
+            for folder in self._made[::-1] or [self.path]:
                 folder.rmdir()
 
     def __enter__(self) -> RunFolder:

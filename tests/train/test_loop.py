@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pylm.checkpoint import newest_sound, steps, verify
+from pylm.checkpoint import find, newest_sound, steps, verify
 from pylm.errors import CheckpointError, Interrupted, PylmError
 from pylm.runs import read_lines
 from pylm.train.loop import BAD_STEPS, train
@@ -148,6 +148,7 @@ def test_a_stop_during_evaluation_saves_and_evaluates_after_the_resume(session: 
     again.saver.wait()
     again.run.close()
     assert (tmp_path / "parts/checkpoints/best").read_text() == f"step_{at}\n"
+    assert find(str(tmp_path / "parts")).name == f"step_{at}"  # whose state was saved before its evaluation
     train(session("parts", checkpoint=checkpoint, **settings))
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
