@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole."""
+        self.check()
         replace_text(self.path / name, text, self._partial(name))
 
     def check(self) -> None:
@@ -53,7 +55,7 @@ class RunFolder:
         if not (self._is_at(self.path, self._folder) or self._is_at(self.path / LOCK, self._lock)):
             raise PylmError(
                 f"{self.path} was removed or moved while the run was writing there, and nothing more is written",
-                "what was moved goes on from its newest checkpoint with pylm train --resume auto --out FOLDER",
+                f"once it is back, this goes on: pylm train --resume auto --out {shlex.quote(str(self.path))}",
             )
 
     def environment(self, facts: Mapping[str, Any]) -> None:

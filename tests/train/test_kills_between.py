@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from pylm import checkpoint
+from pylm.errors import Interrupted
 from pylm.train.loop import Evaluation, train
 
 SETTINGS: dict[str, Any] = {"steps": 4, "eval_every": 1, "save_every": 1, "keep_last": 1, "log_every": 4}
@@ -139,3 +141,30 @@ def test_a_best_that_is_damaged_is_no_reason_to_take_another_silently(session: A
     assert checkpoint.find(str(run)).name == "step_4"
     (run / "checkpoints/best").write_text("step_3\n")  # but of what came before it
     assert checkpoint.find(str(run)).name == "step_2"
+
+
+def test_an_evaluation_after_its_checkpoint_names_the_best(session: Any, tmp_path: Path) -> None:
+    """Step 2 was saved before its evaluation, which a stop came into, and is the best by what it said after the resume."""
+    stopped = scripted(session("run", **SETTINGS))
+    evaluate = stopped.evaluate
+
+    def stopping(backend: Any, asked: Any) -> Any:
+        if stopped.progress.step < 2:
+            return evaluate(backend, asked)
+        stopped.stop.signal = signal.SIGTERM
+        return None
+
+    stopped.evaluate = stopping
+    with pytest.raises(Interrupted):
+        train(stopped)
+    stopped.run.close()
+    run = tmp_path / "run"
+    assert checkpoint.steps(run) == [1, 2] and checkpoint.find(str(run)).name == "step_1"
+    for _ in range(2):  # killed in the step after, twice
+        again = scripted(session("run", checkpoint=checkpoint.verify(run / "checkpoints/step_2"), **SETTINGS))
+        again.backend.step = None
+        with pytest.raises(TypeError):
+            train(again)
+        again.run.close()
+        assert checkpoint.find(str(run)).name == checkpoint.find(f"{run}/best").name == "step_2"
+        assert checkpoint.read(run / "checkpoints/step_2").state["progress"]["best_step"] == 1
