@@ -144,7 +144,7 @@ def test_a_best_that_is_damaged_is_no_reason_to_take_another_silently(session: A
 
 
 def test_an_evaluation_after_its_checkpoint_names_the_best(session: Any, tmp_path: Path) -> None:
-    """Step 2 was saved before its evaluation, which a stop came into, and is the best by what it said after the resume."""
+    """Step 2 was saved before its evaluation, which a stop came into, and is the best by what that said later."""
     stopped = scripted(session("run", **SETTINGS))
     evaluate = stopped.evaluate
 
