@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -92,8 +94,16 @@ def cannot_write(run: Path, error: OSError) -> PylmError:
 
 def _last_evaluation(run: Path, step: int) -> dict[str, Any]:
     """What the validation split said last, nothing where there is none or nobody wrote it down."""
-    from pylm.runs import read_lines
-
-    lines = read_lines(run / "metrics.jsonl")
-    found = [record for record in lines if "val_loss" in record and record.get("step", 0) <= step]
-    return {key: found[-1].get(key) if found else None for key in SCORES}
+    found: dict[str, Any] = {}
+    path = run / "metrics.jsonl"
+    with path.open("rb") if path.exists() else io.BytesIO() as file:
+        for line in file:
+            # a long run has millions of lines, and few evaluations
+            if b'"val_loss"' not in line or not line.endswith(b"\n"):
+                continue
+            try:
+                record = json.loads(line)
+                found = record if record["step"] <= step else found
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue  # which going on with the run says
+    return {key: found.get(key) for key in SCORES}

@@ -95,6 +95,17 @@ def test_the_result_is_complete_whether_it_ended_now_or_before(capsys: Any) -> N
     }
 
 
+def test_a_result_is_read_past_lines_that_are_none(capsys: Any) -> None:
+    path = copied("torn") / "metrics.jsonl"
+    plain = path.read_text()
+    path.write_text('{"val_loss": 1}\n"val_loss"\n{"val_loss": ' + "[" * 50_000 + "\n" + plain + '{"val_loss": 9')
+    capsys.readouterr()
+    for name in ("torn", "whole"):
+        assert run(["train", "--resume", "auto", "--out", name, "--json"]) == 0
+    torn, whole = capsys.readouterr().out.split("}\n")[:2]
+    assert torn.replace('"torn"', '"whole"') == whole and "null" not in torn.replace('"bits_per_byte": null', "")
+
+
 def test_a_finished_run_is_mended_when_it_is_asked_for(capsys: Any) -> None:
     path = copied("stale")
     before = sorted(os.listdir(path / "checkpoints"))
