@@ -9,6 +9,7 @@ for whoever looks; where a kill came between a checkpoint and its files, readers
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
@@ -64,9 +65,16 @@ def newest_run(runs: Path = Path("runs")) -> Path:
     found = [run for run in runs.iterdir() if steps(run)] if runs.is_dir() else []
     if not found:
         raise CheckpointError(f"no run with a checkpoint under {runs}/", "pylm train my.txt makes one")
-    return max(
-        found, key=lambda run: max((run / CHECKPOINTS / f"step_{step}").stat().st_mtime_ns for step in steps(run))
-    )
+    return max(found, key=_written)
+
+
+def _written(run: Path) -> int:
+    """When the newest of a run's checkpoints was written; those that go meanwhile, as retention lets them, are none."""
+    times = [0]
+    for step in steps(run):
+        with contextlib.suppress(FileNotFoundError):
+            times.append((run / CHECKPOINTS / f"step_{step}").stat().st_mtime_ns)
+    return max(times)
 
 
 def newest_sound(run: Path) -> Path | None:

@@ -103,3 +103,9 @@ def test_an_index_names_files_beside_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match="which is not beside it") as caught:
         checkpoint.open_weights(tmp_path).weights()
     caught.value.message.encode()
+
+
+def test_a_checkpoint_that_retention_removes_meanwhile_is_no_error(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pylm.checkpoint.run_folder.steps", lambda run: [9, 10] if run.name == "new" else steps(run))
+    steps = checkpoint.steps
+    assert checkpoint.newest_run(runs).name == "new"
