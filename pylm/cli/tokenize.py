@@ -92,7 +92,7 @@ def tokenize(
             ray=ray,
             dry_run=dry_run,
             progress=progress,
-            say=say,
+            say=say if as_json else progress.say,
             **options,
         )
     if as_json:

@@ -159,7 +159,11 @@ class Train(Section):
     )
     save_every: PositiveOrNone = Field(default=500, description="Steps between checkpoints. null: at the end only.")
     keep_last: Annotated[int, Whole(least=1)] = Field(default=2, description="Checkpoints kept beside the best.")
-    sample_every: PositiveOrNone = Field(default=None, description="Steps between samples. null: none are made.")
+    sample_every: Annotated[int | Literal["auto"] | None, Whole(least=1, auto=True, none=True)] = Field(
+        default="auto",
+        description="Steps between samples of two prompts, drawn as `sample` says. auto: at each evaluation, where the "
+        "data has its tokenizer beside it. null: none are made.",
+    )
     early_stop: PositiveOrNone = Field(
         default=None, description="Evaluations in a row without a new best that end the run. null: they do not."
     )
@@ -208,9 +212,13 @@ class Sample(Section):
     )
     presence_penalty: Annotated[float, Real()] = Field(default=0.0, description="Taken off tokens seen at all.")
     frequency_penalty: Annotated[float, Real()] = Field(default=0.0, description="Taken off for each time seen.")
-    max_tokens: Annotated[int, Whole(least=1)] = Field(default=256, description="Tokens made at most.")
+    max_tokens: Annotated[int, Whole(least=1)] = Field(
+        default=256, description="Tokens made at most. While training, 64 unless given."
+    )
     stop: Annotated[tuple[str, ...], Texts()] = Field(default=(), description="Texts that end the sample.")
-    seed: Annotated[int | None, Whole(none=True)] = Field(default=None, description="null: another each time.")
+    seed: Annotated[int | None, Whole(none=True)] = Field(
+        default=None, description="null: another each time; while training, always the same."
+    )
     n: Annotated[int, Whole(least=1)] = Field(default=1, description="Samples per prompt.")
 
 

@@ -39,10 +39,11 @@ class Batches:
 
     def __str__(self) -> str:
         """In words, for the start of a run."""
-        return (
-            f"{self.tokens:,} tokens a step: {self.grad_accum_steps} × {self.micro_batch} sequences of "
-            f"{self.tokens // self.sequences:,}"
-        )
+        rows, length = self.micro_batch, self.tokens // self.sequences
+        each = f"{rows} sequence{'' if rows == 1 else 's'} of {length:,} tokens"
+        if self.grad_accum_steps > 1:
+            each = f"{self.grad_accum_steps} passes of {each}"
+        return f"{self.tokens:,} tokens a step: {each}"
 
 
 @dataclass(frozen=True)
