@@ -22,7 +22,7 @@ from pylm.errors import ConfigError, PylmError, UsageError
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
 
-__all__ = ["ConfiguredCommand", "Given", "configured"]
+__all__ = ["ConfiguredCommand", "Given", "complete_file", "configured"]
 
 SETTINGS = "pylm.settings"
 OPEN = "pylm.open"  # the key whose value is being typed
@@ -84,9 +84,7 @@ class ConfiguredCommand(Command):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """Complete the keys, beside the options."""
         if OPEN in ctx.meta:
-            from click.shell_completion import CompletionItem
-
-            return [CompletionItem(word) for word in _choices(*ctx.meta[OPEN]) if word.startswith(incomplete)]
+            return complete_file(ctx, None, incomplete)
         found: list[Any] = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("--"):
             from click.shell_completion import CompletionItem
@@ -229,6 +227,15 @@ def _nearest(word: str, own: Mapping[str, Any]) -> str | None:
 def _take(words: list[str], count: int) -> list[str]:
     taken, words[:] = words[:count], words[count:]
     return taken
+
+
+def complete_file(ctx: click.Context, _param: click.Parameter | None, incomplete: str) -> list[Any]:
+    """Complete what stands alone: the value of a key that was typed before it, else a file."""
+    from click.shell_completion import CompletionItem
+
+    if OPEN in ctx.meta:
+        return [CompletionItem(word) for word in _choices(*ctx.meta[OPEN]) if word.startswith(incomplete)]
+    return [CompletionItem(incomplete, type="file")]
 
 
 def _choices(section: str, key: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import configured
+from pylm.cli.configured import complete_file, configured
 from pylm.cli.frame import json_option, print_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ pylm train --config mine.yaml --out runs/mine --resume auto"""
 
 
 @configured("train", example=EXAMPLE)
-@click.argument("files", nargs=-1, metavar="[FILE]…")
+@click.argument("files", nargs=-1, metavar="[FILE]…", shell_complete=complete_file)
 @click.option("--data", "data", metavar="DIR", help="Folder that pylm tokenize wrote, or a file of tokens.")
 @click.option("--out", type=click.Path(), help="Folder of the run.  [default: runs/<preset>-<date>-<time>]")
 @click.option(

@@ -118,8 +118,9 @@ def fitted(record: Mapping[str, Any], steps: int, left: float, losses: list[floa
         drawn = 0
     taken = drawn + len(GAP) if drawn else 0
     for part in (*_peak(record), *_memory(record), _rate(record)):
-        if taken + _columns([*shown, part, begin[2]]) <= width:
-            shown.append(part)
+        if taken + _columns([*shown, part, begin[2]]) > width:
+            break
+        shown.append(part)
     shown.append(begin[2])
     if drawn:
         line = curve(losses, min(CURVE, width - _columns(shown) - len(GAP)))
