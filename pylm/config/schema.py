@@ -99,10 +99,10 @@ class Train(Section):
 
     batch_tokens: PositiveOrNone = Field(
         default=None,
-        description="Tokens of one optimizer step over all devices. null: the other two, or the size, decide.",
+        description="Tokens of one optimizer step. null: the other two, or the size, decide.",
     )
     micro_batch: Annotated[int | Literal["auto"], Whole(least=1, auto=True)] = Field(
-        default="auto", description="Sequences per device and pass; auto is the largest that fits."
+        default="auto", description="Sequences of one pass; auto is the largest that fits, on a CPU the fastest."
     )
     grad_accum_steps: PositiveOrNone = Field(
         default=None, description="Passes per step. null: what the other two leave."

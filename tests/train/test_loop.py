@@ -239,3 +239,26 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(session: Any, tmp_path
     (tmp_path / "run/checkpoints").write_text("in the way")
     with pytest.raises(OSError):
         train(one)
+
+
+def test_samples_that_a_signal_stopped_are_made_when_the_run_goes_on(session: Any, tmp_path: Path) -> None:
+    def sampler(one: Any, stops_at: int | None) -> Any:
+        def sample(backend: Any, step: int, stopping: Any) -> list[dict[str, str]]:
+            if step == stops_at:
+                one.stop.signal = signal.SIGTERM
+            return [{"prompt": "", "text": f"said at {step}"}]
+
+        return sample
+
+    settings = {"steps": 4, "eval_every": 2, "save_every": 10}
+    one = session("stopped", **settings)
+    one.sample = sampler(one, 4)
+    with pytest.raises(Interrupted):
+        train(one)
+    one.run.close()
+    run = tmp_path / "stopped"
+    assert [record["step"] for record in read_lines(run / "samples.jsonl")] == [2]
+    again = session("stopped", checkpoint=verify(run / "checkpoints/step_4"), **settings)
+    again.sample = sampler(again, None)
+    assert train(again).step == 4
+    assert [record["step"] for record in read_lines(run / "samples.jsonl")] == [2, 4]
