@@ -99,8 +99,9 @@ def _closing(ended: dict[str, Any]) -> list[str]:
     if ended["best_loss"] is not None and ended["best_step"] != step:
         loss += f" (best {ended['best_loss']:.4f} at step {ended['best_step']:,})"
     why = "" if ended["why"] == f"{step:,} steps" else f"; {ended['why']}"
+    steps = f"{step:,} step{'' if step == 1 else 's'}"
     lines = [
-        f"trained {step:,} step{'' if step == 1 else 's'}, {ended['tokens']:,} tokens in {format_duration(ended['seconds'])}{loss}{why}",
+        f"trained {steps}, {ended['tokens']:,} tokens in {format_duration(ended['seconds'])}{loss}{why}",
         f"saved in {run}",
     ]
     writes = any(Path(run).glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers

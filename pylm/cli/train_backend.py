@@ -69,6 +69,7 @@ def replayed_choices(config: Config, checkpoint: Checkpoint | None) -> dict[str,
 def place(backend: Backend, choices: dict[str, Any]) -> str:
     """Where it is computed."""
     if backend.name == "torch":
-        return f"{backend.device} ({choices['device_name']}, {choices['threads']} threads)"
+        threads = f"{choices['threads']} thread{'' if choices['threads'] == 1 else 's'}"
+        return f"{backend.device} ({choices['device_name']}, {threads})"
     slow = ": for correctness only, MLX is made for Apple GPUs" if backend.device == "cpu" else ""
     return f"MLX {choices['mlx']} on the {backend.device} ({choices['device_name']}){slow}"

@@ -53,7 +53,8 @@ class Schedule:
 
     def __str__(self) -> str:
         """In words, for the start of a run."""
-        warmup = f" after {self.warmup:,} steps of warmup" if self.warmup else ""
+        steps = "step" if self.warmup == 1 else "steps"
+        warmup = f" after {self.warmup:,} {steps} of warmup" if self.warmup else ""
         if self.kind == "constant":
             return f"learning rate {self.peak:g}, constant{warmup}"
         return f"learning rate {self.peak:g} falling to {self.floor:g} ({self.kind}){warmup}"

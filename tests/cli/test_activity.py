@@ -70,6 +70,23 @@ def test_sentences_stay_above_the_line(terminal: Terminal) -> None:
         assert after[0].endswith("\r\x1b[K") and "loading torch" in after[2]
 
 
+def test_long_sentences_break_between_words_below_their_subject(terminal: Terminal) -> None:
+    with Activity(stream=terminal) as activity:
+        activity.say("model    689k parameters: 2 layers, 128 wide, 2 heads")
+        activity.say("data/300k is where the tokens of it lie, every one")
+        activity.say("x" * 60)
+    assert terminal.getvalue().splitlines() == [
+        "model    689k parameters: 2 layers, 128",
+        "         wide, 2 heads",
+        "data/300k is where the tokens of it lie,",
+        "every one",
+        "x" * 60,
+    ]
+    stream = io.StringIO()
+    Activity(stream=stream).say("model    " + "wide " * 60)
+    assert stream.getvalue() == "model    " + "wide " * 60 + "\n"
+
+
 def test_elsewhere_one_plain_line_says_what_takes_long() -> None:
     stream = io.StringIO()
     with Activity(stream=stream, patience=0.01) as activity:

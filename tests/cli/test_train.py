@@ -376,7 +376,11 @@ def test_a_run_in_use_is_left_alone(workplace: Path, capsys: Any) -> None:
         (["--data", "data", "--resume", "auto", "--init-from", "whole"], 2, "give one of the two"),
         (["--data", "data", "--depth", "2", "--preset", "tiny"], 2, "both give the shape"),
         (["--data", "data", *SMALL, "--vocab-size", "999"], 2, "999 is not the tokenizer's, which is 280"),
-        (["--data", "data", *SMALL, "--context-length", "100000", "--batch-tokens", "100000"], 1, "100000"),
+        (
+            ["--data", "data", *SMALL, "--context-length", "100000", "--batch-tokens", "100000"],
+            1,
+            "a window of 100,000",
+        ),
         (["--data", "data", *SMALL, "--micro-batch", "3"], 2, "micro_batch 3 does not divide batch_tokens 128"),
         (["--data", "data", *SHAPE, "--micro-batch", "999999999"], 1, "a micro-batch of 999999999 does not fit"),
         (["--data", "data", *SMALL, "--device", "cuda"], 2, "torch sees no CUDA device"),

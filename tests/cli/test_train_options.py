@@ -121,3 +121,29 @@ def test_the_words_that_a_key_accepts_are_completed(before: list[str], typed: st
     completions = ShellComplete(root, {}, "pylm", "_PYLM_COMPLETE").get_completions(["train", *before], typed)
     assert [one.value for one in completions] == offered
     assert isinstance(train, click.Command)
+
+
+@pytest.mark.parametrize(
+    ("step", "schedule", "said"), [(10, "cosine", True), (40, "cosine", False), (10, "constant", False)]
+)
+def test_a_time_that_was_up_before_the_rate_had_fallen_is_said(step: int, schedule: str, said: bool) -> None:
+    from types import SimpleNamespace
+
+    from pylm.cli.train_session import _cut_short
+    from pylm.config.schema import Train
+    from pylm.train.loop import TIME_IS_UP
+    from pylm.train.plan import Length
+    from pylm.train.schedule import Schedule
+
+    session: Any = SimpleNamespace(
+        progress=SimpleNamespace(step=step),
+        length=Length(40, "max_time 24 s", 24.0),
+        schedule=Schedule.of(Train(schedule=schedule, learning_rate=1e-3, warmup_steps=0), 40),  # type: ignore[arg-type]
+        resume_line="pylm train --resume auto --out runs/x",
+    )
+    line = _cut_short(session, TIME_IS_UP)
+    assert (line is not None) == said
+    if line is not None:
+        assert "time for 10 of 40" in line and "ended at 0.00089 and not at 0.0001" in line
+        assert line.endswith("pylm train --resume auto --out runs/x --max-time null --max-steps 40")
+    assert _cut_short(session, "40 steps") is None
