@@ -35,8 +35,8 @@ def header(
     rows = [
         (
             "model",
-            f"{format_count(parameters)} parameters: {shape.n_layers} layers, {shape.d_model} wide, "
-            f"{shape.n_heads} heads, context {shape.context_length:,}, vocabulary {shape.vocab_size:,}",
+            f"{format_count(parameters)} parameters: {_counted(shape.n_layers, 'layer')}, {shape.d_model} wide, "
+            f"{_counted(shape.n_heads, 'head')}, context {shape.context_length:,}, vocabulary {shape.vocab_size:,}",
         ),
         ("data", f"{format_count(loader.tokens)} tokens to train on, {_windows(loader.windows, shape.context_length)}"),
         (
@@ -56,17 +56,20 @@ def header(
 
 
 def _windows(count: int, context_length: int) -> str:
-    return f"{count:,} {'window' if count == 1 else 'windows'} of {context_length:,} an epoch"
+    return f"{_counted(count, 'window')} of {context_length:,} an epoch"
+
+
+def _counted(count: int | None, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _kernels(names: list[str]) -> str:
-    return f"kernels of {', '.join(names)}" if names else "plain torch, no kernels of ours"
+    return f"kernels: {', '.join(names) or 'reference'}"
 
 
 def _length(length: Length, batches: Batches, seconds_per_step: float | None) -> str:
     """Steps, tokens, about how long that takes here, and what said so."""
-    steps = f"{length.steps:,} step{'' if length.steps == 1 else 's'}"
-    text = f"{steps}, {format_count(length.steps * batches.tokens)} tokens"
+    text = f"{_counted(length.steps, 'step')}, {format_count(length.steps * batches.tokens)} tokens"
     if seconds_per_step:
         seconds = length.steps * seconds_per_step
         seconds = seconds if length.seconds is None else min(seconds, length.seconds)
