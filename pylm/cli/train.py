@@ -92,9 +92,10 @@ def _closing(ended: dict[str, Any]) -> list[str]:
     """How it ended, where it lies, and the line that writes with it."""
     from pylm.config.units import format_duration
 
-    run, step = ended["run"], ended["step"]
+    run = ended["run"]
     if ended["already"]:
         return [f"{run} is finished already: {ended['why']}"]
+    step = ended["step"]
     loss = "" if ended["val_loss"] is None else f", validation loss {ended['val_loss']:.4f}"
     if ended["best_loss"] is not None and ended["best_step"] != step:
         loss += f" (best {ended['best_loss']:.4f} at step {ended['best_step']:,})"
