@@ -116,9 +116,8 @@ def train(session: Session) -> Outcome:
                 _sample(session)
         why = why or _given_up(session)
         stopped = session.stop()
-        unjudged = session.evaluate is not None and _due(train.eval_every, progress.step, progress.evaluated, why)
-        if stopped and (unjudged or _samples_due(session, why)):
-            why = None  # the last evaluation or samples were stopped: they are made when the run goes on
+        if stopped and _left_out(session, why):
+            why = None  # the last evaluation or its samples were stopped: they are made when the run goes on
         if new_best and session.saved == progress.step:
             session.saver.point_best(progress.step)
         if session.saved != progress.step and (
@@ -188,6 +187,14 @@ def _given_up(session: Session) -> str | None:
 def _due(every: int | None, step: int, last: int, over: str | None) -> bool:
     """Whether what happens every so many steps, and at the end, is to happen now and has not yet."""
     return step > 0 and last != step and (over is not None or (every is not None and step % every == 0))
+
+
+def _left_out(session: Session, why: str | None) -> bool:
+    """Whether an evaluation or samples that are due here were not made."""
+    train, progress = session.config.train, session.progress
+    if session.evaluate and _due(train.eval_every, progress.step, progress.evaluated, why):
+        return True
+    return _samples_due(session, why)
 
 
 def _samples_due(session: Session, over: str | None) -> bool:
