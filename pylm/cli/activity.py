@@ -93,13 +93,19 @@ class Activity:
 
     def _watch(self) -> None:
         while not self._over.wait(REDRAWN):
-            with self._lock:
-                if self.drawn:
-                    self._draw()
-                elif self._text and not self._said and time.monotonic() - self._since >= self.patience:
-                    self._said = True
-                    self.stream.write(self._text + "\n")
-                    self.stream.flush()
+            try:
+                self._again()
+            except (OSError, ValueError):  # whoever read it has gone: the work goes on unseen
+                return
+
+    def _again(self) -> None:
+        with self._lock:
+            if self.drawn:
+                self._draw()
+            elif self._text and not self._said and time.monotonic() - self._since >= self.patience:
+                self._said = True
+                self.stream.write(self._text + "\n")
+                self.stream.flush()
 
     def _draw(self) -> None:
         if not self.drawn or not self._text:
