@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_release.hpp"
 #include "bind_tensor.hpp"
 #include "cpu/run.hpp"
 
@@ -84,7 +85,7 @@ void run_attention_forward(const py::object& q, const py::object& k, const py::o
                            const py::object& lse, const py::object& starts, int64_t window, float scale, int threads,
                            float softcap) {
     const AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale, softcap);
-    const py::gil_scoped_release release;
+    const Released release;
     attention_forward(call.type, call.a, threads);
 }
 
@@ -101,7 +102,7 @@ void run_attention_backward(const py::object& dout, const py::object& q, const p
     a.sdq = place(dq, "dq", element, wide, &a.dq);
     a.sdk = place(dk, "dk", element, narrow, &a.dk);
     a.sdv = place(dv, "dv", element, narrow, &a.dv);
-    const py::gil_scoped_release release;
+    const Released release;
     attention_backward(call.type, a, threads);
 }
 
@@ -131,7 +132,7 @@ void run_decode_attention(const py::object& q, const py::object& k, const py::ob
             throw Error(Kind::usage, "a length is " + std::to_string(length) + ", the cache holds 1 to " +
                                          std::to_string(keys.shape[1]));
     void* to = expect(out, "out", queries.element, queries.count).data;
-    const py::gil_scoped_release release;
+    const Released release;
     decode_attention(type, a, batch, lengths.data(), to, threads);
 }
 
@@ -168,9 +169,10 @@ Rotation rotation_arguments(const py::object& x, const py::object& cos, const py
             lowest = *ends.first, highest = *ends.second;
         }
     }
-    if (offset < 0 || lowest + offset < 0 || highest + offset >= rows)
-        refuse_tensor("positions", std::to_string(lowest + offset) + " to " + std::to_string(highest + offset) +
-                                       " leave the table of " + std::to_string(rows));
+    // the sums are only made where they cannot pass 2^63
+    if (offset < 0 || offset > rows || lowest + offset < 0 || highest + offset >= rows)
+        refuse_tensor("positions", std::to_string(lowest) + " to " + std::to_string(highest) + ", " +
+                                       std::to_string(offset) + " on, leave the table of " + std::to_string(rows));
     return a;
 }
 
@@ -183,7 +185,7 @@ void run_rotate_forward(const py::object& x, const py::object& cos, const py::ob
     a.rstd = a.weight ? at<float>(expect(rstd, "rstd", Element::float32, input.count / a.dim)) : nullptr;
     a.eps = eps;
     const Type type = float_type(input, "x");
-    const py::gil_scoped_release release;
+    const Released release;
     rotate_forward(type, a, threads);
 }
 
@@ -201,7 +203,7 @@ void run_rotate_backward(const py::object& dy, const py::object& x, const py::ob
         a.dweight = at<float>(expect(dweight, "dweight", Element::float32, a.dim));
     }
     const Type type = float_type(input, "x");
-    const py::gil_scoped_release release;
+    const Released release;
     rotate_backward(type, a, threads);
 }
 

@@ -5,9 +5,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "bind_release.hpp"
 #include "cpu/engine/engine.hpp"
 #include "cpu/features.hpp"
 #include "error.hpp"
@@ -44,7 +46,9 @@ struct Sources {
             if (!py::isinstance<py::buffer>(data)) throw Error(Kind::usage, name + ": its data is no buffer");
             py::buffer_info info = py::reinterpret_borrow<py::buffer>(data).request();
             int64_t count = 1, step = info.itemsize;
-            for (int64_t size : source.shape) count *= size;
+            for (int64_t size : source.shape)
+                if (size < 0 || __builtin_mul_overflow(count, size, &count) || count > INT64_MAX / 4)
+                    throw Error(Kind::data, name + " is of a shape that no memory holds");
             for (auto i = info.ndim; i-- > 0; step *= info.shape[i])
                 if (info.shape[i] > 1 && info.strides[i] != step)
                     throw Error(Kind::usage, name + ": its memory has gaps", "pass a contiguous copy");
@@ -72,8 +76,15 @@ std::unique_ptr<Engine> make_engine(const py::dict& tensors, int64_t n_layers, i
                                     const std::string& norm, float norm_eps, const std::string& mlp,
                                     const std::string& position, double rope_theta, bool qk_norm, bool bias, bool tied,
                                     int64_t window, float attention_softcap, float logit_softcap,
-                                    const std::string& quantize, int threads) {
+                                    const std::string& quantize, int threads, int64_t head_dim,
+                                    std::vector<double> rope_frequencies, double rope_magnitude,
+                                    std::optional<bool> qkv_bias, std::optional<bool> out_bias) {
     Shape s{};
+    if (!head_dim && n_heads > 0 && d_model % n_heads)
+        throw Error(Kind::usage, std::to_string(n_heads) + " heads do not divide the width " + std::to_string(d_model));
+    s.head = head_dim ? head_dim : n_heads > 0 ? d_model / n_heads : 0;
+    s.frequencies = std::move(rope_frequencies), s.magnitude = rope_magnitude;
+    s.qkv_bias = qkv_bias.value_or(bias), s.out_bias = out_bias.value_or(bias);
     s.layers = n_layers, s.heads = n_heads, s.kv_heads = n_kv_heads, s.width = d_model, s.inner = d_ff;
     s.vocab = vocab_size, s.context = context_length, s.eps = norm_eps, s.theta = rope_theta;
     s.qk_norm = qk_norm, s.bias = bias, s.tied = tied, s.window = window;
@@ -86,24 +97,27 @@ std::unique_ptr<Engine> make_engine(const py::dict& tensors, int64_t n_layers, i
         quantize, "quantize",
         {{"none", Quantise::none}, {"bf16", Quantise::bfloat16}, {"int8", Quantise::int8}, {"int4", Quantise::int4}});
     const Sources sources(tensors);
-    const py::gil_scoped_release release;
+    const Released release;
     return std::make_unique<Engine>(s, sources.tensors, how, threads);
 }
 
-std::unique_ptr<Cache> make_cache(const Engine& engine, int64_t capacity) {
-    return std::make_unique<Cache>(engine.shape, capacity ? capacity : engine.shape.context, engine.cache_type);
+std::shared_ptr<Cache> make_cache(const Engine& engine, int64_t capacity) {
+    return std::make_shared<Cache>(engine.shape, capacity ? capacity : engine.shape.context, engine.cache_type);
 }
 
 Floats read_ids(Engine& engine, const std::vector<int64_t>& ids, Cache& cache, bool every) {
     const int64_t vocab = engine.shape.vocab, count = static_cast<int64_t>(ids.size());
     Floats logits = every ? Floats(std::vector<py::ssize_t>{count, vocab}) : Floats(vocab);
     float* to = logits.mutable_data();
-    const py::gil_scoped_release release;
+    const Released release;
     engine.read(ids.data(), count, cache, every, to);
     return logits;
 }
 
-Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::vector<Cache*>& caches) {
+// The caches are held here, for another thread may empty the list that they came in.
+Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::vector<std::shared_ptr<Cache>>& given) {
+    std::vector<Cache*> caches;
+    for (const auto& cache : given) caches.push_back(cache.get());
     const auto count = static_cast<int64_t>(ids.size());
     if (ids.size() != caches.size())
         throw Error(Kind::usage,
@@ -112,7 +126,7 @@ Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::ve
         if (!cache) throw Error(Kind::usage, "a cache is None");
     Floats logits(std::vector<py::ssize_t>{count, engine.shape.vocab});
     float* to = logits.mutable_data();
-    const py::gil_scoped_release release;
+    const Released release;
     engine.decode(ids.data(), caches.data(), count, to);
     return logits;
 }
@@ -120,8 +134,9 @@ Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::ve
 }  // namespace
 
 void bind_engine(py::module_& module) {
-    py::class_<Cache>(module, "EngineCache", "What an engine has read of one sequence.")
-        .def_readonly("length", &Cache::length, "Tokens that it holds.")
+    py::class_<Cache, std::shared_ptr<Cache>>(module, "EngineCache", "What an engine has read of one sequence.")
+        .def_property_readonly(
+            "length", [](const Cache& cache) { return cache.length.load(); }, "Tokens that it holds.")
         .def_readonly("capacity", &Cache::capacity, "Tokens that it can hold.")
         .def("truncate", &Cache::truncate, py::arg("length"), "Forget what follows the first tokens.")
         .def("copy", &Cache::copy, py::arg("other"), "Become what another cache of the same model is.");
@@ -132,7 +147,8 @@ void bind_engine(py::module_& module) {
              py::arg("mlp") = "swiglu", py::arg("position") = "rope", py::arg("rope_theta") = 10000.0,
              py::arg("qk_norm") = false, py::arg("bias") = false, py::arg("tied") = true, py::arg("window") = 0,
              py::arg("attention_softcap") = 0.0f, py::arg("logit_softcap") = 0.0f, py::arg("quantize") = "none",
-             py::arg("threads") = 0)
+             py::arg("threads") = 0, py::arg("head_dim") = 0, py::arg("rope_frequencies") = std::vector<double>(),
+             py::arg("rope_magnitude") = 1.0, py::arg("qkv_bias") = py::none(), py::arg("out_bias") = py::none())
         .def_property_readonly("weight_bytes", &Engine::weight_bytes, "Bytes of weights that a decoded token reads.")
         .def("cache", &make_cache, py::arg("capacity") = 0, "Room for one sequence; 0: the model's context.")
         .def("read", &read_ids, py::arg("ids"), py::arg("cache"), py::arg("every") = false,

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_release.hpp"
 #include "bind_tensor.hpp"
 #include "cpu/run.hpp"
 
@@ -29,7 +30,7 @@ void run_norm_forward(const py::object& x, const py::object& residual, const py:
     a.mean = at<float>(maybe(mean, "mean", Element::float32, rows));
     a.rstd = at<float>(expect(rstd, "rstd", Element::float32, rows));
     a.width = width, a.eps = eps, a.offset = offset;
-    const py::gil_scoped_release release;
+    const Released release;
     norm_forward(type, a, rows, threads);
 }
 
@@ -50,7 +51,7 @@ void run_norm_backward(const py::object& dy, const py::object& dh, const py::obj
     a.dweight = at<float>(maybe(dweight, "dweight", Element::float32, width));
     a.dbias = at<float>(maybe(dbias, "dbias", Element::float32, width));
     a.width = width, a.offset = offset;
-    const py::gil_scoped_release release;
+    const Released release;
     norm_backward(type, a, rows, threads);
 }
 
@@ -80,7 +81,7 @@ void run_cross_entropy_forward(const py::object& logits, const py::object& targe
     const int64_t rows = input.count / a.vocab;
     a.losses = at<float>(expect(losses, "losses", Element::float32, rows));
     a.dlogits = maybe(dlogits, "dlogits", input.element, input.count).data, a.ahead = ahead;
-    const py::gil_scoped_release release;
+    const Released release;
     cross_entropy_forward(type, a, rows, threads);
 }
 
@@ -93,7 +94,7 @@ void run_cross_entropy_backward(const py::object& logits, const py::object& targ
     const int64_t rows = input.count / a.vocab;
     a.grads = at<const float>(expect(grads, "grads", Element::float32, rows));
     a.dlogits = expect(dlogits, "dlogits", input.element, input.count).data;
-    const py::gil_scoped_release release;
+    const Released release;
     cross_entropy_backward(type, a, rows, threads);
 }
 
@@ -116,7 +117,7 @@ void run_head_gradients(const py::object& dlogits, const py::object& x, const py
     a.weight = expect(weight, "weight", Element::bfloat16, a.vocab * a.dim).data;
     a.dx = expect(dx, "dx", Element::bfloat16, a.rows * a.dim).data;
     a.dweight = expect(dweight, "dweight", Element::bfloat16, a.vocab * a.dim).data;
-    const py::gil_scoped_release release;
+    const Released release;
     head_gradients(a, input.data, threads);
 }
 
@@ -132,7 +133,7 @@ void run_gemv_int8(const py::object& weights, const py::object& scales, const py
     a.scales = at<const float>(expect(scales, "scales", Element::float32, rows));
     a.x = at<const float>(expect(x, "x", Element::float32, a.width));
     a.y = at<float>(expect(y, "y", Element::float32, rows));
-    const py::gil_scoped_release release;
+    const Released release;
     gemv_int8(a, rows, threads);
 }
 
@@ -153,7 +154,7 @@ void run_activation_forward(const std::string& name, const py::object& x, const 
     a.gate = act == Act::swiglu ? expect(gate, "gate", input.element, input.count).data : input.data;
     a.y = expect(y, "y", input.element, input.count).data;
     const Type type = float_type(input, "x");
-    const py::gil_scoped_release release;
+    const Released release;
     activation_forward(act, type, a, input.count, threads);
 }
 
@@ -169,7 +170,7 @@ void run_activation_backward(const std::string& name, const py::object& dy, cons
     a.dgate =
         act == Act::swiglu ? expect(dgate, "dgate", input.element, input.count).data : static_cast<void*>(input.data);
     const Type type = float_type(input, "x");
-    const py::gil_scoped_release release;
+    const Released release;
     activation_backward(act, type, a, input.count, threads);
 }
 
@@ -194,7 +195,7 @@ double run_adamw(const std::vector<py::tuple>& tensors, float lr, float beta1, f
         flat.decay = parts[5].cast<float>();
         flats.push_back(flat);
     }
-    const py::gil_scoped_release release;
+    const Released release;
     return adamw_step(flats.data(), static_cast<int64_t>(flats.size()), {lr, beta1, beta2, eps, clip, step, grad_scale},
                       threads);
 }
@@ -233,7 +234,7 @@ void bind_kernels(py::module_& module) {
         [](const py::object& data, int threads) {
             const Tensor bytes = tensor(data, "data");
             if (bytes.element != Element::int8) refuse_tensor("data", "an int8 tensor is needed");
-            const py::gil_scoped_release release;
+            const Released release;
             return read_all(bytes.data, bytes.count, threads);
         },
         py::arg("data"), py::arg("threads") = 0, "The sum of a tensor's words: how fast memory can be read.");

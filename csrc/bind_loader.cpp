@@ -8,12 +8,14 @@
 #include <tuple>
 #include <vector>
 
+#include "bind_release.hpp"
 #include "error.hpp"
 #include "loader/ring.hpp"
 
 namespace py = pybind11;
 using pylm::Error;
 using pylm::Kind;
+using pylm::Released;
 using namespace pylm::loader;
 
 namespace {
@@ -51,7 +53,7 @@ std::shared_ptr<Batches> open_batches(const std::vector<DatasetTuple>& datasets,
         }
         specs.push_back(std::move(spec));
     }
-    const py::gil_scoped_release release;
+    const Released release;
     return std::make_shared<Batches>(specs, Shape{context_length, batch_size, stride, rank, world, packed, seed});
 }
 
@@ -88,7 +90,7 @@ int64_t fill(const Batches& batches, int64_t step, const py::array& inputs, cons
              const std::optional<py::array>& starts, int threads) {
     check_step(step, batches);
     const Buffers to = check_buffers(batches, inputs, targets, starts);
-    const py::gil_scoped_release release;
+    const Released release;
     // SAFETY: check_buffers saw room for rows × context_length items of this type
     return to.wide ? batches.fill(step, static_cast<int64_t*>(to.inputs), static_cast<int64_t*>(to.targets), to.starts,
                                   threads)
@@ -115,20 +117,22 @@ py::array_t<int64_t> read_tokens(const Batches& batches, int64_t dataset, int64_
         throw Error(Kind::usage, "tokens " + std::to_string(start) + " and " + std::to_string(length) +
                                      " on are not inside shard " + std::to_string(shard));
     py::array_t<int64_t> tokens(length);
+    if (length > 0) data.check(data.shard_start(shard) + start, length);
     if (length > 0) data.read(data.shard_start(shard) + start, length, tokens.mutable_data());
     return tokens;
 }
 
-// A ring and what keeps its buffers alive.
+// A ring and the arrays whose memory its threads write: the caller's list of them may change.
 class PyRing {
   public:
-    PyRing(const std::shared_ptr<Batches>& batches, const py::list& slots, int threads, int64_t step) : kept(slots) {
+    PyRing(const std::shared_ptr<Batches>& batches, const std::vector<py::tuple>& slots, int threads, int64_t step) {
         check_step(step, *batches);
         std::vector<Buffers> buffers;
-        for (const auto& slot : slots) {
-            const auto [inputs, targets, starts] =
-                slot.cast<std::tuple<py::array, py::array, std::optional<py::array>>>();
+        for (const py::tuple& slot : slots) {
+            auto [inputs, targets, starts] = slot.cast<std::tuple<py::array, py::array, std::optional<py::array>>>();
             buffers.push_back(check_buffers(*batches, inputs, targets, starts));
+            kept.insert(kept.end(), {std::move(inputs), std::move(targets)});
+            if (starts) kept.push_back(std::move(*starts));
         }
         if (buffers.size() <= Ring::HELD)
             throw Error(Kind::usage, "a ring of " + std::to_string(buffers.size()) + " slots", "use 3 or more");
@@ -141,10 +145,9 @@ class PyRing {
 
     std::pair<int64_t, int64_t> take() {
         for (;;) {
-            if (!ring) throw Error(Kind::usage, "the ring is closed");
             Ring::Taken taken{};
             {
-                const py::gil_scoped_release release;
+                const Released release;
                 taken = ring->take(POLL_MILLISECONDS);
             }
             if (taken.slot >= 0) return {taken.slot, taken.starts};
@@ -153,14 +156,14 @@ class PyRing {
     }
 
     void close() {
-        const py::gil_scoped_release release;
-        ring.reset();
+        const Released release;
+        ring->close();
     }
 
   private:
     static constexpr int POLL_MILLISECONDS = 200;
-    py::list kept;
-    std::unique_ptr<Ring> ring;
+    std::vector<py::array> kept;
+    std::unique_ptr<Ring> ring;  // lives as long as this object, which a call in another thread holds
 };
 
 }  // namespace
@@ -207,8 +210,8 @@ void bind_loader(py::module_& module) {
         .def("read", &read_tokens, py::arg("dataset"), py::arg("shard"), py::arg("start"), py::arg("length"),
              "Tokens of one shard.");
     py::class_<PyRing>(module, "Ring", "Batches made ahead in buffers that are used again and again.")
-        .def(py::init<const std::shared_ptr<Batches>&, const py::list&, int, int64_t>(), py::arg("batches"),
-             py::arg("slots"), py::arg("threads"), py::arg("step"))
+        .def(py::init<const std::shared_ptr<Batches>&, const std::vector<py::tuple>&, int, int64_t>(),
+             py::arg("batches"), py::arg("slots"), py::arg("threads"), py::arg("step"))
         .def("take", &PyRing::take, "Slot and number of starts of the next step, when it is ready.")
         .def("close", &PyRing::close, "Stop the threads; the buffers are free then.");
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_release.hpp"
 #include "cpu/threads.hpp"
 #include "error.hpp"
 #include "sampler/sampler.hpp"
@@ -15,6 +16,7 @@ using namespace pylm::sampler;
 using pylm::Dtype;
 using pylm::Error;
 using pylm::Kind;
+using pylm::Released;
 
 namespace {
 
@@ -105,7 +107,7 @@ py::tuple sample_rows(const py::array& array, const std::string& dtype, const Se
     std::vector<Choice> choices(logits.rows);
     {
         // SAFETY: the arrays are held by our arguments, the rows were measured above
-        const py::gil_scoped_release release;
+        const Released release;
         pylm::cpu::parallel(threads, logits.rows, [&](int64_t r) {
             choices[r] = sample(rows[r], settings, key, sequences[r], positions[r], logprobs, alternatives);
         });

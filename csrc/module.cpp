@@ -48,6 +48,8 @@ py::dict cpu_info() {
 
 }  // namespace
 
+// pybind11's own entry, under another name: see below.
+#define PyInit__native pylm_native_entry
 PYBIND11_MODULE(_native, module) {
     module.doc() = "pylm's C++ half: tokens to batches, logits to tokens, arithmetic on CPUs.";
     py::register_exception_translator([](std::exception_ptr pointer) {
@@ -58,7 +60,7 @@ PYBIND11_MODULE(_native, module) {
         }
     });
     // raised when the functions change, so that Python files beside an older module say so
-    module.attr("INTERFACE") = 5;
+    module.attr("INTERFACE") = 6;
     module.def("build_info", &build_info, "How this module was built: profile and compiler.");
     module.def("cpu_info", &cpu_info,
                "The variant of the kernels in use, those that run here, the processor's features, the cores that this "
@@ -72,4 +74,17 @@ PYBIND11_MODULE(_native, module) {
     bind_kernels(module);
     bind_attention(module);
     bind_engine(module);
+}
+#undef PyInit__native
+
+// The module keeps state of the process (one pool of threads, the interpreter's types), so that it serves one
+// interpreter. pybind11's entry asks for the lock in a way that never returns in a second one; whether it is one is
+// asked before.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__native() {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "pylm._native does not work in a sub-interpreter: import pylm in the main one");
+        return nullptr;
+    }
+    return pylm_native_entry();
 }

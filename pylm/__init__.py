@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from pylm.generation.generate import generate
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["Tokenizer", "data", "generate"]
+    __version__: str
+
+__all__ = ["Tokenizer", "__version__", "data", "generate"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {"Tokenizer": "pylm.tokenizer", "generate": "pylm.generation.generate"}
@@ -20,11 +22,17 @@ def __getattr__(name: str) -> Any:
 
     if name == "data":
         return import_module("pylm.data")
-    if name not in _HOMES:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("pylm")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
         raise AttributeError(f"module 'pylm' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, "data"})
+    return sorted(__all__)

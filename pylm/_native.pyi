@@ -264,6 +264,11 @@ class Engine:
         logit_softcap: float = 0.0,
         quantize: str = "none",
         threads: int = 0,
+        head_dim: int = 0,
+        rope_frequencies: Sequence[float] = (),
+        rope_magnitude: float = 1.0,
+        qkv_bias: bool | None = None,
+        out_bias: bool | None = None,
     ) -> None: ...
     @property
     def weight_bytes(self) -> int: ...

@@ -9,8 +9,10 @@ __all__ = [
     "Bpe",
     "Documents",
     "build_info",
-    "measure_sources",
+    "look_at_sources",
     "parse_limit",
+    "portable_pattern",
+    "shards_changed",
     "shards_document",
     "shards_manifest",
     "shards_statistics",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 def build_info() -> dict[str, str]: ...
+def portable_pattern(pattern: str) -> tuple[str, list[str]]: ...
 def tokenize(
     sources: Sequence[str],
     folder: str | Path,
@@ -39,13 +42,18 @@ def tokenize(
     progress: Callable[[dict[str, float]], object] | None = None,
 ) -> dict[str, Any]: ...
 def spool_stdin(path: str | Path) -> int: ...
-def measure_sources(sources: Sequence[str], stdin: str | Path | None = None) -> tuple[int, int]: ...
+def look_at_sources(
+    sources: Sequence[str], stdin: str | Path | None = None, stdin_jsonl: bool = False
+) -> tuple[int, int, list[str]]: ...
 def parse_limit(text: str) -> dict[str, int]: ...
 def shards_manifest(folder: str | Path) -> dict[str, Any]: ...
 def shards_training(folder: str | Path) -> dict[str, Any] | None: ...
 def shards_document(folder: str | Path, split: str, number: int, most: int) -> dict[str, Any]: ...
 def shards_statistics(folder: str | Path, split: str) -> dict[str, Any]: ...
-def shards_verify(folder: str | Path, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]: ...
+def shards_verify(
+    folder: str | Path, progress: Callable[[int, int], object] | None = None, bpe: Bpe | None = None
+) -> dict[str, Any]: ...
+def shards_changed(folder: str | Path, name: str) -> str | None: ...
 
 @final
 class Bpe:
@@ -74,6 +82,8 @@ class Bpe:
     @property
     def specials(self) -> list[tuple[str, int]]: ...
     @property
+    def added(self) -> list[tuple[str, int]]: ...
+    @property
     def merges(self) -> list[tuple[int, int]]: ...
     @property
     def pattern(self) -> str: ...
@@ -95,6 +105,7 @@ def train_bpe(
     field: str = "text",
     column: str = "text",
     invalid: str = "error",
+    skip_bad: bool = False,
     stdin: str | None = None,
     stdin_jsonl: bool = False,
     memory: int | None = None,
@@ -122,6 +133,7 @@ def train_bpe(
         field: The key of a jsonl line that holds the text.
         column: The column of a parquet file that holds the text.
         invalid: `error` or `replace`.
+        skip_bad: Whether to leave out broken jsonl lines.
         stdin: The file that stdin was written to.
         stdin_jsonl: Whether that file is jsonl.
         memory: Bytes that counting may take before it writes to disk, and that merging may take.
@@ -148,6 +160,7 @@ class Documents:
         field: str = "text",
         column: str = "text",
         invalid: str = "error",
+        skip_bad: bool = False,
         stdin: str | None = None,
         stdin_jsonl: bool = False,
     ) -> Documents: ...

@@ -12,6 +12,7 @@ __all__ = [
     "Interrupted",
     "KernelError",
     "PylmError",
+    "PylmWarning",
     "TokenizerError",
     "UsageError",
     "did_you_mean",
@@ -28,6 +29,12 @@ class PylmError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint and (add_note := getattr(self, "add_note", None)):  # from Python 3.11 on; tracebacks print it
+            add_note(f"hint: {hint}")
+
+    def __str__(self) -> str:
+        """The sentence, and the hint where nothing else would print it."""
+        return self.message if self.hint is None or hasattr(self, "add_note") else f"{self.message}\nhint: {self.hint}"
 
     def __reduce__(self) -> tuple[type[PylmError], tuple[str, str | None]]:
         """Cross a process border whole: Exception's own way drops the hint."""
@@ -79,3 +86,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     spelled = {name.lower().replace("_", "-"): name for name in known}
     near = get_close_matches(word.lower().replace("_", "-"), spelled, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(spelled[name] for name in near)}?" if near else None
+
+
+class PylmWarning(UserWarning):
+    """What a caller should know of a result that is given all the same."""

@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: dict[str, set[str]] = {
     "pylm": {"*"},  # the package's own face: names found on first use
     "pylm.__main__": {"pylm.cli"},
-    "pylm.errors": set(),  # this, the cache folder and the host serve every room
+    "pylm.errors": set(),  # this and the three below serve every room: SERVE_ALL
     "pylm.cache": set(),
     "pylm.host": set(),
+    "pylm.durable": set(),
     "pylm.cli": {"*"},  # but inside the command functions only: see TOP_OF_CLI
     "pylm.config": set(),
     "pylm.checkpoint": {"pylm.config"},
@@ -63,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.export": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
     "pylm.serve": {"pylm.generation", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
 }
+SERVE_ALL = {"pylm.cache", "pylm.durable", "pylm.errors", "pylm.host"}
 FRAMEWORKS = {"torch", "triton", "mlx", "pylm_kernels"}
 # Rooms that may name a framework, and which
 FRAMEWORKS_IN: dict[str, set[str]] = {
@@ -134,7 +136,11 @@ def violations(root: Path) -> Iterator[str]:
             light = framework in STANDARD or room_or_package(name) in TOP_OF_CLI or name.startswith(LIGHT)
             if here == "pylm.cli" and at_top and not light:
                 yield f"{relative}:{line}: a command imports {name} inside its function, not at the top"
-            if not there or there == here or there in {"pylm", "pylm.cache", "pylm.errors", "pylm.host"}:
+            if (
+                not there
+                or there == here
+                or there in {"pylm", "pylm.cache", "pylm.durable", "pylm.errors", "pylm.host"}
+            ):
                 continue
             allowed = ROOMS.get(here)
             if allowed is None:

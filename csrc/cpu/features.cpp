@@ -100,7 +100,7 @@ bool Features::serves(Variant variant) const {
             return avx2 && fma && f16c;
         // one variant for Cooper Lake, Sapphire Rapids, Zen 4 and later; AVX-512 without BF16 takes the AVX2 one
         case Variant::avx512:
-            return avx2 && avx512f && avx512bw && avx512dq && avx512vl && avx512_vnni && avx512_bf16;
+            return avx2 && fma && avx512f && avx512bw && avx512dq && avx512vl && avx512_vnni && avx512_bf16;
         case Variant::neon:
             return neon;
     }

@@ -65,7 +65,6 @@ void Dataset::read(int64_t start, int64_t length, Out* out) const {
         const Shard& shard = files[s];
         const int64_t offset = start - bounds[s], here = std::min(length, shard.tokens() - offset);
         if (here <= 0) continue;
-        shard.check();
         // SAFETY: [offset, offset + here) lies inside the shard's mapped tokens, aligned to their width
         const auto* narrow = reinterpret_cast<const uint16_t*>(shard.data()) + offset;
         const auto* wide = reinterpret_cast<const uint32_t*>(shard.data()) + offset;
@@ -83,6 +82,15 @@ void Dataset::read(int64_t start, int64_t length, Out* out) const {
         out += here;
         length -= here;
     }
+}
+
+std::pair<size_t, size_t> Dataset::shards_of(int64_t start, int64_t length) const {
+    return {shard_of(start), shard_of(start + length - 1) + 1};
+}
+
+void Dataset::check(int64_t start, int64_t length) const {
+    const auto [begin, end] = shards_of(start, length);
+    for (size_t s = begin; s < end; ++s) files[s].check();
 }
 
 template void Dataset::read(int64_t, int64_t, int32_t*) const;
@@ -138,25 +146,37 @@ Place Batches::place(int64_t step, int64_t row) const {
     return order.at(static_cast<uint64_t>(step) * shape.batch_size + shape.rank * rows() + row);
 }
 
+template <class Take>
+void Batches::pieces_of(const Place& place, const Take& take) const {
+    if (!shape.packed) return take(static_cast<int64_t>(place.window) * shape.stride, shape.context_length);
+    const Packed& packed = packings[place.dataset];
+    for (int64_t s = packed.first[place.window]; s < packed.first[place.window + 1]; ++s)
+        take(packed.segments[s].start, int64_t{packed.segments[s].length});
+}
+
+void Batches::check(const std::vector<Place>& places) const {
+    std::vector<std::vector<bool>> seen;
+    for (const Dataset& data : datasets) seen.emplace_back(data.shards().size());
+    for (const Place& place : places)
+        pieces_of(place, [&](int64_t start, int64_t length) {
+            const auto [begin, end] = datasets[place.dataset].shards_of(start, length + 1);
+            for (size_t s = begin; s < end; ++s)
+                if (!seen[place.dataset][s]) datasets[place.dataset].shards()[s].check(), seen[place.dataset][s] = true;
+        });
+}
+
 template <class Out>
 void Batches::fill_row(const Place& place, Out* inputs, Out* targets, std::vector<int32_t>* starts) const {
     const Dataset& data = datasets[place.dataset];
-    const int64_t length = shape.context_length;
-    if (!shape.packed) {
-        const int64_t start = static_cast<int64_t>(place.window) * shape.stride;
-        data.read(start, length, inputs);
-        data.read(start + 1, length, targets);
-        return;
-    }
-    const Packed& packed = packings[place.dataset];
     int64_t used = 0;
-    for (int64_t s = packed.first[place.window]; s < packed.first[place.window + 1]; ++s) {
-        const Segment& segment = packed.segments[s];
-        starts->push_back(static_cast<int32_t>(used));
-        data.read(segment.start, segment.length, inputs + used);
-        data.read(segment.start + 1, segment.length, targets + used);
-        used += segment.length;
-    }
+    pieces_of(place, [&](int64_t start, int64_t length) {
+        if (starts) starts->push_back(static_cast<int32_t>(used));
+        data.read(start, 1, inputs + used);
+        data.read(start + 1, length, targets + used);
+        std::copy_n(targets + used, length - 1, inputs + used + 1);
+        used += length;
+    });
+    const int64_t length = shape.context_length;
     if (used < length) starts->push_back(static_cast<int32_t>(used));  // the rest is a segment that nothing attends to
     std::fill(inputs + used, inputs + length, Out{0});
     std::fill(targets + used, targets + length, Out{IGNORED});
@@ -166,8 +186,11 @@ template <class Out>
 int64_t Batches::fill(int64_t step, Out* inputs, Out* targets, int32_t* starts, int threads) const {
     const int64_t length = shape.context_length, count = rows();
     std::vector<std::vector<int32_t>> found(shape.packed ? count : 0);
+    std::vector<Place> places;
+    for (int64_t row = 0; row < count; ++row) places.push_back(place(step, row));
+    check(places);
     cpu::parallel(threads, count, [&](int64_t row) {
-        fill_row(place(step, row), inputs + row * length, targets + row * length, shape.packed ? &found[row] : nullptr);
+        fill_row(places[row], inputs + row * length, targets + row * length, shape.packed ? &found[row] : nullptr);
     });
     if (!shape.packed) return 0;
     int64_t total = 0;
@@ -200,13 +223,7 @@ std::vector<Excerpt> Batches::excerpts(int64_t step) const {
     };
     for (int64_t row = 0; row < rows(); ++row) {
         const Place where = place(step, row);
-        if (!shape.packed) {
-            add(row, where.dataset, static_cast<int64_t>(where.window) * shape.stride, shape.context_length + 1);
-            continue;
-        }
-        const Packed& packed = packings[where.dataset];
-        for (int64_t s = packed.first[where.window]; s < packed.first[where.window + 1]; ++s)
-            add(row, where.dataset, packed.segments[s].start, packed.segments[s].length + 1);
+        pieces_of(where, [&](int64_t start, int64_t length) { add(row, where.dataset, start, length + 1); });
     }
     return list;
 }

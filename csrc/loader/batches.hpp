@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "loader/order.hpp"
@@ -21,9 +22,13 @@ class Dataset {
     int64_t shard_start(size_t shard) const { return bounds[shard]; }
     /// Starts of all documents in the stream, and its end; an Error where a shard has none.
     std::vector<int64_t> documents() const;
-    /// Widens `length` tokens from `start`, wherever shards end.
+    /// Widens `length` tokens from `start`, wherever shards end. Whoever reads has checked the shards a moment before.
     template <class Out>
     void read(int64_t start, int64_t length, Out* out) const;
+    /// The shards that `length` tokens from `start` lie in: the first, and the one after the last.
+    std::pair<size_t, size_t> shards_of(int64_t start, int64_t length) const;
+    /// An Error where one of them has been shortened since it was mapped.
+    void check(int64_t start, int64_t length) const;
     const std::string& name() const { return title; }
 
   private:
@@ -70,6 +75,11 @@ class Batches {
     std::vector<Excerpt> excerpts(int64_t step) const;
 
   private:
+    /// The pieces of text that a row holds: calls `take(start, length)` for each, its last target not counted.
+    template <class Take>
+    void pieces_of(const Place& place, const Take& take) const;
+    /// Looks once at each shard that a step reads: a call to the system a row would cost more than the row.
+    void check(const std::vector<Place>& places) const;
     template <class Out>
     void fill_row(const Place& place, Out* inputs, Out* targets, std::vector<int32_t>* starts) const;
 

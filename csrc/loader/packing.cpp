@@ -10,7 +10,7 @@ namespace {
 class Rooms {
   public:
     explicit Rooms(int32_t capacity)
-        : heads(capacity + 1, NONE), words(capacity / 64 + 1), summary(words.size() / 64 + 1) {}
+        : heads(int64_t{capacity} + 1, NONE), words(capacity / 64 + 1), summary(words.size() / 64 + 1) {}
 
     void put(int32_t room, int64_t window) {
         next.resize(std::max<size_t>(next.size(), window + 1), NONE);
@@ -52,9 +52,11 @@ class Rooms {
 
 }  // namespace
 
-Packed pack(const std::vector<int64_t>& starts, int32_t capacity) {
+Packed pack(const std::vector<int64_t>& starts, int32_t wanted) {
+    // a window longer than all of the text is as good as one of its length, and costs no memory
+    const auto capacity = static_cast<int32_t>(std::clamp<int64_t>(starts.back(), 1, wanted));
     std::vector<Segment> pieces;
-    std::vector<int64_t> counts(capacity + 2);
+    std::vector<int64_t> counts(int64_t{capacity} + 2);
     for (size_t d = 0; d + 1 < starts.size(); ++d)
         for (int64_t at = starts[d]; at < starts[d + 1] - 1; at += capacity) {
             const auto length = static_cast<int32_t>(std::min<int64_t>(capacity, starts[d + 1] - 1 - at));
@@ -62,7 +64,7 @@ Packed pack(const std::vector<int64_t>& starts, int32_t capacity) {
             ++counts[capacity - length + 1];
         }
     // longest first, in the order of the text among equals
-    for (int32_t i = 0; i <= capacity; ++i) counts[i + 1] += counts[i];
+    for (int64_t i = 0; i <= capacity; ++i) counts[i + 1] += counts[i];
     std::vector<int64_t> sorted(pieces.size());
     for (size_t i = 0; i < pieces.size(); ++i) sorted[counts[capacity - pieces[i].length]++] = i;
 

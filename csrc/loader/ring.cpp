@@ -1,26 +1,75 @@
 #include "loader/ring.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "error.hpp"
 
 namespace pylm::loader {
 
-Ring::Ring(std::shared_ptr<const Batches> source, std::vector<Buffers> lent, int threads, int64_t first_step)
-    : batches(std::move(source)), first(first_step), next_fill(first_step), next_take(first_step) {
-    for (const Buffers& buffers : lent) slots.push_back({buffers, -1, 0, nullptr});
-    for (int t = 0; t < threads; ++t) workers.emplace_back([this] { work(); });
-}
+struct Ring::State {
+    struct Slot {
+        Buffers buffers;
+        int64_t step = -1;  // the step that it holds
+        int64_t starts = 0;
+        std::exception_ptr error;
+    };
 
-Ring::~Ring() {
-    {
-        const std::lock_guard lock(mutex);
-        stopping = true;
+    State(std::shared_ptr<const Batches> source, const std::vector<Buffers>& lent, int64_t first_step)
+        : batches(std::move(source)), first(first_step), next_fill(first_step), next_take(first_step) {
+        for (const Buffers& buffers : lent) slots.push_back({buffers, -1, 0, nullptr});
     }
-    freed.notify_all();
-    for (auto& worker : workers) worker.join();
+
+    void work();
+
+    const std::shared_ptr<const Batches> batches;
+    std::vector<Slot> slots;
+    std::mutex mutex;
+    std::condition_variable filled, freed;
+    const int64_t first;
+    int64_t next_fill, next_take;
+    bool stopping = false;
+    std::mutex joining;  // of those who close, one waits for the threads and the others for it
+    std::vector<std::thread> workers;
+};
+
+Ring::Ring(std::shared_ptr<const Batches> batches, std::vector<Buffers> slots, int threads, int64_t first_step)
+    : process(::getpid()), state(std::make_unique<State>(std::move(batches), slots, first_step)) {
+    try {
+        for (int t = 0; t < threads; ++t) state->workers.emplace_back([own = state.get()] { own->work(); });
+    } catch (...) {
+        close();  // those that were started, where the machine has no more
+        throw;
+    }
 }
 
-void Ring::work() {
+Ring::~Ring() { close(); }
+
+void Ring::close() {
+    if (!state) return;
+    if (process != ::getpid()) {
+        // a forked child has neither the threads nor, it may be, the lock: there is nobody to end, and nothing that can
+        // be destroyed
+        (void)state.release();
+        return;
+    }
+    {
+        const std::lock_guard lock(state->mutex);
+        state->stopping = true;
+    }
+    state->freed.notify_all(), state->filled.notify_all();
+    const std::lock_guard lock(state->joining);
+    for (auto& worker : state->workers) worker.join();
+    state->workers.clear();
+}
+
+void Ring::State::work() {
     const auto depth = static_cast<int64_t>(slots.size());
     std::unique_lock lock(mutex);
     for (;;) {
@@ -52,15 +101,23 @@ void Ring::work() {
 }
 
 Ring::Taken Ring::take(int milliseconds) {
-    std::unique_lock lock(mutex);
-    Slot& slot = slots[next_take % static_cast<int64_t>(slots.size())];
-    if (!filled.wait_for(lock, std::chrono::milliseconds(milliseconds), [&] { return slot.step == next_take; }))
-        return {-1, 0};
+    if (process != ::getpid())
+        throw Error(Kind::usage, "a forked process has none of the threads that fill this ring",
+                    "close() the loader here and go on: it starts threads of its own");
+    std::unique_lock lock(state->mutex);
+    const auto depth = static_cast<int64_t>(state->slots.size());
+    const auto ready = [&] {
+        return state->stopping || state->slots[state->next_take % depth].step == state->next_take;
+    };
+    if (!state->filled.wait_for(lock, std::chrono::milliseconds(milliseconds), ready)) return {-1, 0};
+    if (state->stopping)
+        throw Error(Kind::usage, "the ring is closed", "another thread closed the loader, or moved it to another step");
+    const State::Slot& slot = state->slots[state->next_take % depth];
     if (slot.error) std::rethrow_exception(slot.error);
-    const Taken taken{next_take % static_cast<int64_t>(slots.size()), slot.starts};
-    ++next_take;
+    const Taken taken{state->next_take % depth, slot.starts};
+    ++state->next_take;
     lock.unlock();
-    freed.notify_all();
+    state->freed.notify_all();
     return taken;
 }
 

@@ -1,11 +1,9 @@
 // Batches made ahead of the loop, in buffers that are used again and again.
 #pragma once
-#include <condition_variable>
+#include <sys/types.h>
+
 #include <cstdint>
-#include <exception>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "loader/batches.hpp"
@@ -20,6 +18,7 @@ struct Buffers {
     bool wide;  // int64, else int32
 };
 
+/// Any thread may take and close, at the same time too.
 class Ring {
   public:
     /// The batch taken last and the one before it stay as they are; a copy that runs beside the loop needs that.
@@ -34,26 +33,16 @@ class Ring {
         int64_t slot;  // -1: not ready within the time
         int64_t starts;
     };
-    /// The next step's slot, waiting for at most `milliseconds`; rethrows what went wrong while it was filled.
+    /// The next step's slot, waiting for at most `milliseconds`; rethrows what went wrong while it was filled. An Error
+    /// once the ring is closed, also where that happens meanwhile.
     Taken take(int milliseconds);
+    /// Ends the threads: when this returns nobody writes to the buffers any more.
+    void close();
 
   private:
-    struct Slot {
-        Buffers buffers;
-        int64_t step = -1;  // the step that it holds
-        int64_t starts = 0;
-        std::exception_ptr error;
-    };
-    void work();
-
-    std::shared_ptr<const Batches> batches;
-    std::vector<Slot> slots;
-    std::mutex mutex;
-    std::condition_variable filled, freed;
-    const int64_t first;
-    int64_t next_fill, next_take;
-    bool stopping = false;
-    std::vector<std::thread> workers;
+    struct State;
+    const pid_t process;
+    std::unique_ptr<State> state;
 };
 
 }  // namespace pylm::loader

@@ -55,6 +55,20 @@ void agree(Type type, const Body& body) {
 
 }  // namespace
 
+TEST(a_variant_is_served_where_all_that_it_is_compiled_with_is_there) {
+    bool Features::* const needed[] = {&Features::avx2,        &Features::fma,        &Features::avx512f,
+                                       &Features::avx512bw,    &Features::avx512dq,   &Features::avx512vl,
+                                       &Features::avx512_vnni, &Features::avx512_bf16};
+    Features all;
+    for (const auto one : needed) all.*one = true;
+    CHECK(all.serves(Variant::avx512));
+    for (const auto one : needed) {
+        Features less = all;
+        less.*one = false;
+        CHECK(!less.serves(Variant::avx512));
+    }
+}
+
 TEST(norms_agree_and_stay_in_bounds) {
     for (Type type : {FLOAT32, BFLOAT16})
         for (int64_t width : {1, 5, 16, 33, 100})

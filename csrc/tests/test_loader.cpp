@@ -1,10 +1,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <numeric>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "error.hpp"
@@ -99,6 +102,47 @@ TEST(a_ring_gives_what_fill_gives_while_buffers_are_reused) {
         }
     }
     std::remove(path.c_str());
+}
+
+TEST(a_ring_is_closed_and_taken_from_by_many_threads_at_once) {
+    const std::string path = write_tokens("closed.bin", counting(5000));
+    const auto batches = std::make_shared<Batches>(std::vector<DatasetSpec>{{"ring", {{path, 2, 5000, ""}}, 0, 1}},
+                                                   Shape{16, 4, 16, 0, 1, false, 7});
+    for (int round = 0; round < 40; ++round) {
+        std::vector<std::vector<int64_t>> memory(2 * 4, std::vector<int64_t>(64));
+        std::vector<Buffers> slots;
+        for (int s = 0; s < 4; ++s) slots.push_back({memory[2 * s].data(), memory[2 * s + 1].data(), nullptr, true});
+        const auto ring = std::make_unique<Ring>(batches, slots, 2, 0);
+        std::atomic<int64_t> taken{0}, refused{0};
+        std::vector<std::thread> threads;
+        for (int t = 0; t < 3; ++t)
+            threads.emplace_back([&] {
+                try {
+                    for (;;) taken += ring->take(10000).slot >= 0;
+                } catch (const pylm::Error& error) {
+                    refused += error.message == "the ring is closed";
+                }
+            });
+        while (taken < round) std::this_thread::yield();
+        for (int t = 0; t < 2; ++t)
+            threads.emplace_back([&, t] {
+                ring->close();
+                for (int s = t; s < 8; s += 2) std::fill(memory[s].begin(), memory[s].end(), -1);  // they are ours now
+            });
+        threads[3].join(), threads[4].join();
+        for (int t = 0; t < 3; ++t) threads[t].join();
+        CHECK(refused == 3);
+        for (const auto& slot : memory) CHECK(std::count(slot.begin(), slot.end(), -1) == 64);
+    }
+    std::remove(path.c_str());
+}
+
+TEST(a_window_longer_than_all_text_costs_no_memory) {
+    const Packed one = pack({0, 5, 5, 9, 30}, INT32_MAX), same = pack({0, 5, 5, 9, 30}, 31);
+    CHECK(one.windows() == 1 && one.segments.size() == 3 && one.first == same.first);
+    for (size_t s = 0; s < 3; ++s)
+        CHECK(one.segments[s].start == same.segments[s].start && one.segments[s].length == same.segments[s].length);
+    CHECK(pack({0}, INT32_MAX).windows() == 0 && pack({0, 1}, 7).windows() == 0);
 }
 
 TEST(bad_shards_are_errors) {

@@ -19,6 +19,7 @@ _HOMES = {
     "layer_norm": "ops.layer_norm.public",
     "LayerNorm": "ops.layer_norm.public",
     "Rope": "rope",
+    "Documents": "documents",
     "qk_norm_rope": "ops.qk_norm_rope.public",
     "rope_attention": "ops.rope_attention.public",
     "attention_decode": "ops.attention_decode.public",
@@ -33,6 +34,7 @@ __all__ = list(_HOMES)
 if TYPE_CHECKING:
     from pylm_kernels.dispatch import backends as backends
     from pylm_kernels.dispatch import register as register
+    from pylm_kernels.documents import Documents as Documents
     from pylm_kernels.ops.attention_decode.public import attention_decode as attention_decode
     from pylm_kernels.ops.cross_entropy.public import cross_entropy as cross_entropy
     from pylm_kernels.ops.gelu.public import gelu as gelu

@@ -9,6 +9,10 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 def floating(name: str, x: torch.Tensor) -> str:
     """A sentence unless x is a real floating-point tensor of a dtype that the kernels know."""
+    if not isinstance(x, torch.Tensor):
+        # torch.fx.symbolic_trace hands over such, and nothing that looks at shapes can take them
+        hint = "; torch.export traces these operations" if type(x).__name__.endswith("Proxy") else ""
+        return f"{name}: is a {type(x).__module__}.{type(x).__name__}, not a torch.Tensor{hint}"
     if x.dtype in FLOATS:
         return ""
     return f"{name}: dtype {x.dtype} is not float32, bfloat16, float16 or float64; cast it first"

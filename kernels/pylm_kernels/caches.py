@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments
+from pylm_kernels import arguments, transforms
 from pylm_kernels.heads import Heads
 
 
 def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, heads: Heads) -> str:
     """A sentence unless both caches are [B, S, kv heads, D] like these heads, and lengths holds B integers."""
+    if around := transforms.active():
+        return f"k_cache: is written in place, which {around} cannot follow"
     b, _, _, d = heads.q.shape
     for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
         shape = tuple(int(n) for n in cache.shape)
@@ -49,8 +51,9 @@ _last: list[Any] = [None, None]
 def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> None:
     """Raise ValueError unless the new positions of every row fit the cache and, where given, the angles' table.
 
-    Reading lengths waits for the device, so the answer is remembered: every layer of a model asks about one tensor.
-    While a CUDA graph is being captured nothing can be read; there the kernel writes nothing outside a cache.
+    On a CPU they are read each time. Reading them from a GPU waits for it, and every layer of a model asks about one
+    tensor, so there a tensor that nobody is known to have written to is not read again. No result depends on that: it
+    spares this check alone, as a CUDA graph does, and then the kernel writes nothing outside a cache.
 
     Args:
         lengths: filled positions of each row.
@@ -58,9 +61,9 @@ def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> N
         capacity: of the cache.
         last: how many positions the table of angles holds past the first; None where it is not asked.
     """
-    if lengths.is_cuda and torch.cuda.is_current_stream_capturing():
+    if not transforms.readable(lengths):
         return
-    version = None if lengths.is_inference() else lengths._version
+    version = None if lengths.is_inference() or not lengths.is_cuda else lengths._version
     key = (version, new, capacity, last)
     if version is not None and _last[0] is not None and _last[0]() is lengths and _last[1] == key:
         return

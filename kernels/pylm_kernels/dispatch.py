@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pylm_kernels import transforms
 from pylm_kernels.launch import interpreting
 
 Serves = Callable[[str, torch.dtype, Mapping[str, Any]], "str | None"]
@@ -42,9 +43,9 @@ OPERATIONS: tuple[str, ...] = (
     "relu2",
 )
 WITHOUT_GRADIENT = ("attention_decode",)
-KNOWN = ("reference", "triton", "cpu", "metal", "sdpa")
+ELSEWHERE = {"cpu": "it comes with pylm", "metal": "MLX's arrays have it: pylm_kernels.mlx"}
 # The first that serves runs. A measured table overrides it where it has an entry for this device.
-ORDER = ("triton", "cpu", "metal", "sdpa")
+ORDER = ("triton", "cpu", "sdpa")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -155,10 +156,13 @@ def _candidates(op: str, device: str, dtype: torch.dtype, asked: str) -> tuple[t
         return (*(name for name in order if name.partition("<=")[0] in able), "reference"), ""
     if asked == "reference":
         return ("reference",), ""
+    if asked not in have:
+        load()  # what another operation brings is known, whatever was imported so far
     everywhere = {name for backends in _registered.values() for name in backends}
     if asked not in everywhere:
-        hint = "it comes with the package that registers it" if asked in KNOWN else f"there are {', '.join(KNOWN)}"
-        return (), f"backend: no {asked!r} backend is registered here; {hint}"
+        hint = f" ({ELSEWHERE[asked]})" if asked in ELSEWHERE else ""
+        known = ", ".join(["reference", *sorted(have)])
+        return (), f"backend: no {asked!r} backend is registered here{hint}; {op} has {known}"
     if asked not in have:
         return ("reference",), ""
     why = have[asked].serves(device, dtype, {})
@@ -181,6 +185,10 @@ def choose(op: str, asked: str | None, tensor: torch.Tensor, facts: Mapping[str,
     names, refusal = candidates(op, device, dtype, asked)
     if refusal:
         return "", refusal
+    if names[-1] != "reference" and (around := transforms.active()):
+        return "", f"backend: {names[0]!r} has no rule for {around}; leave it out, and plain torch computes the call"
+    if transforms.active():
+        return "reference", ""
     why = None
     for entry in names:
         name, _, widest = entry.partition("<=")  # a measured table names the widest head for which one is ahead

@@ -43,8 +43,7 @@ def elementwise(op: str, reference: Callable[..., torch.Tensor], names: tuple[st
         return *(found if isinstance(found, tuple | list) else (found,)), *(None for _ in ctx.settings)
 
     def composite(ctx: Any, dy: Any) -> Any:
-        saved = ctx.saved_tensors
-        found = differentiate((reference(*saved, *ctx.settings[:-1]),), list(saved), (dy,))
+        found = differentiate(lambda *saved: reference(*saved, *ctx.settings[:-1]), ctx.saved_tensors, (dy,))
         return *found, *(None for _ in ctx.settings)
 
     tensors = ", ".join(f"Tensor {name}" for name in names)

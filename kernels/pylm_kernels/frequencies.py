@@ -10,13 +10,25 @@ LAYOUTS = ("half", "interleaved")
 SCALINGS: dict[str, set[str]] = {
     "linear": {"factor"},
     "ntk": {"factor"},
-    "yarn": {"factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor"},
+    "yarn": {
+        "factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim",
+        "truncate",
+    },
     "llama3": {"factor", "original_max_positions", "low_freq_factor", "high_freq_factor"},
-}
+    "default": set(),
+}  # fmt: skip
 
 
-def rotating(head_dim: int, dims: int | None, layout: str) -> int:
+def rotating(head_dim: int, dims: int | None, layout: str, scaling: Mapping[str, Any] | None = None) -> int:
     """How many dimensions of a head rotate, once layout and dims are known to be possible."""
+    share = (scaling or {}).get("partial_rotary_factor")
+    if share is not None:
+        part = int(head_dim * float(share))
+        if dims is not None and dims != part:
+            raise ValueError(
+                f"scaling: partial_rotary_factor {share} rotates {part} of {head_dim} dimensions, dims {dims}"
+            )
+        dims = part
     dims = head_dim if dims is None else dims
     if layout not in LAYOUTS:
         raise ValueError(f"layout: {layout!r} is not one of {', '.join(LAYOUTS)}")
@@ -36,16 +48,23 @@ def _powers(dims: int, theta: float) -> list[float]:
 
 
 def _checked(scaling: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by our names, "type" among them."""
-    settings = dict(scaling)
-    kind = settings.pop("type", None) or settings.pop("rope_type", None)
-    settings.pop("rope_type", None)
+    """The settings by our names, "type" among them; a key whose value is None counts as absent."""
+    settings = {key: value for key, value in scaling.items() if value is not None}
+    settings.pop("partial_rotary_factor", None)  # which `rotating` reads
+    kinds = settings.pop("rope_type", None), settings.pop("type", None)
+    kind = kinds[1] or kinds[0] or "default"
     if "original_max_position_embeddings" in settings:
         settings["original_max_positions"] = settings.pop("original_max_position_embeddings")
     if kind not in SCALINGS:
         raise ValueError(f"scaling: type {kind!r} is not one of {', '.join(SCALINGS)}")
+    if "rope_theta" in settings:
+        raise ValueError("scaling: rope_theta is the argument theta; Rope.from_config(config) reads both")
     if extra := sorted(set(settings) - SCALINGS[kind]):
-        raise ValueError(f"scaling: {kind} knows no {', '.join(extra)}; it takes {', '.join(sorted(SCALINGS[kind]))}")
+        raise ValueError(
+            f"scaling: {kind} knows no {', '.join(extra)}; it takes {', '.join(sorted(SCALINGS[kind])) or 'nothing'}"
+        )
+    if kind == "default":
+        return {"type": kind}
     needed = {"factor"} | ({"original_max_positions"} if kind in ("yarn", "llama3") else set())
     if missing := sorted(needed - set(settings)):
         raise ValueError(f"scaling: {kind} needs {', '.join(missing)}")
@@ -60,7 +79,9 @@ def _between(x: float) -> float:
 
 def _scaled(plain: list[float], dims: int, theta: float, settings: dict[str, Any]) -> tuple[list[float], float]:
     """The frequencies as the scaling bends them, and the factor on cosines and sines."""
-    kind, factor = settings["type"], float(settings["factor"])
+    kind, factor = settings["type"], float(settings.get("factor", 1.0))
+    if kind == "default":
+        return plain, 1.0
     if kind == "linear":
         return [f / factor for f in plain], 1.0
     if kind == "ntk":
@@ -75,9 +96,21 @@ def _scaled(plain: list[float], dims: int, theta: float, settings: dict[str, Any
     def dimension(turns_wanted: float) -> float:
         return dims * math.log(original / (turns_wanted * 2 * math.pi)) / (2 * math.log(theta))
 
-    first = max(math.floor(dimension(float(settings.get("beta_fast", 32.0)))), 0)
-    last = min(math.ceil(dimension(float(settings.get("beta_slow", 1.0)))), dims - 1)
+    first, last = dimension(float(settings.get("beta_fast", 32.0))), dimension(float(settings.get("beta_slow", 1.0)))
+    if settings.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dims - 1)
     ramp = [_between((i - first) / max(last - first, 0.001)) for i in range(dims // 2)]
-    given = settings.get("attention_factor")
-    magnitude = 0.1 * math.log(factor) + 1.0 if given is None else float(given)
-    return [f / factor * r + f * (1 - r) for r, f in zip(ramp, plain, strict=True)], magnitude
+    return [f / factor * r + f * (1 - r) for r, f in zip(ramp, plain, strict=True)], _magnitude(factor, settings)
+
+
+def _magnitude(factor: float, settings: dict[str, Any]) -> float:
+    """YaRN's factor on cosines and sines: as it is given, or by the logarithm of how far the context was stretched."""
+    if "attention_factor" in settings:
+        return float(settings["attention_factor"])
+
+    def stretched(scale: float) -> float:
+        return 0.1 * scale * math.log(factor) + 1.0
+
+    above, below = float(settings.get("mscale", 0.0)), float(settings.get("mscale_all_dim", 0.0))
+    return stretched(above) / stretched(below) if above and below else stretched(1.0)

@@ -1,15 +1,12 @@
-"""Heads as callers give them: packed in one projection or apart, and the documents packed into a row."""
+"""Heads as callers give them, packed in one projection or apart, and what goes with them."""
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, NamedTuple
 
 import torch
 
 from pylm_kernels import arguments
-from pylm_kernels.operation import define
-from pylm_kernels.packing import check_edges
 from pylm_kernels.rope import Rope
 
 
@@ -127,59 +124,6 @@ def scores(
         wrong = arguments.vector("sinks", sinks, heads.n_heads, "the number of heads", "q")
         return wrong or arguments.same_device("sinks", sinks, "q", heads.q)
     return ""
-
-
-def packed_documents(cu_seqlens: torch.Tensor | None, heads: Heads) -> str:
-    """A sentence unless cu_seqlens has the form of document ends (its values are checked where they are read)."""
-    if cu_seqlens is None:
-        return ""
-    if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 2 or cu_seqlens.dtype not in (torch.int32, torch.int64):
-        return "cu_seqlens: must be a vector of at least two integers, 0 first and batch * time last"
-    if heads.k is not None and heads.k.shape[1] != heads.q.shape[1]:
-        return "cu_seqlens: documents need q and k of one length"
-    return arguments.same_device("cu_seqlens", cu_seqlens, "q", heads.q)
-
-
-def _bounds(cu_seqlens: torch.Tensor, batch: int, time: int) -> tuple[torch.Tensor, torch.Tensor]:
-    total = batch * time
-    if not (cu_seqlens.is_cuda and torch.cuda.is_current_stream_capturing()):
-        check_edges(cu_seqlens.tolist(), total)  # waits for the device: once a batch, see documents()
-    at = torch.arange(total, device=cu_seqlens.device)
-    which = torch.searchsorted(cu_seqlens.long().contiguous(), at, right=True)
-    row = at // max(time, 1) * time
-    starts = torch.maximum(cu_seqlens[which - 1], row) - row
-    ends = torch.minimum(cu_seqlens[which], row + time) - row
-    return starts.to(torch.int32).view(batch, time), ends.to(torch.int32).view(batch, time)
-
-
-_operation = define(
-    "documents",
-    "(Tensor cu_seqlens, SymInt batch, SymInt time) -> (Tensor starts, Tensor ends)",
-    _bounds,
-    lambda cu, batch, time: (
-        cu.new_empty((batch, time), dtype=torch.int32),
-        cu.new_empty((batch, time), dtype=torch.int32),
-    ),
-)
-_last: list[Any] = [None, None, None]
-
-
-def documents(cu_seqlens: torch.Tensor, batch: int, time: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each position of [batch, time], where its document starts and ends within its row, as int32.
-
-    cu_seqlens counts over the flattened batch; a document that crosses the end of a row is cut there. Eager calls
-    remember the last answer, for every layer of a model asks about the same tensor.
-    """
-    if torch.compiler.is_compiling():
-        starts, ends = _operation(cu_seqlens, batch, time)
-        return starts, ends
-    version = None if cu_seqlens.is_inference() else cu_seqlens._version
-    key = (version, batch, time)
-    if version is None or _last[0] is None or _last[0]() is not cu_seqlens or _last[1] != key:
-        found = _bounds(cu_seqlens, batch, time)
-        _last[:] = [weakref.ref(cu_seqlens), key, found]
-    answer: tuple[torch.Tensor, torch.Tensor] = _last[2]
-    return answer
 
 
 def positions_of(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:

@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,26 @@ def processors(device: torch.device) -> int:
 def on(x: torch.Tensor) -> contextlib.AbstractContextManager[Any]:
     """Make the tensor's GPU the current one, for Triton launches there."""
     return torch.cuda.device(x.device) if x.device.type == "cuda" else contextlib.nullcontext()
+
+
+GRID = 65535  # programs in any dimension of a grid but the first
+REACH = 2**31  # elements that a kernel's 32-bit offsets reach within a row
+
+
+def shares(heads: int, *tensors: Any) -> Iterator[tuple[Any, ...]]:
+    """The tensors, all [B, …] or None, in as many launches as the second dimension of a grid needs for their heads."""
+    batch = tensors[0].shape[0]
+    if batch * heads <= GRID:
+        yield tensors
+        return
+    most = max(GRID // heads, 1)
+    for at in range(0, batch, most):
+        yield tuple(None if x is None else x[at : at + most] for x in tensors)
+
+
+def within_reach(x: torch.Tensor) -> torch.Tensor:
+    """[B, T, heads, D] with its time within 32-bit offsets: copied, a head after the other, only where it is not."""
+    return x if x.shape[1] * x.stride(1) < REACH else x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def rows_of(x: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pylm_kernels import arguments
+from pylm_kernels import arguments, transforms
 from pylm_kernels.operation import define
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -33,7 +33,7 @@ def problem(
 
 
 def _checked(targets: torch.Tensor, classes: int, ignore_index: int) -> torch.Tensor:
-    if targets.device.type == "cpu":
+    if targets.device.type == "cpu" and transforms.readable(targets):
         wrong = ((targets < 0) | (targets >= classes)) & (targets != ignore_index)
         if bool(wrong.any()):
             first = int(targets[wrong][0])
@@ -55,7 +55,7 @@ def checked(targets: torch.Tensor, classes: int, ignore_index: int) -> torch.Ten
     On a CPU a target that is no class is refused. On a GPU that would wait for the device every step: there the kernel
     reads its logit as minus infinity, and the loss is infinite, which every training loop sees.
     """
-    if torch.compiler.is_compiling():
+    if transforms.traced(targets):
         found: torch.Tensor = _operation(targets, classes, ignore_index)
         return found
     return _checked(targets, classes, ignore_index) if targets.device.type == "cpu" else targets.long().contiguous()

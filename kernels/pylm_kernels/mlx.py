@@ -24,11 +24,12 @@ except ImportError as _error:
     ) from None
 from pylm_kernels.mlx_attention import qk_norm_rope, rope_attention
 from pylm_kernels.mlx_decode import attention_decode
-from pylm_kernels.mlx_heads import array, floating
+from pylm_kernels.mlx_heads import Documents, array, floating
 from pylm_kernels.mlx_launch import on_metal
 from pylm_kernels.mlx_rope import Rope
 
 __all__ = [
+    "Documents",
     "Rope",
     "attention_decode",
     "qk_norm_rope",

@@ -57,7 +57,8 @@ def qk_norm_rope(
         q_weight: [D]; both weights or none.
         k_weight: [D].
         eps: of the norm.
-        cu_seqlens: document ends over the flattened batch: positions restart in each document.
+        cu_seqlens: document ends over the flattened batch, or the `Documents` found from them once for all layers:
+            positions restart in each document.
 
     Returns:
         q and k, [B, T, heads, D].
@@ -179,7 +180,8 @@ def rope_attention(
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
-        cu_seqlens: document ends over the flattened batch, 0 first; rows see their own document only.
+        cu_seqlens: document ends over the flattened batch, 0 first, or the `Documents` found from them once for all
+            layers; rows see their own document only.
         scale: of the scores; 1 / sqrt(D) by default.
 
     Returns:

@@ -13,8 +13,6 @@ from pylm_kernels.mlx_heads import Heads, Mask
 from pylm_kernels.mlx_launch import on_metal
 from pylm_kernels.mlx_rope import Rope
 
-_last: list[Any] = [None, None]
-
 
 def _check(k_cache: Any, v_cache: Any, lengths: Any, heads: Heads, rope: Rope | None) -> None:
     b, t, _, d = heads.q.shape
@@ -38,11 +36,7 @@ def _check(k_cache: Any, v_cache: Any, lengths: Any, heads: Heads, rope: Rope | 
     if isinstance(lengths, mx.array):
         if lengths.shape != (b,) or not mx.issubdtype(lengths.dtype, mx.integer):
             raise ValueError(f"lengths: must be an integer, or {b} of them: how many positions of each row are filled")
-        if _last[0] is lengths and _last[1] == key:  # every layer of a model asks about the same array
-            return
         filled = mlx_heads.looked_at(lengths)
-        if filled is not None:
-            _last[:] = [lengths, key]
     else:
         filled = [int(lengths)]
     for row, length in enumerate(filled or ()):

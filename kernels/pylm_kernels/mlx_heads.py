@@ -161,37 +161,53 @@ def looked_at(x: Any) -> list[Any] | None:
     return found
 
 
-_last: list[Any] = [None, None, None]
+class Documents(NamedTuple):
+    """For each position of [B, T], where its document starts and ends within its row, as int32.
 
-
-def documents(cu_seqlens: Any, heads: Heads) -> tuple[Any, Any]:
-    """For each position of [batch, time], where its document starts and ends within its row, as int32.
-
-    cu_seqlens counts over the flattened batch; a document that crosses the end of a row is cut there. The last answer
-    is remembered, for every layer of a model asks about the same array.
+    Found once a batch with `Documents.of` and handed to every layer as `cu_seqlens`.
     """
-    batch, time = heads.q.shape[:2]
-    if _last[0] is cu_seqlens and _last[1] == (batch, time):
-        answer: tuple[Any, Any] = _last[2]
-        return answer
-    array("cu_seqlens", cu_seqlens)
-    if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] < 2 or not mx.issubdtype(cu_seqlens.dtype, mx.integer):
-        raise ValueError("cu_seqlens: must be a vector of at least two integers, 0 first and batch * time last")
-    if heads.k is not None and heads.k.shape[1] != time:
+
+    starts: Any
+    ends: Any
+
+    @classmethod
+    def of(cls, cu_seqlens: Any, batch: int, time: int) -> Documents:
+        """The documents of a batch; what was found already comes back as it is.
+
+        Args:
+            cu_seqlens: document ends over the flattened batch, 0 first and batch * time last. One that stands there
+                twice is an empty document. A document that crosses the end of a row is cut there.
+            batch: rows.
+            time: positions of a row.
+
+        Raises:
+            ValueError: these are no ends of documents of such a batch.
+        """
+        if isinstance(cu_seqlens, Documents):
+            if cu_seqlens.starts.shape != (batch, time) or cu_seqlens.ends.shape != (batch, time):
+                raise ValueError(f"cu_seqlens: these Documents are not of shape ({batch}, {time})")
+            return cu_seqlens
+        array("cu_seqlens", cu_seqlens)
+        if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] < 2 or not mx.issubdtype(cu_seqlens.dtype, mx.integer):
+            raise ValueError("cu_seqlens: must be a vector of at least two integers, 0 first and batch * time last")
+        total = batch * time
+        edges = looked_at(cu_seqlens)
+        if edges is not None:
+            check_edges(edges, total)
+        at = mx.arange(total, dtype=mx.int32)
+        ends_at = cu_seqlens.astype(mx.int32)
+        which = mx.cumsum(mx.zeros((total + 1,), dtype=mx.int32).at[ends_at[1:]].add(1))[:total]
+        row = at // max(time, 1) * time
+        starts = (mx.maximum(ends_at[which], row) - row).reshape(batch, time)
+        ends = (mx.minimum(ends_at[which + 1], row + time) - row).reshape(batch, time)
+        return cls(starts, ends)
+
+
+def documents(cu_seqlens: Any, heads: Heads) -> Documents:
+    """The documents of these heads' batch."""
+    if heads.k is not None and heads.k.shape[1] != heads.q.shape[1]:
         raise ValueError("cu_seqlens: documents need q and k of one length")
-    total = batch * time
-    edges = looked_at(cu_seqlens)
-    if edges is not None:
-        check_edges(edges, total)
-    at = mx.arange(total, dtype=mx.int32)
-    ends_at = cu_seqlens.astype(mx.int32)
-    which = mx.cumsum(mx.zeros((total + 1,), dtype=mx.int32).at[ends_at[1:]].add(1))[:total]
-    row = at // max(time, 1) * time
-    starts = (mx.maximum(ends_at[which], row) - row).reshape(batch, time)
-    ends = (mx.minimum(ends_at[which + 1], row + time) - row).reshape(batch, time)
-    if edges is not None:  # while compiling, arrays belong to the function that is being compiled
-        _last[:] = [cu_seqlens, (batch, time), (starts, ends)]
-    return starts, ends
+    return Documents.of(cu_seqlens, *heads.q.shape[:2])
 
 
 def positions_of(rope: Rope, starts: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from pylm_kernels.frequencies import frequencies, rotating
+from pylm_kernels.hugging_face import rope_settings
 
 
 class Rope:
@@ -38,12 +39,13 @@ class Rope:
             theta: base of the geometric frequencies.
             layout: "half" or "interleaved".
             dims: how many leading dimensions of a head rotate (even); None for all.
-            scaling: {"type": "linear" | "ntk" | "yarn" | "llama3", "factor": …, …}, keys as in Hugging Face configs.
+            scaling: {"type": "linear" | "ntk" | "yarn" | "llama3" | "default", "factor": …, …}, keys as in Hugging
+                Face configs, partial_rotary_factor among them; see also `from_config`.
             max_positions: rows of the tables; a longer call is an error.
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
         """
         self.head_dim, self.layout = head_dim, layout
-        self.dims = rotating(head_dim, dims, layout)
+        self.dims = rotating(head_dim, dims, layout, scaling)
         self.positions: Any = None
         self.offset: Any = 0
         if tables is None:
@@ -55,6 +57,16 @@ class Rope:
                     f"tables: shapes {self.cos.shape} and {self.sin.shape} must both be (positions, {self.dims // 2})"
                 )
         self.max_positions = self.cos.shape[0]
+
+    @classmethod
+    def from_config(
+        cls, config: Any, *, layout: str = "half", layer_type: str | None = None, max_positions: int | None = None
+    ) -> Rope:
+        """The angles of a Hugging Face model: pylm_kernels.Rope.from_config."""
+        settings = rope_settings(config, layer_type)
+        if max_positions is not None:
+            settings["max_positions"] = max_positions
+        return cls(**settings, layout=layout)
 
     def at(self, positions: Any = None, offset: int = 0) -> Rope:
         """The same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on.

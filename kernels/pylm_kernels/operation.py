@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from pylm_kernels import autocast, transforms
+
 LIBRARY: Any = torch.library.Library("pylm_kernels", "DEF")  # type: ignore[no-untyped-call]
 
 
@@ -65,15 +67,18 @@ def differentiable(
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
-            # create_graph=True runs backward with gradients enabled: only then is the slow, differentiable way taken
-            return composite(ctx, *grads) if torch.is_grad_enabled() else backward(ctx, backward_body, *grads)
+            # create_graph=True runs backward with gradients enabled: only then is the slow, differentiable way taken,
+            # or where many gradients come at once (is_grads_batched, jacrev)
+            if torch.is_grad_enabled() or transforms.active() or transforms.batched(grads):
+                return composite(ctx, *grads)
+            return backward(ctx, backward_body, *grads)
 
     Eager.forward = staticmethod(forward)  # type: ignore[method-assign]
     Eager.setup_context = staticmethod(setup)  # type: ignore[method-assign]
     Eager.__name__ = name
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if transforms.traced(*args):
             return operation(*args)
         if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
             return Eager.apply(*args)  # type: ignore[no-untyped-call]
@@ -108,14 +113,30 @@ def refuse(x: torch.Tensor, message: str) -> torch.Tensor:
 
 
 def differentiate(
-    outputs: tuple[torch.Tensor, ...], inputs: list[Any], gradients: tuple[Any, ...]
+    function: Callable[..., Any], inputs: tuple[torch.Tensor | None, ...], gradients: tuple[Any, ...]
 ) -> list[torch.Tensor | None]:
-    """The gradients of a composite that can be differentiated again; None for inputs that are None or need none."""
-    wanted = [x for x in inputs if x is not None and x.requires_grad]
-    pairs = [(y, g) for y, g in zip(outputs, gradients, strict=False) if g is not None and y.requires_grad]
-    found = iter(
-        torch.autograd.grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
-        if pairs and wanted
-        else [None] * len(wanted)
-    )
-    return [next(found) if x is not None and x.requires_grad else None for x in inputs]
+    """The gradients of a composite that can be differentiated again; None for inputs that are None or need none.
+
+    Args:
+        function: of the inputs alone, in steps that torch can differentiate.
+        inputs: tensors, and None where one is absent.
+        gradients: of the function's outputs; None for one that nobody used.
+    """
+    wanted = [x is not None and x.requires_grad for x in inputs]
+    used = [number for number, gradient in enumerate(gradients) if gradient is not None]
+
+    def part(*own: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        names = iter(own)
+        outputs = function(*(next(names) if want else x for want, x in zip(wanted, inputs, strict=True)))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return tuple(outputs[number] for number in used)
+
+    if not used or not any(wanted):
+        return [None] * len(inputs)
+    # each input by a name of its own: one may be made from another (tied weights, q that is k), and what reaches it by
+    # way of that other is not this operation's to count. vjp also takes what a transform that has returned left behind
+    given = [x for x, want in zip(inputs, wanted, strict=True) if want and x is not None]
+    with torch.enable_grad(), autocast.off(given[0]):
+        pull = torch.func.vjp(part, *given)[1]
+        found = iter(pull(tuple(gradients[number] for number in used)))
+    return [next(found) if want else None for want in wanted]

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from pylm_kernels import transforms
 from pylm_kernels.frequencies import frequencies, rotating
+from pylm_kernels.hugging_face import rope_settings
 
 
 class Rope:
@@ -38,33 +40,69 @@ class Rope:
             theta: base of the geometric frequencies.
             layout: "half" or "interleaved".
             dims: how many leading dimensions of a head rotate (even); None for all.
-            scaling: {"type": "linear" | "ntk" | "yarn" | "llama3", "factor": …, …}, keys as in Hugging Face configs.
+            scaling: {"type": "linear" | "ntk" | "yarn" | "llama3" | "default", "factor": …, …}, keys as in Hugging
+                Face configs, partial_rotary_factor among them; see also `from_config`.
             max_positions: rows of the tables; a longer call is an error.
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
             device: where the tables are put first; other devices get a copy on first use.
         """
-        dims = rotating(head_dim, dims, layout)
+        dims = rotating(head_dim, dims, layout, scaling)
         self.head_dim, self.dims, self.layout = head_dim, dims, layout
         self.positions: torch.Tensor | None = None
         self.offset = 0
-        if tables is None:
-            cos, sin = angles(dims, theta, scaling, max_positions)
-        else:
-            cos, sin = (table.detach().float().contiguous() for table in tables)
-            if cos.shape != sin.shape or cos.dim() != 2 or cos.shape[1] != dims // 2:
-                raise ValueError(
-                    f"tables: shapes {tuple(cos.shape)} and {tuple(sin.shape)} must both be (positions, {dims // 2})"
-                )
+        with torch.inference_mode(False):  # a Rope that a validation makes serves the training after it too
+            if tables is None:
+                cos, sin = angles(dims, theta, scaling, max_positions)
+            else:
+                cos, sin = (table.detach().to(torch.float32, copy=True).contiguous() for table in tables)
+        if cos.shape != sin.shape or cos.dim() != 2 or cos.shape[1] != dims // 2:
+            raise ValueError(
+                f"tables: shapes {tuple(cos.shape)} and {tuple(sin.shape)} must both be (positions, {dims // 2})"
+            )
+        if cos.is_meta or sin.is_meta:
+            raise ValueError(
+                "tables: are on the meta device, which holds no numbers; leave them out or make them elsewhere"
+            )
         self.max_positions = cos.shape[0]
-        where = torch.device(device) if device is not None else cos.device
-        self._tables = {where: (cos.to(where), sin.to(where))}
+        self._tables = {cos.device: (cos, sin)}
+        if device is not None:
+            self.tables(torch.device(device))
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        *,
+        layout: str = "half",
+        layer_type: str | None = None,
+        max_positions: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> Rope:
+        """The angles of a Hugging Face model.
+
+        Args:
+            config: transformers' configuration, or its config.json as a dictionary.
+            layout: "half" as Llama's, or "interleaved"; a config does not say which.
+            layer_type: whose angles, where a config has several: "full_attention", "sliding_attention".
+            max_positions: rows of the tables; the config's max_position_embeddings by default.
+            device: where the tables are put first.
+
+        Raises:
+            ValueError: the config has no rotary positions, or a scaling that is not known here.
+        """
+        settings = rope_settings(config, layer_type)
+        if max_positions is not None:
+            settings["max_positions"] = max_positions
+        return cls(**settings, layout=layout, device=device)
 
     def tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """(cos, sin) in float32 on this device, each [max_positions, dims / 2]."""
-        if device not in self._tables:
+        held = self._tables.get(device)
+        if held is None:
             cos, sin = next(iter(self._tables.values()))
-            self._tables[device] = (cos.to(device), sin.to(device))
-        return self._tables[device]
+            with torch.inference_mode(False):  # whoever asks first, all others are given the same
+                held = self._tables[device] = (cos.to(device), sin.to(device))
+        return held
 
     def at(self, positions: torch.Tensor | None = None, offset: int = 0) -> Rope:
         """The same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on."""
@@ -73,14 +111,17 @@ class Rope:
             if positions.dim() not in (1, 2) or positions.is_floating_point():
                 raise ValueError(f"positions: must be integers of shape (T,) or (B, T), not {tuple(positions.shape)}")
             # waits for the device, once for all layers; compiled code cannot, and there a position outside gives zeros
-            if not torch.compiler.is_compiling() and positions.numel():
+            if not torch.compiler.is_compiling() and positions.numel() and transforms.readable(positions):
                 low, high = int(positions.min()), int(positions.max())
                 if low < 0 or high + offset >= self.max_positions:
                     raise ValueError(
                         f"positions: {low} to {high} (offset {offset}) leave the table of {self.max_positions};"
                         " build the Rope with a larger max_positions"
                     )
-            positions = positions.to(torch.int32).contiguous()
+            with torch.inference_mode(False):
+                positions = positions.to(torch.int32).contiguous()
+                if not torch.compiler.is_compiling() and positions.is_inference():
+                    positions = positions.clone()
         if offset < 0:
             raise ValueError(f"offset: {offset} is negative")
         other.positions, other.offset = positions, offset
@@ -92,6 +133,7 @@ def angles(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Tables of cosines and sines in float32, computed in float64; YaRN's attention factor is multiplied in."""
     found, factor = frequencies(dims, theta, scaling)
-    inverse = torch.tensor(found, dtype=torch.float64)
-    turned = torch.arange(max_positions, dtype=torch.float64)[:, None] * inverse[None, :]
+    # on the CPU whatever the default device is: under torch.device("meta") nothing would ever hold their numbers
+    inverse = torch.tensor(found, dtype=torch.float64, device="cpu")
+    turned = torch.arange(max_positions, dtype=torch.float64, device="cpu")[:, None] * inverse[None, :]
     return (turned.cos() * factor).float(), (turned.sin() * factor).float()

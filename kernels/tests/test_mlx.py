@@ -190,3 +190,23 @@ def test_without_mlx_there_is_one_sentence() -> None:
     )
     assert done.stdout.startswith("pylm_kernels.mlx needs MLX, which cannot be imported here ("), done.stderr
     assert done.stdout.strip().endswith("): pip install mlx, on Linux 'mlx[cpu]' | None True")
+
+
+def test_an_array_that_is_written_to_gives_the_documents_in_it() -> None:
+    cu, qkv = mx.array([0, 3, 9, 20]), mx.random.normal((2, 10, 48))
+    for edges in ([0, 3, 9, 20], [0, 11, 14, 20]):
+        cu[1], cu[2] = edges[1], edges[2]
+        fresh = ours.rope_attention(qkv, n_heads=1, cu_seqlens=mx.array(edges))
+        once = ours.Documents.of(cu, 2, 10)
+        for given in (cu, once, ours.Documents.of(once, 2, 10)):
+            assert mx.array_equal(ours.rope_attention(qkv, n_heads=1, cu_seqlens=given), fresh)
+    with pytest.raises(ValueError, match="these Documents are not of shape"):
+        ours.rope_attention(qkv[:1], n_heads=1, cu_seqlens=once)
+
+
+def test_lengths_that_are_written_to_are_read_again() -> None:
+    lengths, caches = mx.array([0, 0]), {name: mx.zeros((2, 8, 1, 16)) for name in ("k_cache", "v_cache")}
+    ours.attention_decode(mx.zeros((2, 1, 48)), n_heads=1, lengths=lengths, **caches)
+    lengths[1] = 8
+    with pytest.raises(ValueError, match="lengths: row 1 has 8 positions and gets 1; the cache holds 8"):
+        ours.attention_decode(mx.zeros((2, 1, 48)), n_heads=1, lengths=lengths, **caches)

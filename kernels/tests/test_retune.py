@@ -126,6 +126,7 @@ def test_the_preferred_backend_runs(forgetful: None, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dispatch, "_registered", {op: dict(have) for op, have in dispatch._registered.items()})
     dispatch.register("rope_attention", "reference-like", print, print)
     facts = {
+        "scale": 1.0,
         "head_dim": 8,
         "softcap": False,
         "sinks": False,

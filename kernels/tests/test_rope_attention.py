@@ -9,7 +9,7 @@ import pytest
 import torch
 from proof import dtypes, random
 
-from pylm_kernels import Rope, rope_attention
+from pylm_kernels import Rope, launch, rope_attention
 
 FORWARD = "pylm_kernels.ops.rope_attention.triton"
 BACKWARD = "pylm_kernels.ops.rope_attention.backward"
@@ -243,3 +243,21 @@ BAD: dict[str, dict[str, Any]] = {
 def test_bad_input(complaint: str) -> None:
     given = {"q": random(2, 5, 4, 8), "k": random(2, 5, 2, 8), "v": random(2, 5, 2, 8), **BAD[complaint]}
     proof.refuses(rope_attention, given, complaint)
+
+
+@pytest.mark.parametrize("case", ["documents", "rope at positions", "rope on half a head"])
+def test_a_batch_of_more_heads_than_a_grid_holds(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.empty(4096, 1, device="meta")
+    assert [len(part) for part, absent in launch.shares(16, x, None)] == [4095, 1]
+    assert next(iter(launch.shares(15, x)))[0] is x
+    monkeypatch.setattr(launch, "GRID", 4)  # four heads: each row of the batch is a launch of its own
+    small(case)
+
+
+def test_a_row_past_32_bits_of_offset_is_brought_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = random(2, 5, 3, 16)
+    assert launch.within_reach(x) is x
+    far = torch.empty(1, 1, 1, 1, device="meta").as_strided((1, 3, 1, 1), (0, 2**30, 1, 1))
+    assert launch.within_reach(far).stride(1) == 1
+    monkeypatch.setattr(launch, "REACH", 1)
+    small("documents", "rope")

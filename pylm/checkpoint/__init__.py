@@ -1,8 +1,8 @@
 """Checkpoints: a folder a step, whole or absent, hashed, without pickle; the same names on every backend."""
 
-from pylm.checkpoint.directory import Checkpoint, read, verify, write
+from pylm.checkpoint.directory import Checkpoint, damaged, read, verify, write
 from pylm.checkpoint.opened import Weights, open_weights
-from pylm.checkpoint.run_folder import find, newest_run, newest_sound, point, retain, steps
+from pylm.checkpoint.run_folder import best, find, mend, newest_run, newest_sound, point, retain, steps
 from pylm.checkpoint.saver import Saver
 from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
 
@@ -11,7 +11,10 @@ __all__ = [
     "Saver",
     "Tensor",
     "Weights",
+    "best",
+    "damaged",
     "find",
+    "mend",
     "newest_run",
     "newest_sound",
     "open_weights",

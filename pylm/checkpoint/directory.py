@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pylm.checkpoint.state import check_manifest, check_state, parse, require
 from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
+from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
 
-__all__ = ["Checkpoint", "read", "verify", "write", "write_text"]
+__all__ = ["Checkpoint", "damaged", "read", "verify", "write"]
 
 VERSION = 1
 MANIFEST = "manifest.json"
+STATE = "state.json"
 PARTIAL = ".partial-"  # names of folders that are being written begin so
-REQUIRED = ("model.safetensors", "state.json", "config.yaml")
+REQUIRED = ("model.safetensors", STATE, "config.yaml")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Checkpoint:
         """The resolved configuration, as YAML."""
         return (self.path / "config.yaml").read_text(encoding="utf-8")
 
+    def check_resumable(self) -> None:
+        """Refuse a state that lacks something of what a run goes on with."""
+        try:
+            require(self.state)
+        except ValueError as error:
+            raise damaged(self.path / STATE, str(error)) from None
+
 
 def write(
     path: Path,
@@ -78,7 +88,8 @@ def write(
     if path.exists():
         raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
     partial = path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial.mkdir(parents=True)
+    make_folder(partial.parent)
+    partial.mkdir()
     try:
         hashes = {"model.safetensors": write_tensors(partial / "model.safetensors", weights, {"format": "pt"})}
         if optimizer:
@@ -91,7 +102,9 @@ def write(
         write_text(partial / MANIFEST, json.dumps({"version": VERSION, "files": files}, indent=1))
         flush_folder(partial)
         partial.rename(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).parent == partial:
+            error.filename = str(path / Path(error.filename).name)  # as it would be called: the other is gone
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
@@ -103,11 +116,10 @@ def read(path: Path) -> Checkpoint:
     for name, size in _manifest(path).items():
         _check_size(path / name, size[0])
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        if not isinstance(state, dict) or type(state.get("step")) is not int:
-            raise ValueError("it names no step")
-    except (OSError, ValueError) as error:
-        raise _damaged(path / "state.json", str(error)) from error
+        state = parse(path / STATE)
+        check_state(state)
+    except ValueError as error:
+        raise damaged(path / STATE, str(error)) from None
     return Checkpoint(path, state)
 
 
@@ -120,25 +132,8 @@ def verify(path: Path) -> Checkpoint:
             while block := file.read(1 << 22):
                 digest.update(block)
         if digest.hexdigest() != wanted:
-            raise _damaged(path / name, f"its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…")
+            raise damaged(path / name, f"its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…")
     return checkpoint
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file and flush it to the disk."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """Make the names in a folder durable: a rename is lost with the power until its folder is flushed."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _manifest(path: Path) -> dict[str, tuple[int, str]]:
@@ -149,31 +144,27 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
     if not manifest.exists():
         raise CheckpointError(f"{path} is no checkpoint: it holds no {MANIFEST}")
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        if content["version"] != VERSION:
+        content = parse(manifest)
+        if "version" not in content:
+            raise ValueError("it names no version")
+        if content["version"] != VERSION or isinstance(content["version"], bool):
             raise CheckpointError(
-                f"{manifest} is of version {content['version']}, this pylm reads {VERSION}", "upgrade pylm"
+                f"{manifest} is of version {ascii(content['version'])[:40]}, this pylm reads {VERSION}", "upgrade pylm"
             )
-        files = {str(name): (int(entry["size"]), str(entry["blake2b"])) for name, entry in content["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(manifest, f"it does not parse ({error})") from error
-    for name in files:
-        if name != Path(name).name or name in (".", "..", MANIFEST):
-            raise _damaged(manifest, f"it names the file {name!r}")
-    for name in REQUIRED:
-        if name not in files:
-            raise _damaged(manifest, f"it names no {name}")
-    return files
+        return check_manifest(content.get("files"), REQUIRED, MANIFEST)
+    except ValueError as error:
+        raise damaged(manifest, str(error)) from None
 
 
 def _check_size(path: Path, size: int) -> None:
     try:
         found = path.stat().st_size
     except OSError as error:
-        raise _damaged(path, "it is missing") from error
+        raise damaged(path, "it is missing") from error
     if found != size:
-        raise _damaged(path, f"it has {found} bytes, the manifest says {size}")
+        raise damaged(path, f"it has {found} bytes, the manifest says {size}")
 
 
-def _damaged(path: Path, how: str) -> CheckpointError:
+def damaged(path: Path, how: str) -> CheckpointError:
+    """The error of a file that is not what it should be."""
     return CheckpointError(f"{path} is damaged: {how}", "pylm verify RUN names the newest sound checkpoint")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pylm.checkpoint.state import is_file_name
 from pylm.checkpoint.tensors import Tensor, read_tensors
 from pylm.errors import CheckpointError
 
-__all__ = ["Weights", "holds_weights", "open_weights"]
+__all__ = ["Weights", "holds_weights", "no_folder", "open_weights"]
 
 ONE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLE = "a pickle as torch.save writes them"
+FOREIGN = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), PICKLE) | {".gguf": "GGUF", ".npz": "NumPy's"}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # those that had no owner
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,8 @@ class Weights:
             names = sorted({str(name) for name in index["weight_map"].values()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{self.path / INDEX} does not say where the weights are: {error}") from error
-        if strange := [name for name in names if name != Path(name).name]:
-            raise CheckpointError(f"{self.path / INDEX} names {strange[0]}, which is not beside it")
+        if strange := [name for name in names if not is_file_name(name)]:
+            raise CheckpointError(f"{self.path / INDEX} names {ascii(strange[0])[:60]}, which is not beside it")
         return names
 
 
@@ -51,8 +57,30 @@ def holds_weights(path: Path) -> bool:
     return (path / ONE).exists() or (path / INDEX).exists()
 
 
-def open_weights(path: Path) -> Weights:
-    """Open a folder that holds weights; an error where it does not."""
-    if not holds_weights(path):
-        raise CheckpointError(f"{path} holds no {ONE}")
-    return Weights(path)
+def open_weights(path: str | Path) -> Weights:
+    """Open what a CHECKPOINT means: a folder that holds weights, a run (its best), `RUN/best`, `RUN/step_500`."""
+    folder = Path(path)
+    if not holds_weights(folder):
+        from pylm.checkpoint.run_folder import find
+
+        folder = find(str(path))
+    return Weights(folder)
+
+
+def no_folder(name: str) -> CheckpointError | None:
+    """What to say of a name that is a file, or looks like a model of the Hub; None where it is neither."""
+    path = Path(name)
+    if path.is_file():
+        if path.name == ONE or path.suffix == ".safetensors":
+            return CheckpointError(f"{path} is a file, and a checkpoint is the folder around it", f"name {path.parent}")
+        kind = FOREIGN.get(path.suffix.lower())
+        what = f"is {kind}, which pylm does not open" if kind else "is a file, and a checkpoint is a folder"
+        return CheckpointError(
+            f"{path} {what}", f"pylm reads a folder with {ONE} and config.json, as save_pretrained writes"
+        )
+    if not path.exists() and (name in HUB_NAMES or (HUB_ID.fullmatch(name) and not path.parent.exists())):
+        return CheckpointError(
+            f"there is no folder {name}, and pylm fetches nothing by itself",
+            f"a model of the Hub: hf download {name} --local-dir {path.name}, then name {path.name}",
+        )
+    return None

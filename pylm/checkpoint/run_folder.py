@@ -2,25 +2,30 @@
 
 runs/x/checkpoints/step_500/   one folder a checkpoint
 runs/x/checkpoints/best, last  one-line files that name a step, replaced by rename
+
+The checkpoints themselves say which is the best: each state.json names the best step so far. The two files are a copy
+for whoever looks; where a kill came between a checkpoint and its files, readers are right, and the next writer mends.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import secrets
 import shutil
 from pathlib import Path
 
-from pylm.checkpoint.directory import PARTIAL, flush_folder, verify, write_text
-from pylm.checkpoint.opened import holds_weights
+from pylm.checkpoint.directory import PARTIAL, read, verify
+from pylm.checkpoint.opened import holds_weights, no_folder
+from pylm.durable import replace_text
 from pylm.errors import CheckpointError, did_you_mean
 
-__all__ = ["find", "newest_run", "newest_sound", "point", "retain", "steps"]
+__all__ = ["best", "find", "mend", "newest_run", "newest_sound", "point", "retain", "steps"]
 
-STEP = re.compile(r"step_(\d+)$")
+STEP = re.compile(r"step_(0|[1-9][0-9]{0,17})\Z")
 POINTERS = ("best", "last")
 CHECKPOINTS = "checkpoints"
+SHOWN = 3  # runs that a hint names
 
 
 def steps(run: Path) -> list[int]:
@@ -53,7 +58,7 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
         return _of_run(path.parent, path.name)
     if path.is_dir():
         raise CheckpointError(f"{path} holds no checkpoint: neither {CHECKPOINTS}/ nor model.safetensors")
-    raise CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
+    raise no_folder(name) or CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
 
 
 def newest_run(runs: Path = Path("runs")) -> Path:
@@ -61,9 +66,16 @@ def newest_run(runs: Path = Path("runs")) -> Path:
     found = [run for run in runs.iterdir() if steps(run)] if runs.is_dir() else []
     if not found:
         raise CheckpointError(f"no run with a checkpoint under {runs}/", "pylm train my.txt makes one")
-    return max(
-        found, key=lambda run: max((run / CHECKPOINTS / f"step_{step}").stat().st_mtime_ns for step in steps(run))
-    )
+    return max(found, key=_written)
+
+
+def _written(run: Path) -> int:
+    """When the newest of a run's checkpoints was written; those that go meanwhile, as retention lets them, are none."""
+    times = [0]
+    for step in steps(run):
+        with contextlib.suppress(FileNotFoundError):
+            times.append((run / CHECKPOINTS / f"step_{step}").stat().st_mtime_ns)
+    return max(times)
 
 
 def newest_sound(run: Path) -> Path | None:
@@ -77,17 +89,42 @@ def newest_sound(run: Path) -> Path | None:
     return None
 
 
+def best(run: Path) -> int | None:
+    """The step of a run's best checkpoint, by what the checkpoints say; None where none is known or it is gone.
+
+    The file `best` counts for an evaluation that the newest state does not know yet: of a run that was stopped in it,
+    and of a checkpoint that is too damaged to be asked.
+    """
+    have = steps(run)
+    known, evaluated = _told(run, have)
+    pointed = _pointed(run, "best")
+    if pointed in have and pointed > evaluated:
+        return pointed
+    return known if known in have else None
+
+
 def point(run: Path, name: str, step: int) -> None:
     """Let `best` or `last` name a step; a reader sees the old name or the new one, never half of one."""
     folder = run / CHECKPOINTS
-    partial = folder / f"{PARTIAL}{name}-{secrets.token_hex(4)}"
-    write_text(partial, f"step_{step}\n")
-    os.replace(partial, folder / name)
-    flush_folder(folder)
+    replace_text(folder / name, f"step_{step}\n", folder / f"{PARTIAL}{name}-{secrets.token_hex(4)}")
+
+
+def mend(run: Path, keep_last: int) -> None:
+    """Do what a killed writer left undone: `best`, `last`, what retention removes, and the litter of the kill.
+
+    For whoever holds the run: nobody else may be writing.
+    """
+    have = steps(run)
+    for name, step in (("best", best(run)), ("last", have[-1] if have else None)):
+        if step is not None and _pointed(run, name) != step:
+            point(run, name, step)
+    if _surplus(run, keep_last):
+        retain(run, keep_last)
+    _sweep(run)
 
 
 def retain(run: Path, keep_last: int) -> list[int]:
-    """Remove all but the newest `keep_last` checkpoints and those that `best` and `last` name.
+    """Remove all but the newest `keep_last` checkpoints, the best, and the one that the file `last` names.
 
     Nothing goes unless the newest one is sound, and what goes is renamed first, so that no half-removed folder is taken
     for a checkpoint. What a killed writer left behind goes too. Returns the removed steps.
@@ -97,32 +134,56 @@ def retain(run: Path, keep_last: int) -> list[int]:
     if not have:
         return []
     verify(folder / f"step_{have[-1]}")
-    kept = set(have[-max(keep_last, 1) :])
-    kept.update(step for name in POINTERS if (step := _pointed(run, name)) is not None)
-    gone = [step for step in have if step not in kept]
+    gone = _surplus(run, keep_last)
     for step in gone:
         (folder / f"step_{step}").rename(folder / f"{PARTIAL}removed-{step}-{secrets.token_hex(4)}")
-    for entry in folder.iterdir():
+    _sweep(run)
+    return gone
+
+
+def _surplus(run: Path, keep_last: int) -> list[int]:
+    """The steps that retention removes."""
+    have = steps(run)
+    kept = {*have[-max(keep_last, 1) :], best(run), _pointed(run, "last")}
+    return [step for step in have if step not in kept]
+
+
+def _sweep(run: Path) -> None:
+    """Remove what was being written or removed when a writer was killed."""
+    folder = run / CHECKPOINTS
+    for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.name.startswith(PARTIAL):
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
-    return gone
+
+
+def _told(run: Path, have: list[int]) -> tuple[int | None, int]:
+    """The best step by the newest state that can be read, and the last step that was evaluated by then."""
+    for step in reversed(have):
+        try:
+            progress = read(run / CHECKPOINTS / f"step_{step}").state.get("progress", {})
+        except CheckpointError:
+            continue
+        return progress.get("best_step"), progress.get("evaluated", -1)
+    return None, -1
 
 
 def _of_run(run: Path, name: str | None) -> Path:
-    """A checkpoint of one run by `best`, `last`, `step_N`, or None for its best, else its last, else its newest."""
+    """A checkpoint of one run by `best`, `last`, `step_N`, or None for its best, else its newest."""
     have = steps(run)
     if not have:
         raise CheckpointError(f"{run} has no checkpoint yet")
-    if name is None:
-        for pointer in POINTERS:
-            if (step := _pointed(run, pointer)) in have:
-                return run / CHECKPOINTS / f"step_{step}"
-        return run / CHECKPOINTS / f"step_{have[-1]}"
-    match = STEP.fullmatch(name)
-    step = int(match[1]) if match else _pointed(run, name)
+    match = STEP.fullmatch(name or "")
+    if match:
+        step: int | None = int(match[1])
+    elif name == "last":
+        step = have[-1]
+    else:
+        step = best(run)
+        if step is None and name is None:
+            step = have[-1]
     if step not in have:
         names = ", ".join(f"step_{one}" for one in have)
         raise CheckpointError(f"{run} has no checkpoint {name}", f"it has {names}")
@@ -130,7 +191,7 @@ def _of_run(run: Path, name: str | None) -> Path:
 
 
 def _pointed(run: Path, name: str) -> int | None:
-    """The step that `best` or `last` names."""
+    """The step that the file `best` or `last` names."""
     try:
         match = STEP.match((run / CHECKPOINTS / name).read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError):
@@ -140,7 +201,10 @@ def _pointed(run: Path, name: str) -> int | None:
 
 def _what_there_is(path: Path, runs: Path) -> str | None:
     """A hint for a name that is nowhere: the nearest run, else the runs that there are."""
-    names = sorted(str(run) for run in runs.iterdir() if steps(run)) if runs.is_dir() else []
-    if not names:
+    found = [run for run in runs.iterdir() if steps(run)] if runs.is_dir() else []
+    if not found:
         return "pylm train my.txt makes one"
-    return did_you_mean(str(path), names) or f"there is {', '.join(names)}"
+    found.sort(key=lambda run: (run / CHECKPOINTS).stat().st_mtime_ns, reverse=True)
+    names = [str(run) for run in found]
+    newest = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} older" if len(names) > SHOWN else "")
+    return did_you_mean(str(path), names) or f"there is {newest}"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pylm.checkpoint.directory import write
-from pylm.checkpoint.run_folder import CHECKPOINTS, point, retain
+from pylm.checkpoint.run_folder import CHECKPOINTS, mend, point, retain
 from pylm.checkpoint.tensors import Tensor
+from pylm.errors import CheckpointError
 
 __all__ = ["Saver"]
 
@@ -32,6 +33,10 @@ class Saver:
         self.texts = dict(texts)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def mend(self) -> None:
+        """Do what a writer that was killed left undone in the run's folder."""
+        mend(self.run, self.keep_last)
 
     def save(
         self,
@@ -67,6 +72,11 @@ class Saver:
         if error is not None:
             raise error
 
+    def finish(self) -> None:
+        """Wait until nothing is being written, whatever comes of it: something else failed already."""
+        if self._thread is not None:
+            self._thread.join()
+
     def check(self) -> None:
         """Raise what failed, without waiting: a run that cannot save should not go on for hours."""
         if self._thread is None or not self._thread.is_alive():
@@ -77,6 +87,8 @@ class Saver:
     ) -> None:
         try:
             step = int(state["step"])
+            if not self.run.is_dir():  # which would make a folder without the rest of the run
+                raise CheckpointError(f"{self.run} was removed or moved while the run was writing there")
             write(
                 self.run / CHECKPOINTS / f"step_{step}",
                 weights=weights,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pylm.durable import naming
 from pylm.errors import CheckpointError
 
 __all__ = ["ITEM_BYTES", "Tensor", "read_tensors", "write_tensors"]
@@ -28,6 +29,7 @@ ITEM_BYTES = {
     "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 HEADER_LIMIT = 100_000_000  # safetensors' own
+TENSORS_LIMIT = 200_000  # the largest models there are have half as many, over all their files
 ALIGNMENT = 64  # tensors start where vector loads from a mapped file are aligned
 
 
@@ -62,7 +64,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-(8 + len(encoded)) % ALIGNMENT)
     digest = hashlib.blake2b(digest_size=32)
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         parts: list[bytes | memoryview] = [len(encoded).to_bytes(8, "little"), encoded]
         for part in parts + [tensor.data for tensor in tensors.values()]:
             digest.update(part)
@@ -86,11 +88,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     length = int.from_bytes(data[:8], "little")
     if length > min(HEADER_LIMIT, size - 8):
         raise _damaged(path, f"its header claims {length} bytes of the file's {size}")
+    encoded = bytes(data[8 : 8 + length])
+    # counted before it is parsed, which takes seconds where there are millions; a name holds no bare quotes
+    if (claimed := encoded.count(b'"data_offsets"')) > TENSORS_LIMIT:
+        raise _damaged(path, f"its header claims {claimed:,} tensors, and {TENSORS_LIMIT:,} are the most")
     try:
-        header = json.loads(bytes(data[8 : 8 + length]))
+        header = json.loads(encoded)
         if not isinstance(header, dict):
             raise ValueError("not an object")
         header.pop("__metadata__", None)
+        if len(header) > TENSORS_LIMIT:
+            raise ValueError(f"{len(header):,} tensors, and {TENSORS_LIMIT:,} are the most")
         return _tensors(path, header, data[8 + length :])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, f"its header does not parse ({error})") from error

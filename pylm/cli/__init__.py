@@ -13,6 +13,7 @@ def main() -> None:
     from pylm.cli import starting
 
     starting.begin()
+    starting.let_all_be_printed()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import Given, configured
+from pylm.cli.configured import PROJECT_FILE, Given, configured
 from pylm.cli.console import Console, with_preset
-from pylm.cli.sample import engine_options, open_model
+from pylm.cli.opening import engine_options, open_model
+from pylm.cli.sample import PRESETS
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
     from pylm.config.schema import Sample
     from pylm.generation import Session
 
@@ -24,7 +26,7 @@ pylm chat --system "You answer in one sentence." --session talk.json"""
 VERSION = 1
 
 
-@configured("sample", "chat", example=EXAMPLE)
+@configured("sample", "chat", example=EXAMPLE, presets=PRESETS)
 @engine_options
 @click.option("--system", metavar="TEXT", help="What the model is told before the conversation.")
 @click.option("--session", "file", metavar="FILE", help="Go on with a saved conversation; kept there at the end.")
@@ -35,7 +37,8 @@ def chat(given: Given, system: str | None, file: str | None, template: str | Non
     /set KEY VALUE and /set creative change how it answers (creative, balanced, precise, greedy), /show shows it, /save
     and /load keep conversations, /reset forgets this one, /quit leaves. Ctrl-C ends an answer, which stays as it is.
     """
-    settings = with_preset(given).resolve().config.sample
+    resolved = with_preset(given).resolve()
+    settings = resolved.config.sample
     if settings.n != 1:
         raise UsageError(f"sample.n is {settings.n}: a conversation has one answer at a time", "pylm sample takes --n")
     template_text = None if template is None else _read(Path(template))
@@ -44,17 +47,24 @@ def chat(given: Given, system: str | None, file: str | None, template: str | Non
         session.tokenizer.chat_template = template_text
     if session.tokenizer.chat_template is None:
         raise UsageError(
-            f"{os.path.relpath(session.name)} has no chat template: it goes on with text, and knows no turns",
-            "pylm sample --interactive writes with it; --template FILE gives it one",
+            f"{os.path.relpath(session.name)} was trained on plain text and cannot chat: it has no chat template",
+            "pylm sample --interactive lets it go on from what you type; --template FILE gives it a template",
         )
     talk = Talk(session, settings, system)
     if file is not None and Path(file).exists():
-        talk.load(file)
+        talk.go_on(file, {key: getattr(settings, key) for key in _typed(given, resolved)}, system)
     try:
         talk.console.run()
     finally:
         if file is not None and len(talk.messages) > len(talk.opening):
             talk.save(file)
+
+
+def _typed(given: Given, resolved: Resolved) -> list[str]:
+    """The keys of sampling that somebody gave for this conversation: not the defaults, nor this folder's pylm.yaml."""
+    untyped = ("default", *(f"{PROJECT_FILE}:" for _ in range(PROJECT_FILE not in given.files)))
+    keys = type(resolved.config.sample).model_fields
+    return [key for key in keys if not resolved.origin(f"sample.{key}").startswith(untyped)]
 
 
 class Talk:
@@ -152,6 +162,18 @@ class Talk:
         self.opening, self.messages = messages[:count], messages
         self.console.settings = settings
         click.echo(f"{len(messages)} messages loaded from {path}", err=True)
+
+    def go_on(self, path: str, typed: dict[str, Any], system: str | None) -> None:
+        """Take up a saved conversation, but for what was typed with the command: that wins, and it is said."""
+        self.load(path)
+        self.console.settings = self.console.settings.model_copy(update=typed)
+        if system is not None:
+            turns = self.messages[len(self.opening) :]
+            self.opening = [{"role": "system", "content": system}] if system else []
+            self.messages = [*self.opening, *turns]
+        said = [f"{key} {value}" for key, value in typed.items()] + ["the system text"] * (system is not None)
+        kept = "system text and settings are the file's"
+        click.echo(f"{kept}, but as typed: {', '.join(said)}" if said else kept, err=True)
 
     def _reset(self, _rest: str) -> None:
         self.messages = list(self.opening)

@@ -24,7 +24,12 @@ def _keys(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
     return [key for key in all_keys() if key.startswith(incomplete)]
 
 
-@configured(None, "show", example="pylm config show --preset llama-110m > mine.yaml")
+@configured(
+    None,
+    "show",
+    example="pylm config show --preset llama-110m > mine.yaml",
+    short_help="Show the configuration that results, and its origins.",
+)
 @click.argument("keys", nargs=-1, metavar="[KEY]…", shell_complete=_keys)
 @click.option("--origin", is_flag=True, show_default=False, help="Say where every value came from.")
 @json_option

@@ -8,7 +8,8 @@ configuration: until then nothing heavy is imported.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylm.cli.frame import Command, command
-from pylm.errors import ConfigError, PylmError, UsageError, did_you_mean
+from pylm.errors import ConfigError, PylmError, UsageError
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
 
-__all__ = ["ConfiguredCommand", "Given", "configured"]
+__all__ = ["ConfiguredCommand", "Given", "complete_file", "configured"]
 
 SETTINGS = "pylm.settings"
+OPEN = "pylm.open"  # the key whose value is being typed
 PROJECT_FILE = "pylm.yaml"
 _ASSIGNMENT = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 _BOOLEAN = re.compile(r"true|false|yes|no|on|off|0|1|auto", re.IGNORECASE)
@@ -81,6 +83,8 @@ class ConfiguredCommand(Command):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """Complete the keys, beside the options."""
+        if OPEN in ctx.meta:
+            return complete_file(ctx, None, incomplete)
         found: list[Any] = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("--"):
             from click.shell_completion import CompletionItem
@@ -106,6 +110,11 @@ class ConfiguredCommand(Command):
                 name, equals, value = word.partition("=")
                 option = own.get(name.replace("_", "-"))
                 if option is not None:
+                    if not equals and _may_stand_alone(option):
+                        # written with `=`, for click would take the next word, a setting or a text, as its value
+                        alone = not words or words[0].startswith("-") or self._is_setting(words[0])
+                        yield f"{word}={option.flag_value if alone else words.pop(0)}"
+                        continue
                     yield word
                     if not equals and not option.is_flag:
                         yield from _take(words, option.nargs)
@@ -114,10 +123,13 @@ class ConfiguredCommand(Command):
             elif word.startswith("-") and len(word) == 2 and word in own and not own[word].is_flag:
                 yield word
                 yield from _take(words, own[word].nargs)
-            elif assignment and not Path(word).exists():
+            elif assignment and self._is_setting(word):
                 settings.append(self._setting(ctx, own, f"--{assignment[1]}", assignment[2], words, word))
             else:
                 yield word
+
+    def _is_setting(self, word: str) -> bool:
+        return _ASSIGNMENT.fullmatch(word) is not None and not Path(word).exists()
 
     def _own_options(self, ctx: click.Context) -> dict[str, click.Option]:
         options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
@@ -137,13 +149,17 @@ class ConfiguredCommand(Command):
 
         word = option[2:]
         try:
-            section, key = find_key(word, self.section)
-        except ConfigError:
+            section, key = find_key(word, self.section, None if typed else option)
+        except ConfigError as error:
             negated = self._negated(word) if value is None else None
             if negated is not None:
                 return negated, "false", option
-            near = did_you_mean(option, [name for name in own if name.startswith("--")])
-            if near is not None and typed is None:
+            if typed is not None:
+                raise
+            taken = words[0] if words and value is None and not words[0].startswith("-") else value
+            if (ours := _answered(word, taken)) is not None:
+                raise ConfigError(error.message, ours) from None
+            if (near := _nearest(word, own)) is not None:
                 raise UsageError(f"{ctx.command_path} has no option {option}", near) from None
             raise
         if value is None:
@@ -152,6 +168,7 @@ class ConfiguredCommand(Command):
             elif words and not words[0].startswith("--"):
                 value = words.pop(0)
             else:
+                ctx.meta[OPEN] = section, key
                 raise UsageError(f"{option} has no value", f"such as: {option} {_example(section, key)}")
         return f"{section}.{key}", value, typed or option
 
@@ -168,9 +185,69 @@ class ConfiguredCommand(Command):
         return f"{section}.{key}" if is_flag(section, key) else None
 
 
+def _may_stand_alone(option: click.Option) -> bool:
+    """Whether an option takes a value or none, as `--resume` does."""
+    return not option.is_flag and isinstance(option.flag_value, str)
+
+
+def _answered(word: str, value: str | None) -> str | None:
+    """Answer whoever types an option of another program with ours, whole where its value needs no rewriting."""
+    from pylm.config.foreign import answer, foreign_key
+    from pylm.config.schema import SECTIONS
+
+    section, _, key = word.replace("-", "_").rpartition(".")
+    became = foreign_key(key, section)
+    said = answer(key, section)
+    if became is None or became.ours is None or said is None:
+        return said
+    home, _, name = became.ours.partition(".")
+    alone = sum(name in kind.model_fields for kind in SECTIONS.values()) == 1
+    ours = f"--{name if alone else became.ours}".replace("_", "-")
+    if became.reading == "drop":
+        return said
+    if became.reading == "same" and value is not None:
+        ours += f" {shlex.quote(value)}"
+    return f"{said}: {ours}"
+
+
+def _nearest(word: str, own: Mapping[str, Any]) -> str | None:
+    """The nearest of the command's own options, where no key is nearer: by their words, for all have the dashes."""
+    from difflib import get_close_matches
+
+    from pylm.config.keys import all_keys
+
+    options = [name[2:] for name in own if name.startswith("--")]
+    keys = [key.partition(".")[2].replace("_", "-") for key in all_keys()]
+    near = get_close_matches(word.lower().replace("_", "-"), [*options, *keys], n=2)
+    if not near or near[0] not in options:
+        return None
+    return f"did you mean {' or '.join(f'--{name}' for name in near if name in options)}?"
+
+
 def _take(words: list[str], count: int) -> list[str]:
     taken, words[:] = words[:count], words[count:]
     return taken
+
+
+def complete_file(ctx: click.Context, _param: click.Parameter | None, incomplete: str) -> list[Any]:
+    """Complete what stands alone: the value of a key that was typed before it, else a file."""
+    from click.shell_completion import CompletionItem
+
+    if OPEN in ctx.meta:
+        return [CompletionItem(word) for word in _choices(*ctx.meta[OPEN]) if word.startswith(incomplete)]
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _choices(section: str, key: str) -> list[str]:
+    """The words that a key accepts, where it accepts so few."""
+    from pylm.config.schema import SECTIONS
+    from pylm.config.values import Flag, Value, Word
+
+    for item in SECTIONS[section].model_fields[key].metadata:
+        if isinstance(item, Value):
+            words = list(item.of) if isinstance(item, Word) else ["true", "false"] if isinstance(item, Flag) else []
+            return [*words, *(["auto"] if item.auto else []), *(["null"] if item.none else [])]
+    return []
 
 
 def _example(section: str, key: str) -> object:
@@ -187,9 +264,17 @@ def _presets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 
 def configured(
-    section: str | None, name: str | None = None, *, example: str, **attributes: Any
+    section: str | None,
+    name: str | None = None,
+    *,
+    example: str,
+    presets: tuple[Sequence[str], str] | None = None,
+    **attributes: Any,
 ) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command that takes `--preset`, `--config` and every key; it receives `given`."""
+    """Make a function a command that takes `--preset`, `--config` and every key; it receives `given`.
+
+    `presets` are the names of the command's own and the help of its `--preset`; the configuration's, unless given.
+    """
 
     def decorate(function: Callable[..., Any]) -> Command:
         file_type = click.Path(dir_okay=False)
@@ -201,9 +286,12 @@ def configured(
             metavar="FILE",
             help="A YAML file; later ones win.",
         )(function)
-        function = click.option(
-            "--preset", metavar="NAME", shell_complete=_presets, help="Start from a preset, such as tiny or gpt2-124m."
-        )(function)
+        if presets is None:
+            said = "Start from a preset, such as tiny or gpt2-124m."
+            preset = click.option("--preset", metavar="NAME", shell_complete=_presets, help=said)
+        else:
+            preset = click.option("--preset", type=click.Choice(presets[0]), help=presets[1])
+        function = preset(function)
         return command(name, example=example, cls=ConfiguredCommand, section=section, **attributes)(function)
 
     return decorate

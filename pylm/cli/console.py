@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,27 +14,22 @@ from pylm.errors import PylmError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from pylm.config.schema import Sample
 
-__all__ = ["PRESETS", "Console", "changed", "with_preset"]
+__all__ = ["PRESET_NAMES", "Console", "changed", "with_preset"]
 
-# what people mean by these words; every key that a preset leaves out goes back to its default
-PRESETS: dict[str, dict[str, Any]] = {
-    "creative": {"temperature": 1.1, "top_p": 0.95, "presence_penalty": 0.3},
-    "balanced": {"temperature": 0.8, "top_p": 0.95},
-    "precise": {"temperature": 0.3, "top_p": 0.9},
-    "greedy": {"temperature": 0.0},
-}
-DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+# of pylm.config.sampling, which is not imported before a command runs
+PRESET_NAMES = ("creative", "balanced", "precise", "greedy")
 
 
 def with_preset(given: Given) -> Given:
-    """Take `--preset creative` and the like as settings; any other preset is the configuration's."""
+    """Take `--preset creative` and the like as settings; what was typed beside it wins."""
     from dataclasses import replace
 
-    values = PRESETS.get(given.preset or "")
-    if values is None:
+    from pylm.config.sampling import preset_values
+
+    if given.preset is None:
         return given
     made = replace(given, preset=None)
-    for key, value in values.items():
+    for key, value in preset_values(given.preset).items():
         made = made.with_default(f"sample.{key}", value, f"preset {given.preset}")
     return made
 
@@ -42,14 +37,12 @@ def with_preset(given: Given) -> Given:
 def changed(settings: Sample, key: str, value: str) -> Sample:
     """Set one key from a typed value, or all that a preset says."""
     from pylm.config.cascade import Setting, resolve
+    from pylm.config.sampling import DRAWING, PRESETS, preset_values
     from pylm.config.schema import Sample
 
     if key == "preset" or (key in PRESETS and not value):
-        name = value if key == "preset" else key
-        if name not in PRESETS:
-            raise UsageError(f"there is no preset {name!r}", f"presets: {', '.join(PRESETS)}")
         plain = {field: Sample.model_fields[field].default for field in DRAWING}
-        return settings.model_copy(update={**plain, **PRESETS[name]})
+        return settings.model_copy(update={**plain, **preset_values(value if key == "preset" else key)})
     key = key.replace("-", "_").removeprefix("sample.")
     if key not in Sample.model_fields:
         hint = did_you_mean(key, Sample.model_fields) or f"settings: {', '.join(Sample.model_fields)}"
@@ -68,7 +61,7 @@ class Console:
         self.settings = settings
         self.answer = answer
         self.commands: dict[str, tuple[Callable[[str], None], str]] = {
-            "set": (self._set, "KEY VALUE: change a setting, or take a preset: " + ", ".join(PRESETS)),
+            "set": (self._set, "KEY VALUE: change a setting, or take a preset: " + ", ".join(PRESET_NAMES)),
             "show": (self._show, "the settings"),
             "help": (self._help, "this"),
             "quit": (self._quit, "leave; so does Ctrl-D"),

@@ -14,7 +14,9 @@ def data() -> None:
     """Look into token shards and check them."""
 
 
-@data.command("stats", example="pylm data stats data/corpus")
+@data.command(
+    "stats", example="pylm data stats data/corpus", short_help="Show how much there is and which tokens it holds."
+)
 @click.argument("folder", metavar="DIR")
 @json_option
 def stats(folder: str, as_json: bool) -> None:
@@ -46,7 +48,11 @@ def stats(folder: str, as_json: bool) -> None:
             click.echo(f"  {100 * token['share']:6.2f}%  {token['id']:>7}  {token['text']}")
 
 
-@data.command("show", example="pylm data show data/corpus --document 17")
+@data.command(
+    "show",
+    example="pylm data show data/corpus --document 17",
+    short_help="Show a document: its tokens beside their text.",
+)
 @click.argument("folder", metavar="DIR")
 @click.option("--document", type=int, default=0, help="Which document of the split, from 0.")
 @click.option("--split", type=click.Choice(["train", "val"]), default="train", help="Which split.")
@@ -70,7 +76,9 @@ def show(folder: str, document: int, split: str, max_tokens: int, as_json: bool)
         click.echo(f"… and {more:,} more (--max-tokens)")
 
 
-@data.command("verify", example="pylm data verify data/corpus")
+@data.command(
+    "verify", example="pylm data verify data/corpus", short_help="Check every byte; exit 3 where something is wrong."
+)
 @click.argument("folder", metavar="DIR")
 @json_option
 def verify(folder: str, as_json: bool) -> None:
@@ -95,3 +103,7 @@ def verify(folder: str, as_json: bool) -> None:
         )
     if not as_json:
         click.echo(f"{folder} is sound: {found['files']} files, {found['bytes']:,} bytes")
+        if not found["sealed"]:
+            click.echo(
+                "it was written by an earlier pylm, without hashes of its manifest, job.json and tokenizer files"
+            )

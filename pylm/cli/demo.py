@@ -5,13 +5,17 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from pylm.cli.frame import command
 from pylm.cli.types import BYTES, DURATION
+from pylm.errors import DataError, UsageError
 
+BESIDE = 10  # columns that a plot has beside its dots
 CORPUS = "stories.txt"
 # Chosen for what two cores make of a minute.
 SHAPE = ["--preset", "tiny", "--qk-norm"]
@@ -22,12 +26,14 @@ LENGTH = ["--max-steps", "4000", "--eval-every", "200", "--save-every", "1000"]
 OPENINGS = ("Once upon a time, there was a", "Long ago, a", "There once was a")
 JUDGED = 5  # stories with each opening that the verdict is of
 
+# so many ids, where the text has the merges for them
+VOCABULARIES = ((3_000_000, 4096), (0, 2048))
+LEAST_SIZE = 500_000  # a hundredth of less is no validation
+
 OWN_FILE = """
-The same with a file of yours:
-  pylm tokenizer train my.txt --vocab-size 4096 --out tok
-  pylm tokenize my.txt --tokenizer tok --out data/mine
-  pylm train --data data/mine --preset tiny --out runs/mine
-  pylm sample --checkpoint runs/mine --prompt "Once upon a time" """
+With a file of yours the same is two lines:
+  pylm train my.txt
+  pylm sample --prompt "Once upon a time" """
 
 
 @command("demo", example="pylm demo")
@@ -42,11 +48,16 @@ def demo(out: str, size: int, seconds: float, seed: int) -> None:
     """
     from pylm.config.units import format_duration
 
+    if size < LEAST_SIZE:
+        raise UsageError(
+            f"--size {size:,} bytes of stories are too few to learn from", f"--size {LEAST_SIZE // 1000}K is the least"
+        )
+    vocabulary = next(ids for least, ids in VOCABULARIES if size >= least)
     started = time.monotonic()
     folder = _emptied(Path(out))
     corpus, tok, data = folder / CORPUS, folder / "tok", folder / "data"
     _write(corpus, size, seed)
-    _step("tokenizer", "train", corpus, "--vocab-size", "4096", "--out", tok)
+    _step("tokenizer", "train", corpus, "--vocab-size", vocabulary, "--out", tok)
     _step("tokenize", corpus, "--tokenizer", tok, "--out", data)
     _step("train", "--data", data, *SHAPE, *RECIPE, *BATCH, *LENGTH, "--max-time", f"{seconds:.0f}s", "--out", folder)
     _curve(folder)
@@ -60,8 +71,6 @@ def demo(out: str, size: int, seconds: float, seed: int) -> None:
 
 def _emptied(folder: Path) -> Path:
     """A folder for a new demo: an older demo's is emptied, anything else is left alone."""
-    from pylm.errors import UsageError
-
     if folder.exists() and any(folder.iterdir()) and not (folder / CORPUS).exists():
         raise UsageError(f"{folder} holds something else than a demo", "name another with --out")
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,12 +81,23 @@ def _emptied(folder: Path) -> Path:
 def _write(corpus: Path, size: int, seed: int) -> None:
     from pylm.data.stories import SEPARATOR, stories
 
-    with corpus.open("w", encoding="utf-8") as file:
+    with _room_for(corpus), corpus.open("w", encoding="utf-8") as file:
         file.writelines(stories(size, seed))
     first = next(stories(1, seed)).removesuffix(SEPARATOR)
     click.echo(
         f"{corpus}: {corpus.stat().st_size:,} bytes of small stories, written here; the first of them:\n\n{first}"
     )
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    """Name the file that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {(error.strerror or str(error)).lower()}", "make room, or name a folder with --out"
+        ) from None
 
 
 def _step(*words: object) -> None:
@@ -95,9 +115,11 @@ def _curve(folder: Path) -> None:
 
     curves = losses(folder)
     picture = folder / "loss.svg"
-    picture.write_text(svg(curves, "A minute of stories: loss by step"), encoding="utf-8")
+    with _room_for(picture):
+        picture.write_text(svg(curves, "A minute of stories: loss by step"), encoding="utf-8")
+    columns = max(16, min(72, shutil.get_terminal_size().columns - BESIDE))
     points = curves.get("loss") or next(iter(curves.values()))
-    click.echo(f"\n{terminal(points)}\n\nthe loss by step; as a picture: {picture}")
+    click.echo(f"\n{terminal(points, columns=columns)}\n\nthe loss by step; as a picture: {picture}")
 
 
 def _verdict(folder: Path, corpus: Path, seed: int) -> str:

@@ -8,16 +8,21 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from pylm.cli.commands import COMMANDS
-from pylm.cli.frame import LazyGroup, debug_wanted
-from pylm.errors import Interrupted, PylmError, did_you_mean
+from pylm.cli.enduring import enduring_stderr
+from pylm.cli.frame import LazyGroup, debug_wanted, plain_wanted
+from pylm.errors import Interrupted, PylmError, PylmWarning, did_you_mean
 
 PROGRAM = "pylm"
 COMPLETE_VARIABLE = "_PYLM_COMPLETE"
+NO_NUMBER = re.compile(r"('.*') is not a valid integer")
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -29,7 +34,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 
 
 @click.command(
-    PROGRAM, cls=LazyGroup, table=COMMANDS, example="pylm COMMAND --help", subcommand_metavar="COMMAND [ARGS]…"
+    PROGRAM, cls=LazyGroup, table=COMMANDS, example="pylm train my.txt", subcommand_metavar="COMMAND [ARGS]…"
 )
 @click.option(
     "--version",
@@ -49,7 +54,8 @@ def run(args: Sequence[str]) -> int:
     if sys.platform == "win32":
         return _fail("pylm does not run on Windows itself", "use WSL: run `wsl --install`, then install pylm in it")
     try:
-        code = _dispatch(list(args))
+        with enduring_stderr(), _notes():
+            code = _dispatch(list(args))
         if sys.stdout is not None:  # closed by the caller: `pylm … >&-`
             sys.stdout.flush()
         return code
@@ -57,6 +63,22 @@ def run(args: Sequence[str]) -> int:
         # The reader (`| head`) has had enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Let warnings of ours be sentences, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, PylmWarning):
+                click.echo(f"{_paint('note:', 'yellow')} {message}", err=True)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _dispatch(args: list[str]) -> int:
@@ -122,6 +144,9 @@ def _usage_sentence(error: click.ClickException) -> tuple[str, str | None]:
         known = [name for param in ctx.command.get_params(ctx) for name in param.opts] if ctx else []
         near = did_you_mean(error.option_name, [name for name in known if name.startswith("-")])
         return f"{where} has no option {error.option_name}", near or f"{where} --help lists its options"
+    if isinstance(error, click.BadOptionUsage):
+        needs = f"{where}: {error.option_name} needs a value" if "requires" in error.message else f"{where}: {sentence}"
+        return needs, f"{where} --help shows what it takes"
     if isinstance(error, click.BadParameter) and error.param is not None and ctx is not None:
         option = isinstance(error.param, click.Option)
         name = error.param.opts[0] if option else error.param.make_metavar(ctx)
@@ -131,6 +156,8 @@ def _usage_sentence(error: click.ClickException) -> tuple[str, str | None]:
                 f"{where} --help shows {'what it is' if option else 'what goes where'}",
             )
         sentence = f"{where}: {name}: {error.message.rstrip('.')}"
+        if isinstance(error.param.type, click.types.IntParamType) and (match := NO_NUMBER.match(error.message)):
+            sentence = f"{where}: {name} is a whole number, not {match[1]}"
         if isinstance(error.param.type, click.Choice):
             match = re.match(r"'([^']*)' is not one of", error.message)
             return sentence, did_you_mean(match[1], map(str, error.param.type.choices)) if match else None
@@ -146,6 +173,5 @@ def _fail(message: str, hint: str | None, code: int = 1) -> int:
 
 
 def _paint(word: str, colour: str) -> str:
-    """Colour a word on a terminal that wants it (NO_COLOR, https://no-color.org, is heard)."""
-    plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    return word if plain else click.style(word, fg=colour, bold=True)
+    """Colour a word on a terminal that wants it."""
+    return word if plain_wanted(sys.stderr) else click.style(word, fg=colour, bold=True)

@@ -17,13 +17,23 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 import click
 
 from pylm.errors import did_you_mean
 
-__all__ = ["Command", "Group", "LazyGroup", "command", "debug_wanted", "group", "json_option", "print_json"]
+__all__ = [
+    "Command",
+    "Group",
+    "LazyGroup",
+    "command",
+    "debug_wanted",
+    "group",
+    "json_option",
+    "plain_wanted",
+    "print_json",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -69,6 +79,14 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.example = example
         self.params.append(_debug_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let click's complaints know of which command they are: its parser does not tell."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """End the help with the example."""
@@ -163,6 +181,11 @@ def json_option(function: Decorated) -> Decorated:
     return click.option(
         "--json", "as_json", is_flag=True, show_default=False, help="Print the result as JSON, for programs."
     )(function)
+
+
+def plain_wanted(stream: IO[str]) -> bool:
+    """Whether a stream wants no colour: it is no terminal, or NO_COLOR (https://no-color.org) or a dumb TERM is set."""
+    return not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
 
 
 def print_json(value: object) -> None:

@@ -107,6 +107,16 @@ class Progress:
         elif now - self.last_line >= self.interval:
             self._line(now)
 
+    def say(self, text: str) -> None:
+        """Write a sentence that stays: above the bar where there is one, and never into it."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            return
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
     def text(self, now: float) -> str:
         """Write amount, speed and time left: `1.2 GB of 2.6 GB, 210 MB/s, 7 s left`."""
         seconds = now - self.started

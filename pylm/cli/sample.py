@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pylm.cli.configured import Given, configured
+from pylm.cli.console import PRESET_NAMES
 from pylm.cli.frame import json_option
-from pylm.cli.types import COUNT
-
-if TYPE_CHECKING:
-    from pylm.generation import Session
+from pylm.cli.opening import engine_options, open_model
 
 EXAMPLE = """pylm sample --prompt "Once upon a time" --max-tokens 100
 pylm sample --checkpoint runs/x/step_500 --prompts-file prompts.txt --n 4 --output made.jsonl
 pylm sample --checkpoint best --interactive --preset creative"""
 
-
-def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which model writes and what computes it; `open_model` takes them."""
-    for option in (
-        click.option("--threads", type=COUNT, default="0", help="Threads of the CPU; 0 is one a core."),
-        click.option(
-            "--quantize",
-            type=click.Choice(["none", "bf16", "int8", "int4"]),
-            default="none",
-            help="Keep the weights smaller, and write faster, on the C++ engine.",
-        ),
-        click.option(
-            "--dtype", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="auto: fp32 on a CPU."
-        ),
-        click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps."),
-        click.option(
-            "--backend",
-            type=click.Choice(["auto", "torch", "native", "mlx"]),
-            default="auto",
-            help="auto: the C++ engine on a CPU, where it serves the model; MLX on a Mac that has it; else torch.",
-        ),
-        click.option("--tokenizer", metavar="T", help="For a checkpoint that carries none."),
-        click.option(
-            "--checkpoint", metavar="CHECKPOINT", help="Run, step or folder.  [default: the newest run's best]"
-        ),
-    ):
-        function = option(function)
-    return function
+PRESETS = (PRESET_NAMES, "How freely it draws: creative is the freest, greedy takes the likeliest.")
 
 
-def open_model(options: dict[str, Any]) -> Session:
-    """Open what `engine_options` named, and say what it is."""
-    from pylm.generation.load import open_session
-
-    session = open_session(**options)
-    click.echo(f"{os.path.relpath(session.name)}: {session.engine.name}", err=True)
-    return session
-
-
-@configured("sample", "sample", example=EXAMPLE)
+@configured("sample", "sample", example=EXAMPLE, presets=PRESETS)
 @engine_options
 @click.option("--prompt", "prompts", multiple=True, help="Text to go on from; repeatable.  [default: a text's start]")
 @click.option("--prompts-file", metavar="FILE", help="A prompt a line, or jsonl with the key prompt; - is stdin.")
@@ -106,6 +66,7 @@ def sample(
                 write_samples(session, [line], console.settings, out, speculate=speculate)
 
             console = Console(settings, answer)
+            out.shows_prompt = False
             console.run()
         else:
             write_samples(session, texts, settings, out, speculate=speculate, likeliest=logprobs or 0)

@@ -27,9 +27,9 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--pattern", help="Pre-tokenizer of the tokenizer to train: a name or a regex.")
 @click.option("--special", "specials", multiple=True, help="Special token of the tokenizer to train; repeatable.")
 @click.option("--val", type=SHARE, default="0.01", help="Share of the documents kept for validation; 0 for none.")
-@click.option("--split", default="<|endoftext|>", help="Between documents of a txt: a string, blank (lines) or file.")
+@click.option("--split", default="<|endoftext|>", help="Between documents of a txt: a string, blank, line or file.")
 @click.option("--field", help="Key of a jsonl line that holds the text.  [default: text]")
-@click.option("--column", default="text", help="Column of a parquet file that holds the text.")
+@click.option("--column", help="Column of a parquet file that holds the text.  [default: text]")
 @click.option("--shard-tokens", type=COUNT, default="100M", help="Tokens of a shard, about.")
 @click.option("--limit", metavar="N", help="Stop at the document that reaches it: 10000docs, 1GB or 100Mtok.")
 @click.option("--invalid", type=click.Choice(["error", "replace"]), default="error", help="Bytes that are no UTF-8.")
@@ -92,7 +92,7 @@ def tokenize(
             ray=ray,
             dry_run=dry_run,
             progress=progress,
-            say=say,
+            say=say if as_json else progress.say,
             **options,
         )
     if as_json:
@@ -156,11 +156,16 @@ def _preview(done: Prepared) -> list[str]:
 
 def _of_plan(done: Prepared) -> list[str]:
     """What may surprise: said before and after."""
-    lines = []
+    lines = [f"{name} is named more than once, and taken once" for name in done.plan["repeated"][:5]]
+    if more := len(done.plan["repeated"]) - len(lines):
+        lines.append(f"{more:,} more files are named more than once, and taken once")
     if done.plan["dtype"] == "uint32":
         lines.append(f"ids are uint32: a vocabulary of {done.vocab_size:,} does not fit uint16")
     if "blocks" in done.plan["rule"]:
-        lines.append("too few documents to choose from: validation is taken from blocks of the text")
+        held_out = "validation is taken from blocks of the text, at whose borders documents end early"
+        if done.manifest is not None and not done.manifest["splits"]["val"]["tokens"]:
+            held_out = "and too little text for blocks of it: nothing is kept for validation"
+        lines.append(f"too few documents to choose from: {held_out}")
     if done.plan["compressed"]:
         what = "file cannot" if done.plan["compressed"] == 1 else "files cannot"
         lines.append(f"{done.plan['compressed']} compressed {what} be read from the middle: each is one unit of work")

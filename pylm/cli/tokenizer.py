@@ -32,7 +32,7 @@ def text_options(function: Decorated) -> Decorated:
         click.option("--column", default="text", metavar="NAME", help="The parquet column that holds the text."),
         click.option(
             "--split",
-            metavar="STRING|blank|file",
+            metavar="STRING|blank|line|file",
             help="What stands between documents of a plain text.  [default: <|endoftext|>]",
         ),
         click.option(
@@ -41,6 +41,7 @@ def text_options(function: Decorated) -> Decorated:
             default="error",
             help="Bytes that are no UTF-8: stop, or put U+FFFD there and count them.",
         ),
+        click.option("--skip-bad", is_flag=True, show_default=False, help="Leave out broken jsonl lines."),
         click.option("--documents", type=COUNT, metavar="N", help="Read the first N documents only."),
         click.option("--bytes", "size", type=BYTES, metavar="SIZE", help="Read about so much text only."),
     ):
@@ -107,7 +108,6 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
     tokenizer.json and tokenizer_config.json, which transformers loads too; a tokenizer that was there is replaced.
     Interrupted while it merges, the same command goes on from there (bpe).
     """
-    import shutil
     import time
 
     from pylm.cli.progress import Progress
@@ -131,7 +131,7 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
     if export:
         files[folder.RANKS] = result.tokenizer.to_ranks()
     folder.write(out, files)
-    shutil.rmtree(state, ignore_errors=True)
+    _remove(state)
     facts = {
         "out": str(out),
         "vocab_size": result.tokenizer.vocab_size,
@@ -150,6 +150,8 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
     )
     if facts.get("resumed"):
         click.echo(f"gone on after {facts['resumed']:,} merges of an interrupted training")
+    for source in facts.get("repeated", []):
+        click.echo(f"{source} is named more than once, and taken once", err=True)
     if facts.get("replaced_bytes"):
         click.echo(f"{facts['replaced_bytes']:,} bytes were no UTF-8 and counted as U+FFFD", err=True)
 
@@ -157,22 +159,30 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
 @contextmanager
 def _kept_if_interrupted(state: Path) -> Iterator[None]:
     """Keep the state of a training that was interrupted, and no other."""
-    import shutil
-
     from pylm.errors import Interrupted
 
     existed = state.is_dir()
     try:
         yield
     except KeyboardInterrupt:
-        if state.is_dir() and any(path.is_file() for path in state.iterdir()):
+        if (state / "counts").is_file():
             raise Interrupted("interrupted", "the same command goes on from there") from None
-        shutil.rmtree(state, ignore_errors=True)
+        _remove(state)
         raise
     except Exception:
         if not existed:  # what an earlier run left is worth more than a mistyped option
-            shutil.rmtree(state, ignore_errors=True)
+            _remove(state)
         raise
+
+
+def _remove(state: Path) -> None:
+    """Remove a training's state, unless another training has it by now."""
+    import shutil
+
+    from pylm.tokenizer.unfinished import lockable
+
+    if lockable(state / "lock"):
+        shutil.rmtree(state, ignore_errors=True)
 
 
 @tokenizer.command(example="pylm tokenizer info --tokenizer gpt2")
@@ -259,7 +269,10 @@ def decode(ids: tuple[str, ...], name: str, as_json: bool, **how: Any) -> None:
         click.echo()
 
 
-@tokenizer.command(example="pylm tokenizer compare --tokenizer gpt2 --tokenizer tok/ books/")
+@tokenizer.command(
+    example="pylm tokenizer compare --tokenizer gpt2 --tokenizer tok/ books/",
+    short_help="Compare tokenizers on your text.",
+)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
 @click.option("--tokenizer", "names", multiple=True, required=True, metavar="T", help="Repeat it for each to compare.")
 @tokenizer_options

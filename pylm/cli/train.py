@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import configured
+from pylm.cli.completion import complete_runs
+from pylm.cli.configured import complete_file, configured
 from pylm.cli.frame import json_option, print_json
 
 if TYPE_CHECKING:
     from pylm.cli.configured import Given
 
+SEVERAL = "training on several devices: not yet"
+SPOKEN = 1.0  # seconds that the other processes of a launcher wait for the first
 EXAMPLE = """pylm train my.txt
 pylm train --data data/mine --preset tiny --max-time 10m
 pylm train --config mine.yaml --out runs/mine --resume auto"""
 
 
 @configured("train", example=EXAMPLE)
-@click.argument("file", required=False, metavar="[FILE]")
+@click.argument("files", nargs=-1, metavar="[FILE]…", shell_complete=complete_file)
 @click.option("--data", "data", metavar="DIR", help="Folder that pylm tokenize wrote, or a file of tokens.")
 @click.option("--out", type=click.Path(), help="Folder of the run.  [default: runs/<preset>-<date>-<time>]")
-@click.option("--resume", metavar="auto|CHECKPOINT", help="Go on from a checkpoint, exactly; auto: the run's newest.")
-@click.option("--init-from", metavar="CHECKPOINT", help="Start anew from a checkpoint's weights.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[auto|CHECKPOINT]",
+    shell_complete=complete_runs,
+    help="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
+)
+@click.option(
+    "--init-from", metavar="CHECKPOINT", shell_complete=complete_runs, help="Start anew from a checkpoint's weights."
+)
 @click.option("--depth", type=click.IntRange(1, 64), help="Derive shape, learning rate and batch from so many layers.")
 @click.option(
     "--allow-inexact",
@@ -33,7 +49,7 @@ pylm train --config mine.yaml --out runs/mine --resume auto"""
 @json_option
 def train(
     given: Given,
-    file: str | None,
+    files: tuple[str, ...],
     data: str | None,
     out: str | None,
     resume: str | None,
@@ -44,33 +60,54 @@ def train(
 ) -> None:
     """Train a language model, or go on with one.
 
-    FILE is text: it is tokenized into data/, and a size is picked for this machine and a run of minutes. Every key of
-    the configuration is an option too: --learning-rate 1e-3, --max-steps 500, --n-layers 8.
+    FILE is text, as pylm tokenize takes it: it is tokenized into data/, and a size is picked for this machine and a run
+    of minutes. Every key of the configuration is an option too: --learning-rate 1e-3, --max-steps 500, --n-layers 8.
 
     Ctrl-C and SIGTERM finish the step, save, and print the line that goes on from there.
     """
-    from pylm.cli.train_session import Asked, run_training
+    from pylm.cli.activity import Activity
 
-    def say(text: str) -> None:
-        if not as_json:
-            click.echo(text, err=True)
+    _refuse_several()
+    with Activity(quiet=as_json) as activity:
+        activity.doing("starting")
+        from pylm.cli.train_session import Asked, run_training
 
-    asked = Asked(given, file, data, out, resume, init_from, depth, allow_inexact)
-    ended = run_training(asked, say, quiet=as_json)
+        ended = run_training(Asked(given, files, data, out, resume, init_from, depth, allow_inexact), activity)
     if as_json:
         print_json(ended)
     else:
-        click.echo(_closing(ended))
+        click.echo("\n".join(_closing(ended)))
 
 
-def _closing(ended: dict[str, Any]) -> str:
+def _refuse_several() -> None:
+    """Leave where a launcher started one process a device; the first process alone says why."""
+    from pylm.errors import UsageError
+
+    world, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    if not world.isdigit() or int(world) < 2:
+        return
+    if rank.isdigit() and int(rank):
+        time.sleep(SPOKEN)  # a launcher ends all of its processes once one has left
+        raise click.exceptions.Exit(2)
+    raise UsageError(SEVERAL, "start it once, without the launcher: pylm train … --device cuda:0")
+
+
+def _closing(ended: dict[str, Any]) -> list[str]:
+    """How it ended, where it lies, and the line that writes with it."""
     from pylm.config.units import format_duration
 
+    run = ended["run"]
     if ended["already"]:
-        return f"{ended['run']} is finished already: {ended['why']}"
+        return [f"{run} is finished already: {ended['why']}"]
+    step = ended["step"]
     loss = "" if ended["val_loss"] is None else f", validation loss {ended['val_loss']:.4f}"
-    best = "" if ended["best_loss"] is None else f" (best {ended['best_loss']:.4f} at step {ended['best_step']:,})"
-    return (
-        f"trained {ended['step']:,} steps, {ended['tokens']:,} tokens in "
-        f"{format_duration(ended['seconds'])}{loss}{best}; {ended['why']} → {ended['run']}"
-    )
+    if ended["best_loss"] is not None and ended["best_step"] != step:
+        loss += f" (best {ended['best_loss']:.4f} at step {ended['best_step']:,})"
+    why = "" if ended["why"] == f"{step:,} steps" else f"; {ended['why']}"
+    steps = f"{step:,} step{'' if step == 1 else 's'}"
+    lines = [
+        f"trained {steps}, {ended['tokens']:,} tokens in {format_duration(ended['seconds'])}{loss}{why}",
+        f"saved in {run}",
+    ]
+    writes = any(Path(run).glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers
+    return [*lines, f"pylm sample --checkpoint {shlex.quote(run)}"] if writes else lines

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.config.schema import Config
     from pylm.train.backend import Backend
+
+PRODUCTS = "measuring this machine: its matrix products"
 
 
 def backend_name(config: Config) -> str:
@@ -21,27 +24,33 @@ def backend_name(config: Config) -> str:
     return "mlx"
 
 
-def backend_module(config: Config) -> Any:
-    """The package with `make`."""
+def backend_module(config: Config, doing: Callable[[str], None]) -> Any:
+    """The package with `make`; `doing` is told what is loaded, which takes seconds."""
     if backend_name(config) == "mlx":
+        doing("loading MLX")
         from pylm.train import mlx_backend
 
         return mlx_backend
+    doing("loading torch")
     from pylm.train import torch_backend
 
     return torch_backend
 
 
-def measured_flops(config: Config, say: Any) -> float:
+def measured_flops(config: Config, say: Callable[[str], None], doing: Callable[[str], None]) -> float:
     """What matrix products reach here, where the backend would compute."""
     train = config.train
     if backend_name(config) == "mlx":
+        doing("loading MLX")
         from pylm.train.mlx_backend import machine
 
+        doing(PRODUCTS)
         device = machine.choose_device(train.device)
         return machine.known_matmul_flops(device, machine.choose_precision(train.precision, device), say)
+    doing("loading torch")
     from pylm.train.torch_backend import machine as of_torch
 
+    doing(PRODUCTS)
     of_torch.keep_memory()
     found = of_torch.choose_device(train.device)
     return of_torch.known_matmul_flops(found, of_torch.choose_precision(train.precision, found), say)
@@ -60,6 +69,7 @@ def replayed_choices(config: Config, checkpoint: Checkpoint | None) -> dict[str,
 def place(backend: Backend, choices: dict[str, Any]) -> str:
     """Where it is computed."""
     if backend.name == "torch":
-        return f"{backend.device} ({choices['device_name']}, {choices['threads']} threads)"
+        threads = f"{choices['threads']} thread{'' if choices['threads'] == 1 else 's'}"
+        return f"{backend.device} ({choices['device_name']}, {threads})"
     slow = ": for correctness only, MLX is made for Apple GPUs" if backend.device == "cpu" else ""
     return f"MLX {choices['mlx']} on the {backend.device} ({choices['device_name']}){slow}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ DECIDING = (
 
 def find_checkpoint(asked: str | None, out: str | None, say: Say) -> Checkpoint | None:
     """The checkpoint that --resume means, hashed; None where there is none yet, or nothing was asked."""
-    from pylm.checkpoint import find, newest_run, newest_sound, steps, verify
+    from pylm.checkpoint import find, newest_run, newest_sound, read, steps, verify
 
     if asked is None:
         return None
@@ -78,16 +79,22 @@ def find_checkpoint(asked: str | None, out: str | None, say: Say) -> Checkpoint 
         newest = steps(run)[-1]
         if sound.name != f"step_{newest}":
             say(f"{run}: step_{newest} is damaged, going on from {sound.name}")
-        return verify(sound)
+        return _resumable(read(sound))
     path = find(asked)
     try:
-        return verify(path)
+        found = verify(path)
     except CheckpointError as error:
         sound = newest_sound(path.parent.parent)
         hint = (
             f"{sound} is sound: --resume {sound}" if sound is not None else "no other checkpoint of this run is sound"
         )
         raise CheckpointError(error.message, hint) from None
+    return _resumable(found)
+
+
+def _resumable(checkpoint: Checkpoint) -> Checkpoint:
+    checkpoint.check_resumable()
+    return checkpoint
 
 
 def home(checkpoint: Checkpoint) -> Path:
@@ -142,6 +149,7 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, given: Given) -> Res
     """The run's own configuration, with what was given now where that may change."""
     from pylm.config.cascade import Resolved
 
+    given = lengthened(given, checkpoint.state["progress"]["seconds"])
     # pylm.yaml beside us starts runs; this one has its configuration already
     explicit = given.resolve() if given.preset or given.files else _typed(given)
     values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
@@ -165,6 +173,21 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, given: Given) -> Res
     return Resolved(type(stored.config).model_validate(values), origins)
 
 
+def lengthened(given: Given, seconds: float) -> Given:
+    """The command line with `--max-time +1h` as the time that it makes, so many seconds lying behind."""
+    from pylm.config.units import parse_duration
+
+    settings = []
+    for key, value, origin in given.settings:
+        if key == "train.max_time" and isinstance(value, str) and value.strip().startswith("+"):
+            try:
+                value = str(seconds + parse_duration(value.strip()[1:]))
+            except ValueError as error:
+                raise ConfigError(f"{key} ({origin}): {error}", "such as --max-time +1h") from None
+        settings.append((key, value, origin))
+    return replace(given, settings=tuple(settings))
+
+
 def _typed(given: Given) -> Resolved:
     from pylm.config.cascade import Setting, resolve
 
@@ -173,7 +196,10 @@ def _typed(given: Given) -> Resolved:
 
 def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Length | None) -> str | None:
     """Why there is nothing left to do, None where there is; `length` is the one replayed."""
-    progress, patience = checkpoint.state["progress"], config.train.early_stop
+    from pylm.config.units import format_duration, typed_duration
+
+    progress, patience, limit = checkpoint.state["progress"], config.train.early_stop, config.train.max_time
+    spent = progress["seconds"]
     if patience is not None and progress["since_best"] >= patience:
         worse = progress["since_best"]
         return f"no new best in {worse} evaluations; --early-stop with a larger number, or null, goes on"
@@ -181,13 +207,24 @@ def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Len
         most = config.train.max_steps
         if most is not None and checkpoint.step >= most:
             return f"it has taken {checkpoint.step:,} steps, and --max-steps is {most:,}"
+        if limit is not None and spent >= limit:
+            return (
+                f"it has trained for {format_duration(spent)}, and --max-time {typed_duration(limit)} counts from the "
+                f"run's start; --max-time +{typed_duration(limit)}, or --max-time {typed_duration(spent + limit)}, "
+                "goes on"
+            )
         return None
     # stopped within its last evaluation, a run has taken its steps and is not finished
     if checkpoint.step >= length.steps and progress.get("finished") is not None:
-        return f"it has taken its {length.steps:,} steps; --max-steps with a larger number goes on"
+        more = "--max-steps with a larger number"
+        if limit is not None and length.why.startswith("max_time"):
+            more = f"--max-time +{typed_duration(limit)}"
+        return f"it has taken its {length.steps:,} {'step' if length.steps == 1 else 'steps'}; {more} goes on"
     why = progress.get("finished")
     if why is None or progress["bad_steps"] or patience != stored.train.early_stop:
         return None
+    if limit is not None and spent >= limit:
+        return f"{why}; --max-time +{typed_duration(limit)} goes on"
     return f"{why}; a length such as --max-steps goes on"
 
 
@@ -197,7 +234,8 @@ def replayed_length(checkpoint: Checkpoint, stored: Config, config: Config) -> L
 
     if any(getattr(stored.train, key) != getattr(config.train, key) for key in LENGTHS):
         return None
-    return Length(**checkpoint.state["length"])
+    length = checkpoint.state["length"]
+    return Length(length["steps"], length["why"], length.get("seconds"))
 
 
 def check_bound(checkpoint: Checkpoint, identity: Identity, data: str) -> None:
@@ -238,10 +276,20 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
 
 def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
     """Put model, optimizer and generators where they were, and return the progress."""
+    from pylm.checkpoint import damaged
     from pylm.train.loop import BAD_STEPS, Progress
 
-    backend.load(checkpoint.weights(), checkpoint.optimizer())
-    backend.set_rng(checkpoint.state["rng"])
+    state = checkpoint.path / "state.json"
+    if unknown := sorted(set(checkpoint.state["progress"]) - {field.name for field in fields(Progress)}):
+        raise CheckpointError(f"{state}: this pylm does not know progress.{ascii(unknown[0])[1:-1]}", "upgrade pylm")
+    try:
+        backend.load(checkpoint.weights(), checkpoint.optimizer())
+    except KeyError as error:
+        raise damaged(checkpoint.path / "optimizer.safetensors", f"it holds no {error}") from None
+    try:
+        backend.set_rng(checkpoint.state["rng"])
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise damaged(state, f"rng holds no state of a generator ({error})") from None
     progress = Progress(**checkpoint.state["progress"])
     progress.finished = None
     if progress.bad_steps >= BAD_STEPS:

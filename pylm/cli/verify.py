@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from pylm.cli.completion import complete_runs
 from pylm.cli.frame import command, json_option, print_json
 
 
 @command("verify", example="pylm verify runs/x")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
 @json_option
 def verify(run: str, as_json: bool) -> None:
     """Hash every file of a run's checkpoints, or of one checkpoint, and name what is damaged.

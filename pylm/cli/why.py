@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pylm.cli.completion import complete_runs
 from pylm.cli.frame import command, json_option, print_json
 
 NEIGHBOURS = 3  # lines of metrics before and after the step
@@ -15,7 +16,7 @@ EXCERPT = 200
 
 
 @command("why", example="pylm why runs/x 1234")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_runs)
 @click.argument("step", type=click.IntRange(1))
 @json_option
 def why(run: str, step: int, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.frame import print_json
+from pylm.cli.frame import plain_wanted, print_json
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class Output:
         """Write to a file, to stdout where None; `lines`: JSON, an object a line."""
         self.file, self.json, self.lines = file, as_json, lines
         self.logprobs, self.return_prompt = logprobs, return_prompt
+        # on a terminal a text shows what it goes on from; who types prompts there has them before his eyes
+        self.shows_prompt = self.streams and file is None and sys.stdout.isatty()
         self._texts = 0
 
     @classmethod
@@ -128,7 +130,7 @@ class Output:
         except FileNotFoundError:
             raise UsageError(f"{path}: there is no folder {Path(path).parent}", "make it, or name another") from None
         try:
-            with file:
+            with _closed(file):
                 yield cls(file, False, path.endswith(".jsonl"), logprobs, return_prompt)
         finally:
             if not Path(path).stat().st_size:  # nothing came of it: a second try shall not meet an empty file
@@ -144,7 +146,10 @@ class Output:
         if self.streams:
             if self._texts:
                 self._write(f"\n{SEPARATOR}\n")
-            self._write(text.prompt if self.return_prompt else "")
+            if self.return_prompt:
+                self._write(text.prompt)
+            elif self.shows_prompt and text.prompt:
+                self._write(text.prompt if plain_wanted(sys.stdout) else click.style(text.prompt, dim=True))
         self._texts += 1
 
     def more(self, text: str) -> None:
@@ -175,8 +180,27 @@ class Output:
         if self.file is None:
             click.echo(text, nl=False)
         else:
-            self.file.write(text)
-            self.file.flush()
+            try:
+                self.file.write(text)
+                self.file.flush()
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                hint = "what was written stays there; make room, or name a file elsewhere"
+                raise DataError(f"cannot write {self.file.name}: {reason}", hint) from None
+
+
+@contextmanager
+def _closed(file: IO[str]) -> Iterator[None]:
+    """Close a file, but say nothing of what did not fit where an error is under way that says it."""
+    try:
+        yield
+    except BaseException:
+        try:
+            file.close()
+        except OSError:
+            pass
+        raise
+    file.close()
 
 
 def write_samples(

@@ -15,14 +15,14 @@ from typing import NamedTuple
 from pylm.config.cascade import DEFAULT, Resolved
 from pylm.config.units import format_count, format_duration
 
-__all__ = ["Choice", "derive", "for_machine", "still_open"]
+__all__ = ["LEAST", "Choice", "derive", "described", "for_machine", "still_open"]
 
 WIDTH = 64  # of the model, for each block (nanochat's dial)
 TOKENS_PER_PARAMETER = 20  # of the blocks: Hoffmann et al. 2022
 EPOCHS = 4  # text read so often is nearly as good as new (Muennighoff et al. 2023)
 LEAST_STEPS = 1500  # fewer updates than this cost more than larger batches save
 MFU = 0.35  # share of the matmul peak that a step reaches, before it is measured
-DEEPEST = 32
+LEAST, DEEPEST = 2, 32  # layers that are chosen
 LENGTHS = ("train.max_steps", "train.max_epochs", "train.max_tokens", "train.max_time")
 
 
@@ -69,18 +69,24 @@ def for_machine(seconds: float, flops: float, text: int, vocab_size: int) -> Cho
         vocab_size: of the tokenizer; a small model spends most of its time on it.
     """
     affordable = seconds * flops * MFU
-    depth = 2
+    depth = LEAST
     while depth < DEEPEST and _run_flops(depth + 1, vocab_size) <= affordable and _wants(depth + 1) <= EPOCHS * text:
         depth += 1
-    limit = (
-        "this much text" if _wants(depth + 1) > EPOCHS * text else f"{format_duration(seconds)} at {flops:.2g} flop/s"
-    )
-    return Choice(
-        depth,
-        derive(depth, text),
-        f"{depth} layers, which is what {limit} trains well "
-        f"({format_count(_blocks(depth))} parameters in blocks, {format_count(text)} tokens of text)",
-    )
+    values = derive(depth, text)
+    size, words = f"{depth} layers of {WIDTH * depth}", f"{format_count(text)} tokens of text"
+    if _wants(depth + 1) > EPOCHS * text:
+        most = "more than" if depth == LEAST and _wants(depth) > EPOCHS * text else "what"
+        why = f"{size}, {most} {words} train well: more text, or --depth {depth + 2}, gives a larger model"
+    else:
+        time = format_duration(seconds)
+        why = f"{size}, what this machine trains in {time}: --max-time with more than that gives a larger model"
+    return Choice(depth, values, why)
+
+
+def described(values: dict[str, int | float]) -> str:
+    """Derived values by their names, large numbers in three figures."""
+    shown = {key.partition(".")[2]: value for key, value in values.items()}
+    return ", ".join(f"{key} {format_count(value) if value >= 1e5 else value}" for key, value in shown.items())
 
 
 def still_open(values: dict[str, int | float], resolved: Resolved) -> dict[str, int | float]:

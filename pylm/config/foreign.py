@@ -20,26 +20,26 @@ class Foreign:
     reading: str = "same"
 
 
-_DATA_NOTE = "an option of `pylm tokenize`, which makes the folder that data.path names"
+_DATA_NOTE = "an option of `pylm tokenize`, whose folder `pylm train --data` names"
 _LOADER_NOTE = "not needed: the loader maps its shards and reads ahead by itself"
-_DASHBOARD_NOTE = "not a setting yet: metrics.jsonl is always written"
+_DASHBOARD_NOTE = "not a setting: metrics.jsonl is always written, and docs/training.md has the lines that send it on"
 _OUT_NOTE = "`pylm train --out RUN` names one folder for everything"
 _TOKEN_NOTE = "the tokenizer knows its own special tokens"
 _SEARCH_NOTE = "not offered: text is drawn, or the likeliest token taken with sample.temperature 0"
 _VOCABULARY_NOTE = "the tokenizer's own is used, and padded inside the weights"
 _SHARDS_NOTE = "tokenize the text again with `pylm tokenize`, and name that folder as data.path"
-_DISTRIBUTED_NOTE = "torchrun, or the number of devices found, decides"
+_DISTRIBUTED_NOTE = "training on several devices: not yet; train.device cuda:0 names the one"
 
 FOREIGN: dict[str, Foreign] = {
     # shape
-    **dict.fromkeys(("num_layers", "n_layer", "nn_layers"), Foreign("model.n_layers")),
-    **dict.fromkeys(("num_heads", "n_head"), Foreign("model.n_heads")),
+    **dict.fromkeys(("num_layers", "n_layer", "nn_layers", "layers"), Foreign("model.n_layers")),
+    **dict.fromkeys(("num_heads", "n_head", "heads"), Foreign("model.n_heads")),
     **dict.fromkeys(("num_kv_heads", "n_kv_head"), Foreign("model.n_kv_heads")),
-    **dict.fromkeys(("embedding_dim", "n_embd", "n_embed", "hidden_size"), Foreign("model.d_model")),
+    **dict.fromkeys(("embedding_dim", "n_embd", "n_embed", "hidden_size", "dim"), Foreign("model.d_model")),
     "ff_dim": Foreign("model.d_ff"),
     "mlp_ratio": Foreign("model.d_ff", "times d_model", "ratio"),
     **dict.fromkeys(
-        ("ctx_len", "ctx_length", "block_size", "max_seq_len", "seq_len"), Foreign("model.context_length")
+        ("ctx_len", "ctx_length", "block_size", "max_seq_len", "seq_len", "context"), Foreign("model.context_length")
     ),
     **dict.fromkeys(("dropout_p", "embedding_dropout_p", "attention_dropout_p"), Foreign("model.dropout")),
     **dict.fromkeys(("initializer_range",), Foreign("model.init_std")),
@@ -74,8 +74,15 @@ FOREIGN: dict[str, Foreign] = {
     ),
     **dict.fromkeys(("compile_model", "torch_compile", "should_compile"), Foreign("train.compile")),
     "gradient_checkpointing": Foreign("train.activation_checkpointing"),
-    **dict.fromkeys(("max_iters", "max_iterations"), Foreign("train.max_steps")),
+    **dict.fromkeys(
+        ("max_iters", "max_iterations", "iters", "iterations", "steps", "num_steps"), Foreign("train.max_steps")
+    ),
     **dict.fromkeys(("n_epochs", "epochs", "num_epochs"), Foreign("train.max_epochs")),
+    **dict.fromkeys(("warmup", "warmup_iters"), Foreign("train.warmup_steps")),
+    "fp16": Foreign("train.precision", "fp16", "drop"),
+    "bf16": Foreign("train.precision", "bf16", "drop"),
+    "gpu": Foreign("train.device", "cuda, or cuda:1", "drop"),
+    "model": Foreign(None, "a named shape is --preset NAME, such as gpt2-124m; weights to begin from are --init-from"),
     **dict.fromkeys(("eval_interval",), Foreign("train.eval_every")),
     **dict.fromkeys(
         ("eval_iters", "eval_steps", "eval_max_batches", "final_eval_max_batches"), Foreign("train.eval_batches")
@@ -91,10 +98,14 @@ FOREIGN: dict[str, Foreign] = {
     **dict.fromkeys(("muon_momentum", "ns_steps"), Foreign(None, "Muon's own figures are fixed")),
     "log_interval": Foreign("metrics.log_every"),
     **dict.fromkeys(
-        ("wandb_enabled", "wandb_project", "wandb_run_name", "use_wandb", "metrics", "log_grad_norm"),
+        ("wandb_enabled", "wandb_project", "wandb_run_name", "use_wandb", "wandb", "tensorboard", "metrics",
+         "log_grad_norm"),
         Foreign(None, _DASHBOARD_NOTE),
     ),
-    **dict.fromkeys(("local_rank", "distributed"), Foreign(None, _DISTRIBUTED_NOTE)),
+    **dict.fromkeys(
+        ("local_rank", "distributed", "devices", "gpus", "num_gpus", "n_gpus", "nproc_per_node", "world_size"),
+        Foreign(None, _DISTRIBUTED_NOTE),
+    ),
     "eval_batch_size": Foreign(None, "train.micro_batch serves evaluation too"),
     "lr_scheduler_patience": Foreign(None, "train.schedule knows no patience"),
     "max_iterations_per_epoch": Foreign(None, "train.max_steps or train.max_epochs ends the run"),
@@ -115,7 +126,8 @@ FOREIGN: dict[str, Foreign] = {
     "chunk_overlap_len": Foreign("data.stride", "context_length less the overlap", "context less this"),
     **dict.fromkeys(
         ("preprocessing", "tokenizer", "train_split", "val_split", "test_split", "output_format", "chunk_size",
-         "custom_datasets", "force_download", "cache_dir", "val_ratio", "override_data_size"),
+         "invalid", "split", "skip_bad", "custom_datasets", "force_download", "cache_dir", "val_ratio",
+         "override_data_size"),
         Foreign(None, _DATA_NOTE),
     ),
     **dict.fromkeys(
@@ -123,6 +135,7 @@ FOREIGN: dict[str, Foreign] = {
     ),
     # sampling
     "max_new_tokens": Foreign("sample.max_tokens"),
+    **dict.fromkeys(("temp", "t"), Foreign("sample.temperature")),
     "stop_strings": Foreign("sample.stop"),
     "do_sample": Foreign("sample.temperature", "0 takes the likeliest token", "zero when false"),
     **dict.fromkeys(("num_beams", "strategy", "early_stopping", "min_length"), Foreign(None, _SEARCH_NOTE)),

@@ -122,10 +122,10 @@ class Train(Section):
 
     batch_tokens: PositiveOrNone = Field(
         default=None,
-        description="Tokens of one optimizer step over all devices. null: the other two, or the size, decide.",
+        description="Tokens of one optimizer step. null: the other two, or the size, decide.",
     )
     micro_batch: Annotated[int | Literal["auto"], Whole(least=1, auto=True)] = Field(
-        default="auto", description="Sequences per device and pass; auto is the largest that fits."
+        default="auto", description="Sequences of one pass; auto is the largest that fits, on a CPU the fastest."
     )
     grad_accum_steps: PositiveOrNone = Field(
         default=None, description="Passes per step. null: what the other two leave."
@@ -182,7 +182,11 @@ class Train(Section):
     )
     save_every: PositiveOrNone = Field(default=500, description="Steps between checkpoints. null: at the end only.")
     keep_last: Annotated[int, Whole(least=1)] = Field(default=2, description="Checkpoints kept beside the best.")
-    sample_every: PositiveOrNone = Field(default=None, description="Steps between samples. null: none are made.")
+    sample_every: Annotated[int | Literal["auto"] | None, Whole(least=1, auto=True, none=True)] = Field(
+        default="auto",
+        description="Steps between samples of two prompts, drawn as `sample` says. auto: at each evaluation, where the "
+        "data has its tokenizer beside it. null: none are made.",
+    )
     early_stop: PositiveOrNone = Field(
         default=None, description="Evaluations in a row without a new best that end the run. null: they do not."
     )
@@ -231,9 +235,13 @@ class Sample(Section):
     )
     presence_penalty: Annotated[float, Real()] = Field(default=0.0, description="Taken off tokens seen at all.")
     frequency_penalty: Annotated[float, Real()] = Field(default=0.0, description="Taken off for each time seen.")
-    max_tokens: Annotated[int, Whole(least=1)] = Field(default=256, description="Tokens made at most.")
+    max_tokens: Annotated[int, Whole(least=1)] = Field(
+        default=256, description="Tokens made at most. While training, 64 unless given."
+    )
     stop: Annotated[tuple[str, ...], Texts()] = Field(default=(), description="Texts that end the sample.")
-    seed: Annotated[int | None, Whole(none=True)] = Field(default=None, description="null: another each time.")
+    seed: Annotated[int | None, Whole(none=True)] = Field(
+        default=None, description="null: another each time; while training, always the same."
+    )
     n: Annotated[int, Whole(least=1)] = Field(default=1, description="Samples per prompt.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "parse_count",
     "parse_duration",
     "parse_number",
+    "typed_duration",
 ]
 
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
@@ -63,6 +65,8 @@ def parse_bytes(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Read a time, in seconds: `90`, `90s`, `2h`, `1h30m`, `1.5d`."""
     stripped = text.strip()
+    if stripped.startswith("+"):
+        raise ValueError(f"{text!r} adds to a time, which only --max-time of pylm train does")
     try:
         return float(stripped)
     except ValueError:
@@ -86,6 +90,15 @@ def format_bytes(value: float) -> str:
         if abs(value) >= scale * 0.9995:
             return f"{value / scale:.3g} {unit}"
     return f"{value:.0f} B"
+
+
+def typed_duration(seconds: float) -> str:
+    """Write a time as it is typed, in whole seconds and no less than it is: 55s, 1h30m, 2d."""
+    left, text = max(math.ceil(seconds), 0), ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
 
 
 def format_duration(seconds: float) -> str:

@@ -262,9 +262,10 @@ class Scaling(Value):
             pairs = [part.partition("=") for part in value.split(",")]
             value = {name.strip(): told for name, _, told in pairs}
         kind = value.get("type") if isinstance(value, Mapping) else None
-        if kind not in SCALINGS:
+        if not isinstance(kind, str) or kind not in SCALINGS:
             raise ValueError(f"{value!r} has no type among {', '.join(SCALINGS)}")
         needed, allowed = SCALINGS[kind]
+        assert isinstance(value, Mapping)
         if missing := needed - value.keys():
             raise ValueError(f"{kind} needs {' and '.join(sorted(missing))}")
         if strange := value.keys() - needed - allowed - {"type"}:

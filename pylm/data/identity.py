@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, files_of_split, read_manifest, read_text
 from pylm.errors import DataError
 
 __all__ = ["Identity", "identify"]
 
 SAMPLE = 1 << 16
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ def _describe(path: Path) -> dict[str, Any]:
             f"{path}: no such folder or file", "name a folder that pylm tokenize wrote: pylm tokenize my.txt --out DIR"
         )
     folder = path if path.is_dir() else path.parent
-    texts = {name: (folder / name).read_text(encoding="utf-8") for name in TOKENIZER_FILES if (folder / name).is_file()}
-    manifest = path / "manifest.json"
-    if manifest.is_file():
+    texts = {name: read_text(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    content = read_manifest(path)
+    if content is not None:
+        if "seal" in content:
+            _refuse_changed(path)
         try:
-            content = json.loads(manifest.read_text(encoding="utf-8"))
             splits = content["splits"]
             shards = {name: [[one["tokens"], one["hash"]] for one in split["shards"]] for name, split in splits.items()}
             val = splits.get("val", {})
@@ -82,17 +83,17 @@ def _describe(path: Path) -> dict[str, Any]:
             return {
                 "content": [content["dtype"], shards],
                 "tokenizer": str(content["tokenizer"]),
-                "vocab_size": int(content["vocab_size"]),
+                "vocab_size": content["vocab_size"],
                 "texts": texts,
                 "val": tokens > 0,
                 "bytes_per_token": int(val["text_bytes"]) / tokens if tokens and val.get("text_bytes") else None,
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
-                f"{manifest}: damaged: {type(error).__name__} {error}",
+                f"{path / 'manifest.json'}: damaged: {type(error).__name__} {error}",
                 "run pylm tokenize again, it writes what is missing",
             ) from None
-    files = sorted(file for file in path.iterdir() if file.suffix in (".bin", ".npy")) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if file.suffix in TOKEN_FILES) if path.is_dir() else [path]
     identity, vocab_size = None, None
     if "tokenizer.json" in texts:
         from pylm.tokenizer import Tokenizer
@@ -104,9 +105,21 @@ def _describe(path: Path) -> dict[str, Any]:
         "tokenizer": identity,
         "vocab_size": vocab_size,
         "texts": texts,
-        "val": any("val" in file.stem for file in files),
+        "val": bool(files_of_split(path, "val")) if path.is_dir() else False,
         "bytes_per_token": None,
     }
+
+
+def _refuse_changed(folder: Path) -> None:
+    """Refuse a folder whose manifest or tokenizer is not as it was written: a run would bind itself to it."""
+    from pylm import _rust
+
+    for name in TOKENIZER_FILES:
+        if (changed := _rust.shards_changed(folder, name)) is not None:
+            raise DataError(
+                f"{folder}/{changed} is not as pylm tokenize wrote it",
+                f"pylm data verify {folder} lists what differs; put it back, or tokenize again with --force",
+            )
 
 
 def _sampled(path: Path) -> str:

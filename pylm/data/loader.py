@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pylm import _native
+from pylm.data.folder import WIDTHS, files_of_split, read_manifest
 from pylm.errors import DataError, UsageError
 
 __all__ = ["Batch", "Document", "Loader"]
 
 WINDOWS = ("contiguous", "packed")
-WIDTHS = {"uint16": 2, "uint32": 4}
-TOKEN_FILES = (".bin", ".npy")
 
 _Shard = tuple[str, int, int, str]
 
@@ -54,7 +53,11 @@ class _Dataset:
 
 
 class Loader:
-    """Batches of token windows as a pure function of (seed, step, rank, world)."""
+    """Batches of token windows as a pure function of (seed, step, rank, world).
+
+    Threads may share one: each batch goes to one of them, and `close` or `seek` from another ends a wait with an error.
+    A batch's memory serves again once two more have been taken, by whichever thread: copy what is kept for longer.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,8 @@ class Loader:
             data: a folder of shards, a file of tokens, or such names with weights that sum to 1.
             context_length: tokens of a window.
             batch_size: sequences of one optimizer step, over all ranks; a batch holds this rank's share.
-            split: which of a folder's files: those whose name starts with it, or holds it.
+            split: which of a folder's files: by the words of their names where no manifest says it, and then what has a
+                word for held out text is never training data.
             seed: what the order depends on; the same for every rank.
             rank: this process.
             world: how many processes share each batch.
@@ -127,6 +131,7 @@ class Loader:
         self._depth = depth
         self._ring: _native.Ring | None = None
         self._step = 0
+        self._lock = threading.RLock()  # of the ring and the step; a signal's handler may close while its thread waits
 
     @property
     def windows(self) -> int:
@@ -155,12 +160,13 @@ class Loader:
 
     def __next__(self) -> Batch:
         """The next batch, from the ring."""
-        if self._ring is None:
-            if not self._slots:
-                self._slots = [self._memory(self._allocate) for _ in range(self._depth)]
-            self._ring = _native.Ring(self._batches, self._slots, self._threads, self._step)
-        slot, count = self._ring.take()
-        self._step += 1
+        with self._lock:
+            if self._ring is None:
+                if not self._slots:
+                    self._slots = [self._memory(self._allocate) for _ in range(self._depth)]
+                self._ring = _native.Ring(self._batches, self._slots, self._threads, self._step)
+            slot, count = self._ring.take()
+            self._step += 1
         inputs, targets, starts = self._slots[slot]
         return Batch(inputs, targets, None if starts is None else starts[:count])
 
@@ -180,8 +186,7 @@ class Loader:
             step = step["step"]
         if step < 0:
             raise UsageError(f"step {step} is out of range", "steps count from 0")
-        self.close()
-        self._step = step
+        self._stop(step)
 
     def why(self, step: int) -> list[Document]:
         """The pieces of documents that this rank's batch of a step holds, in order."""
@@ -198,9 +203,27 @@ class Loader:
 
     def close(self) -> None:
         """Stop the threads; the loader goes on where it stood when it is used again."""
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        self._stop(None)
+
+    def _stop(self, step: int | None) -> None:
+        """End the ring, and go on from a step where one is given."""
+        if (ring := self._ring) is not None:
+            ring.close()  # before the lock, which a thread that waits for a batch holds until this wakes it
+        with self._lock:
+            if self._ring is not None:
+                self._ring.close()
+                self._ring = None
+            if step is not None:
+                self._step = step
+
+    def __repr__(self) -> str:
+        """Say what is read, in which windows, and where the loader stands."""
+        names = ", ".join(found.name for found in self._datasets)
+        rows, length = self._shape
+        return (
+            f"<Loader {names}: {self.windows:,} windows of {length:,}, {rows:,} a batch; at step {self._step:,}, "
+            f"epoch {self.epoch}>"
+        )
 
     def _memory(
         self, allocate: Callable[[tuple[int, int], str], Any]
@@ -232,46 +255,44 @@ def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:
 def _find(name: str, split: str) -> _Dataset:
     """The shards that a name stands for."""
     path = Path(name)
+    _printable(path)
     if path.is_file():
         return _Dataset(name, [(str(path), 0, -1, _index_beside(path))], 0, _tokenizer_in(path.parent))
     if not path.is_dir():
         raise DataError(
             f"{name}: no such folder or file", "name a folder that pylm tokenize wrote, or a file of tokens"
         )
-    if (path / "manifest.json").is_file():
-        return _from_manifest(path, split)
-    files = sorted(file for file in path.iterdir() if file.suffix in TOKEN_FILES and split in file.stem)
+    manifest = read_manifest(path)
+    if manifest is not None:
+        return _from_manifest(path, manifest, split)
+    files = files_of_split(path, split)
     if not files:
         raise DataError(
             f"{name}: no manifest.json and no {split}*.bin or .npy in it", "name a folder that pylm tokenize wrote"
         )
+    for file in files:
+        _printable(file)
     return _Dataset(name, [(str(file), 0, -1, _index_beside(file)) for file in files], 0, _tokenizer_in(path))
 
 
-def _from_manifest(folder: Path, split: str) -> _Dataset:
-    """The shards of a folder that pylm tokenize wrote."""
-    path = folder / "manifest.json"
+def _printable(path: Path) -> None:
+    """Refuse a name that is no UTF-8: what is read of a run names its shards."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        width = WIDTHS[manifest["dtype"]]
-        listed = manifest["splits"].get(split, {"shards": []})["shards"]
-        shards = [
-            (
-                str(folder / shard["file"]),
-                width,
-                int(shard["tokens"]),
-                str((folder / shard["file"]).with_suffix(".idx")),
-            )
-            for shard in listed
-        ]
-        vocab_size = int(manifest["vocab_size"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: damaged: {type(error).__name__} {error}", "run pylm tokenize again, it writes what is missing"
-        ) from None
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise DataError(f"the name of {shown} is not UTF-8", "give it another name, or link to it by one") from None
+
+
+def _from_manifest(folder: Path, manifest: dict[str, Any], split: str) -> _Dataset:
+    """The shards of a folder that pylm tokenize wrote."""
+    width = WIDTHS[manifest["dtype"]]
+    listed = manifest["splits"].get(split, {"shards": []})["shards"]
+    places = [(folder / shard["file"], shard["tokens"]) for shard in listed]
+    shards = [(str(place), width, tokens, str(place.with_suffix(".idx"))) for place, tokens in places]
     if not shards:
         raise DataError(f"{folder}: its manifest lists no shard of split {split!r}", "pylm tokenize --val makes one")
-    return _Dataset(str(folder), shards, vocab_size, _tokenizer_in(folder))
+    return _Dataset(str(folder), shards, manifest["vocab_size"], _tokenizer_in(folder))
 
 
 def _index_beside(path: Path) -> str:

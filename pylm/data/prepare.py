@@ -6,8 +6,7 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pylm import _rust
 from pylm.errors import PylmError, TokenizerError, UsageError
+from pylm.tokenizer.unfinished import unfinished
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
@@ -24,6 +24,7 @@ __all__ = ["Prepared", "Report", "Training", "default_folder", "default_vocab_si
 
 END = "<|endoftext|>"
 SMALLEST_VOCABULARY = 272
+BYTES = 256  # tokens of every vocabulary of bytes
 
 
 class Report(Protocol):
@@ -81,6 +82,7 @@ def default_folder(sources: Sequence[str]) -> Path:
     name = path.resolve().name if path.name in ("", ".", "..") else path.name
     if not path.is_dir():
         name = re.sub(r"(\.(txt|text|md|jsonl|ndjson|parquet))?(\.(gz|zst|zstd))?$", "", name, flags=re.IGNORECASE)
+    name = re.sub("[\udc80-\udcff]", "_", name)  # bytes of a name that are no UTF-8, which no line could print
     return Path("data") / (name or "text")
 
 
@@ -105,7 +107,7 @@ def prepare(
     shard_tokens: int = 100_000_000,
     limit: str | None = None,
     field: str | None = None,
-    column: str = "text",
+    column: str | None = None,
     invalid: str = "error",
     skip_bad: bool = False,
     allow_special: Sequence[str] = (),
@@ -116,6 +118,7 @@ def prepare(
     ray: str | None = None,
     force: bool = False,
     dry_run: bool = False,
+    for_training: bool = False,
     progress: Report | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Prepared:
@@ -126,12 +129,12 @@ def prepare(
         out: The folder; `data/` and the name of the first source if not given.
         tokenizer: A tokenizer, or what `Tokenizer.load` takes. Without one, one is trained on the text itself.
         training: How to train it.
-        split: What stands between documents of a plain text: a string, `blank` (blank lines) or `file`.
+        split: What stands between documents of a plain text: a string, `blank` (blank lines), `line` or `file`.
         val: The share of documents kept for validation; blocks of the text where there are too few documents.
         shard_tokens: About how many tokens a shard gets.
         limit: `10000docs`, `1GB`, `100Mtok`: the first documents that reach it.
         field: The key of a jsonl line that holds the text; `text` if not given.
-        column: The column of a parquet file that holds the text.
+        column: The column of a parquet file that holds the text; `text` if not given.
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
         skip_bad: Whether to leave out broken jsonl lines, counted and listed in the manifest.
         allow_special: Special tokens that may stand in the text as tokens.
@@ -142,12 +145,16 @@ def prepare(
         ray: The Ray cluster that shares it instead; `auto` is the one that this machine belongs to.
         force: Whether to replace what another run wrote.
         dry_run: Whether to say what it would take, and write nothing.
+        for_training: Whether `pylm train` asks: its hints are then whole lines, for it has none of the options here.
         progress: Called about five times a second.
         say: Called with sentences that a user wants to read.
     """
     named = [str(source) for source in sources]
     folder = Path(out) if out is not None else default_folder(named)
     say = say or (lambda _: None)
+    if for_training:
+        with _hints_of_train(named, folder):
+            return prepare(sources, out, tokenizer=tokenizer, training=training, progress=progress, say=say)
     if ray is not None and (world > 1 or force):
         what, instead = ("--rank and --world", "leave them out") if world > 1 else ("--force", f"remove {folder} first")
         raise UsageError(f"--ray shares the work by itself, without {what}", instead)
@@ -156,15 +163,21 @@ def prepare(
             "several processes cannot each train a tokenizer", "train one first: pylm tokenizer train SOURCE --out tok"
         )
     with _stdin(named, folder, jsonl=field is not None) as (stdin, stdin_jsonl):
+        _, text_bytes, remarks = _rust.look_at_sources(named, stdin, stdin_jsonl)
+        for remark in remarks:
+            say(remark)
         made: dict[str, Any] | None = None
         if tokenizer is None:
             training = training or Training()
             made = training.recorded()
             real = [str(stdin) if source == "-" else source for source in named]
             reading = {"split": split, "field": field, "column": column, "invalid": invalid, "threads": threads}
-            tok, trained = _own_tokenizer(real, folder, training, reading, not force, progress, say)
+            reading["skip_bad"] = skip_bad
+            tok, trained = _own_tokenizer(real, text_bytes, folder, training, reading, not force, progress, say)
         else:
             tok, trained = _loaded(tokenizer), False
+        if tok.eot is None:
+            say("this tokenizer has no token that ends a document: nothing stands between one document and the next")
         if not force:
             _refuse_foreign(folder, tok)
         for name in allow_special:
@@ -177,7 +190,7 @@ def prepare(
             "eot": tok.eot,
             "split": split,
             "field": field or "text",
-            "column": column,
+            "column": column or "text",
             "invalid": invalid,
             "skip_bad": skip_bad,
             "allow_special": sorted(set(allow_special)),
@@ -268,6 +281,7 @@ def encoder_of(tok: Tokenizer, allow_special: Sequence[str]) -> Any:
 
 def _own_tokenizer(
     sources: list[str],
+    text_bytes: int,
     folder: Path,
     training: Training,
     reading: dict[str, Any],
@@ -289,18 +303,48 @@ def _own_tokenizer(
     }
     if training.vocab_size is not None:
         return Tokenizer.train(sources, training.vocab_size, **options), True
-    _, text_bytes = _rust.measure_sources(sources)
     size = default_vocab_size(text_bytes)
-    say(f"no --tokenizer: training one of {size:,} tokens on the text itself, by its {text_bytes / 1e6:,.1f} MB")
-    while True:
-        try:
-            return Tokenizer.train(sources, size, **options), True
-        except TokenizerError:
-            # text of few distinct words has no more merges to give
-            if size // 2 < SMALLEST_VOCABULARY:
-                raise
-            size //= 2
-            say(f"the text is too uniform for that: training one of {size:,}")
+    amount = f"{text_bytes / 1e6:,.1f} MB" if text_bytes >= 1e6 else f"{text_bytes / 1e3:,.1f} kB"
+    say(f"no --tokenizer: building a vocabulary of {size:,} tokens from this text of {amount}")
+    try:
+        return Tokenizer.train(sources, size, **options), True
+    except TokenizerError as error:
+        # short or uniform text has fewer merges to give, and the trainer says how many
+        possible = re.search(r"vocabulary of ([\d,]+) (?:or less|at most)", f"{error.message} {error.hint}")
+        most = int(possible[1].replace(",", "")) if possible else 0
+        if not BYTES < most < size:
+            raise
+        size = most
+    say(f"the text has no more to give: a vocabulary of {size:,} tokens")
+    return Tokenizer.train(sources, size, **options), True
+
+
+# what hints of tokenize name, the best first, and what stands for a value that a hint leaves open
+OPTIONS = {
+    r"--invalid replace": None,
+    r"--field [^\s;,]+": None,
+    r"--skip-bad": None,
+    r"--column": "--column COLUMN",
+    r"--split": "--split STRING",
+}
+
+
+@contextmanager
+def _hints_of_train(sources: Sequence[str], folder: Path) -> Iterator[None]:
+    """Where a hint names an option that `pylm train` does not have, give the two lines that do the same."""
+    try:
+        yield
+    except PylmError as error:
+        hint = error.hint or ""
+        found = [(match[0], value) for option, value in OPTIONS.items() if (match := re.search(option, hint))]
+        if not found:
+            raise
+        option, value = found[0]
+        words = shlex.join(sources)
+        line = f"pylm tokenize {words} {value or option}, then pylm train --data {shlex.quote(str(folder))}"
+        if value is not None and "; " in hint:  # what there is to choose from
+            line += f"; {hint.split('; ', 1)[1]}"
+        raise type(error)(error.message, line) from None
 
 
 @contextmanager
@@ -314,8 +358,7 @@ def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[tuple[
         return
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    spool = Path(tempfile.mkdtemp(prefix=f".{folder.name}-stdin-", dir=parent))
-    try:
+    with unfinished(folder, "stdin") as spool:
         path = spool / "stdin"
         _rust.spool_stdin(path)
         with path.open("rb") as file:
@@ -332,8 +375,6 @@ def _stdin(sources: Sequence[str], folder: Path, jsonl: bool) -> Iterator[tuple[
         whole = path.with_suffix(suffix)
         os.replace(path, whole)
         yield whole, jsonl
-    finally:
-        shutil.rmtree(spool, ignore_errors=True)
 
 
 def _is_json_object(line: bytes) -> bool:

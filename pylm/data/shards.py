@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm import _rust
-from pylm.errors import DataError
+from pylm.data.folder import TOKENIZER_FILES, read_text
+from pylm.errors import DataError, PylmError, PylmWarning
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
@@ -21,8 +23,11 @@ def tokenizer_of(folder: str | Path, manifest: dict[str, Any]) -> Tokenizer:
     """The tokenizer that lies beside the shards; a DataError where it is not the one that wrote them."""
     from pylm.tokenizer import Tokenizer
 
+    for name in TOKENIZER_FILES:
+        if (path := Path(folder, name)).is_file():
+            read_text(path)
     tok = Tokenizer.load(folder)
-    if tok.identity != manifest["tokenizer"]:
+    if tok.identity != manifest["tokenizer"] or tok.vocab_size != manifest["vocab_size"]:
         raise DataError(
             f"{folder}/tokenizer.json is not the tokenizer of the shards beside it",
             "put back the one that wrote them, or tokenize again with --force",
@@ -76,4 +81,50 @@ def document(folder: str | Path, split: str, number: int, most: int) -> dict[str
 
 def verify(folder: str | Path, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
     """Read every byte and say what is wrong: `problems` names file, offset and fault."""
-    return _rust.shards_verify(folder, progress)
+    problems: list[dict[str, Any]] = []
+    tok: Tokenizer | None = None
+    manifest = _sound_manifest(folder)
+    if manifest is not None:
+        tok = _tokenizer_beside(Path(folder), manifest, problems)
+    found = _rust.shards_verify(folder, progress, getattr(tok.backend, "bpe", None) if tok is not None else None)
+    # of a file whose hash differs that is enough to say
+    named = {problem["file"] for problem in found["problems"]}
+    found["problems"] += [one for one in problems if one["file"] not in named or one["file"] == "manifest.json"]
+    return found
+
+
+def _sound_manifest(folder: str | Path) -> dict[str, Any] | None:
+    """The manifest; None where it is for the rest of the check to say what is wrong."""
+    try:
+        return _rust.shards_manifest(folder)
+    except DataError:
+        return None
+
+
+def _tokenizer_beside(folder: Path, manifest: dict[str, Any], problems: list[dict[str, Any]]) -> Tokenizer | None:
+    """The tokenizer that wrote the shards, where it is what lies beside them; else what is wrong joins `problems`."""
+    from pylm.tokenizer import Tokenizer
+
+    def report(file: str, what: str) -> None:
+        problems.append({"file": file, "offset": 0, "what": what})
+
+    if not (folder / "tokenizer.json").is_file():
+        report("tokenizer.json", "the file is missing")
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PylmWarning)  # what others make of its pattern is no fault of the folder
+            tok = Tokenizer.load(folder)
+    except UnicodeError as error:
+        report("tokenizer.json", f"it or the file of its settings is not UTF-8: {error}")
+        return None
+    except PylmError as error:
+        report("tokenizer.json", f"it cannot be loaded: {error.message}")
+        return None
+    if tok.identity != manifest["tokenizer"]:
+        report("tokenizer.json", "it is not the tokenizer that the manifest names")
+        return None
+    for key, of_tokenizer in (("vocab_size", tok.vocab_size), ("eot", tok.eot)):
+        if manifest[key] != of_tokenizer:
+            report("manifest.json", f"its {key!r} is {manifest[key]}, and {of_tokenizer} in the tokenizer's files")
+    return tok

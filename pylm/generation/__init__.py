@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pylm.generation.session import Piece, Session
+    from pylm.generation.written import Written
 
-__all__ = ["Piece", "Session"]
+__all__ = ["Piece", "Session", "Written"]
 
 
 def __getattr__(name: str) -> Any:
     """Names on first use: they need numpy, and `pylm --help` must not."""
     if name in __all__:
-        from pylm.generation import session
+        from importlib import import_module
 
-        return getattr(session, name)
+        home = "written" if name == "Written" else "session"
+        return getattr(import_module(f"pylm.generation.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pylm.errors import PylmWarning
+
 if TYPE_CHECKING:
-    from pylm.generation.session import Piece, Session
+    from typing_extensions import Unpack
+
+    from pylm.generation.keywords import SampleKeywords
+    from pylm.generation.session import Session
+    from pylm.generation.written import Written
 
 __all__ = ["generate"]
 
@@ -28,14 +35,17 @@ def generate(
     cache: bool = True,
     speculate: bool = False,
     likeliest: int = 0,
-    **settings: Any,
-) -> Iterator[Piece]:
+    verify: bool = True,
+    preset: str | None = None,
+    **settings: Unpack[SampleKeywords],
+) -> Written:
     """Write on from a prompt, a piece a token, as they are made.
 
     ::
 
         for piece in pylm.generate("runs/x", "Once upon", max_tokens=100, seed=5):
             print(piece.text, end="", flush=True)
+        text = pylm.generate("runs/x", "Once upon", preset="creative").text()
 
     The model stays loaded for the next call, and what it has read is not read again.
 
@@ -51,18 +61,21 @@ def generate(
         cache: Whether keys and values are kept; without, the same tokens come slower.
         speculate: Guess ahead from what was written, and check: the same tokens, often sooner.
         likeliest: How many of the likeliest tokens come with each piece.
+        verify: Whether weights that have a manifest are checked against it, once a file.
+        preset: creative, balanced, precise or greedy; settings that are given win over it.
         settings: The keys of the configuration's `sample` section: temperature, top_k, top_p, min_p, max_tokens,
             stop, seed, n and the penalties.
     """
     from pylm.generation.session import Session
     from pylm.generation.settings import sample_settings
+    from pylm.generation.written import Written
 
-    wanted = sample_settings(settings)
+    wanted = sample_settings(settings, preset)
     if isinstance(checkpoint, Session):
         session = checkpoint
     else:
         name = None if checkpoint is None else str(checkpoint)
-        session = _kept(_stamp(name), tokenizer, backend, device, dtype, quantize, threads, cache)
+        session = _kept(_stamp(name), tokenizer, backend, device, dtype, quantize, threads, cache, verify)
     prompts: Sequence[str | Sequence[int]]
     if isinstance(prompt, str):
         prompts = [prompt]
@@ -70,13 +83,14 @@ def generate(
         prompts = [str(part) for part in prompt]
     else:
         prompts = [[int(part) for part in prompt]]
-    return session.stream(
+    pieces = session.stream(
         prompts,
         wanted,
         likeliest=likeliest,
         speculate=speculate,
-        say=lambda text: warnings.warn(text, stacklevel=3),
+        say=lambda text: warnings.warn(text, PylmWarning, stacklevel=3),
     )
+    return Written(pieces, [wanted.n] * len(prompts), session.engine.name)
 
 
 def _stamp(checkpoint: str | None) -> tuple[Path, int]:
@@ -97,6 +111,7 @@ def _kept(
     quantize: str,
     threads: int,
     cache: bool,
+    verify: bool,
 ) -> Session:
     from pylm.generation.load import open_session
 
@@ -109,4 +124,21 @@ def _kept(
         quantize=quantize,
         threads=threads,
         cache=cache,
+        verify=verify,
     )
+
+
+def _with_named_settings(function: Any) -> inspect.Signature:
+    """The signature with every setting by its name and default: what help() shows, and notebooks complete."""
+    from pylm.config.schema import Sample
+
+    signature = inspect.signature(function)
+    named = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+        for key, field in Sample.model_fields.items()
+    ]
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*own, *named])
+
+
+generate.__signature__ = _with_named_settings(generate)  # type: ignore[attr-defined]

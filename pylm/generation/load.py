@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Weights, find, open_weights, read
 from pylm.errors import CheckpointError, TokenizerError, UsageError
+from pylm.generation.checked import check_files
 from pylm.model.which import need_mlx, prefers_mlx
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ BACKENDS = ("auto", "torch", "native", "mlx")
 DTYPES = ("auto", "fp32", "bf16")
 QUANTIZE = ("none", "bf16", "int8", "int4")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+DEVICES = Path("/dev")
 # the files by which a folder is known to hold a tokenizer
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.bpe", "tokenizer.model")
 
@@ -38,7 +42,9 @@ def open_session(
     quantize: str = "none",
     threads: int = 0,
     cache: bool = True,
+    verify: bool = True,
     runs: Path = Path("runs"),
+    say: Callable[[str], None] = lambda text: None,
 ) -> Session:
     """Open a model to write with.
 
@@ -52,7 +58,9 @@ def open_session(
         quantize: none, bf16, int8 or int4, for the C++ engine.
         threads: of the CPU; 0 for one a core.
         cache: whether keys and values are kept (torch only; without is slower and gives the same).
+        verify: whether the files of a checkpoint of ours are checked against its manifest, once a file.
         runs: where the runs are kept.
+        say: told what takes long.
     """
     from pylm.generation.session import Session
 
@@ -60,6 +68,8 @@ def open_session(
     folder = find(checkpoint, runs)
     if (folder / "manifest.json").exists():
         read(folder)  # the sizes of its files agree with its manifest
+        if verify:
+            check_files(folder, say)
     elif not (folder / "config.json").exists():
         raise CheckpointError(
             f"{folder} holds weights and neither manifest.json nor config.json, which say what they are",
@@ -108,7 +118,7 @@ def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, 
 
         return MlxEngine.load(opened, device, dtype)
     asked = backend == "native" or quantize != "none"
-    if asked or (backend == "auto" and cache and (device == "cpu" or (device == "auto" and not _has_gpu()))):
+    if asked or (backend == "auto" and cache and (device == "cpu" or (device == "auto" and not _uses_gpu()))):
         from pylm.generation.native_engine import NativeEngine, why_not
         from pylm.model.names import read as read_weights
 
@@ -144,9 +154,25 @@ def _torch_engine(opened: Weights, device: str, dtype: str, threads: int, cache:
     return (TorchEngine if cache else UncachedEngine).load(opened, device, dtype)
 
 
-def _has_gpu() -> bool:
+def _may_use_gpu() -> bool:
     """Whether torch may find a GPU, without asking torch: it takes two seconds to import."""
-    return Path("/dev/nvidia0").exists() or (sys.platform == "darwin" and platform.machine() == "arm64")
+    found = importlib.util.find_spec("torch")
+    if found is None or not found.submodule_search_locations:
+        return False
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    libraries = Path(found.submodule_search_locations[0], "lib")
+    built = [kind for kind in ("cuda", "hip") if any(libraries.glob(f"libtorch_{kind}*"))]
+    return bool(built) and any(any(DEVICES.glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg"))
+
+
+def _uses_gpu() -> bool:
+    """Whether torch finds a GPU; it is asked only where one may be."""
+    if not _may_use_gpu():
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _tokenizer(folder: Path, named: str | None) -> Tokenizer:

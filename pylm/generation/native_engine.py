@@ -9,6 +9,7 @@ from pylm import _native
 from pylm.config.schema import Model as Shape
 from pylm.generation.engine import Cache, Logits
 from pylm.model.names import Stored
+from pylm.model.scaling import scaled_frequencies
 
 __all__ = ["NativeCache", "NativeEngine", "why_not"]
 
@@ -50,7 +51,10 @@ class NativeCache:
 
 
 class NativeEngine:
-    """A model in the C++ engine, which copies the weights, in fewer bits where asked."""
+    """A model in the C++ engine, which copies the weights, in fewer bits where asked.
+
+    Its name says what it computes in: fp32 is fp32 whatever the weights are stored in, which stay as they are.
+    """
 
     rows_at_once = ROWS_AT_ONCE
     verifies = True
@@ -61,14 +65,17 @@ class NativeEngine:
         Args:
             shape: completed.
             weights: by our names.
-            keep: how weights are kept: fp32 (auto is the same), bf16, int8 or int4.
+            keep: fp32 (auto is the same) rounds nothing; bf16, int8 and int4 keep the weights in so many bits, and
+                keys, values and what a prompt's products read in bf16.
             threads: 0 for one a core.
         """
         assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.d_model and shape.d_ff
         assert shape.vocab_size is not None
         self.context_length, self.vocab_size = shape.context_length, shape.vocab_size
         self._keep = "fp32" if keep == "auto" else keep
-        self._threads = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(1))
+        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+        self._threads = threads or mine or 1
+        frequencies, magnitude = scaled_frequencies(shape)
         self._engine = _native.Engine(
             {name: weights[name] for name in weights},
             n_layers=shape.n_layers,
@@ -91,6 +98,11 @@ class NativeEngine:
             logit_softcap=shape.logit_softcap or 0.0,
             quantize="none" if self._keep == "fp32" else self._keep,
             threads=threads,
+            head_dim=shape.head_dim or 0,
+            rope_frequencies=frequencies,
+            rope_magnitude=magnitude,
+            qkv_bias=shape.qkv_bias,
+            out_bias=shape.out_bias,
         )
 
     @property

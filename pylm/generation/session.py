@@ -99,6 +99,10 @@ class Session:
         self._spare: Cache | None = None
         self._rolled = False
 
+    def __repr__(self) -> str:
+        """Say which model writes, and what computes it."""
+        return f"<Session {self.name or 'of a model'}: {self.engine.name}>"
+
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the ids that a text starts from; an empty prompt starts after an end of text."""
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]

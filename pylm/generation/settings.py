@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pylm._native import SampleSettings
 from pylm.config.cascade import Setting, resolve
+from pylm.config.sampling import preset_values
 from pylm.config.schema import Sample
 
 __all__ = ["draw_settings", "sample_settings"]
 
 
-def sample_settings(given: dict[str, Any]) -> Sample:
-    """Check settings as the command line does: one sentence for what cannot be."""
-    settings = [Setting(f"sample.{key}", value, key) for key, value in given.items()]
+def sample_settings(given: Mapping[str, Any], preset: str | None = None) -> Sample:
+    """Check settings as the command line does: one sentence for what cannot be. They win over the preset's."""
+    chosen = {**(preset_values(preset) if preset is not None else {}), **given}
+    settings = [Setting(f"sample.{key}", value, key) for key, value in chosen.items()]
     return resolve("sample", settings=settings, environ={}).config.sample
 
 

@@ -39,6 +39,12 @@ _SCALED = {
     "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
+# What transformers takes for keys that a config.json leaves out, where that is not what Llama's layout takes
+_LEFT_OUT: dict[str, dict[str, Any]] = {
+    "qwen3": {"head_dim": 128, "num_key_value_heads": 32},
+    "qwen2": {"num_key_value_heads": 32},
+    "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
+}
 _OURS = {"original_max_position_embeddings": "original_max_positions"}
 
 
@@ -183,6 +189,7 @@ def _gpt2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
+    config = {**_LEFT_OUT.get(layout, {}), **config}
     theta, scaling = _rope(config)
     _only(config, "hidden_act", "silu")
     _only(config, "use_sliding_window", False)
@@ -220,21 +227,24 @@ def _rope(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
     """The base of rotary positions and how they are scaled, from either of the places where it is written."""
     told = {"rope_theta": config.get("rope_theta", 10000.0)}
     for key in ("rope_scaling", "rope_parameters"):  # transformers 5 writes the second, with the base in it
-        told |= {name: value for name, value in (config.get(key) or {}).items() if value != "default"}
+        written = config.get(key) or {}
+        if not isinstance(written, Mapping) or any(isinstance(value, Mapping) for value in written.values()):
+            raise CheckpointError(f"config.json's {key} is {written}, and one scaling of all layers is what is served")
+        told |= {name: value for name, value in written.items() if value != "default"}
     theta = told.pop("rope_theta")
     older = told.pop("type", "default")  # the key's name before it was rope_type
     kind = told.pop("rope_type", older)
     _only(told, "partial_rotary_factor", 1.0)
     told.pop("partial_rotary_factor", None)
-    if kind == "default":
+    told = {name: value for name, value in told.items() if value is not None}
+    if kind == "default" and not told:
         return theta, None
     _only({"rope_type": kind}, "rope_type", "default", *_SCALED)
-    told = {name: value for name, value in told.items() if value is not None}
     if kind == "yarn":
         _only(told, "truncate", True)
         told.pop("truncate", None)
         told.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
-    if strange := told.keys() - set(_SCALED[kind]):
+    if strange := told.keys() - set(_SCALED.get(kind, ())):
         raise CheckpointError(f"config.json scales positions by {kind} with {min(strange)}, which is not served")
     return theta, {"type": kind, **{_OURS.get(name, name): value for name, value in told.items()}}
 

@@ -35,7 +35,7 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "F16": torch.float16,
 }  # safetensors' words
-FUSED = {"cpu": "cpu", "cuda": "triton", "mps": "metal"}  # where `attention: fused` is computed, by device
+FUSED = {"cpu": "cpu", "cuda": "triton"}  # what computes `attention: fused` in torch, by device
 
 
 class Cache(Protocol):
@@ -70,7 +70,7 @@ class Shared(NamedTuple):
     idx_BT: torch.Tensor
     embedded_BTC: torch.Tensor
     rope: kernels.Rope | None
-    cu_seqlens: torch.Tensor | None
+    documents: kernels.Documents | None
     cache: Cache | None
     keys: torch.Tensor | None  # two of dropout's for each block
 
@@ -118,7 +118,7 @@ class Attention(nn.Module):
                 n_kv_heads=self.n_kv_heads,
                 window=window,
                 softcap=softcap,
-                cu_seqlens=shared.cu_seqlens,
+                cu_seqlens=shared.documents,
                 backend=self._backend(packed.device),
                 **norms,
             )
@@ -143,7 +143,12 @@ class Attention(nn.Module):
 
     def _backend(self, device: torch.device) -> str | None:
         asked = self.shape.attention
-        return None if asked == "auto" else FUSED.get(device.type, asked) if asked == "fused" else asked
+        if asked == "fused" and device.type not in FUSED:
+            raise UsageError(
+                f"attention: fused has no kernel for torch on {device.type}",
+                "take attention: auto" + (", or the backend mlx, whose kernels are Metal's" * (device.type == "mps")),
+            )
+        return None if asked == "auto" else FUSED[device.type] if asked == "fused" else asked
 
 
 class MLP(nn.Module):
@@ -293,16 +298,18 @@ class Model(nn.Module):
                 raise UsageError(
                     f"tokens from {int(idx_BT.min())} to {int(idx_BT.max())} leave the vocabulary of {self.vocab_size}"
                 )
+        # found once a batch: blocks see one shape of tensors, however many documents there are
+        documents = None if cu_seqlens is None else kernels.Documents.of(cu_seqlens, *idx_BT.shape)
         positions = None if cache is None else cache.positions(idx_BT)
         stream_BTC = self.embed(idx_BT)
         if self.position is not None:
-            stream_BTC = stream_BTC + self.position(_positions(idx_BT, cu_seqlens) if positions is None else positions)
+            stream_BTC = stream_BTC + self.position(_positions(idx_BT, documents) if positions is None else positions)
         keys: torch.Tensor | None = None
         if self.shape.dropout and self.training:
             keys = keys_on(self.masks.keys(2 * len(self.blocks) + 1), idx_BT.device)
             stream_BTC = dropped(stream_BTC, keys[0, 0], self.shape.dropout)
         rope = self.rope if positions is None or self.rope is None else self.rope.at(positions)
-        shared = Shared(idx_BT, stream_BTC, rope, cu_seqlens, cache, None)
+        shared = Shared(idx_BT, stream_BTC, rope, documents, cache, None)
         branch_BTC: torch.Tensor | None = None
         for layer, block in enumerate(self.blocks, 1):
             given = shared if keys is None else shared._replace(keys=keys[layer])
@@ -373,12 +380,7 @@ def _add_norm(norm: nn.Module, stream: torch.Tensor, branch: torch.Tensor | None
     return normed, added
 
 
-def _positions(idx_BT: torch.Tensor, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
+def _positions(idx_BT: torch.Tensor, documents: kernels.Documents | None) -> torch.Tensor:
     """Positions that count up in each row, and start again in each document."""
-    batch, time = idx_BT.shape
-    within = torch.arange(time, device=idx_BT.device)
-    if cu_seqlens is None:
-        return within.expand(batch, time)
-    at = torch.arange(batch * time, device=idx_BT.device)
-    starts = cu_seqlens.long()[torch.searchsorted(cu_seqlens.long(), at, right=True) - 1]
-    return (at - torch.maximum(starts, at // time * time)).view(batch, time)
+    within = torch.arange(idx_BT.shape[1], device=idx_BT.device)
+    return within.expand(idx_BT.shape) if documents is None else within - documents.starts

@@ -58,6 +58,6 @@ def quantize_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def gemv_int8(weights: torch.Tensor, scales: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Weights @ x, each row times its scale, in fp32."""
-    y = torch.empty(weights.shape[0])
+    y = x.new_empty(weights.shape[0], dtype=torch.float32)
     _native.gemv_int8(weights, scales, x, y, threads())
     return y

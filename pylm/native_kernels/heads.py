@@ -31,8 +31,8 @@ def attention_forward(
         softcap: scores become softcap · tanh(score / softcap); 0 for none.
     """
     q, k, v = side_by_side(q), side_by_side(k), side_by_side(v)
-    out = torch.empty(q.shape, dtype=q.dtype)
-    lse = torch.empty(q.shape[0], q.shape[2], q.shape[1])
+    out = q.new_empty(q.shape)
+    lse = q.new_empty(q.shape[0], q.shape[2], q.shape[1], dtype=torch.float32)
     if q.numel():
         _native.attention_forward(q, k, v, out, lse, starts, window, _scale(scale, q), threads(), softcap)
     return out, lse
@@ -53,7 +53,7 @@ def attention_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of q, k and v, written `into` tensors (views of a packed one, say) where given."""
     dout, q, k, v = side_by_side(dout), side_by_side(q), side_by_side(k), side_by_side(v)
-    dq, dk, dv = into or (torch.empty(t.shape, dtype=t.dtype) for t in (q, k, v))
+    dq, dk, dv = into or (t.new_empty(t.shape) for t in (q, k, v))
     if q.numel():
         _native.attention_backward(
             dout, q, k, v, out, lse, dq, dk, dv, starts, window, _scale(scale, q), threads(), softcap
@@ -78,8 +78,8 @@ def rotated(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """The heads turned, and the reciprocal root mean squares (empty without a weight)."""
     x = side_by_side(x)
-    out = torch.empty(x.shape, dtype=x.dtype)
-    rstd = torch.empty(x.shape[:3] if weight is not None else 0, dtype=torch.float32)
+    out = x.new_empty(x.shape)
+    rstd = x.new_empty(x.shape[:3] if weight is not None else 0, dtype=torch.float32)
     if x.numel():
         _native.rotate_forward(x, cos, sin, positions, wide(weight), out, rstd, eps, interleaved, offset, threads())
     return out, rstd
@@ -91,7 +91,7 @@ def _turn_back(
 ) -> torch.Tensor:  # fmt: skip
     """Writes the gradient of the heads to dx; gives that of the weight, empty without one."""
     dy, x = side_by_side(dy), side_by_side(x)
-    dweight = None if weight is None else torch.zeros(x.shape[3])
+    dweight = None if weight is None else x.new_zeros(x.shape[3], dtype=torch.float32)
     if x.numel():
         _native.rotate_backward(
             dy, x, cos, sin, positions, wide(weight), rstd, dx, dweight, interleaved, offset, threads()
@@ -116,8 +116,8 @@ def qk_norm_rope_backward(
     n_kv_heads: int, eps: float, interleaved: bool, offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """The gradients of q (of everything that is packed in it), k and the weights."""
-    dq = torch.empty(q.shape, dtype=q.dtype)
-    dk = torch.empty(0 if k is None else k.shape, dtype=q.dtype)
+    dq = q.new_empty(q.shape)
+    dk = q.new_empty(0 if k is None else k.shape)
     q, k_heads, _ = split(q, k, None, n_heads, n_kv_heads)
     to_q, to_k, to_v = split(dq, None if k is None else dk, None, n_heads, n_kv_heads)
     if k is None:
@@ -150,8 +150,8 @@ def rope_attention_backward(
     interleaved: bool, offset: int, causal: bool, window: int, softcap: float, scale: float,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
     """The gradients of q (of everything that is packed in it), k, v and the weights; there are no sinks."""
-    dq = torch.empty(q.shape, dtype=q.dtype)
-    dk, dv = (torch.empty(0 if x is None else x.shape, dtype=q.dtype) for x in (k, v))
+    dq = q.new_empty(q.shape)
+    dk, dv = (q.new_empty(0 if x is None else x.shape) for x in (k, v))
     packed = k is None
     q, k_heads, v_heads = split(q, k, v, n_heads, n_kv_heads)
     to_q, to_k, to_v = split(dq, None if packed else dk, None if packed else dv, n_heads, n_kv_heads)

@@ -21,7 +21,7 @@ def cross_entropy_forward(
     With `ahead` the gradient of the losses' sum times that too, while each row lies in the caches; empty without.
     """
     logits, targets = logits.contiguous(), targets.contiguous()
-    losses, lse = torch.empty(logits.shape[0]), torch.empty(logits.shape[0])
+    losses, lse = (logits.new_empty(logits.shape[0], dtype=torch.float32) for _ in range(2))
     dlogits = torch.empty_like(logits) if ahead else None
     if logits.shape[0]:
         _native.cross_entropy_forward(
@@ -78,8 +78,8 @@ def linear_cross_entropy_forward(
     Three products of rows x classes then do the work of four, and no row of logits outlives its chunk of `rows`.
     """
     x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
-    losses, lse = torch.empty(len(x)), torch.empty(len(x))
-    logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
+    losses, lse = (x.new_empty(len(x), dtype=torch.float32) for _ in range(2))
+    logits = x.new_empty(min(rows, len(x)), len(weight))
     dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if ahead else (x.new_empty(0), x.new_empty(0))
     gradients = _gradients(x, weight, dx, dweight) if ahead else None
     for at in range(0, len(x), rows):
@@ -122,7 +122,7 @@ def linear_cross_entropy_backward(
     lse, dlosses = lse.contiguous(), dlosses.float().contiguous()
     dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
     gradients = _gradients(x, weight, dx, dweight)
-    logits = torch.empty(min(rows, len(x)), len(weight), dtype=x.dtype)
+    logits = x.new_empty(min(rows, len(x)), len(weight))
     for at in range(0, len(x), rows):
         part = slice(at, min(at + rows, len(x)))
         chunk = logits[: part.stop - at]

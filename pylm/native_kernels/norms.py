@@ -66,7 +66,7 @@ def _forward(
     x, residual = x.contiguous(), whole(residual)
     y = torch.empty_like(x)
     h = x.new_empty(0) if residual is None else torch.empty_like(x)
-    rstd = torch.empty(x.shape[:-1], dtype=torch.float32)
+    rstd = x.new_empty(x.shape[:-1], dtype=torch.float32)
     mean = torch.empty_like(rstd) if centred else rstd
     if x.numel():
         _native.norm_forward(
@@ -97,8 +97,8 @@ def _backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     dy, dh, h = dy.contiguous(), whole(dh), h.contiguous()
     dx = torch.empty_like(h)
-    dweight = None if weight is None else torch.zeros(h.shape[-1])
-    dbias = None if bias is None else torch.zeros(h.shape[-1])
+    dweight = None if weight is None else h.new_zeros(h.shape[-1], dtype=torch.float32)
+    dbias = None if bias is None else h.new_zeros(h.shape[-1], dtype=torch.float32)
     if h.numel():
         _native.norm_backward(
             dy, dh, h, wide(weight), whole(mean), rstd.contiguous(), dx, dweight, dbias, offset, threads()

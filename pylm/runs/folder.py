@@ -5,20 +5,26 @@ runs/x/config.yaml  metrics.jsonl  incidents.jsonl  samples.jsonl  environment.j
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from pylm.durable import flush_folder, make_folder, replace_text
 from pylm.errors import PylmError
 from pylm.runs.lines import Lines
 
 __all__ = ["RunFolder"]
 
 LOCK = ".lock"
+TRIES = 20
+WRITTEN = ("config.yaml", "environment.json")
+LINES = ("metrics.jsonl", "incidents.jsonl", "samples.jsonl")
 
 
 class RunFolder:
@@ -28,29 +34,29 @@ class RunFolder:
         """Make the folder where it is not there, and take the lock."""
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            self._made = make_folder(path)
         except (FileExistsError, NotADirectoryError):
             raise PylmError(f"{path} is a file, and a run is a folder", "name another with --out") from None
-        self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._lock, 32).decode("ascii", "replace").strip()
-            os.close(self._lock)
-            raise PylmError(
-                f"{path} is in use by process {holder or 'unknown'}", "wait for it, stop it, or name another with --out"
-            ) from None
+        self._lock = self._locked()
+        self._folder = os.open(path, os.O_RDONLY)
         os.ftruncate(self._lock, 0)
         os.write(self._lock, f"{os.getpid()}\n".encode())
-        self.metrics = Lines(path / "metrics.jsonl")
-        self.incidents = Lines(path / "incidents.jsonl")
-        self.samples = Lines(path / "samples.jsonl")
+        for name in (*WRITTEN, *LINES):
+            self._partial(name).unlink(missing_ok=True)  # of a process that was killed
+        self.metrics, self.incidents, self.samples = (Lines(path / name) for name in LINES)
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole."""
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, self.path / name)
+        self.check()
+        replace_text(self.path / name, text, self._partial(name))
+
+    def check(self) -> None:
+        """Refuse to go on where the folder is no longer there: what is written would be nowhere, or half a run."""
+        if not (self._is_at(self.path, self._folder) or self._is_at(self.path / LOCK, self._lock)):
+            raise PylmError(
+                f"{self.path} was removed or moved while the run was writing there, and nothing more is written",
+                f"once it is back, this goes on: pylm train --resume auto --out {shlex.quote(str(self.path))}",
+            )
 
     def environment(self, facts: Mapping[str, Any]) -> None:
         """Say where the run ran and what was chosen for it."""
@@ -67,24 +73,69 @@ class RunFolder:
         judged, said = step if evaluated is None else evaluated, step if sampled is None else sampled
         self.incidents.cut_back(step)
         self.samples.cut_back(said)
-        return self.metrics.cut_back(step, lambda record: "val_loss" in record and record["step"] > judged)
+        return self.metrics.cut_back(step, lambda record: "val_loss" in record and record.get("step", 0) > judged)
 
     def flush(self) -> None:
         """Make all lines outlive a loss of power."""
+        self.check()
         for lines in (self.metrics, self.incidents, self.samples):
             lines.flush()
+        flush_folder(self.path)
 
     def close(self) -> None:
-        """Let go of the files and the lock."""
+        """Let go of the files and the lock; where nothing was trained, a folder that was made for it goes again."""
         for lines in (self.metrics, self.incidents, self.samples):
             lines.close()
         if self._lock >= 0:
-            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
-                # nothing was begun: what was refused leaves no folder
-                (self.path / LOCK).unlink()
-                self.path.rmdir()
+            self._leave_nothing_of_nothing()
             os.close(self._lock)
-            self._lock = -1
+            os.close(self._folder)
+            self._lock = self._folder = -1
+
+    def _locked(self) -> int:
+        """The lock, taken; an error where somebody else has it."""
+        for _ in range(TRIES):
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(lock, 32).decode("ascii", "replace").strip()
+                os.close(lock)
+                raise PylmError(
+                    f"{self.path} is in use by process {holder or 'unknown'}",
+                    "wait for it, stop it, or name another with --out",
+                ) from None
+            if self._is_at(self.path / LOCK, lock):
+                return lock
+            os.close(lock)  # whoever held it removed the file with the folder: it locks nothing
+            self._made += make_folder(self.path)
+        raise PylmError(f"{self.path} is removed as often as it is made", "name another with --out")
+
+    def _is_at(self, path: Path, handle: int) -> bool:
+        """Whether a name still is the file or folder that was opened."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(handle))
+        except OSError:
+            return False
+
+    def _partial(self, name: str) -> Path:
+        return self.path / f".{name}.partial"
+
+    def _leave_nothing_of_nothing(self) -> None:
+        """Remove what is in the folder where that is no run yet."""
+        if not self._is_at(self.path, self._folder):
+            return
+        with contextlib.suppress(OSError):  # something else came into it
+            names = {entry.name for entry in self.path.iterdir()}
+            if not self._made and names != {LOCK}:
+                return
+            lines = names & {*LINES}
+            if names - {LOCK, *WRITTEN, *LINES} or any((self.path / name).stat().st_size for name in lines):
+                return
+            for name in names:
+                (self.path / name).unlink()
+            for folder in self._made[::-1] or [self.path]:
+                folder.rmdir()
 
     def __enter__(self) -> RunFolder:
         """Return it, for `with`."""

@@ -6,9 +6,11 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from io import FileIO, StringIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from pylm.durable import naming, replace_text
 from pylm.errors import DataError
 
 __all__ = ["Lines", "read_lines"]
@@ -20,19 +22,24 @@ class Lines:
     def __init__(self, path: Path) -> None:
         """Name the file; it is made with its first line."""
         self.path = path
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one line; what is not finite becomes null, for JSON has no NaN."""
-        if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        line = (json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
+            self.close()  # somebody removed the file: the line goes where it can be found
+        with naming(self.path):
+            if self._file is None:
+                self._file = FileIO(self.path, "a")
+            while line:
+                line = line[self._file.write(line) :]
 
     def flush(self) -> None:
         """Make what was written outlive a loss of power."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with naming(self.path):
+                os.fsync(self._file.fileno())
 
     def cut_back(self, step: int, also: Callable[[Mapping[str, Any]], bool] = lambda record: False) -> int:
         """Drop the lines past a step, those that `also` names, and a last line that a killed process left torn.
@@ -42,8 +49,7 @@ class Lines:
         self.close()
         if not self.path.exists():
             return 0
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines(keepends=True)
+        lines = _split(self.path)
         kept = []
         for number, line in enumerate(lines, 1):
             if number == len(lines) and not line.endswith("\n"):
@@ -52,12 +58,7 @@ class Lines:
             if record.get("step", 0) <= step and not also(record):
                 kept.append(line)
         if len(kept) < len(lines):
-            partial = self.path.with_name(f".{self.path.name}.partial")
-            with partial.open("w", encoding="utf-8") as file:
-                file.writelines(kept)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
+            replace_text(self.path, "".join(kept), self.path.with_name(f".{self.path.name}.partial"))
         return len(lines) - len(kept)
 
     def close(self) -> None:
@@ -71,14 +72,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file, without a last line that is still being written; none where there is no file."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    return [_parse(path, number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+    return [_parse(path, number, line) for number, line in enumerate(_split(path), 1) if line.endswith("\n")]
+
+
+def _split(path: Path) -> list[str]:
+    """The lines of a file as they were written: text in them may hold what else Unicode calls the end of a line."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    return StringIO(text, newline="\n").readlines()
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("step", 0), int):
         raise DataError(f"{path}: line {number} is no record", "remove the line, or the file")

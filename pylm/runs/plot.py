@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from xml.sax.saxutils import escape
 from pylm.errors import DataError
 from pylm.runs.lines import read_lines
 
-__all__ = ["losses", "svg", "terminal"]
+__all__ = ["losses", "svg", "terminal", "ticks"]
 
 Points = list[tuple[int, float]]
 
 # the dots of a Braille character, by column and row
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 COLOURS = {"loss": "#7aa6c2", "val_loss": "#c0392b"}
+FEW = 40  # points of a curve that are dots too: one alone would be no line
 LABELS = {"loss": "training", "val_loss": "validation"}
 
 
@@ -53,37 +55,58 @@ def terminal(points: Points, columns: int = 72, rows: int = 12) -> str:
 
 
 def svg(curves: Mapping[str, Points], title: str, width: int = 720, height: int = 360) -> str:
-    """The curves as an SVG picture with axes and a legend."""
-    (left, right), (low, high) = _bounds(curves.values())
-    margin, top = 56, 36
+    """The curves as an SVG picture, with named axes at round numbers and a legend; few points are dots too."""
+    (first, last), (lowest, highest) = _bounds(curves.values())
+    across, up = ticks(first, last, whole=True), ticks(lowest, highest)
+    left, right = min(first, across[0]), max(last, across[-1])
+    low, high = min(lowest, up[0]), max(highest, up[-1])
+    margin, top, bottom = 64, 64, 52
+    end = width - 20
 
     def x(step: float) -> float:
-        return margin + (step - left) / (right - left) * (width - margin - 16)
+        return margin + (step - left) / (right - left) * (end - margin)
 
     def y(loss: float) -> float:
-        return top + (high - loss) / (high - low) * (height - top - 40)
+        return top + (high - loss) / (high - low) * (height - top - bottom)
 
+    middle, centre = (margin + end) / 2, (top + height - bottom) / 2
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{margin}" y="22" font-size="15">{escape(title)}</text>',
+        f'<text x="{margin}" y="24" font-size="15">{escape(title)}</text>',
+        f'<text x="{middle:.1f}" y="{height - 12}" font-size="12" text-anchor="middle">step</text>',
+        f'<text x="16" y="{centre:.1f}" font-size="12" text-anchor="middle" '
+        f'transform="rotate(-90 16 {centre:.1f})">loss</text>',
     ]
-    for part in range(5):
-        loss, step = low + (high - low) * part / 4, left + (right - left) * part / 4
-        parts.append(f'<path d="M{margin} {y(loss):.1f}H{width - 16}" stroke="#ddd"/>')
-        parts.append(f'<text x="{margin - 6}" y="{y(loss) + 4:.1f}" font-size="11" text-anchor="end">{loss:.2f}</text>')
+    for loss in up:
+        parts.append(f'<path d="M{margin} {y(loss):.1f}H{end}" stroke="#ddd"/>')
+        parts.append(f'<text x="{margin - 8}" y="{y(loss) + 4:.1f}" font-size="11" text-anchor="end">{loss:g}</text>')
+    for step in across:
+        parts.append(f'<path d="M{x(step):.1f} {height - bottom}v4" stroke="#888"/>')
         parts.append(
-            f'<text x="{x(step):.1f}" y="{height - 20}" font-size="11" text-anchor="middle">{step:,.0f}</text>'
+            f'<text x="{x(step):.1f}" y="{height - bottom + 18}" font-size="11" text-anchor="middle">{step:,.0f}</text>'
         )
+    parts.append(f'<path d="M{margin} {height - bottom}H{end}" stroke="#888"/>')
     for number, (name, points) in enumerate(curves.items()):
         colour = COLOURS.get(name, "#333")
         path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        at = width - 110
-        parts.append(f'<path d="M{at} {top + 14 * number - 4}h18" stroke="{colour}" stroke-width="2"/>')
-        label = escape(LABELS.get(name, name))
-        parts.append(f'<text x="{at + 24}" y="{top + 14 * number}" font-size="11">{label}</text>')
+        if len(points) <= FEW:
+            parts += [f'<circle cx="{x(step):.1f}" cy="{y(loss):.1f}" r="3" fill="{colour}"/>' for step, loss in points]
+        at = margin + 110 * number  # the legend stands above the grid
+        parts.append(f'<path d="M{at} 42h18" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{at + 24}" y="46" font-size="11">{escape(LABELS.get(name, name))}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
+    """Round numbers from one end to the other: multiples of 1, 2 or 5 times a power of ten, no more than so many."""
+    raw = (high - low) / (most - 1)
+    scale = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= raw * (1 - 1e-9))
+    step = max(step, 1.0) if whole else step
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)] or [low]
 
 
 def _bounds(curves: Any) -> tuple[tuple[float, float], tuple[float, float]]:

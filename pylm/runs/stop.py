@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Literal
 
@@ -20,6 +22,7 @@ class Stop:
     def __init__(self) -> None:
         """Nobody has yet."""
         self.signal: int | None = None
+        self.last_words: Callable[[], str] = lambda: ""  # what is kept, said by whoever leaves at once
         self._before: dict[int, object] = {}
 
     def __call__(self) -> bool:
@@ -32,22 +35,46 @@ class Stop:
         return INTERRUPTED if self.signal == signal.SIGINT else SAVED
 
     def __enter__(self) -> Stop:
-        """Listen."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._heard)
+        """Listen; outside of the main thread, where Python hears no signals, there is nothing to listen to."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._heard)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
         """Listen no more."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        while self._before:
+            number, handler = self._before.popitem()
+            # None: it was set by something else than Python, and cannot be set again from here
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
         return False
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            # what is being written is a folder under another name until it is whole
-            os._exit(128 + number)
-        self.signal = number
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"\nstopping after this step; again stops at once\n")
+        if self.signal is None:
+            self.signal = number
+            _say("stopping after this step; again stops at once")
+            return
+        try:
+            _say(self.last_words())
+        except Exception:  # noqa: BLE001 - whatever cannot be said now, the process leaves
+            _say("left at once")
+        if _is_a_guest():
+            raise KeyboardInterrupt
+        # what is being written is a folder under another name until it is whole
+        os._exit(128 + number)
+
+
+def _is_a_guest() -> bool:
+    """Whether the process is somebody's notebook or prompt, which is to live on."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules or bool(sys.flags.interactive)
+
+
+def _say(text: str) -> None:
+    """Write a line where the run writes its own, from within a signal handler; nobody may be reading."""
+    if text:
+        try:
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{text}\n".encode())
+        except (OSError, ValueError):
+            pass

@@ -43,6 +43,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def added(self) -> dict[str, int]:
+        """All added tokens and their ids, by id: the special ones, and those that are tokens in every text."""
+        ...
+
+    @property
     def identity(self) -> str:
         """Hex SHA-256 of vocabulary, merges, pattern and specials."""
         ...

@@ -1,14 +1,14 @@
-"""Chat templates: rendered in a sandbox, and never letting a message pose as a special token."""
+"""Chat templates: rendered under bounds, and never letting a message pose as a control token."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pylm.errors import TokenizerError
 
-__all__ = ["CHATML", "CHAT_SPECIALS", "Message", "check_template", "render"]
+__all__ = ["CHATML", "CHAT_SPECIALS", "Message", "Rendered", "check_template", "render"]
 
 Message = Mapping[str, Any]
 
@@ -22,80 +22,74 @@ CHATML = (
 )
 
 MAX_TEMPLATE = 256 * 1024  # characters; those in use are under 20,000
+# the control tokens that a template may name; whatever else it is handed comes with the conversation
+OFFICES = frozenset(("bos_token", "eos_token", "pad_token", "unk_token"))
 
 
-def render(template: str, messages: Sequence[Message], specials: Iterable[str], **variables: Any) -> tuple[str, str]:
-    """Return the rendered text, and a mark that stands inside every special token that came from a message.
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as text, and from where to where it is what messages, tools and variables brought."""
 
-    Look for special tokens before the mark is removed, and those that a message brought are not found.
+    text: str
+    brought: list[tuple[int, int]]
+
+
+def render(
+    template: str, messages: Sequence[Message], named: Mapping[str, str], variables: Mapping[str, Any]
+) -> Rendered:
+    """Render a conversation.
+
+    Args:
+        template: a Jinja template.
+        messages: `{"role": "user", "content": "…"}` and so on.
+        named: special tokens by their offices.
+        variables: whatever else the template asks for.
     """
-    from jinja2 import TemplateError
+    from pylm.tokenizer import renderer
 
-    from pylm.tokenizer.sandbox import Refused, Sandbox
-
-    mark = f"\ue000{secrets.token_hex(8)}\ue000"
+    _check_length(template)
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise TokenizerError(f"message {index} has no role", 'a message is {"role": "user", "content": "…"}')
     try:
-        pieces = (
-            Sandbox().from_string(template).generate(messages=_marked(_checked(messages), specials, mark), **variables)
-        )
-        return _joined(pieces), mark
-    except Refused as error:
-        raise TokenizerError(str(error).replace(mark, ""), "another chat_template, or other messages") from None
-    except (
-        TemplateError,
-        TypeError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        said = str(error).replace(mark, "").split("\n")[0]
-        hint = "set chat_template, or give the messages that it expects"
-        raise TokenizerError(f"the chat template fails: {said}", hint) from None
+        plain = [_plain(message, f"message {index}") for index, message in enumerate(messages)]
+        given = {name: _plain(value, name) for name, value in variables.items()}
+    except RecursionError:
+        raise TokenizerError("the conversation is nested too deeply", "give it fewer levels") from None
+    offices = {name: given.pop(name) for name in OFFICES & given.keys() if isinstance(given[name], str)}
+    text, brought = renderer.rendered(template, {**named, **offices}, {**given, "messages": plain})
+    return Rendered(text, brought)
 
 
 def check_template(template: str) -> None:
     """Fail on a template that is too long or does not parse."""
+    from pylm.tokenizer import renderer
+
+    _check_length(template)
+    renderer.check(template)
+
+
+def _check_length(template: str) -> None:
     if len(template) > MAX_TEMPLATE:
         hint = f"at most {MAX_TEMPLATE:,} are taken"
         raise TokenizerError(f"the chat template has {len(template):,} characters", hint)
-    from jinja2 import TemplateSyntaxError
-
-    from pylm.tokenizer.sandbox import Sandbox
-
-    try:
-        Sandbox().parse(template)
-    except TemplateSyntaxError as error:
-        raise TokenizerError(f"line {error.lineno} of the chat template: {error.message}", "mend it") from None
 
 
-def _checked(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    for index, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise TokenizerError(f"message {index} has no role", 'a message is {"role": "user", "content": "…"}')
-    return [dict(message) for message in messages]
-
-
-def _marked(value: Any, specials: Iterable[str], mark: str) -> Any:
-    if isinstance(value, str):
-        for name in specials:
-            value = value.replace(name, name[0] + mark + name[1:])
+def _plain(value: Any, where: str) -> Any:
+    """The same in plain types, which cross to another process; a template can do nothing with others."""
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, Mapping):
-        return {key: _marked(item, specials, mark) for key, item in value.items()}
+        return {_plain(key, where): _plain(item, where) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_marked(item, specials, mark) for item in value]
-    return value
-
-
-def _joined(pieces: Iterable[str]) -> str:
-    from pylm.tokenizer.sandbox import MAX_OUTPUT, Refused
-
-    out, length = [], 0
-    for piece in pieces:
-        length += len(piece)
-        if length > MAX_OUTPUT:
-            raise Refused(f"the chat template writes more than {MAX_OUTPUT:,} characters")
-        out.append(piece)
-    return "".join(out)
+        return [_plain(item, where) for item in value]
+    raise TokenizerError(
+        f"{where} holds a {type(value).__name__}, and a chat template takes texts, numbers, lists and dictionaries",
+        "write it as one of these",
+    )

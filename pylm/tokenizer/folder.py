@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pylm.errors import TokenizerError, UsageError
+from pylm.tokenizer.unfinished import unfinished
 
 __all__ = ["made_whole", "read_config", "read_file", "refuse_to_replace", "write", "written_config"]
 
@@ -93,8 +92,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
     """
     refuse_to_replace(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
-    try:
+    with unfinished(folder, "tmp") as made:
         yield made
         os.chmod(made, 0o777 & ~_umask())
         for path in sorted(made.iterdir()):
@@ -102,8 +100,6 @@ def made_whole(folder: Path) -> Iterator[Path]:
         _sync(made)
         _swap(made, folder)
         _sync(folder.parent)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -131,15 +127,13 @@ def _swap(made: Path, folder: Path) -> None:
     if not folder.exists():
         made.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent))
-    folder.rename(old / "was")
-    try:
-        made.rename(folder)
-    except OSError:
-        (old / "was").rename(folder)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    with unfinished(folder, "old") as old:
+        folder.rename(old / "was")
+        try:
+            made.rename(folder)
+        except OSError:
+            (old / "was").rename(folder)
+            raise
 
 
 def _sync(path: Path) -> None:

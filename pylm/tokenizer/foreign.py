@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pylm.errors import TokenizerError
-from pylm.tokenizer.byte_alphabet import unspell
+from pylm.tokenizer.foreign_limits import refuse_bombs
+from pylm.tokenizer.pieces import piecewise
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Ids
 
 Json = dict[str, Any]
+T = TypeVar("T")
 # texts given to `tokenizers` at a time: its Encoding objects cost some 100 bytes a token
 BATCH = 512
 
@@ -27,32 +30,44 @@ class ForeignBackend:
         """Load a tokenizer.json; `where` names it in errors, `why` says what keeps the native encoder from it."""
         self.why = why
         try:
-            self._read(data)
+            self._read(data, where)
         except TokenizerError:
             raise
-        except Exception as error:  # `tokenizers` raises bare Exceptions, and a field may be of any kind
-            raise TokenizerError(f"{where} is no sound tokenizer.json: {error}", "fetch or train it again") from None
+        except BaseException as error:  # `tokenizers` raises bare Exceptions, and a field may be of any kind
+            if not _is_theirs(error):
+                raise
+            said = str(error).split("\n")[0]
+            raise TokenizerError(f"{where} is no sound tokenizer.json: {said}", "fetch or train it again") from None
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes, where: str) -> None:
         import numpy as np
 
         self.json: Json = json.loads(data)
         self.json["truncation"] = self.json["padding"] = None
+        refuse_bombs(self.json, where)
         model = self.json["model"]
-        added = self.json.get("added_tokens") or []
-        self._tokenizer = _load(self.json)
-        id_of = self._tokenizer.token_to_id
-        specials = [(token["content"], id_of(token["content"])) for token in added if token["special"]]
-        self.specials: dict[str, int] = dict(sorted(specials, key=lambda item: item[1]))
+        added = list(self.json.get("added_tokens") or [])
+        self.tokenizer = _load(self.json)
+        id_of = self.tokenizer.token_to_id
+        for token in added:
+            if id_of(token["content"]) != token["id"]:
+                raise TokenizerError(
+                    f"{where} says that {token['content']} has id {token['id']}, and `tokenizers` gives it "
+                    f"{id_of(token['content'])}: its ids depend on who reads it",
+                    "put the token into the vocabulary of its model under the id that is meant",
+                )
+        added.sort(key=lambda token: token["id"])
+        self.added: dict[str, int] = {token["content"]: token["id"] for token in added}
+        self.specials: dict[str, int] = {token["content"]: token["id"] for token in added if token["special"]}
         self.unknown = _unknown(model)
         self.kind: str = model.get("type") or "BPE"
-        ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
+        ids = self.tokenizer.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
         self.pattern: str | None = None
         self.dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
-        self._added: dict[int, bytes] = {id_of(token["content"]): token["content"].encode() for token in added}
-        self._bytes_of = _bytes_of_pieces(self.json.get("decoder"))
-        self._strips_space = _strips_space(self.json.get("decoder"))
+        decoder = self.tokenizer.decoder
+        # as `tokenizers` has read it, whatever the file left out
+        self._pieces = piecewise(None if decoder is None else json.loads(decoder.__getstate__()))
         self._variants: dict[frozenset[str], Any] = {}
         self._variant(frozenset())  # what encode asks for unless told otherwise
 
@@ -68,10 +83,7 @@ class ForeignBackend:
         import numpy as np
 
         tokenizer = self._variant(allowed)
-        try:
-            encoding = tokenizer.encode(_as_text(text), add_special_tokens=False)
-        except TypeError:  # how it refuses surrogates
-            encoding = tokenizer.encode(mended(_as_text(text)), add_special_tokens=False)
+        encoding = _run(lambda mend: tokenizer.encode(mend(_as_text(text)), add_special_tokens=False))
         ids: Ids = np.array(encoding.ids, dtype=self.dtype)  # pyright: ignore[reportAssignmentType]
         return ids
 
@@ -85,37 +97,42 @@ class ForeignBackend:
         out: list[Ids] = []
         for start in range(0, len(texts), BATCH):
             batch = [_as_text(text) for text in texts[start : start + BATCH]]
-            try:
-                encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            except TypeError:
-                encodings = tokenizer.encode_batch_fast(list(map(mended, batch)), add_special_tokens=False)
+            encodings = _encode_all(tokenizer, batch)
             out.extend(np.array(encoding.ids, dtype=self.dtype) for encoding in encodings)  # pyright: ignore
         return out
 
     def token_bytes(self, token_id: int) -> bytes | None:
         """The bytes of one id, where the decoder works piece by piece."""
-        if token_id in self._added:
-            return None if self._bytes_of is None else self._added[token_id]
-        piece = self._tokenizer.id_to_token(token_id)
+        piece = self._piece(token_id)
+        return None if self._pieces is None else self._pieces.bytes_of(piece)
+
+    def first_bytes(self, token_id: int) -> bytes | None:
+        """The bytes of the id that a text begins with."""
+        piece = self._piece(token_id)
+        return None if self._pieces is None else self._pieces.first_bytes_of(piece)
+
+    def _piece(self, token_id: int) -> str:
+        piece: str | None = self.tokenizer.id_to_token(token_id)
         if piece is None:
             raise TokenizerError(
                 f"the id {token_id} is none of this tokenizer", f"its ids end at {self.vocab_size - 1}"
             )
-        return None if self._bytes_of is None else self._bytes_of(piece)
+        return piece
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """The bytes of a sequence."""
-        pieces = [self.token_bytes(int(token_id)) for token_id in ids]
-        if None in pieces:
-            text: str = self._tokenizer.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
+        pieces = [self._piece(token_id) for token_id in ids]
+        if self._pieces is None:
+            text: str = _run(lambda _: self.tokenizer.decode(list(ids), skip_special_tokens=False))
             return text.encode()
-        joined = b"".join(piece for piece in pieces if piece is not None)
-        return joined[1:] if self._strips_space and joined[:1] == b" " else joined
+        first = self._pieces.first_bytes_of(pieces[0]) if pieces else b""
+        joined = b"".join([first, *map(self._pieces.bytes_of, pieces[1:])])
+        return joined[1:] if self.strips_space and joined[:1] == b" " else joined
 
     @property
     def strips_space(self) -> bool:
         """Whether decoding takes the first space away, which encoding added."""
-        return self._strips_space
+        return self._pieces is not None and self._pieces.strips_space
 
     def to_tokenizer_json(self) -> bytes:
         """The tokenizer.json that was loaded."""
@@ -129,10 +146,45 @@ class ForeignBackend:
         """`tokenizers` always finds special tokens in text; this copy of the tokenizer knows the allowed ones only."""
         plain = [name for name in self.specials if name not in allowed]
         if not plain:
-            return self._tokenizer
+            return self.tokenizer
         if allowed not in self._variants:
-            self._variants[allowed] = _load(_without(self.json, {name: self.specials[name] for name in plain}))
+            value, names = _hiding(self.json, plain)
+            made = _load(value)
+            for name, token_id in self.added.items():
+                if made.token_to_id(names.get(name, name)) != token_id:
+                    raise TokenizerError(
+                        f"the id of {name} is no longer {token_id} where other special tokens are plain text",
+                        "allowed_special='all' leaves every token its id",
+                    )
+            self._variants[allowed] = made
         return self._variants[allowed]
+
+
+def _is_theirs(error: BaseException) -> bool:
+    """Whether `tokenizers` failed: a panic of Rust is no Exception in Python."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _run(work: Callable[[Callable[[str], str]], T]) -> T:
+    """Run what `tokenizers` does with text; its refusal is a sentence."""
+    try:
+        try:
+            return work(lambda text: text)
+        except TypeError:  # how it refuses surrogates
+            return work(mended)
+    except BaseException as error:
+        if not _is_theirs(error):
+            raise
+        said = str(error).split("\n")[0]
+        hint = "its tokenizer.json lacks something that this text needs, a token for unknown words perhaps"
+        raise TokenizerError(f"`tokenizers` cannot do this text: {said}", hint) from None
+
+
+def _encode_all(tokenizer: Any, texts: list[str]) -> list[Any]:
+    encodings: list[Any] = _run(
+        lambda mend: tokenizer.encode_batch_fast(list(map(mend, texts)), add_special_tokens=False)
+    )
+    return encodings
 
 
 def _unknown(model: Json) -> str | None:
@@ -153,20 +205,37 @@ def _load(value: Json) -> Any:
     return tokenizers.Tokenizer.from_str(json.dumps(value))
 
 
-def _without(value: Json, plain: dict[str, int]) -> Json:
-    """Return the tokenizer.json with special tokens made unfindable, and every id where it was."""
+def _hiding(value: Json, plain: Collection[str]) -> tuple[Json, dict[str, str]]:
+    """Return the tokenizer.json with special tokens under names that no text holds, and these names.
+
+    Every token stays where it is in its list, so that every id stays what it is.
+    """
+    secret = secrets.token_hex(16)  # a text that knew the names could hold one
+    hidden = {name: f"\0{secret}{index}" for index, name in enumerate(plain)}
     model = dict(value["model"])
-    unknown = model.get("unk_token")
-    # A vocabulary may hold the special tokens too, where a model would find them; no text holds this name.
-    hidden = {name: f"\0{hashlib.sha256(name.encode()).hexdigest()}" for name in plain if name != unknown}
+    # A vocabulary may hold the special tokens too, where a model would find them.
     vocab = model["vocab"]
     if isinstance(vocab, dict):
         model["vocab"] = {hidden.get(token, token): token_id for token, token_id in vocab.items()}
     else:
         model["vocab"] = [[hidden.get(token, token), score] for token, score in vocab]
-    added = [token for token in value.get("added_tokens") or [] if token["content"] not in plain]
+    if model.get("unk_token") in hidden:
+        model["unk_token"] = hidden[model["unk_token"]]
+    if model.get("merges"):
+        # a merge that spells a special token, or takes one further, would find it as well
+        pairs = ((merge, merge.split(" ", 1) if isinstance(merge, str) else merge) for merge in model["merges"])
+        model["merges"] = [
+            merge
+            for merge, (left, right) in pairs
+            if left not in hidden and right not in hidden and left + right not in hidden
+        ]
+    unfound = {"normalized": False, "single_word": False, "lstrip": False, "rstrip": False}
+    added = [
+        {**token, **unfound, "content": hidden[token["content"]]} if token["content"] in hidden else token
+        for token in value.get("added_tokens") or []
+    ]
     # The post-processor may name special tokens that are gone, and nothing here asks for it.
-    return {**value, "model": model, "added_tokens": added, "post_processor": None}
+    return {**value, "model": model, "added_tokens": added, "post_processor": None}, hidden
 
 
 def mended(text: str) -> str:
@@ -176,45 +245,3 @@ def mended(text: str) -> str:
 
 def _as_text(text: str | bytes) -> str:
     return text if isinstance(text, str) else text.decode("utf-8", "replace")
-
-
-def _steps(decoder: Json | None) -> list[Json]:
-    if decoder is None:
-        return []
-    return list(decoder["decoders"]) if decoder["type"] == "Sequence" else [decoder]
-
-
-def _bytes_of_pieces(decoder: Json | None) -> Callable[[str], bytes] | None:
-    """Return what turns a piece into its bytes, where the decoder is one that works piece by piece."""
-    steps = _steps(decoder)
-    kinds = {step["type"] for step in steps}
-    if kinds == {"ByteLevel"}:
-        return lambda piece: unspell(piece) if unspell(piece) is not None else piece.encode()  # type: ignore[return-value]
-    if not kinds or not kinds <= {"Replace", "Metaspace", "ByteFallback", "Fuse", "Strip"}:
-        return None
-    replacements = [(step["pattern"].get("String"), step["content"]) for step in steps if step["type"] == "Replace"]
-    replacements += [(step["replacement"], " ") for step in steps if step["type"] == "Metaspace"]
-    if any(old is None for old, _ in replacements):
-        return None
-    falls_back = "ByteFallback" in kinds
-
-    def bytes_of(piece: str) -> bytes:
-        if falls_back and len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            try:
-                return bytes([int(piece[3:5], 16)])
-            except ValueError:
-                pass
-        for old, new in replacements:
-            piece = piece.replace(old, new)
-        return piece.encode()
-
-    return bytes_of
-
-
-def _strips_space(decoder: Json | None) -> bool:
-    for step in _steps(decoder):
-        if step["type"] == "Strip" and step.get("content") == " " and step.get("start"):
-            return True
-        if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
-            return True
-    return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylm.errors import TokenizerError, UsageError, did_you_mean
+from pylm.errors import PylmWarning, TokenizerError, UsageError, did_you_mean
 from pylm.tokenizer import published
 from pylm.tokenizer.folder import CONFIG, TOKENIZER, Config, read_config, read_file
 from pylm.tokenizer.gpt2_files import PAIRS, pair_to_tokenizer_json
@@ -31,6 +32,8 @@ def load(
 ) -> Loaded:
     """Return backend, configuration and the files to keep beside them; see `Tokenizer.load`."""
     name = str(source)
+    if not name:
+        raise UsageError("no tokenizer is named", f"name one of {', '.join(published.PUBLISHED)}, a file, or a folder")
     if name in published.PUBLISHED:
         _no_pattern(name, pattern, specials)
         return _of_published(name, published.fetched(name, offline)), {}, {}
@@ -49,7 +52,28 @@ def load(
 
 
 def backend_of_json(data: bytes, where: str) -> Backend:
-    """Return what runs a tokenizer.json: our encoder if it is byte-level BPE, else the `tokenizers` package."""
+    """Return what runs a tokenizer.json: our encoder if it is byte-level BPE, else the `tokenizers` package.
+
+    Either gives the ids that `tokenizers` gives, which is tried where that package is there; but for a file of ours
+    whose regex others read in another way: it keeps the ids that it was trained with.
+    """
+    from pylm.tokenizer.agreement import refuse_other_ids
+    from pylm.tokenizer.patterns import read_elsewhere
+
+    backend = _backend_of_json(data, where)
+    if part := read_elsewhere(backend.pattern):
+        warnings.warn(
+            f"{where} was trained with a pattern that other programs read in another way, for {part}: "
+            "here its ids stay what they are, elsewhere they may be others",
+            PylmWarning,
+            stacklevel=3,
+        )
+    else:
+        refuse_other_ids(backend, data, where)
+    return backend
+
+
+def _backend_of_json(data: bytes, where: str) -> Backend:
     from pylm.tokenizer.foreign import ForeignBackend
     from pylm.tokenizer.native import NativeBackend
 
@@ -172,7 +196,14 @@ def _numbered(specials: Specials, ranks: bytes) -> dict[str, int]:
     if specials is None:
         return {}
     if isinstance(specials, Mapping):
+        for name, token_id in specials.items():
+            if isinstance(token_id, bool) or not isinstance(token_id, int) or not 0 <= token_id < 1 << 32:
+                raise UsageError(f"the special token {name} has id {token_id!r}", "ids are whole numbers from 0 up")
         return dict(specials)
+    specials = list(specials)
+    if len(set(specials)) < len(specials):
+        twice = next(name for name in specials if specials.count(name) > 1)
+        raise UsageError(f"the special token {twice} is named twice", "name it once")
     last = max(int(line.rsplit(b" ", 1)[1]) for line in ranks.splitlines() if b" " in line)
     return {name: last + 1 + index for index, name in enumerate(specials)}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pylm._rust import Bpe
+from pylm.errors import DataError, TokenizerError
 from pylm.tokenizer.patterns import checked
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class NativeBackend:
         self.bpe = bpe
         self.vocab_size: int = bpe.vocab_size
         self.specials: dict[str, int] = dict(sorted(bpe.specials, key=lambda item: item[1]))
+        self.added: dict[str, int] = dict(sorted([*bpe.specials, *bpe.added], key=lambda item: item[1]))
         self.identity: str = bpe.identity
         self.pattern: str | None = bpe.pattern
 
@@ -48,11 +50,17 @@ class NativeBackend:
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one id."""
-        return self.bpe.token_bytes(token_id)
+        try:
+            return self.bpe.token_bytes(token_id)
+        except DataError as error:
+            raise TokenizerError(error.message, error.hint) from None
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """The bytes of a sequence."""
-        return self.bpe.decode_bytes(ids)
+        try:
+            return self.bpe.decode_bytes(ids)
+        except DataError as error:
+            raise TokenizerError(error.message, error.hint) from None
 
     def to_tokenizer_json(self) -> bytes:
         """The vocabulary as a tokenizer.json."""

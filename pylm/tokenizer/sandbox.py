@@ -1,15 +1,15 @@
-"""A jinja2 sandbox for chat templates: nothing is reachable from one, and its steps and its strings are bounded.
+"""A jinja2 sandbox for chat templates: nothing is reachable from one, and what it writes is followed and counted.
 
-A template comes with a tokenizer that somebody else made. jinja2's own sandbox keeps it from Python's inside; it does
-not keep it from running for ever or from doubling a string until memory is gone, so loops, calls and whatever makes
-strings grow are counted here.
+A template comes with a tokenizer that somebody else made. jinja2's own sandbox keeps it from Python's inside; loops,
+calls and whatever makes strings and lists grow are counted here, so that a template that goes too far is told so in a
+sentence. What no count sees (time, memory of shared lists) is bounded by the process that `render_child` runs in.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import nodes
@@ -17,10 +17,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-__all__ = ["MAX_OUTPUT", "Refused", "Sandbox"]
+from pylm.tokenizer.said import Refused, Said, SaidFloat, SaidInt, joined, mark, plain, replaced, spoken, whole
+
+__all__ = ["Sandbox"]
 
 MAX_STEPS = 1_000_000  # turns of loops and calls of functions and macros
-MAX_OUTPUT = 16 * 1024 * 1024  # characters, of the whole and of any string on the way
 
 STRING_METHODS = frozenset(
     "capitalize casefold count endswith find index isalnum isalpha isdecimal isdigit islower isnumeric isspace istitle "
@@ -33,23 +34,28 @@ FILTERS = frozenset(
     "rejectattr reverse round safe select selectattr sort string sum title trim unique upper".split()
 )
 
+# Templates build control tokens from these (`<|` + role + `|>`); a role by another name is text like any other.
+ROLES = frozenset(
+    "system developer user human assistant model tool tools function observation ipython environment".split()
+)
 
-class Refused(Exception):
-    """The template went past a limit, or called raise_exception."""
 
-
-class _Count(NodeTransformer):
-    """Puts a filter around what a loop runs over, and around each sum of strings."""
+class _Watched(NodeTransformer):
+    """Counts what a loop runs over, and joins with `~` what keeps its marks."""
 
     def visit_For(self, node: nodes.For, *args: Any, **kwargs: Any) -> nodes.Node:
         self.generic_visit(node, *args, **kwargs)
         node.iter = _through("counted", node.iter)
         return node
 
-    def visit_Concat(self, node: nodes.Concat, *args: Any, **kwargs: Any) -> nodes.Node:
-        return _through("sized", self.generic_visit(node, *args, **kwargs))
+    def visit_ScopedEvalContextModifier(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
+        raise Refused("the chat template uses autoescape, which is not allowed")
 
-    visit_Add = visit_Concat
+    def visit_Concat(self, node: nodes.Concat, *args: Any, **kwargs: Any) -> nodes.Node:
+        self.generic_visit(node, *args, **kwargs)
+        parts = nodes.List(node.nodes)
+        parts.set_lineno(node.lineno)
+        return _through("joined", parts)
 
 
 def _through(name: str, node: Any) -> nodes.Filter:
@@ -59,23 +65,39 @@ def _through(name: str, node: Any) -> nodes.Filter:
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Renders one template, once."""
+    """Renders one template, whose own text is plain and whose variables are marked."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    concat = staticmethod(joined)
 
-    def __init__(self) -> None:
-        """Leave templates what those in use need, set up as transformers sets it up."""
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    def __init__(self, template: str) -> None:
+        """Compile the template, and leave it what those in use need, set up as transformers sets it up."""
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], finalize=spoken, cache_size=0
+        )
         self.steps = 0
         self.filters = {name: value for name, value in self.filters.items() if name in FILTERS}
-        self.filters.update(counted=self._counted, sized=_sized, tojson=_tojson, replace=_replace, join=_join)
+        self.filters.update(counted=self._counted, joined=_concatenated, tojson=_tojson, replace=_replace, join=_join)
+        self.filters.update(string=spoken, safe=spoken, e=_escape, escape=_escape, title=_title, int=_int, float=_float)
+        self.filters.update(sum=self._sum)
         self.globals.clear()
         self.globals.update(
             range=_range, namespace=Namespace, dict=dict, strftime_now=_now, raise_exception=_raise_exception
         )
+        self._template = self.from_string(template)
+
+    def rendered(self, named: Mapping[str, str], brought: Mapping[str, Any]) -> str:
+        """What a template makes of the special tokens that are named to it and of what a conversation brings."""
+        self.steps = 0
+        given = {name: mark(value) for name, value in brought.items()}
+        for message in given["messages"]:
+            if message["role"] in ROLES:
+                message["role"] = plain(message["role"])
+        context = self._template.new_context({**named, **given})
+        return joined(self._template.root_render_func(context))
 
     def _generate(self, source: Any, *args: Any, **kwargs: Any) -> Any:
-        return super()._generate(_Count().visit(source), *args, **kwargs)
+        return super()._generate(_Watched().visit(source), *args, **kwargs)
 
     def _step(self) -> None:
         self.steps += 1
@@ -87,8 +109,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self._step()
             yield item
 
+    def _sum(self, items: Iterable[Any], attribute: Any = None, start: Any = 0) -> Any:
+        total = start
+        for item in self._counted(items):
+            total = _sized(total + (item if attribute is None else self.getitem(item, attribute)))
+        return total
+
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call what a template calls, if it is harmless."""
+        """Call what a template calls, if it is harmless; a text that comes of marked ones is marked."""
         self._step()
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name in ("format", "format_map"):
@@ -97,18 +125,24 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if name not in STRING_METHODS:
                 raise Refused(f"the chat template calls {name} of a string, which is not allowed")
             if name == "replace":
-                return _replace(owner, *args)
+                return _replace(owner, *args, **kwargs)
             if name == "join":
                 return _join(args[0], owner)
-        return super().call(context, function, *args, **kwargs)
+        if isinstance(owner, (bytes, bytearray)):
+            raise Refused(f"the chat template calls {name} of bytes, which is not allowed")
+        made = super().call(context, function, *args, **kwargs)
+        lost = type(made) is str and not isinstance(owner, str)
+        return _like(made, owner, *args, *kwargs.values()) if lost else made
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Multiply and divide, if what comes out is small."""
+        """Compute, if what comes out is small."""
         if operator == "**" or (operator == "%" and isinstance(left, str)):
             raise Refused(f"the chat template uses {operator}, which is not allowed")
         if operator == "*" and _size(left) * _size(right) > MAX_STEPS:
             raise Refused("the chat template makes a huge product")
-        return super().call_binop(context, operator, left, right)
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return joined((left, right))
+        return _sized(super().call_binop(context, operator, left, right))
 
 
 def _size(value: Any) -> float:
@@ -116,23 +150,58 @@ def _size(value: Any) -> float:
 
 
 def _sized(value: Any) -> Any:
-    if (isinstance(value, str) and len(value) > MAX_OUTPUT) or (isinstance(value, list) and len(value) > MAX_STEPS):
+    if isinstance(value, (list, tuple)) and len(value) > MAX_STEPS:
         raise Refused("the chat template makes a huge string or list")
     return value
 
 
-def _replace(text: str, old: str, new: str, count: int = -1) -> str:
-    text, old, new = str(text), str(old), str(new)
-    if len(text) + text.count(old) * len(new) > MAX_OUTPUT:
-        raise Refused("the chat template makes a huge string")
-    return text.replace(old, new, -1 if count is None else count)
+def _concatenated(parts: list[Any]) -> str:
+    return joined(map(spoken, parts))
 
 
-def _join(items: Iterable[Any], between: str = "", attribute: str | None = None) -> str:
-    texts = [str(item if attribute is None else item[attribute]) for item in items]
-    if sum(map(len, texts)) + len(between) * len(texts) > MAX_OUTPUT:
-        raise Refused("the chat template makes a huge string")
-    return between.join(texts)
+def _replace(text: Any, old: Any, new: Any, count: int | None = -1) -> str:
+    return replaced(spoken(text), spoken(old), spoken(new), -1 if count is None else count)
+
+
+def _join(items: Iterable[Any], between: Any = "", attribute: str | None = None) -> str:
+    parts: list[str] = []
+    for item in items:
+        part = spoken(item if attribute is None else item[attribute])
+        parts += (spoken(between), part) if parts else (part,)
+    return joined(parts)
+
+
+def _like(made: str, *given: Any) -> str:
+    """A text that was made of others by rules that are not followed here."""
+    return whole(made) if any(isinstance(part, (Said, SaidInt, SaidFloat)) for part in given) else made
+
+
+def _escape(value: Any) -> str:
+    from markupsafe import escape
+
+    text = spoken(value)
+    return _like(plain(str(escape(plain(text)))), text)
+
+
+def _title(value: Any) -> str:
+    from jinja2.filters import do_title
+
+    text = spoken(value)
+    return _like(do_title(plain(text)), text)
+
+
+def _int(value: Any, default: int = 0, base: int = 10) -> int:
+    from jinja2.filters import do_int
+
+    made = do_int(value, default, base)
+    return SaidInt(made) if isinstance(value, (Said, SaidInt, SaidFloat)) else made
+
+
+def _float(value: Any, default: float = 0.0) -> float:
+    from jinja2.filters import do_float
+
+    made = do_float(value, default)
+    return SaidFloat(made) if isinstance(value, (Said, SaidInt, SaidFloat)) else made
 
 
 def _range(*bounds: int) -> range:
@@ -143,7 +212,7 @@ def _range(*bounds: int) -> range:
 
 
 def _now(form: str) -> str:
-    return datetime.datetime.now().strftime(form[:100])
+    return _like(datetime.datetime.now().strftime(form[:100]), form)
 
 
 def _tojson(
@@ -154,7 +223,8 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     indent = None if indent is None else max(0, min(indent, 16))
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    made = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return made if type(value) in (str, int, float, bool, type(None)) else whole(made)
 
 
 def _raise_exception(message: str) -> None:

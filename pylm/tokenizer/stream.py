@@ -29,9 +29,14 @@ class DecodeStream:
         token_bytes: Callable[[int], bytes | None],
         decode: Callable[[Sequence[int]], str],
         strips_space: bool = False,
+        first_bytes: Callable[[int], bytes | None] | None = None,
     ) -> None:
-        """Take what turns one id into bytes, and what decodes a sequence for tokenizers that know no bytes of an id."""
+        """Take what turns one id into bytes, and what decodes a sequence for tokenizers that know no bytes of an id.
+
+        `strips_space` takes a space from the beginning, and `first_bytes` says what the first id is where that differs.
+        """
         self._token_bytes = token_bytes
+        self._first_bytes = first_bytes
         self._decode = decode
         self._strips_space = strips_space
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
@@ -40,7 +45,8 @@ class DecodeStream:
 
     def push(self, token_id: int) -> str:
         """Return the text that this id completes, maybe none yet."""
-        data = None if self._whole else self._token_bytes(token_id)
+        token_bytes, self._first_bytes = self._first_bytes or self._token_bytes, None
+        data = None if self._whole else token_bytes(token_id)
         if data is None:
             self._whole.append(token_id)
             return self._since(self._decode(self._whole), HELD_BACK)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
-from pylm.errors import TokenizerError
+from pylm.errors import TokenizerError, UsageError
 from pylm.tokenizer import chat, folder
+from pylm.tokenizer.chat_ids import ChatEncoder
 from pylm.tokenizer.specials import AllowedSpecial, allowed_names, one_of, refuse
 from pylm.tokenizer.stream import DecodeStream
 
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["Tokenizer"]
 
 # how the end of a text is called where no configuration says it
-ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eot_id|>", "<|im_end|>", "[SEP]")
+ENDS = (
+    "<|endoftext|>",
+    "</s>",
+    "<|end_of_text|>",
+    "<eos>",
+    "<｜end▁of▁sentence｜>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "[SEP]",
+)
 
 
 class Tokenizer:
@@ -38,6 +50,7 @@ class Tokenizer:
         self._config = dict(config or {})
         self._kept = dict(files or {})
         self._any_special = one_of(backend.specials)
+        self._turns: ChatEncoder | None = None
 
     @classmethod
     def load(
@@ -94,21 +107,21 @@ class Tokenizer:
         return dict(self._backend.specials)
 
     @property
+    def added(self) -> dict[str, int]:
+        """All added tokens and their ids: the special ones, and those that are tokens in every text."""
+        return dict(self._backend.added)
+
+    @property
     def eot(self) -> int | None:
         """The id that ends a document, None where the vocabulary has none."""
         name = self.eot_token
-        return None if name is None else self._backend.specials[name]
+        return None if name is None else self._backend.added[name]
 
     @property
     def eot_token(self) -> str | None:
-        """The special token that ends a document: the configuration's, a well-known one, else the first."""
-        specials = self._backend.specials
+        """The added token that ends a document: the configuration's, else a well-known one; None, never a guess."""
         said = folder.token_text(self._config.get("eos_token"))
-        unknown = self._unknown
-        for name in (said, *ENDS, *(name for name in specials if name != unknown)):
-            if name in specials:
-                return name
-        return None
+        return next((name for name in (said, *ENDS) if name is not None and name in self._backend.added), None)
 
     @property
     def identity(self) -> str:
@@ -148,6 +161,7 @@ class Tokenizer:
 
     def encode_array(self, text: str | bytes, allowed_special: AllowedSpecial = "none") -> Ids:
         """Return the ids of a text as uint16, or uint32 where the vocabulary needs it."""
+        text = _plain(text)
         return self._backend.encode(text, self._allowed((text,), allowed_special))
 
     def encode_batch(
@@ -156,6 +170,9 @@ class Tokenizer:
         """Return the ids of each text, on as many threads as there are cores unless told otherwise."""
         if isinstance(texts, (str, bytes)):
             raise TypeError("encode_batch takes a sequence of texts; encode takes one")
+        if threads < 0:
+            raise UsageError(f"threads is {threads}", "say how many, or 0 for as many as there are cores")
+        texts = [_plain(text) for text in texts]
         return self._backend.encode_batch(texts, self._allowed(texts, allowed_special), threads)
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
@@ -164,22 +181,33 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int], skip_special: bool = False) -> bytes:
         """Return the bytes of ids, special tokens among them unless they are to be skipped."""
+        if isinstance(ids, (str, bytes, bytearray)):
+            raise UsageError(f"decoding takes ids, not {type(ids).__name__}", "ids are whole numbers from 0 up")
         skipped = set(self._backend.specials.values()) if skip_special else set()
-        wanted = [int(token_id) for token_id in ids if int(token_id) not in skipped]
-        for token_id in wanted:
-            if not 0 <= token_id < self.vocab_size:
-                raise TokenizerError(
-                    f"the id {token_id} is none of this tokenizer", f"its ids run from 0 to {self.vocab_size - 1}"
-                )
+        wanted = [token_id for token_id in map(self._checked, ids) if token_id not in skipped]
         return self._backend.decode_bytes(wanted)
+
+    def _checked(self, token_id: SupportsIndex) -> int:
+        try:
+            number = operator.index(token_id)
+        except TypeError:
+            raise UsageError(f"{token_id!r} is no id", "ids are whole numbers from 0 up") from None
+        if not 0 <= number < self.vocab_size:
+            raise TokenizerError(
+                f"the id {number} is none of this tokenizer", f"its ids run from 0 to {self.vocab_size - 1}"
+            )
+        return number
 
     def decode_stream(self) -> DecodeStream:
         """Return what turns ids into text as they come, cut only between whole characters."""
-        return DecodeStream(self._backend.token_bytes, self.decode, getattr(self._backend, "strips_space", False))
+        backend = self._backend
+        first_bytes = getattr(backend, "first_bytes", backend.token_bytes)
+        strips_space = getattr(backend, "strips_space", False)
+        return DecodeStream(self.token_bytes, self.decode, strips_space, lambda one: first_bytes(self._checked(one)))
 
     def token_bytes(self, token_id: int) -> bytes | None:
         """Return the bytes of one id, None for vocabularies that decode whole sequences only."""
-        return self._backend.token_bytes(token_id)
+        return self._backend.token_bytes(self._checked(token_id))
 
     @overload
     def apply_chat_template(
@@ -214,7 +242,8 @@ class Tokenizer:
     ) -> list[int] | str:
         """Return a conversation as ids, or as text.
 
-        Special tokens of the template become tokens; those that stand in a message stay plain text.
+        Control tokens, which are all that were added to the vocabulary, are tokens where the template writes them;
+        what messages, their keys, tools and variables hold stays plain text.
 
         Args:
             messages: `{"role": "user", "content": "…"}` and so on.
@@ -228,22 +257,14 @@ class Tokenizer:
             raise TokenizerError(
                 "this tokenizer has no chat template", "train it with --chat, or set chat_template (chat.CHATML is one)"
             )
-        chat.check_template(template)
         named = folder.named_tokens(self._config, self.eot_token, self._unknown)
-        given = {**named, **variables, "add_generation_prompt": add_generation_prompt}
-        text, mark = chat.render(template, messages, self._backend.specials, **given)
+        given = {**variables, "add_generation_prompt": add_generation_prompt}
+        conversation = chat.render(template, messages, named, given)
         if not tokenize:
-            return text.replace(mark, "")
-        return self._encode_marked(text, mark)
-
-    def _encode_marked(self, text: str, mark: str) -> list[int]:
-        ids: list[int] = []
-        start = 0
-        for match in self._any_special.finditer(text) if self._any_special else ():
-            ids += self.encode(text[start : match.start()].replace(mark, ""))
-            ids.append(self._backend.specials[match[0]])
-            start = match.end()
-        return ids + self.encode(text[start:].replace(mark, ""))
+            return conversation.text
+        if self._turns is None:
+            self._turns = ChatEncoder(self._backend)
+        return self._turns.encode(conversation)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the tokenizer by name: what travels with shards and checkpoints."""
@@ -282,6 +303,11 @@ class Tokenizer:
     def __repr__(self) -> str:
         """Say what it is: kind, size, identity."""
         return f"<Tokenizer {self._backend.kind}, {self.vocab_size:,} ids, {self.identity[:12]}>"
+
+
+def _plain(text: str | bytes) -> str | bytes:
+    """Take what holds bytes for the bytes it holds."""
+    return bytes(text) if isinstance(text, (bytearray, memoryview)) else text
 
 
 def _rebuilt(cls: type[Tokenizer], data: bytes, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Tokenizer:

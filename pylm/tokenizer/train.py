@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         column: str
         split: str | None
         invalid: str
+        skip_bad: bool
         character_coverage: float | None
         state: str | None
         progress: Report | None
@@ -94,8 +95,9 @@ class TrainOptions:
         continue_from: A trained tokenizer whose merges come first.
         field: The key of a jsonl line that holds the text.
         column: The column of a parquet file that holds the text.
-        split: What stands between documents of a plain text: a string, `blank` or `file`.
+        split: What stands between documents of a plain text: a string, `blank` (blank lines), `line` or `file`.
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
+        skip_bad: Whether to leave out broken jsonl lines.
         character_coverage: Share of the text's characters that get a piece of their own (unigram, sp-bpe).
         state: A folder that an interrupted training leaves, and goes on from (bpe). Remove it once the result is saved.
         progress: Called about five times a second.
@@ -118,6 +120,7 @@ class TrainOptions:
     column: str = "text"
     split: str | None = None
     invalid: str = "error"
+    skip_bad: bool = False
     character_coverage: float | None = None
     state: str | None = None
     progress: Report | None = dataclasses.field(default=None, repr=False)
@@ -135,6 +138,11 @@ class TrainOptions:
         values = {key: value for key, value in options.items() if value is not None}
         if "specials" in values:
             values["specials"] = tuple(values["specials"])
+        whole = ("threads", "documents", "bytes", "memory", "max_token_length", "min_frequency")
+        counts = {"vocab_size": vocab_size, **{name: values[name] for name in whole if name in values}}
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UsageError(f"{name} is {value!r}", "give a whole number, such as 2_000_000_000")
         made = cls(sources=tuple(str(source) for source in named), vocab_size=vocab_size, **values)
         made._check()
         return made
@@ -157,7 +165,7 @@ class TrainOptions:
         if not self.sources:
             raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
         if self.pattern is not None:
-            patterns.checked(self.pattern)
+            patterns.trained(self.pattern)
         specials = self.all_specials
         if any(not name for name in specials):
             raise UsageError("a special token is empty", "name it, such as '<|endoftext|>'")
@@ -176,6 +184,8 @@ class TrainOptions:
                 f"a vocabulary of {self.vocab_size:,} cannot hold the 256 bytes and {len(specials)} special tokens",
                 f"--vocab-size {least} is the least",
             )
+        if self.threads < 0:
+            raise UsageError(f"--threads is {self.threads}", "say how many, or 0 for as many as there are cores")
         for name in ("documents", "bytes", "memory", "max_token_length", "min_frequency"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is less than 1", "leave it out for no limit")
@@ -246,6 +256,7 @@ def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: boo
         field=options.field,
         column=options.column,
         invalid=options.invalid,
+        skip_bad=options.skip_bad,
         stdin=stdin,
         stdin_jsonl=is_jsonl,
     )
@@ -299,6 +310,7 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Resu
         field=options.field,
         column=options.column,
         invalid=options.invalid,
+        skip_bad=options.skip_bad,
         stdin=stdin,
         stdin_jsonl=is_jsonl,
         memory=options.memory,
@@ -322,7 +334,7 @@ class _Start:
 
 def _start_of(options: TrainOptions) -> _Start:
     if options.continue_from is None:
-        return _Start(options.pattern or DEFAULT_PATTERN, options.all_specials, [])
+        return _Start(patterns.trained(options.pattern or DEFAULT_PATTERN), options.all_specials, [])
     from pylm._rust import Bpe
     from pylm.tokenizer.native import NativeBackend
     from pylm.tokenizer.tokenizer import Tokenizer
@@ -335,7 +347,7 @@ def _start_of(options: TrainOptions) -> _Start:
             "name a tokenizer that pylm tokenizer train --model bpe made",
         )
     bpe = backend.bpe
-    if options.pattern not in (None, bpe.pattern):
+    if options.pattern not in (None, bpe.pattern) and patterns.trained(options.pattern) != bpe.pattern:
         raise UsageError(
             f"{options.continue_from} was trained with the pattern {bpe.pattern}, not {options.pattern}",
             "leave out --pattern: the merges hold for their own pattern",

@@ -24,8 +24,10 @@ from pylm.train.schedule import Schedule
 
 __all__ = ["Evaluation", "Outcome", "Progress", "Session", "train"]
 
+TIME_IS_UP = "its time is up"
 BAD_STEPS = 5  # steps in a row that are not finite before the run gives up
 EXCERPT = 300  # characters of a document in incidents.jsonl
+SHOWN = 200  # characters of a sample on the terminal
 DOCUMENTS = 64  # documents of a batch there
 SPIKE = 6.0  # deviations above the running mean of the loss that make a spike
 MEMORY = 0.98  # of the running mean and deviation, a step
@@ -99,6 +101,8 @@ def train(session: Session) -> Outcome:
     phases = Phases()
     window = _Window(progress)
     session.loader.seek(progress.step)
+    session.saver.mend()
+    session.view.begin(progress.step, compiling=bool(session.bound["choices"].get("compile")))
     evaluation: Evaluation | None = None
 
     while True:
@@ -108,13 +112,13 @@ def train(session: Session) -> Outcome:
         if _due(train.eval_every, progress.step, progress.evaluated, why):
             with phases("eval"), window.apart():
                 evaluation, new_best = _evaluate(session)
-        if train.sample_every and _due(train.sample_every, progress.step, progress.sampled, None):
+        if _samples_due(session, why):
             with phases("eval"), window.apart():
                 _sample(session)
         why = why or _given_up(session)
         stopped = session.stop()
-        if stopped and session.evaluate and _due(train.eval_every, progress.step, progress.evaluated, why):
-            why = None  # the last evaluation was stopped: it is made when the run goes on
+        if stopped and _left_out(session, why):
+            why = None  # the last evaluation or its samples were stopped: they are made when the run goes on
         if new_best and session.saved == progress.step:
             session.saver.point_best(progress.step)
         if session.saved != progress.step and (
@@ -140,6 +144,7 @@ def train(session: Session) -> Outcome:
             progress.seconds = clock.total()
             record = _record(session, result, lr, window)
             if log:
+                session.run.check()
                 timings = {**phases.take(), **backend.timings()}
                 session.run.metrics.append({**record, "phase": {name: round(s, 6) for name, s in timings.items()}})
             if session.view.wants():
@@ -167,7 +172,7 @@ def _over(session: Session) -> str | None:
     if progress.step >= length.steps:
         return f"{length.steps:,} steps"
     if length.seconds is not None and progress.seconds >= length.seconds:
-        return "its time is up"
+        return TIME_IS_UP
     return None
 
 
@@ -186,11 +191,30 @@ def _due(every: int | None, step: int, last: int, over: str | None) -> bool:
     return step > 0 and last != step and (over is not None or (every is not None and step % every == 0))
 
 
+def _left_out(session: Session, why: str | None) -> bool:
+    """Whether an evaluation or samples that are due here were not made."""
+    train, progress = session.config.train, session.progress
+    if session.evaluate and _due(train.eval_every, progress.step, progress.evaluated, why):
+        return True
+    return _samples_due(session, why)
+
+
+def _samples_due(session: Session, over: str | None) -> bool:
+    """Whether prompts are to be gone on from now: every so many steps, or whenever it is time to evaluate."""
+    train, progress = session.config.train, session.progress
+    if session.sample is None or train.sample_every is None:
+        return False
+    if train.sample_every == "auto":
+        return _due(train.eval_every, progress.step, progress.sampled, over)
+    return _due(train.sample_every, progress.step, progress.sampled, None)
+
+
 def _evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     """Evaluate, write it down, and say whether it is the best so far."""
     progress = session.progress
     if session.evaluate is None:
         return None, False
+    session.view.doing("evaluating")
     found = session.evaluate(session.backend, session.stop)
     if found is None:
         return None, False
@@ -220,24 +244,30 @@ def _evaluate(session: Session) -> tuple[Evaluation | None, bool]:
 
 
 def _sample(session: Session) -> None:
-    """Sample the fixed prompts, write them down, and show the first."""
+    """Sample the fixed prompts, write them down, and show the first of each."""
     progress = session.progress
     if session.sample is None:
         return
+    session.view.doing("sampling")
     made = session.sample(session.backend, progress.step, session.stop)
     if session.stop():
         return
     progress.sampled = progress.step
     for sample in made:
         session.run.samples.append({"step": progress.step, **sample})
-    if made:
-        text = " ".join((made[0]["prompt"] + made[0]["text"]).split())
-        session.view.remark(f"step {progress.step:,} says: {text[:200]}")
+    shown: set[str] = set()
+    for sample in made:
+        prompt = " ".join(sample["prompt"].split())
+        if prompt not in shown:
+            shown.add(prompt)
+            after = f"after {prompt!r}" if prompt else "from nothing"
+            session.view.remark(f"step {progress.step:,} {after}: {' '.join(sample['text'].split())[:SHOWN]}")
 
 
 def _save(session: Session, best: bool) -> None:
     """Hand a checkpoint to the thread that writes it."""
     progress, backend = session.progress, session.backend
+    session.run.check()
     state = {
         **session.bound,
         "step": progress.step,

@@ -40,10 +40,11 @@ class Batches:
 
     def __str__(self) -> str:
         """In words, for the start of a run."""
-        return (
-            f"{self.tokens:,} tokens a step: {self.grad_accum_steps} × {self.micro_batch} sequences of "
-            f"{self.tokens // self.sequences:,}"
-        )
+        rows, length = self.micro_batch, self.tokens // self.sequences
+        each = f"{rows} sequence{'' if rows == 1 else 's'} of {length:,} tokens"
+        if self.grad_accum_steps > 1:
+            each = f"{self.grad_accum_steps} passes of {each}"
+        return f"{self.tokens:,} tokens a step: {each}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,13 @@ def resolve_batches(train: Train, context_length: int, parameters: int, micro_ba
     return Batches(batch.tokens, batch.micro_batch, batch.grad_accum_steps, batch.tokens // context_length)
 
 
-def resolve_length(train: Train, batches: Batches, windows: int, seconds_per_step: float | None) -> Length:
+def resolve_length(
+    train: Train,
+    batches: Batches,
+    windows: int,
+    seconds_per_step: float | None,
+    done: tuple[int, float] = (0, 0.0),
+) -> Length:
     """The first reached of all lengths given; one epoch where none is.
 
     Args:
@@ -107,6 +114,7 @@ def resolve_length(train: Train, batches: Batches, windows: int, seconds_per_ste
         batches: one step.
         windows: sequences of an epoch.
         seconds_per_step: measured; needed only where a time was given.
+        done: steps and seconds that lie behind a run that goes on.
     """
     found: list[tuple[int, str]] = []
     if train.max_steps is not None:
@@ -117,7 +125,7 @@ def resolve_length(train: Train, batches: Batches, windows: int, seconds_per_ste
         found.append((math.ceil(train.max_epochs * windows / batches.sequences), f"max_epochs {train.max_epochs:g}"))
     if train.max_time is not None:
         each = seconds_per_step or 1.0
-        steps = max(int(TIME_SHARE * train.max_time / each), 1)
+        steps = done[0] + max(int(TIME_SHARE * (train.max_time - done[1]) / each), 1)
         found.append((steps, f"max_time {format_duration(train.max_time)} at {each:.3g} s a step"))
     if not found:
         found.append((math.ceil(DEFAULT_EPOCHS * windows / batches.sequences), "one epoch, as no length was given"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> Non
         except (OSError, ValueError):
             known = {}
         known[key] = value
-        partial = path.with_name(f".{PROBES}.{os.getpid()}")
+        partial = path.with_name(f".{PROBES}.{secrets.token_hex(8)}")  # processes of two containers may have one number
         partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:

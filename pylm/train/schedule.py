@@ -53,6 +53,19 @@ class Schedule:
 
     def __str__(self) -> str:
         """In words, for the start of a run."""
+        steps = "step" if self.warmup == 1 else "steps"
+        warmup = f" after {self.warmup:,} {steps} of warmup" if self.warmup else ""
         if self.kind == "constant":
-            return f"{self.peak:g} constant after {self.warmup:,} steps of warmup"
-        return f"{self.peak:g} falling to {self.floor:g} ({self.kind}) after {self.warmup:,} steps of warmup"
+            return f"learning rate {self.peak:g}, constant{warmup}"
+        return f"learning rate {self.peak:g} falling to {self.floor:g} ({self.kind}){warmup}"
+
+    def warning(self) -> str | None:
+        """What is wrong with it: a warmup that outlasts the run; None where nothing is."""
+        if self.warmup < self.steps or not self.warmup:
+            return None
+        reached = self(self.steps - 1)
+        falls = "" if self.kind == "constant" else " and never falls"
+        return (
+            f"the warmup takes {self.warmup:,} steps and the run has {self.steps:,}: the learning rate rises to "
+            f"{reached:.2g}{falls}; --warmup-steps null warms up for {WARMUP:.0%} of the run"
+        )

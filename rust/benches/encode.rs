@@ -77,7 +77,7 @@ fn encode(criterion: &mut Criterion) {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     ids.clear();
-                    encoder.encode(black_box(&text), &mut scratch, &mut ids);
+                    encoder.encode(black_box(&text), &mut scratch, &mut ids).unwrap();
                 });
             });
         } else {
@@ -87,7 +87,7 @@ fn encode(criterion: &mut Criterion) {
                     fresh,
                     |scratch| {
                         ids.clear();
-                        encoder.encode(black_box(&text), scratch, &mut ids);
+                        encoder.encode(black_box(&text), scratch, &mut ids).unwrap();
                     },
                     BatchSize::PerIteration,
                 );

@@ -1,6 +1,6 @@
 //! Every way this crate can fail: one sentence that names what and where, and one that says what to do next.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{fmt, io};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,11 +54,10 @@ impl Error {
 
     /// An operating-system error at a path: `cannot read a/b.txt: No such file or directory`.
     pub fn io(doing: &str, path: &Path, source: &io::Error) -> Self {
-        let path: PathBuf = path.into();
         // the reason without Rust's " (os error 2)"
         let reason = source.to_string();
         let reason = reason.split(" (os error").next().unwrap_or(&reason);
-        Self::data(format!("cannot {doing} {}: {reason}", path.display()))
+        Self::data(format!("cannot {doing} {}: {reason}", shown(path)))
     }
 
     #[must_use]
@@ -75,3 +74,26 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// A path as it is printed: bytes that are no UTF-8 as `\xff`, so that two names never look the same.
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str("\\x");
+            text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+        }
+    }
+    text
+}
+
+/// A word as a shell reads it back.
+pub fn quoted(word: &str) -> String {
+    let bare = |c: char| c.is_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(bare) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', "'\"'\"'"))
+    }
+}

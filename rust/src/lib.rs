@@ -7,6 +7,8 @@ pub mod error;
 pub mod input;
 pub mod pattern;
 pub mod shard;
+mod threads;
+mod unique;
 
 #[cfg(feature = "python")]
 mod python;

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -153,3 +154,27 @@ def test_cut_missing_and_foreign_files_are_found_when_opened(tmp_path: Path) -> 
         manifest.write_text(text)
         with pytest.raises(CheckpointError, match=complaint):
             checkpoint.read(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system what a handle is of")
+def test_a_loss_of_power_takes_no_name_that_was_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and every folder that got a new name is flushed, before and after the rename."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def flushed(handle: int) -> None:
+        done.append(os.path.relpath(os.readlink(f"/proc/self/fd/{handle}"), tmp_path))
+        fsync(handle)
+
+    def renamed(source: Any, target: Any) -> None:
+        done.append(f"-> {os.path.relpath(target, tmp_path)}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "rename", renamed)
+    path = make(tmp_path / "run", 1)
+    names = [re.sub(r"\.partial-step_1-[0-9a-f-]+", "PARTIAL", name) for name in done]
+    at = names.index("-> run/checkpoints/step_1")
+    assert names[:2] == [".", "run"] and names[at - 1] == "run/checkpoints/PARTIAL"
+    assert set(names[2 : at - 1]) == {f"run/checkpoints/PARTIAL/{file.name}" for file in path.iterdir()}
+    assert names[at + 1 :] == ["run/checkpoints"]

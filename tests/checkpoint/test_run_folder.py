@@ -1,5 +1,6 @@
 """Which checkpoint a name means, and which ones stay."""
 
+import json
 import os
 from pathlib import Path
 
@@ -80,3 +81,31 @@ def test_nothing_goes_while_the_newest_is_damaged(runs: Path) -> None:
     assert checkpoint.steps(runs / "old") == [1, 2, 3]
     newest = checkpoint.newest_sound(runs / "old")
     assert newest is not None and newest.name == "step_2"
+
+
+@pytest.mark.parametrize(
+    "junk", ["", "step_", "step_x", "step_9", "step_" + "9" * 5000, "\0", "step_02", "step_2\nstep_3"]
+)
+def test_a_file_that_names_no_checkpoint_is_no_name(runs: Path, junk: str) -> None:
+    (runs / "new" / "checkpoints" / "best").write_text(junk)
+    assert checkpoint.find(str(runs / "new")).name == "step_10"
+
+
+def test_folders_that_are_no_steps_are_none(runs: Path) -> None:
+    for name in ("step_07", "step_٣", "step_", "step_1x", "step_" + "9" * 200, "step_5\n"):
+        (runs / "new" / "checkpoints" / name).mkdir()
+    assert checkpoint.steps(runs / "new") == [10]
+
+
+@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "a\0b", "\ud800", "", ".."])
+def test_an_index_names_files_beside_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(CheckpointError, match="which is not beside it") as caught:
+        checkpoint.open_weights(tmp_path).weights()
+    caught.value.message.encode()
+
+
+def test_a_checkpoint_that_retention_removes_meanwhile_is_no_error(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pylm.checkpoint.run_folder.steps", lambda run: [9, 10] if run.name == "new" else steps(run))
+    steps = checkpoint.steps
+    assert checkpoint.newest_run(runs).name == "new"

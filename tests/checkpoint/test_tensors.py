@@ -93,6 +93,17 @@ def test_a_hostile_file_is_one_sentence(tmp_path: Path, content: bytes, complain
     assert str(path) in caught.value.message
 
 
+def test_millions_of_tensors_are_refused_before_they_are_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.safetensors"
+    entry = b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
+    path.write_bytes(damaged(b"{" + b",".join(entry % number for number in range(200_001)) + b"}"))
+    monkeypatch.setattr(json, "loads", None)
+    with pytest.raises(CheckpointError, match="its header claims 200,001 tensors, and 200,000 are the most"):
+        read_tensors(path)
+
+
 def test_damaged_headers_never_escape_as_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     write_tensors(path, ours(some_tensors()))

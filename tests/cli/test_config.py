@@ -142,7 +142,10 @@ def test_an_old_file_is_rewritten(capsys, tmp_path):
     assert run(["config", "import", "old.yaml"]) == 0
     out, err = capsys.readouterr()
     assert yaml.safe_load(out)["train"] == {"micro_batch": 4}
-    assert err == "not carried over: training.wandb_project: not a setting yet: metrics.jsonl is always written\n"
+    assert err == (
+        "not carried over: training.wandb_project: not a setting: metrics.jsonl is always written, "
+        "and docs/training.md has the lines that send it on\n"
+    )
     assert run(["config", "import", "old.yaml", "--out", "new.yaml"]) == 0
     assert (tmp_path / "new.yaml").read_text() == out
     assert run(["config", "import", "old.yaml", "--out", "new.yaml"]) == 2

@@ -128,7 +128,7 @@ def small(words):
     ]
 
 
-def understood(asked, say, quiet):
+def understood(asked, activity):
     asked.given.resolve()
     return {"already": True, "run": "runs/x", "why": "it is a test"}
 

@@ -17,7 +17,7 @@ import torch
 
 import pylm
 from pylm.cli import run
-from pylm.cli.console import PRESETS
+from pylm.config.sampling import PRESETS
 from pylm.generation.torch_engine import TorchEngine
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.chat import CHAT_SPECIALS, CHATML
@@ -33,6 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("PYLM_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
     torch.set_num_threads(1)
 
 

@@ -152,12 +152,12 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(capsys, tmp_path, tok):
 
 def test_without_a_tokenizer_one_is_trained_on_the_text(capsys, tmp_path, corpus):
     out, err = tokenize(capsys, "text.txt")
-    assert "training one of" in err and "data/text" in out
+    assert "building a vocabulary of" in err and "data/text" in out
     size = json.loads((tmp_path / "data/text/manifest.json").read_text())["vocab_size"]
     assert f"{size:,}" in err
     before = contents(tmp_path / "data/text")
     out, err = tokenize(capsys, "text.txt")
-    assert "is done already" in out and "training" not in err
+    assert "is done already" in out and "vocabulary" not in err
     assert contents(tmp_path / "data/text") == before
     err = refused(capsys, "text.txt", "--vocab-size", 400, code=1)
     assert "another tokenizer" in err and "--force" in err
@@ -313,7 +313,7 @@ def test_a_folder_of_another_run_is_refused(capsys, tmp_path, corpus, tok):
     err = refused(capsys, *common, "--val", "0.5", code=1)
     assert "validation 0.01 instead of 0.5" in err and "--force" in err
     (tmp_path / "text.txt").write_text("changed")
-    assert "before it changed" in refused(capsys, *common, code=1)
+    assert "made from an older text.txt" in refused(capsys, *common, code=1)
     assert contents(tmp_path / "x") == before
     _, err = tokenize(capsys, *common, "--force")
     assert "replaced 5 shard files of an earlier run" in err

@@ -59,6 +59,11 @@ def metrics(folder: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key not in VOLATILE} for record in records]
 
 
+def samples(folder: str) -> list[dict[str, Any]]:
+    """What was said on the way: two prompts at each evaluation, unless anything else was asked."""
+    return read_lines(Path(folder, "samples.jsonl"))
+
+
 def digests(folder: str, step: int) -> list[str]:
     names = ("model.safetensors", "optimizer.safetensors")
     return [hashlib.sha256(Path(folder, f"checkpoints/step_{step}", name).read_bytes()).hexdigest() for name in names]
@@ -95,6 +100,8 @@ def test_a_run_leaves_what_it_should(workplace: Path) -> None:
 def test_the_same_command_does_the_same(workplace: Path) -> None:
     assert run(LONG + ["--out", "again"]) == 0
     assert metrics("again") == metrics("whole") and digests("again", 24) == digests("whole", 24)
+    assert samples("again") == samples("whole")
+    assert [one["step"] for one in samples("whole")] == [6, 6, 12, 12, 18, 18, 24, 24]
 
 
 KILLED = """
@@ -135,6 +142,7 @@ def test_killed_at_random_and_resumed_it_is_the_same_run(workplace: Path, precis
         assert done.returncode == -signal.SIGKILL, done.stderr
     assert run([*line, "--out", f"killed-{precision}", "--resume", "auto"]) == 0
     assert metrics(f"killed-{precision}") == metrics(f"whole-{precision}")
+    assert samples(f"killed-{precision}") == samples(f"whole-{precision}")
     assert digests(f"killed-{precision}", 24) == digests(f"whole-{precision}", 24)
 
 
@@ -161,6 +169,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     line = next(line for line in err.splitlines() if line.startswith("pylm train"))
     assert run(line.split()[1:]) == 0
     assert metrics(out) == metrics("whole") and digests(out, 24) == digests("whole", 24)
+    assert samples(out) == samples("whole")
 
 
 def test_a_second_signal_leaves_at_once_with_the_last_checkpoint_sound(workplace: Path) -> None:
@@ -367,7 +376,11 @@ def test_a_run_in_use_is_left_alone(workplace: Path, capsys: Any) -> None:
         (["--data", "data", "--resume", "auto", "--init-from", "whole"], 2, "give one of the two"),
         (["--data", "data", "--depth", "2", "--preset", "tiny"], 2, "both give the shape"),
         (["--data", "data", *SMALL, "--vocab-size", "999"], 2, "999 is not the tokenizer's, which is 280"),
-        (["--data", "data", *SMALL, "--context-length", "100000", "--batch-tokens", "100000"], 1, "100000"),
+        (
+            ["--data", "data", *SMALL, "--context-length", "100000", "--batch-tokens", "100000"],
+            1,
+            "a window of 100,000",
+        ),
         (["--data", "data", *SMALL, "--micro-batch", "3"], 2, "micro_batch 3 does not divide batch_tokens 128"),
         (["--data", "data", *SHAPE, "--micro-batch", "999999999"], 1, "a micro-batch of 999999999 does not fit"),
         (["--data", "data", *SMALL, "--device", "cuda"], 2, "torch sees no CUDA device"),

@@ -17,7 +17,7 @@ from torch.nn import functional
 from pylm import Tokenizer
 from pylm.checkpoint import verify
 from pylm.cli import run
-from pylm.config.cascade import resolve
+from pylm.config.cascade import Setting, resolve
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.data import Loader
@@ -94,6 +94,59 @@ def test_samples_are_what_the_model_of_that_step_says(workplace: Path) -> None:
         assert one["text"] == tokenizer.decode(ids[length:])
         assert one["prompt"] == tokenizer.decode([token for token in ids[:length] if token != tokenizer.eot])
     assert any(one["text"] for one in said)
+
+
+def test_samples_come_with_each_evaluation_and_obey_what_is_said_of_them(workplace: Path, capsys: Any) -> None:
+    words = ["--data", "a", "--eval-every", "4", "--eval-batches", "1", "--max-steps", "6", "--save-every", "null"]
+    drawn = ["--sample.n", "3", "--sample.stop", "t", "--temperature", "1.3", "--sample.max-tokens", "70"]
+    assert run([*LINE, *words, *drawn, "--out", "obeyed"]) == 0
+    said, err = read_lines(Path("obeyed/samples.jsonl")), capsys.readouterr().err
+    assert [one["step"] for one in said] == [4] * 6 + [6] * 6  # two prompts of three samples; the end is evaluated too
+    assert not any("t" in one["text"] for one in said) and any(one["text"] for one in said)
+    assert len({one["text"] for one in said[:3]}) > 1  # of one prompt they differ
+    assert "step 4 from nothing: " in err and f"step 4 after {' '.join(said[3]['prompt'].split())!r}: " in err
+    assert run([*LINE, *words, *drawn, "--sample.stop", "[]", "--out", "unstopped"]) == 0
+    whole = [one["text"] for one in read_lines(Path("unstopped/samples.jsonl"))]
+    assert [one["text"] for one in said] == [text.partition("t")[0] for text in whole]
+
+
+@pytest.mark.parametrize(("asked", "tokens"), [([], 64), (["--sample.max-tokens", "70"], 70)])
+def test_a_sample_takes_64_tokens_unless_more_are_asked_for(workplace: Path, asked: list[str], tokens: int) -> None:
+    words = ["--data", "a", "--max-steps", "1", "--sample-every", "1", "--repetition-penalty", "1.5", *asked]
+    out = f"long-{tokens}"
+    assert run([*LINE, *words, "--out", out]) == 0
+    tokenizer = Tokenizer.load("a")
+    assert f"max_tokens: {tokens}" in Path(out, "config.yaml").read_text()
+    from pylm.cli import train_watch
+
+    calls = []
+
+    class Uniform:
+        def logits(self, ids: list[int]) -> Any:
+            calls.append(len(ids))
+            return np.where(np.arange(290) == tokenizer.eot, -np.inf, 0.0).astype(np.float32)
+
+    settings = resolve(files=[f"{out}/config.yaml"], environ={}).config.sample
+    train_watch.sampler(tokenizer, settings, [[1, 2]])(Uniform(), 1, lambda: False)  # type: ignore[arg-type]
+    assert calls == list(range(2, 2 + tokens))
+
+
+def test_a_run_from_before_goes_on_with_its_own_samples(workplace: Path) -> None:
+    from types import SimpleNamespace
+
+    from pylm.cli.train_watch import as_it_sampled
+
+    words = ["--data", "a", "--eval-every", "2", "--max-steps", "2", "--sample-every", "null", "--out", "before"]
+    assert run([*LINE, *words]) == 0
+    assert run(["train", "--resume", "auto", "--out", "before", "--max-steps", "4"]) == 0
+    assert not Path("before/samples.jsonl").exists()
+    # what it stored as the default was cut to 64 tokens
+    stored = resolve(files=["before/config.yaml"], environ={}, settings=[Setting("sample.max_tokens", 256, "x")])
+    was, now = SimpleNamespace(state={}), SimpleNamespace(state={"samples": 1})
+    assert as_it_sampled(was, stored, stored).config.sample.max_tokens == 64  # type: ignore[arg-type]
+    assert as_it_sampled(now, stored, stored).config.sample.max_tokens == 256  # type: ignore[arg-type]
+    typed = resolve(files=["before/config.yaml"], environ={}, settings=[Setting("sample.max_tokens", 99, "x")])
+    assert as_it_sampled(was, stored, typed).config.sample.max_tokens == 99  # type: ignore[arg-type]
 
 
 def test_packed_windows_are_not_read_across(workplace: Path) -> None:

@@ -250,6 +250,7 @@ def test_any_configuration_survives_being_written_and_read(tmp_path):
         (dict(rope_scaling="type=linear,factor=2,beta_fast=1"), "linear knows no beta_fast"),
         (dict(rope_scaling="type=linear,factor=0.5"), "factor 0.5 is less than 1"),
         (dict(rope_scaling="type=linear,factor=x"), "'x' is not a number"),
+        (dict(rope_scaling={"type": ["linear"], "factor": 2}), "has no type among linear, ntk, yarn, llama3"),
         (dict(attention_bias="some"), "'some' is none of all, qkv"),
         (dict(data__path="a", mix="b=1"), "path and mix both say"),
         (dict(dropout="1"), "1 is not below 1.0"),

@@ -14,6 +14,7 @@ from pylm.config.units import (
     parse_count,
     parse_duration,
     parse_number,
+    typed_duration,
 )
 
 
@@ -120,3 +121,22 @@ def test_written_counts_read_back_to_three_figures(value):
 )
 def test_durations_are_written_in_two_units(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.2, "1s"), (54.5, "55s"), (60, "1m"), (5400, "1h30m"), (86400, "1d"), (90061, "1d1h1m1s")],
+)
+def test_a_time_as_it_is_typed(seconds, text):
+    assert typed_duration(seconds) == text and parse_duration(text) == math.ceil(seconds)
+
+
+@given(st.floats(0, 1e9))
+def test_a_typed_time_is_no_less_than_it_was(seconds):
+    assert 0 <= parse_duration(typed_duration(seconds)) - seconds <= 1
+
+
+@pytest.mark.parametrize("text", ["+1h", "+90", " +15s"])
+def test_a_time_on_top_is_no_time(text):
+    with pytest.raises(ValueError, match="adds to a time, which only --max-time of pylm train does"):
+        parse_duration(text)

@@ -46,6 +46,18 @@ def stored(model: Model) -> dict[str, Tensor]:
     }
 
 
+def stored_in(dtype: torch.dtype, model: Model) -> dict[str, Tensor]:
+    """The same in bf16 or fp16, as most files hold them; the model's own weights are rounded to it."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(dtype))
+    name_of = {torch.bfloat16: "BF16", torch.float16: "F16"}[dtype]
+    return {
+        name: Tensor.of(name_of, tuple(weight.shape), weight.to(dtype).contiguous().view(torch.int16).numpy())
+        for name, weight in model.weights().items()
+    }
+
+
 def write_run(folder: Path, model: Model, tokenizer: Tokenizer, step: int = 5) -> Path:
     """A run with one checkpoint of a model, as training leaves it."""
     (folder / "checkpoints").mkdir(parents=True)

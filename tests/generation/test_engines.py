@@ -14,7 +14,7 @@ from pylm.generation.engine import Engine
 from pylm.generation.native_engine import NativeEngine, why_not
 from pylm.generation.torch_engine import TorchEngine, UncachedEngine
 from pylm.model.torch import Model
-from tests.generation.small import CONTEXT, small_model, stored
+from tests.generation.small import CONTEXT, small_model, stored, stored_in
 
 VOCABULARY = 300
 SHAPES: dict[str, dict[str, Any]] = {
@@ -24,6 +24,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     "softcap": {"attention_softcap": 5.0, "n_kv_heads": 1},
     "qk_norm": {"qk_norm": True, "tied": False},
     "window and softcap": {"window": 5, "attention_softcap": 3.0},
+    "wide heads": {"head_dim": 24, "qk_norm": True},
+    "narrow heads, biases of attention": {"head_dim": 8, "attention_bias": "all"},
+    "qwen2": {"attention_bias": "qkv"},
+    "llama 3": {
+        "rope_theta": 300.0,
+        "rope_scaling": {"type": "llama3", "factor": 4.0, "original_max_positions": 12.0, "high_freq_factor": 4.0},
+    },
+    "yarn": {"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_positions": 12.0}},
 }
 
 
@@ -122,3 +130,26 @@ def test_fewer_bits_change_the_logits_a_little(keep: str, bound: float) -> None:
     wanted = oracle(model, sequence)[-1]
     error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
     assert 0 < error < bound and engine.weight_bytes < NativeEngine(model.shape, stored(model)).weight_bytes
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fp32_is_fp32_for_weights_that_are_stored_in_16_bits(dtype: torch.dtype) -> None:
+    chance = random.Random(5)
+    model = small_model(VOCABULARY, tied=False)
+    halves = stored_in(dtype, model)
+    for keep in ("auto", "fp32"):
+        engine = NativeEngine(model.shape, halves, keep)
+        assert engine.name.startswith("C++ engine, fp32, ")
+        for length in (4, 9, 20, 40):
+            sequence = ids(chance, length)
+            logits = engine.prefill(sequence, engine.cache(1, CONTEXT), 0)
+            np.testing.assert_allclose(logits, oracle(model, sequence)[-1], atol=1e-4, rtol=0)
+        sequence, rows = ids(chance, 20), 12
+        alone, batch = engine.cache(1, CONTEXT), engine.cache(rows, CONTEXT)
+        engine.prefill(sequence, alone, 0)
+        for row in range(rows):
+            engine.prefill(sequence, batch, row)
+        for token in ids(chance, 8):
+            one, many = engine.decode([token], alone), engine.decode([token] * rows, batch)
+            np.testing.assert_allclose(many, np.broadcast_to(one, many.shape), atol=1e-4, rtol=0)
+    assert NativeEngine(model.shape, halves, "bf16").name.startswith("C++ engine, bf16, ")

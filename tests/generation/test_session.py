@@ -14,13 +14,14 @@ import pylm
 from pylm._native import SampleSettings, sample_probabilities
 from pylm.errors import PylmError
 from pylm.generation.lookup import Lookup
+from pylm.generation.native_engine import NativeEngine
 from pylm.generation.session import Piece, Session
 from pylm.generation.settings import sample_settings
 from pylm.generation.text import TextStream
 from pylm.generation.torch_engine import TorchEngine, UncachedEngine
 from pylm.model.torch import Model
 from pylm.tokenizer import Tokenizer
-from tests.generation.small import CONTEXT, END
+from tests.generation.small import CONTEXT, END, small_model, stored_in
 
 PROMPTS = ["The cat sat on", "a", "What then? On that mat there is ano"]
 
@@ -69,6 +70,19 @@ def test_alone_or_in_company_cached_or_not_guessed_or_not(session: Session, mode
                 assert ids(one, 0, which) == ids(together, number, which)
         assert ids(together, number, 0) != ids(together, number, 1)
     assert ids(write(session, PROMPTS[:1], seed=6)) != ids(write(session, PROMPTS[:1]))
+
+
+def test_weights_in_bf16_write_the_same_in_the_native_engine_and_torch(tokenizer: Tokenizer) -> None:
+    model = small_model(tokenizer.vocab_size, tied=False)
+    native = Session(NativeEngine(model.shape, stored_in(torch.bfloat16, model)), tokenizer)
+    lengths = {"max_tokens": CONTEXT + 12, "stop": []}
+    expected = write(Session(TorchEngine(model), tokenizer), PROMPTS, **lengths, n=3)
+    together = write(native, PROMPTS, **lengths, n=3)
+    for number, prompt in enumerate(PROMPTS):
+        for which in range(3):
+            assert ids(together, number, which) == ids(expected, number, which)
+        for one in (write(native, [prompt], **lengths), write(native, [prompt], **lengths, speculate=True)):
+            assert ids(one) == ids(expected, number)
 
 
 def test_a_text_that_is_continued_is_the_text_written_at_once(session: Session, tokenizer: Tokenizer) -> None:

@@ -27,7 +27,7 @@ from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.errors import CheckpointError, ConfigError, PylmError
 from pylm.model import names
-from pylm.model.layouts import layout_of
+from pylm.model.layouts import layout_of, shape_of
 from pylm.model.torch import Model, load
 
 VOCAB = 101
@@ -177,6 +177,12 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
             {"rope_parameters": {"partial_rotary_factor": 0.5}},
             "says partial_rotary_factor 0.5, and 1.0",
         ),
+        ({"rope_scaling": "x"}, "config.json's rope_scaling is x, and one scaling of all layers is what is served"),
+        (
+            {"rope_scaling": {"full_attention": {"rope_type": "yarn"}}},
+            "and one scaling of all layers is what is served",
+        ),
+        ({"rope_parameters": {"rope_type": "default", "factor": 2.0}}, "scales positions by default with factor"),
         ({"head_dim": 32}, r"qkv.weight is of shape \[96, 48\], the model's is \[256, 48\]"),
         ({"mlp_bias": True}, "config.json says mlp_bias True and attention_bias False, which no model of ours has"),
         ({"hidden_size": None}, "config.json describes no model that fits"),
@@ -201,8 +207,20 @@ def test_what_does_not_fit_is_said(change: dict[str, Any], sentence: str, tmp_pa
         load(open_weights(tmp_path))
 
 
+@pytest.mark.parametrize("kind", [LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config])
+def test_what_a_config_leaves_out_is_what_transformers_takes(kind: Any) -> None:
+    sizes = {"hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 32}
+    few = {"model_type": kind.model_type, "vocab_size": VOCAB, "max_position_embeddings": 64, **sizes}
+    _, shape = shape_of(few)
+    whole = kind(**{key: value for key, value in few.items() if key != "model_type"})
+    assert shape.n_kv_heads == whole.num_key_value_heads and shape.norm_eps == whole.rms_norm_eps
+    assert shape.head_dim == (getattr(whole, "head_dim", None) or 8) and shape.tied == whole.tie_word_embeddings
+    assert shape.window == (getattr(whole, "sliding_window", None) if kind is MistralConfig else None)
+    assert shape.rope_theta == whole.rope_parameters["rope_theta"]
+
+
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no model.safetensors"):
+    with pytest.raises(CheckpointError, match="holds no checkpoint: neither checkpoints/ nor model.safetensors"):
         open_weights(tmp_path)
     theirs("llama").save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")

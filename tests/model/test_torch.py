@@ -5,6 +5,7 @@ import zlib
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from pylm.config.cascade import resolve
 from pylm.config.preset_files import preset_names
@@ -12,6 +13,7 @@ from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete, count_parameters
 from pylm.errors import CheckpointError, UsageError
 from pylm.model.torch import Model
+from pylm_kernels import documents
 from tests.model import plain
 
 VOCAB = 101
@@ -135,6 +137,50 @@ def test_a_block_compiles_whole(name: str) -> None:
         each.loss(idx, targets).backward()
     for (name, parameter), compiled in zip(model.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(compiled.grad, parameter.grad, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.parametrize("name", ["gqa", "gpt2"])
+def test_packed_windows_never_recompile_a_block(name: str) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    model, other = made(**SHAPES[name]), made(**SHAPES[name])
+    for block in other.blocks:
+        block.compile(fullgraph=True, dynamic=False, backend="aot_eager")
+    idx, targets = tokens()
+    for count in range(10):
+        ends = torch.tensor([0, *range(3, 3 + count), 28])
+        expected, found = (each.loss(idx, targets, ends) for each in (model, other))
+        torch.testing.assert_close(found, expected)
+        torch.autograd.backward([found, expected])
+    # the first block, whose norm has nothing to add, and one for all the others
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"] and not counters["recompiles"]
+
+
+def test_documents_are_looked_up_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    plain_check = documents.check_edges
+    monkeypatch.setattr(documents, "check_edges", lambda *given: (looked.append(1), plain_check(*given)))
+    model, (idx, targets) = made(), tokens()
+    model.loss(idx, targets, torch.tensor([0, 5, 28]))
+    assert len(looked) == 1 < len(model.blocks)
+
+
+def test_a_loaders_memory_that_is_refilled_gives_the_new_documents() -> None:
+    model, (idx, _) = made(torch.float64), tokens()
+    ends = torch.tensor([0, 5, 28])
+    for edges in ([0, 5, 28], [0, 20, 28]):
+        ends.numpy()[:] = edges
+        expected = plain.logits(model.shape, model.weights(), idx, torch.tensor(edges))
+        torch.testing.assert_close(model(idx, cu_seqlens=ends), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_fused_attention_is_refused_where_nothing_computes_it() -> None:
+    model = made(attention="fused").to("meta")
+    with pytest.raises(UsageError, match="attention: fused has no kernel for torch on meta") as refused:
+        model(torch.empty((1, 4), dtype=torch.int64, device="meta"))
+    assert refused.value.hint == "take attention: auto"
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -1,15 +1,24 @@
-"""Shards as the format describes them, written here byte by byte."""
+"""Every variant of the kernels, and shards as the format describes them, written here byte by byte."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pylm import _native
+
 WriteData = Callable[..., Path]
+
+
+@pytest.fixture(params=_native.cpu_info()["variants"])
+def variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    _native.force_variant(request.param)
+    yield request.param
+    _native.force_variant("")
 
 
 @pytest.fixture

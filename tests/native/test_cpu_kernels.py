@@ -290,6 +290,19 @@ def test_tensors_of_the_wrong_kind_are_refused() -> None:
         native_kernels.cross_entropy_forward(good, torch.tensor([0, 0, 0, -1]), 0.0, -100, 0.0)
 
 
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63 - 3, 2**62, 31, 30])
+@pytest.mark.parametrize("positions", [None, torch.tensor([0, 1, 2], dtype=torch.int32)], ids=["counted", "given"])
+def test_an_offset_outside_the_table_is_refused(offset: int, positions: torch.Tensor | None) -> None:
+    """Offset and position are added in 64 bits: a sum that wraps was taken for one inside the table."""
+    x, table = random(1, 3, 2, 8), random(32, 4)
+    out = torch.empty_like(x)
+    with pytest.raises(PylmError, match="leave the table of 32"):
+        _native.rotate_forward(x, table, table, positions, None, out, None, 1e-5, False, offset)
+    with pytest.raises(PylmError, match="leave the table of 32"):
+        _native.rotate_backward(x, x, table, table, positions, None, None, out, None, False, offset)
+    _native.rotate_forward(x, table, table, positions, None, out, None, 1e-5, False, 29)
+
+
 def test_random_arguments_never_crash_the_module() -> None:
     generator = np.random.default_rng(13)
     odd: list[Any] = [

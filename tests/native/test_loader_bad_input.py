@@ -184,6 +184,13 @@ def test_weights_that_are_no_mix_are_refused(write_data: WriteData, weights: tup
         Loader({str(a): 0.5, "nowhere": 0.5}, 8, 4)
 
 
+def test_a_packed_window_of_any_length_is_as_long_as_the_text(write_data: WriteData) -> None:
+    folder = write_data("short", [[[1, 2, 3], [4, 5]]])
+    assert Loader(folder, 2**31 - 1, 1, window="packed").windows == 1
+    batch = Loader(folder, 8, 1, window="packed").batch(0)
+    assert batch.inputs.tolist() == [[1, 2, 4, 0, 0, 0, 0, 0]]
+
+
 def test_packing_without_an_index_and_allocators_of_the_wrong_kind_are_refused(tmp_path: Path, folder: Path) -> None:
     np.arange(100, dtype="<u2").tofile(tmp_path / "x.bin")
     with pytest.raises(DataError, match="nothing says where its documents start"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -67,6 +68,7 @@ def targets(*shape: int, classes: int) -> torch.Tensor:
     return found
 
 
+LENGTHS = torch.tensor([0, 61])
 DOCUMENTS = torch.tensor([0, 9, 9, 70, 100, 140])
 LOGITS = {"logits": random(3, 7, 301) * 3}
 PROJECTED = {"x": random(3, 7, 24), "weight": random(301, 24)}
@@ -174,6 +176,51 @@ def test_compiled_code_gives_the_same(case: str) -> None:
         agree(run(compiled, tensors), run(ours, tensors), 1e-6)
 
 
+@contextlib.contextmanager
+def other_defaults() -> Iterator[None]:
+    """Where torch makes tensors that name neither device nor dtype in places that no kernel takes."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@cases
+def test_torch_s_default_device_and_dtype_change_nothing(case: str) -> None:
+    function, tensors = CASES[case]
+    ours = functools.partial(function, backend="cpu")
+    expected = run(ours, tensors)
+    leaves = {name: x.detach().clone().requires_grad_() for name, x in tensors.items()}
+    made = [random(*x.shape, seed=9) for name, x in expected.items() if name.startswith("output")]
+    with other_defaults():
+        found = ours(**leaves)
+        outputs = found if isinstance(found, tuple) else (found,)
+        torch.autograd.backward(outputs, [x.to(o.dtype) for o, x in zip(outputs, made, strict=True)])
+    for n, output in enumerate(outputs):
+        assert torch.equal(output, expected[f"output {n}"])
+    for name, leaf in leaves.items():
+        assert leaf.grad is not None
+        agree({name: leaf.grad}, {name: expected[f"gradient of {name}"]}, 1e-6)
+
+
+def test_torch_s_defaults_change_nothing_in_a_decode() -> None:
+    new, caches = apart(4, 2, 32, time=3), [random(2, 70, 2, 32, seed=n) for n in range(2)]
+    weight, x = native_kernels.quantize_int8(random(9, 64)), random(64)
+    settings: dict[str, Any] = DECODING["rope and norm"]
+
+    def outputs() -> list[torch.Tensor]:
+        k_cache, v_cache = (cache.clone() for cache in caches)
+        o = pk.attention_decode(**new, k_cache=k_cache, v_cache=v_cache, lengths=LENGTHS, **settings, backend="cpu")
+        return [o, k_cache, v_cache, native_kernels.gemv_int8(*weight, x)]
+
+    expected = outputs()
+    with other_defaults():
+        found = outputs()
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_gradients_made_with_the_losses_are_those_that_are_asked_for(reduction: str) -> None:
     """For the gradient 1 they stand there already; for another, and for a second time, they are made anew."""
@@ -205,7 +252,7 @@ DECODING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("settings", DECODING.values(), ids=DECODING)
 @pytest.mark.parametrize("dtype", BOUNDS, ids=["fp32", "bf16"])
 def test_new_tokens_over_a_cache_are_the_references_in_float64(settings: dict[str, Any], dtype: torch.dtype) -> None:
-    lengths = torch.tensor([0, 61])
+    lengths = LENGTHS
     new = {name: x.to(dtype) for name, x in apart(4, 2, 32, time=3).items()}
     written = {name: random(2, 70, 2, 32, seed=n).to(dtype) for n, name in enumerate(("k_cache", "v_cache"))}
     for row, length in enumerate(lengths.tolist()):
@@ -291,5 +338,5 @@ def test_a_module_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -
     from pylm.errors import PylmError
 
     monkeypatch.setattr(_native, "INTERFACE", 1)
-    with pytest.raises(PylmError, match="interface 1, pylm's files call 5"):
+    with pytest.raises(PylmError, match="interface 1, pylm's files call 6"):
         native_kernels.register()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pylm.errors import DataError
-from pylm.runs.plot import losses, svg, terminal
+from pylm.runs.plot import losses, svg, terminal, ticks
 
 
 def run_of(folder: Path, records: list[dict[str, object]]) -> Path:
@@ -44,3 +44,39 @@ def test_the_svg_holds_each_point(tmp_path: Path) -> None:
     assert [len(line) for line in lines] == [3, 1]
     heights = [float(point.split(",")[1]) for point in lines[0]]
     assert heights == sorted(heights)  # a falling loss goes down the page
+
+
+def test_one_point_is_a_dot_and_axes_have_names_and_round_numbers() -> None:
+    root = ElementTree.fromstring(svg({"loss": [(10, 7.04), (506, 3.98), (1003, 2.3)], "val_loss": [(1003, 2.4)]}, "x"))
+    space = "{http://www.w3.org/2000/svg}"
+    texts = [text.text for text in root.iter(f"{space}text")]
+    assert {"step", "loss", "training", "validation"} <= set(texts)
+    assert {"3", "4", "5", "6", "7", "200", "400", "600", "800", "1,000"} <= set(texts)
+    dots = [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in root.iter(f"{space}circle")]
+    lines = [line.get("points", "").split() for line in root.iter(f"{space}polyline")]
+    assert [tuple(map(float, point.split(","))) for line in lines for point in line] == dots
+    width, height = float(root.get("width", "")), float(root.get("height", ""))
+    assert all(0 < x < width and 0 < y < height for x, y in dots)
+    legend = [text for text in root.iter(f"{space}text") if text.text in ("training", "validation")]
+    grid = [
+        float(path.get("d", "").split()[1].split("H")[0])
+        for path in root.iter(f"{space}path")
+        if "H" in path.get("d", "")
+    ]
+    assert all(abs(float(text.get("y", "")) - line) > 12 for text in legend for line in grid)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "expected"),
+    [
+        (0, 10, False, [0, 2, 4, 6, 8, 10]),
+        (2.3, 7.04, False, [3, 4, 5, 6, 7]),
+        (10, 1003, True, [200, 400, 600, 800, 1000]),
+        (1, 2, True, [1, 2]),
+        (1, 3, True, [1, 2, 3]),
+        (2.4, 2.400001, False, [2.4, 2.4000002, 2.4000004, 2.4000006, 2.4000008, 2.400001]),
+        (5.0, 5.3, False, [5.0, 5.1, 5.2, 5.3]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, whole: bool, expected: list[float]) -> None:
+    assert ticks(low, high, whole=whole) == pytest.approx(expected)

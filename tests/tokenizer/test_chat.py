@@ -88,6 +88,8 @@ def test_templates_in_use_render_as_with_transformers(tokenizer, template, tmp_p
         ("{{ '%1000000000d' % 1 }}", "uses %"),
         ("{{ 'x'.ljust(1000000000) }}", "calls ljust"),
         ("{{ '{:>1000000000}'.format(1) }}", "format"),
+        ("{% autoescape true %}{{ messages[0].content }}{% endautoescape %}", "uses autoescape"),
+        ("{{ (60).to_bytes(1, 'big').decode() }}", "calls decode of bytes"),
         ("{% set n = namespace(x='x') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "huge string"),
         ("{% set n = namespace(x='x') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "huge string"),
         ("{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "huge string"),

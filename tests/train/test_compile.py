@@ -75,7 +75,7 @@ def remembered(cache: Path) -> dict[str, Any]:
 def test_a_trial_takes_turns_and_is_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = timed(monkeypatch, lambda compiled: 0.5 if compiled else 1.0)
     choices = backend(compile="auto").probe(batch, 4)
-    assert choices["compile"] and choices["compile_why"] == "0.5 s a pass, 1 s without"
+    assert choices["compile"] and choices["compile_why"] == "0.5 s a pass with it, 1 s without"
     trial = ran[ran.index(True) :]
     assert trial == [True] + [True, False] * (len(trial) // 2), "what disturbs one of them disturbs the other"
     assert remembered(cache)["trial"] == {"compiled": 0.5, "eager": 1.0}
@@ -153,7 +153,7 @@ def test_an_apple_gpu_that_is_full_says_so_in_its_own_words(monkeypatch: pytest.
         probe._micro_batch(one, batch, 16, lambda: False)
 
 
-@pytest.mark.parametrize("packed", [False])
+@pytest.mark.parametrize("packed", [False, True])
 def test_nothing_is_compiled_again_after_the_first_step(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps whose documents end elsewhere each time, evaluations of fewer rows, samples of every length."""
     compiling(monkeypatch, backend="eager")

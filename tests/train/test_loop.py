@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pylm.checkpoint import newest_sound, steps, verify
-from pylm.errors import Interrupted, PylmError
+from pylm.checkpoint import find, newest_sound, steps, verify
+from pylm.errors import CheckpointError, Interrupted, PylmError
 from pylm.runs import read_lines
 from pylm.train.loop import BAD_STEPS, train
 
@@ -147,8 +148,62 @@ def test_a_stop_during_evaluation_saves_and_evaluates_after_the_resume(session: 
     again.saver.wait()
     again.run.close()
     assert (tmp_path / "parts/checkpoints/best").read_text() == f"step_{at}\n"
+    assert find(str(tmp_path / "parts")).name == f"step_{at}"  # whose state was saved before its evaluation
     train(session("parts", checkpoint=checkpoint, **settings))
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("at", [4, 8])
+def test_samples_that_a_stop_came_into_are_made_after_the_resume(session: Any, tmp_path: Path, at: int) -> None:
+    settings = {"steps": 8, "sample_every": 4, "eval_every": None, "save_every": 100}
+
+    def sampling(one: Any, stopped_at: int | None = None) -> Any:
+        def sample(backend: Any, step: int, stopping: Any) -> list[dict[str, str]]:
+            if step == stopped_at:
+                one.stop.signal = signal.SIGTERM
+            return [{"prompt": "p", "text": f"{step}: {backend.table.sum():.6f}"}]
+
+        one.sample = sample
+        return one
+
+    train(sampling(session("whole", **settings)))
+    one = sampling(session("parts", **settings), stopped_at=at)
+    with pytest.raises(Interrupted):
+        train(one)
+    one.run.close()
+    checkpoint = verify(tmp_path / f"parts/checkpoints/step_{at}")
+    assert checkpoint.state["progress"]["finished"] is None and checkpoint.state["progress"]["sampled"] == at - 4
+    assert train(sampling(session("parts", checkpoint=checkpoint, **settings))).why == "8 steps"
+    assert read_lines(tmp_path / "parts/samples.jsonl") == read_lines(tmp_path / "whole/samples.jsonl")
+    assert [record["step"] for record in read_lines(tmp_path / "parts/samples.jsonl")] == [4, 8]
+
+
+@pytest.mark.parametrize("at", [3, 4])  # a step that is logged, and one that is saved
+def test_a_folder_that_is_removed_under_a_run_ends_it(session: Any, tmp_path: Path, at: int) -> None:
+    one = session(steps=9, save_every=2 if at == 4 else None, log_every=3 if at == 3 else 100, eval_every=None)
+    step = one.backend.step
+
+    def removing(micro_batches: Any, lr: float) -> Any:
+        if len(one.backend.steps) == at - 1:
+            one.saver.wait()
+            shutil.rmtree(tmp_path / "run")
+        return step(micro_batches, lr)
+
+    one.backend.step = removing
+    with pytest.raises(PylmError, match="run was removed or moved while the run was writing there"):
+        train(one)
+    assert one.progress.step == at
+    one.saver.finish()
+    assert not (tmp_path / "run").exists()  # and half a run is not made anew
+
+
+def test_a_checkpoint_is_not_written_into_a_folder_that_is_gone(session: Any, tmp_path: Path) -> None:
+    one = session(steps=1)
+    shutil.rmtree(tmp_path / "run")
+    one.saver.save({}, {}, {"step": 1}, False)
+    with pytest.raises(CheckpointError, match="run was removed or moved"):
+        one.saver.wait()
+    assert not (tmp_path / "run").exists()
 
 
 def test_best_and_the_last_ones_are_kept(session: Any, tmp_path: Path) -> None:
@@ -239,3 +294,26 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(session: Any, tmp_path
     (tmp_path / "run/checkpoints").write_text("in the way")
     with pytest.raises(OSError):
         train(one)
+
+
+def test_samples_that_a_signal_stopped_are_made_when_the_run_goes_on(session: Any, tmp_path: Path) -> None:
+    def sampler(one: Any, stops_at: int | None) -> Any:
+        def sample(backend: Any, step: int, stopping: Any) -> list[dict[str, str]]:
+            if step == stops_at:
+                one.stop.signal = signal.SIGTERM
+            return [{"prompt": "", "text": f"said at {step}"}]
+
+        return sample
+
+    settings = {"steps": 4, "eval_every": 2, "save_every": 10}
+    one = session("stopped", **settings)
+    one.sample = sampler(one, 4)
+    with pytest.raises(Interrupted):
+        train(one)
+    one.run.close()
+    run = tmp_path / "stopped"
+    assert [record["step"] for record in read_lines(run / "samples.jsonl")] == [2]
+    again = session("stopped", checkpoint=verify(run / "checkpoints/step_4"), **settings)
+    again.sample = sampler(again, None)
+    assert train(again).step == 4
+    assert [record["step"] for record in read_lines(run / "samples.jsonl")] == [2, 4]

@@ -68,3 +68,14 @@ def test_past_the_end_the_rate_stays_where_it_ended() -> None:
 
 def test_warmup_is_a_fiftieth_unless_given() -> None:
     assert Schedule.of(Train(), 1000).warmup == 20
+
+
+def test_a_warmup_that_outlasts_the_run_is_said() -> None:
+    late = Schedule.of(Train(learning_rate=2e-3, warmup_steps=50), 3)
+    assert late.warning() == (
+        "the warmup takes 50 steps and the run has 3: the learning rate rises to 0.00012 and never falls; "
+        "--warmup-steps null warms up for 2% of the run"
+    )
+    assert Schedule.of(Train(warmup_steps=50, schedule="constant"), 3).warning().count("never falls") == 0  # type: ignore[union-attr]
+    for steps, warmup in ((51, 50), (3, 0), (1, None), (1000, None)):
+        assert Schedule.of(Train(warmup_steps=warmup), steps).warning() is None

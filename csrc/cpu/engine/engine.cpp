@@ -47,15 +47,17 @@ class Shelf {
 
 void check_shape(const Shape& s) {
     const auto refuse = [](const std::string& what) { throw Error(Kind::usage, what); };
-    for (int64_t size : {s.layers, s.heads, s.kv_heads, s.width, s.inner, s.vocab, s.context})
+    for (int64_t size : {s.layers, s.heads, s.kv_heads, s.head, s.width, s.inner, s.vocab, s.context})
         if (size < 1) refuse("a size of the model is " + std::to_string(size));
-    if (s.width % s.heads)
-        refuse(std::to_string(s.heads) + " heads do not divide the width " + std::to_string(s.width));
     if (s.heads % s.kv_heads)
         refuse(std::to_string(s.kv_heads) + " heads of keys do not divide " + std::to_string(s.heads));
     if (s.dim() > DECODE_DIM) refuse("heads of " + std::to_string(s.dim()) + " elements");
     if (s.positions == Positions::rope && s.dim() % 2) refuse("RoPE turns pairs, and heads are of odd width");
-    if (std::max(s.width, s.inner) > WIDEST_PRODUCT) refuse("a width above " + std::to_string(WIDEST_PRODUCT));
+    if (!s.frequencies.empty() && static_cast<int64_t>(s.frequencies.size()) != s.dim() / 2)
+        refuse(std::to_string(s.frequencies.size()) + " frequencies, and a head has " + std::to_string(s.dim() / 2) +
+               " pairs");
+    if (std::max({s.width, s.inner, s.heads_width()}) > WIDEST_PRODUCT)
+        refuse("a width above " + std::to_string(WIDEST_PRODUCT));
     if (s.context > LONGEST) refuse("a context of " + std::to_string(s.context) + " tokens");
     if (s.window < 0) refuse("window is " + std::to_string(s.window));
 }
@@ -75,7 +77,17 @@ Cache::Cache(const Shape& shape, int64_t capacity, Type type)
     value_memory = Block(layers * kv_heads * capacity * row_bytes);
 }
 
+Cache::Use::Use(const Cache& cache) : cache(&cache) {
+    if (cache.in_use.exchange(true, std::memory_order_acquire))
+        throw Error(Kind::usage, "the cache is in use by another thread", "a cache serves one call at a time");
+}
+
+Cache::Use::~Use() {
+    if (cache) cache->in_use.store(false, std::memory_order_release);
+}
+
 void Cache::truncate(int64_t to) {
+    const Use use(*this);
     if (to < 0 || to > length)
         throw Error(Kind::usage, "the cache holds " + std::to_string(length) + " tokens, not " + std::to_string(to));
     length = to;
@@ -87,60 +99,66 @@ bool Cache::fits(const Shape& shape, Type stored) const {
 }
 
 void Cache::copy(const Cache& other) {
+    if (&other == this) return;
+    const Use use(*this), source(other);
+    const int64_t copied = other.length;
     if (other.layers != layers || other.kv_heads != kv_heads || other.row_bytes != row_bytes || other.type != type)
         throw Error(Kind::usage, "the cache to copy is of another model");
-    if (other.length > capacity)
+    if (copied > capacity)
         throw Error(Kind::usage,
-                    std::to_string(other.length) + " tokens do not fit into a cache of " + std::to_string(capacity));
+                    std::to_string(copied) + " tokens do not fit into a cache of " + std::to_string(capacity));
     for (int64_t l = 0; l < layers; ++l)
         for (int64_t h = 0; h < kv_heads; ++h) {
-            std::memcpy(keys(l, h), other.keys(l, h), other.length * row_bytes);
-            std::memcpy(values(l, h), other.values(l, h), other.length * row_bytes);
+            std::memcpy(keys(l, h), other.keys(l, h), copied * row_bytes);
+            std::memcpy(values(l, h), other.values(l, h), copied * row_bytes);
         }
-    length = other.length;
+    length = copied;
 }
 
 Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors, Quantise how, int threads)
-    : shape(wanted), threads(threads) {
+    : shape(wanted), cache_type(how == Quantise::none ? FLOAT32 : BFLOAT16), threads(threads) {
     check_shape(shape);
     Shelf shelf(tensors);
-    const int64_t width = shape.width, inner = shape.inner, kv_width = shape.kv_heads * shape.dim();
-    const auto matrix = [&](const std::vector<const Source*>& sources) { return Weights(sources, how, threads); };
-    const auto bias = [&](const std::string& name, int64_t size) {
-        return shape.bias ? shelf.vector(name + ".bias", size) : std::vector<float>();
+    const int64_t width = shape.width, inner = shape.inner, heads_width = shape.heads_width(),
+                  packed_width = heads_width + 2 * shape.kv_heads * shape.dim();
+    const auto matrix = [&](const std::string& name, const std::vector<int64_t>& shape) {
+        return Weights(name, *shelf.take(name, shape), how, threads);
     };
+    const auto bias_if = [&](bool there, const std::string& name, int64_t size) {
+        return there ? shelf.vector(name + ".bias", size) : std::vector<float>();
+    };
+    const auto bias = [&](const std::string& name, int64_t size) { return bias_if(shape.bias, name, size); };
     const auto norm_of = [&](const std::string& name) {
         return Norm{shelf.vector(name + ".weight", width), shape.layer_norm ? bias(name, width) : std::vector<float>()};
     };
-    embed = matrix({shelf.take("embed.weight", {shape.vocab, width})});
-    if (!shape.tied) head = matrix({shelf.take("head.weight", {shape.vocab, width})});
+    embed = matrix("embed.weight", {shape.vocab, width});
+    if (!shape.tied) head = matrix("head.weight", {shape.vocab, width});
     if (shape.positions == Positions::learned) position = wide(*shelf.take("position.weight", {shape.context, width}));
     norm = norm_of("norm");
     for (int64_t i = 0; i < shape.layers; ++i) {
         const std::string block = "blocks." + std::to_string(i), attention = block + ".attention", mlp = block + ".mlp";
         Layer layer;
         layer.attention_norm = norm_of(attention + ".norm");
-        layer.qkv = matrix({shelf.take(attention + ".qkv.weight", {width + 2 * kv_width, width})});
-        layer.qkv_bias = bias(attention + ".qkv", width + 2 * kv_width);
+        layer.qkv = matrix(attention + ".qkv.weight", {packed_width, width});
+        layer.qkv_bias = bias_if(shape.qkv_bias, attention + ".qkv", packed_width);
         if (shape.qk_norm) {
             layer.q_norm = shelf.vector(attention + ".q_norm.weight", shape.dim());
             layer.k_norm = shelf.vector(attention + ".k_norm.weight", shape.dim());
         }
-        layer.out = matrix({shelf.take(attention + ".out.weight", {width, width})});
-        layer.out_bias = bias(attention + ".out", width);
+        layer.out = matrix(attention + ".out.weight", {width, heads_width});
+        layer.out_bias = bias_if(shape.out_bias, attention + ".out", width);
         layer.mlp_norm = norm_of(mlp + ".norm");
         if (shape.mlp == Act::swiglu) {
-            layer.gate = matrix({shelf.take(mlp + ".gate.weight", {inner, width})});
+            layer.gate = matrix(mlp + ".gate.weight", {inner, width});
             layer.gate_bias = bias(mlp + ".gate", inner);
         }
-        layer.up = matrix({shelf.take(mlp + ".up.weight", {inner, width})});
+        layer.up = matrix(mlp + ".up.weight", {inner, width});
         layer.up_bias = bias(mlp + ".up", inner);
-        layer.down = matrix({shelf.take(mlp + ".down.weight", {width, inner})});
+        layer.down = matrix(mlp + ".down.weight", {width, inner});
         layer.down_bias = bias(mlp + ".down", width);
         layers.push_back(std::move(layer));
     }
     shelf.all_taken();
-    cache_type = layers[0].qkv.stored() == Stored::float32 ? FLOAT32 : BFLOAT16;
 }
 
 void Engine::know_angles(int64_t positions) {
@@ -150,10 +168,12 @@ void Engine::know_angles(int64_t positions) {
     if (positions <= known) return;
     for (int64_t at = known; at < std::min(shape.context, std::max(positions, 2 * known)); ++at)
         for (int64_t i = 0; i < half; ++i) {
-            const double angle =
-                static_cast<double>(at) * std::pow(shape.theta, -2.0 * static_cast<double>(i) / shape.dim());
-            cosines.push_back(static_cast<float>(std::cos(angle)));
-            sines.push_back(static_cast<float>(std::sin(angle)));
+            const double frequency = shape.frequencies.empty()
+                                         ? std::pow(shape.theta, -2.0 * static_cast<double>(i) / shape.dim())
+                                         : shape.frequencies[i];
+            const double angle = static_cast<double>(at) * frequency;
+            cosines.push_back(static_cast<float>(std::cos(angle) * shape.magnitude));
+            sines.push_back(static_cast<float>(std::sin(angle) * shape.magnitude));
         }
 }
 
@@ -178,28 +198,32 @@ void Engine::check(const int64_t* ids, int64_t count, const Cache& cache, int64_
 void Engine::read(const int64_t* ids, int64_t count, Cache& cache, bool every, float* logits) {
     const std::lock_guard lock(one_call);
     if (count < 1) throw Error(Kind::usage, "there are no tokens to read");
+    const Cache::Use use(cache);
     check(ids, count, cache, count);
+    const int64_t begin = cache.length;
     for (int64_t first = 0; first < count; first += TOKENS_A_PASS) {
         const int64_t many = std::min(count - first, TOKENS_A_PASS);
         std::vector<Token> tokens;
         std::vector<int64_t> wanted;
         for (int64_t i = 0; i < many; ++i) {
-            tokens.push_back({ids[first + i], &cache, cache.length + i});
+            tokens.push_back({ids[first + i], &cache, begin + first + i});
             if (every || first + i + 1 == count) wanted.push_back(i);
         }
         Pass(*this, tokens, wanted, every ? logits + first * shape.vocab : logits).run();
-        cache.length += many;
+        cache.length = begin + first + many;
     }
 }
 
 void Engine::decode(const int64_t* ids, Cache* const* caches, int64_t count, float* logits) {
     const std::lock_guard lock(one_call);
+    std::vector<Cache::Use> uses;
     std::vector<Token> tokens;
     std::vector<int64_t> wanted;
     for (int64_t i = 0; i < count; ++i) {
+        if (std::find(caches, caches + i, caches[i]) != caches + i)
+            throw Error(Kind::usage, "the same cache is given twice");
+        uses.emplace_back(*caches[i]);
         check(ids + i, 1, *caches[i], 1);
-        for (int64_t j = 0; j < i; ++j)
-            if (caches[j] == caches[i]) throw Error(Kind::usage, "the same cache is given twice");
         tokens.push_back({ids[i], caches[i], caches[i]->length});
         wanted.push_back(i);
     }

@@ -1,10 +1,12 @@
 // A whole decoder on the CPU: tokens in, logits out, one call. It shares the kernels of training and its own products
 // with quantised weights; one team of threads goes through all layers together.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/engine/weights.hpp"
@@ -15,19 +17,23 @@ namespace pylm::cpu {
 
 enum class Positions { rope, learned, none };
 struct Shape {
-    int64_t layers, heads, kv_heads, width, inner, vocab, context;
+    int64_t layers, heads, kv_heads, head, width, inner, vocab, context;  // head: the width of one
     bool layer_norm;
     float eps;
     Act mlp;
     Positions positions;
     double theta;
-    bool qk_norm, bias, tied;
+    std::vector<double> frequencies;  // radians a position of each pair; empty: by theta
+    double magnitude;                 // of cosines and sines
+    bool qk_norm, bias, qkv_bias, out_bias, tied;
     int64_t window;                          // 0: none
     float attention_softcap, logit_softcap;  // 0: none
-    int64_t dim() const { return width / heads; }
+    int64_t dim() const { return head; }
+    int64_t heads_width() const { return heads * head; }
 };
 
-/// Keys and values of one sequence, [layer][kv head][capacity][dim] each.
+/// Keys and values of one sequence, [layer][kv head][capacity][dim] each. One call at a time uses it: another that
+/// comes meanwhile, from whichever engine, is an Error and changes nothing.
 class Cache {
   public:
     Cache(const Shape& shape, int64_t capacity, Type type);
@@ -39,11 +45,24 @@ class Cache {
     char* keys(int64_t layer, int64_t head) const { return at(key_memory, layer, head); }
     char* values(int64_t layer, int64_t head) const { return at(value_memory, layer, head); }
 
+    /// While it lives nobody else may use the cache.
+    class Use {
+      public:
+        explicit Use(const Cache& cache);
+        ~Use();
+        Use(Use&& other) noexcept : cache(std::exchange(other.cache, nullptr)) {}
+        Use& operator=(Use&&) = delete;
+
+      private:
+        const Cache* cache;
+    };
+
     const int64_t capacity;
     const Type type;
-    int64_t length = 0;
+    std::atomic<int64_t> length{0};
 
   private:
+    mutable std::atomic<bool> in_use{false};
     char* at(const Block& memory, int64_t layer, int64_t head) const {
         return memory.data() + (layer * kv_heads + head) * capacity * row_bytes;
     }
@@ -69,6 +88,8 @@ struct Room {
     int64_t scratch_bytes = 0;
 };
 
+/// One call at a time; others wait. Inside a parallel region a call runs on its own thread: then nobody else may use
+/// the engine, for they would wait for the region, and it for them.
 class Engine {
   public:
     Engine(const Shape& shape, const std::map<std::string, Source>& tensors, Quantise how, int threads);
@@ -81,8 +102,8 @@ class Engine {
     const Shape shape;
     /// Bytes of weights that each decoded token reads.
     int64_t weight_bytes() const;
-    /// Of the cache: float32 where the weights are.
-    Type cache_type;
+    /// Of keys and values in a cache: float32 where nothing may be rounded.
+    const Type cache_type;
 
   private:
     struct Norm {

@@ -41,12 +41,12 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
       dim(shape.dim()),
       group(shape.heads / shape.kv_heads),
       packed_width((shape.heads + 2 * shape.kv_heads) * dim) {
-    size = std::max(1, engine.threads > 0 ? engine.threads : cores());
+    threads = std::max(1, engine.threads > 0 ? engine.threads : cores());
     Room& room = engine.room;
-    const int64_t widest = std::max(shape.width, shape.inner);
+    const int64_t widest = std::max({shape.width, shape.inner, shape.heads_width()});
     room_for(room.stream, count * shape.width), room_for(room.normal, count * shape.width);
-    room_for(room.packed, count * packed_width), room_for(room.queries, count * shape.width);
-    room_for(room.attended, count * shape.width), room_for(room.inner, 2 * count * shape.inner);
+    room_for(room.packed, count * packed_width), room_for(room.queries, count * shape.heads_width());
+    room_for(room.attended, count * shape.heads_width()), room_for(room.inner, 2 * count * shape.inner);
     room_for(room.scales, count), room_for(room.lse, std::max(count * shape.heads, count));
     room_for(room.high, count * padded(widest)), room_for(room.low, count * padded(widest));
     room_for(room.sums, count * padded(widest) / QUANTISED_GROUP), room_for(room.narrow, count * (widest + 1));
@@ -72,30 +72,30 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
     }
     int64_t bytes = table.product_scratch(widest);
     if (afresh) bytes = std::max(bytes, table.attention_forward_scratch[FLOAT32](count, dim));
-    if (static_cast<int>(room.scratch.size()) < size || room.scratch_bytes < bytes) {
+    if (static_cast<int>(room.scratch.size()) < threads || room.scratch_bytes < bytes) {
         room.scratch.clear();
-        for (int i = 0; i < size; ++i) room.scratch.emplace_back(bytes);
+        for (int i = 0; i < threads; ++i) room.scratch.emplace_back(bytes);
         room.scratch_bytes = bytes;
     }
 }
 
 void Pass::run() {
-    together(size, [this](Team& team, int me) { member(team, me); });
+    together(threads, [this](Team& team, int me) { member(team, me); });
 }
 
-Pass::Part Pass::share(int me, int64_t all, int64_t whole) const {
+Pass::Part Pass::share(const Team& team, int me, int64_t all, int64_t whole) {
     const int64_t blocks = (all + whole - 1) / whole;
-    return {std::min(all, blocks * me / size * whole), std::min(all, blocks * (me + 1) / size * whole)};
+    return {std::min(all, blocks * me / team.size * whole), std::min(all, blocks * (me + 1) / team.size * whole)};
 }
 
 void Pass::member(Team& team, int me) {
     Room& room = engine.room;
     const int64_t width = shape.width, inner = shape.inner;
-    const Part mine = share(me, count);
+    const Part mine = share(team, me, count);
     float *stream = room.stream.data(), *normal = room.normal.data();
     const bool gated = shape.mlp == Act::swiglu;
     const int64_t whole = rows_together(count);
-    const Part widths = share(me, width, whole), inners = share(me, inner, whole);
+    const Part widths = share(team, me, width, whole), inners = share(team, me, inner, whole);
     for (int64_t t = mine.first; t < mine.second; ++t) {
         engine.embed.row(tokens[t].id, stream + t * width);
         if (shape.positions == Positions::learned)
@@ -105,18 +105,18 @@ void Pass::member(Team& team, int me) {
     for (int64_t l = 0; l < shape.layers; ++l) {
         const Engine::Layer& layer = engine.layers[l];
         normalise(layer.attention_norm, stream, normal, mine);
-        prepare(normal, width, mine, count);
+        prepare(normal, {&layer.qkv}, mine, count);
         team.wait();
         product(layer.qkv, layer.qkv_bias, normal, room.packed.data(), packed_width, false,
-                share(me, packed_width, whole), me, count);
+                share(team, me, packed_width, whole), me, count);
         team.wait();
         attend(team, me, layer, l);
-        prepare(room.attended.data(), width, mine, count);
+        prepare(room.attended.data(), {&layer.out}, mine, count);
         team.wait();
         product(layer.out, layer.out_bias, room.attended.data(), stream, width, true, widths, me, count);
         team.wait();
         normalise(layer.mlp_norm, stream, normal, mine);
-        prepare(normal, width, mine, count);
+        prepare(normal, {&layer.up, gated ? &layer.gate : &layer.up}, mine, count);
         team.wait();
         float *up = room.inner.data(), *gate = up + count * inner;
         product(layer.up, layer.up_bias, normal, up, inner, false, inners, me, count);
@@ -126,22 +126,22 @@ void Pass::member(Team& team, int me) {
             table.activation_forward[static_cast<int>(shape.mlp)][FLOAT32](act, inners.first, inners.second);
         }
         team.wait();
-        prepare(up, inner, mine, count);
+        prepare(up, {&layer.down}, mine, count);
         team.wait();
         product(layer.down, layer.down_bias, up, stream, width, true, widths, me, count);
         team.wait();
     }
     // the wanted tokens alone go on, one after another to the front
     const auto last = static_cast<int64_t>(wanted.size());
+    const Weights& head = shape.tied ? engine.embed : engine.head;
     if (me == 0)
         for (int64_t i = 0; i < last; ++i) {
             normalise(engine.norm, stream + (wanted[i] - i) * width, normal, {i, i + 1});
-            prepare(normal, width, {i, i + 1}, last);
+            prepare(normal, {&head}, {i, i + 1}, last);
         }
     team.wait();
     if (!last) return;
-    const Weights& head = shape.tied ? engine.embed : engine.head;
-    const Part words = share(me, shape.vocab, rows_together(last));
+    const Part words = share(team, me, shape.vocab, rows_together(last));
     product(head, {}, normal, logits, shape.vocab, false, words, me, last);
     if (shape.logit_softcap > 0)
         for (int64_t i = 0; i < last; ++i)
@@ -160,16 +160,19 @@ void Pass::normalise(const Engine::Norm& norm, const float* x, float* y, Part pa
     table.norm_forward[FLOAT32](a, part.first, part.second);
 }
 
-void Pass::prepare(const float* x, int64_t width, Part part, int64_t many) {
+void Pass::prepare(const float* x, std::initializer_list<const Weights*> matrices, Part part, int64_t many) {
     Room& room = engine.room;
-    const Stored stored = engine.embed.stored();
-    const int64_t whole = padded(width), odd = (width + 1) / 2 * 2;
+    const int64_t width = (*matrices.begin())->matrix().width, whole = padded(width), odd = (width + 1) / 2 * 2;
+    bool bytes = false, narrow = false;
+    for (const Weights* w : matrices) {
+        bytes |= w->form(table, many <= FEW) == Form::bytes;
+        narrow |= w->form(table, many <= FEW) == Form::narrow;
+    }
     for (int64_t t = part.first; t < part.second; ++t) {
-        if (many <= FEW && (stored == Stored::int8 || stored == Stored::int4))
+        if (bytes)
             table.quantise_activations(x + t * width, width, room.high.data() + t * whole, room.low.data() + t * whole,
                                        room.sums.data() + t * (whole / QUANTISED_GROUP), room.scales.data() + t);
-        if (many > FEW && stored != Stored::float32 && table.narrow_many)
-            table.narrow_activations(x + t * width, width, room.narrow.data() + t * odd);
+        if (narrow) table.narrow_activations(x + t * width, width, room.narrow.data() + t * odd);
     }
 }
 
@@ -178,14 +181,9 @@ void Pass::product(const Weights& w, const std::vector<float>& bias, const float
     if (rows.first >= rows.second) return;
     const Room& room = engine.room;
     Product p{};
-    p.w = w.matrix();
     p.in = {x, room.high.data(), room.low.data(), room.sums.data(), room.scales.data(), room.narrow.data(), many};
     p.bias = or_null(bias), p.y = y, p.stride = stride, p.add = add;
-    const int kind = static_cast<int>(w.stored());
-    if (many <= FEW)
-        table.product_few[kind](p, rows.first, rows.second);
-    else
-        table.product_many[kind](p, rows.first, rows.second, room.scratch[me].data());
+    w.product(table, p, many <= FEW, rows.first, rows.second, room.scratch[me].data());
 }
 
 // Heads of queries [heads] at x, normalised and turned for a token.
@@ -211,7 +209,7 @@ void Pass::place_heads(const Engine::Layer& layer, int64_t index, int64_t token,
     float* q = packed + g * group * dim;
     float* k = packed + (shape.heads + g) * dim;
     const float* v = packed + (shape.heads + shape.kv_heads + g) * dim;
-    turn(q, room.queries.data() + token * shape.width + g * group * dim, layer.q_norm, group, token);
+    turn(q, room.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
     turn(k, k, layer.k_norm, 1, token);
     const Token& at = tokens[token];
     if (at.cache->type == FLOAT32) {
@@ -225,20 +223,20 @@ void Pass::place_heads(const Engine::Layer& layer, int64_t index, int64_t token,
 }
 
 void Pass::attend(Team& team, int me, const Engine::Layer& layer, int64_t index) {
-    const Part placed = share(me, count * shape.kv_heads);
+    const Part placed = share(team, me, count * shape.kv_heads);
     for (int64_t unit = placed.first; unit < placed.second; ++unit)
         place_heads(layer, index, unit / shape.kv_heads, unit % shape.kv_heads);
     team.wait();
     if (afresh) {
-        const Part heads = share(me, shape.heads);
+        const Part heads = share(team, me, shape.heads);
         for (int64_t h = heads.first; h < heads.second; ++h) attend_afresh(h, me);
         team.wait();
         return;
     }
-    const Part part = share(me, static_cast<int64_t>(pieces.size()));
+    const Part part = share(team, me, static_cast<int64_t>(pieces.size()));
     for (int64_t piece = part.first; piece < part.second; ++piece) attend_piece(piece, index);
     team.wait();
-    const Part mine = share(me, count);
+    const Part mine = share(team, me, count);
     for (int64_t t = mine.first; t < mine.second; ++t) join(t);
 }
 
@@ -250,7 +248,7 @@ void Pass::attend_afresh(int64_t head, int me) {
     a.k = room.packed.data() + shape.heads * dim;
     a.v = room.packed.data() + (shape.heads + shape.kv_heads) * dim;
     a.out = room.attended.data(), a.lse = room.lse.data(), a.first = room.first.data();
-    a.sq = a.so = {0, shape.width, dim};
+    a.sq = a.so = {0, shape.heads_width(), dim};
     a.sk = a.sv = {0, packed_width, dim};
     a.batch = 1, a.time = count, a.heads = shape.heads, a.kv_heads = shape.kv_heads, a.dim = dim;
     a.scale = 1 / std::sqrt(static_cast<float>(dim));
@@ -276,7 +274,7 @@ void Pass::join(int64_t token) {
     for (int64_t g = 0; g < shape.kv_heads; ++g) {
         const int64_t begin = first_piece[token * shape.kv_heads + g],
                       end = first_piece[token * shape.kv_heads + g + 1];
-        float* out = room.attended.data() + token * shape.width + g * group * dim;
+        float* out = room.attended.data() + token * shape.heads_width() + g * group * dim;
         for (int64_t h = 0; h < group; ++h)
             join_pieces(room.partial.data() + (begin * group + h) * (dim + 2), end - begin, group * (dim + 2), dim,
                         out + h * dim);

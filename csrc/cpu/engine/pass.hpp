@@ -1,6 +1,7 @@
 // Some tokens' way through all layers. Everything that allocates or throws happens before the team of threads starts;
 // then each member does its share of every part, and they wait for each other between parts.
 #pragma once
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -27,11 +28,12 @@ class Pass {
     void attend_piece(int64_t piece, int64_t index);
     void join(int64_t token);
     void normalise(const Engine::Norm& norm, const float* x, float* y, Part part);
-    /// For a product with `many` tokens.
-    void prepare(const float* x, int64_t width, Part part, int64_t many);
+    /// Writes the forms of x that products of these matrices with `many` tokens read.
+    void prepare(const float* x, std::initializer_list<const Weights*> matrices, Part part, int64_t many);
     void product(const Weights& w, const std::vector<float>& bias, const float* x, float* y, int64_t stride, bool add,
                  Part rows, int me, int64_t tokens);
-    Part share(int me, int64_t count, int64_t whole = 1) const;
+    /// A member's part of so many things, in `whole` ones.
+    static Part share(const Team& team, int me, int64_t count, int64_t whole = 1);
 
     Engine& engine;
     const Shape& shape;
@@ -40,7 +42,7 @@ class Pass {
     const std::vector<int64_t>& wanted;
     float* logits;
     const int64_t count, dim, group, packed_width;
-    int size;
+    int threads;  // at most: inside another parallel region the team is one
     bool afresh;
     std::vector<Piece> pieces;
     std::vector<int64_t> first_piece;  // of each (token, head)

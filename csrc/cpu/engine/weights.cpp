@@ -28,11 +28,23 @@ void widen(const Source& source, int64_t from, int64_t count, float* out) {
     }
 }
 
+void check_finite(const float* x, int64_t width, const std::string& name, int64_t row) {
+    for (int64_t i = 0; i < width; ++i)
+        if (!std::isfinite(x[i]))
+            throw Error(Kind::data,
+                        name + " holds " + (std::isnan(x[i]) ? "NaN" : "infinity") + " (row " + std::to_string(row) +
+                            ", column " + std::to_string(i) + "), which int8 and int4 cannot hold",
+                        "training has diverged before this checkpoint: take an earlier one");
+}
+
+// A row of zeros, or of numbers so small that their reciprocal is none, becomes zero.
+float finite_or_zero(float reciprocal) { return std::isfinite(reciprocal) ? reciprocal : 0; }
+
 void to_int8(const float* x, int64_t width, uint8_t* out, float* scale) {
     float largest = 0;
     for (int64_t i = 0; i < width; ++i) largest = std::max(largest, std::abs(x[i]));
     *scale = largest / 127;
-    const float inverse = largest > 0 ? 127 / largest : 0;
+    const float inverse = finite_or_zero(127 / largest);
     for (int64_t i = 0; i < width; ++i)
         out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x[i] * inverse)) + 128);
 }
@@ -45,7 +57,7 @@ void to_int4(const float* x, int64_t width, uint8_t* out, uint16_t* scales) {
         for (int64_t i = first; i < end; ++i)
             if (std::abs(x[i]) > std::abs(largest)) largest = x[i];
         const uint16_t scale = to_bfloat16(largest / -8);
-        const float inverse = from_bfloat16(scale) == 0 ? 0 : 1 / from_bfloat16(scale);
+        const float inverse = finite_or_zero(1 / from_bfloat16(scale));
         scales[first / QUANTISED_GROUP] = scale;
         const bool upper = first / QUANTISED_GROUP % 2;
         uint8_t* bytes = out + first / QUANTISED_BLOCK * QUANTISED_GROUP;
@@ -80,15 +92,13 @@ std::vector<float> wide(const Source& source) {
     return found;
 }
 
-Weights::Weights(const std::vector<const Source*>& sources, Quantise how, int threads) {
-    const int64_t width = sources.front()->shape[1];
-    int64_t count = 0;
-    bool narrow = true;
-    for (const Source* source : sources) count += source->shape[0], narrow &= source->dtype == Dtype::bfloat16;
-    kind = how == Quantise::int8                 ? Stored::int8
-           : how == Quantise::int4               ? Stored::int4
-           : how == Quantise::bfloat16 || narrow ? Stored::bfloat16
-                                                 : Stored::float32;
+Weights::Weights(const std::string& name, const Source& source, Quantise how, int threads)
+    : exact(how == Quantise::none) {
+    const int64_t count = source.shape[0], width = source.shape[1];
+    kind = how == Quantise::int8                                          ? Stored::int8
+           : how == Quantise::int4                                        ? Stored::int4
+           : how == Quantise::bfloat16 || source.dtype == Dtype::bfloat16 ? Stored::bfloat16
+                                                                          : Stored::float32;
     const int64_t blocks = (width + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK;
     view.rows = count, view.width = width;
     view.row_bytes = kind == Stored::float32    ? width * 4
@@ -104,34 +114,46 @@ Weights::Weights(const std::vector<const Source*>& sources, Quantise how, int th
         scales = Block(count * blocks * 4);
         view.group_scales = scales.as<uint16_t>();
     }
-    int64_t first = 0;
-    for (const Source* source : sources) {
-        const int64_t begin = first;
-        parallel(threads, (source->shape[0] + 63) / 64, [&](int64_t part) {
-            std::vector<float> line(width);
-            for (int64_t r = part * 64; r < std::min(source->shape[0], (part + 1) * 64); ++r) {
-                widen(*source, r * width, width, line.data());
-                char* to = rows.data() + (begin + r) * view.row_bytes;
-                if (kind == Stored::float32) {
-                    std::memcpy(to, line.data(), width * 4);
-                } else if (kind == Stored::bfloat16) {
-                    for (int64_t i = 0; i < width; ++i) {
-                        const uint16_t bits = to_bfloat16(line[i]);
-                        std::memcpy(to + 2 * i, &bits, 2);
-                    }
-                } else if (kind == Stored::int8) {
-                    std::memset(to, 128, view.row_bytes);
-                    to_int8(line.data(), width, reinterpret_cast<uint8_t*>(to), scales.as<float>() + begin + r);
-                } else {
-                    std::memset(to, 0x88, view.row_bytes);
-                    uint16_t* mine = scales.as<uint16_t>() + (begin + r) * blocks * 2;
-                    std::fill_n(mine, blocks * 2, uint16_t{0});
-                    to_int4(line.data(), width, reinterpret_cast<uint8_t*>(to), mine);
+    parallel(threads, (count + 63) / 64, [&](int64_t part) {
+        std::vector<float> line(width);
+        for (int64_t r = part * 64; r < std::min(count, (part + 1) * 64); ++r) {
+            widen(source, r * width, width, line.data());
+            char* to = rows.data() + r * view.row_bytes;
+            if (kind == Stored::float32) {
+                std::memcpy(to, line.data(), width * 4);
+            } else if (kind == Stored::bfloat16) {
+                for (int64_t i = 0; i < width; ++i) {
+                    const uint16_t bits = to_bfloat16(line[i]);
+                    std::memcpy(to + 2 * i, &bits, 2);
                 }
+            } else if (kind == Stored::int8) {
+                check_finite(line.data(), width, name, r);
+                std::memset(to, 128, view.row_bytes);
+                to_int8(line.data(), width, reinterpret_cast<uint8_t*>(to), scales.as<float>() + r);
+            } else {
+                check_finite(line.data(), width, name, r);
+                std::memset(to, 0x88, view.row_bytes);
+                uint16_t* mine = scales.as<uint16_t>() + r * blocks * 2;
+                std::fill_n(mine, blocks * 2, uint16_t{0});
+                to_int4(line.data(), width, reinterpret_cast<uint8_t*>(to), mine);
             }
-        });
-        first += source->shape[0];
-    }
+        }
+    });
+}
+
+Form Weights::form(const Kernels& table, bool few) const {
+    if (few) return kind == Stored::int8 || kind == Stored::int4 ? Form::bytes : Form::wide;
+    return exact || !table.narrow_many ? Form::wide : Form::narrow;
+}
+
+void Weights::product(const Kernels& table, Product p, bool few, int64_t begin, int64_t end, char* scratch) const {
+    p.w = view;
+    if (few)
+        table.product_few[static_cast<int>(kind)](p, begin, end);
+    else if (exact && kind == Stored::bfloat16)
+        table.product_many_exact(p, begin, end, scratch);
+    else
+        table.product_many[static_cast<int>(kind)](p, begin, end, scratch);
 }
 
 int64_t Weights::bytes() const {

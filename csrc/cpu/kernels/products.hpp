@@ -118,20 +118,31 @@ inline int32_t quantise_group(const float* x, int64_t left, float inverse, int8_
 #endif
 }
 
-/// High and low bytes of a token's activations, sums of groups and the scale; the row is padded to whole blocks.
+/// High and low bytes of a token's activations, sums of groups and the scale; the row is padded to whole blocks. Where
+/// they are not all finite, the scale is NaN, and so is every product.
 inline void quantise_activations(const float* x, int64_t width, int8_t* high, int8_t* low, int32_t* sums,
                                  float* scale) {
     float largest = 0;
-    Vec top = splat(0);
+    Vec top = splat(0), nothing = splat(0);  // x - x is 0, or NaN where x is not finite; a maximum may lose a NaN
     int64_t i = 0;
-    for (; i + Vec::W <= width; i += Vec::W) top = max(top, max(load(x + i), splat(0) - load(x + i)));
+    for (; i + Vec::W <= width; i += Vec::W) {
+        const Vec here = load(x + i);
+        top = max(top, max(here, splat(0) - here));
+        nothing = nothing + (here - here);
+    }
     largest = highest(top);
-    for (; i < width; ++i) largest = __builtin_fabsf(x[i]) > largest ? __builtin_fabsf(x[i]) : largest;
-    *scale = largest / 16256;  // 127 · 128: the high byte reaches 127
-    const float inverse = largest > 0 ? 1 / *scale : 0;
+    float rest = sum(nothing);
+    for (; i < width; ++i) {
+        largest = __builtin_fabsf(x[i]) > largest ? __builtin_fabsf(x[i]) : largest;
+        rest += x[i] - x[i];
+    }
+    *scale = largest / 16256 + rest;  // 127 · 128: the high byte reaches 127
+    const bool usable = rest == 0 && 1 / *scale <= __FLT_MAX__;
+    const float inverse = usable ? 1 / *scale : 0;
     const int64_t whole = (width + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK * QUANTISED_BLOCK;
     for (int64_t group = 0; group < whole; group += QUANTISED_GROUP)
-        sums[group / QUANTISED_GROUP] = quantise_group(x + group, width - group, inverse, high + group, low + group);
+        sums[group / QUANTISED_GROUP] =
+            quantise_group(x + group, usable ? width - group : 0, inverse, high + group, low + group);
 }
 
 inline void narrow_activations(const float* x, int64_t width, uint16_t* narrow_to) {
@@ -356,13 +367,10 @@ inline void transpose_lines(const Unit* from, int64_t stride, int64_t depth, Uni
         for (int64_t r = 0; r < LINES; ++r) to[k * PANEL + r] = from[r * stride + k];
 }
 
-template <Stored stored>
+// `narrow`: whether activations may be rounded to bfloat16, which the widest variant multiplies in pairs.
+template <Stored stored, bool narrow = stored != Stored::float32>
 void product_many(const Product& p, int64_t begin, int64_t end, char* scratch) {
-#if PYLM_LEVEL == 512
-    constexpr bool pairs = stored != Stored::float32;
-#else
-    constexpr bool pairs = false;
-#endif
+    constexpr bool pairs = narrow && PYLM_LEVEL == 512;
     using Units = typename UnitsOf<typename Choose<pairs, bf16, float>::type>::type;
     using Unit = typename Units::Unit;
     const int64_t width = p.w.width, depth = (width + Units::STEP - 1) / Units::STEP;

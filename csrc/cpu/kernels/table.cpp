@@ -50,6 +50,7 @@ const Kernels table{
     BOTH(decode_attention),
     ALL_STORED(product_few),
     ALL_STORED(product_many),
+    product_many<Stored::bfloat16, false>,
     product_scratch,
     ALL_STORED(widen_row),
     quantise_activations,

@@ -160,6 +160,8 @@ struct Kernels {
     /// Rows [begin, end) of the weights times each token's activations: for few tokens, and (whole panels) for many.
     void (*product_few[STORED])(const Product&, int64_t begin, int64_t end);
     void (*product_many[STORED])(const Product&, int64_t begin, int64_t end, char* scratch);
+    /// The same for weights in bfloat16, their activations in fp32.
+    void (*product_many_exact)(const Product&, int64_t begin, int64_t end, char* scratch);
     int64_t (*product_scratch)(int64_t width);
     /// A row of weights in fp32, int8 before its scale.
     void (*widen_row[STORED])(const Matrix&, int64_t row, float* out);

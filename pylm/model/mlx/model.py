@@ -49,7 +49,7 @@ class Shared(NamedTuple):
 
     idx_BT: Any
     rope: kernels.Rope | None
-    cu_seqlens: Any
+    documents: kernels.Documents | None
     cache: Cache | None
 
 
@@ -128,15 +128,16 @@ class Model:
     ) -> Any:
         """The normalised stream after the last block."""
         shape = self.shape
+        documents = None if cu_seqlens is None else kernels.Documents.of(cu_seqlens, *idx_BT.shape)
         positions = None if cache is None else cache.positions(idx_BT.shape[1])
         stream_BTC = weights["embed.weight"][idx_BT]
         if shape.position == "learned":
-            at = _positions(idx_BT.shape, cu_seqlens) if positions is None else positions
+            at = _positions(idx_BT.shape, documents) if positions is None else positions
             stream_BTC = stream_BTC + weights["position.weight"][at]
         if keys is not None and shape.dropout:
             stream_BTC = dropped(stream_BTC, keys[0], shape.dropout)
         rope = self._rope if positions is None or self._rope is None else self._rope.at(positions)
-        shared = Shared(idx_BT, rope, cu_seqlens, cache)
+        shared = Shared(idx_BT, rope, documents, cache)
         embedded_BTC, branch_BTC = stream_BTC, None
         for layer in range(self.n_layers):
             prefix = f"blocks.{layer}."
@@ -178,19 +179,17 @@ class Model:
             as_it_is = "attention.value.weight" not in part and (not shape.qk_norm or rope is not None)
             heads: Any = (packed,) if as_it_is else self._heads(part, packed, shared)
             sizes: dict[str, Any] = {"n_heads": self.n_heads, "n_kv_heads": shape.n_kv_heads}
-            given = {"rope": rope, "cu_seqlens": shared.cu_seqlens, **sizes, **limits, **norms}
+            given = {"rope": rope, "cu_seqlens": shared.documents, **sizes, **limits, **norms}
             mixed = kernels.rope_attention(*heads, **given)
         else:
             q_BTHD, k_BTKD, v_BTKD = self._heads(part, packed, shared)
             if rope is not None:
-                ends = shared.cu_seqlens
-                q_BTHD, k_BTKD = kernels.qk_norm_rope(q_BTHD, k_BTKD, rope=rope, cu_seqlens=ends, **norms)
+                docs = shared.documents
+                q_BTHD, k_BTKD = kernels.qk_norm_rope(q_BTHD, k_BTKD, rope=rope, cu_seqlens=docs, **norms)
             if cache is not None:
                 mixed = cache.attend(layer, q_BTHD, k_BTKD, v_BTKD, **limits)
             else:
-                starts = None
-                if shared.cu_seqlens is not None:
-                    starts = mx.arange(packed.shape[1]) - _positions(packed.shape[:2], shared.cu_seqlens)
+                starts = None if shared.documents is None else shared.documents.starts
                 mixed = attend(q_BTHD, k_BTKD, v_BTKD, how=shape.attention, starts=starts, **limits)
         return _linear(part, "attention.out", mixed.reshape(*packed.shape[:2], -1))
 
@@ -257,15 +256,10 @@ def load(opened: names.Opened, dtype: Any = mx.float32) -> Model:
     return Model(shape, {name: array.astype(dtype) for name, array in from_stored(stored).items()})
 
 
-def _positions(size: tuple[int, ...], cu_seqlens: Any) -> Any:
+def _positions(size: tuple[int, ...], documents: kernels.Documents | None) -> Any:
     """Positions [B or 1, T] that count up in each row, and start again in each document."""
-    batch, time = size
-    if cu_seqlens is None:
-        return mx.arange(time)[None]
-    at = mx.arange(batch * time)
-    begins = mx.zeros((batch * time + 1,), mx.int32).at[cu_seqlens].maximum(cu_seqlens)[:-1]
-    start = mx.maximum(mx.cummax(begins), at // time * time)
-    return (at - start).reshape(batch, time)
+    within = mx.arange(size[1])[None]
+    return within if documents is None else within - documents.starts
 
 
 def _linear(weights: Weights, name: str, x: Any) -> Any:

@@ -55,9 +55,10 @@ def make(
     say: Callable[[str], None] = lambda text: None,
     stopping: Callable[[], bool] = lambda: False,
     run_seconds: Callable[[float], float] = lambda step: 0.0,
+    doing: Callable[[str], None] = lambda text: None,
 ) -> MlxBackend:
     """Make a backend for a completed shape; the arguments are those of pylm.train.torch_backend.make."""
-    return MlxBackend(shape, train, choices, say, stopping)
+    return MlxBackend(shape, train, choices, say, stopping, doing)
 
 
 class MlxBackend:
@@ -72,10 +73,11 @@ class MlxBackend:
         choices: Choices | None,
         say: Callable[[str], None],
         stopping: Callable[[], bool],
+        doing: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Draw the weights from the seed, the same ones as torch, to rounding."""
         self.shape, self.train = shape, train
-        self._say, self._stopping = say, stopping
+        self._say, self._stopping, self.doing = say, stopping, doing
         device = machine.choose_device(train.device)
         self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
         self.precision = machine.choose_precision(train.precision, device)

@@ -25,6 +25,7 @@ __all__ = ["probe", "too_large"]
 FIRST_TOKENS, MOST_TOKENS = 1024, 1 << 16  # of the micro-batches that are tried
 GAIN = 1.03  # in tokens a second, for which twice as many rows are tried further
 PASSES = 2
+MEASURING = "measuring this machine"
 
 Batch = Callable[[int], MicroBatch]
 
@@ -57,6 +58,7 @@ def probe(
             remember(key, known, say)
         elif backend.train.max_time is not None:
             # what was chosen stays; a length in time is planned by the speed of today
+            backend.doing(f"{MEASURING}: the time of a step, which plans max_time")
             rows = known["micro_batch"] if sequences is None else min(known["micro_batch"], sequences)
             known["pass"] = _time(backend, batch(rows), stopping)
     finally:
@@ -125,6 +127,7 @@ def _micro_batch(backend: MlxBackend, batch: Batch, sequences: int | None, stopp
     while True:
         mx.reset_peak_memory()
         before = mx.get_active_memory()
+        backend.doing(f"{MEASURING}: {rows} sequences at a time (once for this shape; --micro-batch {best} skips it)")
         found = rows / _time(backend, batch(rows), stopping)
         taken = mx.get_peak_memory() - before
         if found < GAIN * speed:

@@ -42,6 +42,7 @@ def make(
     say: Callable[[str], None] = lambda text: None,
     stopping: Callable[[], bool] = lambda: False,
     run_seconds: Callable[[float], float] = lambda step: 0.0,
+    doing: Callable[[str], None] = lambda text: None,
 ) -> TorchBackend:
     """Make a backend for a completed shape.
 
@@ -52,11 +53,12 @@ def make(
         say: told what a user wants to read.
         stopping: asked while probing.
         run_seconds: how long the run will take, from the seconds of a step.
+        doing: told what is being tried, which may take a minute.
     """
     machine.keep_memory()
     if choices and "threads" in choices:
         torch.set_num_threads(int(choices["threads"]))
-    return TorchBackend(shape, train, choices, say, stopping, run_seconds)
+    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing)
 
 
 class TorchBackend:
@@ -72,10 +74,11 @@ class TorchBackend:
         say: Callable[[str], None],
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
+        doing: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
         self.shape, self.train = shape, train
-        self._say, self._stopping, self._run_seconds = say, stopping, run_seconds
+        self._say, self._stopping, self._run_seconds, self.doing = say, stopping, run_seconds, doing
         self.torch_device = machine.choose_device(train.device)
         self.device = str(self.torch_device)
         self.device_name = machine.device_name(self.torch_device)

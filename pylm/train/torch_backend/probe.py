@@ -29,6 +29,10 @@ COMPILE_SECONDS = {"cpu": 90.0, "cuda": 60.0}
 OUTLAST = 10  # times the compile that a run must take, for a gain of a tenth to be one
 GAIN = 0.97  # of the time that a compiled step may take
 PASSES = 3
+MEASURING = "measuring this machine"
+ONCE = "(once for this shape)"
+SKIPPED = "(once for this shape; --micro-batch {} skips it)"
+COMPILING = "trying torch.compile: about 30 s (once for this shape; --no-compile skips it)"
 MINUTE = 60.0  # of a run, that has the time to measure the device once more
 DISTURBED = 2.0  # times the eager pass that was measured before: somebody else has the machine, or had it then
 
@@ -67,6 +71,7 @@ def probe(
             if isinstance(given, int):
                 _refuse_what_cannot_fit(backend, _rows(given, sequences))
             micro = given if isinstance(given, int) else _micro_batch(backend, batch, sequences, stopping)
+            backend.doing(f"{MEASURING}: the time of a step {ONCE}")
             eager = _time(backend, batch(_rows(micro, sequences)), stopping)
             known = {"micro_batch": micro, "eager": eager, "optimizer": _optimizer_time(backend)}
         rows = _rows(known["micro_batch"], sequences)
@@ -82,8 +87,10 @@ def probe(
         each = trial["compiled"] if trial and choices["compile"] else known["eager"]
         if recalled and backend.train.max_time is not None:
             # what was chosen stays; a length in time is planned by the speed of today, when others may be busy or gone
+            backend.doing(f"{MEASURING}: the time of a step, which plans max_time")
             each = _time(backend, batch(rows), stopping)
         choices["seconds_per_step"] = passes * each + optimizer
+        backend.doing(f"{MEASURING}: its matrix products")
         choices["matmul_flops"] = machine.known_matmul_flops(
             backend.torch_device, backend.precision, say, again=seconds(choices["seconds_per_step"]) > MINUTE
         )
@@ -109,7 +116,7 @@ def _wanted(backend: TorchBackend, seconds: float) -> tuple[bool, str]:
     if backend.train.compile is not False and kind not in COMPILE_SECONDS:
         return False, f"it is not tried on {kind}"
     if backend.train.compile == "auto" and seconds < OUTLAST * COMPILE_SECONDS[kind]:
-        return False, "a run this short would not outlast it"
+        return False, "the run is too short to win back the time that compiling takes"
     return bool(backend.train.compile), "it was switched off"
 
 
@@ -127,7 +134,7 @@ def _decided(backend: TorchBackend, trial: Choices | None, why: str) -> Choices:
         backend.compile()
     else:
         backend.uncompile()
-    why = f"{'' if chosen else 'it gains nothing: '}{compiled:.3g} s a pass, {eager:.3g} s without"
+    why = f"{'' if chosen else 'it gains nothing, '}{compiled:.3g} s a pass with it, {eager:.3g} s without"
     return {"compile": chosen, "compile_why": why}
 
 
@@ -207,7 +214,10 @@ def _fastest_on_cpu(backend: TorchBackend, batch: Batch, sequences: int | None, 
     rows = {_divisor(most, max(tokens // context, 1)) for tokens in CPU_TOKENS}
     if len(rows) == 1:
         return rows.pop()
-    speed = {count: count / _time(backend, batch(count), stopping, passes=2) for count in sorted(rows)}
+    speed = {}
+    for number, count in enumerate(sorted(rows), 1):
+        backend.doing(f"{MEASURING}: {number} of {len(rows)} batch sizes {SKIPPED.format(min(rows))}")
+        speed[count] = count / _time(backend, batch(count), stopping, passes=2)
     return max(speed, key=lambda count: speed[count])
 
 
@@ -215,6 +225,7 @@ def _largest_that_fits(backend: TorchBackend, batch: Batch, sequences: int | Non
     """Twice as many rows until they do not fit, and then the most that divide a step."""
     fits, rows = 0, 1
     while rows <= (sequences or 1 << 20):
+        backend.doing(f"{MEASURING}: whether {rows} sequences at a time fit {SKIPPED.format(max(fits, 1))}")
         try:
             _time(backend, batch(rows), stopping, passes=1)
             fits = rows
@@ -285,6 +296,7 @@ def _trial(backend: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[]
 
     Where it does not compile here, what was said.
     """
+    backend.doing(COMPILING)
     backend.compile()
     try:
         _pass(backend, micro_batch, stopping)  # compiles

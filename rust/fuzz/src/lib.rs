@@ -49,12 +49,12 @@ pub fn trained(text: &[u8], merges: usize, pattern: &str) -> Vocab {
 pub fn encode(data: &[u8]) {
     for encoder in encoders() {
         let mut expected = Vec::new();
-        encoder.encode_plainly(data, &mut expected);
+        encoder.encode_plainly(data, &mut expected).unwrap();
         encoder.with_scratch(0, |scratch| {
             for _ in 0..2 {
                 let (mut wide, mut narrow) = (Vec::<u32>::new(), Vec::<u16>::new());
-                encoder.encode(data, scratch, &mut wide);
-                encoder.encode(data, scratch, &mut narrow);
+                encoder.encode(data, scratch, &mut wide).unwrap();
+                encoder.encode(data, scratch, &mut narrow).unwrap();
                 assert_eq!(wide, expected);
                 assert!(narrow.iter().map(|&id| u32::from(id)).eq(expected.iter().copied()));
             }
@@ -76,7 +76,7 @@ pub fn scan(data: &[u8]) {
     let ends = |pattern: &Pattern| {
         let (mut start, mut batch, mut all) = (0, Vec::new(), Vec::new());
         while start < data.len() {
-            let next = pattern.scan(data, start, &mut batch);
+            let next = pattern.scan(data, start, &mut batch).unwrap();
             all.extend(batch.iter().map(|&end| start + end as usize));
             start = next;
         }
@@ -110,7 +110,7 @@ pub fn ranks(data: &[u8]) {
 /// A vocabulary that was accepted encodes without a panic, and back.
 fn encode_some(encoder: &Encoder) {
     let (mut ids, mut text) = (Vec::<u32>::new(), Vec::new());
-    encoder.encode(WORDS.as_bytes(), &mut encoder.scratch(), &mut ids);
+    encoder.encode(WORDS.as_bytes(), &mut encoder.scratch(), &mut ids).unwrap();
     encoder.vocab.decode(ids, &mut text).expect("its own ids");
     assert_eq!(text, WORDS.as_bytes());
 }

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_found_is_what_was_kept_wherever_it_lies() {
         let mut cache = Cache::new(6);
-        let piece = |number: u64| u128::from(number) * 0x1_0000_0001 | 9 << 120;
+        let piece = |number: u64| (u128::from(number) * 0x1_0000_0001) | (9 << 120);
         let ids = |number: u64| [number, !number];
         let (mut state, mut at_home, mut in_line, mut elsewhere, mut halves) = (3_u64, 0, 0, 0, 0);
         for _ in 0..20_000 {

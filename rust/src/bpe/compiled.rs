@@ -2,8 +2,9 @@
 //! tokenizer.json and compiling it takes 100 ms, mapping it 2.
 //!
 //! A file is good for one version of this module, one processor's byte order and one source, whose hash is in its name
-//! and in it; anything else about it is not checked but by a hash of the whole. It is a cache: what is missing, damaged
-//! or cannot be written is made anew, and no error.
+//! and in it. A hash of the whole tells damage, not malice, and encoding trusts these tables: so a file counts only where
+//! it is this user's or root's and nobody else may write it, and what unchecked code relies on is looked at all the same.
+//! It is a cache: what is missing, damaged, another's or cannot be written is made anew, and no error.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::cache::Entry;
 use super::encode::Encoder;
 use super::joints::Joints;
 use super::model::Model;
+use super::packed::{Layout, Narrow, Wide};
 use super::pairs::PairTable;
 use super::pieces::Pieces;
 use super::prefixes::Prefixes;
@@ -27,7 +30,7 @@ use crate::error::Result;
 use crate::pattern::Pattern;
 
 /// Changes with anything that the tables mean.
-const VERSION: &str = concat!("pylm compiled vocabulary 3, ", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("pylm compiled vocabulary 4, ", env!("CARGO_PKG_VERSION"));
 /// Files that a folder keeps: 7 MB each for GPT-2, 25 for o200k.
 const KEPT: usize = 12;
 /// Below this much source, reading takes no longer than looking for the file.
@@ -40,6 +43,9 @@ const ALIGNMENT: usize = 64;
 struct Header {
     key: String,
     specials: Vec<(String, u32)>,
+    added: Vec<(String, u32)>,
+    late: Vec<u32>,
+    /// A regex, never a name.
     pattern: String,
     whole_first: bool,
     post_processor: Option<serde_json::Value>,
@@ -84,7 +90,9 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
     let header = Header {
         key,
         specials: vocab.specials.clone(),
-        pattern: vocab.pattern.name().unwrap_or(vocab.pattern.regex()).into(),
+        added: vocab.added.clone(),
+        late: vocab.late.clone(),
+        pattern: vocab.pattern.regex().into(),
         whole_first: vocab.whole_first,
         post_processor: vocab.post_processor.clone(),
         identity: vocab.identity(),
@@ -117,11 +125,27 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
     let hash = xxh3_128(&file.bytes[16..]);
     file.bytes[..16].copy_from_slice(&hash.to_le_bytes());
     fs::create_dir_all(folder)?;
-    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    fs::write(&temporary, &file.bytes).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+    let temporary = path.with_extension(format!("tmp{}", crate::unique::suffix()));
+    write_own(&temporary, &file.bytes).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })?;
     forget_oldest(folder)
+}
+
+/// Writes a file that nobody else may write, whatever the mask says.
+fn write_own(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = fs::remove_file(path);
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// Whether a file is this user's, or root's, and no other may write it.
+fn is_own(file: &fs::File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // SAFETY: it always succeeds
+    let user = unsafe { libc::geteuid() };
+    file.metadata().is_ok_and(|about| [user, 0].contains(&about.uid()) && about.mode() & 0o022 == 0)
 }
 
 /// Removes all but the newest files.
@@ -136,7 +160,7 @@ fn forget_oldest(folder: &Path) -> std::io::Result<()> {
 }
 
 fn load(path: &Path, key: &str) -> Option<Encoder> {
-    let file = fs::File::open(path).ok()?;
+    let file = fs::File::open(path).ok().filter(is_own)?;
     // SAFETY: files of this folder are replaced by renaming or removed, never changed
     let map = Arc::new(unsafe { Mmap::map(&file) }.ok()?);
     let expected = u128::from_le_bytes(*map.first_chunk()?);
@@ -166,10 +190,28 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
         splits: file.take()?,
         lengths: file.take()?,
         regular: header.regular,
-        whole: header.whole.iter().map(|&id| (tokens[id as usize].as_slice().into(), id)).collect::<HashMap<_, _>>(),
+        whole: header
+            .whole
+            .iter()
+            .map(|&id| Some((tokens.get(id as usize)?.as_slice().into(), id)))
+            .collect::<Option<HashMap<_, _>>>()?,
     };
     let joints = Joints::of_tables(file.take()?, file.take()?)?;
-    let (chars, seeds) = (file.take()?, file.take()?);
+    let (chars, seeds): (Table<[u64; 2]>, Table<Entry>) = (file.take()?, file.take()?);
+    let count = if tokens.len() <= 1 << 16 { Narrow::count } else { Wide::count };
+    let fits = model.byte_pairs.len() == 1 << 16
+        && model.ids.len() >= 256
+        && model.lengths.len() == model.ids.len()
+        && model.splits.len() == model.results.len() + 256
+        && (!model.regular || model.ids.len() == model.splits.len())
+        && model.ids.iter().all(|&id| (id as usize) < tokens.len())
+        // a character has no more ids than bytes: what is written goes where room was made for so many
+        && chars.len() == 1 << 16
+        && chars.iter().all(|&ids| count(ids) <= 3)
+        && seeds.iter().all(|seed| count(seed.ids) == 1);
+    if !fits {
+        return None;
+    }
     let prefixes = if header.prefixes {
         let inner: Vec<&[u8]> = model.ids.iter().map(|&id| tokens[id as usize].as_slice()).collect();
         Some(Prefixes::of_tables(&inner, file.take()?, file.take()?, file.take()?, file.take()?)?)
@@ -182,7 +224,9 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
         results: model.results.iter().map(|&inner| id(inner)).collect(),
         tokens,
         specials: header.specials,
-        pattern: Pattern::new(&header.pattern).ok()?,
+        added: header.added,
+        late: header.late,
+        pattern: Pattern::of_regex(&header.pattern).ok()?,
         whole_first: header.whole_first,
         post_processor: header.post_processor,
         model,

@@ -92,7 +92,7 @@ impl Encoder {
 
     pub(super) fn of_pieces(vocab: Vocab, pieces: Pieces) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let specials = Finder::new(&vocab.specials);
+        let specials = Finder::new(&vocab);
         Self { vocab, pieces, specials, number: COUNT.fetch_add(1, Ordering::Relaxed), idle: Mutex::default() }
     }
 
@@ -120,17 +120,20 @@ impl Encoder {
         let mut scratch = kept.unwrap_or_else(|| Scratch { worker, ..self.scratch() });
         let result = work(&mut scratch);
         if let Ok(mut idle) = self.idle.lock() {
-            idle.push(scratch);
+            if idle.len() < most_idle() {
+                idle.push(scratch);
+            }
         }
         result
     }
 
-    /// Appends the ids of `text`; what looks like a special token is text.
-    pub fn encode<T: Id>(&self, text: &[u8], scratch: &mut Scratch, out: &mut Vec<T>) {
+    /// Appends the ids of `text`; what looks like an added token is text, special or not.
+    pub fn encode<T: Id>(&self, text: &[u8], scratch: &mut Scratch, out: &mut Vec<T>) -> Result<()> {
         let mut at = 0;
         while at < text.len() {
-            at = self.encode_some(text, at, usize::MAX, scratch, out);
+            at = self.encode_some(text, at, usize::MAX, scratch, out)?;
         }
+        Ok(())
     }
 
     /// Appends the ids of pre-tokens from `start`, a boundary, until `budget` bytes are done; returns where to go on.
@@ -144,7 +147,7 @@ impl Encoder {
         budget: usize,
         scratch: &mut Scratch,
         out: &mut Vec<T>,
-    ) -> usize {
+    ) -> Result<usize> {
         if scratch.owner != self.number {
             *scratch = self.scratch();
         }
@@ -163,11 +166,11 @@ impl Encoder {
         budget: usize,
         scratch: &mut Scratch,
         out: &mut Vec<T>,
-    ) -> usize {
+    ) -> Result<usize> {
         let mut at = start;
         let mut ends = std::mem::take(&mut scratch.ends);
         while at < text.len() && at - start < budget {
-            let next = self.vocab.pattern.scan(text, at, &mut ends);
+            let next = self.vocab.pattern.scan(text, at, &mut ends)?;
             // a piece has no more tokens than bytes
             out.reserve(next - at + SLACK);
             // SAFETY: the room was just reserved, and `encode` says how much of it holds ids
@@ -179,7 +182,7 @@ impl Encoder {
             at = next;
         }
         scratch.ends = ends;
-        at
+        Ok(at)
     }
 
     /// Appends the ids of `text`, where the special tokens that `allowed` names are their ids.
@@ -191,22 +194,28 @@ impl Encoder {
         out: &mut Vec<T>,
     ) -> Result<()> {
         self.split(text, allowed, |piece, special| {
-            self.encode(piece, scratch, out);
+            self.encode(piece, scratch, out)?;
             out.extend(special.map(T::from_u32));
+            Ok(())
         })
     }
 
     /// Calls `each` with every stretch of ordinary text and the id of the special token that ends it, if one does.
-    pub fn split(&self, text: &[u8], allowed: &Allowed, each: impl FnMut(&[u8], Option<u32>)) -> Result<()> {
-        self.specials.split(text, &self.vocab.specials, allowed, each)
+    pub fn split(
+        &self,
+        text: &[u8],
+        allowed: &Allowed,
+        each: impl FnMut(&[u8], Option<u32>) -> Result<()>,
+    ) -> Result<()> {
+        self.specials.split(text, &self.vocab, allowed, each)
     }
 
     /// Appends the ids of `text` by merging alone, the plain way that the fast one must agree with.
-    pub fn encode_plainly(&self, text: &[u8], out: &mut Vec<u32>) {
+    pub fn encode_plainly(&self, text: &[u8], out: &mut Vec<u32>) -> Result<()> {
         let model = &self.vocab.model;
         let (mut at, mut ends, mut parts) = (0, Vec::new(), Parts::default());
         while at < text.len() {
-            let next = self.vocab.pattern.scan(text, at, &mut ends);
+            let next = self.vocab.pattern.scan(text, at, &mut ends)?;
             let mut from = at;
             for &end in &ends {
                 let piece = &text[from..at + end as usize];
@@ -220,7 +229,14 @@ impl Encoder {
             }
             at = next;
         }
+        Ok(())
     }
+}
+
+/// Scratches that wait for the next call: 22 MB each, so no more than can work at once, whatever number of threads came.
+fn most_idle() -> usize {
+    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 fn narrow(vocab: &Vocab) -> bool {

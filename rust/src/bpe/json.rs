@@ -7,9 +7,9 @@ use serde_json::{json, Map, Value};
 
 use super::alphabet;
 use super::pairs::LIMIT;
-use super::vocab::Vocab;
+use super::vocab::{AddedTokens, Vocab};
 use crate::error::{Error, Result};
-use crate::pattern::Pattern;
+use crate::pattern::{portable, Named, Pattern};
 
 #[derive(Deserialize)]
 struct File {
@@ -23,6 +23,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the format's own fields")]
 struct Added {
     id: u32,
     content: String,
@@ -32,6 +33,15 @@ struct Added {
     lstrip: bool,
     #[serde(default)]
     rstrip: bool,
+    #[serde(default)]
+    special: bool,
+    normalized: Option<bool>,
+}
+
+/// How a file cuts text, and what in that other readers read in another way.
+struct Cut {
+    pattern: Pattern,
+    differs: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,8 +71,11 @@ fn foreign(what: impl std::fmt::Display) -> Error {
 
 impl Vocab {
     /// Reads a tokenizer.json.
-    pub fn from_tokenizer_json(file: &[u8]) -> Result<Self> {
-        let file: File = serde_json::from_slice(file).map_err(|error| {
+    ///
+    /// A regex that Hugging Face's engine reads in another way has that engine's meaning: such a file is not served here.
+    /// But one that was written here, before regexes were looked at, keeps the meaning with which it was trained.
+    pub fn from_tokenizer_json(data: &[u8]) -> Result<Self> {
+        let file: File = serde_json::from_slice(data).map_err(|error| {
             Error::tokenizer(format!("not a tokenizer.json: {error}"))
                 .hint("the file may be cut short; fetch or write it again")
         })?;
@@ -74,7 +87,7 @@ impl Vocab {
         if model_kind != "BPE" && !(model_kind == "?" && file.model.get("merges").is_some()) {
             return Err(foreign(format_args!("its model is {model_kind}")));
         }
-        let pattern = read_pattern(file.pre_tokenizer.as_ref())?;
+        let Cut { pattern, differs } = read_pattern(file.pre_tokenizer.as_ref())?;
         match &file.decoder {
             Some(decoder) if kind(decoder) != "ByteLevel" => {
                 return Err(foreign(format_args!("its decoder is {}", kind(decoder))))
@@ -84,9 +97,14 @@ impl Vocab {
         let model: Bpe = serde_json::from_value(file.model)
             .map_err(|error| Error::tokenizer(format!("the BPE model of this tokenizer.json is broken: {error}")))?;
         model.check()?;
-        let specials = read_added(file.added_tokens)?;
-        let mut vocab = model.build(specials, pattern)?;
+        let numbers = check_numbers(&file.added_tokens, &model.vocab);
+        let extra = read_added(file.added_tokens)?;
+        let mut vocab = model.build(extra, pattern)?;
+        numbers?;
         vocab.post_processor = file.post_processor.filter(|post| kind(post) != "ByteLevel");
+        if let Some(differs) = differs.filter(|_| !vocab.wrote(data)) {
+            return Err(foreign(format_args!("its regex means another thing here, for {differs}")));
+        }
         Ok(vocab)
     }
 
@@ -96,12 +114,15 @@ impl Vocab {
         if let Some((_, json)) = &self.known {
             return String::from_utf8_lossy(json).into_owned();
         }
-        let added: Vec<Value> = self
-            .specials
+        let specials = self.specials.iter().map(|(content, id)| (content, *id, true));
+        let mut extra: Vec<(&String, u32, bool)> =
+            specials.chain(self.added.iter().map(|(content, id)| (content, *id, false))).collect();
+        extra.sort_by_key(|token| token.1);
+        let added: Vec<Value> = extra
             .iter()
-            .map(|(content, id)| {
+            .map(|(content, id, special)| {
                 json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                       "normalized": false, "special": true})
+                       "normalized": self.late.contains(id), "special": special})
             })
             .collect();
         let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex});
@@ -116,8 +137,8 @@ impl Vocab {
             self.ordinary().map(|(id, token)| (alphabet::to_printable(token), id.into())).collect();
         // `tokenizers` gives a special token that the vocabulary lacks the id after the last one, whatever the file
         // says: cl100k_base has no 100256, and its <|endoftext|>, 100257, would become that
-        for (content, id) in &self.specials {
-            vocab.entry(content.clone()).or_insert_with(|| (*id).into());
+        for (content, id, _) in extra {
+            vocab.entry(content.clone()).or_insert_with(|| id.into());
         }
         let merges: Vec<Value> = self.merges.iter().map(|&(left, right)| json!([name(left), name(right)])).collect();
         let file = json!({
@@ -162,7 +183,13 @@ impl Vocab {
             byte_fallback: false,
             ignore_merges: false,
         };
-        model.build(specials, pattern)
+        model.build(AddedTokens { specials, ..AddedTokens::default() }, pattern)
+    }
+
+    /// Whether a tokenizer.json is what [`Vocab::to_tokenizer_json`] writes of this vocabulary.
+    fn wrote(&self, file: &[u8]) -> bool {
+        let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+        parse(file).is_some_and(|file| Some(file) == parse(self.to_tokenizer_json().as_bytes()))
     }
 }
 
@@ -184,9 +211,10 @@ impl Bpe {
         Ok(())
     }
 
-    fn build(self, specials: Vec<(String, u32)>, pattern: Pattern) -> Result<Vocab> {
+    fn build(self, extra: AddedTokens, pattern: Pattern) -> Result<Vocab> {
         let mut tokens: Vec<Vec<u8>> = Vec::new();
-        let special_ids: HashMap<&str, u32> = specials.iter().map(|(text, id)| (text.as_str(), *id)).collect();
+        let special_ids: HashMap<&str, u32> =
+            extra.specials.iter().chain(&extra.added).map(|(text, id)| (text.as_str(), *id)).collect();
         for (text, &id) in &self.vocab {
             if special_ids.get(text.as_str()) == Some(&id) {
                 continue;
@@ -227,15 +255,40 @@ impl Bpe {
                         .hint("vocabulary and merges come from different tokenizers, or one is cut short")
                     })
             };
+            let result = format!("{left}{right}");
+            // What spells an added token is that token wherever it may be one, and plain text where it may not: no merge
+            // makes it, and none takes it further.
+            if let Some(name) = [left, right, &result].into_iter().find(|name| special_ids.contains_key(name)) {
+                if alphabet::from_printable(name).is_none_or(|bytes| bytes != name.as_bytes()) {
+                    return Err(foreign(format_args!("a merge makes its added token {name} of other bytes")));
+                }
+                continue;
+            }
             merges.push((find(left)?, find(right)?));
-            results.push(find(&format!("{left}{right}"))?);
+            results.push(find(&result)?);
         }
-        Vocab::from_parts(tokens, merges, results, specials, pattern, self.ignore_merges)
+        Vocab::from_parts(tokens, merges, results, extra, pattern, self.ignore_merges)
     }
 }
 
-fn read_added(added: Vec<Added>) -> Result<Vec<(String, u32)>> {
-    let mut specials = Vec::with_capacity(added.len());
+/// `tokenizers` gives an added token the id that the vocabulary gives it, else the next one after all: what a file says
+/// besides must be the same.
+fn check_numbers(added: &[Added], vocab: &HashMap<String, u32>) -> Result<()> {
+    let size = vocab.len() as u32;
+    let mut next = size;
+    for token in added {
+        let id = vocab.get(&token.content).copied().unwrap_or(next);
+        if id != token.id {
+            let Added { content, id: said, .. } = token;
+            return Err(foreign(format_args!("added token {content} has id {said}, but would be given {id}")));
+        }
+        next = next.max(id.saturating_add(1));
+    }
+    Ok(())
+}
+
+fn read_added(added: Vec<Added>) -> Result<AddedTokens> {
+    let mut extra = AddedTokens::default();
     for token in added {
         if token.single_word || token.lstrip || token.rstrip {
             return Err(foreign(format_args!(
@@ -243,9 +296,14 @@ fn read_added(added: Vec<Added>) -> Result<Vec<(String, u32)>> {
                 token.content
             )));
         }
-        specials.push((token.content, token.id));
+        // what a file leaves out is what `tokenizers` takes for it
+        if token.normalized.unwrap_or(!token.special) {
+            extra.late.push(token.id);
+        }
+        let list = if token.special { &mut extra.specials } else { &mut extra.added };
+        list.push((token.content, token.id));
     }
-    Ok(specials)
+    Ok(extra)
 }
 
 fn kind(part: &Value) -> &str {
@@ -253,7 +311,7 @@ fn kind(part: &Value) -> &str {
 }
 
 /// `ByteLevel` alone means GPT-2's pattern; `Split` by a regex and then `ByteLevel` means that regex.
-fn read_pattern(part: Option<&Value>) -> Result<Pattern> {
+fn read_pattern(part: Option<&Value>) -> Result<Cut> {
     let part = part.ok_or_else(|| foreign("it has no pre-tokenizer"))?;
     let steps: Vec<&Value> = match part.get("pretokenizers").and_then(Value::as_array) {
         Some(steps) => steps.iter().collect(),
@@ -270,17 +328,29 @@ fn read_pattern(part: Option<&Value>) -> Result<Pattern> {
         return Err(foreign("it adds a space before the text"));
     }
     match (&steps[..], flag(last, "use_regex", true)) {
-        ([_], true) => Pattern::new("gpt2"),
+        ([_], true) => Ok(Cut { pattern: Pattern::new("gpt2")?, differs: None }),
         ([split, _], false) if kind(split) == "Split" => {
             let regex = split.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str);
             let isolated =
                 split.get("behavior").and_then(Value::as_str) == Some("Isolated") && !flag(split, "invert", false);
             match regex {
-                Some(regex) if isolated => Pattern::new(regex),
+                Some(regex) if isolated => read_regex(regex),
                 _ => Err(foreign("it splits in a way other than isolating the matches of a regex")),
             }
         }
         ([_], false) => Err(foreign("it does not cut text into pre-tokens")),
         _ => Err(foreign(format_args!("it pre-tokenizes in several steps ({})", names.join(", ")))),
     }
+}
+
+fn read_regex(regex: &str) -> Result<Cut> {
+    if Named::ALL.into_iter().any(|named| named.name() == regex) {
+        return Err(foreign(format_args!("its regex, {regex}, is the name of another here")));
+    }
+    let differs = match portable(regex) {
+        Ok(portable) => (portable.regex != regex).then(|| portable.parts.join(", ")),
+        Err(error) => Some(error.message),
+    };
+    let pattern = Pattern::of_regex(regex).map_err(|error| foreign(error.message))?;
+    Ok(Cut { pattern, differs })
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::encode::{Encoder, Id, Scratch};
 use super::flat::{room, Filling, Flat};
@@ -57,6 +58,7 @@ pub fn encode_in_chunks<T: Id>(
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let turns = Turns::new(chunks.len(), threads, AHEAD * chunks.len() / bytes.max(1));
     let stop = AtomicBool::new(false);
+    let failure = Mutex::new(None);
     let filling = Filling::new(expected(texts));
     let work = |worker: usize, interrupted: &dyn Fn() -> bool| {
         encoder.with_scratch(worker, |scratch| {
@@ -68,7 +70,9 @@ pub fn encode_in_chunks<T: Id>(
                     stop.store(true, Ordering::Relaxed);
                     return;
                 }
-                if !encode(encoder, &texts[chunk.text][chunk.range.clone()], scratch, &mut ids, interrupted) {
+                let text = &texts[chunk.text][chunk.range.clone()];
+                if let Err(error) = encode(encoder, text, scratch, &mut ids, interrupted) {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     stop.store(true, Ordering::Relaxed);
                     return;
                 }
@@ -80,12 +84,18 @@ pub fn encode_in_chunks<T: Id>(
     std::thread::scope(|scope| {
         for worker in 1..threads {
             let (work, stop) = (&work, &stop);
-            scope.spawn(move || work(worker, &|| stop.load(Ordering::Relaxed)));
+            let started =
+                std::thread::Builder::new().spawn_scoped(scope, move || work(worker, &|| stop.load(Ordering::Relaxed)));
+            // a system that has no more threads to give: those that there are do the work, with the same ids
+            if started.is_err() {
+                break;
+            }
         }
         work(0, interrupted);
     });
     if stop.into_inner() {
-        return Err(Error::interrupted());
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        return Err(failure.unwrap_or_else(Error::interrupted));
     }
     let (ids, ends) = filling.finish();
     let last = |own: &[(&Chunk, usize)]| own[own.len() - 1].1;
@@ -154,9 +164,7 @@ fn in_turn<T: Id>(
                 }
             }
             let text = &texts[chunk.text][chunk.range.clone()];
-            if !encode(encoder, text, scratch, &mut flat.ids, interrupted) {
-                return Err(Error::interrupted());
-            }
+            encode(encoder, text, scratch, &mut flat.ids, interrupted)?;
             flat.ids.extend(chunk.special.map(T::from_u32));
             flat.ends.resize(chunk.text + 1, 0);
             flat.ends[chunk.text] = flat.ids.len();
@@ -165,22 +173,22 @@ fn in_turn<T: Id>(
     })
 }
 
-/// Appends the ids of a chunk; false where it was interrupted. One that could not be cut may be long.
+/// Appends the ids of a chunk. One that could not be cut may be long.
 fn encode<T: Id>(
     encoder: &Encoder,
     text: &[u8],
     scratch: &mut Scratch,
     ids: &mut Vec<T>,
     interrupted: &dyn Fn() -> bool,
-) -> bool {
+) -> Result<()> {
     let mut at = 0;
     while at < text.len() {
-        at = encoder.encode_some(text, at, 4 * CHUNK, scratch, ids);
+        at = encoder.encode_some(text, at, 4 * CHUNK, scratch, ids)?;
         if at < text.len() && interrupted() {
-            return false;
+            return Err(Error::interrupted());
         }
     }
-    true
+    Ok(())
 }
 
 /// At least one chunk, so that every text has its result.
@@ -207,6 +215,7 @@ fn cut(
             }
         }
         chunks.push(Chunk { text: number, range: first + at..first + stretch.len(), special });
+        Ok(())
     })
 }
 

@@ -86,6 +86,7 @@ impl Prefixes {
         let tag_bits = 32 - (usize::BITS - tokens.len().leading_zeros());
         let fits = lengths.len() == 1 << FILTER_BITS
             && slots.len().is_power_of_two()
+            && bits > 0
             && slots.contains(&EMPTY)
             && keys.len() == tokens.len()
             && shorter.len() == tokens.len();

@@ -7,7 +7,7 @@ use base64::Engine;
 
 use super::alphabet;
 use super::pairs::{Pairs, LIMIT};
-use super::vocab::Vocab;
+use super::vocab::{AddedTokens, Vocab};
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 
@@ -34,7 +34,7 @@ impl Vocab {
             tokens[rank] = token;
         }
         let (merges, results) = merges_of_ranks(&tokens)?;
-        Self::from_parts(tokens, merges, results, specials, pattern, true)
+        Self::from_parts(tokens, merges, results, AddedTokens { specials, ..AddedTokens::default() }, pattern, true)
     }
 
     /// Ranks that tiktoken loads and agrees with; special tokens and pattern are given to it apart.

@@ -1,6 +1,7 @@
 //! Tables that were made here, or that lie in a mapped file as they were made before.
 
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -30,16 +31,33 @@ pub struct Table<T: 'static> {
     _owner: Owner<T>,
 }
 
-#[expect(dead_code, reason = "held for their drop")]
 enum Owner<T> {
-    Made(Box<[T]>),
-    Mapped(Arc<Mmap>),
+    /// From a box, whose memory it is now: a box itself would be the only one that may be read.
+    Made(NonNull<[T]>),
+    Mapped {
+        _map: Arc<Mmap>,
+    },
+}
+
+// SAFETY: what it owns is sent and shared as a box of it would be
+unsafe impl<T: Send> Send for Owner<T> {}
+// SAFETY: as above
+unsafe impl<T: Sync> Sync for Owner<T> {}
+
+impl<T> Drop for Owner<T> {
+    fn drop(&mut self) {
+        if let Self::Made(made) = self {
+            // SAFETY: the box that it came from, and the slice into it goes with this owner
+            drop(unsafe { Box::from_raw(made.as_ptr()) });
+        }
+    }
 }
 
 impl<T> From<Box<[T]>> for Table<T> {
     fn from(made: Box<[T]>) -> Self {
-        // SAFETY: the box does not move what it holds, and lives as long as the slice is lent out by `deref`
-        let slice = unsafe { std::slice::from_raw_parts(made.as_ptr(), made.len()) };
+        let made = NonNull::from(Box::leak(made));
+        // SAFETY: the memory does not move, and lives as long as the slice is lent out by `deref`
+        let slice = unsafe { made.as_ref() };
         Self { slice, _owner: Owner::Made(made) }
     }
 }
@@ -76,7 +94,7 @@ impl<T: Plain> Table<T> {
         }
         // SAFETY: the map does not move, and lives as long as the slice is lent out by `deref`
         let slice = unsafe { std::slice::from_raw_parts(slice.as_ptr(), slice.len()) };
-        Some(Self { slice, _owner: Owner::Mapped(map.clone()) })
+        Some(Self { slice, _owner: Owner::Mapped { _map: map.clone() } })
     }
 
     /// As they lie in memory.

@@ -11,6 +11,14 @@ use super::table::Table;
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 
+/// Tokens that are found in text before it is cut and merged.
+#[derive(Default)]
+pub(super) struct AddedTokens {
+    pub specials: Vec<(String, u32)>,
+    pub added: Vec<(String, u32)>,
+    pub late: Vec<u32>,
+}
+
 /// What every reader makes and every writer takes; the encoder compiles it.
 pub struct Vocab {
     /// By id; empty where the numbering has a hole. Special tokens are here with their text.
@@ -19,6 +27,10 @@ pub struct Vocab {
     pub merges: Vec<(u32, u32)>,
     /// Sorted by id.
     pub specials: Vec<(String, u32)>,
+    /// Added tokens that are not special: found in every text, whatever is allowed. Sorted by id.
+    pub added: Vec<(String, u32)>,
+    /// Ids of the special and added tokens that are looked for in what the others leave. Sorted.
+    pub late: Vec<u32>,
     pub pattern: Pattern,
     /// A pre-token that is a token is that token, whatever the merges make of it. False where both ways always agree.
     pub whole_first: bool,
@@ -48,20 +60,32 @@ impl Vocab {
         let first = tokens.len() as u32;
         let specials = (first..).zip(specials).map(|(id, text)| (text, id)).collect();
         let results = (256..first).collect();
-        Self::from_parts(tokens, merges, results, specials, pattern, false)
+        Self::from_parts(tokens, merges, results, AddedTokens { specials, ..AddedTokens::default() }, pattern, false)
     }
 
-    /// Checks the parts against each other and compiles them. `tokens` may leave out the specials.
+    /// Checks the parts against each other and compiles them. `tokens` may leave out what is added.
     pub(super) fn from_parts(
         mut tokens: Vec<Vec<u8>>,
         merges: Vec<(u32, u32)>,
         results: Vec<u32>,
-        mut specials: Vec<(String, u32)>,
+        mut extra: AddedTokens,
         pattern: Pattern,
         whole_first: bool,
     ) -> Result<Self> {
-        specials.sort_by_key(|special| special.1);
-        place_specials(&mut tokens, &specials)?;
+        extra.specials.sort_by_key(|special| special.1);
+        extra.added.sort_by_key(|added| added.1);
+        extra.late.sort_unstable();
+        let AddedTokens { specials, added, late } = extra;
+        let all: Vec<(String, u32)> = specials.iter().chain(&added).cloned().collect();
+        place_specials(&mut tokens, &all)?;
+        if merges.len() > pairs::LIMIT {
+            return Err(Error::tokenizer(format!(
+                "the vocabulary has {} merges; {} is the most",
+                merges.len(),
+                pairs::LIMIT
+            ))
+            .hint("train a smaller vocabulary: the largest in use have a tenth of that"));
+        }
         if tokens.len() > pairs::LIMIT {
             return Err(Error::tokenizer(format!(
                 "the vocabulary numbers {} tokens; {} is the most",
@@ -70,9 +94,21 @@ impl Vocab {
             ))
             .hint("check the largest id in the file"));
         }
-        let model = Model::new(&tokens, &merges, &results, &specials, whole_first)?;
+        let model = Model::new(&tokens, &merges, &results, &all, whole_first)?;
         let whole_first = !model.whole.is_empty();
-        Ok(Self { tokens, merges, specials, pattern, whole_first, post_processor: None, results, model, known: None })
+        Ok(Self {
+            tokens,
+            merges,
+            specials,
+            added,
+            late,
+            pattern,
+            whole_first,
+            post_processor: None,
+            results,
+            model,
+            known: None,
+        })
     }
 
     /// Ids run below this.
@@ -97,9 +133,11 @@ impl Vocab {
         Ok(())
     }
 
-    /// Ids in order, without the specials and holes.
+    /// Ids in order, without what is added and holes.
     pub(super) fn ordinary(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        let mut specials = self.specials.iter().map(|special| special.1).peekable();
+        let mut specials: Vec<u32> = self.specials.iter().chain(&self.added).map(|special| special.1).collect();
+        specials.sort_unstable();
+        let mut specials = specials.into_iter().peekable();
         (0_u32..).zip(&self.tokens).filter_map(move |(id, token)| {
             let special = specials.next_if_eq(&id).is_some();
             (!special && !token.is_empty()).then_some((id, token.as_slice()))
@@ -134,6 +172,15 @@ impl Vocab {
             hash.update(id.to_le_bytes());
             text(&mut hash, special.as_bytes());
         }
+        let all = self.specials.len() + self.added.len();
+        if !self.added.is_empty() || !self.late.is_empty() && self.late.len() < all {
+            text(&mut hash, b"added");
+            for (added, id) in &self.added {
+                hash.update(id.to_le_bytes());
+                text(&mut hash, added.as_bytes());
+            }
+            self.late.iter().for_each(|id| hash.update(id.to_le_bytes()));
+        }
         format!("{:x}", hash.finalize())
     }
 }
@@ -164,4 +211,21 @@ fn place_specials(tokens: &mut Vec<Vec<u8>>, specials: &[(String, u32)]) -> Resu
         tokens[id] = text.as_bytes().to_vec();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_merges_than_ranks_have_room_for_are_refused() {
+        let pattern = || Pattern::new("gpt2").unwrap();
+        let merges = vec![(0, 1); pairs::LIMIT + 1];
+        let error = Vocab::from_parts(Vec::new(), merges, Vec::new(), AddedTokens::default(), pattern(), false);
+        let error = error.err().unwrap();
+        assert!(error.message.contains("2097152 merges; 2097151 is the most") && error.hint.is_some(), "{error}");
+        // several merges may make one token: the bound on tokens does not bound them
+        let error = Vocab::from_merges(vec![(0, 1)], vec!["a".into(), "a".into()], pattern()).err().unwrap();
+        assert!(error.message.contains("given twice"), "{error}");
+    }
 }

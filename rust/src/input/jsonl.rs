@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::magic::after_mark;
 use super::{Invalid, Options, Segment, Skipped, SourceFile, Validation};
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 
 /// What the lines held.
 #[derive(Default)]
@@ -30,7 +31,7 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
     let Found { mut bytes, mut segments, mut skipped, mut replaced } = Found::default();
     bytes.reserve(text.len());
     let valid = simdutf8::basic::from_utf8(text).is_ok();
-    let mut start = 0;
+    let mut start = text.len() - after_mark(text, origin.position).len();
     for (number, newline) in memchr::memchr_iter(b'\n', text).chain([text.len()]).enumerate() {
         let line = &text[start..newline.max(start)];
         if !line.trim_ascii().is_empty() {
@@ -41,6 +42,21 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                 replaced += line.utf8_chunks().map(|chunk| chunk.invalid().len() as u64).sum::<u64>();
                 field(String::from_utf8_lossy(line).as_bytes(), &options.field, &mut bytes)
             };
+            let read = match read {
+                // JSON can spell half of a pair of surrogates, which is no character
+                Err(error) if options.invalid == Invalid::Replace => {
+                    let lossy = String::from_utf8_lossy(line);
+                    match whole_surrogates(lossy.as_bytes()) {
+                        Some((mended, bytes_mended)) => {
+                            bytes.truncate(from);
+                            replaced += bytes_mended;
+                            field(&mended, &options.field, &mut bytes)
+                        }
+                        None => Err(error),
+                    }
+                }
+                read => read,
+            };
             match read {
                 Ok(()) if bytes.len() > from => {
                     let side = validation.side(&bytes[from..]);
@@ -50,6 +66,7 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                 Err(error) => {
                     bytes.truncate(from);
                     let column = error.column().saturating_sub(1);
+                    let advice = hint(&error, line, &options.field);
                     let broken = Skipped {
                         file: origin.file.name.clone(),
                         line: lines_before(origin)? + number as u64 + 1,
@@ -58,8 +75,7 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                     };
                     if !options.skip_bad {
                         let Skipped { file, line, byte, why } = broken;
-                        return Err(Error::data(format!("{file}: line {line}, byte {byte}: {why}"))
-                            .hint(hint(&error, &options.field)));
+                        return Err(Error::data(format!("{file}: line {line}, byte {byte}: {why}")).hint(advice));
                     }
                     skipped.push(broken);
                 }
@@ -70,17 +86,34 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
     Ok(Found { bytes, segments, skipped, replaced })
 }
 
-fn hint(error: &serde_json::Error, field: &str) -> String {
-    if error.is_data() {
-        format!("name another key than {field:?} with --field, or leave such lines out with --skip-bad")
-    } else {
-        "mend the line, or leave such lines out with --skip-bad".into()
+fn hint(error: &serde_json::Error, line: &[u8], field: &str) -> String {
+    if !error.is_data() {
+        return "mend the line, or leave such lines out with --skip-bad".into();
     }
+    match likely_key(line) {
+        Some(key) if key != field => {
+            format!(
+                "its longest text is under {key:?}: --field {}; or leave such lines out with --skip-bad",
+                quoted(&key)
+            )
+        }
+        _ => format!("name another key than {field:?} with --field, or leave such lines out with --skip-bad"),
+    }
+}
+
+/// The key of the longest text of an object.
+fn likely_key(line: &[u8]) -> Option<String> {
+    let serde_json::Value::Object(object) = serde_json::from_slice(line).ok()? else { return None };
+    let texts = object.into_iter().filter_map(|(key, value)| Some((value.as_str()?.len(), key)));
+    texts.max_by_key(|(length, _)| *length).map(|(_, key)| key)
 }
 
 fn reason(error: &serde_json::Error, line: &[u8], field: &str) -> String {
     if !error.is_data() && std::str::from_utf8(line).is_err() {
         return "the line is not UTF-8 (--invalid replace puts U+FFFD there)".into();
+    }
+    if !error.is_data() && whole_surrogates(line).is_some() {
+        return "\\u spells half of a character, a lone surrogate (--invalid replace puts U+FFFD there)".into();
     }
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
@@ -89,6 +122,32 @@ fn reason(error: &serde_json::Error, line: &[u8], field: &str) -> String {
     } else {
         format!("broken JSON before a {field:?} could be read: {text}")
     }
+}
+
+/// A line whose lone surrogates are U+FFFD, and the bytes of their escapes; None where it has none.
+fn whole_surrogates(line: &[u8]) -> Option<(Vec<u8>, u64)> {
+    let unit = |at: usize| -> Option<u16> {
+        let escape = line.get(at..at + 6).filter(|escape| escape.starts_with(b"\\u"))?;
+        u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+    };
+    let (mut mended, mut count, mut at) = (Vec::with_capacity(line.len()), 0, 0);
+    while at < line.len() {
+        let length = match (line[at], unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                mended.extend_from_slice(b"\\ufffd");
+                count += 6;
+                at += 6;
+                continue;
+            }
+            (b'\\', Some(_)) => 6,
+            (b'\\', None) => 2,
+            _ => 1,
+        };
+        mended.extend_from_slice(&line[at..(at + length).min(line.len())]);
+        at += length;
+    }
+    (count > 0).then_some((mended, count))
 }
 
 /// Only a broken line pays for counting the lines before it.

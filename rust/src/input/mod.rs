@@ -6,8 +6,10 @@
 //! are dropped once their piece is done, so that memory does not grow with the input.
 
 mod compressed;
+mod expand;
 mod feed;
 mod jsonl;
+mod magic;
 mod mapped;
 mod parquet;
 mod piece;
@@ -22,15 +24,20 @@ pub use mapped::{Mapping, Text};
 pub use piece::{Piece, Segment, Side, Skipped};
 pub use reader::RawPiece;
 pub use separator::Separator;
-pub use source::{Compression, Format, Input, SourceFile};
+pub use source::{look, Compression, Format, Input, Look, SourceFile};
 pub use survey::{survey, Survey};
 pub use unit::{plan_units, Span, Unit};
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::error::Result;
+
 /// Where `text` may be cut within `(low, high]` so that encoding both sides apart changes nothing.
 pub type SafeCut = Arc<dyn Fn(&[u8], usize, usize) -> Option<usize> + Send + Sync>;
+
+/// Asked now and then by whoever works alone for long: an error stops the work.
+pub type Check = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// What to do with bytes that are no UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -60,6 +67,14 @@ pub struct Options {
     pub stdin: Option<PathBuf>,
     /// Stdin holds jsonl rather than plain text.
     pub stdin_jsonl: bool,
+    /// Whether to go on looking through the sources: how Ctrl-C is heard before threads have begun to work.
+    pub check: Option<Check>,
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check.as_ref().map_or(Ok(()), |check| check())
+    }
 }
 
 impl Default for Options {
@@ -73,6 +88,7 @@ impl Default for Options {
             safe_cut: None,
             stdin: None,
             stdin_jsonl: false,
+            check: None,
         }
     }
 }
@@ -117,5 +133,7 @@ impl Validation {
     }
 }
 
+#[cfg(test)]
+mod separator_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::Range;
 
-use parquet::basic::Type;
+use parquet::basic::{Compression, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
@@ -55,6 +55,19 @@ fn find(metadata: &ParquetMetaData, file: &SourceFile, column: &str) -> Result<(
     if found.physical_type() != Type::BYTE_ARRAY || found.max_rep_level() != 0 {
         return Err(Error::usage(format!("column {column:?} of {} holds no text", file.name))
             .hint("name a column of strings with --column"));
+    }
+    for group in metadata.row_groups() {
+        let codec = group.column(index).compression();
+        if matches!(codec, Compression::BROTLI(_) | Compression::LZO) {
+            let codec = if codec == Compression::LZO { "lzo" } else { "brotli" };
+            let name = &file.name;
+            return Err(Error::data(format!("{name} is a sound parquet file packed with {codec}, which is not read"))
+                .hint(format!(
+                    "pack it with zstd: python -c \"import pyarrow.parquet as p; \
+                     p.write_table(p.read_table('{name}'), '{}-zstd.parquet', compression='zstd')\"",
+                    name.trim_end_matches(".parquet")
+                )));
+        }
     }
     Ok((index, found.max_def_level() > 0))
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{jsonl, Invalid, Mapping, Options, RawPiece, SafeCut, SourceFile, Text, Validation};
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
+use crate::input::magic::after_mark;
 use crate::input::reader::Content;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ impl Piece {
         match raw.content {
             Content::Text { text, inside, open } => {
                 piece.text = text;
-                let mut start = 0;
+                let mut start = piece.text.len() - after_mark(&piece.text, raw.position).len();
                 let mut inside = inside;
                 let length = piece.text.len();
                 while start < length {
@@ -123,8 +124,17 @@ impl Piece {
                         super::Format::Parquet => format!("a document of {}", file.name),
                         _ => format!("{}: byte {}", file.name, position + byte as u64),
                     };
-                    return Err(Error::data(format!("{place} is not UTF-8 (0x{:02x})", self.text[byte]))
-                        .hint("convert the text to UTF-8, or use --invalid replace to put U+FFFD there"));
+                    let said = format!("{place} is not UTF-8 (0x{:02x})", self.text[byte]);
+                    let cut = std::str::from_utf8(document).is_err_and(|error| error.error_len().is_none());
+                    let last = segment.range.end == self.text.len();
+                    if cut && last && file.ranged() && position + self.text.len() as u64 == file.size {
+                        let (whole, name) = (position + byte as u64, quoted(&file.name));
+                        let hint = format!("head -c {whole} {name} > whole.txt leaves it out");
+                        return Err(Error::data(format!("{said}: the file ends in the middle of a character"))
+                            .hint(format!("{hint}, and --invalid replace puts U+FFFD there")));
+                    }
+                    return Err(Error::data(said)
+                        .hint("convert the text to UTF-8 (iconv does), or use --invalid replace to put U+FFFD there"));
                 }
                 (Cow::Owned(repaired), Invalid::Replace) => {
                     self.replaced += document.utf8_chunks().map(|chunk| chunk.invalid().len() as u64).sum::<u64>();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::compressed::{self, Stream};
+use super::magic::after_mark;
 use super::parquet::Rows;
 use super::{Format, Input, Mapping, SafeCut, Separator, Side, Span, Text, Unit, Validation};
 use crate::error::Result;
@@ -90,8 +91,17 @@ impl UnitReader {
 }
 
 enum Bytes {
-    Mapped { map: Arc<Mapping>, end: usize },
-    Stream { stream: Stream, window: Vec<u8>, ended: bool },
+    Mapped {
+        map: Arc<Mapping>,
+        end: usize,
+    },
+    /// Of the window, what lies before `taken` is gone already.
+    Stream {
+        stream: Stream,
+        window: Vec<u8>,
+        taken: usize,
+        ended: bool,
+    },
     Rows(Box<Rows>),
 }
 
@@ -116,7 +126,7 @@ impl SpanReader {
         } else if file.ranged() {
             Bytes::Mapped { map: Mapping::open(file)?, end: span.end as usize }
         } else {
-            Bytes::Stream { stream: compressed::open(file)?, window: Vec::new(), ended: false }
+            Bytes::Stream { stream: compressed::open(file)?, window: Vec::new(), taken: 0, ended: false }
         };
         let start = if file.format == Format::Parquet { 0 } else { span.start };
         let line = (!file.ranged()).then_some(0);
@@ -143,28 +153,29 @@ impl SpanReader {
                 let window = &map[start..*end];
                 let (length, open) =
                     cut(window, true, self.open, separator, safe_cut).unwrap_or((window.len(), self.open));
-                let side = open.then(|| self.inside.unwrap_or_else(|| validation.side(&window[..length])));
+                let side = open.then(|| {
+                    self.inside.unwrap_or_else(|| validation.side(after_mark(&window[..length], self.position)))
+                });
                 (Text::Mapped { map: map.clone(), range: start..start + length }, open, side)
             }
-            Bytes::Stream { stream, window, ended } => {
+            Bytes::Stream { stream, window, taken, ended } => {
                 let mut wanted = PIECE + PIECE / 4;
                 let (length, open) = loop {
-                    if window.len() < wanted && !*ended {
-                        let missing = wanted - window.len();
-                        *ended = compressed::fill(stream, window, missing, file, self.position + window.len() as u64)?;
+                    let there = window.len() - *taken;
+                    if there < wanted && !*ended {
+                        *ended = compressed::fill(stream, window, wanted - there, file, self.position + there as u64)?;
                     }
-                    if window.is_empty() {
+                    if window.len() == *taken {
                         return Ok(None);
                     }
-                    if let Some(found) = cut(window, *ended, false, separator, safe_cut) {
+                    if let Some(found) = cut(&window[*taken..], *ended, false, separator, safe_cut) {
                         break found;
                     }
                     wanted = (wanted * 2).max(SEARCH + PIECE / 4);
                 };
-                let side = open.then(|| self.inside.unwrap_or_else(|| validation.side(&window[..length])));
-                let rest = window[length..].to_vec();
-                let mut text = std::mem::replace(window, rest);
-                text.truncate(length);
+                let text = take_front(window, taken, length);
+                let side =
+                    open.then(|| self.inside.unwrap_or_else(|| validation.side(after_mark(&text, self.position))));
                 (Text::Owned(text), open, side)
             }
         };
@@ -188,6 +199,27 @@ impl SpanReader {
     }
 }
 
+/// The next `length` bytes of a window. Whichever of them and what is behind them is less is copied: after a long
+/// document much may be left, which is not to be moved for every piece.
+fn take_front(window: &mut Vec<u8>, taken: &mut usize, length: usize) -> Vec<u8> {
+    let end = *taken + length;
+    if window.len() - end > length {
+        let text = window[*taken..end].to_vec();
+        *taken = end;
+        if end > window.len() / 2 {
+            window.drain(..end);
+            *taken = 0;
+        }
+        return text;
+    }
+    let rest = window[end..].to_vec();
+    let mut text = std::mem::replace(window, rest);
+    text.truncate(end);
+    text.drain(..*taken);
+    *taken = 0;
+    text
+}
+
 /// How far a document's end is sought before the document itself is cut.
 const SEARCH: usize = 4 * PIECE;
 
@@ -208,10 +240,10 @@ fn cut(
     }
     // a span that ends within a document holds no separator: the plan cut it so
     let separator = if open { &Separator::File } else { separator };
-    if let Some(found) = separator.last(&window[..PIECE], 0, false) {
+    if let Some(found) = separator.last(&window[..PIECE]) {
         return Some((found.next, false));
     }
-    let from = PIECE - separator.reach().min(PIECE);
+    let from = separator.tail(&window[..PIECE]);
     let search = window.len().min(SEARCH);
     if let Some(found) = separator.first(&window[..search], from, complete && search == window.len()) {
         return Some((found.next, false));
@@ -219,11 +251,13 @@ fn cut(
     if window.len() < SEARCH && !complete {
         return None;
     }
+    // a separator may begin here, and a document is not cut within one
+    let tail = from + separator.tail(&window[from..search]);
     if let Some(safe_cut) = safe_cut {
         let mut low = PIECE / 2;
         while low < search {
             let high = (low * 2).min(search);
-            if let Some(cut) = safe_cut(window, low, high) {
+            if let Some(cut) = safe_cut(window, low, high.min(tail)) {
                 if cut < window.len() {
                     return Some((cut, true));
                 }
@@ -231,7 +265,7 @@ fn cut(
             low = high;
         }
     }
-    if let Some(found) = separator.first(window, search - separator.reach().min(search), complete) {
+    if let Some(found) = separator.first(window, tail, complete) {
         return Some((found.next, false));
     }
     complete.then_some((window.len(), open))

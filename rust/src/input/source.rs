@@ -1,16 +1,18 @@
 //! SOURCE… → files in a fixed order.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Options;
-use crate::error::{Error, Result};
+use super::expand::{classify, expand};
+use super::{magic, Options};
+use crate::error::{shown, Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,37 +57,40 @@ impl SourceFile {
 #[derive(Clone)]
 pub struct Input {
     pub files: Arc<Vec<SourceFile>>,
+    /// Names of files that the sources name more than once.
+    pub repeated: Arc<Vec<String>>,
     pub options: Arc<Options>,
 }
 
 impl Input {
     /// Files in the order of the arguments, folders and globs in sorted order; a file named twice is read once.
-    pub fn resolve(sources: &[String], options: Options) -> Result<Self> {
-        if sources.is_empty() {
-            return Err(Error::usage("no source was given").hint("name a file, a folder, a glob, or - for stdin"));
-        }
-        let mut paths: Vec<(PathBuf, String)> = Vec::new();
-        for source in sources {
-            if source == "-" {
-                let Some(spool) = &options.stdin else {
-                    return Err(Error::usage("stdin was not spooled").hint("save it to a file first and name the file"));
-                };
-                paths.push((spool.clone(), "-".into()));
-            } else {
-                paths.extend(expand(source)?.into_iter().map(|path| {
-                    let name = path.display().to_string();
-                    (path, name)
-                }));
-            }
-        }
+    pub fn resolve(sources: &[impl AsRef<OsStr>], options: Options) -> Result<Self> {
+        let (paths, _) = paths(sources, &options)?;
         let mut seen = std::collections::HashSet::new();
-        let mut files = Vec::with_capacity(paths.len());
+        let (mut files, mut repeated) = (Vec::with_capacity(paths.len()), Vec::new());
         for (path, name) in paths {
-            if seen.insert(path.clone()) {
+            options.check()?;
+            // `./a.txt` is `a.txt`
+            let plain: PathBuf = path.components().filter(|part| !matches!(part, Component::CurDir)).collect();
+            if seen.insert(plain) {
                 files.push(inspect(path, name, &options)?);
+            } else if !repeated.contains(&name) {
+                repeated.push(name);
             }
         }
-        Ok(Self { files: Arc::new(files), options: Arc::new(options) })
+        let has = |format| files.iter().any(|file: &SourceFile| file.format == format);
+        let plain = Options::default();
+        for (option, named, usual, kind, there) in [
+            ("--field", &options.field, &plain.field, "jsonl", has(Format::Jsonl)),
+            ("--column", &options.column, &plain.column, "parquet", has(Format::Parquet)),
+        ] {
+            if named != usual && !there {
+                return Err(Error::usage(format!("{option} {named} is for {kind}, and no source is {kind}"))
+                    .hint(format!("leave out {option}, or name a {kind} file")));
+            }
+        }
+        let (files, repeated) = (Arc::new(files), Arc::new(repeated));
+        Ok(Self { files, repeated, options: Arc::new(options) })
     }
 
     pub fn bytes(&self) -> u64 {
@@ -105,121 +110,129 @@ impl Input {
     }
 }
 
-/// What a walked folder offers; a file that is named outright may have any suffix.
-const TEXT_SUFFIXES: [&str; 3] = ["txt", "text", "md"];
-
-fn classify(path: &Path) -> Option<(Format, Compression)> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let (stem, compression) = match name.rsplit_once('.') {
-        Some((stem, "gz")) => (stem.to_string(), Compression::Gzip),
-        Some((stem, "zst" | "zstd")) => (stem.to_string(), Compression::Zstd),
-        _ => (name, Compression::None),
-    };
-    let suffix = stem.rsplit_once('.').map_or("", |(_, suffix)| suffix);
-    let format = match suffix {
-        "jsonl" | "ndjson" => Format::Jsonl,
-        "parquet" => Format::Parquet,
-        text if TEXT_SUFFIXES.contains(&text) => Format::Text,
-        _ if compression != Compression::None => Format::Text,
-        _ => return None,
-    };
-    Some((format, compression))
+/// How much there is, before anything is read through, and what may surprise of it.
+#[derive(Debug, Default)]
+pub struct Look {
+    pub files: usize,
+    /// About how many bytes of text: compressed files count three times.
+    pub bytes: u64,
+    pub remarks: Vec<String>,
 }
 
-fn expand(source: &str) -> Result<Vec<PathBuf>> {
-    let path = Path::new(source);
-    if path.is_dir() {
-        let mut found = Vec::new();
-        walk(path, &mut found)?;
-        if found.is_empty() {
-            return Err(Error::data(format!("{source} holds no txt, md, jsonl or parquet file")).hint(format!(
-                "for files of another suffix give a glob, e.g. '{}/**/*.py'",
-                source.trim_end_matches('/')
-            )));
-        }
-        return Ok(found);
-    }
-    if path.exists() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    if source.contains(['*', '?', '[']) {
-        let pattern = glob::glob(source).map_err(|error| {
-            Error::usage(format!("{source} is not a glob: {}", error.msg)).hint("quote literal brackets as [[]")
-        })?;
-        let mut found = Vec::new();
-        for entry in pattern {
-            let entry = entry.map_err(|error| Error::io("read", error.path(), error.error()))?;
-            if entry.is_file() {
-                found.push(entry);
+/// Remarks on single files: the others are counted.
+const LISTED: usize = 5;
+
+/// Looks at the beginning of every source; what cannot be read as text is refused here.
+pub fn look(sources: &[impl AsRef<OsStr>], options: &Options) -> Result<Look> {
+    let (paths, mut remarks) = paths(sources, options)?;
+    let mut look = Look { files: paths.len(), ..Look::default() };
+    let mut more = 0;
+    for (path, name) in &paths {
+        let opened = Opened::open(path, name, options)?;
+        let ranged = opened.compression == Compression::None && opened.format != Format::Parquet;
+        look.bytes += opened.size * if ranged { 1 } else { 3 };
+        let remark = if name == "-" || !ranged { None } else { magic::remark(path, &opened.head) };
+        if let Some(remark) = remark {
+            if remarks.len() < LISTED {
+                remarks.push(remark);
+            } else {
+                more += 1;
             }
         }
-        found.sort();
-        if found.is_empty() {
-            return Err(Error::data(format!("no file matches {source}")).hint("check the pattern; ** crosses folders"));
-        }
-        return Ok(found);
     }
-    let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-    let reason = std::fs::metadata(path).err().unwrap_or(missing);
-    Err(Error::io("read", path, &reason).hint("check the path; a source is a file, a folder, a glob, or - for stdin"))
+    if more > 0 {
+        remarks.push(format!("and so of {more} more files"));
+    }
+    look.remarks = remarks;
+    Ok(look)
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("read", folder, &error))?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            paths.push(entry.path());
+/// A file and what it is called.
+type Named = (PathBuf, String);
+
+/// The files that sources stand for with their names, and remarks on what is left out.
+fn paths(sources: &[impl AsRef<OsStr>], options: &Options) -> Result<(Vec<Named>, Vec<String>)> {
+    if sources.is_empty() {
+        return Err(Error::usage("no source was given").hint("name a file, a folder, a glob, or - for stdin"));
+    }
+    let (mut paths, mut remarks) = (Vec::new(), Vec::new());
+    for source in sources {
+        let source = source.as_ref();
+        if source == "-" {
+            let Some(spool) = &options.stdin else {
+                return Err(Error::usage("stdin was not spooled").hint("save it to a file first and name the file"));
+            };
+            paths.push((spool.clone(), "-".into()));
+        } else {
+            let (found, remark) = expand(source)?;
+            remarks.extend(remark);
+            paths.extend(found.into_iter().map(|path| {
+                let name = shown(&path);
+                (path, name)
+            }));
         }
     }
-    paths.sort();
-    for path in paths {
-        if path.is_dir() && !path.is_symlink() {
-            walk(&path, found)?;
-        } else if path.is_file() && classify(&path).is_some() {
-            found.push(path);
-        }
-    }
-    Ok(())
+    Ok((paths, remarks))
 }
 
 fn mtime(metadata: &std::fs::Metadata) -> i64 {
     metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
 }
 
+/// A file that was opened, and what it is.
+struct Opened {
+    file: File,
+    metadata: Metadata,
+    size: u64,
+    head: Vec<u8>,
+    format: Format,
+    compression: Compression,
+}
+
+impl Opened {
+    fn open(path: &Path, name: &str, options: &Options) -> Result<Self> {
+        let stdin = name == "-";
+        let read = |error| Error::io("read", path, &error);
+        let mut file = File::open(path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if !metadata.is_file() {
+            return Err(Error::data(format!("{name} is not a regular file"))
+                .hint("pipe it in instead and give - as the source"));
+        }
+        let mut head = Vec::with_capacity(magic::HEAD);
+        file.by_ref().take(magic::HEAD as u64).read_to_end(&mut head).map_err(read)?;
+        let (mut format, mut compression) = classify(path).unwrap_or((Format::Text, Compression::None));
+        if stdin {
+            compression = match &head[..] {
+                [0x1f, 0x8b, ..] => Compression::Gzip,
+                [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+                _ => Compression::None,
+            };
+            format = match &head[..] {
+                [b'P', b'A', b'R', b'1', ..] => Format::Parquet,
+                _ if options.stdin_jsonl => Format::Jsonl,
+                _ => Format::Text,
+            };
+        }
+        if format == Format::Parquet && compression != Compression::None {
+            return Err(Error::data(format!("{name}: a compressed parquet file cannot be read by ranges"))
+                .hint("decompress it first; parquet compresses its own columns"));
+        }
+        magic::check(if stdin { Path::new("stdin") } else { path }, format, compression, &head).map_err(|error| {
+            if stdin {
+                error.hint("pipe text in, jsonl or parquet; gzip and zstd are unpacked")
+            } else {
+                error
+            }
+        })?;
+        Ok(Self { size: metadata.len(), file, metadata, head, format, compression })
+    }
+}
+
 fn inspect(path: PathBuf, name: String, options: &Options) -> Result<SourceFile> {
-    let stdin = name == "-";
-    let read = |error| Error::io("read", &path, &error);
-    let mut file = File::open(&path).map_err(read)?;
-    let metadata = file.metadata().map_err(read)?;
-    if !metadata.is_file() {
-        return Err(
-            Error::data(format!("{name} is not a regular file")).hint("pipe it in instead and give - as the source")
-        );
-    }
-    let (mut format, mut compression) = classify(&path).unwrap_or((Format::Text, Compression::None));
-    if stdin {
-        let mut magic = [0u8; 4];
-        let filled = file.read(&mut magic).map_err(read)?;
-        compression = match &magic[..filled] {
-            [0x1f, 0x8b, ..] => Compression::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
-            _ => Compression::None,
-        };
-        format = match &magic[..filled] {
-            b"PAR1" => Format::Parquet,
-            _ if options.stdin_jsonl => Format::Jsonl,
-            _ => Format::Text,
-        };
-    }
-    if format == Format::Parquet && compression != Compression::None {
-        return Err(Error::data(format!("{name}: a compressed parquet file cannot be read by ranges"))
-            .hint("decompress it first; parquet compresses its own columns"));
-    }
-    let size = metadata.len();
-    let fingerprint = fingerprint(&file, size).map_err(read)?;
-    let mtime = if stdin { 0 } else { mtime(&metadata) };
+    let Opened { file, metadata, size, format, compression, .. } = Opened::open(&path, &name, options)?;
+    let fingerprint = fingerprint(&file, size).map_err(|error| Error::io("read", &path, &error))?;
+    let mtime = if name == "-" { 0 } else { mtime(&metadata) };
     Ok(SourceFile { name, size, mtime, fingerprint, format, compression, path })
 }
 

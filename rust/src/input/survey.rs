@@ -25,23 +25,25 @@ pub fn survey(input: &Input, enough: u64) -> Result<Survey> {
         if survey.documents >= enough {
             break;
         }
+        input.options.check()?;
         if file.size == 0 {
             survey.text_bytes[index] = Some(0);
             continue;
         }
         let missing = enough - survey.documents;
-        let (breaks, bytes) = match (file.format, file.ranged()) {
+        let (Count { breaks, any }, bytes) = match (file.format, file.ranged()) {
             (Format::Parquet, _) => {
                 let groups = super::parquet::groups(file, &input.options.column)?;
                 let rows: u64 = groups.iter().map(|group| group.0).sum();
-                (rows.saturating_sub(1), Some(groups.iter().map(|group| group.1).sum()))
+                let breaks = rows.saturating_sub(1);
+                (Count { breaks, any: breaks > 0 }, Some(groups.iter().map(|group| group.1).sum()))
             }
             (_, true) => count_mapped(input, file, missing)?,
             (_, false) => count_stream(input, file, missing)?,
         };
         survey.documents += breaks + 1;
         survey.text_bytes[index] = bytes;
-        survey.whole[index] = breaks == 0 && bytes.is_some();
+        survey.whole[index] = !any && bytes.is_some();
     }
     Ok(survey)
 }
@@ -54,58 +56,73 @@ fn separator<'a>(input: &'a Input, file: &SourceFile) -> &'a Separator {
     }
 }
 
-/// Separators with something behind them, and the length of the text where it was read to its end.
-fn count_mapped(input: &Input, file: &SourceFile, enough: u64) -> Result<(u64, Option<u64>)> {
+struct Count {
+    /// Separators with something behind them.
+    breaks: u64,
+    /// There is a separator, perhaps at the very end only.
+    any: bool,
+}
+
+/// What there is of separators, and the length of the text where it was read to its end.
+fn count_mapped(input: &Input, file: &SourceFile, enough: u64) -> Result<(Count, Option<u64>)> {
     let map = Mapping::open(file)?;
     let separator = separator(input, file);
     if matches!(separator, Separator::File) {
-        return Ok((0, Some(file.size)));
+        return Ok((Count { breaks: 0, any: false }, Some(file.size)));
     }
-    let reach = separator.reach();
-    let (mut breaks, mut place) = (0, 0);
+    let (mut count, mut place, mut width) = (Count { breaks: 0, any: false }, 0, STEP);
     while place < map.len() {
-        let limit = (place + STEP).min(map.len());
+        input.options.check()?;
+        let limit = (place + width).min(map.len());
         let complete = limit == map.len();
         let mut next = place;
         while let Some(found) = separator.first(&map[..limit], next, complete) {
             next = found.next;
+            count.any = true;
             if next < map.len() {
-                breaks += 1;
+                count.breaks += 1;
             }
-            if breaks >= enough {
-                return Ok((breaks, None));
+            if count.breaks >= enough {
+                return Ok((count, None));
             }
         }
-        map.release(place..limit);
-        place = if complete { limit } else { next.max(limit - reach) };
+        let done = if complete { limit } else { next + separator.tail(&map[next..limit]) };
+        map.release(place..done);
+        // twice as much where a separator fills all of this
+        width = if done == place { width * 2 } else { STEP };
+        place = done;
     }
-    Ok((breaks, Some(file.size)))
+    Ok((count, Some(file.size)))
 }
 
-fn count_stream(input: &Input, file: &SourceFile, enough: u64) -> Result<(u64, Option<u64>)> {
+fn count_stream(input: &Input, file: &SourceFile, enough: u64) -> Result<(Count, Option<u64>)> {
     let separator = separator(input, file);
     let mut stream = compressed::open(file)?;
     let mut window = Vec::new();
-    let (mut breaks, mut done) = (0, 0u64);
+    let (mut count, mut done) = (Count { breaks: 0, any: false }, 0u64);
     loop {
+        input.options.check()?;
         let before = done + window.len() as u64;
-        let ended = compressed::fill(&mut stream, &mut window, 1 << 20, file, before)?;
+        // as much again where a separator fills all of the window
+        let wanted = window.len().max(1 << 20);
+        let ended = compressed::fill(&mut stream, &mut window, wanted, file, before)?;
         let mut next = 0;
         while let Some(found) = separator.first(&window, next, ended) {
             next = found.next;
             // a separator at the very end opens no document; one at the end of the window might
+            count.any = true;
             if next < window.len() || !ended {
-                breaks += 1;
+                count.breaks += 1;
             }
-            if breaks >= enough {
-                return Ok((breaks, None));
+            if count.breaks >= enough {
+                return Ok((count, None));
             }
         }
         if ended {
-            return Ok((breaks, Some(done + window.len() as u64)));
+            return Ok((count, Some(done + window.len() as u64)));
         }
-        let keep = next.max(window.len().saturating_sub(separator.reach()));
-        done += keep as u64;
-        window.drain(..keep);
+        let past = next + separator.tail(&window[next..]);
+        done += past as u64;
+        window.drain(..past);
     }
 }

@@ -76,12 +76,12 @@ pub(crate) fn space_cut() -> SafeCut {
     Arc::new(|text, low, high| (low + 1..=high).find(|&p| p < text.len() && text[p] == b' ' && text[p - 1] != b' '))
 }
 
-fn options(separator: Separator) -> Options {
+pub(super) fn options(separator: Separator) -> Options {
     Options { separator, safe_cut: Some(space_cut()), ..Options::default() }
 }
 
 /// All documents with their sides, put together again from their parts, as a single thread reads them.
-fn read_all(input: &Input, target: u64, validation: Validation) -> Result<Vec<(Vec<u8>, Side)>, Error> {
+pub(super) fn read_all(input: &Input, target: u64, validation: Validation) -> Result<Vec<(Vec<u8>, Side)>, Error> {
     let survey = survey(input, u64::MAX)?;
     let units = Arc::new(plan_units(input, target, validation, Some(&survey))?);
     let feed = Feed::new(input, units.clone(), vec![(0, 0..units.len())], validation);
@@ -106,11 +106,11 @@ fn read_all(input: &Input, target: u64, validation: Validation) -> Result<Vec<(V
     Ok(documents)
 }
 
-fn texts(documents: Vec<(Vec<u8>, Side)>) -> Vec<String> {
+pub(super) fn texts(documents: Vec<(Vec<u8>, Side)>) -> Vec<String> {
     documents.into_iter().map(|(text, _)| String::from_utf8(text).unwrap()).collect()
 }
 
-fn compress(name: &str, text: &[u8]) -> Vec<u8> {
+pub(super) fn compress(name: &str, text: &[u8]) -> Vec<u8> {
     if Path::new(name).extension().is_some_and(|suffix| suffix == "gz") {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         writer.write_all(text).unwrap();
@@ -353,7 +353,7 @@ fn damaged_and_missing_sources_are_named() {
         let error = read_all(&input, 1 << 30, Validation::None).unwrap_err();
         assert!(error.message.contains("is cut off"), "{}", error.message);
     }
-    let said = |source: &str| match Input::resolve(&[source.into()], Options::default()) {
+    let said = |source: &str| match Input::resolve(&[source], Options::default()) {
         Ok(_) => panic!("{source} was accepted"),
         Err(error) => error.message,
     };

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Input, Mapping, SafeCut, Separator, Side, SourceFile, Survey, Validation};
+use super::magic::after_mark;
+use super::{Format, Input, Mapping, Options, SafeCut, Separator, Side, SourceFile, Survey, Validation};
 use crate::error::Result;
 
 /// A range of one file: bytes of a plain file, row groups of a parquet file, the whole of a compressed one (0..size).
@@ -37,6 +38,7 @@ pub fn plan_units(input: &Input, target: u64, validation: Validation, survey: Op
     let mut plan = Plan { units: Vec::new(), open: None, target, offset: 0 };
     for (index, file) in input.files.iter().enumerate() {
         let number = index as u32;
+        input.options.check()?;
         let counted = survey.and_then(|survey| survey.text_bytes.get(index).copied().flatten());
         if file.size == 0 {
             continue;
@@ -125,8 +127,9 @@ fn cut_file(
         (false, true) => (&Separator::File, input.options.safe_cut.as_ref()),
         (false, false) => (&input.options.separator, input.options.safe_cut.as_ref()),
     };
-    // equal units rather than a small one at the end
-    let count = file.size.div_ceil(plan.target);
+    // equal units rather than a small one at the end; none so small that what decides a document's side is cut
+    let most = (file.size / (2 * Validation::PREFIX as u64)).max(1);
+    let count = file.size.div_ceil(plan.target).min(most);
     let step = file.size.div_ceil(count) as usize;
     let mut start = 0usize;
     let mut inside = None;
@@ -136,9 +139,9 @@ fn cut_file(
         let (end, open) = if nominal + step / 8 >= map.len() {
             (map.len(), false)
         } else {
-            place(&map, start, nominal, separator, safe_cut)
+            place(&map, start, nominal, separator, &input.options, safe_cut)?
         };
-        let side = open.then(|| inside.unwrap_or_else(|| validation.side(&map[start..end])));
+        let side = open.then(|| inside.unwrap_or_else(|| validation.side(after_mark(&map[start..end], start as u64))));
         let span = Span { file: number, start: start as u64, end: end as u64, inside, open };
         plan.add(span, (end - start) as u64);
         plan.close();
@@ -153,50 +156,79 @@ fn place(
     start: usize,
     nominal: usize,
     separator: &Separator,
+    options: &Options,
     safe_cut: Option<&SafeCut>,
-) -> (usize, bool) {
-    let reach = separator.reach();
+) -> Result<(usize, bool)> {
     let mut high = nominal;
     while high > start && !matches!(separator, Separator::File) {
+        options.check()?;
         let low = high.saturating_sub(STEP).max(start);
-        let until = (high + reach).min(nominal);
-        let found = separator.last(&map[low..until], 0, false);
+        let until = high + separator.head(&map[high..nominal]);
+        let found = separator.last(&map[low..until]);
         if high < nominal {
             map.release(low..high);
         }
         if let Some(found) = found {
-            return (low + found.next, false);
+            return Ok((low + found.next, false));
         }
         high = low;
     }
-    if let Some(safe_cut) = safe_cut {
-        let mut low = nominal - (64 << 10).min((nominal - start) / 2);
-        let mut width = 64 << 10;
-        while low < map.len() {
-            let high = (low + width).min(map.len());
-            // what is cut off must not reach into a later document
-            let from = low.saturating_sub(reach).max(start);
-            let limit = separator.first(&map[from..high], 0, high == map.len()).map(|found| from + found.next);
-            if let Some(cut) = safe_cut(&map[start..high], low - start, high - start).map(|cut| start + cut) {
-                if cut < map.len() && limit.is_none_or(|limit| cut < limit) {
-                    return (cut, true);
-                }
-            }
-            if let Some(limit) = limit {
-                return (limit, false);
-            }
-            (low, width) = (high, (width * 2).min(STEP));
-        }
-    } else {
-        let mut low = nominal.saturating_sub(reach);
-        while low < map.len() {
-            let high = (low + STEP).min(map.len());
-            if let Some(found) = separator.first(&map[low..high], 0, high == map.len()) {
-                return (low + found.next, false);
-            }
-            map.release(low..high);
-            low = if high == map.len() { high } else { (high - reach).max(low + 1) };
-        }
+    match safe_cut {
+        Some(safe_cut) => within(map, start, nominal, separator, options, safe_cut),
+        None => behind(map, start + separator.tail(&map[start..nominal]), separator, options),
     }
-    (map.len(), false)
+}
+
+/// The first safe place behind `nominal`, or the end of the document if that comes first.
+fn within(
+    map: &Mapping,
+    start: usize,
+    nominal: usize,
+    separator: &Separator,
+    options: &Options,
+    safe_cut: &SafeCut,
+) -> Result<(usize, bool)> {
+    let mut low = nominal - (64 << 10).min((nominal - start) / 2);
+    let mut width = 64 << 10;
+    // what is cut off must not reach into a later document, nor into a separator that may begin before `low`
+    let mut from = start + separator.tail(&map[start..low]);
+    while low < map.len() {
+        options.check()?;
+        let high = (low + width).min(map.len());
+        let found = separator.first(&map[from..high], 0, high == map.len());
+        let tail = separator.tail(&map[from..high]);
+        let limit = from + found.map_or(tail, |found| found.end);
+        if let Some(cut) = safe_cut(&map[start..high], low - start, limit - start).map(|cut| start + cut) {
+            if cut < map.len() {
+                return Ok((cut, true));
+            }
+        }
+        if let Some(found) = found {
+            return Ok((from + found.next, false));
+        }
+        // twice as much where a separator fills all of this
+        let most = if tail == 0 { usize::MAX } else { STEP };
+        (low, width, from) = (high, (width * 2).min(most), from + tail);
+    }
+    Ok((map.len(), false))
+}
+
+/// The end of the document at `low`.
+fn behind(map: &Mapping, mut low: usize, separator: &Separator, options: &Options) -> Result<(usize, bool)> {
+    let mut width = STEP;
+    while low < map.len() {
+        options.check()?;
+        let high = (low + width).min(map.len());
+        if let Some(found) = separator.first(&map[low..high], 0, high == map.len()) {
+            return Ok((low + found.next, false));
+        }
+        if high == map.len() {
+            break;
+        }
+        let tail = separator.tail(&map[low..high]);
+        map.release(low..low + tail);
+        width = if tail == 0 { width * 2 } else { STEP };
+        low += tail;
+    }
+    Ok((map.len(), false))
 }

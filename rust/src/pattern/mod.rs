@@ -7,6 +7,7 @@
 
 mod cut;
 mod names;
+mod portable;
 mod regex;
 mod rules;
 mod scan;
@@ -18,6 +19,7 @@ mod window;
 mod tests;
 
 pub use names::Named;
+pub use portable::{portable, Portable};
 pub use simd::Variant;
 
 use crate::error::Result;
@@ -41,6 +43,15 @@ impl Pattern {
             Some(named) => Ok(Self { scanner: Scanner::Named(named, Variant::best()) }),
             None => Self::from_regex(name_or_regex),
         }
+    }
+
+    /// The pattern of a regex, by a hand-written scanner where it is that of a name; a name is a regex like any other.
+    pub fn of_regex(regex: &str) -> Result<Self> {
+        let known = Named::ALL.into_iter().find(|named| [named.regex(), named.portable_regex()].contains(&regex));
+        known.map_or_else(
+            || Self::from_regex(regex),
+            |named| Ok(Self { scanner: Scanner::Named(named, Variant::best()) }),
+        )
     }
 
     /// The regex engine for any pattern, a named one's regex included: the oracle of the scanners.
@@ -80,10 +91,10 @@ impl Pattern {
 
     /// Clears `ends` and fills it with the ends, relative to `start`, of successive pre-tokens from `start`, which must
     /// be a boundary. Returns where the next call starts, `text.len()` when done. Each call does a bounded batch.
-    /// A pre-token of more than 2 GiB is cut.
-    pub fn scan(&self, text: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    /// A pre-token of more than 2 GiB is cut. Fails where a regex of your own takes more steps than it may.
+    pub fn scan(&self, text: &[u8], start: usize, ends: &mut Vec<u32>) -> Result<usize> {
         match &self.scanner {
-            Scanner::Named(named, variant) => scan::scan(*named, *variant, text, start, ends),
+            Scanner::Named(named, variant) => Ok(scan::scan(*named, *variant, text, start, ends)),
             Scanner::Regex(regex) => regex.scan(text, start, ends),
         }
     }

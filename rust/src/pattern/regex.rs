@@ -12,6 +12,8 @@ const BATCH: usize = 1 << 16;
 /// A call also covers at least this share of what is left. The engine wants the whole text as checked UTF-8 in every
 /// call; with batches of a fixed size a long text would be checked once per batch, which is quadratic.
 const SHARE: usize = 32;
+/// Steps back that one search may take: seconds. A pattern that repeats repeats may take more than the world will last.
+const STEPS: usize = 1 << 25;
 
 pub struct RegexScanner {
     regex: Regex,
@@ -19,8 +21,7 @@ pub struct RegexScanner {
 
 impl RegexScanner {
     pub fn new(pattern: &str) -> Result<Self> {
-        // No limit on steps: it would change the result at some length.
-        let regex = RegexBuilder::new(pattern).backtrack_limit(usize::MAX).build().map_err(|error| {
+        let regex = RegexBuilder::new(pattern).backtrack_limit(STEPS).build().map_err(|error| {
             let reason = error.to_string().replace('\n', " ");
             Error::usage(format!("the pattern {pattern:?} is not a regex that compiles: {reason}"))
                 .hint("name one of gpt2, cl100k, llama3, qwen2, o200k, or correct the regex")
@@ -33,7 +34,7 @@ impl RegexScanner {
     }
 
     /// See [`super::Pattern::scan`].
-    pub fn scan(&self, bytes: &[u8], start: usize, ends: &mut Vec<u32>) -> usize {
+    pub fn scan(&self, bytes: &[u8], start: usize, ends: &mut Vec<u32>) -> Result<usize> {
         ends.clear();
         let limit = BATCH.max((bytes.len() - start) / SHARE);
         let (text, invalid) = decode(bytes);
@@ -42,15 +43,14 @@ impl RegexScanner {
         let mut from = start + 2 * skipped;
         let mut done = start;
         while ends.len() < limit && done < bytes.len() {
-            // An engine that gives up (on a stack of a million entries) has found nothing: the rest is one pre-token.
-            let found = self.regex.find_from_pos(text.as_ref(), from).ok().flatten();
+            let found = self.regex.find_from_pos(text.as_ref(), from).map_err(|error| self.gives_up(done, &error))?;
             let (first, last) = found.map_or((text.len(), text.len()), |found| (found.start(), found.end()));
             for position in [first, last] {
                 skipped += invalid[skipped..].iter().take_while(|at| **at < position).count();
                 let position = position - 2 * skipped;
                 if position > done {
                     if position - start > u32::MAX as usize {
-                        return stop(bytes, start, start + LONGEST, ends);
+                        return Ok(stop(bytes, start, start + LONGEST, ends));
                     }
                     ends.push((position - start) as u32);
                     done = position;
@@ -59,7 +59,17 @@ impl RegexScanner {
             // After an empty match the search moves on by a character: it ended the text before it, nothing more.
             from = last + if first == last { text[last..].chars().next().map_or(0, char::len_utf8) } else { 0 };
         }
-        done
+        Ok(done)
+    }
+
+    /// The engine keeps a stack of a million places to go back to, and counts its steps. What it finds in a short text it
+    /// may not find in a long one, so that its giving up can be no result.
+    fn gives_up(&self, at: usize, error: &fancy_regex::Error) -> Error {
+        let pattern: String = self.regex.as_str().chars().take(80).collect();
+        let reason = error.to_string().replace('\n', " ");
+        Error::tokenizer(format!("the pattern {pattern:?} cannot be followed in the text from byte {at} on: {reason}")).hint(
+            "a repeat inside a repeat, or one that looks far ahead, takes too many steps back; take gpt2 or another name",
+        )
     }
 }
 
@@ -89,7 +99,7 @@ mod tests {
         let scanner = RegexScanner::new(pattern).unwrap();
         let (mut start, mut ends, mut pieces) = (0, Vec::new(), Vec::new());
         while start < text.len() {
-            let next = scanner.scan(text, start, &mut ends);
+            let next = scanner.scan(text, start, &mut ends).unwrap();
             let mut from = start;
             for end in &ends {
                 pieces.push(&text[from..start + *end as usize]);
@@ -130,6 +140,17 @@ mod tests {
         assert_eq!(whole.concat(), text);
         let one = pieces(r"\w+|\W", &text[..13]);
         assert!(whole.chunks(one.len()).take(1000).all(|chunk| chunk == one), "{one:?}");
+    }
+
+    #[test]
+    fn an_engine_that_gives_up_is_an_error_and_no_pre_token() {
+        let (short, long) = ("a".repeat(500), "a".repeat(1_200_000));
+        for (pattern, text) in [(r"(?:a(?=.))*b|\w|\s", long), (r"(a*)*\1b", short)] {
+            let error =
+                RegexScanner::new(pattern).unwrap().scan(text.as_bytes(), 0, &mut Vec::new()).expect_err(pattern);
+            assert_eq!(error.kind, Kind::Tokenizer);
+            assert!(error.message.contains("from byte 0 on") && !error.message.contains('\n'), "{error}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! `pylm._rust.Documents`: the documents of sources, one after another, for work that Python does with text itself.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::caller::Caller;
 use super::train::separator;
 use crate::error::{Error, Result};
 use crate::input::{plan_units, Event, Feed, Input, Invalid, Options, Piece, Validation};
@@ -25,16 +27,20 @@ pub struct Documents {
 #[pymethods]
 impl Documents {
     #[new]
-    #[pyo3(signature = (sources, *, split=None, field="text", column="text", invalid="error", stdin=None, stdin_jsonl=false))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
+    #[pyo3(signature = (sources, *, split=None, field="text", column="text", invalid="error", skip_bad=false, stdin=None, stdin_jsonl=false))]
     fn new(
-        sources: Vec<String>,
+        py: Python<'_>,
+        sources: Vec<OsString>,
         split: Option<&str>,
         field: &str,
         column: &str,
         invalid: &str,
+        skip_bad: bool,
         stdin: Option<String>,
         stdin_jsonl: bool,
-    ) -> Result<Self> {
+    ) -> PyResult<Self> {
+        let caller = Caller::default();
         let options = Options {
             separator: separator(split)?,
             field: field.into(),
@@ -42,14 +48,22 @@ impl Documents {
             invalid: match invalid {
                 "error" => Invalid::Error,
                 "replace" => Invalid::Replace,
-                other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace"))),
+                other => {
+                    return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into());
+                }
             },
+            skip_bad,
             stdin: stdin.map(Into::into),
             stdin_jsonl,
+            check: Some(caller.check()),
             ..Options::default()
         };
-        let input = Input::resolve(&sources, options)?;
-        let units = Arc::new(plan_units(&input, UNIT, Validation::None, None)?);
+        let planned = py.detach(|| {
+            let input = Input::resolve(&sources, options)?;
+            let units = Arc::new(plan_units(&input, UNIT, Validation::None, None)?);
+            Ok((input, units))
+        });
+        let (input, units) = caller.settle(planned)?;
         let bytes = units.iter().map(|unit| unit.bytes).sum();
         let lanes = vec![(0, 0..units.len())];
         let feed = Feed::new(&input, units, lanes, Validation::None);

@@ -1,5 +1,6 @@
 //! The Python face of this crate: the only room that names pyo3.
 
+mod caller;
 mod documents;
 mod pipeline;
 mod tokenizer;
@@ -34,6 +35,15 @@ impl From<Error> for PyErr {
     }
 }
 
+/// A number of threads as a caller gives it: 0 for as many as there are cores.
+fn thread_count(given: i64) -> crate::Result<usize> {
+    match usize::try_from(given) {
+        Ok(0) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        Ok(threads) => Ok(threads),
+        Err(_) => Err(Error::usage(format!("{given} threads cannot work")).hint("0 is as many as there are cores")),
+    }
+}
+
 /// How this module was built: version, profile and target.
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -48,6 +58,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_class::<tokenizer::Bpe>()?;
+    module.add_function(wrap_pyfunction!(tokenizer::portable_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     module.add_class::<documents::Documents>()?;
     pipeline::register(module)?;

@@ -2,21 +2,26 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use numpy::PyReadonlyArray1;
-use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use serde_json::{json, Value};
 
+use super::caller::Caller;
+use super::thread_count;
 use super::tokenizer::Bpe;
 use crate::bpe::{Allowed, Scratch};
 use crate::error::{Error, Result};
-use crate::input::{Input, Options, SafeCut, Separator, SourceFile};
-use crate::shard::{run, sample, verify, Job, Limit, Progress, Reader, Request, Share, Task, TextEncoder};
+use crate::input::{look, Input, Options, SafeCut, Separator};
+use crate::shard::{
+    changed, run, sample, verify, Job, Lengths, Limit, Progress, Reader, Request, Share, Task, TextEncoder,
+};
 
 /// The Rust encoder in the pipeline.
 struct Native {
@@ -33,12 +38,7 @@ impl Native {
     fn encode<T: crate::bpe::Id>(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<T>) -> Result<()> {
         let scratch = Self::scratch_of(scratch)?;
         let encoder = &self.bpe.get().encoder;
-        if self.names.is_empty() {
-            encoder.encode(text, scratch, out);
-            Ok(())
-        } else {
-            encoder.encode_with(text, &self.allowed, scratch, out)
-        }
+        encoder.encode_with(text, &self.allowed, scratch, out)
     }
 }
 
@@ -74,6 +74,7 @@ impl TextEncoder for Native {
 
 /// A tokenizer of Python's in the pipeline: called with the documents of a piece, gives the ids of each.
 struct Foreign {
+    caller: Caller,
     encode_batch: Py<PyAny>,
     vocab_size: u32,
 }
@@ -111,20 +112,17 @@ fn ids(object: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     object.extract::<Vec<u32>>()
 }
 
-/// An exception of Python's as an error of ours; what pylm raised keeps its sentence and hint.
-fn from_python(py: Python<'_>, error: &PyErr) -> Error {
-    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
-        return Error::interrupted();
+/// What a library that encodes complains of, as an error of ours. What pylm raised, and what is no `Exception`, such
+/// as Ctrl-C, passes through as itself.
+fn of_library(py: Python<'_>, error: PyErr) -> PyErr {
+    let ours = py.import("pylm.errors").and_then(|errors| errors.getattr("PylmError"));
+    let known = ours.is_ok_and(|class| error.is_instance(py, &class));
+    if known || !error.is_instance_of::<PyException>(py) {
+        return error;
     }
-    let value = error.value(py);
-    let said = |name: &str| value.getattr(name).and_then(|text| text.extract::<String>()).ok();
-    match said("message") {
-        Some(message) => {
-            let ours = Error::tokenizer(message);
-            said("hint").into_iter().fold(ours, Error::hint)
-        }
-        None => Error::tokenizer(format!("the tokenizer failed: {error}")),
-    }
+    let made = PyErr::from(Error::tokenizer(format!("the tokenizer failed: {error}")));
+    made.set_cause(py, Some(error));
+    made
 }
 
 impl TextEncoder for Foreign {
@@ -133,7 +131,7 @@ impl TextEncoder for Foreign {
     }
 
     fn prepare(&self, documents: &[&[u8]], scratch: &mut dyn Any) -> Result<()> {
-        let made = Python::attach(|py| self.call(py, documents).map_err(|error| from_python(py, &error)))?;
+        let made = self.caller.call(|py| self.call(py, documents).map_err(|error| of_library(py, error)))?;
         if made.len() != documents.len() {
             let (made, asked) = (made.len(), documents.len());
             return Err(Error::tokenizer(format!("the tokenizer gave {made} results for {asked} documents")));
@@ -163,12 +161,15 @@ impl TextEncoder for Foreign {
     }
 }
 
-fn encoder(object: &Bound<'_, PyAny>, vocab_size: u32, names: &[String]) -> Box<dyn TextEncoder> {
+fn encoder(object: &Bound<'_, PyAny>, vocab_size: u32, names: &[String], caller: &Caller) -> Box<dyn TextEncoder> {
     if let Ok(bpe) = object.cast::<Bpe>() {
         let allowed = if names.is_empty() { Allowed::None } else { Allowed::These(names.to_vec()) };
-        return Box::new(Native { bpe: Arc::new(bpe.clone().unbind()), allowed, names: names.to_vec() });
+        // what is found in every text may lie across a cut like what is allowed
+        let always = bpe.get().encoder.vocab.added.iter().map(|(name, _)| name.clone());
+        let names = names.iter().cloned().chain(always).collect();
+        return Box::new(Native { bpe: Arc::new(bpe.clone().unbind()), allowed, names });
     }
-    Box::new(Foreign { encode_batch: object.clone().unbind(), vocab_size })
+    Box::new(Foreign { caller: caller.clone(), encode_batch: object.clone().unbind(), vocab_size })
 }
 
 /// A value as Python's own objects.
@@ -177,7 +178,7 @@ fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
 }
 
 /// What a function of Python's returns: contents of files by name.
-fn files_of(function: &Py<PyAny>) -> Result<Vec<(String, Vec<u8>)>> {
+fn files_of(function: &Py<PyAny>, caller: &Caller) -> Result<Vec<(String, Vec<u8>)>> {
     let call = |py: Python<'_>| -> PyResult<Vec<(String, Vec<u8>)>> {
         let files = function.bind(py).call0()?;
         let one = |(name, bytes): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
@@ -185,7 +186,7 @@ fn files_of(function: &Py<PyAny>) -> Result<Vec<(String, Vec<u8>)>> {
         };
         files.cast::<PyDict>()?.iter().map(one).collect()
     };
-    Python::attach(|py| call(py).map_err(|error| from_python(py, &error)))
+    caller.call(call)
 }
 
 /// Writes shards of `sources` into `folder`, or says what that would take.
@@ -198,13 +199,13 @@ fn files_of(function: &Py<PyAny>) -> Result<Vec<(String, Vec<u8>)>> {
 #[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
 pub fn tokenize<'py>(
     py: Python<'py>,
-    sources: Vec<String>,
+    sources: Vec<OsString>,
     folder: PathBuf,
     encoder: &Bound<'py, PyAny>,
     request: &str,
-    threads: usize,
-    rank: usize,
-    world: usize,
+    threads: i64,
+    rank: i64,
+    world: i64,
     force: bool,
     dry_run: bool,
     stdin: Option<PathBuf>,
@@ -214,9 +215,11 @@ pub fn tokenize<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let request: Request =
         serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
-    let encoder = self::encoder(encoder, request.vocab_size, &request.allow_special);
-    let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
-    let beside = || files.as_ref().map_or(Ok(Vec::new()), files_of);
+    let caller = Caller::default();
+    let encoder = self::encoder(encoder, request.vocab_size, &request.allow_special, &caller);
+    let threads = thread_count(threads)?;
+    let share = Share::new(rank, world)?;
+    let beside = || files.as_ref().map_or(Ok(Vec::new()), |files| files_of(files, &caller));
     let made = py.detach(|| -> Result<Value> {
         let options = Options {
             separator: Separator::parse(&request.split)?,
@@ -227,13 +230,14 @@ pub fn tokenize<'py>(
             safe_cut: encoder.safe_cut(),
             stdin,
             stdin_jsonl,
+            check: Some(caller.check()),
         };
         let input = Input::resolve(&sources, options)?;
         let seen = sample(&input, &*encoder)?;
         let job = Job::plan(&input, request, seen.bytes_per_token)?;
         let mut result = plan_to_json(&job, seen.bytes_per_second * threads as f64);
+        result["repeated"] = json!(*input.repeated);
         if !dry_run {
-            let share = Share { rank, world };
             let task = Task {
                 job: &job,
                 input: &input,
@@ -244,7 +248,7 @@ pub fn tokenize<'py>(
                 force,
                 files: &beside,
             };
-            let mut observe = |now: &Progress| observe(progress.as_ref(), now);
+            let mut observe = |now: &Progress| observe(&caller, progress.as_ref(), now);
             let outcome = run(&task, &mut observe)?;
             result["found"] = json!(outcome.found);
             result["replaced"] = json!(outcome.replaced);
@@ -253,8 +257,8 @@ pub fn tokenize<'py>(
             result["progress"] = progress_to_json(&outcome.progress);
         }
         Ok(result)
-    })?;
-    to_python(py, &made)
+    });
+    to_python(py, &caller.clone().settle(made)?)
 }
 
 fn plan_to_json(job: &Job, bytes_per_second: f64) -> Value {
@@ -289,15 +293,14 @@ fn progress_to_json(now: &Progress) -> Value {
 }
 
 /// Lets Python look for Ctrl-C, and tells it how far the work is.
-fn observe(progress: Option<&Py<PyAny>>, now: &Progress) -> Result<()> {
-    Python::attach(|py| {
+fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Progress) -> Result<()> {
+    caller.call(|py| {
         py.check_signals()?;
         if let Some(progress) = progress {
             progress.bind(py).call1((to_python(py, &progress_to_json(now))?,))?;
         }
         Ok(())
     })
-    .map_err(|error: PyErr| Python::attach(|py| from_python(py, &error)))
 }
 
 /// Copies stdin to a file and returns how many bytes there were.
@@ -353,7 +356,9 @@ pub fn shards_document(
 /// Lengths of documents and counts of ids of a split.
 #[pyfunction]
 pub fn shards_statistics(py: Python<'_>, folder: PathBuf, split: String) -> PyResult<Bound<'_, PyAny>> {
-    let found = py.detach(|| Reader::open(&folder)?.statistics(&split, &mut signals))?;
+    let caller = Caller::default();
+    let found = py.detach(|| Reader::open(&folder)?.statistics(&split, &mut || caller.signals()));
+    let found = caller.settle(found)?;
     let value = json!({
         "documents": found.documents,
         "shortest": found.shortest,
@@ -365,37 +370,59 @@ pub fn shards_statistics(py: Python<'_>, folder: PathBuf, split: String) -> PyRe
     to_python(py, &value)
 }
 
-fn signals() -> Result<()> {
-    Python::attach(|py| py.check_signals().map_err(|_| Error::interrupted()))
+/// What of a folder is not as it was written, by the hashes in its manifest: the manifest, and one file beside it.
+#[pyfunction]
+pub fn shards_changed(py: Python<'_>, folder: PathBuf, name: &str) -> PyResult<Option<String>> {
+    Ok(py.detach(|| changed(&folder, name))?)
 }
 
-/// Checks every byte of a folder's shards. `progress` is called with bytes done and bytes in all.
+/// Checks every byte of a folder's shards. `progress` is called with bytes done and bytes in all. `bpe` is the
+/// tokenizer that wrote them, whose tokens tell how much text there was.
 #[pyfunction]
-#[pyo3(signature = (folder, progress=None))]
-pub fn shards_verify(py: Python<'_>, folder: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<Bound<'_, PyAny>> {
+#[pyo3(signature = (folder, progress=None, bpe=None))]
+pub fn shards_verify<'py>(
+    py: Python<'py>,
+    folder: PathBuf,
+    progress: Option<Py<PyAny>>,
+    bpe: Option<PyRef<'py, Bpe>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut lengths = Lengths::default();
+    if let Some(bpe) = bpe {
+        let vocab = &bpe.encoder.vocab;
+        // an id without a token stands for no text, and none of them is in shards
+        lengths.of_ids =
+            (0..vocab.size() as u32).map(|id| vocab.token(id).map_or(0, |token| token.len() as u32)).collect();
+    }
+    let caller = Caller::default();
     let mut told = std::time::Instant::now();
     let mut check = |done: u64, total: u64| -> Result<()> {
         if told.elapsed().as_millis() < 200 {
             return Ok(());
         }
         told = std::time::Instant::now();
-        signals()?;
-        Python::attach(|py| {
+        caller.call(|py| {
+            py.check_signals()?;
             progress.as_ref().map_or(Ok(()), |progress| progress.bind(py).call1((done, total)).map(drop))
         })
-        .map_err(|error: PyErr| Python::attach(|py| from_python(py, &error)))
     };
-    let verified = py.detach(|| verify(&folder, &mut check))?;
-    to_python(py, &json!(verified))
+    let verified = py.detach(|| verify(&folder, &lengths, &mut check));
+    to_python(py, &json!(caller.settle(verified)?))
 }
 
-/// How many files the sources are, and about how many bytes of text: compressed ones count three times.
+/// How many files the sources are, about how many bytes of text (compressed ones count three times), and sentences on
+/// what may surprise of them. What is no text is refused.
 #[pyfunction]
-#[pyo3(signature = (sources, stdin=None))]
-pub fn measure_sources(py: Python<'_>, sources: Vec<String>, stdin: Option<PathBuf>) -> PyResult<(usize, u64)> {
-    let input = py.detach(|| Input::resolve(&sources, Options { stdin, ..Options::default() }))?;
-    let bytes = |file: &SourceFile| file.size * if file.ranged() { 1 } else { 3 };
-    Ok((input.files.len(), input.files.iter().map(bytes).sum()))
+#[pyo3(signature = (sources, stdin=None, stdin_jsonl=false))]
+pub fn look_at_sources(
+    py: Python<'_>,
+    sources: Vec<OsString>,
+    stdin: Option<PathBuf>,
+    stdin_jsonl: bool,
+) -> PyResult<(usize, u64, Vec<String>)> {
+    let caller = Caller::default();
+    let options = Options { stdin, stdin_jsonl, check: Some(caller.check()), ..Options::default() };
+    let seen = caller.settle(py.detach(|| look(&sources, &options)))?;
+    Ok((seen.files, seen.bytes, seen.remarks))
 }
 
 /// `{"documents": 10000}` and so on of `10000docs`, `1GB`, `100Mtok`.
@@ -412,7 +439,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(shards_document, module)?)?;
     module.add_function(wrap_pyfunction!(shards_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(shards_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(shards_changed, module)?)?;
     module.add_function(wrap_pyfunction!(parse_limit, module)?)?;
-    module.add_function(wrap_pyfunction!(measure_sources, module)?)?;
+    module.add_function(wrap_pyfunction!(look_at_sources, module)?)?;
     Ok(())
 }

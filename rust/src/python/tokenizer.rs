@@ -8,11 +8,12 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PySlice, PyString};
 
+use super::caller::Caller;
 use crate::bpe::flat::{give_back, Flat};
 use crate::bpe::parallel::encode_all;
 use crate::bpe::{Allowed, Encoder, Id, Vocab};
 use crate::error::{Error, Result};
-use crate::pattern::Pattern;
+use crate::pattern::{portable, Pattern};
 
 #[pyclass(frozen, module = "pylm._rust")]
 pub struct Bpe {
@@ -214,6 +215,12 @@ impl Bpe {
         self.encoder.vocab.specials.clone()
     }
 
+    /// Added tokens that are not special and their ids: found in every text, whatever is allowed.
+    #[getter]
+    fn added(&self) -> Vec<(String, u32)> {
+        self.encoder.vocab.added.clone()
+    }
+
     /// The merges as pairs of ids, by rank.
     #[getter]
     fn merges(&self) -> Vec<(u32, u32)> {
@@ -237,6 +244,14 @@ impl Bpe {
     }
 }
 
+/// A spelling of a regex that Hugging Face's engine reads as ours does, and the parts that are spelled anew in it.
+#[pyfunction]
+pub fn portable_pattern(pattern: &str) -> PyResult<(String, Vec<String>)> {
+    Pattern::from_regex(pattern)?;
+    let portable = portable(pattern)?;
+    Ok((portable.regex, portable.parts))
+}
+
 fn make(py: Python<'_>, read: impl FnOnce() -> Result<Vocab> + Send) -> PyResult<Bpe> {
     Ok(Bpe { encoder: py.detach(|| read().map(Encoder::new))? })
 }
@@ -247,7 +262,9 @@ impl Bpe {
     }
 
     fn encode_one<T: Id>(&self, py: Python<'_>, text: Borrowed<'_>, allowed: &Allowed) -> PyResult<Vec<T>> {
-        Ok(py.detach(|| encode_all(&self.encoder, &[text.0], allowed, 0, &interrupted))?.ids)
+        let caller = Caller::default();
+        let made = py.detach(|| encode_all(&self.encoder, &[text.0], allowed, 0, &|| caller.signals().is_err()));
+        Ok(caller.settle(made)?.ids)
     }
 
     fn encode_many<'py, T: Id + Element>(
@@ -261,8 +278,10 @@ impl Bpe {
         Ids: From<Vec<T>>,
     {
         let texts: Vec<&[u8]> = texts.iter().map(|text| text.0).collect();
-        let Flat { ids, ends } =
-            py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &interrupted))?;
+        let caller = Caller::default();
+        let stop = || caller.signals().is_err();
+        let made = py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &stop));
+        let Flat { ids, ends } = caller.settle(made)?;
         let all = array(py, ids)?;
         let starts = std::iter::once(&0).chain(&ends);
         let part = |(&start, &end): (&usize, &usize)| all.get_item(PySlice::new(py, start as isize, end as isize, 1));
@@ -310,10 +329,4 @@ where
     // SAFETY: the vector's own memory, which moving the vector does not move; `results` keeps it and never reads it, so
     // that the array is free to be written
     Ok(unsafe { PyArray1::borrow_from_array(&ArrayView1::from_shape_ptr(count, start), results.into_any()) })
-}
-
-/// Runs without the interpreter's lock, which it takes for a moment to let Ctrl-C be heard.
-#[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself lives too short for `attach`")]
-fn interrupted() -> bool {
-    Python::attach(|py| py.check_signals()).is_err()
 }

@@ -1,5 +1,6 @@
 //! `pylm._rust.train_bpe`: sources → merges.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::caller::Caller;
+use super::thread_count;
 use crate::bpe::train::{train, Phase, Report, Settings, State, Texts, Watch};
 use crate::error::{Error, Result};
 use crate::input::{Blocks, Input, Invalid, Options, Piece, Separator};
@@ -71,14 +74,14 @@ impl Texts for Sources {
 }
 
 /// Tells Python how far it is, and hears of Ctrl-C.
-struct Caller {
+struct Told {
     callback: Option<Py<PyAny>>,
-    raised: Mutex<Option<PyErr>>,
+    caller: Caller,
 }
 
-impl Watch for Caller {
+impl Watch for Told {
     fn report(&self, report: &Report) -> bool {
-        let told = Python::attach(|py| {
+        let told = self.caller.call(|py| {
             py.check_signals()?;
             if let Some(callback) = &self.callback {
                 let phase = match report.phase {
@@ -89,26 +92,13 @@ impl Watch for Caller {
             }
             Ok(())
         });
-        match told {
-            Ok(()) => true,
-            Err(error) => {
-                *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                false
-            }
-        }
+        told.is_ok()
     }
 }
 
-/// What `--split` says: nothing for `<|endoftext|>`, `blank`, `file`, `line`, or a literal string.
+/// What `--split` says where nothing may be said.
 pub(super) fn separator(split: Option<&str>) -> Result<Separator> {
-    match split {
-        None => Ok(Separator::end_of_text()),
-        Some("blank") => Ok(Separator::Blank),
-        Some("file") => Ok(Separator::File),
-        Some("line") => Ok(Separator::Line),
-        Some("") => Err(Error::usage("--split is empty").hint("name a string, blank or file")),
-        Some(text) => Ok(Separator::literal(text)),
-    }
+    split.map_or_else(|| Ok(Separator::end_of_text()), Separator::parse)
 }
 
 /// What tells these sources, read in this way, from others.
@@ -122,19 +112,19 @@ fn fingerprint(input: &Input, how: &str) -> String {
 #[pyfunction]
 #[pyo3(signature = (
     sources, *, vocab_size, pattern="gpt2", specials=0, min_frequency=0, max_token_length=None, threads=0, before=None,
-    allow_fewer=false, documents=None, bytes=None, split=None, field="text", column="text", invalid="error",
+    allow_fewer=false, documents=None, bytes=None, split=None, field="text", column="text", invalid="error", skip_bad=false,
     stdin=None, stdin_jsonl=false, memory=None, temporary=None, state=None, progress=None
 ))]
 #[allow(clippy::too_many_arguments)] // a Python function with keywords
 pub fn train_bpe<'py>(
     py: Python<'py>,
-    sources: Vec<String>,
+    sources: Vec<OsString>,
     vocab_size: usize,
     pattern: &str,
     specials: usize,
     min_frequency: u64,
     max_token_length: Option<usize>,
-    threads: usize,
+    threads: i64,
     before: Option<Vec<(u32, u32)>>,
     allow_fewer: bool,
     documents: Option<u64>,
@@ -143,6 +133,7 @@ pub fn train_bpe<'py>(
     field: &str,
     column: &str,
     invalid: &str,
+    skip_bad: bool,
     stdin: Option<String>,
     stdin_jsonl: bool,
     memory: Option<u64>,
@@ -150,6 +141,7 @@ pub fn train_bpe<'py>(
     state: Option<PathBuf>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
+    let caller = Caller::default();
     let pattern = std::sync::Arc::new(Pattern::new(pattern)?);
     let cutter = pattern.clone();
     let options = Options {
@@ -162,24 +154,27 @@ pub fn train_bpe<'py>(
             other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into()),
         },
         safe_cut: Some(std::sync::Arc::new(move |text: &[u8], low, high| cutter.safe_cut(text, low, high))),
+        skip_bad,
         stdin: stdin.map(Into::into),
         stdin_jsonl,
-        ..Options::default()
+        check: Some(caller.check()),
     };
-    let how = format!("{split:?} {field:?} {column:?} {invalid:?} {documents:?} {bytes:?} {stdin_jsonl}");
+    // only where it is asked for, so that what an earlier version began goes on
+    let skipping = if skip_bad { " skip_bad" } else { "" };
+    let how = format!("{split:?} {field:?} {column:?} {invalid:?} {documents:?} {bytes:?} {stdin_jsonl}{skipping}");
     let mut settings = Settings {
         vocab_size,
         specials,
         min_frequency,
         max_token_length,
-        threads: if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads },
+        threads: thread_count(threads)?,
         allow_fewer,
         before: before.unwrap_or_default(),
         memory,
         temporary,
         state: None,
     };
-    let caller = Caller { callback: progress, raised: Mutex::new(None) };
+    let told = Told { callback: progress, caller: caller.clone() };
     let trained = py.detach(|| {
         let input = Input::resolve(&sources, options)?;
         settings.state = state.map(|folder| State { folder, sources: fingerprint(&input, &how) });
@@ -191,19 +186,18 @@ pub fn train_bpe<'py>(
             documents: AtomicU64::new(0),
             left: limited.then(|| Mutex::new((documents.unwrap_or(u64::MAX), bytes.unwrap_or(u64::MAX)))),
         };
-        let trained = train(&texts, &pattern, &settings, &caller)?;
-        Ok((trained, texts.documents.into_inner(), texts.replaced.into_inner()))
+        let trained = train(&texts, &pattern, &settings, &told)?;
+        let repeated = (*input.repeated).clone();
+        Ok((trained, texts.documents.into_inner(), texts.replaced.into_inner(), repeated))
     });
-    if let Some(error) = caller.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
-    let (trained, documents, replaced) = trained.map_err(|error: Error| PyErr::from(error))?;
+    let (trained, documents, replaced, repeated) = caller.settle(trained)?;
     let result = PyDict::new(py);
     result.set_item("merges", trained.merges)?;
     result.set_item("exhausted", trained.exhausted)?;
     result.set_item("documents", documents)?;
     result.set_item("bytes", trained.bytes)?;
     result.set_item("replaced", replaced)?;
+    result.set_item("repeated", repeated)?;
     result.set_item("pre_tokens", trained.pre_tokens)?;
     result.set_item("distinct", trained.distinct)?;
     result.set_item("spills", trained.spills)?;

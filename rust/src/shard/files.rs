@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -20,34 +21,88 @@ pub(super) fn write_error(doing: &str, path: &Path, error: &std::io::Error) -> E
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             said.hint("what is complete stays; make room and run the same command again to finish the rest")
         }
-        ErrorKind::PermissionDenied => said.hint("choose another folder with --out"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            said.hint("choose a folder that may be written to, with --out")
+        }
         _ => said,
     }
 }
 
 /// Writes a temporary file beside `path`, syncs it and renames it.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+    replace(path, bytes, File::sync_all)?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The same without waiting for the disk: for what costs time and nothing else where it is lost or torn.
+pub(super) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, |_| Ok(()))
+}
+
+fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
+    let temporary = path.with_extension(format!("{TEMPORARY}{}", crate::unique::suffix()));
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        sync(&file)?;
         fs::rename(&temporary, path)
     };
     write().map_err(|error| {
         let _ = fs::remove_file(&temporary);
         write_error("write", path, &error)
-    })?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    })
 }
 
-/// The same without waiting for the disk: for records whose loss costs time and nothing else.
-pub(super) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        write_error("write", path, &error)
-    })
+/// How the suffix of a file begins that is to be renamed.
+const TEMPORARY: &str = "tmp";
+
+/// What writers that were killed left in a folder, of those whose name without its suffix is ours.
+pub(super) fn temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = |path: &PathBuf| {
+        let suffix = path.extension().and_then(|suffix| suffix.to_str()?.strip_prefix(TEMPORARY));
+        suffix.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(&stem_is_ours)
+    };
+    paths.filter(ours).collect()
+}
+
+/// Removes these: only where no other writer is alive.
+pub(super) fn remove_temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) {
+    for path in temporaries(folder, stem_is_ours) {
+        // what cannot be removed is only in the way
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+    }
+}
+
+/// Removes the unfinished work of a folder at once: another rank may still be writing there.
+pub(super) fn remove_parts(parts: &Path) -> Result<()> {
+    let gone = parts.with_extension(format!("{TEMPORARY}{}", crate::unique::suffix()));
+    match fs::rename(parts, &gone).and_then(|()| fs::remove_dir_all(&gone)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(write_error("remove", parts, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder and those above it that are missing, whose names are then there after a power loss too.
+pub(super) fn make_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => {
+            Err(write_error("make", folder, &error))
+        }
+        _ => {
+            // one that may be written and not read cannot be synced
+            let _ = sync_folder(parent.unwrap_or(Path::new(".")));
+            Ok(())
+        }
+    }
 }
 
 pub(super) fn sync_file(path: &Path) -> Result<()> {
@@ -99,17 +154,22 @@ pub struct Lock {
 impl Lock {
     /// None where another process holds it and `wait` is false.
     pub fn take(path: &Path, wait: bool) -> Result<Option<Self>> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(|error| write_error("lock", path, &error))?;
         let operation = libc::LOCK_EX | if wait { 0 } else { libc::LOCK_NB };
         loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)
+                .map_err(|error| write_error("lock", path, &error))?;
             // SAFETY: the descriptor is open for as long as `file` lives.
             if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 {
-                return Ok(Some(Self { file, path: path.into() }));
+                let lock = Self { file, path: path.into() };
+                // who held it may have removed the file meanwhile, and another locks the next one of that name
+                if lock.stands() {
+                    return Ok(Some(lock));
+                }
+                continue;
             }
             let error = std::io::Error::last_os_error();
             match error.kind() {
@@ -118,6 +178,19 @@ impl Lock {
                 _ => return Err(write_error("lock", path, &error)),
             }
         }
+    }
+
+    /// Whether the file that is locked still has its name, so that others meet this lock.
+    pub fn stands(&self) -> bool {
+        let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let named = fs::metadata(&self.path).map(place);
+        self.file.metadata().map(place).is_ok_and(|ours| named.is_ok_and(|named| named == ours))
+    }
+
+    /// Gives it up and removes its file.
+    pub fn remove(self) {
+        // while it is held: whoever waits for it then looks whether it still stands
+        let _ = fs::remove_file(&self.path);
     }
 
     pub fn path(&self) -> &Path {

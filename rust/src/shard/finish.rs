@@ -5,14 +5,17 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::files::{remove, to_json, write_atomically, write_error, Lock, PARTS};
+use super::begin::{alone, ours_beside, remove_strays};
+use super::files::{
+    remove, remove_parts, remove_temporaries, sync_folder, to_json, write_atomically, write_error, Lock, PARTS,
+};
 use super::job::{Header, Job};
 use super::limit::Limit;
 use super::manifest::{Manifest, Shard, SkippedLines, Source, Split, Splits, FORMAT, MANIFEST, VERSION};
 use super::record::{file_name, Half, Names, Record};
-use super::run::{record, stands};
+use super::run::{record, stands, Task};
 use super::stream::Tally;
-use super::writer::{llmc_header, LOG_ENTRY};
+use super::writer::{llmc_header, LLMC_MOST, LOG_ENTRY};
 use crate::error::{Error, Result};
 use crate::input::Side;
 
@@ -24,11 +27,13 @@ struct Kept {
     cut: bool,
 }
 
-/// The manifest, or how many shards are missing for it.
-pub(super) fn finish(job: &Job, folder: &Path) -> Result<(Option<Manifest>, usize)> {
-    let parts = folder.join(PARTS);
-    let lock = Lock::take(&parts.join("finish.lock"), true)?;
+/// The manifest, or how many shards are missing for it. `own` is the lock of who asks.
+pub(super) fn finish(task: &Task<'_>, own: &Lock) -> Result<(Option<Manifest>, usize)> {
+    let Task { job, folder, .. } = *task;
+    let parts = task.parts();
+    let _held = task.hold()?;
     if let Some(manifest) = Manifest::read(folder)? {
+        remove_strays(task, &manifest)?;
         return Ok((Some(manifest), 0));
     }
     let limit = job.settings.request.limit;
@@ -39,7 +44,7 @@ pub(super) fn finish(job: &Job, folder: &Path) -> Result<(Option<Manifest>, usiz
             break;
         }
         let names = Names { folder, shard };
-        match record(&names).filter(|record| stands(&names, record, job)) {
+        match record(&names, job).filter(|record| stands(&names, record, job)) {
             Some(record) => {
                 let (documents, bytes, tokens) = record.totals();
                 sums = (sums.0 + documents, sums.1 + bytes, sums.2 + tokens);
@@ -76,23 +81,26 @@ pub(super) fn finish(job: &Job, folder: &Path) -> Result<(Option<Manifest>, usiz
         eot: request.eot,
         tokenizer: request.tokenizer.clone(),
         splits: Splits { train, val },
-        sources: job
-            .sources
-            .iter()
-            .map(|file| Source { name: file.name.clone(), size: file.size, fingerprint: file.fingerprint.clone() })
-            .collect(),
+        sources: job.sources.iter().map(Source::of).collect(),
         settings: job.settings.clone(),
         skipped: SkippedLines { count: skipped.skipped, first: skipped.first_skipped },
         replaced_bytes: kept.iter().map(|kept| kept.record.replaced).sum(),
-    };
+        beside: None,
+        seal: None,
+    }
+    .sealed(folder)?;
     for shard in kept.len()..job.shards.len() {
         let names = Names { folder, shard };
         remove(&names.final_ids())?;
         remove(&names.final_index())?;
     }
+    // shards have their names before the manifest says so
+    sync_folder(folder)?;
     write_atomically(&folder.join(MANIFEST), &to_json(&manifest))?;
-    drop(lock);
-    std::fs::remove_dir_all(&parts).map_err(|error| write_error("remove", &parts, &error))?;
+    if alone(&parts, Some(own)) {
+        remove_temporaries(folder, ours_beside);
+    }
+    remove_parts(&parts)?;
     Ok((Some(manifest), 0))
 }
 
@@ -111,10 +119,16 @@ fn cut(job: &Job, folder: &Path, limit: Limit, kept: &mut [Kept]) -> Result<()> 
     let path = names.log();
     let failed = |error: std::io::Error| Error::io("read", &path, &error);
     let mut log = BufReader::new(File::open(&path).map_err(failed)?);
+    let mut tally = Tally::new();
+    let mut reached = false;
     let mut halves = [Half::default(), Half::default()];
     let mut entry = [0; LOG_ENTRY as usize];
     for _ in 0..last.record.log_entries {
         log.read_exact(&mut entry).map_err(failed)?;
+        tally.append(&entry);
+        if reached {
+            continue;
+        }
         let (packed, tokens) = (number(&entry[..8]), number(&entry[8..]));
         let (bytes, part, side) = (packed >> 2, packed >> 1 & 1 == 1, (packed & 1) as usize);
         let half = &mut halves[side];
@@ -126,9 +140,12 @@ fn cut(job: &Job, folder: &Path, limit: Limit, kept: &mut [Kept]) -> Result<()> 
             half.entries += 1;
         }
         sums = sum(sums, (u64::from(!part), bytes, tokens));
-        if limit.reached(sums.0, sums.1, sums.2) {
-            break;
-        }
+        reached = limit.reached(sums.0, sums.1, sums.2);
+    }
+    if tally.digest() != last.record.log_hash {
+        remove(&names.record())?;
+        return Err(Error::data(format!("{} is damaged", path.display()))
+            .hint("run the same command again: it writes that shard anew"));
     }
     for (side, half) in halves.into_iter().enumerate() {
         let record = &mut last.record.halves[side];
@@ -207,8 +224,12 @@ fn val_split(job: &Job, folder: &Path, kept: &[Kept]) -> Result<Split> {
         split.text_bytes += half.text_bytes + half.open_bytes;
         split.tokens += half.tokens;
         if half.tokens > 0 {
-            if merged.as_ref().is_some_and(|merged| merged.tokens + half.tokens / 2 > job.settings.request.shard_tokens)
-            {
+            let request = &job.settings.request;
+            let full = |merged: &Merged<'_>| {
+                merged.tokens + half.tokens / 2 > request.shard_tokens
+                    || (request.header == Header::Llmc && merged.tokens + half.tokens > LLMC_MOST)
+            };
+            if merged.as_ref().is_some_and(full) {
                 let done = merged.take().map(|merged| finish_val(folder, merged, split.shards.len(), starts_inside));
                 split.shards.extend(done.transpose()?);
             }
@@ -307,7 +328,8 @@ impl<'a> Merged<'a> {
                 file.flush()?;
                 if path.ends_with(&self.paths[0]) && self.job.settings.request.header == Header::Llmc {
                     file.get_mut().seek(SeekFrom::Start(0))?;
-                    file.get_mut().write_all(&llmc_header(dtype, self.tokens))?;
+                    let header = llmc_header(dtype, self.tokens);
+                    file.get_mut().write_all(&header.ok_or(std::io::ErrorKind::InvalidData)?)?;
                 }
                 file.get_mut().sync_all()
             };

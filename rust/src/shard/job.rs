@@ -12,8 +12,7 @@ use super::files::read_json;
 use super::limit::Limit;
 use crate::error::{Error, Result};
 use crate::input::{
-    plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, Separator, SourceFile, Span, Survey, Ticket, Unit,
-    Validation,
+    plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, SourceFile, Span, Survey, Ticket, Unit, Validation,
 };
 
 pub(super) const JOB: &str = "job.json";
@@ -99,8 +98,9 @@ pub struct Job {
 
 /// The size of a unit where nothing asks for less.
 const UNIT: u64 = if cfg!(test) { 40_000 } else { 64 << 20 };
-/// A unit is no smaller, however small the shards: a document's side is decided by its first 64 KiB.
-const SMALLEST_UNIT: u64 = if cfg!(test) { 2000 } else { 1 << 20 };
+/// A unit is no smaller: a document's side is decided by its first 64 KiB, and one that is cut is cut behind the middle
+/// of a unit.
+const SMALLEST_UNIT: u64 = if cfg!(test) { 2000 } else { 128 << 10 };
 /// Documents that validation must be expected to get before a hash chooses them; below that, none at all would be
 /// too likely (e^-8 is one in three thousand).
 const EXPECTED_DOCUMENTS: f64 = 8.0;
@@ -117,7 +117,16 @@ impl Job {
         if request.header == Header::Llmc && request.shard_tokens > 1 << 30 {
             return Err(Error::usage("llm.c's header counts to 2^31 tokens").hint("give --shard-tokens 1Gi or less"));
         }
-        let shard_bytes = ((request.shard_tokens as f64 * bytes_per_token) as u64).max(SMALLEST_UNIT);
+        let shard_bytes = (request.shard_tokens as f64 * bytes_per_token) as u64;
+        if shard_bytes < SMALLEST_UNIT {
+            let least = (SMALLEST_UNIT as f64 / bytes_per_token / 1000.0).ceil() as u64;
+            return Err(Error::usage(format!(
+                "--shard-tokens {} is too few: a shard holds {} KiB of text at least",
+                request.shard_tokens,
+                SMALLEST_UNIT >> 10
+            ))
+            .hint(format!("--shard-tokens {least}k is the least for this text")));
+        }
         let unit_bytes = shard_bytes / shard_bytes.div_ceil(UNIT);
         let (rule, survey) = choose_rule(input, request.validation)?;
         let units = plan_units(input, unit_bytes, rule, survey.as_ref())?;
@@ -152,18 +161,21 @@ impl Job {
         let (ours, theirs) = (&self.settings.request, &other.settings.request);
         let sources = |job: &Self| job.sources.iter().map(|file| file.name.clone()).collect::<Vec<_>>();
         if ours.tokenizer != theirs.tokenizer {
-            return Some(format!("another tokenizer ({})", theirs.tokenizer.get(..12).unwrap_or(&theirs.tokenizer)));
+            return Some(format!(
+                "with another tokenizer ({})",
+                theirs.tokenizer.get(..12).unwrap_or(&theirs.tokenizer)
+            ));
         }
         if sources(self) != sources(other) {
             let names = sources(other);
             let first = names.first().map_or("nothing", String::as_str);
             return Some(match names.len() {
-                0 | 1 => format!("other sources ({first})"),
-                count => format!("other sources ({first} and {} more)", count - 1),
+                0 | 1 => format!("from other sources ({first})"),
+                count => format!("from other sources ({first} and {} more)", count - 1),
             });
         }
         if let Some((ours, _)) = self.sources.iter().zip(&other.sources).find(|(ours, theirs)| ours != theirs) {
-            return Some(format!("{} as it was before it changed", ours.name));
+            return Some(format!("from an older {}", ours.name));
         }
         if let (Ok(serde_json::Value::Object(ours)), Ok(serde_json::Value::Object(theirs))) =
             (serde_json::to_value(ours), serde_json::to_value(theirs))
@@ -171,23 +183,11 @@ impl Job {
             for (key, value) in &ours {
                 let other = theirs.get(key).unwrap_or(&serde_json::Value::Null);
                 if other != value {
-                    return Some(format!("{} {other} instead of {value}", key.replace('_', "-")));
+                    return Some(format!("with {} {other} instead of {value}", key.replace('_', "-")));
                 }
             }
         }
-        (self != other).then(|| "another version of pylm".into())
-    }
-}
-
-impl Separator {
-    /// What `--split` means: `blank`, `file`, or a literal string.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "blank" => Ok(Self::Blank),
-            "file" => Ok(Self::File),
-            "" => Err(Error::usage("--split was given nothing to split at").hint("give a string, blank, or file")),
-            text => Ok(Self::literal(text)),
-        }
+        (self != other).then(|| "by another version of pylm".into())
     }
 }
 

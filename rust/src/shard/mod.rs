@@ -5,6 +5,7 @@
 //! and hand them to the shard's writer, which fixes their places in order and lets every thread write its own. After
 //! each unit a record says how far the shard's files are good. The manifest comes last.
 
+mod begin;
 mod encoder;
 mod files;
 mod finish;
@@ -24,11 +25,13 @@ pub use encoder::{Id, TextEncoder};
 pub use files::Lock;
 pub use job::{sample, Dtype, Header, Job, Request, Sample, Settings};
 pub use limit::{parse_count, Limit};
-pub use manifest::{Manifest, Shard, Split, Splits};
+pub use manifest::{changed, Manifest, Shard, Split, Splits};
 pub use progress::Progress;
 pub use read::{Document, Reader, Statistics};
 pub use run::{run, Files, Outcome, Share, Task};
-pub use verify::{verify, Problem, Verified};
+pub use verify::{verify, Lengths, Problem, Verified};
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

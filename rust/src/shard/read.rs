@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::job::Dtype;
-use super::manifest::{Manifest, Shard, MANIFEST};
+use super::manifest::{Manifest, Shard, Split, MANIFEST};
 use crate::error::{Error, Result};
 
 pub struct Reader {
@@ -84,7 +84,7 @@ impl Reader {
                 file: shard.file.clone(),
                 start,
                 tokens: end - start,
-                ids: self.ids(shard, start, end.min(start + most))?,
+                ids: self.ids(shard, start, end.min(start.saturating_add(most)))?,
             };
             if entry + 1 == shard.documents {
                 for next in shards[place + 1..].iter().take_while(|next| next.starts_inside) {
@@ -99,8 +99,13 @@ impl Reader {
             }
             return Ok(document);
         }
-        Err(Error::usage(format!("{} has no document {number} in {split}", self.folder.display()))
-            .hint(format!("its documents count from 0 to {}", before.saturating_sub(1))))
+        let has = |split: &Split| split.shards.iter().any(|shard| shard.documents > 0);
+        let hint = match (before, self.manifest.splits().into_iter().find(|(_, split)| has(split))) {
+            (1.., _) => format!("its documents count from 0 to {}", before - 1),
+            (0, Some((other, _))) => format!("{split} holds no documents; --split {other} does"),
+            (0, None) => "it holds no documents at all".into(),
+        };
+        Err(Error::usage(format!("{} has no document {number} in {split}", self.folder.display())).hint(hint))
     }
 
     fn bounds(&self, shard: &Shard, entry: u64) -> Result<[u64; 2]> {
@@ -118,9 +123,15 @@ impl Reader {
     }
 
     fn ids(&self, shard: &Shard, start: u64, end: u64) -> Result<Vec<u32>> {
-        let size = self.manifest.dtype.size();
+        let (size, base) = (self.manifest.dtype.size(), self.manifest.base());
+        let path = self.folder.join(&shard.file);
+        // before so much memory is asked for
+        let there = std::fs::metadata(&path).map_err(|error| Error::io("read", &path, &error))?.len();
+        if there < base + end * size {
+            return Err(damaged(&self.folder, &path));
+        }
         let mut bytes = vec![0; ((end - start) * size) as usize];
-        read_at(&self.folder.join(&shard.file), &mut bytes, self.manifest.base() + start * size)?;
+        read_at(&path, &mut bytes, base + start * size)?;
         Ok(widen(self.manifest.dtype, &bytes).collect())
     }
 

@@ -37,14 +37,31 @@ pub(super) struct Record {
     pub complete: bool,
     /// By [`Side`].
     pub halves: [Half; 2],
-    /// Entries of the log of documents, where a limit needs one.
+    /// Entries of the log of documents, where a limit needs one, and the hash of them.
     pub log_entries: u64,
+    #[serde(default)]
+    pub log_hash: String,
     pub skipped: u64,
     pub first_skipped: Vec<Skipped>,
     pub replaced: u64,
 }
 
 impl Record {
+    /// Whether this may be what a writer wrote of a shard of so many units: its numbers are reckoned with unchecked.
+    pub fn is_sound(&self, units: usize) -> bool {
+        const MOST: u64 = 1 << 56;
+        let half = |half: &Half| {
+            let counts = [half.tokens, half.entries, half.documents, half.text_bytes, half.open_bytes, half.open_start];
+            counts.into_iter().all(|count| count < MOST) && half.open_start <= half.tokens
+        };
+        self.units <= units
+            && self.halves.iter().all(half)
+            && self.log_entries < MOST
+            && self.replaced < MOST
+            && self.skipped < MOST
+            && self.first_skipped.len() as u64 <= self.skipped
+    }
+
     pub fn totals(&self) -> (u64, u64, u64) {
         let [train, val] = &self.halves;
         // a part of a document counts as text and tokens, not yet as a document

@@ -6,23 +6,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::begin::{begin, complete, finished_by_another, refuse_conflict, tidy_finished, write_beside, Begun};
 use super::encoder::{Id, TextEncoder};
-use super::files::{is_shard_file, read_json, remove, sync_file, to_json, write_error, write_lightly, Lock, PARTS};
+use super::files::read_json;
 use super::finish::finish;
-use super::job::{Dtype, Job, JOB};
-use super::manifest::{Manifest, MANIFEST};
+use super::job::{Dtype, Job};
+use super::manifest::Manifest;
 use super::output::Output;
 use super::progress::{Counters, Progress};
 use super::record::{Names, Record};
 use super::writer::{Item, ShardWriter};
 use crate::error::{Error, Result};
 use crate::input::{Event, Feed, Input, Piece, Ticket};
+use crate::threads::spawn;
 
 /// Which shards are this process's: every `world`-th from `rank`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     pub rank: usize,
     pub world: usize,
+}
+
+impl Share {
+    pub fn new(rank: i64, world: i64) -> Result<Self> {
+        match (usize::try_from(rank), usize::try_from(world)) {
+            (Ok(rank), Ok(world)) if rank < world => Ok(Self { rank, world }),
+            _ => Err(Error::usage(format!("there is no rank {rank} in a world of {world}"))
+                .hint("ranks count from 0 to world - 1")),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -61,48 +73,20 @@ pub type Observer<'a> = dyn FnMut(&Progress) -> Result<()> + 'a;
 pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
     let Share { rank, world } = task.share;
     if world == 0 || rank >= world {
-        return Err(Error::usage(format!("there is no rank {rank} in a world of {world}"))
-            .hint("ranks count from 0 to world - 1"));
+        Share::new(rank as i64, world as i64)?;
     }
     if task.force && world > 1 {
         return Err(Error::usage("one rank of several cannot replace what the others write")
             .hint(format!("remove {} and leave --force out", task.folder.display())));
     }
-    let done = |manifest, replaced| Outcome {
-        manifest: Some(manifest),
-        found: true,
-        progress: Progress::default(),
-        replaced,
-        missing: 0,
-    };
-    let conflict = conflict(task)?;
-    if conflict.is_none() && !task.force {
+    if !task.force {
+        refuse_conflict(task)?;
         if let Some(manifest) = complete(task)? {
-            return Ok(done(manifest, None));
+            tidy_finished(task);
+            return Ok(found(manifest));
         }
     }
-    let parts = task.folder.join(PARTS);
-    std::fs::create_dir_all(&parts).map_err(|error| write_error("make", &parts, &error))?;
-    let lock = parts.join(format!("rank_{rank}.lock"));
-    let Some(_lock) = Lock::take(&lock, false)? else {
-        return Err(Error::data(format!("another process is writing rank {rank} of {}", task.folder.display()))
-            .hint("wait for it to end, or choose another folder with --out"));
-    };
-    // looked at again under the lock: another process may just have finished
-    let replaced = self::conflict(task)?;
-    let mut said = None;
-    if replaced.is_some() || task.force {
-        if !task.force {
-            let what = replaced.unwrap_or_default();
-            remove_empty(&parts, &lock);
-            return Err(Error::data(format!("{} holds {what}", task.folder.display()))
-                .hint("choose another folder with --out, or replace these files with --force"));
-        }
-        said = clear(task.folder)?;
-    } else if let Some(manifest) = complete(task)? {
-        return Ok(done(manifest, None));
-    }
-    let job = write_job(task)?;
+    let Begun::Writing { own, said } = begin(task)? else { return Ok(found(task.finished()?)) };
     let failed = AtomicBool::new(false);
     let mut observe = |progress: &Progress| {
         // which error it was is told below
@@ -111,134 +95,37 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
         }
         observe(progress)
     };
-    let progress = std::thread::scope(|scope| {
+    let encoded = std::thread::scope(|scope| {
         // the disk takes these while the first pieces are encoded
-        let synced = scope.spawn(|| {
-            let beside = write_beside(task);
-            let result = beside.and_then(|beside| job.iter().chain(&beside).try_for_each(|path| sync_file(path)));
+        let beside = spawn(scope, || {
+            let result = write_beside(task);
             failed.store(result.is_err(), Ordering::Relaxed);
             result
-        });
+        })?;
         let progress = match task.job.settings.dtype {
             Dtype::Uint16 => encode::<u16>(task, &mut observe),
             Dtype::Uint32 => encode::<u32>(task, &mut observe),
         };
-        synced.join().map_err(|_| Error::data("a thread failed while syncing; this is a fault of pylm"))??;
+        beside.join().map_err(|_| Error::data("a thread failed while it wrote; this is a fault of pylm"))??;
         progress
-    })?;
+    });
+    let progress = match encoded {
+        Ok(progress) => progress,
+        Err(error) => return finished_by_another(task, &own).map(found).map_err(|_| error),
+    };
     task.input.check_unchanged()?;
-    let (manifest, missing) = finish(task.job, task.folder)?;
+    let (manifest, missing) = finish(task, &own)?;
     Ok(Outcome { manifest, found: false, progress, replaced: said, missing })
 }
 
-/// A lock file that was made only to be refused.
-fn remove_empty(parts: &Path, lock: &Path) {
-    let _ = std::fs::remove_file(lock);
-    let _ = std::fs::remove_dir(parts);
+fn found(manifest: Manifest) -> Outcome {
+    Outcome { manifest: Some(manifest), found: true, progress: Progress::default(), replaced: None, missing: 0 }
 }
 
-/// What lies in the folder and is not this job's, in words.
-fn conflict(task: &Task<'_>) -> Result<Option<String>> {
-    let job = match Job::read(task.folder) {
-        Ok(job) => job,
-        Err(error) if task.force => return Ok(Some(error.message)),
-        Err(error) => return Err(error),
-    };
-    let Some(job) = job else {
-        let strangers = shard_files(task.folder)?;
-        return Ok((!strangers.is_empty()).then(|| format!("{} that no job of ours wrote", count(strangers.len()))));
-    };
-    Ok(task.job.difference(&job).map(|difference| format!("shards of another run: {difference}")))
-}
-
-fn count(files: usize) -> String {
-    if files == 1 {
-        "a shard file".into()
-    } else {
-        format!("{files} shard files")
-    }
-}
-
-/// Names of our making in a folder, sorted.
-fn shard_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", folder, &error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Error::io("read", folder, &error))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if is_shard_file(&name) || name == MANIFEST {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Removes what an earlier run wrote, the manifest first: without it the folder is not finished.
-fn clear(folder: &Path) -> Result<Option<String>> {
-    let files = shard_files(folder)?;
-    let job = folder.join(JOB);
-    let had_job = job.exists();
-    remove(&folder.join(MANIFEST))?;
-    remove(&job)?;
-    for file in &files {
-        remove(file)?;
-    }
-    let parts = folder.join(PARTS);
-    for entry in std::fs::read_dir(&parts).into_iter().flatten().flatten() {
-        if entry.path().extension().is_none_or(|suffix| suffix != "lock") {
-            remove(&entry.path())?;
-        }
-    }
-    Ok((had_job || !files.is_empty()).then(|| format!("{} of an earlier run", count(files.len()))))
-}
-
-/// The manifest, where the job is finished and all its files have their size.
-fn complete(task: &Task<'_>) -> Result<Option<Manifest>> {
-    let Some(manifest) = Manifest::read(task.folder)? else { return Ok(None) };
-    if Job::read(task.folder)?.is_none() || !manifest.sizes_hold(task.folder) {
-        return Ok(None);
-    }
-    // left by a run that was killed between its last two steps
-    let parts = task.folder.join(PARTS);
-    if parts.exists() {
-        let _ = std::fs::remove_dir_all(&parts);
-    }
-    Ok(Some(manifest))
-}
-
-/// Writes the job where it is not there yet, and returns its path where it is new.
-fn write_job(task: &Task<'_>) -> Result<Option<PathBuf>> {
-    let path = task.folder.join(JOB);
-    let new = !path.exists();
-    if new {
-        write_lightly(&path, &to_json(task.job))?;
-    }
-    // a manifest whose files are gone is none
-    remove(&task.folder.join(MANIFEST))?;
-    Ok(new.then_some(path))
-}
-
-/// Writes what belongs beside the shards where it is not there yet, and says which files are new.
-fn write_beside(task: &Task<'_>) -> Result<Vec<PathBuf>> {
-    let mut written = Vec::new();
-    for (name, bytes) in (task.files)()? {
-        let path = task.folder.join(name);
-        if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
-            write_lightly(&path, &bytes)?;
-            written.push(path);
-        }
-    }
-    Ok(written)
-}
-
-/// The record of a shard, where one can be read.
-pub(super) fn record(names: &Names<'_>) -> Option<Record> {
-    read_json::<Record>(&names.record()).ok().flatten()
+/// The record of a shard, where one can be read that makes sense.
+pub(super) fn record(names: &Names<'_>, job: &Job) -> Option<Record> {
+    let record = read_json::<Record>(&names.record()).ok().flatten();
+    record.filter(|record| record.is_sound(job.shards[names.shard].len()))
 }
 
 /// Whether a shard that is said to be complete still has its files.
@@ -284,7 +171,7 @@ fn encode<T: Id>(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Progress
             break;
         }
         let names = Names { folder: task.folder, shard: number };
-        let record = record(&names);
+        let record = record(&names, job);
         let bytes = |units: std::ops::Range<usize>| job.units[units].iter().map(|unit| unit.bytes).sum::<u64>();
         if let Some(record) = record.as_ref().filter(|record| stands(&names, record, job)) {
             let (documents, text, tokens) = record.totals();
@@ -328,8 +215,15 @@ fn encode<T: Id>(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Progress
     let snapshot = || crew.counters.snapshot(started.elapsed().as_secs_f64(), total, before);
     std::thread::scope(|scope| {
         for worker in 0..threads {
-            let crew = &crew;
-            scope.spawn(move || crew.work(worker));
+            let begun = spawn(scope, {
+                let crew = &crew;
+                move || crew.work(worker)
+            });
+            if let Err(error) = begun {
+                *crew.working.lock().unwrap_or_else(PoisonError::into_inner) -= threads - worker;
+                crew.fail(error);
+                break;
+            }
         }
         let mut working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
         while *working > 0 {

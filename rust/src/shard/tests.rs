@@ -9,17 +9,17 @@ use crate::input::tests::{space_cut, Folder, Random};
 use crate::input::{Input, Options, SafeCut, Separator, Side, Validation};
 
 /// Ids are bytes: what was written can be read as text. Fails after `calls` where that is not negative.
-struct Bytes {
+pub(super) struct Bytes {
     calls: AtomicI64,
     vocab_size: u32,
 }
 
 impl Bytes {
-    fn new(vocab_size: u32) -> Self {
+    pub(super) fn new(vocab_size: u32) -> Self {
         Self { calls: AtomicI64::new(-1), vocab_size }
     }
 
-    fn failing_after(calls: usize) -> Self {
+    pub(super) fn failing_after(calls: usize) -> Self {
         Self { calls: AtomicI64::new(calls as i64), vocab_size: EOT + 1 }
     }
 
@@ -32,7 +32,7 @@ impl Bytes {
     }
 }
 
-const EOT: u32 = 256;
+pub(super) const EOT: u32 = 256;
 
 impl TextEncoder for Bytes {
     fn scratch(&self) -> Box<dyn Any + Send> {
@@ -58,7 +58,7 @@ impl TextEncoder for Bytes {
     }
 }
 
-fn request(vocab_size: u32) -> Request {
+pub(super) fn request(vocab_size: u32) -> Request {
     Request {
         tokenizer: "bytes".into(),
         vocab_size,
@@ -77,16 +77,16 @@ fn request(vocab_size: u32) -> Request {
     }
 }
 
-struct Bench {
-    folder: Folder,
-    input: Input,
+pub(super) struct Bench {
+    pub(super) folder: Folder,
+    pub(super) input: Input,
     /// Documents in order.
-    documents: Vec<String>,
+    pub(super) documents: Vec<String>,
 }
 
 impl Bench {
     /// Some files with short, long and very long documents; the last one is compressed.
-    fn new(name: &str, seed: u64) -> Self {
+    pub(super) fn new(name: &str, seed: u64) -> Self {
         let folder = Folder::new(name);
         let mut random = Random(seed);
         let mut documents = Vec::new();
@@ -110,23 +110,31 @@ impl Bench {
         Self { folder, input, documents }
     }
 
-    fn job(&self, request: Request) -> Job {
+    pub(super) fn job(&self, request: Request) -> Job {
         Job::plan(&self.input, request, 1.0).unwrap()
     }
 
-    fn run(&self, job: &Job, encoder: &Bytes, out: &str, threads: usize, share: Share, force: bool) -> Result<Outcome> {
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        encoder: &Bytes,
+        out: &str,
+        threads: usize,
+        share: Share,
+        force: bool,
+    ) -> Result<Outcome> {
         let files = || Ok(vec![("tokenizer.json".to_string(), b"{}".to_vec())]);
         let folder = self.folder.0.join(out);
         let task = Task { job, input: &self.input, encoder, folder: &folder, threads, share, force, files: &files };
         run(&task, &mut |_| Ok(()))
     }
 
-    fn all(&self, job: &Job, out: &str, threads: usize) -> Manifest {
+    pub(super) fn all(&self, job: &Job, out: &str, threads: usize) -> Manifest {
         let encoder = Bytes::new(job.settings.request.vocab_size);
         self.run(job, &encoder, out, threads, ALL, false).unwrap().manifest.unwrap()
     }
 
-    fn files(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
+    pub(super) fn files(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
         let read =
             |entry: std::fs::DirEntry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap());
         std::fs::read_dir(self.folder.0.join(out)).unwrap().map(|entry| read(entry.unwrap())).collect()
@@ -139,10 +147,10 @@ impl Bench {
     }
 }
 
-const ALL: Share = Share { rank: 0, world: 1 };
+pub(super) const ALL: Share = Share { rank: 0, world: 1 };
 
 /// Documents of a split, read by nothing but the files.
-fn read_split(folder: &Path, split: &str, size: usize, skip: usize) -> Vec<String> {
+pub(super) fn read_split(folder: &Path, split: &str, size: usize, skip: usize) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(split));
     names.retain(|path| path.extension().unwrap() == "bin");
@@ -197,7 +205,7 @@ fn shards_hold_every_document_once_in_order_and_on_its_side() {
         let text: usize = bench.documents.iter().map(String::len).sum();
         assert_eq!(manifest.splits.train.text_bytes + manifest.splits.val.text_bytes, text as u64);
         assert_eq!(manifest.splits.train.tokens + manifest.splits.val.tokens, text as u64 + 240);
-        let verified = verify(&folder, &mut |_, _| Ok(())).unwrap();
+        let verified = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap();
         assert_eq!(verified.problems, []);
         let reader = Reader::open(&folder).unwrap();
         for (number, text) in bench.expected(Side::Train, 0.2, 240).iter().enumerate() {
@@ -290,7 +298,7 @@ fn a_limit_stops_at_the_document_that_reaches_it() {
                 }
                 assert_eq!(read, expected, "{limit:?} {name}");
             }
-            assert_eq!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems, [], "{limit:?}");
+            assert_eq!(verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems, [], "{limit:?}");
         }
     }
 }
@@ -336,7 +344,7 @@ fn llmc_files_begin_with_its_header() {
         let size = if vocab_size > 65_536 { 4 } else { 2 };
         let read = read_split(&folder, "train", size, 1024).len() + read_split(&folder, "val", size, 1024).len();
         assert_eq!(read, 100);
-        assert_eq!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems, []);
+        assert_eq!(verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems, []);
     }
 }
 
@@ -427,13 +435,17 @@ fn damage_anywhere_is_found() {
                 let mut flipped = bytes.clone();
                 flipped[place] ^= 1 << random.below(8);
                 std::fs::write(folder.join(name), &flipped).unwrap();
-                let problems = verify(&folder, &mut |_, _| Ok(())).unwrap().problems;
+                let problems = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems;
                 assert!(problems.iter().any(|problem| problem.file == *name), "{name} byte {place}");
             }
             std::fs::write(folder.join(name), &bytes[..random.below(bytes.len())]).unwrap();
-            assert!(verify(&folder, &mut |_, _| Ok(())).unwrap().problems.iter().any(|problem| problem.file == *name));
+            assert!(verify(&folder, &Lengths::default(), &mut |_, _| Ok(()))
+                .unwrap()
+                .problems
+                .iter()
+                .any(|problem| problem.file == *name));
             std::fs::remove_file(folder.join(name)).unwrap();
-            let problems = verify(&folder, &mut |_, _| Ok(())).unwrap().problems;
+            let problems = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems;
             assert_eq!(problems[0].what, "the file is missing");
             // a run of the same job mends it
             let encoder = Bytes::new(EOT + 1);
@@ -446,7 +458,7 @@ fn damage_anywhere_is_found() {
             manifest[place] = random.next() as u8;
             std::fs::write(folder.join("manifest.json"), &manifest).unwrap();
             // whatever it says now, it is told in words
-            let _ = verify(&folder, &mut |_, _| Ok(()));
+            let _ = verify(&folder, &Lengths::default(), &mut |_, _| Ok(()));
             let _ = Reader::open(&folder).and_then(|reader| reader.document("train", 3, 10));
         }
     }

@@ -6,11 +6,12 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::files::is_shard_file;
-use super::job::Header;
-use super::manifest::{Manifest, Shard};
+use super::job::{Header, Job, JOB};
+use super::manifest::{hash_of, seal_of, Manifest, Shard, Source, Split, BESIDE, MANIFEST};
 use super::read::{widen, Reader};
 use super::writer::llmc_header;
 use crate::error::{Error, Result};
@@ -27,35 +28,206 @@ pub struct Problem {
 pub struct Verified {
     pub files: u64,
     pub bytes: u64,
+    /// Whether the manifest has a seal: folders of earlier versions do not, and less of them can be checked.
+    pub sealed: bool,
     pub problems: Vec<Problem>,
 }
 
-/// Reads every byte of every shard. `check` is called for each megabyte or so, with the bytes done and all of them.
-pub fn verify(folder: &Path, check: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Verified> {
-    let reader = Reader::open(folder)?;
-    let manifest = &reader.manifest;
-    let shards: Vec<&Shard> = manifest.splits().into_iter().flat_map(|(_, split)| &split.shards).collect();
-    let total = shards.iter().map(|shard| shard.bytes + shard.index_bytes).sum();
+/// What the tokenizer beside the shards says, where it lies there and is the one that wrote them.
+#[derive(Debug, Clone, Default)]
+pub struct Lengths {
+    /// Bytes of text that each id stands for; empty where a tokenizer does not keep every byte.
+    pub of_ids: Vec<u32>,
+}
+
+/// Reads every byte of every shard, and holds the manifest against all that the folder says. `check` is called for
+/// each megabyte or so, with the bytes done and all of them.
+pub fn verify(folder: &Path, lengths: &Lengths, check: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Verified> {
     let mut verified = Verified::default();
-    for (name, split) in manifest.splits() {
-        let sum: u64 = split.shards.iter().map(|shard| shard.tokens).sum();
-        if sum != split.tokens {
-            verified.report("manifest.json", 0, format!("{name} says {} tokens, its shards have {sum}", split.tokens));
-        }
-    }
+    let Some((manifest, value)) = verified.manifest(folder)? else { return Ok(verified) };
+    let manifest = &manifest;
+    let total = manifest.splits().iter().flat_map(|(_, split)| &split.shards).map(|s| s.bytes + s.index_bytes).sum();
     for name in strangers(folder, manifest) {
         verified.report(&name, 0, "the manifest does not know this shard".into());
     }
-    for shard in shards {
-        ids(folder, manifest, shard, &mut verified, &mut |bytes| check(bytes, total))?;
-        index(folder, shard, &mut verified, &mut |bytes| check(bytes, total))?;
+    let mut listed = BTreeSet::new();
+    for (name, split) in manifest.splits() {
+        let mut said = Said::default();
+        for shard in &split.shards {
+            if !listed.insert(&shard.file) {
+                verified.report(MANIFEST, 0, format!("{} is listed twice", shard.file));
+            }
+            let read = ids(folder, manifest, shard, lengths, &mut verified, &mut |bytes| check(bytes, total))?;
+            index(folder, shard, &mut verified, &mut |bytes| check(bytes, total))?;
+            said.add(manifest, shard, &read, lengths, &mut verified);
+        }
+        said.compare(name, manifest, split, lengths, &mut verified);
     }
+    verified.beside(folder, manifest, &value)?;
     Ok(verified)
+}
+
+/// What was seen in the ids of one shard.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    ends: u64,
+    last: Option<u32>,
+    text: u64,
+}
+
+/// What the shards of a split say together, for the manifest's sums to be held against.
+#[derive(Default)]
+struct Said {
+    tokens: u64,
+    begun: u64,
+    ends: u64,
+    text: u64,
+    last: Option<u32>,
+}
+
+impl Said {
+    /// A document ends with the end of text. The other way round holds where nothing else can be one.
+    fn add(&mut self, manifest: &Manifest, shard: &Shard, seen: &Seen, lengths: &Lengths, verified: &mut Verified) {
+        if let (Some(eot), Some(last)) = (manifest.eot, self.last) {
+            let exact = !lengths.of_ids.is_empty() && manifest.settings.request.allow_special.is_empty();
+            let inside = last != eot;
+            if inside != shard.starts_inside && (inside || exact) {
+                let what = if inside { "goes on with" } else { "does not go on with" };
+                let what = format!("it {what} the last document before it, the manifest says otherwise");
+                verified.report(&shard.file, manifest.base(), what);
+            }
+        } else if self.last.is_none() && self.tokens == 0 && shard.starts_inside {
+            verified.report(&shard.file, manifest.base(), "it is the first, so no document can go on in it".into());
+        }
+        self.tokens += shard.tokens;
+        self.begun += shard.documents - u64::from(shard.starts_inside);
+        self.ends += seen.ends;
+        self.text += seen.text;
+        self.last = seen.last.or(self.last);
+    }
+
+    fn compare(&self, name: &str, manifest: &Manifest, split: &Split, lengths: &Lengths, verified: &mut Verified) {
+        if self.tokens != split.tokens {
+            let what = format!("{name} says {} tokens, its shards have {}", split.tokens, self.tokens);
+            verified.report(MANIFEST, 0, what);
+        }
+        // the last document may be cut by the limit: it has begun, and does not count
+        let open = u64::from(manifest.eot.is_some() && self.last.is_some() && self.last != manifest.eot);
+        let lost = self.begun.checked_sub(split.documents);
+        if lost != Some(open) && !(lost == Some(1) && manifest.settings.request.limit.is_some()) {
+            let what = format!(
+                "{name} says {} documents, its shards have {}",
+                split.documents,
+                self.begun.saturating_sub(open)
+            );
+            verified.report(MANIFEST, 0, what);
+        }
+        // every byte of text is in a token, and every document that ends adds its end of text
+        let end = manifest.eot.and_then(|eot| lengths.of_ids.get(eot as usize).copied()).map_or(0, u64::from);
+        let sound = verified.problems.is_empty();
+        if sound && !lengths.of_ids.is_empty() {
+            let text = self.text.saturating_sub(split.documents * end);
+            if text != split.text_bytes {
+                let what = format!("{name} says {} bytes of text, its tokens stand for {text}", split.text_bytes);
+                verified.report(MANIFEST, 0, what);
+            }
+            let exact = manifest.settings.request.allow_special.is_empty() && manifest.eot.is_some();
+            if exact && self.ends != split.documents {
+                let what = format!("{name} says {} documents, {} ends of text are in it", split.documents, self.ends);
+                verified.report(MANIFEST, 0, what);
+            }
+        }
+    }
 }
 
 impl Verified {
     fn report(&mut self, file: &str, offset: u64, what: String) {
         self.problems.push(Problem { file: file.into(), offset, what });
+    }
+
+    /// The manifest, or a report that it is damaged. An error where there is none, or that of something else.
+    fn manifest(&mut self, folder: &Path) -> Result<Option<(Manifest, Value)>> {
+        match Manifest::read_with_text(folder) {
+            Ok(Some(found)) => Ok(Some(found)),
+            // says why
+            Ok(None) => Reader::open(folder).map(|_| None),
+            Err(error) => match error.message.split_once(" is damaged: ") {
+                Some((_, what)) => {
+                    self.report(MANIFEST, 0, format!("it is damaged: {what}"));
+                    Ok(None)
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// The manifest against its seal, and the other files against what it says of them.
+    fn beside(&mut self, folder: &Path, manifest: &Manifest, value: &Value) -> Result<()> {
+        self.sealed = manifest.seal.is_some();
+        match &manifest.seal {
+            Some(seal) if *seal != seal_of(value) => {
+                self.report(MANIFEST, 0, "it is not as it was written: its own hash differs".into());
+            }
+            Some(_) => {}
+            // without a seal it must be of a version that knew none: a key that is unknown was a seal's once
+            None => {
+                let known = serde_json::to_value(manifest).unwrap_or_default();
+                for key in value.as_object().into_iter().flat_map(serde_json::Map::keys) {
+                    if known.get(key).is_none() || key == "beside" {
+                        self.report(MANIFEST, 0, format!("it has {key:?}, and no seal"));
+                    }
+                }
+            }
+        }
+        for (name, wanted) in manifest.beside.iter().flatten() {
+            if !BESIDE.contains(&name.as_str()) {
+                self.report(MANIFEST, 0, format!("it tells of {name:?}, which is no file of shards"));
+                continue;
+            }
+            self.files += 1;
+            let path = folder.join(name);
+            match hash_of(&path) {
+                Ok(Some(found)) if found == *wanted => {}
+                Ok(Some(_)) => self.report(name, 0, "it is not the file that was written: its hash differs".into()),
+                Ok(None) => self.report(name, 0, "the file is missing".into()),
+                Err(error) if path.is_dir() => self.report(name, 0, format!("it is no file: {error}")),
+                Err(error) => return Err(Error::io("read", &path, &error)),
+            }
+        }
+        self.job(folder, manifest)
+    }
+
+    /// What was asked, against what the manifest says was done.
+    fn job(&mut self, folder: &Path, manifest: &Manifest) -> Result<()> {
+        let job = match Job::read(folder) {
+            Ok(Some(job)) => job,
+            Ok(None) => {
+                if manifest.beside.is_none() {
+                    self.report(JOB, 0, "the file is missing".into());
+                }
+                return Ok(());
+            }
+            Err(error) if folder.join(JOB).is_file() => {
+                self.report(JOB, 0, error.message.split_once(" is ").map_or("", |(_, what)| what).into());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let settings = &manifest.settings;
+        let request = &settings.request;
+        let same = [
+            ("dtype", settings.dtype == manifest.dtype),
+            ("header", request.header == manifest.header),
+            ("vocab_size", request.vocab_size == manifest.vocab_size),
+            ("eot", request.eot == manifest.eot),
+            ("tokenizer", request.tokenizer == manifest.tokenizer),
+            ("settings", job.settings == *settings),
+            ("sources", manifest.sources == job.sources.iter().map(Source::of).collect::<Vec<_>>()),
+        ];
+        for (key, _) in same.iter().filter(|(_, same)| !same) {
+            self.report(MANIFEST, 0, format!("its {key:?} is not what was asked for, by {JOB} and its settings"));
+        }
+        Ok(())
     }
 
     /// Opens a file of the size that it should have, or reports it.
@@ -70,7 +242,13 @@ impl Verified {
             }
             Err(error) => return Err(Error::io("read", &path, &error)),
         };
-        let size = file.metadata().map_err(|error| Error::io("read", &path, &error))?.len();
+        let metadata = file.metadata().map_err(|error| Error::io("read", &path, &error))?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() { "a folder" } else { "something else" };
+            self.report(name, 0, format!("it is {what}, not a file"));
+            return Ok(None);
+        }
+        let size = metadata.len();
         if size != expected {
             self.report(name, size.min(expected), format!("the file has {size} bytes, the manifest says {expected}"));
         }
@@ -82,16 +260,19 @@ fn ids(
     folder: &Path,
     manifest: &Manifest,
     shard: &Shard,
+    lengths: &Lengths,
     verified: &mut Verified,
     check: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<()> {
-    let Some(mut file) = verified.open(folder, &shard.file, shard.bytes)? else { return Ok(()) };
+) -> Result<Seen> {
+    let mut seen = Seen::default();
+    let Some(mut file) = verified.open(folder, &shard.file, shard.bytes)? else { return Ok(seen) };
     let failed = |error: std::io::Error| Error::io("read", &folder.join(&shard.file), &error);
     let mut offset = 0;
     if manifest.header == Header::Llmc {
         let mut header = Vec::new();
         file.by_ref().take(1024).read_to_end(&mut header).map_err(failed)?;
-        let expected = llmc_header(manifest.dtype, shard.tokens);
+        // no header is right for more tokens than it can count
+        let expected = llmc_header(manifest.dtype, shard.tokens).unwrap_or_default();
         if header != expected {
             let place = header.iter().zip(&expected).position(|(read, wanted)| read != wanted).unwrap_or(header.len());
             verified.report(&shard.file, place as u64, "the header is not llm.c's for these tokens".into());
@@ -111,6 +292,11 @@ fn ids(
                 verified.report(&shard.file, offset + place as u64 * size, what);
             }
         }
+        for id in widen(manifest.dtype, chunk) {
+            seen.ends += u64::from(manifest.eot == Some(id));
+            seen.text += lengths.of_ids.get(id as usize).copied().map_or(0, u64::from);
+            seen.last = Some(id);
+        }
         offset += chunk.len() as u64;
         verified.bytes += chunk.len() as u64;
         check(verified.bytes)
@@ -123,7 +309,7 @@ fn ids(
             "the ids are not those that were written: their hash differs".into(),
         );
     }
-    Ok(())
+    Ok(seen)
 }
 
 fn index(
@@ -211,7 +397,7 @@ fn strangers(folder: &Path, manifest: &Manifest) -> BTreeSet<String> {
         .collect();
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| is_shard_file(name))
         .filter(|name| !known.contains(name))
         .collect()

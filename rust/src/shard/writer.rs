@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::encoder::Id;
-use super::files::{remove, to_json, write_error, write_lightly};
+use super::files::{remove, sync_folder, to_json, write_atomically, write_error, write_lightly};
 use super::job::{Dtype, Header};
 use super::output::{Output, Part};
 use super::record::{Names, Record};
 use super::stream::{Tally, Target};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::input::Side;
+
+/// Tokens that llm.c's header can count: an int32.
+pub(super) const LLMC_MOST: u64 = if cfg!(test) { 700_000 } else { i32::MAX as u64 };
 
 /// Bytes of an entry of the log, one for each document and each part of one: text << 2 | part << 1 | side, and tokens.
 pub(super) const LOG_ENTRY: u64 = 16;
@@ -101,9 +104,11 @@ impl<T: Id> ShardWriter<T> {
                 found.push(ids[side].recall(half.tokens * dtype.size(), &half.hash)?);
                 found.push(index[side].recall(8 * (1 + half.entries), &half.index_hash)?);
             }
-            if let [Some(ids0), Some(index0), Some(ids1), Some(index1)] = found.as_slice() {
+            let entries = |log: &Target| log.recall(record.log_entries * LOG_ENTRY, &record.log_hash);
+            let logged = log.as_ref().map_or(Ok(Some(Tally::new())), entries)?;
+            if let ([Some(ids0), Some(index0), Some(ids1), Some(index1)], Some(log)) = (found.as_slice(), logged) {
                 (state.ids, state.index) = ([ids0.clone(), ids1.clone()], [index0.clone(), index1.clone()]);
-                state.log.length = record.log_entries * LOG_ENTRY;
+                state.log = log;
                 state.record = Record { complete: false, ..record };
             }
         }
@@ -139,6 +144,7 @@ impl<T: Id> ShardWriter<T> {
             let Some(item) = state.pending.remove(&turn) else { break };
             match item {
                 Item::Output(mut output) => {
+                    self.check_header(&state.record, &output)?;
                     state.place(&mut output, self.dtype, self.log.is_some());
                     state.writing.insert(turn);
                     ready.push((turn, output));
@@ -173,6 +179,15 @@ impl<T: Id> ShardWriter<T> {
         }
         let record = self.settle(&written)?;
         Ok(Committed { free, units, totals, record })
+    }
+
+    /// Fails before more is written than the shard's header can say.
+    fn check_header(&self, record: &Record, output: &Output<T>) -> Result<()> {
+        let too_many = |side: usize| record.halves[side].tokens + output.ids[side].len() as u64 > LLMC_MOST;
+        if self.header == Header::Llmc && (too_many(0) || too_many(1)) {
+            return Err(over_header(&format!("shard {} of {}", self.shard, self.folder.display())));
+        }
+        Ok(())
     }
 
     /// Notes what is written; records the units that are complete thereby, and finishes the shard after its last.
@@ -217,7 +232,8 @@ impl<T: Id> ShardWriter<T> {
 
     fn finish(&self, names: &Names<'_>, record: &mut Record) -> Result<()> {
         if self.header == Header::Llmc && record.halves[0].tokens > 0 {
-            self.ids[0].write_header(&llmc_header(self.dtype, record.halves[0].tokens))?;
+            let header = llmc_header(self.dtype, record.halves[0].tokens);
+            self.ids[0].write_header(&header.ok_or_else(|| over_header(&names.final_ids().display().to_string()))?)?;
         }
         for side in [0, 1] {
             if record.halves[side].tokens > 0 {
@@ -235,9 +251,10 @@ impl<T: Id> ShardWriter<T> {
                 std::fs::rename(target.path(), &place).map_err(|error| write_error("move", &place, &error))?;
             }
         }
-        // what it stands for is on the disk; the record itself may be lost, which costs this shard's time
+        // what it stands for is on the disk, and under its name
+        sync_folder(names.folder)?;
         record.complete = true;
-        write_lightly(&names.record(), &to_json(record))
+        write_atomically(&names.record(), &to_json(record))
     }
 }
 
@@ -284,6 +301,7 @@ impl<T: Id> State<T> {
             record.halves[side].hash = self.ids[side].digest();
             record.halves[side].index_hash = self.index[side].digest();
         }
+        record.log_hash = self.log.digest();
         record
     }
 }
@@ -295,15 +313,23 @@ fn log_entry(part: &Part, tokens: u64) -> [u8; LOG_ENTRY as usize] {
     entry
 }
 
-/// 256 little-endian int32: magic, version, tokens.
-pub(super) fn llmc_header(dtype: Dtype, tokens: u64) -> Vec<u8> {
+fn over_header(what: &str) -> Error {
+    Error::data(format!("{what} holds more than {LLMC_MOST} tokens, the most that llm.c's header can count")).hint(
+        "give a smaller --shard-tokens, cut up or decompress a compressed file, which is one shard, \
+         or leave out --format llmc",
+    )
+}
+
+/// 256 little-endian int32: magic, version, tokens; None where the tokens are too many for one.
+pub(super) fn llmc_header(dtype: Dtype, tokens: u64) -> Option<Vec<u8>> {
+    let tokens = i32::try_from(tokens).ok()? as u32;
     let (magic, version) = match dtype {
         Dtype::Uint16 => (20_240_520u32, 1u32),
         Dtype::Uint32 => (20_240_801, 7),
     };
     let mut header = vec![0; 1024];
-    for (place, value) in [magic, version, tokens as u32].into_iter().enumerate() {
+    for (place, value) in [magic, version, tokens].into_iter().enumerate() {
         header[4 * place..4 * place + 4].copy_from_slice(&value.to_le_bytes());
     }
-    header
+    Some(header)
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import caches, launch
+from pylm_kernels import autocast, caches, launch, transforms
 from pylm_kernels import heads as _heads
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import define, refuse
@@ -48,7 +48,7 @@ def _run(*inputs: Any) -> torch.Tensor:
     q, k_cache, lengths = raw[0], raw[3], raw[5]
     caches.check(lengths, q.shape[1], k_cache.shape[1], table)
     run = compose if name == "reference" else implementation("attention_decode", name).forward
-    with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
+    with torch.no_grad(), autocast.off(q):
         o: torch.Tensor = run(*raw)
     return o
 
@@ -114,9 +114,7 @@ def attention_decode(
     Returns:
         [B, T, heads, D].
     """
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        q, k, v = q.to(dtype), k if k is None else k.to(dtype), v if v is None else v.to(dtype)
+    q, k, v = autocast.cast(q, k, v)
     heads, problem = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
     problem = problem or _heads.rotary(rope, heads) or _heads.norms(q_weight, k_weight, heads)
     problem = problem or _heads.scores(heads, rope, q_weight, window, softcap, sinks)
@@ -142,7 +140,7 @@ def attention_decode(
     cos, sin = (None, None) if rope is None else rope.tables(q.device)
     positions = None if rope is None else _heads.positions_of(rope, None)
     counting = rope is not None and positions is None
-    call = _operation if torch.compiler.is_compiling() else _run
+    call = _operation if transforms.traced(q, k_cache) else _run
     o: torch.Tensor = call(
         heads.q, heads.k, heads.v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, sinks,
         heads.n_heads, heads.n_kv_heads, float(eps), rope is not None and rope.layout == "interleaved",

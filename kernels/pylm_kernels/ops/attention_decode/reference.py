@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pylm_kernels import caches
+from pylm_kernels import caches, transforms
 from pylm_kernels.ops.rope_attention import reference as attention
 
 
@@ -24,7 +24,9 @@ def decode(
     caches.write(k_cache_BSKD, k_BTKD, lengths_B)
     caches.write(v_cache_BSKD, v_BTKD, lengths_B)
     rows_BT = caches.positions_of(lengths_B, q_BTHD.shape[1])
-    filled = int(rows_BT.max()) + 1 if rows_BT.numel() else 0
+    filled = k_cache_BSKD.shape[1]
+    if transforms.readable(rows_BT):
+        filled = int(rows_BT.max()) + 1 if rows_BT.numel() else 0
     key_S = torch.arange(filled, device=q_BTHD.device)
     mask_BTS = key_S <= rows_BT[..., None]
     if window:

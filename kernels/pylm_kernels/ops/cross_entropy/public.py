@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import launch, losses
+from pylm_kernels import launch, losses, transforms
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.cross_entropy import reference
@@ -69,13 +69,17 @@ def _composite(ctx: Any, dlosses: Any, *_: Any) -> Any:
     if dlosses is None:
         return (None,) * 7
     logits, targets, _ = ctx.saved_tensors
-    rows = reference.cross_entropy(logits, targets, *ctx.settings[:-2])
-    return differentiate((rows,), [logits], (dlosses,))[0], *(None,) * 6
+
+    def rows(logits: Any) -> Any:
+        return reference.cross_entropy(logits, targets, *ctx.settings[:-2])
+
+    return differentiate(rows, (logits,), (dlosses,))[0], *(None,) * 6
 
 
 def _ahead(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int, reduction: str, backend: str) -> float:
     """The gradient that each row's loss is likely to get; 0 where that is not known, or where nobody asks for one."""
-    eager = not torch.compiler.is_compiling()  # compiled code may not hand over what it saved
+    # what is traced, by a compiler or a dispatch mode, may not hand over what it saved
+    eager = not torch.compiler.is_compiling() and transforms.readable(targets)
     if backend not in AHEAD or reduction == "none" or not (eager and torch.is_grad_enabled() and logits.requires_grad):
         return 0.0
     return 1.0 if reduction == "sum" else 1.0 / max(1, int((targets != ignore_index).sum()))

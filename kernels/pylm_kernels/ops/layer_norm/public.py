@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, launch
+from pylm_kernels import arguments, autocast, launch
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.layer_norm import reference
@@ -73,9 +73,11 @@ def _backward(ctx: Any, run: Any, dy: Any, dh: Any, *_: Any) -> Any:
 
 def _composite(ctx: Any, dy: Any, dh: Any, *_: Any) -> Any:
     h, weight, bias = ctx.saved_tensors[:3]
-    with torch.autocast(h.device.type, enabled=False):
-        y = reference.layer_norm(h, weight, bias, None, ctx.eps)[0]
-        dx, dweight, dbias = differentiate((y,), [h, weight, bias], (dy,))
+
+    def y(h: Any, weight: Any, bias: Any) -> Any:
+        return reference.layer_norm(h, weight, bias, None, ctx.eps)[0]
+
+    dx, dweight, dbias = differentiate(y, (h, weight, bias), (dy,))
     if dh is not None and ctx.has_residual:
         dx = dh if dx is None else dx + dh
     return dx, dweight, dbias, dx if ctx.has_residual else None, None, None
@@ -98,10 +100,10 @@ _call = differentiable(
 
 
 def _problem(x: torch.Tensor, vectors: dict[str, torch.Tensor | None], residual: torch.Tensor | None) -> str:
-    if x.dim() == 0:
-        return "x: a scalar has no rows to normalise"
     if wrong := arguments.floating("x", x):
         return wrong
+    if x.dim() == 0:
+        return "x: a scalar has no rows to normalise"
     if x.shape[-1] == 0:
         return "x: its last dimension is empty, so there is nothing to normalise"
     for name, vector in vectors.items():
@@ -140,7 +142,7 @@ def layer_norm(
         refused = refuse(x, problem or refusal)
         return refused if residual is None else (refused, refused)
     if name == "reference":
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast.off(x):
             y, h = reference.layer_norm(x, weight, bias, residual, eps)
     else:
         y, h, _, _ = _call(x, weight, bias, residual, float(eps), name)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, launch, losses
+from pylm_kernels import arguments, autocast, launch, losses
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.cross_entropy.reference import reduced
@@ -60,9 +60,11 @@ def _composite(ctx: Any, dlosses: Any, *_: Any) -> Any:
     if dlosses is None:
         return (None,) * 8
     x, weight, targets = ctx.saved_tensors[:3]
-    with torch.autocast(x.device.type, enabled=False):
-        rows = reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-2])
-        return *differentiate((rows,), [x, weight], (dlosses,)), *(None,) * 6
+
+    def rows(x: Any, weight: Any) -> Any:
+        return reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-2])
+
+    return *differentiate(rows, (x, weight), (dlosses,)), *(None,) * 6
 
 
 _SETTINGS = "float softcap, int ignore_index, float z_loss, bool ahead, str backend"
@@ -119,9 +121,7 @@ def linear_cross_entropy(
     Returns:
         A scalar, or [...] with reduction "none", in float32.
     """
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight = x.to(dtype), weight.to(dtype)
+    x, weight = autocast.cast(x, weight)
     problem = losses.problem(x, "x", targets, softcap, z_loss, reduction) or _problem(x, weight)
     facts = {"width": x.shape[-1]}
     name, refusal = ("", "") if problem else choose("linear_cross_entropy", backend, x, facts)
@@ -130,7 +130,7 @@ def linear_cross_entropy(
     flat = losses.checked(targets.reshape(-1), weight.shape[0], ignore_index)
     raw = (x.reshape(-1, x.shape[-1]), weight, flat, float(softcap or 0.0), ignore_index, float(z_loss))
     if name == "reference":
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast.off(x):
             found = reference.linear_cross_entropy(*raw)
     else:
         wanted = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import caches
+from pylm_kernels import autocast, caches, transforms
 from pylm_kernels import heads as _heads
 from pylm_kernels.dispatch import implementation, lazily
 from pylm_kernels.operation import define
@@ -26,7 +26,7 @@ def _run(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     caches.check(lengths, q.shape[1], k_cache.shape[1], table)
     settings = (n_heads, n_kv_heads, eps, interleaved, offset)
-    with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
+    with torch.no_grad(), autocast.off(q):
         if backend == "triton":
             held = (k_cache, v_cache, lengths)
             found = _one_launch(q, k, v, *held, cos, sin, positions, q_weight, k_weight, *settings)
@@ -77,5 +77,5 @@ def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, h
 
 def rotate_and_keep(*raw: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotated q and k, with k and v in the cache; the arguments of the operation."""
-    q_out, k_out = (_operation if torch.compiler.is_compiling() else _run)(*raw)
+    q_out, k_out = (_operation if transforms.traced(*raw[:6]) else _run)(*raw)
     return q_out, k_out

@@ -18,9 +18,11 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import caches, launch
+from pylm_kernels import autocast, caches, launch
+from pylm_kernels import documents as _documents
 from pylm_kernels import heads as _heads
 from pylm_kernels.dispatch import choose, implementation, lazily, register
+from pylm_kernels.documents import Documents
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.qk_norm_rope import cached, reference
 from pylm_kernels.rope import Rope
@@ -83,9 +85,11 @@ def _backward(ctx: Any, run: Any, dq_out: Any, dk_out: Any, *_: Any) -> Any:
 
 def _composite(ctx: Any, dq_out: Any, dk_out: Any, *_: Any) -> Any:
     q, k, cos, sin, positions, q_weight, k_weight, _, _ = ctx.saved_tensors
-    with torch.autocast(q.device.type, enabled=False):
-        outputs = compose(q, k, cos, sin, positions, q_weight, k_weight, *_settings(ctx))
-        dq, dk, dq_weight, dk_weight = differentiate(outputs, [q, k, q_weight, k_weight], (dq_out, dk_out))
+
+    def outputs(q: Any, k: Any, q_weight: Any, k_weight: Any) -> Any:
+        return compose(q, k, cos, sin, positions, q_weight, k_weight, *_settings(ctx))
+
+    dq, dk, dq_weight, dk_weight = differentiate(outputs, (q, k, q_weight, k_weight), (dq_out, dk_out))
     return dq, dk, None, None, None, dq_weight, dk_weight, *(None,) * 6
 
 
@@ -129,7 +133,7 @@ def qk_norm_rope(
     q_weight: torch.Tensor | None = None,
     k_weight: torch.Tensor | None = None,
     eps: float = 1e-5,
-    cu_seqlens: torch.Tensor | None = None,
+    cu_seqlens: torch.Tensor | Documents | None = None,
     v: torch.Tensor | None = None,
     k_cache: torch.Tensor | None = None,
     v_cache: torch.Tensor | None = None,
@@ -148,7 +152,8 @@ def qk_norm_rope(
         q_weight: [D]; both weights or none.
         k_weight: [D].
         eps: of the norm.
-        cu_seqlens: document ends over the flattened batch: positions restart in each document.
+        cu_seqlens: document ends over the flattened batch, or the `Documents` found from them once for all layers:
+            positions restart in each document.
         v: [B, T, kv heads, D], for the cache; packed q holds it already.
         k_cache: [B, S, kv heads, D] by strides, written in place: the result's k goes behind the filled positions.
             With a cache there is no gradient, and positions count from `lengths` unless `rope.at` says otherwise.
@@ -161,7 +166,7 @@ def qk_norm_rope(
     """
     heads, problem = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=False)
     problem = problem or _heads.rotary(rope, heads) or _heads.norms(q_weight, k_weight, heads)
-    problem = problem or _heads.packed_documents(cu_seqlens, heads)
+    problem = problem or _documents.problem(cu_seqlens, heads.q, heads.k)
     problem = problem or cached.problem(v, k_cache, v_cache, lengths, cu_seqlens, heads)
     if not problem and k_cache is not None:
         problem = caches.gradients({"q": q, "k": k, "v": v, "q_weight": q_weight, "k_weight": k_weight})
@@ -176,13 +181,13 @@ def qk_norm_rope(
             heads.n_heads, heads.n_kv_heads, float(eps), rope.layout == "interleaved", rope.offset,
             rope.max_positions - rope.offset if positions is None else None, name,
         )  # fmt: skip
-    starts = None if cu_seqlens is None else _heads.documents(cu_seqlens, q.shape[0], q.shape[1])[0]
+    starts = None if cu_seqlens is None else Documents.of(cu_seqlens, q.shape[0], q.shape[1]).starts
     raw = (
         heads.q, heads.k, *rope.tables(q.device), _heads.positions_of(rope, starts), q_weight, k_weight,
         heads.n_heads, heads.n_kv_heads, float(eps), rope.layout == "interleaved", rope.offset,
     )  # fmt: skip
     if name == "reference":
-        with torch.autocast(q.device.type, enabled=False):
+        with autocast.off(q):
             return compose(*raw)
     q_out, k_out, _, _ = _call(*raw, name)
     return q_out, k_out

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, launch
+from pylm_kernels import arguments, autocast, launch
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.rms_norm import reference
@@ -62,9 +62,11 @@ def _backward(ctx: Any, run: Any, dy: Any, dh: Any, drstd: Any) -> Any:
 
 def _composite(ctx: Any, dy: Any, dh: Any, drstd: Any) -> Any:
     h, weight, _ = ctx.saved_tensors
-    with torch.autocast(h.device.type, enabled=False):
-        y, _ = reference.rms_norm(h, weight, None, ctx.eps, ctx.offset)
-        dx, dweight = differentiate((y,), [h, weight], (dy,))
+
+    def y(h: Any, weight: Any) -> Any:
+        return reference.rms_norm(h, weight, None, ctx.eps, ctx.offset)[0]
+
+    dx, dweight = differentiate(y, (h, weight), (dy,))
     if dh is not None and ctx.has_residual:
         dx = dh if dx is None else dx + dh
     return dx, dweight, dx if ctx.has_residual else None, None, None, None
@@ -87,10 +89,10 @@ _call = differentiable(
 
 
 def _problem(x: torch.Tensor, weight: torch.Tensor | None, residual: torch.Tensor | None) -> str:
-    if x.dim() == 0:
-        return "x: a scalar has no rows to normalise"
     if wrong := arguments.floating("x", x):
         return wrong
+    if x.dim() == 0:
+        return "x: a scalar has no rows to normalise"
     if x.shape[-1] == 0:
         return "x: its last dimension is empty, so there is nothing to normalise"
     if weight is not None:
@@ -132,7 +134,7 @@ def rms_norm(
         refused = refuse(x, problem or refusal)
         return refused if residual is None else (refused, refused)
     if name == "reference":
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast.off(x):
             y, h = reference.rms_norm(x, weight, residual, eps, offset)
     else:
         y, h, _ = _call(x, weight, residual, float(eps), float(offset), name)

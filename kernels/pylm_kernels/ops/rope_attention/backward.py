@@ -249,8 +249,8 @@ def backward(
     dq, dk, dv = split(grads[0], grads[1] if k is not None else None, grads[2], n_heads, n_kv_heads)
     dq_weight, dk_weight = empty, empty
     rotated = cos is not None
-    q_used, k_used = (q_out, k_out) if rotated else (last_contiguous(q_in), last_contiguous(k_in))
-    v_in, do = last_contiguous(v_in), last_contiguous(do)
+    used = (q_out, k_out) if rotated else (q_in, k_in)
+    q_used, k_used, v_in, do = (launch.within_reach(last_contiguous(x)) for x in (*used, v_in, do))
     b, t_q, n, d = q_used.shape
     t_k, n_k = k_used.shape[1:3]
     if b * t_q * t_k == 0:
@@ -276,16 +276,21 @@ def backward(
         delta_kernel[(triton.cdiv(rows, 32),)](
             o, do, delta, rows, t_q, n, d, *do.stride()[:3], ROWS=32, DP=common["DP"], ACC=common["ACC"]
         )  # fmt: skip
-        options = launch.configuration("attention_dkdv", place, d)
-        dkdv_kernel[(triton.cdiv(t_k, options["BN"]), b * n_k)](
-            q_used, k_used, v_in, do, lse, delta, dk_at, dv, *bounds, *angles, t_q, t_k, n, n_k, d, size, offset,
-            pos_b, window, scale, softcap, *strides, *dk_at.stride()[:3], *dv.stride()[:3], **turn, **common, **options,
-        )  # fmt: skip
-        options = launch.configuration("attention_dq", place, d)
-        dq_kernel[(triton.cdiv(t_q, options["BM"]), b * n)](
-            q_used, k_used, v_in, do, lse, delta, dq_at, *bounds, *angles, t_q, t_k, n, n // n_k, d, size, offset,
-            pos_b, window, scale, softcap, *strides, *dq_at.stride()[:3], **turn, **common, **options,
-        )  # fmt: skip
+        read = (q_used, k_used, v_in, do, lse, delta)
+        for *some, start, end, dk_part, dv_part, dq_part, at in launch.shares(
+            n, *read, *bounds, dk_at, dv, dq_at, positions if pos_b else None
+        ):
+            turned = (*angles[:2], at) if pos_b else angles
+            options = launch.configuration("attention_dkdv", place, d)
+            dkdv_kernel[(triton.cdiv(t_k, options["BN"]), some[0].shape[0] * n_k)](
+                *some, dk_part, dv_part, start, end, *turned, t_q, t_k, n, n_k, d, size, offset, pos_b, window,
+                scale, softcap, *strides, *dk_at.stride()[:3], *dv.stride()[:3], **turn, **common, **options,
+            )  # fmt: skip
+            options = launch.configuration("attention_dq", place, d)
+            dq_kernel[(triton.cdiv(t_q, options["BM"]), some[0].shape[0] * n)](
+                *some, dq_part, start, end, *turned, t_q, t_k, n, n // n_k, d, size, offset, pos_b, window, scale,
+                softcap, *strides, *dq_at.stride()[:3], **turn, **common, **options,
+            )  # fmt: skip
     if aside:
         dq_weight, dk_weight = unrotate(
             dq_at, dk_at, q_in, k_in, dq, dk, cos, sin, positions, q_weight, k_weight, q_rstd, k_rstd, interleaved,

@@ -21,9 +21,11 @@ from typing import Any
 
 import torch
 
+from pylm_kernels import autocast, launch
+from pylm_kernels import documents as _documents
 from pylm_kernels import heads as _heads
-from pylm_kernels import launch
 from pylm_kernels.dispatch import choose, implementation, lazily, register
+from pylm_kernels.documents import Documents
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.qk_norm_rope import reference as rotation
 from pylm_kernels.ops.rope_attention import reference, sdpa
@@ -89,10 +91,12 @@ def _backward(ctx: Any, run: Any, do: Any, *others: Any) -> Any:
 
 def _composite(ctx: Any, do: Any, *others: Any) -> Any:
     tensors = ctx.saved_tensors[:N_TENSORS]
-    q, k, v, _, _, _, q_weight, k_weight, sinks, *_ = tensors
-    with torch.autocast(q.device.type, enabled=False):
-        o = compose("reference", *tensors, *ctx.settings[:-1])
-        found = differentiate((o,), [q, k, v, q_weight, k_weight, sinks], (do,))
+    angles, masks = tensors[3:6], tensors[9:]  # cos, sin, positions; starts, ends
+
+    def o(q: Any, k: Any, v: Any, *vectors: Any) -> Any:
+        return compose("reference", q, k, v, *angles, *vectors, *masks, *ctx.settings[:-1])
+
+    found = differentiate(o, (*tensors[:3], *tensors[6:9]), (do,))
     return (*found[:3], None, None, None, *found[3:], *(None,) * (2 + N_SETTINGS + 1))
 
 
@@ -151,7 +155,7 @@ def rope_attention(
     window: int | None = None,
     softcap: float | None = None,
     sinks: torch.Tensor | None = None,
-    cu_seqlens: torch.Tensor | None = None,
+    cu_seqlens: torch.Tensor | Documents | None = None,
     scale: float | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
@@ -172,19 +176,18 @@ def rope_attention(
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
-        cu_seqlens: document ends over the flattened batch, 0 first; rows see their own document only.
+        cu_seqlens: document ends over the flattened batch, 0 first, or the `Documents` found from them once for all
+            layers; rows see their own document only.
         scale: of the scores; 1 / sqrt(D) by default.
         backend: this call's backend, such as "triton", "sdpa" or "reference".
 
     Returns:
         [B, Tq, heads, D]; zeros in a row that sees no key.
     """
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        q, k, v = q.to(dtype), k if k is None else k.to(dtype), v if v is None else v.to(dtype)
+    q, k, v = autocast.cast(q, k, v)
     heads, problem = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
     problem = problem or _heads.rotary(rope, heads) or _heads.norms(q_weight, k_weight, heads)
-    problem = problem or _heads.packed_documents(cu_seqlens, heads)
+    problem = problem or _documents.problem(cu_seqlens, heads.q, heads.k)
     problem = problem or _heads.scores(heads, rope, q_weight, window, softcap, sinks)
     if problem:
         return refuse(q, problem)
@@ -197,12 +200,13 @@ def rope_attention(
         "documents": cu_seqlens is not None,
         "causal": causal,
         "cross": heads.k is not None and t != heads.k.shape[1],
+        "scale": 1.0 if scale is None else scale,
         "rows_without_keys": heads.k is not None and t > heads.k.shape[1] and causal,
     }
     name, refusal = choose("rope_attention", backend, q, facts)
     if refusal:
         return refuse(q, refusal)
-    starts, ends = (None, None) if cu_seqlens is None else _heads.documents(cu_seqlens, b, t)
+    starts, ends = (None, None) if cu_seqlens is None else Documents.of(cu_seqlens, b, t)
     cos, sin = (None, None) if rope is None else rope.tables(q.device)
     raw = (
         heads.q, heads.k, heads.v, cos, sin, None if rope is None else _heads.positions_of(rope, starts), q_weight,
@@ -211,7 +215,7 @@ def rope_attention(
         float(softcap or 0.0), 1 / math.sqrt(d) if scale is None else float(scale),
     )  # fmt: skip
     if name in ("reference", "sdpa"):
-        with torch.autocast(q.device.type, enabled=False):
+        with autocast.off(q):
             return compose(name, *raw)
     o: torch.Tensor = _call(*raw, name)[0]
     return o

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pylm_kernels import transforms
+from pylm_kernels.operation import differentiate
 from pylm_kernels.ops.rope_attention import reference
 
 
@@ -18,6 +20,8 @@ def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | N
         return "torch's attention has no soft cap"
     if facts["sinks"]:
         return "torch's attention has no sinks"
+    if not facts["scale"] > 0:
+        return f"torch's attention needs a scale above 0, not {facts['scale']}"
     if facts["rows_without_keys"]:
         return "torch's attention does not promise zeros for rows that see no key"
     return None
@@ -34,6 +38,52 @@ def attend(
     scale: float,
 ) -> torch.Tensor:
     """O [B, Tq, H, D]."""
+    o = _once(q_BTHD, k_BTHD, v_BTHD, starts, ends, causal, window, scale)
+    if torch.compiler.is_compiling() or not o.requires_grad:
+        return o
+    again: torch.Tensor = _Again.apply(o, q_BTHD, k_BTHD, v_BTHD, starts, ends, causal, window, scale)  # type: ignore[no-untyped-call]
+    return again
+
+
+class _Again(torch.autograd.Function):
+    """Attention that torch computed, with a gradient that can be differentiated, which torch's own is not everywhere.
+
+    A backward that nobody differentiates passes the gradient on to torch's; with create_graph, or for many gradients at
+    once, that of the reference is taken instead. It saves nothing that torch's own attention has not saved.
+    """
+
+    @staticmethod
+    def forward(o: torch.Tensor, *inputs: Any) -> torch.Tensor:
+        return o.view_as(o)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _, *tensors, ctx.causal, ctx.window, ctx.scale = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, do: torch.Tensor) -> Any:
+        if not torch.is_grad_enabled() and not transforms.active():
+            return do, *(None,) * 8
+        q, k, v, starts, ends = ctx.saved_tensors
+        mask = reference.allowed(q.shape[1], k.shape[1], ctx.causal, ctx.window, starts, ends, q.device)
+
+        def o(q: Any, k: Any, v: Any) -> Any:
+            return reference.attend(q, k, v, mask, None, 0.0, ctx.scale)
+
+        return None, *differentiate(o, (q, k, v), (do,)), *(None,) * 5
+
+
+def _once(
+    q_BTHD: torch.Tensor,
+    k_BTHD: torch.Tensor,
+    v_BTHD: torch.Tensor,
+    starts: torch.Tensor | None,
+    ends: torch.Tensor | None,
+    causal: bool,
+    window: int,
+    scale: float,
+) -> torch.Tensor:
     t_q, t_k = q_BTHD.shape[1], k_BTHD.shape[1]
     plain = window == 0 and starts is None and (t_q == t_k or not causal)
     mask = None if plain else reference.allowed(t_q, t_k, causal, window, starts, ends, q_BTHD.device)

@@ -127,7 +127,7 @@ def attend(q, k, v, sinks, starts, ends, causal: bool, window: int, softcap: flo
     b, t_q, n, d = q.shape
     t_k = k.shape[1]
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    q, k, v = last_contiguous(q), last_contiguous(k), last_contiguous(v)
+    q, k, v = (launch.within_reach(last_contiguous(x)) for x in (q, k, v))
     o = torch.empty((b, t_q, n, d), dtype=q.dtype, device=q.device)
     lse = torch.empty((b, n, t_q), dtype=wide, device=q.device)
     if b * t_q == 0:
@@ -135,11 +135,12 @@ def attend(q, k, v, sinks, starts, ends, causal: bool, window: int, softcap: flo
     bounds = (lse, lse) if starts is None else (starts, ends)  # unread, but a pointer to count from
     options = launch.configuration("attention_forward", launch.architecture(q.device), d)
     with launch.on(q):
-        forward_kernel[(triton.cdiv(t_q, options["BM"]), b * n)](
-            q, k, v, o, lse, sinks, *bounds, t_q, t_k, n, n // k.shape[2], d, window, scale, softcap,
-            *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], HAS_SINKS=sinks is not None,
-            **settings(q, window, softcap, causal, starts), **options,
-        )  # fmt: skip
+        for some_q, *rest, start, end in launch.shares(n, q, k, v, o, lse, *bounds):
+            forward_kernel[(triton.cdiv(t_q, options["BM"]), some_q.shape[0] * n)](
+                some_q, *rest, sinks, start, end, t_q, t_k, n, n // k.shape[2], d, window, scale, softcap,
+                *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], HAS_SINKS=sinks is not None,
+                **settings(q, window, softcap, causal, starts), **options,
+            )  # fmt: skip
     return o, lse
 
 

@@ -8,8 +8,9 @@ use super::progress::{Clock, Phase};
 use super::runs::{self, Sorted, Temporary};
 use super::table::{Probe, Table};
 use super::words::Words;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pattern::Pattern;
+use crate::threads::spawn;
 
 /// Where the text comes from. Threads share it.
 pub trait Texts: Sync {
@@ -70,6 +71,15 @@ struct Shared<'a> {
     stop: AtomicBool,
 }
 
+/// Stops all who count when it is dropped.
+struct Leaving<'a>(&'a AtomicBool);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 pub(super) fn count(
     texts: &dyn Texts,
     pattern: &Pattern,
@@ -91,18 +101,27 @@ pub(super) fn count(
         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     };
     let tables = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut counter = Counter::new();
-                    while counter.block(&shared).unwrap_or_else(|error| {
-                        fail(error);
-                        false
-                    }) {}
-                    counter.table
-                })
-            })
-            .collect();
+        let mut others = Vec::new();
+        for _ in 1..threads {
+            let count = || {
+                // the others stop even if this one panics
+                let leaving = Leaving(&shared.stop);
+                let mut counter = Counter::new();
+                while counter.block(&shared).unwrap_or_else(|error| {
+                    fail(error);
+                    false
+                }) {}
+                std::mem::forget(leaving);
+                counter.table
+            };
+            match spawn(scope, count) {
+                Ok(thread) => others.push(thread),
+                Err(error) => {
+                    fail(error);
+                    break;
+                }
+            }
+        }
         let mut counter = Counter::new();
         loop {
             let more = counter.block(&shared);
@@ -117,7 +136,15 @@ pub(super) fn count(
             }
         }
         let mut tables = vec![counter.table];
-        tables.extend(others.into_iter().map(|thread| thread.join().expect("a counting thread")));
+        for thread in others {
+            match thread.join() {
+                Ok(table) => tables.push(table),
+                Err(_) => fail(
+                    Error::tokenizer("a thread failed while it counted, through a fault of pylm")
+                        .hint("please report it, with the lines above; --threads 1 may train all the same"),
+                ),
+            }
+        }
         tables
     });
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -183,7 +210,7 @@ impl Counter {
         let mut pre_tokens = 0;
         let mut at = 0;
         while at < text.len() {
-            let next = pattern.scan(text, at, &mut self.ends);
+            let next = pattern.scan(text, at, &mut self.ends)?;
             pre_tokens += self.ends.len() as u64;
             if let Some(spill) = spill {
                 if self.table.len() > 0 && self.table.bytes_with(self.ends.len(), next - at) > spill.allowed {

@@ -3,10 +3,14 @@
 //! A merge takes 5 to 50 µs, a hundred of them are made between two looks at the clock: threads that were started or
 //! woken by the system for each would spend longer on that than on the merge.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::threads::spawn;
 
 /// Looks for what is waited for, before the core is offered to others at each look: some 5 µs.
 const SPIN: u32 = 1_000;
@@ -26,6 +30,8 @@ pub(super) struct Crew {
     /// Rises with each piece of work.
     round: AtomicUsize,
     done: AtomicUsize,
+    /// A member panicked at its work: what the work was to make is not there.
+    failed: AtomicBool,
     current: Mutex<Option<Current>>,
     members: Vec<Member>,
 }
@@ -37,20 +43,27 @@ struct Member {
 }
 
 impl Crew {
-    /// Runs `lead` with a crew of `threads`, itself one of them.
-    pub fn with<T>(threads: usize, lead: impl FnOnce(&Self) -> T) -> T {
-        let members = (1..threads).map(|_| Member::default()).collect();
-        let crew = Self { round: AtomicUsize::new(0), done: AtomicUsize::new(0), current: Mutex::new(None), members };
+    /// Runs `lead` with a crew of `threads`, itself one of them. A panic of any of them is an error.
+    pub fn with<T>(threads: usize, lead: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let crew = Self {
+            round: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            current: Mutex::new(None),
+            members: (1..threads).map(|_| Member::default()).collect(),
+        };
         std::thread::scope(|scope| {
-            // the others leave even if this thread panics
+            // the others leave even if this thread panics, or there are not as many of them as were wanted
             let dismissal = Dismissal(&crew);
             for number in 1..threads {
                 let crew = &crew;
-                scope.spawn(move || crew.serve(number));
+                spawn(scope, move || crew.serve(number))?;
             }
-            let result = lead(dismissal.0);
-            drop(dismissal);
-            result
+            // whatever the work left half done goes with the crew, and is not looked at
+            catch_unwind(AssertUnwindSafe(|| lead(dismissal.0))).unwrap_or_else(|_| {
+                Err(Error::tokenizer("a thread failed while it merged, through a fault of pylm")
+                    .hint("please report it, with the lines above; --threads 1 may train all the same"))
+            })
         })
     }
 
@@ -67,13 +80,12 @@ impl Crew {
             let current = Current(unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) });
             self.begin(Some(current));
         }
+        // what the others work on is borrowed: they are waited for even if this thread's part panics
+        let others = Others(self);
         work(0);
         let ready = Instant::now();
-        let mut looks = 0;
-        while self.done.load(Ordering::Acquire) < self.members.len() {
-            pause(&mut looks);
-        }
-        self.done.store(0, Ordering::Relaxed);
+        drop(others);
+        assert!(!self.failed.load(Ordering::Relaxed), "another thread of the crew panicked");
         ready.elapsed()
     }
 
@@ -109,10 +121,13 @@ impl Crew {
             seen += 1;
             let current = *self.current.lock().expect("no thread panics while it holds this");
             let Some(Current(work)) = current else { return };
-            // done even if the work panics, so that the leader is not left waiting
-            let _finished = Finished(&self.done);
             // SAFETY: `each` waits until all are done, and holds the borrow.
-            unsafe { (*work)(number) };
+            let worked = catch_unwind(AssertUnwindSafe(|| unsafe { (*work)(number) }));
+            if worked.is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            // done even if the work panicked, so that the leader is not left waiting
+            self.done.fetch_add(1, Ordering::Release);
         }
     }
 }
@@ -127,11 +142,17 @@ fn pause(looks: &mut u32) {
     }
 }
 
-struct Finished<'a>(&'a AtomicUsize);
+/// The members at work; gone once all are done.
+struct Others<'a>(&'a Crew);
 
-impl Drop for Finished<'_> {
+impl Drop for Others<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Release);
+        let Self(crew) = self;
+        let mut looks = 0;
+        while crew.done.load(Ordering::Acquire) < crew.members.len() {
+            pause(&mut looks);
+        }
+        crew.done.store(0, Ordering::Relaxed);
     }
 }
 
@@ -218,7 +239,7 @@ mod tests {
     fn every_member_works_in_every_round() {
         for threads in [1, 2, 5] {
             let mut sums = vec![0u64; threads];
-            Crew::with(threads, |crew| {
+            let worked = Crew::with(threads, |crew| {
                 for round in 0..600 {
                     if round % 200 == 199 {
                         // long enough for all to fall asleep
@@ -226,7 +247,9 @@ mod tests {
                     }
                     each_of(crew, &mut sums, |number, sum| *sum += round * (number as u64 + 1));
                 }
+                Ok(())
             });
+            worked.unwrap();
             for (number, sum) in sums.into_iter().enumerate() {
                 assert_eq!(sum, (number as u64 + 1) * 600 * 599 / 2);
             }
@@ -253,8 +276,47 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the leader stops")]
     fn members_leave_with_their_leader() {
-        Crew::with(3, |_| panic!("the leader stops"));
+        let stopped = Crew::with(3, |_| -> Result<()> { panic!("the leader stops") });
+        assert!(stopped.unwrap_err().message.contains("a fault of pylm"));
+    }
+
+    #[test]
+    fn a_panic_at_work_is_an_error_and_nobody_is_left_waiting_or_working() {
+        for threads in [1, 2, 5] {
+            for failing in 0..threads {
+                let working = AtomicUsize::new(0);
+                // what is seen within: a failed assertion there would be taken for the panic
+                let (mut left_working, mut seen, mut later) = (0, Vec::new(), 0);
+                let failed = Crew::with(threads, |crew| {
+                    let mut items = vec![0u64; threads];
+                    // once with all at work for a while, so that the one that fails leaves first
+                    each_of(crew, &mut items, |_, item| *item += 1);
+                    let failed = catch_unwind(AssertUnwindSafe(|| {
+                        each_of(crew, &mut items, |number, item| {
+                            working.fetch_add(1, Ordering::SeqCst);
+                            if number == failing {
+                                working.fetch_sub(1, Ordering::SeqCst);
+                                panic!("at work");
+                            }
+                            std::thread::sleep(Duration::from_millis(20));
+                            *item += 1;
+                            working.fetch_sub(1, Ordering::SeqCst);
+                        });
+                    }));
+                    // the items are still there for all who worked on them
+                    left_working = working.load(Ordering::SeqCst);
+                    seen.clone_from(&items);
+                    if let Err(panic) = failed {
+                        std::panic::resume_unwind(panic);
+                    }
+                    later += 1;
+                    Ok(())
+                });
+                assert!(failed.unwrap_err().message.contains("a fault of pylm"), "{failing} of {threads}");
+                let expected: Vec<u64> = (0..threads).map(|number| 2 - u64::from(number == failing)).collect();
+                assert_eq!((left_working, seen, later), (0, expected, 0), "{failing} of {threads}");
+            }
+        }
     }
 }

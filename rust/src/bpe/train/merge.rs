@@ -242,6 +242,9 @@ impl<'a, S: Symbol> Merger<'a, S> {
         } else {
             self.shards.iter_mut().for_each(Shard::settle);
         }
+        if self.shards.iter().any(|shard| shard.full) {
+            self.recount();
+        }
     }
 
     /// The counts of the pairs on one side: what the old token lost there, the new one has.

@@ -65,6 +65,8 @@ pub(super) struct Reader {
     path: PathBuf,
     record: Record,
     left: u64,
+    /// Bytes of the file: no pre-token has more.
+    size: u64,
 }
 
 impl Reader {
@@ -73,11 +75,13 @@ impl Reader {
         use std::io::Seek;
         let mut file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
         file.seek(std::io::SeekFrom::Start(start)).map_err(|error| Error::io("read", path, &error))?;
+        let size = file.metadata().map_err(|error| Error::io("read", path, &error))?.len();
         Ok(Self {
             file: BufReader::with_capacity(BUFFER, file),
             path: path.into(),
             record: Record::default(),
             left: records,
+            size,
         })
     }
 
@@ -95,6 +99,11 @@ impl Reader {
         self.record.hash = u64::from_le_bytes(*hash);
         self.record.count = u64::from_le_bytes(*count);
         let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+        if length as u64 > self.size {
+            return Err(
+                Error::data(format!("{} is damaged", self.path.display())).hint("remove it and train from the start")
+            );
+        }
         self.record.bytes.resize(length, 0);
         self.file.read_exact(&mut self.record.bytes).map_err(|error| failed(&error))?;
         Ok(true)
@@ -208,6 +217,9 @@ fn merge_few(runs: &[Sorted], path: &Path) -> Result<Sorted> {
     Ok(Sorted { path: path.into(), start: 0, records })
 }
 
+/// How the names of such folders begin.
+pub(super) const COUNTS: &str = "pylm-counts-";
+
 /// A folder that goes away with whatever is in it.
 pub(super) struct Temporary {
     pub path: PathBuf,
@@ -215,11 +227,12 @@ pub(super) struct Temporary {
 
 impl Temporary {
     pub fn new(parent: &Path) -> Result<Self> {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("pylm-counts-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| cannot_write(&path, &error))?;
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::create_dir_all(parent).map_err(|error| cannot_write(parent, &error))?;
+        let path = parent.join(format!("{COUNTS}{}", crate::unique::suffix()));
+        // new, and nobody else's: one that exists may be another training's, or a link to anywhere
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| cannot_write(&path, &error))?;
         Ok(Self { path })
     }
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::count::Counts;
-use super::runs::{cannot_write, put_table, Sorted, Writer};
+use super::runs::{cannot_write, put_table, Sorted, Writer, COUNTS};
 use super::words::Words;
 use super::Merge;
 use crate::error::{Error, Result};
+use crate::shard::Lock;
 
 const MAGIC: &[u8; 8] = b"pylmcnt1";
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -21,12 +22,64 @@ pub(super) struct Saved {
     merges: Option<File>,
     written: usize,
     last: Instant,
+    /// No other training uses the folder.
+    _lock: Lock,
 }
 
 impl Saved {
     pub fn open(folder: &Path, fingerprint: String) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
-        Ok(Self { folder: folder.into(), fingerprint, merges: None, written: 0, last: Instant::now() })
+        let Some(lock) = Lock::take(&folder.join("lock"), false)? else {
+            return Err(Error::data(format!("another training keeps its state in {}", folder.display()))
+                .hint("wait for it to end, or write to another folder"));
+        };
+        let saved =
+            Self { folder: folder.into(), fingerprint, merges: None, written: 0, last: Instant::now(), _lock: lock };
+        saved.clean_up();
+        saved.merges_kept()?; // before any text is counted for merges that are another's
+        Ok(saved)
+    }
+
+    /// Removes what a training that was killed left of its counts.
+    fn clean_up(&self) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(COUNTS) {
+                // what cannot be removed is only in the way
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// The first line of the merges: what they were made of and how.
+    fn head(&self) -> String {
+        format!("pylm-merges 1 {:032x}\n", xxhash_rust::xxh3::xxh3_128(self.fingerprint.as_bytes()))
+    }
+
+    fn another(&self) -> Error {
+        Error::usage(format!(
+            "{} holds the state of another training: other sources, pattern or limits",
+            self.folder.display()
+        ))
+        .hint("finish that one with its own options, or remove the folder")
+    }
+
+    /// The lines of merges that are there, behind a head of ours; None where none was written whole.
+    fn merges_kept(&self) -> Result<Option<std::io::Split<BufReader<File>>>> {
+        let path = self.merges_path();
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => BufReader::new(opened.map_err(|error| Error::io("read", &path, &error))?),
+        };
+        let mut first = Vec::new();
+        file.read_until(b'\n', &mut first).map_err(|error| Error::io("read", &path, &error))?;
+        if first == self.head().as_bytes() {
+            Ok(Some(file.split(b'\n')))
+        } else if first.ends_with(b"\n") {
+            Err(self.another())
+        } else {
+            // a kill or a power loss came before the first line was there
+            Ok(None)
+        }
     }
 
     fn counts_path(&self) -> PathBuf {
@@ -60,11 +113,7 @@ impl Saved {
         let mut fingerprint = vec![0; length];
         file.read_exact(&mut fingerprint).map_err(|_| damaged())?;
         if fingerprint != self.fingerprint.as_bytes() {
-            return Err(Error::usage(format!(
-                "{} holds the state of another training: other sources, pattern or limits",
-                self.folder.display()
-            ))
-            .hint("finish that one with its own options, or remove the folder"));
+            return Err(self.another());
         }
         let sorted = Sorted { path: path.clone(), start: (head.len() + length) as u64, records: number(32) };
         Ok(Some(Counts {
@@ -108,7 +157,9 @@ impl Saved {
             numbers.extend(size.to_le_bytes());
             std::os::unix::fs::FileExt::write_all_at(&file, &numbers, 32).map_err(failed)?;
             file.sync_all().map_err(failed)?;
-            std::fs::rename(&partial, self.counts_path()).map_err(failed)
+            std::fs::rename(&partial, self.counts_path()).map_err(failed)?;
+            // the name too is there after a power loss, before merges are that go with it
+            File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
         })();
         if written.is_err() {
             let _ = std::fs::remove_file(&partial);
@@ -119,19 +170,17 @@ impl Saved {
     /// The merges of an interrupted training; those of `before` are not among them.
     pub fn merges(&mut self, before: usize) -> Result<Vec<Merge>> {
         let path = self.merges_path();
+        let head = self.head();
         let mut merges = Vec::new();
         let mut kept = 0;
-        match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("read", &path, &error)),
-            Ok(file) => {
-                // a kill may have torn the last line
-                for line in BufReader::new(file).split(b'\n') {
-                    let line = line.map_err(|error| Error::io("read", &path, &error))?;
-                    let Some(merge) = parse(&line, 256 + before + merges.len()) else { break };
-                    merges.push(merge);
-                    kept += line.len() as u64 + 1;
-                }
+        if let Some(lines) = self.merges_kept()? {
+            kept = head.len() as u64;
+            // a kill may have torn the last line
+            for line in lines {
+                let line = line.map_err(|error| Error::io("read", &path, &error))?;
+                let Some(merge) = parse(&line, 256 + before + merges.len()) else { break };
+                merges.push(merge);
+                kept += line.len() as u64 + 1;
             }
         }
         let mut file = OpenOptions::new()
@@ -148,6 +197,9 @@ impl Saved {
         }
         file.set_len(kept).map_err(|error| cannot_write(&path, &error))?;
         std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(|error| cannot_write(&path, &error))?;
+        if kept == 0 {
+            file.write_all(head.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
+        }
         self.merges = Some(file);
         self.written = merges.len();
         Ok(merges)
@@ -165,7 +217,7 @@ impl Saved {
         for (left, right) in &merges[self.written..] {
             writeln!(lines, "{left} {right}").expect("memory takes what is written");
         }
-        file.write_all(&lines).map_err(|error| cannot_write(&path, &error))?;
+        file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|error| cannot_write(&path, &error))?;
         self.written = merges.len();
         Ok(())
     }

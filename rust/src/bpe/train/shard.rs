@@ -116,6 +116,10 @@ pub(super) struct Shard<S> {
     twin_positions: Vec<u32>,
     /// Occurrences that were merged.
     pub merged: u64,
+    /// Occurrences that lists may hold: their places in the arena are 32 bits.
+    pub most: usize,
+    /// A list found no room: all must be made anew.
+    pub full: bool,
     boundary: S,
     dead: S,
 }
@@ -149,6 +153,8 @@ impl<S: Symbol> Shard<S> {
             twins: Neighbour::default(),
             twin_positions: Vec::new(),
             merged: 0,
+            most: u32::MAX as usize - 1,
+            full: false,
             boundary,
             dead: S::new(ids + 1),
         }
@@ -262,6 +268,7 @@ impl<S: Symbol> Shard<S> {
     pub fn forget_lists(&mut self) {
         self.arena = Vec::new();
         self.lists = Vec::new();
+        self.full = false;
     }
 
     /// The length of a list: merging has as much to look at.
@@ -327,11 +334,15 @@ impl<S: Symbol> Shard<S> {
 
     /// Opens a list for the new pair with this neighbour, or with the new token itself.
     pub fn want(&mut self, side: usize, id: u32, index: u32) {
-        open(&mut self.arena, &mut self.lists, &mut self.sides[side].by_id[id as usize], index);
+        self.full |=
+            !open(&mut self.arena, self.most, &mut self.lists, &mut self.sides[side].by_id[id as usize], index);
     }
 
     pub fn want_twins(&mut self, index: u32) {
-        open(&mut self.arena, &mut self.lists, &mut self.twins, index);
+        if !open(&mut self.arena, self.most, &mut self.lists, &mut self.twins, index) {
+            self.full = true;
+            return;
+        }
         let list = self.lists[index as usize];
         self.arena[list.start as usize..(list.start + list.length) as usize].copy_from_slice(&self.twin_positions);
     }
@@ -356,16 +367,21 @@ impl<S: Symbol> Shard<S> {
     }
 }
 
-fn open(arena: &mut Vec<u32>, lists: &mut Vec<List>, neighbour: &mut Neighbour, index: u32) {
+/// False where the list does not fit: its occurrences are then listed nowhere.
+fn open(arena: &mut Vec<u32>, most: usize, lists: &mut Vec<List>, neighbour: &mut Neighbour, index: u32) -> bool {
     if lists.len() <= index as usize {
         lists.resize(index as usize + 1, List::default());
     }
     if neighbour.count == 0 {
         // occurs in other shards only
-        return;
+        return true;
     }
     let start = arena.len();
+    if start + neighbour.count as usize > most {
+        return false;
+    }
     arena.resize(start + neighbour.count as usize, 0);
     lists[index as usize] = List { start: start as u32, length: neighbour.count };
     neighbour.cursor = start as u32 + 1;
+    true
 }

@@ -68,6 +68,15 @@ impl Texts for Listed<'_> {
     }
 }
 
+/// Nobody may look at these.
+struct Unread;
+
+impl Texts for Unread {
+    fn next(&self, _: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        panic!("text was read")
+    }
+}
+
 /// A generator that is the same everywhere: splitmix64.
 struct Random(u64);
 
@@ -103,7 +112,7 @@ fn words_of(texts: &[&[u8]], pattern: &Pattern) -> BTreeMap<Vec<u8>, u64> {
     for text in texts {
         let (mut at, mut start) = (0, 0);
         while at < text.len() {
-            let next = pattern.scan(text, at, &mut ends);
+            let next = pattern.scan(text, at, &mut ends).unwrap();
             for &end in &ends {
                 let end = at + end as usize;
                 *words.entry(text[start..end].to_vec()).or_default() += 1;
@@ -295,12 +304,69 @@ fn counts_that_spill_many_times_are_the_same() {
             let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
             merger.start(&[], 444);
             assert_eq!(merger.run(444, 444), merge::State::Done);
-            merger.into_merges()
+            Ok(merger.into_merges())
         });
-        assert_eq!(merges, whole.merges);
+        assert_eq!(merges.unwrap(), whole.merges);
     }
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "nothing is left behind");
     std::fs::remove_dir_all(temporary).unwrap();
+}
+
+#[test]
+fn lists_that_outgrow_their_places_are_made_anew() {
+    let mut random = Random(9);
+    let text = random_text(&mut random, 3000, ALPHABETS[1], 14);
+    let pattern = Pattern::new("gpt2").unwrap();
+    let whole = run(&[text.as_bytes()], &Settings::new(700)).unwrap();
+    for (most, before, threads) in [(3, 0, 1), (60, 0, 2), (500, 0, 3), (3, 200, 2), (60, 200, 1)] {
+        let clock = Clock::new(&Unwatched);
+        let counts = count::count(&listed(&[text.as_bytes()]), &pattern, 1, None, &clock).unwrap();
+        let merges = Crew::with(threads, |crew| {
+            let (mut shards, room) = words::lay_out::<u16>(counts.words, 1000, None, crew)?;
+            for shard in &mut shards {
+                shard.most = most;
+            }
+            let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
+            merger.start(&whole.merges[..before], 444);
+            merger.run(444, 444);
+            Ok(merger.into_merges())
+        });
+        assert_eq!(merges.unwrap(), whole.merges, "{most} {before}");
+    }
+}
+
+#[test]
+fn a_panic_while_counting_or_merging_is_an_error() {
+    let pattern = Pattern::new("gpt2").unwrap();
+    for threads in [2, 5] {
+        // the first of the texts that a thread other than this takes
+        struct Failing(std::thread::ThreadId);
+        impl Texts for Failing {
+            fn next(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
+                assert!(std::thread::current().id() == self.0, "on purpose");
+                std::thread::yield_now();
+                visit(b"some text");
+                Ok(true)
+            }
+        }
+        let failing = Failing(std::thread::current().id());
+        let error = train(&failing, &pattern, &Settings { threads, ..Settings::new(300) }, &Unwatched).unwrap_err();
+        assert!(error.to_string().contains("a thread failed while it counted"), "{error}");
+    }
+}
+
+#[test]
+fn folders_of_counts_are_new_and_for_this_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = folder("exclusive").join("not/there");
+    let made: Vec<runs::Temporary> = (0..20).map(|_| runs::Temporary::new(&parent).unwrap()).collect();
+    let names: std::collections::HashSet<&PathBuf> = made.iter().map(|folder| &folder.path).collect();
+    assert_eq!(names.len(), 20);
+    for folder in &made {
+        assert_eq!(std::fs::metadata(&folder.path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+    drop(made);
+    assert_eq!(std::fs::read_dir(&parent).unwrap().count(), 0);
 }
 
 #[test]
@@ -332,7 +398,7 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
     let stopper = StopAt(0.into());
     assert!(train(&listed(&[text.as_bytes()]), &pattern, &settings, &stopper).is_err());
     let merges = std::fs::read_to_string(folder.join("merges")).unwrap();
-    let made = merges.lines().count();
+    let made = merges.lines().count() - 1; // the first says what the others belong to
     assert!(made > 0 && made < 644);
     // torn at every byte of its last line
     for torn in 1..=merges.lines().last().unwrap().len() {
@@ -352,6 +418,31 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
     let other = Settings { min_frequency: 3, ..settings.clone() };
     let error = train(&listed(&[]), &pattern, &other, &Unwatched).unwrap_err();
     assert!(error.to_string().ends_with("holds the state of another training: other sources, pattern or limits"));
+    // nor where only the merges are left of it: they are small, and counts are what people remove
+    let counts = std::fs::read(folder.join("counts")).unwrap();
+    std::fs::remove_file(folder.join("counts")).unwrap();
+    let elsewhere = State { folder: folder.clone(), sources: "others".into() };
+    let error = train(&Unread, &pattern, &Settings { state: Some(elsewhere), ..settings.clone() }, &Unwatched);
+    assert!(error.unwrap_err().to_string().contains("holds the state of another training"));
+    // merges that were never written whole are made again; those that do not say what they belong to are refused
+    for (left, fine) in [("", true), ("pylm-mer", true), ("\0\0\0\0", true), ("1 2\n", false)] {
+        std::fs::write(folder.join("merges"), left).unwrap();
+        match train(&listed(&[text.as_bytes()]), &pattern, &settings, &Unwatched) {
+            Ok(trained) => assert_eq!((trained.merges, trained.resumed, fine), (whole.merges.clone(), 0, true)),
+            Err(error) => assert!(!fine && error.to_string().contains("another training"), "{error}"),
+        }
+    }
+    std::fs::remove_file(folder.join("merges")).unwrap();
+    // a second training with the same state waits for its turn elsewhere
+    let held = crate::shard::Lock::take(&folder.join("lock"), false).unwrap();
+    let error = train(&Unread, &pattern, &settings, &Unwatched).unwrap_err();
+    assert!(error.to_string().starts_with("another training keeps its state in "), "{error}");
+    drop(held);
+    // what a kill left of counts goes
+    std::fs::create_dir(folder.join("pylm-counts-0123")).unwrap();
+    std::fs::write(folder.join("counts"), &counts).unwrap();
+    train(&listed(&[]), &pattern, &settings, &Unwatched).unwrap();
+    assert!(!folder.join("pylm-counts-0123").exists());
     // damage
     let counts = std::fs::read(folder.join("counts")).unwrap();
     for length in [0, 30, 60, counts.len() - 1] {
@@ -359,6 +450,13 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
         let error = train(&listed(&[]), &pattern, &settings, &Unwatched).unwrap_err();
         assert!(error.to_string().ends_with("counts is damaged"), "{error}");
     }
+    // a pre-token longer than the file; the first one's length lies behind the head, the fingerprint, hash and count
+    let fingerprint = u32::from_le_bytes(counts[48..52].try_into().unwrap()) as usize;
+    let mut long = counts.clone();
+    long[52 + fingerprint + 16..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    std::fs::write(folder.join("counts"), &long).unwrap();
+    let error = train(&listed(&[]), &pattern, &settings, &Unwatched).unwrap_err();
+    assert!(error.to_string().ends_with("counts is damaged"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

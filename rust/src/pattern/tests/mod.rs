@@ -10,7 +10,7 @@ use super::Pattern;
 fn ends_of(pattern: &Pattern, text: &[u8]) -> (Vec<usize>, usize) {
     let (mut all, mut batch, mut start, mut batches) = (Vec::new(), Vec::new(), 0, 0);
     while start < text.len() {
-        let next = pattern.scan(text, start, &mut batch);
+        let next = pattern.scan(text, start, &mut batch).unwrap();
         all.extend(batch.iter().map(|end| start + *end as usize));
         assert_eq!(all.last(), Some(&next), "the next batch starts where this one ends");
         start = next;

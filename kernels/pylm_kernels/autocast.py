@@ -1,0 +1,25 @@
+"""Autocast, on devices that have it and on those, like meta, that do not."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+
+def off(x: torch.Tensor) -> contextlib.AbstractContextManager[Any]:
+    """No autocast in what is computed inside: the operations choose their dtypes themselves."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
+
+
+def cast(*inputs: Any) -> tuple[Any, ...]:
+    """The inputs as autocast has them for products of matrices, where it is on; None stays None."""
+    x = inputs[0]
+    if not isinstance(x, torch.Tensor) or not torch.amp.is_autocast_available(x.device.type):
+        return inputs
+    if not torch.is_autocast_enabled(x.device.type):
+        return inputs
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return tuple(one if one is None else one.to(dtype) for one in inputs)

@@ -1,0 +1,60 @@
+"""What is said on stderr is for whoever looks; where nobody does any more (`2>&1 | head`), the work goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+__all__ = ["enduring_stderr"]
+
+
+@contextmanager
+def enduring_stderr() -> Iterator[None]:
+    """Let writing to stderr never fail: a closed pipe, a terminal that is gone, a full disk under a log."""
+    before = sys.stderr
+    if before is None:  # closed by the caller: `pylm … 2>&-`
+        yield
+        return
+    sys.stderr = cast(TextIO, _Enduring(before))
+    try:
+        yield
+    finally:
+        sys.stderr = before
+
+
+class _Enduring:
+    """A stream that swallows what it can no longer write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+
+    def write(self, text: str) -> int:
+        self._tried(lambda: self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for text in lines:
+            self.write(text)
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def _tried(self, call: Any) -> None:
+        if self._broken:
+            return
+        try:
+            call()
+        except OSError:
+            self._broken = True
+            try:
+                # what waits in the buffer goes there too, and whatever writes past Python
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            except (OSError, ValueError):
+                pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,89 @@
+"""What a folder of token shards says of itself, and which of somebody else's files are for which split."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pylm.errors import DataError
+
+__all__ = ["TOKENIZER_FILES", "TOKEN_FILES", "WIDTHS", "files_of_split", "is_plain", "read_manifest", "read_text"]
+
+WIDTHS = {"uint16": 2, "uint32": 4}
+TOKEN_FILES = (".bin", ".npy")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+AGAIN = "pylm data verify DIR says more; pylm tokenize with --force makes the folder anew"
+# words that say what a file is for; training is never on what may be for anything else
+HELD_OUT = ("val", "valid", "validation", "test", "eval", "dev")
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest, None where there is none: its names are of files in the folder, its sizes whole numbers."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["dtype"] not in WIDTHS:
+            raise KeyError(manifest["dtype"])
+        _count(manifest, "vocab_size", 2**32)
+        for split in manifest["splits"].values():
+            for shard in split["shards"]:
+                _count(shard, "tokens", 2**56)
+                if not is_plain(shard["file"]):
+                    raise ValueError(f"{shard['file']!r} is not the name of a file in the folder")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        said = "nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__} {error}"
+        raise DataError(f"{path}: damaged: {said}", AGAIN.replace("DIR", str(folder))) from None
+    return dict(manifest)
+
+
+def is_plain(name: object) -> bool:
+    """Whether a name stays in its folder, and any system can have a file of it."""
+    if not isinstance(name, str) or name in ("", ".", "..") or any(char in name for char in "/\\\0"):
+        return False
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def _count(entry: dict[str, Any], key: str, bound: int) -> None:
+    value = entry[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{key!r} is {value!r}, not a whole number")
+    if not 0 <= value < bound:
+        raise ValueError(f"{key!r} is {value}")
+
+
+def read_text(path: Path) -> str:
+    """A file beside the shards as text; a DataError where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is damaged: byte {error.start} is not UTF-8", AGAIN.replace("DIR", str(path.parent))
+        ) from None
+
+
+def files_of_split(folder: Path, split: str) -> list[Path]:
+    """Which files of tokens, in a folder that nobody describes, are for a split: by the words of their names.
+
+    A file that has the word itself goes before one that merely holds it (`pretrain_0.bin`), and what has a word for
+    held out text (`pretrain_val_0.bin`) is never training data.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix in TOKEN_FILES and file.is_file())
+    wanted = SPLITS.get(split, (split,))
+    others = HELD_OUT if split == "train" else SPLITS["train"]
+    exact = [file for file in files if _words(file) & set(wanted) and not (split == "train" and _held_out(file))]
+    if exact:
+        return exact
+    return [file for file in files if split in file.stem.lower() and not _words(file) & set(others)]
+
+
+def _words(file: Path) -> set[str]:
+    return {word.rstrip("0123456789") for word in re.split(r"[^a-z0-9]+", file.stem.lower())}
+
+
+def _held_out(file: Path) -> bool:
+    return bool(_words(file) & set(HELD_OUT))

@@ -1,0 +1,163 @@
+"""Whether a tokenizer.json gives the ids here that the `tokenizers` package gives, asked once for each file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.cache import cache_folder
+from pylm.errors import TokenizerError
+from pylm.tokenizer.foreign import ForeignBackend
+from pylm.tokenizer.specials import one_of
+
+if TYPE_CHECKING:
+    from pylm.tokenizer.backend import Backend
+
+__all__ = ["refuse_other_ids"]
+
+# changes with anything that decides ids
+VERSION = "pylm agreement 1"
+PIECES = 10_000  # of the vocabulary that are tried, or all where it has fewer
+IN_A_TEXT = 25  # pieces one after another, so that their borders are tried as well
+KEPT = 2_000  # verdicts in the cache folder
+_seen: set[str] = set()
+
+
+def refuse_other_ids(backend: Backend, data: bytes, where: str) -> None:
+    """Encode every added token and 10,000 pieces of the vocabulary here and by `tokenizers`; fail where ids differ.
+
+    A verdict is remembered by the contents of the file. Without `tokenizers` nothing is compared.
+    """
+    if importlib.util.find_spec("tokenizers") is None:
+        return
+    place = _place(data)
+    if place is None or place.name in _seen or place.is_file():
+        return
+    theirs = _theirs(backend, data)
+    if theirs is not None:
+        try:
+            _compare(backend, theirs, where)
+        finally:
+            theirs.encode_special_tokens = False
+    _remember(place)
+
+
+def _place(data: bytes) -> Path | None:
+    """Return where the verdict of these contents is kept, whatever decides ids having part in its name."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        key = hashlib.sha256(f"{VERSION} {version('tokenizers')} {_build()} ".encode() + data).hexdigest()
+        return cache_folder() / "agreement" / key[:40]
+    except (PackageNotFoundError, RuntimeError):  # a package without a name, a user without a home
+        return None
+
+
+def _build() -> str:
+    """Tell one build of our encoder from another."""
+    from pylm import _rust
+
+    about = os.stat(_rust.__file__) if _rust.__file__ else None
+    return "" if about is None else f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _remember(place: Path) -> None:
+    _seen.add(place.name)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        kept = sorted(place.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in kept[: max(0, len(kept) - KEPT)]:
+            old.unlink(missing_ok=True)
+    except OSError:  # a folder that cannot be written costs the next process the comparison
+        pass
+
+
+def _theirs(backend: Backend, data: bytes) -> Any:
+    """Return what `tokenizers` makes of the file; None where it can be compared with nothing."""
+    import tokenizers
+
+    if not backend.native:  # a second one of 260,000 tokens takes as long as all else
+        assert isinstance(backend, ForeignBackend)
+        return None if backend.json["model"].get("dropout") else backend.tokenizer
+    value = json.loads(data)
+    if value["model"].get("dropout"):  # ids drawn at random
+        return None
+    value["truncation"] = value["padding"] = None
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(value))
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            return None
+        raise
+
+
+def _compare(backend: Backend, theirs: Any, where: str) -> None:
+    every = frozenset(backend.specials)
+    special = one_of(backend.specials)
+    texts = [*_added_texts(backend), *_piece_texts(backend, theirs)]
+    for text in texts if backend.native else ():
+        _same(backend, every, theirs, text, where)
+    theirs.encode_special_tokens = True
+    special_ids = set(backend.specials.values())
+    for text in texts:
+        # what a special token's text is without being one is ours to say: never that token
+        if special is None or not special.search(text):
+            _same(backend, frozenset(), theirs, text, where, special_ids)
+    for name, token_id in backend.specials.items():
+        unknown = name == getattr(backend, "unknown", None)
+        if not unknown and token_id in backend.encode(name, frozenset()).tolist():
+            raise _refused(where, name, "is a special token even where it is plain text")
+
+
+def _same(
+    backend: Backend, allowed: frozenset[str], theirs: Any, text: str, where: str, never: Iterable[int] = ()
+) -> None:
+    try:
+        wanted = theirs.encode(text, add_special_tokens=False).ids
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            return
+        raise
+    if not set(wanted).isdisjoint(never):  # a normalizer has made a special token of other text
+        return
+    if backend.encode(text, allowed).tolist() != wanted:
+        raise _refused(where, text, "has other ids here than in `tokenizers`")
+
+
+def _refused(where: str, text: str, what: str) -> TokenizerError:
+    shown = text if len(text) <= 60 else text[:60] + "…"
+    return TokenizerError(
+        f"{where} cannot be served exactly: {shown!r} {what}",
+        "tell pylm's authors which tokenizer this is; until then encode with `tokenizers` and bring .bin shards",
+    )
+
+
+def _added_texts(backend: Backend) -> Iterator[str]:
+    for name in backend.added:
+        yield name
+        yield f"a{name} {name}"
+
+
+def _piece_texts(backend: Backend, theirs: Any) -> Iterator[str]:
+    step = max(1, backend.vocab_size // PIECES)
+    added = set(backend.added.values())
+    pieces = []
+    for token_id in range(0, backend.vocab_size, step):
+        name = theirs.id_to_token(token_id)
+        if name is None or token_id in added:
+            continue
+        data = backend.token_bytes(token_id)
+        try:
+            pieces.append(name if data is None else data.decode())
+        except UnicodeDecodeError:  # a part of a character
+            continue
+    for start in range(0, len(pieces), IN_A_TEXT):
+        yield "".join(pieces[start : start + IN_A_TEXT])
+    # alone as well: at the beginning of a text some rules are others
+    yield from pieces[:: max(1, len(pieces) // 1000)]

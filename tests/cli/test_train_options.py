@@ -1,0 +1,149 @@
+"""What may be typed after `pylm train`: other programs' options, options alone, several devices, completion."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from pylm.cli import run
+from pylm.cli import train as subject
+from pylm.cli.entry import root
+from pylm.cli.train import train
+
+
+def refused(capsys: Any, *words: str, code: int = 2) -> str:
+    assert run(["train", *words]) == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("error:") == 1 and "Traceback" not in err
+    return str(err)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("--lr 1e-3", "--learning-rate 1e-3"),
+        ("--lr=1e-3", "--learning-rate 1e-3"),
+        ("--epochs 5", "--max-epochs 5"),
+        ("--steps 100", "--max-steps 100"),
+        ("--iters 100", "--max-steps 100"),
+        ("--temp 0.3", "--temperature 0.3"),
+        ("--layers 3", "--n-layers 3"),
+        ("--block-size 64", "--context-length 64"),
+        ("--max-new-tokens 9", "--sample.max-tokens 9"),
+        ("--n_epochs 2", "--max-epochs 2"),
+        ("--batch-size 4", "--micro-batch 4"),
+    ],
+)
+def test_an_option_of_another_program_is_answered_with_ours_that_works(capsys: Any, typed: str, hint: str) -> None:
+    said = refused(capsys, *typed.split())
+    assert hint in said and "did you mean" not in said
+    # what is hinted is taken: the next complaint is that there is nothing to train on
+    assert "nothing to train on" in refused(capsys, *hint.split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--model gpt2", "--preset NAME"),
+        ("--gpu 0", "train.device"),
+        ("--devices 2", "training on several devices: not yet"),
+        ("--gpus 4", "training on several devices: not yet"),
+        ("--wandb", "metrics.jsonl is always written"),
+        ("--tensorboard", "metrics.jsonl is always written"),
+        ("--invalid replace", "an option of `pylm tokenize`"),
+        ("--tokenizer gpt2", "an option of `pylm tokenize`"),
+        ("--outt x", "did you mean --out?"),
+        ("--resum", "did you mean --resume?"),
+        ("--optimiser muon", "did you mean optimizer?"),
+        ("--xyzzy", "pylm config show"),
+    ],
+)
+def test_what_cannot_be_typed_is_answered(capsys: Any, typed: str, says: str) -> None:
+    said = refused(capsys, *typed.split())
+    assert says in said and "--help?" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--resume"], ("auto", (), ())),
+        (["--resume", "--out", "x"], ("auto", (), ())),
+        (["--resume", "max_steps=30"], ("auto", (), (("train.max_steps", "30", "max_steps=30"),))),
+        (["--resume", "auto", "my.txt"], ("auto", ("my.txt",), ())),
+        (["--resume", "runs/x/step_5"], ("runs/x/step_5", (), ())),
+        (["--resume=runs/x"], ("runs/x", (), ())),
+        (["a.txt", "b.txt", "--lr-nothing"], None),
+    ],
+)
+def test_resume_alone_is_auto(words: list[str], expected: Any) -> None:
+    if expected is None:
+        with pytest.raises(Exception, match="lr.nothing"):
+            train.make_context("train", words)
+        return
+    ctx = train.make_context("train", words)
+    assert (ctx.params["resume"], ctx.params["files"], ctx.meta["pylm.settings"]) == expected
+
+
+def test_several_processes_of_a_launcher_are_refused_once(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subject, "SPOKEN", 0.0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert "training on several devices: not yet" in refused(capsys, "x.txt")
+    monkeypatch.setenv("RANK", "1")
+    assert run(["train", "x.txt"]) == 2
+    assert capsys.readouterr() == ("", "")
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert "x.txt: no such file" in refused(capsys, "x.txt", code=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "typed", "offered"),
+    [
+        (["--optimizer"], "", ["adamw", "muon"]),
+        (["--schedule"], "c", ["cosine", "constant"]),
+        (["--precision"], "", ["bf16", "fp16", "fp32", "auto"]),
+        (["--sample-every"], "", ["auto", "null"]),
+        (["--data", "x", "--train.optimizer"], "m", ["muon"]),
+    ],
+)
+def test_the_words_that_a_key_accepts_are_completed(before: list[str], typed: str, offered: list[str]) -> None:
+    from click.shell_completion import ShellComplete
+
+    completions = ShellComplete(root, {}, "pylm", "_PYLM_COMPLETE").get_completions(["train", *before], typed)
+    assert [one.value for one in completions] == offered
+    assert isinstance(train, click.Command)
+
+
+@pytest.mark.parametrize(
+    ("step", "schedule", "said"), [(10, "cosine", True), (40, "cosine", False), (10, "constant", False)]
+)
+def test_a_time_that_was_up_before_the_rate_had_fallen_is_said(step: int, schedule: str, said: bool) -> None:
+    from types import SimpleNamespace
+
+    from pylm.cli.train_session import _cut_short
+    from pylm.config.schema import Train
+    from pylm.train.loop import TIME_IS_UP
+    from pylm.train.plan import Length
+    from pylm.train.schedule import Schedule
+
+    session: Any = SimpleNamespace(
+        progress=SimpleNamespace(step=step),
+        length=Length(40, "max_time 24 s", 24.0),
+        schedule=Schedule.of(Train(schedule=schedule, learning_rate=1e-3, warmup_steps=0), 40),  # type: ignore[arg-type]
+        resume_line="pylm train --resume auto --out runs/x",
+    )
+    line = _cut_short(session, TIME_IS_UP)
+    assert (line is not None) == said
+    if line is not None:
+        assert "time for 10 of 40" in line and "ended at 0.00089 and not at 0.0001" in line
+        assert line.endswith("pylm train --resume auto --out runs/x --max-time null --max-steps 40")
+    assert _cut_short(session, "40 steps") is None
