@@ -58,13 +58,12 @@ def backend_of_json(data: bytes, where: str) -> Backend:
     whose regex others read in another way: it keeps the ids that it was trained with.
     """
     from pylm.tokenizer.agreement import refuse_other_ids
-    from pylm.tokenizer.patterns import read_elsewhere
+    from pylm.tokenizer.native import NativeBackend
 
     backend = _backend_of_json(data, where)
-    if part := read_elsewhere(backend.pattern):
+    if part := backend.read_elsewhere() if isinstance(backend, NativeBackend) else None:
         warnings.warn(
-            f"{where} was trained with a pattern that other programs read in another way, for {part}: "
-            "here its ids stay what they are, elsewhere they may be others",
+            f"{where} was trained with {part}: here its ids stay what they are, elsewhere they may be others",
             PylmWarning,
             stacklevel=3,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pylm._rust import Bpe
 from pylm.errors import DataError, TokenizerError
-from pylm.tokenizer.patterns import checked
+from pylm.tokenizer.patterns import checked, read_elsewhere
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Ids
@@ -29,6 +29,14 @@ class NativeBackend:
         self.added: dict[str, int] = dict(sorted([*bpe.specials, *bpe.added], key=lambda item: item[1]))
         self.identity: str = bpe.identity
         self.pattern: str | None = bpe.pattern
+
+    def read_elsewhere(self) -> str | None:
+        """What of it other programs read in another way; only files that an earlier pylm wrote hold such."""
+        if part := read_elsewhere(self.pattern):
+            return f"a pattern that other programs read in another way, for {part}"
+        if twice := self.bpe.spelled_twice:
+            return f"the special token {twice[0]!r}, which other programs take for another token that is written so"
+        return None
 
     @classmethod
     def from_tokenizer_json(cls, data: bytes) -> NativeBackend:

@@ -319,6 +319,12 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Resu
         progress=tell,
     )
     bpe = Bpe.from_merges(trained.pop("merges"), start.pattern, list(start.specials))
+    if twice := bpe.spelled_twice:
+        raise TokenizerError(
+            f"the special token {twice[0]!r} is written as another token of this vocabulary is in a tokenizer.json, "
+            "and other programs would take one for the other",
+            f"give it a text that no word has, such as <|{twice[0]}|>",
+        )
     facts = {**trained, "replaced_bytes": trained.pop("replaced")}
     return Result(Tokenizer(NativeBackend(bpe), _config(options, start.specials)), facts)
 

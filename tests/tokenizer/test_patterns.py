@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from pathlib import Path
 
 import pytest
 import tokenizers
@@ -166,3 +167,24 @@ def test_a_pattern_that_takes_too_many_steps_is_an_error_and_soon():
     for encode in (lambda: steep.encode("a" * 1_200_000), lambda: steep.encode_batch(["a" * 1_200_000, "b"] * 2, 2)):
         with pytest.raises(TokenizerError, match="cannot be followed"):
             encode()
+
+
+def test_a_special_token_that_is_written_as_another_token_is_refused_in_training(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the cat and the other cats\n" * 50)
+    for special in ("é", "a", "the"):  # a byte's letter in tokenizer.json, a byte itself, a merge
+        with pytest.raises(TokenizerError, match=f"the special token '{special}' is written as another token"):
+            Tokenizer.train(tmp_path / "a.txt", 280, specials=["<|end|>", special])
+
+
+def test_a_file_of_ours_with_such_a_token_loads_as_it_did_and_says_so(tmp_path: Path) -> None:
+    json_text = Bpe.from_merges([], "gpt2", ["<|end|>", "é"]).to_tokenizer_json()
+    (tmp_path / "tokenizer.json").write_text(json_text)
+    with pytest.warns(UserWarning, match="was trained with the special token 'é', which other programs take for"):
+        tok = Tokenizer.load(tmp_path)
+    assert tok.encode("é", allowed_special="all") == [257]
+    assert tok.decode([257]) == "é" and len(tok.encode("é")) == 2
+    other = json.loads(json_text)  # somebody else's file that says so is no file of ours
+    other["model"]["vocab"]["x y"] = 258
+    (tmp_path / "tokenizer.json").write_text(json.dumps(other))
+    with pytest.raises(TokenizerError, match="depend on who reads it"):
+        Tokenizer.load(tmp_path)

@@ -100,8 +100,13 @@ impl Vocab {
         let numbers = check_numbers(&file.added_tokens, &model.vocab);
         let extra = read_added(file.added_tokens)?;
         let mut vocab = model.build(extra, pattern)?;
-        numbers?;
         vocab.post_processor = file.post_processor.filter(|post| kind(post) != "ByteLevel");
+        if let Err(other) = numbers {
+            // a file of ours keeps the ids that it was trained with, and says how others read it
+            if vocab.spelled_twice().is_empty() || !vocab.wrote(data) {
+                return Err(other);
+            }
+        }
         if let Some(differs) = differs.filter(|_| !vocab.wrote(data)) {
             return Err(foreign(format_args!("its regex means another thing here, for {differs}")));
         }

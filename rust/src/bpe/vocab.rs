@@ -144,6 +144,15 @@ impl Vocab {
         })
     }
 
+    /// Added tokens whose text a tokenizer.json also gives to another token, whose bytes it spells so (`é` is how it
+    /// writes the byte 0xe9): other readers take that token's id for both.
+    pub fn spelled_twice(&self) -> Vec<String> {
+        let spelled: HashMap<Vec<u8>, &String> = (self.specials.iter().chain(&self.added))
+            .filter_map(|(text, _)| Some((alphabet::from_printable(text)?, text)))
+            .collect();
+        self.ordinary().filter_map(|(_, token)| spelled.get(token).map(|text| (*text).clone())).collect()
+    }
+
     /// SHA-256, in hex, of vocabulary, merges, pattern and specials: equal for equal behaviour, whatever file it came from.
     pub fn identity(&self) -> String {
         if let Some((identity, _)) = &self.known {

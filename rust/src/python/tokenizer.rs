@@ -221,6 +221,12 @@ impl Bpe {
         self.encoder.vocab.added.clone()
     }
 
+    /// Added tokens whose text a tokenizer.json also gives to another token, so that others read that one.
+    #[getter]
+    fn spelled_twice(&self) -> Vec<String> {
+        self.encoder.vocab.spelled_twice()
+    }
+
     /// The merges as pairs of ids, by rank.
     #[getter]
     fn merges(&self) -> Vec<(u32, u32)> {
