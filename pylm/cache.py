@@ -9,10 +9,16 @@ from pathlib import Path
 __all__ = ["cache_folder"]
 
 
-def cache_folder() -> Path:
-    """Return $PYLM_CACHE, else pylm's part of the user's cache folder."""
+def cache_folder() -> Path | None:
+    """Return $PYLM_CACHE, else pylm's part of the user's cache folder; None for a user who has no home.
+
+    A cache that cannot be had costs the memory of what would be in it, and nothing else.
+    """
     if chosen := os.environ.get("PYLM_CACHE"):
         return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pylm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylm"
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "pylm"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pylm"
+    except RuntimeError:
+        return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Iterable
 
 __all__ = [
@@ -16,7 +19,10 @@ __all__ = [
     "TokenizerError",
     "UsageError",
     "did_you_mean",
+    "warn",
 ]
+
+HERE = os.path.dirname(__file__) + os.sep
 
 
 class PylmError(Exception):
@@ -90,3 +96,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 class PylmWarning(UserWarning):
     """What a caller should know of a result that is given all the same."""
+
+
+def warn(text: str) -> None:
+    """Give a PylmWarning that names the caller's line, however deep in pylm it is given."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_code.co_filename.startswith(HERE) and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, PylmWarning, stacklevel=level)

@@ -136,11 +136,7 @@ def violations(root: Path) -> Iterator[str]:
             light = framework in STANDARD or room_or_package(name) in TOP_OF_CLI or name.startswith(LIGHT)
             if here == "pylm.cli" and at_top and not light:
                 yield f"{relative}:{line}: a command imports {name} inside its function, not at the top"
-            if (
-                not there
-                or there == here
-                or there in {"pylm", "pylm.cache", "pylm.durable", "pylm.errors", "pylm.host"}
-            ):
+            if not there or there == here or there == "pylm" or there in SERVE_ALL:
                 continue
             allowed = ROOMS.get(here)
             if allowed is None:

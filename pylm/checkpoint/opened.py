@@ -67,8 +67,8 @@ def open_weights(path: str | Path) -> Weights:
     return Weights(folder)
 
 
-def no_folder(name: str) -> CheckpointError | None:
-    """What to say of a name that is a file, or looks like a model of the Hub; None where it is neither."""
+def no_folder(name: str, runs: Path) -> CheckpointError | None:
+    """What to say of a name that is a file, or looks like a model of the Hub; None where it is neither, as of runs."""
     path = Path(name)
     if path.is_file():
         if path.name == ONE or path.suffix == ".safetensors":
@@ -78,7 +78,8 @@ def no_folder(name: str) -> CheckpointError | None:
         return CheckpointError(
             f"{path} {what}", f"pylm reads a folder with {ONE} and config.json, as save_pretrained writes"
         )
-    if not path.exists() and (name in HUB_NAMES or (HUB_ID.fullmatch(name) and not path.parent.exists())):
+    is_id = HUB_ID.fullmatch(name) and not path.parent.exists() and path.parent != runs
+    if not path.exists() and (name in HUB_NAMES or is_id):
         return CheckpointError(
             f"there is no folder {name}, and pylm fetches nothing by itself",
             f"a model of the Hub: hf download {name} --local-dir {path.name}, then name {path.name}",

@@ -58,7 +58,7 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
         return _of_run(path.parent, path.name)
     if path.is_dir():
         raise CheckpointError(f"{path} holds no checkpoint: neither {CHECKPOINTS}/ nor model.safetensors")
-    raise no_folder(name) or CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
+    raise no_folder(name, runs) or CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
 
 
 def newest_run(runs: Path = Path("runs")) -> Path:

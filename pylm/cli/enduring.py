@@ -52,7 +52,8 @@ class _Enduring:
             self._broken = True
             try:
                 # what waits in the buffer goes there too, and whatever writes past Python
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+                with open(os.devnull, "wb") as nowhere:
+                    os.dup2(nowhere.fileno(), self._stream.fileno())
             except (OSError, ValueError):
                 pass
 

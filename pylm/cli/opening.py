@@ -65,7 +65,7 @@ def open_model(options: dict[str, Any]) -> Session:
     try:
         session = open_session(**options, say=_say)
     except CheckpointError as error:
-        waiting = list(_training([Path(named)] if named else RUNS.iterdir() if RUNS.is_dir() else []))
+        waiting = list(_training([Path(named)] if named else _without_any_checkpoint()))
         if not waiting:
             raise
         raise CheckpointError(_how_far(waiting[0]), _what_to_do(waiting[0])) from error
@@ -74,6 +74,14 @@ def open_model(options: dict[str, Any]) -> Session:
             _say(f"{_how_far(run)}; this is an older run:")
     _say(f"{os.path.relpath(session.name)}: {session.engine.name}")
     return session
+
+
+def _without_any_checkpoint() -> list[Path]:
+    """The runs, where none of them has a checkpoint: where one has, the error is about that one."""
+    from pylm.checkpoint import steps
+
+    runs = list(RUNS.iterdir()) if RUNS.is_dir() else []
+    return [] if any(map(steps, runs)) else runs
 
 
 def _say(text: str) -> None:

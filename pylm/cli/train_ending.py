@@ -97,12 +97,12 @@ def _last_evaluation(run: Path, step: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     path = run / "metrics.jsonl"
     with path.open("rb") if path.exists() else io.BytesIO() as file:
-        for line in file:
+        for written in file:
             # a long run has millions of lines, and few evaluations
-            if b'"val_loss"' not in line or not line.endswith(b"\n"):
+            if b'"val_loss"' not in written or not written.endswith(b"\n"):
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(written)
                 found = record if record["step"] <= step else found
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # which going on with the run says

@@ -29,7 +29,7 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
     unknown = []
     for name, entry in files.items():
         mark = _mark(folder / name, str(entry["blake2b"]))
-        if name not in NOT_READ and not mark.exists():
+        if name not in NOT_READ and not (mark and os.path.exists(mark)):
             unknown.append((folder / name, str(entry["blake2b"]), mark))
     total = sum(path.stat().st_size for path, _, _ in unknown)
     if total > SLOW_BYTES:
@@ -45,14 +45,18 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
                 f"{path} is damaged: its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…",
                 f"pylm verify {run} names the newest sound checkpoint; --no-verify takes this one as it is",
             )
-        _remember(mark)
+        if mark is not None:
+            _remember(mark)
 
 
-def _mark(path: Path, wanted: str) -> Path:
-    """The empty file that says that a file, as it is now, has the wanted hash."""
+def _mark(path: Path, wanted: str) -> Path | None:
+    """The empty file that says that a file, as it is now, has the wanted hash; None where nothing is remembered."""
     now = path.stat()
+    cache = cache_folder()
+    if cache is None:
+        return None
     facts = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns, wanted)
-    return cache_folder() / "verified" / hashlib.blake2b(repr(facts).encode(), digest_size=20).hexdigest()
+    return cache / "verified" / hashlib.blake2b(repr(facts).encode(), digest_size=20).hexdigest()
 
 
 def _remember(mark: Path) -> None:

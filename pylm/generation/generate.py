@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.errors import PylmWarning
+from pylm.errors import warn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -88,7 +87,7 @@ def generate(
         wanted,
         likeliest=likeliest,
         speculate=speculate,
-        say=lambda text: warnings.warn(text, PylmWarning, stacklevel=3),
+        say=warn,
     )
     return Written(pieces, [wanted.n] * len(prompts), session.engine.name)
 

@@ -35,8 +35,10 @@ def refuse_other_ids(backend: Backend, data: bytes, where: str) -> None:
     """
     if importlib.util.find_spec("tokenizers") is None:
         return
-    place = _place(data)
-    if place is None or place.name in _seen or place.is_file():
+    key = _key(data)
+    cache = cache_folder()
+    place = None if cache is None else cache / "agreement" / key
+    if key in _seen or (place and os.path.isfile(place)):
         return
     theirs = _theirs(backend, data)
     if theirs is not None:
@@ -44,18 +46,22 @@ def refuse_other_ids(backend: Backend, data: bytes, where: str) -> None:
             _compare(backend, theirs, where)
         finally:
             theirs.encode_special_tokens = False
-    _remember(place)
+    _seen.add(key)
+    if place is not None:
+        _remember(place)
 
 
-def _place(data: bytes) -> Path | None:
-    """Return where the verdict of these contents is kept, whatever decides ids having part in its name."""
+def _key(data: bytes) -> str:
+    """Return the name of the verdict on these contents, in which all has part that decides ids."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        key = hashlib.sha256(f"{VERSION} {version('tokenizers')} {_build()} ".encode() + data).hexdigest()
-        return cache_folder() / "agreement" / key[:40]
-    except (PackageNotFoundError, RuntimeError):  # a package without a name, a user without a home
-        return None
+        theirs = version("tokenizers")  # importing it takes longer than all else where the verdict is known
+    except PackageNotFoundError:  # a package without a name
+        import tokenizers
+
+        theirs = tokenizers.__version__
+    return hashlib.sha256(f"{VERSION} {theirs} {_build()} ".encode() + data).hexdigest()[:40]
 
 
 def _build() -> str:
@@ -67,7 +73,6 @@ def _build() -> str:
 
 
 def _remember(place: Path) -> None:
-    _seen.add(place.name)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()

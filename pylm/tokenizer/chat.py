@@ -86,10 +86,19 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, Mapping):
-        return {_plain(key, where): _plain(item, where) for key, item in value.items()}
+        return {_plain_key(key, where): _plain(item, where) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, where) for item in value]
     raise TokenizerError(
         f"{where} holds a {type(value).__name__}, and a chat template takes texts, numbers, lists and dictionaries",
+        "write it as one of these",
+    )
+
+
+def _plain_key(key: Any, where: str) -> Any:
+    if key is None or isinstance(key, (str, int, float)):
+        return _plain(key, where)
+    raise TokenizerError(
+        f"{where} has a key that is a {type(key).__name__}, and a chat template takes texts and numbers as keys",
         "write it as one of these",
     )

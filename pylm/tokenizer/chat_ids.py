@@ -127,10 +127,11 @@ def _with_all_special(backend: Backend, value: dict[str, Any]) -> Backend:
     added = value.get("added_tokens") or []
     if all(token.get("special") for token in added):
         return backend
-    from pylm.tokenizer.load import backend_of_json
+    from pylm.tokenizer.load import backend_as_read
 
     special = [token if _is_word(token) else {**token, "special": True} for token in added]
     try:
-        return backend_of_json(json.dumps({**value, "added_tokens": special}).encode(), "the tokenizer")
+        # whether its ids are those of others was asked when it was opened
+        return backend_as_read(json.dumps({**value, "added_tokens": special}).encode(), "the tokenizer")
     except TokenizerError:
         return backend  # which is not told: its texts are cut where it finds a control token

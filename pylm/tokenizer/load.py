@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylm.errors import PylmWarning, TokenizerError, UsageError, did_you_mean
+from pylm.errors import TokenizerError, UsageError, did_you_mean, warn
 from pylm.tokenizer import published
 from pylm.tokenizer.folder import CONFIG, TOKENIZER, Config, read_config, read_file
 from pylm.tokenizer.gpt2_files import PAIRS, pair_to_tokenizer_json
@@ -18,7 +17,7 @@ from pylm.tokenizer.patterns import PATTERNS
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Backend
 
-__all__ = ["Loaded", "backend_of_json", "backend_of_model", "load", "says_its_pattern"]
+__all__ = ["Loaded", "backend_as_read", "backend_of_json", "backend_of_model", "load", "says_its_pattern"]
 
 Specials = Sequence[str] | Mapping[str, int] | None
 Loaded = tuple["Backend", Config, dict[str, bytes]]
@@ -60,19 +59,16 @@ def backend_of_json(data: bytes, where: str) -> Backend:
     from pylm.tokenizer.agreement import refuse_other_ids
     from pylm.tokenizer.native import NativeBackend
 
-    backend = _backend_of_json(data, where)
+    backend = backend_as_read(data, where)
     if part := backend.read_elsewhere() if isinstance(backend, NativeBackend) else None:
-        warnings.warn(
-            f"{where} was trained with {part}: here its ids stay what they are, elsewhere they may be others",
-            PylmWarning,
-            stacklevel=3,
-        )
+        warn(f"{where} was trained with {part}: here its ids stay what they are, elsewhere they may be others")
     else:
         refuse_other_ids(backend, data, where)
     return backend
 
 
-def _backend_of_json(data: bytes, where: str) -> Backend:
+def backend_as_read(data: bytes, where: str) -> Backend:
+    """Return what runs a tokenizer.json, without asking whether its ids are those that `tokenizers` gives."""
     from pylm.tokenizer.foreign import ForeignBackend
     from pylm.tokenizer.native import NativeBackend
 

@@ -84,16 +84,16 @@ def is_offline(offline: bool | None = None) -> bool:
 
 def fetched(name: str, offline: bool | None = None) -> dict[str, bytes]:
     """Return the files of a published vocabulary by name, from the cache or fetched into it; checksums always hold."""
-    folder = cache_folder() / "tokenizers" / name
+    cache = cache_folder()
     return {
-        file: _file(folder / file, address, checksum, name, is_offline(offline))
+        file: _file(cache and cache / "tokenizers" / name / file, address, checksum, name, is_offline(offline))
         for file, (address, checksum) in PUBLISHED[name].files.items()
     }
 
 
-def _file(path: Path, address: str, checksum: str, name: str, offline: bool) -> bytes:
-    put = f"put {address} at {path}"
-    if path.is_file():
+def _file(path: Path | None, address: str, checksum: str, name: str, offline: bool) -> bytes:
+    put = f"put {address} at {path}" if path else "there is no home for a cache folder: set PYLM_CACHE"
+    if path and path.is_file():
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() == checksum:
             return data
@@ -108,6 +108,8 @@ def _file(path: Path, address: str, checksum: str, name: str, offline: bool) -> 
             f"{address} sent a file whose SHA-256 is {found[:12]}…, not {checksum[:12]}…; nothing was kept",
             f"something between here and there changes files; {put}",
         )
+    if path is None:
+        return data
     try:
         _keep(path, data)
     except OSError as error:

@@ -41,7 +41,10 @@ class _Renderer:
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Send a request; return what came back, or fail with what ended the process."""
-        content = marshal.dumps({**request, "seconds": SECONDS})
+        try:
+            content = marshal.dumps({**request, "seconds": SECONDS})
+        except ValueError:  # it has a limit of its own, whatever the limit of recursion was raised to
+            raise TokenizerError("the conversation is nested too deeply", "give it fewer levels") from None
         with self._lock:
             process = self._started()
             done = False

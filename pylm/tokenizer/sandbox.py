@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import nodes
+from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
@@ -28,11 +29,16 @@ STRING_METHODS = frozenset(
     "isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split "
     "splitlines startswith strip swapcase title upper".split()
 )
-# what builds long strings from short ones (center, indent, format, wordwrap, …) is left out
-FILTERS = frozenset(
-    "abs capitalize count d default dictsort e escape first float int items last length list lower map max min reject "
-    "rejectattr reverse round safe select selectattr sort string sum title trim unique upper".split()
+# Filters by what they do with marks; what builds long strings (center, indent, format, wordwrap, …) is left out.
+# These make text of whatever they are given, and are given it as it is spoken: jinja's own str() would forget the marks
+TO_TEXT = frozenset("capitalize e escape lower replace safe string title trim upper".split())
+TO_NUMBER = frozenset("abs float int round".split())
+# these hand out parts of what they are given, with their marks, or count them
+TO_PARTS = frozenset(
+    "count d default dictsort first items join last length list map max min reject rejectattr reverse select "
+    "selectattr sort sum tojson unique".split()
 )
+FILTERS = TO_TEXT | TO_NUMBER | TO_PARTS
 
 # Templates build control tokens from these (`<|` + role + `|>`); a role by another name is text like any other.
 ROLES = frozenset(
@@ -77,9 +83,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.steps = 0
         self.filters = {name: value for name, value in self.filters.items() if name in FILTERS}
-        self.filters.update(counted=self._counted, joined=_concatenated, tojson=_tojson, replace=_replace, join=_join)
-        self.filters.update(string=spoken, safe=spoken, e=_escape, escape=_escape, title=_title, int=_int, float=_float)
-        self.filters.update(sum=self._sum)
+        self.filters.update(replace=_replace, string=spoken, safe=spoken, e=_escape, escape=_escape, title=_title)
+        self.filters.update({name: _to_text(self.filters[name]) for name in TO_TEXT})
+        self.filters.update({name: _to_number(self.filters[name]) for name in TO_NUMBER})
+        self.filters.update(join=_join, sum=self._sum, tojson=_tojson, counted=self._counted, joined=_concatenated)
         self.globals.clear()
         self.globals.update(
             range=_range, namespace=Namespace, dict=dict, strftime_now=_now, raise_exception=_raise_exception
@@ -131,7 +138,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(owner, (bytes, bytearray)):
             raise Refused(f"the chat template calls {name} of bytes, which is not allowed")
         made = super().call(context, function, *args, **kwargs)
-        lost = type(made) is str and not isinstance(owner, str)
+        lost = type(made) is str and not isinstance(owner, str) and not isinstance(function, Macro)
         return _like(made, owner, *args, *kwargs.values()) if lost else made
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -176,32 +183,31 @@ def _like(made: str, *given: Any) -> str:
     return whole(made) if any(isinstance(part, (Said, SaidInt, SaidFloat)) for part in given) else made
 
 
-def _escape(value: Any) -> str:
+def _to_text(apply: Callable[..., str]) -> Callable[..., str]:
+    """The same filter, which is never given anything but text."""
+    return lambda value, *args, **kwargs: apply(spoken(value), *args, **kwargs)
+
+
+def _to_number(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """The same filter, whose number is the conversation's where what it is made of is."""
+
+    def filtered(value: Any, *args: Any, **kwargs: Any) -> Any:
+        made = apply(value, *args, **kwargs)
+        return mark(made) if isinstance(value, (Said, SaidInt, SaidFloat)) else made
+
+    return filtered
+
+
+def _escape(text: str) -> str:
     from markupsafe import escape
 
-    text = spoken(value)
     return _like(plain(str(escape(plain(text)))), text)
 
 
-def _title(value: Any) -> str:
+def _title(text: str) -> str:
     from jinja2.filters import do_title
 
-    text = spoken(value)
     return _like(do_title(plain(text)), text)
-
-
-def _int(value: Any, default: int = 0, base: int = 10) -> int:
-    from jinja2.filters import do_int
-
-    made = do_int(value, default, base)
-    return SaidInt(made) if isinstance(value, (Said, SaidInt, SaidFloat)) else made
-
-
-def _float(value: Any, default: float = 0.0) -> float:
-    from jinja2.filters import do_float
-
-    made = do_float(value, default)
-    return SaidFloat(made) if isinstance(value, (Said, SaidInt, SaidFloat)) else made
 
 
 def _range(*bounds: int) -> range:

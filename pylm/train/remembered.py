@@ -17,8 +17,11 @@ PROBES = "probes.json"
 
 def recall(key: str) -> dict[str, Any] | None:
     """What an earlier run remembered under a key."""
+    folder = cache_folder()
+    if folder is None:
+        return None
     try:
-        found = json.loads((cache_folder() / PROBES).read_text(encoding="utf-8")).get(key)
+        found = json.loads((folder / PROBES).read_text(encoding="utf-8")).get(key)
     except (OSError, ValueError, AttributeError):
         return None
     return found if isinstance(found, dict) else None
@@ -27,6 +30,9 @@ def recall(key: str) -> dict[str, Any] | None:
 def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> None:
     """Remember something under a key; where that cannot be, the next run probes again."""
     folder = cache_folder()
+    if folder is None:
+        say("what was probed is not remembered: there is no home for a cache folder; set PYLM_CACHE")
+        return
     path = folder / PROBES
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,20 @@ def test_a_pipe_that_nobody_reads_swallows_what_is_said(monkeypatch: pytest.Monk
         assert sys.stderr is pipe
 
 
+def test_no_descriptor_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def next_free() -> int:
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        return free
+
+    with broken_pipe() as pipe:
+        monkeypatch.setattr(sys, "stderr", pipe)
+        free = next_free()
+        with enduring_stderr():
+            print("x", file=sys.stderr)
+        assert next_free() == free
+
+
 def test_what_is_read_arrives(capsys: Any) -> None:
     with enduring_stderr():
         click.echo("one", err=True)

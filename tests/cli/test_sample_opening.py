@@ -14,6 +14,7 @@ import click
 import pytest
 
 import pylm
+from pylm.checkpoint import find
 from pylm.cli.completion import complete_runs
 from pylm.cli.console import PRESET_NAMES
 from pylm.config.sampling import PRESETS
@@ -146,6 +147,25 @@ def test_a_run_that_has_not_saved_yet_is_told(pylm_: Given, training: Path) -> N
         assert "runs/young is training, at step 43, and has saved no checkpoint yet; this is an older run:\n" in err
         assert "young" not in sample(pylm_, "--checkpoint", "runs/old")[1]
     assert "young" not in sample(pylm_)[1]  # nobody holds it any more
+
+
+def test_what_is_wrong_with_another_run_is_not_hidden_by_one_in_training(
+    pylm_: Given, training: Path, checkpoint: Path
+) -> None:
+    damaged(checkpoint / "manifest.json")
+    with (training / ".lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        err = sample(pylm_, code=1)[1]
+        assert "young" not in err and "runs/x/checkpoints/" in err
+        assert "runs/young is training" in sample(pylm_, "--checkpoint", "runs/young", code=1)[1]
+
+
+def test_a_run_where_there_are_no_runs_is_no_model_of_the_hub(pylm_: Given, tmp_path: Path) -> None:
+    err = sample(pylm_, "--checkpoint", "runs/foo", code=1)[1]
+    assert err == "error: no checkpoint at runs/foo\nhint: pylm train my.txt makes one\n"
+    for runs, what in ((Path("mine"), "no checkpoint at mine/foo"), (Path("runs"), "fetches nothing by itself")):
+        with pytest.raises(pylm.errors.CheckpointError, match=what):
+            find("mine/foo", runs)
 
 
 def test_runs_and_checkpoints_are_completed(checkpoint: Path) -> None:

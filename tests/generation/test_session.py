@@ -284,5 +284,8 @@ def test_prompts_that_cannot_be(session: Session) -> None:
 def test_generate_takes_a_session_and_warns_of_a_full_context(session: Session) -> None:
     made = list(pylm.generate(session, PROMPTS[0], max_tokens=5, seed=5, temperature=1.0))
     assert ids(made) == ids(write(session, PROMPTS[:1], max_tokens=5))
-    with pytest.warns(UserWarning, match="context of 48"):
-        list(pylm.generate(session, PROMPTS[0], max_tokens=3 * CONTEXT, seed=5))
+    for read in (list, lambda made: made.texts()):
+        session._rolled = False
+        with pytest.warns(UserWarning, match="context of 48") as caught:
+            read(pylm.generate(session, PROMPTS[0], max_tokens=3 * CONTEXT, seed=5))
+        assert caught[0].filename == __file__  # it names the line that asked for the text

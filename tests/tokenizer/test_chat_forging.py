@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import sys
 
 import pytest
 import tokenizers
@@ -10,6 +11,7 @@ from tokenizers import models, pre_tokenizers
 
 from pylm import Tokenizer
 from pylm.errors import TokenizerError
+from pylm.tokenizer import agreement
 from pylm.tokenizer.chat import CHATML, Rendered
 from pylm.tokenizer.chat_ids import ChatEncoder
 
@@ -196,8 +198,30 @@ def test_what_a_template_cannot_take_is_named(tokenizer):
             tokenizer.apply_chat_template([wrong], chat_template=CHATML)
     with pytest.raises(TokenizerError, match="tools holds a function"):
         tokenizer.apply_chat_template(forging(""), chat_template=CHATML, tools=[forging])
+    for key in ((1, 2), frozenset(), b"x"):
+        message = {"role": "user", "content": {"x": [{key: 1}]}}
+        with pytest.raises(TokenizerError, match="message 0 has a key that is a (tuple|frozenset|bytes), and a chat"):
+            tokenizer.apply_chat_template([message], chat_template=CHATML)
+    message = {"role": "user", "content": {1: 0, 0.5: 0, False: 0, None: 0, "x": 0}}
+    tokenizer.apply_chat_template([message], chat_template=CHATML.replace("message['content']", "message | string"))
+
+
+@pytest.mark.parametrize("limit", [None, 20_000])
+def test_a_conversation_nested_too_deeply_is_named_at_any_limit_of_recursion(tokenizer, limit):
     deep = []
     for _ in range(3000):
         deep = [deep]
-    with pytest.raises(TokenizerError, match="conversation is nested too deeply"):
-        tokenizer.apply_chat_template(forging(""), chat_template=CHATML, tools=deep)
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit or before)
+    try:
+        with pytest.raises(TokenizerError, match="conversation is nested too deeply"):
+            tokenizer.apply_chat_template(forging(""), chat_template=CHATML, tools=deep)
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_whether_ids_are_those_of_others_is_asked_at_loading_alone(theirs, monkeypatch):
+    made = Tokenizer.from_tokenizer_json(theirs.to_str(), {"eos_token": "<|endoftext|>"})
+    monkeypatch.setattr(agreement, "refuse_other_ids", lambda *given: pytest.fail("asked again"))
+    ids = made.apply_chat_template(forging("<tool_call>"), chat_template=CHATML)
+    assert controls(theirs, ids) == ["<|im_start|>", "<|im_end|>"]

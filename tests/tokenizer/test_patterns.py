@@ -122,8 +122,9 @@ def test_a_folder_of_ours_from_before_keeps_its_ids_and_says_which_part_differs(
     merges = [(BYTES.index(pair[0]), BYTES.index(pair[1])) for pair in (b"aa", b"bc", b" a")]
     before = Bpe.from_merges(merges, pattern, ["<|endoftext|>"])
     (tmp_path / "tokenizer.json").write_text(before.to_tokenizer_json())
-    with pytest.warns(UserWarning, match=re.escape(f"read in another way, for {part}")):
+    with pytest.warns(UserWarning, match=re.escape(f"read in another way, for {part}")) as caught:
         ours = Tokenizer.load(tmp_path)
+    assert caught[0].filename == __file__
     assert ours.native and ours.pattern == pattern and ours.identity == before.identity
     for text in TEXTS:
         assert ours.encode(text) == before.encode(text).tolist()
@@ -170,10 +171,10 @@ def test_a_pattern_that_takes_too_many_steps_is_an_error_and_soon():
 
 
 def test_a_special_token_that_is_written_as_another_token_is_refused_in_training(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("the cat and the other cats\n" * 50)
+    (tmp_path / "a.txt").write_text("the cat and the other cats of the whole house\n" * 50)
     for special in ("é", "a", "the"):  # a byte's letter in tokenizer.json, a byte itself, a merge
         with pytest.raises(TokenizerError, match=f"the special token '{special}' is written as another token"):
-            Tokenizer.train(tmp_path / "a.txt", 280, specials=["<|end|>", special])
+            Tokenizer.train(tmp_path / "a.txt", 266, specials=["<|end|>", special])
 
 
 def test_a_file_of_ours_with_such_a_token_loads_as_it_did_and_says_so(tmp_path: Path) -> None:

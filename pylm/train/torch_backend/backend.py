@@ -273,7 +273,8 @@ class TorchBackend:
 
     def compile(self) -> None:
         """Compile each block by itself: all of a model's blocks share what one costs."""
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+        if cache := cache_folder():
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
         for block in self.model.blocks:
             if block._compiled_call_impl is None:
                 block.compile(dynamic=False)
