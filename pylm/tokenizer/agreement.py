@@ -6,14 +6,15 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.cache import cache_folder
 from pylm.errors import TokenizerError
 from pylm.tokenizer.foreign import ForeignBackend
-from pylm.tokenizer.specials import one_of
+from pylm.tokenizer.foreign_limits import refuse_bombs
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Backend
@@ -24,6 +25,7 @@ __all__ = ["refuse_other_ids"]
 VERSION = "pylm agreement 1"
 PIECES = 10_000  # of the vocabulary that are tried, or all where it has fewer
 IN_A_TEXT = 25  # pieces one after another, so that their borders are tried as well
+BATCH = 10_000  # texts at a time
 KEPT = 2_000  # verdicts in the cache folder
 _seen: set[str] = set()
 
@@ -40,7 +42,7 @@ def refuse_other_ids(backend: Backend, data: bytes, where: str) -> None:
     place = None if cache is None else cache / "agreement" / key
     if key in _seen or (place and os.path.isfile(place)):
         return
-    theirs = _theirs(backend, data)
+    theirs = _theirs(backend, data, where)
     if theirs is not None:
         try:
             _compare(backend, theirs, where)
@@ -83,7 +85,7 @@ def _remember(place: Path) -> None:
         pass
 
 
-def _theirs(backend: Backend, data: bytes) -> Any:
+def _theirs(backend: Backend, data: bytes, where: str) -> Any:
     """Return what `tokenizers` makes of the file; None where it can be compared with nothing."""
     import tokenizers
 
@@ -91,6 +93,7 @@ def _theirs(backend: Backend, data: bytes) -> Any:
         assert isinstance(backend, ForeignBackend)
         return None if backend.json["model"].get("dropout") else backend.tokenizer
     value = json.loads(data)
+    refuse_bombs(value, where)
     if value["model"].get("dropout"):  # ids drawn at random
         return None
     value["truncation"] = value["padding"] = None
@@ -103,36 +106,62 @@ def _theirs(backend: Backend, data: bytes) -> Any:
 
 
 def _compare(backend: Backend, theirs: Any, where: str) -> None:
-    every = frozenset(backend.specials)
-    special = one_of(backend.specials)
     texts = [*_added_texts(backend), *_piece_texts(backend, theirs)]
-    for text in texts if backend.native else ():
-        _same(backend, every, theirs, text, where)
+    if backend.native:
+        _same(backend, frozenset(backend.specials), theirs, texts, where)
     theirs.encode_special_tokens = True
-    special_ids = set(backend.specials.values())
-    for text in texts:
-        # what a special token's text is without being one is ours to say: never that token
-        if special is None or not special.search(text):
-            _same(backend, frozenset(), theirs, text, where, special_ids)
-    for name, token_id in backend.specials.items():
-        unknown = name == getattr(backend, "unknown", None)
-        if not unknown and token_id in backend.encode(name, frozenset()).tolist():
+    holds = _holder(backend.specials)
+    # what a special token's text is without being one is ours to say: never that token
+    plain = [text for text in texts if not holds(text)]
+    _same(backend, frozenset(), theirs, plain, where, frozenset(backend.specials.values()))
+    names = [name for name in backend.specials if name != getattr(backend, "unknown", None)]
+    for name, ids in _batches(backend, names, frozenset()):
+        if backend.specials[name] in ids:
             raise _refused(where, name, "is a special token even where it is plain text")
 
 
 def _same(
-    backend: Backend, allowed: frozenset[str], theirs: Any, text: str, where: str, never: Iterable[int] = ()
+    backend: Backend,
+    allowed: frozenset[str],
+    theirs: Any,
+    texts: Sequence[str],
+    where: str,
+    never: frozenset[int] = frozenset(),
 ) -> None:
-    try:
-        wanted = theirs.encode(text, add_special_tokens=False).ids
-    except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            return
-        raise
-    if not set(wanted).isdisjoint(never):  # a normalizer has made a special token of other text
-        return
-    if backend.encode(text, allowed).tolist() != wanted:
-        raise _refused(where, text, "has other ids here than in `tokenizers`")
+    wanted: dict[str, list[int]] = {}
+    for text in texts:
+        try:
+            ids: list[int] = theirs.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+                continue
+            raise
+        if never.isdisjoint(ids):  # else a normalizer has made a special token of other text
+            wanted[text] = ids
+    for text, ids in _batches(backend, list(wanted), allowed):
+        if ids != wanted[text]:
+            raise _refused(where, text, "has other ids here than in `tokenizers`")
+
+
+def _batches(backend: Backend, texts: Sequence[str], allowed: frozenset[str]) -> Iterator[tuple[str, list[int]]]:
+    """Each text and its ids: what is allowed is made ready once for many texts."""
+    for start in range(0, len(texts), BATCH):
+        part = texts[start : start + BATCH]
+        # one thread: `tokenizers` warns in a child that is forked after it has had several
+        for text, ids in zip(part, backend.encode_batch(part, allowed, 1), strict=True):
+            yield text, ids.tolist()
+
+
+def _holder(names: Iterable[str]) -> Callable[[str], bool]:
+    """Return what tells whether a text holds one of many names, which a regex would try one by one at every place."""
+    known = frozenset(names)
+    lengths = sorted({len(name) for name in known})
+
+    def holds(text: str) -> bool:
+        fitting = lengths[: bisect_right(lengths, len(text))]
+        return any(text[at : at + size] in known for size in fitting for at in range(len(text) - size + 1))
+
+    return holds
 
 
 def _refused(where: str, text: str, what: str) -> TokenizerError:

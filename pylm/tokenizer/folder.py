@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pylm.durable import flush_folder
 from pylm.errors import TokenizerError, UsageError
-from pylm.tokenizer.unfinished import unfinished
+from pylm.tokenizer.unfinished import WAS, clear, left_behind, unfinished
 
-__all__ = ["made_whole", "read_config", "read_file", "refuse_to_replace", "write", "written_config"]
+__all__ = ["made_whole", "moved_aside", "read_config", "read_file", "refuse_to_replace", "write", "written_config"]
 
 Config = dict[str, Any]
 
@@ -20,6 +21,7 @@ TOKENIZER, CONFIG, RANKS = "tokenizer.json", "tokenizer_config.json", "ranks.tik
 # every file that a tokenizer's folder may hold; a folder with others is not replaced
 OURS = {TOKENIZER, CONFIG, "tokenizer.model", "tokenizer.vocab", RANKS}
 MAX_FILE = 1 << 30
+OLD = "old"  # what the tokenizer that is being replaced is called meanwhile
 
 
 def read_file(path: Path) -> bytes:
@@ -88,18 +90,25 @@ def written_config(config: Mapping[str, Any], eot: str | None, unknown: str | No
 def made_whole(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder`, which takes its place when the block ends well.
 
-    Killed anywhere, `folder` is what it was or what it is to be; a tokenizer that was there is replaced.
+    Killed anywhere, `folder` is what it was or what it is to be; a tokenizer that was there is replaced. Killed between
+    the two renames of that, `folder` is missing: `moved_aside` says where it lies, and the next writer puts it back.
     """
+    clear(folder, OLD)
     refuse_to_replace(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with unfinished(folder, "tmp") as made:
         yield made
         os.chmod(made, 0o777 & ~_umask())
         for path in sorted(made.iterdir()):
-            _sync(path)
-        _sync(made)
+            flush_folder(path)
+        flush_folder(made)
         _swap(made, folder)
-        _sync(folder.parent)
+        flush_folder(folder.parent)
+
+
+def moved_aside(folder: Path) -> Path | None:
+    """Return where the tokenizer of a missing folder lies since a process was killed that was replacing it."""
+    return left_behind(folder, OLD)
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -127,21 +136,10 @@ def _swap(made: Path, folder: Path) -> None:
     if not folder.exists():
         made.rename(folder)
         return
-    with unfinished(folder, "old") as old:
-        folder.rename(old / "was")
-        try:
-            made.rename(folder)
-        except OSError:
-            (old / "was").rename(folder)
-            raise
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # interrupted between the two, it gets its place back: see `unfinished`
+    with unfinished(folder, OLD) as old:
+        folder.rename(old / WAS)
+        made.rename(folder)
 
 
 def _umask() -> int:

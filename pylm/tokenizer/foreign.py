@@ -144,10 +144,10 @@ class ForeignBackend:
 
     def _variant(self, allowed: frozenset[str]) -> Any:
         """`tokenizers` always finds special tokens in text; this copy of the tokenizer knows the allowed ones only."""
-        plain = [name for name in self.specials if name not in allowed]
-        if not plain:
-            return self.tokenizer
         if allowed not in self._variants:
+            plain = [name for name in self.specials if name not in allowed]
+            if not plain:
+                return self._variants.setdefault(allowed, self.tokenizer)
             value, names = _hiding(self.json, plain)
             made = _load(value)
             for name, token_id in self.added.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pylm.errors import TokenizerError, UsageError, did_you_mean, warn
 from pylm.tokenizer import published
-from pylm.tokenizer.folder import CONFIG, TOKENIZER, Config, read_config, read_file
+from pylm.tokenizer.folder import CONFIG, TOKENIZER, Config, moved_aside, read_config, read_file
 from pylm.tokenizer.gpt2_files import PAIRS, pair_to_tokenizer_json
 from pylm.tokenizer.patterns import PATTERNS
 
@@ -41,6 +41,12 @@ def load(
         return _of_folder(path, pattern, specials)
     if path.is_file():
         return _of_file(path, pattern, specials)
+    if was := moved_aside(path):
+        warn(
+            f"{path} is missing, as a process was killed that was replacing it: the tokenizer that it was is read from "
+            f"{was}, and the next one that is saved there cleans up"
+        )
+        return _of_folder(was, pattern, specials)
     if _HUB_ID.fullmatch(name) and "/" in name:
         return _of_folder(_from_hub(name, offline), pattern, specials)
     near = did_you_mean(name, published.PUBLISHED)

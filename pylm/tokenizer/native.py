@@ -27,6 +27,7 @@ class NativeBackend:
         self.vocab_size: int = bpe.vocab_size
         self.specials: dict[str, int] = dict(sorted(bpe.specials, key=lambda item: item[1]))
         self.added: dict[str, int] = dict(sorted([*bpe.specials, *bpe.added], key=lambda item: item[1]))
+        self._every = frozenset(self.specials)
         self.identity: str = bpe.identity
         self.pattern: str | None = bpe.pattern
 
@@ -50,11 +51,15 @@ class NativeBackend:
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
         """Ids of one text; any bytes are accepted."""
-        return self.bpe.encode(text, sorted(allowed))
+        return self.bpe.encode(text, self._named(allowed))
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
         """Ids of each text."""
-        return self.bpe.encode_batch(list(texts), threads, sorted(allowed))
+        return self.bpe.encode_batch(list(texts), threads, self._named(allowed))
+
+    def _named(self, allowed: frozenset[str]) -> str | list[str]:
+        # a word for all of them: what takes thousands of names for each short text takes longer than to encode it
+        return "all" if allowed == self._every else sorted(allowed)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one id."""

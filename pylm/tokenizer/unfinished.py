@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["lockable", "unfinished"]
+__all__ = ["WAS", "clear", "left_behind", "lockable", "unfinished"]
+
+# under this name lies what was moved aside to make room for new work: it is given back where that did not come
+WAS = "was"
 
 
 @contextmanager
@@ -20,21 +23,50 @@ def unfinished(folder: Path, kind: str) -> Iterator[Path]:
 
     It is locked while its process lives. Those that are not are removed first.
     """
-    prefix = f".{folder.name}.{kind}-"
-    for left in folder.parent.glob(f"{_quoted(prefix)}*"):
-        with _locked(left) as ours:
-            if ours:
-                shutil.rmtree(left, ignore_errors=True)
+    clear(folder, kind)
     while True:
-        made = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+        made = Path(tempfile.mkdtemp(prefix=_prefix(folder, kind), dir=folder.parent))
         with _locked(made):
             if not made.exists():  # removed by another between its making and its locking
                 continue
             try:
                 yield made
             finally:
-                shutil.rmtree(made, ignore_errors=True)
+                _remove(made, folder)
             return
+
+
+def clear(folder: Path, kind: str) -> None:
+    """Remove what killed processes left of this kind of work; a folder that one moved aside gets its place back."""
+    for left in _left(folder, kind):
+        with _locked(left) as ours:
+            if ours:
+                _remove(left, folder)
+
+
+def left_behind(folder: Path, kind: str) -> Path | None:
+    """Return where a folder lies that is not in its place, as a process was killed that had moved it aside."""
+    if os.path.lexists(folder):
+        return None
+    return next((left / WAS for left in _left(folder, kind) if (left / WAS).is_dir()), None)
+
+
+def _remove(made: Path, folder: Path) -> None:
+    was = made / WAS
+    if os.path.lexists(was) and not os.path.lexists(folder):
+        try:
+            was.rename(folder)
+        except OSError:  # it is the only one: it stays until it can be given back
+            return
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def _left(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.parent.glob(f"{_quoted(_prefix(folder, kind))}*"))
+
+
+def _prefix(folder: Path, kind: str) -> str:
+    return f".{folder.name}.{kind}-"
 
 
 @contextmanager

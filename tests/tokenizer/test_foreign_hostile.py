@@ -10,7 +10,9 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from pylm import Tokenizer
+from pylm._rust import Bpe
 from pylm.errors import PylmError, TokenizerError
+from pylm.tokenizer.byte_alphabet import byte_to_char
 
 SPACE = "▁"
 
@@ -90,6 +92,30 @@ def test_too_many_added_tokens_are_refused_at_once():
     with pytest.raises(TokenizerError, match="200,000 added tokens; 100,000 is the most"):
         Tokenizer.from_tokenizer_json(data)
     assert time.process_time() - started < 5
+
+
+def test_too_many_added_tokens_of_a_byte_level_bpe_are_refused_at_once(monkeypatch):
+    """Whoever runs it: neither encoder, nor `tokenizers` for comparison, is made of such a file."""
+    monkeypatch.setattr(tokenizers.Tokenizer, "from_str", None)
+    vocab = {char: number for number, char in enumerate(byte_to_char().values())}
+    names = [f"<{index}>" for index in range(100_001)]
+    many = [
+        {"id": len(vocab) + index, "content": name, "normalized": True, "special": False}
+        for index, name in enumerate(names)
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    value = {
+        "version": "1.0",
+        "added_tokens": many,
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    }
+    with pytest.raises(TokenizerError, match="100,001 added tokens; 100,000 is the most"):
+        Tokenizer.from_tokenizer_json(json.dumps(value))
+    with pytest.raises(TokenizerError, match="100001 added tokens; 100000 is the most"):
+        Bpe.from_tokenizer_json(json.dumps(value).encode())
 
 
 def test_a_panic_of_tokenizers_is_a_sentence(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 import re
 
 import pytest
@@ -138,6 +139,64 @@ def test_tokens_that_are_looked_for_last_are_found_last(lines, hostile):
     assert ours.encode_batch([long], 4)[0].tolist() == theirs_of(value, True).encode(long).ids
 
 
+def test_any_set_of_special_tokens_may_be_allowed(lines):
+    """Against taking the longest token at each place, in the two turns that tokens are looked for in."""
+    draw = random.Random(3)
+    names = list({"".join(draw.choices("<|>", k=draw.randint(2, 5))) for _ in range(60)})
+    flags = {name: (draw.random() < 0.7, draw.random() < 0.4) for name in names}  # special, normalized
+    extra = added(*((name, *flags[name]) for name in names))
+    plain = [re.sub("[<|>]", "", line) for line in lines]
+    parts = (plain, pre_tokenizers.ByteLevel(add_prefix_space=False))
+    ours = Tokenizer.from_tokenizer_json(json.dumps(byte_level(*parts, extra)))
+    without = Tokenizer.from_tokenizer_json(json.dumps(byte_level(*parts, [])))
+    assert ours.native and without.native
+
+    def ids(text, *turns):
+        if not turns:
+            return without.encode(text)
+        found, start, at = [], 0, 0
+        while at < len(text):
+            name = max((name for name in turns[0] if text.startswith(name, at)), key=len, default=None)
+            if name is None:
+                at += 1
+                continue
+            found += [*ids(text[start:at], *turns[1:]), ours.added[name]]
+            start = at = at + len(name)
+        return found + ids(text[start:], *turns[1:])
+
+    sets = [frozenset(draw.sample(sorted(ours.specials), size)) for size in (0, 1, 1, 2, 5, 9, 20, len(ours.specials))]
+    for _ in range(100):
+        allowed = draw.choice(sets)
+        texts = ["".join(draw.choices(["<", "|", ">", "the ", *names[:9]], k=draw.randrange(30))) for _ in range(3)]
+        known = [name for name in names if name in allowed or not flags[name][0]]
+        turns = [[name for name in known if flags[name][1] == late] for late in (False, True)]
+        wanted = [ids(text, *turns) for text in texts]
+        assert [ours.encode(text, allowed) for text in texts] == wanted, (allowed, texts)
+        assert [one.tolist() for one in ours.encode_batch(texts, 1, allowed)] == wanted
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_the_comparison_prepares_as_often_for_many_added_tokens_as_for_few(special, lines, monkeypatch, tmp_path):
+    """What is looked for is made ready by each call of the encoder, which took a call for each token."""
+    from pylm.tokenizer import agreement
+    from pylm.tokenizer.native import NativeBackend
+
+    monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
+    calls = []
+    for name in ("encode", "encode_batch"):
+        real = getattr(NativeBackend, name)
+        monkeypatch.setattr(NativeBackend, name, lambda *given, real=real: (calls.append(given), real(*given))[1])
+    counts = []
+    for count in (200, 3200):
+        agreement._seen.clear()
+        calls.clear()
+        extra = added(*((f"<extra {number}>", special, True) for number in range(count)))
+        value = byte_level(lines[:3], pre_tokenizers.ByteLevel(add_prefix_space=False), extra)
+        assert len(Tokenizer.from_tokenizer_json(json.dumps(value)).added) == count
+        counts.append(len(calls))
+    assert 2 <= counts[0] == counts[1] < 10, counts
+
+
 def test_a_file_whose_ids_depend_on_its_reader_is_refused_by_name(lines):
     value = SHAPES["phi2"](lines)
     value["added_tokens"][1]["id"] += 100
@@ -159,12 +218,12 @@ def test_ids_that_differ_from_those_of_tokenizers_are_noticed_at_loading(lines, 
     agreement._seen.clear()
     Tokenizer.from_tokenizer_json(value)
     assert len(compared) == 1 and len(list((tmp_path / "agreement").iterdir())) == 1
-    encode = NativeBackend.encode
+    encode = NativeBackend.encode_batch
 
-    def wrong(self, text, allowed):
-        ids = encode(self, text, allowed)
-        return ids[1:] if "or" in text and len(text) > 20 else ids
+    def wrong(self, texts, allowed, threads):
+        batch = encode(self, texts, allowed, threads)
+        return [ids[1:] if "or" in text and len(text) > 20 else ids for text, ids in zip(texts, batch, strict=True)]
 
-    monkeypatch.setattr(NativeBackend, "encode", wrong)
+    monkeypatch.setattr(NativeBackend, "encode_batch", wrong)
     with pytest.raises(TokenizerError, match="cannot be served exactly: .* has other ids here than in `tokenizers`"):
         Tokenizer.from_tokenizer_json(value + " ")

@@ -181,7 +181,7 @@ def test_nothing_is_left_of_a_save_that_fails(trained, tmp_path, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder, "_sync", full)
+    monkeypatch.setattr(folder, "flush_folder", full)
     with pytest.raises(TokenizerError, match="no space left on device"):
         trained.save(tmp_path / "tok")
     assert [path.name for path in tmp_path.iterdir()] == ["tok"]

@@ -10,7 +10,7 @@ use super::merge::{merge, Parts};
 use super::packed::{Layout, Narrow, Wide, SLACK};
 use super::pending::Pending;
 use super::pieces::Pieces;
-use super::specials::{Allowed, Finder};
+use super::specials::{Allowed, Chosen, Finder};
 use super::vocab::Vocab;
 use super::windows::Joiner;
 use crate::error::Result;
@@ -193,21 +193,16 @@ impl Encoder {
         scratch: &mut Scratch,
         out: &mut Vec<T>,
     ) -> Result<()> {
-        self.split(text, allowed, |piece, special| {
+        self.choose(allowed)?.split(text, |piece, special| {
             self.encode(piece, scratch, out)?;
             out.extend(special.map(T::from_u32));
             Ok(())
         })
     }
 
-    /// Calls `each` with every stretch of ordinary text and the id of the special token that ends it, if one does.
-    pub fn split(
-        &self,
-        text: &[u8],
-        allowed: &Allowed,
-        each: impl FnMut(&[u8], Option<u32>) -> Result<()>,
-    ) -> Result<()> {
-        self.specials.split(text, &self.vocab, allowed, each)
+    /// What is looked for in texts that allow the same; fails where they name what is no special token.
+    pub fn choose(&self, allowed: &Allowed) -> Result<Chosen<'_>> {
+        self.specials.choose(&self.vocab, allowed)
     }
 
     /// Appends the ids of `text` by merging alone, the plain way that the fast one must agree with.

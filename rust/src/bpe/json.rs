@@ -11,6 +11,9 @@ use super::vocab::{AddedTokens, Vocab};
 use crate::error::{Error, Result};
 use crate::pattern::{portable, Named, Pattern};
 
+/// Gemma 3 has 6,415. Python's `foreign_limits.MOST_ADDED` is the same, and says it to the user.
+const MOST_ADDED: usize = 100_000;
+
 #[derive(Deserialize)]
 struct File {
     #[serde(default)]
@@ -79,6 +82,12 @@ impl Vocab {
             Error::tokenizer(format!("not a tokenizer.json: {error}"))
                 .hint("the file may be cut short; fetch or write it again")
         })?;
+        if file.added_tokens.len() > MOST_ADDED {
+            let count = file.added_tokens.len();
+            return Err(Error::tokenizer(format!("it has {count} added tokens; {MOST_ADDED} is the most")).hint(
+                "a tokenizer.json that asks for this serves no model: fetch it again, from whoever made the model",
+            ));
+        }
         if let Some(normalizer) = &file.normalizer {
             return Err(foreign(format_args!("it normalizes text first ({})", kind(normalizer))));
         }
@@ -127,7 +136,7 @@ impl Vocab {
             .iter()
             .map(|(content, id, special)| {
                 json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                       "normalized": self.late.contains(id), "special": special})
+                       "normalized": self.late.binary_search(id).is_ok(), "special": special})
             })
             .collect();
         let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex});

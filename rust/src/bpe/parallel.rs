@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::encode::{Encoder, Id, Scratch};
 use super::flat::{room, Filling, Flat};
-use super::specials::Allowed;
+use super::specials::{Allowed, Chosen};
 use crate::error::{Error, Result};
 
 /// Bytes of a chunk: a megabyte is encoded in milliseconds, which is how soon Ctrl-C is heard.
@@ -48,8 +48,9 @@ pub fn encode_in_chunks<T: Id>(
     interrupted: &dyn Fn() -> bool,
 ) -> Result<Flat<T>> {
     let mut chunks = Vec::new();
+    let chosen = encoder.choose(allowed)?;
     for (number, text) in texts.iter().enumerate() {
-        cut(encoder, number, text, allowed, chunk, &mut chunks)?;
+        cut(encoder, number, text, &chosen, chunk, &mut chunks)?;
     }
     if threads < 2 || chunks.len() < 2 {
         return in_turn(encoder, texts, &chunks, interrupted);
@@ -196,12 +197,12 @@ fn cut(
     encoder: &Encoder,
     number: usize,
     text: &[u8],
-    allowed: &Allowed,
+    chosen: &Chosen<'_>,
     chunk: usize,
     chunks: &mut Vec<Chunk>,
 ) -> Result<()> {
     let origin = text.as_ptr() as usize;
-    encoder.split(text, allowed, |stretch, special| {
+    chosen.split(text, |stretch, special| {
         let first = stretch.as_ptr() as usize - origin;
         let mut at = 0;
         let (mut low, mut high) = (chunk / 2, chunk);
