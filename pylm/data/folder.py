@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError
 
-__all__ = ["TOKENIZER_FILES", "TOKEN_FILES", "WIDTHS", "files_of_split", "is_plain", "read_manifest", "read_text"]
+__all__ = [
+    "TOKENIZER_FILES",
+    "TOKEN_FILES",
+    "WIDTHS",
+    "files_of_split",
+    "is_plain",
+    "read_manifest",
+    "read_text",
+    "refuse_text",
+]
 
 WIDTHS = {"uint16": 2, "uint32": 4}
 TOKEN_FILES = (".bin", ".npy")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+# what pylm tokenize reads, whatever its first bytes are
+TEXT_FILES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
+PACKED = {".gz": "gunzip -k", ".zst": "zstd -d", ".zstd": "zstd -d"}
+HEAD = 1 << 16
 AGAIN = "pylm data verify DIR says more; pylm tokenize with --force makes the folder anew"
 # words that say what a file is for; training is never on what may be for anything else
 HELD_OUT = ("val", "valid", "validation", "test", "eval", "dev")
@@ -64,6 +79,28 @@ def read_text(path: Path) -> str:
         raise DataError(
             f"{path} is damaged: byte {error.start} is not UTF-8", AGAIN.replace("DIR", str(path.parent))
         ) from None
+
+
+def refuse_text(file: Path) -> None:
+    """Refuse a file that is named as tokens and holds text: its bytes would pass for ids."""
+    suffix, word = file.suffix.lower(), shlex.quote(str(file))
+    if suffix in PACKED and file.with_suffix("").suffix.lower() in TOKEN_FILES:
+        unpacked = shlex.quote(str(file.with_suffix("")))
+        raise DataError(
+            f"{file} is packed, and token ids are read in place", f"{PACKED[suffix]} {word}, then name {unpacked}"
+        )
+    if suffix in TEXT_FILES or suffix in PACKED or (suffix not in TOKEN_FILES and _begins_as_text(file)):
+        raise DataError(f"{file} is text, not token ids", f"pylm tokenize {word} makes a folder of token ids")
+
+
+def _begins_as_text(file: Path) -> bool:
+    with file.open("rb") as opened:
+        head = opened.read(HEAD)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return False
+    return bool(head) and b"\0" not in head
 
 
 def files_of_split(folder: Path, split: str) -> list[Path]:

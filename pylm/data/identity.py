@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, files_of_split, read_manifest, read_text
+from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, files_of_split, read_manifest, read_text, refuse_text
 from pylm.errors import DataError
 
 __all__ = ["Identity", "identify"]
@@ -69,6 +69,8 @@ def _describe(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: no such folder or file", "name a folder that pylm tokenize wrote: pylm tokenize my.txt --out DIR"
         )
+    if path.is_file():
+        refuse_text(path)
     folder = path if path.is_dir() else path.parent
     texts = {name: read_text(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     content = read_manifest(path)

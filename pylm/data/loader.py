@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pylm import _native
-from pylm.data.folder import WIDTHS, files_of_split, read_manifest
+from pylm.data.folder import WIDTHS, files_of_split, read_manifest, refuse_text
 from pylm.errors import DataError, UsageError
 
 __all__ = ["Batch", "Document", "Loader"]
@@ -257,6 +257,7 @@ def _find(name: str, split: str) -> _Dataset:
     path = Path(name)
     _printable(path)
     if path.is_file():
+        refuse_text(path)
         return _Dataset(name, [(str(path), 0, -1, _index_beside(path))], 0, _tokenizer_in(path.parent))
     if not path.is_dir():
         raise DataError(

@@ -72,7 +72,12 @@ KINDS: list[tuple[str, Callable[[str], object], str, str]] = [
     ),
     ("a.txt", lambda n: Path(n).write_text(TEXT, encoding="utf-16-le"), "text in UTF-16", "iconv -f utf-16le"),
     ("a.npy", an_array, "an array of numpy", "pylm train --data a.npy"),
-    ("train.bin", lambda n: np.arange(50_000, dtype="<u2").tofile(n), "numbers, not text", "pylm train --data ."),
+    (
+        "train.bin",
+        lambda n: np.arange(50_000, dtype="<u2").tofile(n),
+        "numbers, not text",
+        "pylm train --data train.bin",
+    ),
     (
         "a.txt.bz2",
         lambda n: Path(n).write_bytes(__import__("bz2").compress(TEXT.encode())),
@@ -311,3 +316,42 @@ def test_a_folder_that_may_not_be_written_to_has_its_own_hint(capsys: Any) -> No
         pytest.skip("root may write everywhere")
     _, err = tokenize(capsys, "a.txt", "--out", "locked/x", code=1)
     assert "choose a folder that may be written to, with --out" in err
+
+
+@pytest.mark.parametrize("name", ["my book.txt", "book", "a.jsonl", "a.parquet", "a.txt.gz", "a.txt.zst"])
+def test_text_is_never_trained_on_as_token_ids(capsys: Any, name: str) -> None:
+    from pylm.data import Loader
+    from pylm.errors import DataError
+
+    # a character of three bytes lies over the end of what is looked at
+    text = b"x" * 65535 + "漢 ".encode() * 4000
+    Path(name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    with pytest.raises(DataError, match="is text, not token ids") as caught:
+        Loader(name, 64, 4)
+    assert caught.value.hint == f"pylm tokenize {shlex.quote(name)} makes a folder of token ids"
+    assert run(["train", "--data", name, "--vocab-size", "50257", "--preset", "tiny", "--max-steps", "1"]) == 1
+    err = capsys.readouterr().err
+    assert f"{name} is text, not token ids" in err and f"pylm tokenize {shlex.quote(name)}" in err
+
+
+def test_token_ids_are_read_whatever_their_files_are_called(tmp_path: Path) -> None:
+    from pylm.data import Loader
+    from pylm.errors import DataError
+
+    random_ids = np.random.default_rng(3).integers(0, 50257, 4000).astype("<u2")
+    for ids, name in ((random_ids, "ids"), (random_ids % 100, "ids.u16"), (random_ids % 100, "ids.bin")):
+        Path(name).write_bytes(ids.tobytes())
+        assert Loader(name, 64, 4).tokens == len(ids)
+    Path("ids.bin.gz").write_bytes(gzip.compress(random_ids.tobytes()))
+    with pytest.raises(DataError, match="is packed") as caught:
+        Loader("ids.bin.gz", 64, 4)
+    assert caught.value.hint == "gunzip -k ids.bin.gz, then name ids.bin"
+
+
+def test_conversations_are_named_and_leaving_them_out_is_not_advised(capsys: Any) -> None:
+    talk = {"messages": [{"role": "user", "content": TEXT}, {"role": "assistant", "content": TEXT}]}
+    Path("m.jsonl").write_text("\n".join([json.dumps(talk)] * 20))
+    assert run(["train", "m.jsonl", "--preset", "tiny", "--max-steps", "1"]) == 1
+    err = capsys.readouterr().err
+    assert 'it holds a conversation, under "messages"' in err and 'write the text of each under "text"' in err
+    assert "--skip-bad" not in err

@@ -1,8 +1,9 @@
 //! What a SOURCE stands for: one file, the texts of a folder, what a glob matches.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Compression, Format};
 use crate::error::{quoted, shown, Error, Result};
@@ -80,9 +81,31 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     let start = if pattern.starts_with('/') { "/" } else { "" };
     let parts: Vec<&str> = pattern.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     unnamed(Path::new(start), &parts, &mut found);
+    // the crate's own option takes `.h*` for hidden too, and panics at names that are no UTF-8
+    found.retain(|path| {
+        let names = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
+        let names: Vec<_> = names.map(|name| name.as_os_str().to_string_lossy()).collect();
+        is_shown(&names, &parts)
+    });
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// Whether a path matches without any of `*`, `?` and `[` standing for a dot that a name begins with, as in a shell.
+fn is_shown(names: &[Cow<'_, str>], parts: &[&str]) -> bool {
+    let Some((part, rest)) = parts.split_first() else { return names.is_empty() };
+    if *part == "**" && is_shown(names, rest) {
+        return true;
+    }
+    let Some((name, below)) = names.split_first() else { return false };
+    if name.starts_with('.') && !part.starts_with('.') {
+        return false;
+    }
+    if *part == "**" {
+        return is_shown(below, parts);
+    }
+    glob::Pattern::new(part).is_ok_and(|pattern| pattern.matches(name)) && is_shown(below, rest)
 }
 
 /// Files below `folder` that match, and whose path is no UTF-8; unreadable bytes stand for any character.

@@ -66,7 +66,9 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                 Err(error) => {
                     bytes.truncate(from);
                     let column = error.column().saturating_sub(1);
-                    let advice = hint(&error, line, &options.field);
+                    // where the first line lacks the field, the others do too: leaving such lines out would leave nothing
+                    let first = origin.position == 0 && segments.is_empty() && skipped.is_empty();
+                    let advice = hint(&error, line, &options.field, first);
                     let broken = Skipped {
                         file: origin.file.name.clone(),
                         line: lines_before(origin)? + number as u64 + 1,
@@ -86,19 +88,32 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
     Ok(Found { bytes, segments, skipped, replaced })
 }
 
-fn hint(error: &serde_json::Error, line: &[u8], field: &str) -> String {
+fn hint(error: &serde_json::Error, line: &[u8], field: &str, first: bool) -> String {
     if !error.is_data() {
         return "mend the line, or leave such lines out with --skip-bad".into();
     }
+    let skip = if first && lacks(line, field) { "" } else { "or leave such lines out with --skip-bad" };
+    let or = |separator: &str| if skip.is_empty() { String::new() } else { format!("{separator} {skip}") };
+    if conversation(line).is_some() {
+        return format!("pylm does not train on conversations yet: write the text of each under {field:?}{}", or(","));
+    }
     match likely_key(line) {
         Some(key) if key != field => {
-            format!(
-                "its longest text is under {key:?}: --field {}; or leave such lines out with --skip-bad",
-                quoted(&key)
-            )
+            format!("its longest text is under {key:?}: --field {}{}", quoted(&key), or(";"))
         }
-        _ => format!("name another key than {field:?} with --field, or leave such lines out with --skip-bad"),
+        _ => format!("no key of it holds text: write the text under {field:?}{}", or(",")),
     }
+}
+
+/// Whether the line holds nothing, not even what is no text, under `field`.
+fn lacks(line: &[u8], field: &str) -> bool {
+    serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|value| value.get(field).is_none())
+}
+
+/// The key of the messages, where the line is a conversation.
+fn conversation(line: &[u8]) -> Option<&'static str> {
+    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    ["messages", "conversations"].into_iter().find(|&key| value.get(key).is_some_and(serde_json::Value::is_array))
 }
 
 /// The key of the longest text of an object.
@@ -118,7 +133,8 @@ fn reason(error: &serde_json::Error, line: &[u8], field: &str) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     if error.is_data() {
-        text.to_string()
+        let held = conversation(line).map(|key| format!(": it holds a conversation, under {key:?}"));
+        format!("{text}{}", held.unwrap_or_default())
     } else {
         format!("broken JSON before a {field:?} could be read: {text}")
     }

@@ -122,6 +122,8 @@ fn kind_of(path: &Path, head: &[u8]) -> Option<(&'static str, String)> {
     let (plain, folder) = (quoted(&format!("{bare}.txt")), quoted(&bare));
     let starts = |magic: &[u8]| head.starts_with(magic);
     let text = looks_like_text(head);
+    // small ids in two bytes each look like letters in two bytes each
+    let numbers = !text && matches!(suffix(path).as_str(), "bin" | "idx" | "npy");
     let binary = |magic: &[u8]| starts(magic) && !text;
     let convert = |encoding: &str| {
         let to = quoted(&format!("{bare}-utf8.txt"));
@@ -134,7 +136,7 @@ fn kind_of(path: &Path, head: &[u8]) -> Option<(&'static str, String)> {
         ("text in UTF-32", convert("utf-32"))
     } else if starts(b"\xff\xfe") || starts(b"\xfe\xff") {
         ("text in UTF-16", convert("utf-16"))
-    } else if let Some(encoding) = two_bytes_a_letter(head) {
+    } else if let Some(encoding) = two_bytes_a_letter(head).filter(|_| !numbers) {
         ("text in UTF-16", convert(encoding))
     } else if starts(b"PK\x03\x04") {
         match suffix(path).as_str() {
@@ -186,13 +188,12 @@ fn kind_of(path: &Path, head: &[u8]) -> Option<(&'static str, String)> {
         ("a program", nothing())
     } else if binary(b"GGUF") || (starts(b"\x80") && head.get(2) == Some(&b'}')) {
         ("weights of a model", nothing())
-    } else if !text && matches!(suffix(path).as_str(), "bin" | "idx" | "pt" | "pth" | "ckpt" | "safetensors" | "pkl") {
-        match suffix(path).as_str() {
-            "bin" | "idx" => {
-                ("numbers", format!("if these are token ids: pylm train --data {}", quoted(&folder_of(&name))))
-            }
-            _ => ("weights of a model", nothing()),
-        }
+    } else if numbers {
+        let of_folder = suffix(path) == "idx" || is_one_of_a_split(path);
+        let data = if of_folder { folder_of(&name) } else { name.clone() };
+        ("numbers", format!("if these are token ids: pylm train --data {}", quoted(&data)))
+    } else if !text && matches!(suffix(path).as_str(), "pt" | "pth" | "ckpt" | "safetensors" | "pkl") {
+        ("weights of a model", nothing())
     } else {
         return None;
     })
@@ -200,6 +201,19 @@ fn kind_of(path: &Path, head: &[u8]) -> Option<(&'static str, String)> {
 
 fn unpack(archive: &str, folder: &str) -> String {
     format!("mkdir -p {folder} && tar -xf {archive} -C {folder}, then name that folder")
+}
+
+/// Whether its name says which split it is, and it lies beside others: the folder then stands for all of them.
+fn is_one_of_a_split(path: &Path) -> bool {
+    let says = |path: &Path, words: &[&str]| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        words.iter().any(|word| stem.contains(word))
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let beside: Vec<_> = entries.filter(|path| matches!(suffix(path).as_str(), "bin" | "npy")).collect();
+    let train = |path: &Path| says(path, &["train"]) && !says(path, &["val"]);
+    says(path, &["train", "val"]) && beside.len() > 1 && beside.iter().any(|path| train(path))
 }
 
 fn folder_of(name: &str) -> String {
@@ -227,7 +241,8 @@ mod tests {
         let wide: Vec<u8> =
             "Hello, this is text in two bytes a letter.".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let marked = [b"\xff\xfe".as_slice(), &wide].concat();
-        let cases: [(&str, &[u8], &str); 13] = [
+        let small: Vec<u8> = (0..64u16).flat_map(|id| (20 + id).to_le_bytes()).collect();
+        let cases: [(&str, &[u8], &str); 17] = [
             ("a b.pdf", b"%PDF-1.7\n", "a b.pdf is a PDF, not text | pdftotext 'a b.pdf' 'a b.txt'"),
             ("x.docx", b"PK\x03\x04rest", "pandoc x.docx -t plain -o x.txt"),
             ("x.tar.gz", b"\x1f\x8b\x08", "x.tar.gz is a tar archive, not text | mkdir -p x && tar -xf x.tar.gz -C x,"),
@@ -242,8 +257,12 @@ mod tests {
             (
                 "d/train.bin",
                 b"\xff\x00\x80\xfe\xff\x00\x11\x90",
-                "numbers, not text | if these are token ids: pylm train --data d",
+                "numbers, not text | if these are token ids: pylm train --data d/train.bin",
             ),
+            ("real.bin", &small, "real.bin is numbers, not text | if these are token ids: pylm train --data real.bin"),
+            ("x.npy", &small, "x.npy is numbers, not text | if these are token ids: pylm train --data x.npy"),
+            ("d/x.idx", &small, "d/x.idx is numbers, not text | if these are token ids: pylm train --data d"),
+            ("x.txt", &small, "UTF-16, not text | iconv -f utf-16le"),
             (
                 "x.txt.bz2",
                 b"BZh91AY&SY\xff\xfe\x00\x80\x81",
@@ -262,6 +281,24 @@ mod tests {
             let said = said(name, head).unwrap_or_default();
             assert!(said.contains(wanted), "{name}: {said}");
         }
+    }
+
+    #[test]
+    fn a_file_of_token_ids_beside_others_of_a_split_stands_for_its_folder() {
+        let folder = crate::input::tests::Folder::new("token-ids");
+        let ids = b"\xff\x00\x80\xfe\xff\x00\x11\x90";
+        let named = |name: &str| said(&folder.0.join(name).display().to_string(), ids).unwrap_or_default();
+        let ends = |name: &str, wanted: std::path::PathBuf| {
+            let said = named(name);
+            assert!(said.ends_with(&format!("pylm train --data {}", quoted(&shown(&wanted)))), "{said}");
+        };
+        folder.write("train.bin", ids);
+        ends("train.bin", folder.0.join("train.bin"));
+        folder.write("real.bin", ids);
+        folder.write("val.bin", ids);
+        ends("train.bin", folder.0.clone());
+        ends("val.bin", folder.0.clone());
+        ends("real.bin", folder.0.join("real.bin"));
     }
 
     #[test]

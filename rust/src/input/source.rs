@@ -38,7 +38,7 @@ pub struct SourceFile {
     pub size: u64,
     /// Nanoseconds; 0 for stdin, whose copy is made anew each time.
     pub mtime: i64,
-    /// XXH3-128 of the size and of three samples of 64 KiB.
+    /// XXH3-128 of the size and of three samples of `SAMPLE` bytes.
     pub fingerprint: String,
     pub format: Format,
     pub compression: Compression,
@@ -50,6 +50,16 @@ impl SourceFile {
     /// Whether any range of the file can be read without what comes before it.
     pub fn ranged(&self) -> bool {
         self.compression == Compression::None && self.format != Format::Parquet
+    }
+
+    /// Whether the two differ in nothing but, perhaps, their time.
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        *self == Self { mtime: self.mtime, ..other.clone() }
+    }
+
+    /// Whether the fingerprint is of every byte of the file: only then does it say that nothing was edited.
+    pub fn fingerprint_is_whole(&self) -> bool {
+        self.size <= 3 * SAMPLE
     }
 }
 
@@ -236,8 +246,10 @@ fn inspect(path: PathBuf, name: String, options: &Options) -> Result<SourceFile>
     Ok(SourceFile { name, size, mtime, fingerprint, format, compression, path })
 }
 
+/// Bytes at the beginning, in the middle and at the end that a fingerprint is made of.
+const SAMPLE: u64 = 64 << 10;
+
 fn fingerprint(file: &File, size: u64) -> std::io::Result<String> {
-    const SAMPLE: u64 = 64 << 10;
     let mut hash = Xxh3::new();
     hash.update(&size.to_le_bytes());
     let mut buffer = vec![0u8; SAMPLE as usize];

@@ -398,3 +398,55 @@ fn many_threads_pull_every_document_once() {
     expected.sort();
     assert_eq!(found, expected);
 }
+
+#[test]
+fn leaving_lines_out_is_no_advice_where_the_first_one_lacks_the_field() {
+    let folder = Folder::new("conversations");
+    let talk = r#"{"messages": [{"role": "user", "content": "hello"}]}"#;
+    let talked = "the line has no \"text\": it holds a conversation, under \"messages\"";
+    let cases = [
+        (talk.to_string(), talked, "pylm does not train on conversations yet: write the text of each under \"text\""),
+        (format!("\n{talk}"), talked, "under \"text\""),
+        (format!("{{\"text\": \"a\"}}\n{talk}"), talked, "or leave such lines out with --skip-bad"),
+        ("{\"n\": 1}".into(), "no \"text\"", "no key of it holds text: write the text under \"text\""),
+        ("{\"body\": \"words\"}".into(), "no \"text\"", "its longest text is under \"body\": --field body"),
+        ("{\"text\": null}\n{\"text\": \"a\"}".into(), "invalid type", "or leave such lines out with --skip-bad"),
+        ("{\"text\": \"a".into(), "broken JSON", "or leave such lines out with --skip-bad"),
+    ];
+    for (lines, why, advice) in cases {
+        let source = folder.write("a.jsonl", format!("{lines}\n"));
+        let input = Input::resolve(&[source], options(Separator::end_of_text())).unwrap();
+        let error = read_all(&input, 20_000, Validation::None).unwrap_err();
+        let hint = error.hint.unwrap();
+        assert!(error.message.contains(why) && hint.ends_with(advice), "{lines}: {} | {hint}", error.message);
+    }
+}
+
+#[test]
+fn a_glob_takes_hidden_files_only_where_it_says_the_dot() {
+    let folder = Folder::new("hidden");
+    for name in ["a.txt", ".b.txt", "d/c.txt", "d/.d.txt", ".e/f.txt", "d/.g/h.txt"] {
+        folder.write(name, "words");
+    }
+    let here = folder.0.display().to_string();
+    let cases: [(&str, &[&str]); 8] = [
+        ("*.txt", &["a.txt"]),
+        ("**/*.txt", &["a.txt", "d/c.txt"]),
+        ("**/?*", &["a.txt", "d/c.txt"]),
+        ("*/*", &["d/c.txt"]),
+        (".*.txt", &[".b.txt"]),
+        ("**/.*.txt", &[".b.txt", "d/.d.txt"]),
+        (".e/*", &[".e/f.txt"]),
+        ("./d/../d/[a-z]*", &["d/c.txt"]),
+    ];
+    for (pattern, wanted) in cases {
+        let source = format!("{here}/{pattern}");
+        let input = Input::resolve(&[source], options(Separator::end_of_text())).unwrap();
+        let found: Vec<_> = input.files.iter().map(|file| file.path.canonicalize().unwrap()).collect();
+        let root = folder.0.canonicalize().unwrap();
+        let wanted: Vec<_> = wanted.iter().map(|name| root.join(name)).collect();
+        assert_eq!(found, wanted, "{pattern}");
+    }
+    let none = Input::resolve(&[format!("{here}/[.]b.txt")], options(Separator::end_of_text()));
+    assert!(none.err().unwrap().message.contains("no file matches"));
+}

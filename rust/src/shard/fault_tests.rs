@@ -359,3 +359,25 @@ fn sources_named_twice_and_options_for_none_are_said() {
         assert_eq!((error.kind, error.message.as_str()), (Kind::Usage, said));
     }
 }
+
+#[test]
+fn a_source_that_was_only_touched_is_the_same_where_its_fingerprint_is_of_every_byte() {
+    let folder = Folder::new("touched");
+    let planned = |size: usize, seconds: u64| {
+        let path = folder.write("a.txt", "words ".repeat(size / 6));
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let input = Input::resolve(&[path], Options::default()).unwrap();
+        Job::plan(&input, request(EOT + 1), 1.0).unwrap()
+    };
+    let (small, large) = (100_000, 600_000);
+    let (before, after) = (planned(small, 1_000_000), planned(small, 2_000_000));
+    assert_ne!(before, after);
+    assert_eq!(after.difference(&before), None);
+    let said = planned(large, 2_000_000).difference(&planned(large, 1_000_000)).unwrap();
+    assert!(said.ends_with("a.txt, whose time has changed since"), "{said}");
+    let said = planned(small, 1_000_000).difference(&planned(small + 6, 1_000_000)).unwrap();
+    assert!(said.starts_with("from an older ") && said.ends_with("a.txt"), "{said}");
+    let other = Job { bytes_per_token: 9.0, ..planned(small, 3_000_000) };
+    assert_eq!(other.difference(&before).unwrap(), "by another version of pylm");
+}

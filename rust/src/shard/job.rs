@@ -174,8 +174,13 @@ impl Job {
                 count => format!("from other sources ({first} and {} more)", count - 1),
             });
         }
-        if let Some((ours, _)) = self.sources.iter().zip(&other.sources).find(|(ours, theirs)| ours != theirs) {
-            return Some(format!("from an older {}", ours.name));
+        for (ours, theirs) in self.sources.iter().zip(&other.sources).filter(|(ours, theirs)| ours != theirs) {
+            if !ours.same_but_for_time(theirs) {
+                return Some(format!("from an older {}", ours.name));
+            }
+            if !ours.fingerprint_is_whole() {
+                return Some(format!("from {}, whose time has changed since", ours.name));
+            }
         }
         if let (Ok(serde_json::Value::Object(ours)), Ok(serde_json::Value::Object(theirs))) =
             (serde_json::to_value(ours), serde_json::to_value(theirs))
@@ -187,7 +192,9 @@ impl Job {
                 }
             }
         }
-        (self != other).then(|| "by another version of pylm".into())
+        // a source that was only touched or copied is the same
+        let other = Self { sources: self.sources.clone(), ..other.clone() };
+        (*self != other).then(|| "by another version of pylm".into())
     }
 }
 
