@@ -7,10 +7,8 @@ takes longer than a second. Both on stderr.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
-import textwrap
 import threading
 import time
 from types import TracebackType
@@ -65,11 +63,13 @@ class Activity:
 
     def say(self, text: str) -> None:
         """Write a sentence that stays, above the live line."""
+        from pylm.runs.terminal import wrapped
+
         if self.quiet:
             return
         with self._lock:
             self._clear()
-            self.stream.write((self._wrapped(text) if self.drawn else text) + "\n")
+            self.stream.write((wrapped(text) if self.drawn else text) + "\n")
             self.stream.flush()
             self._draw()
 
@@ -126,19 +126,6 @@ class Activity:
         spent = f", {format_duration(round(seconds))}" if seconds >= self.patience else ""
         spent = spent.replace(".0 s", " s")
         return f"{SPINNER[int(now / REDRAWN) % len(SPINNER)]} {head}{spent}{bracket}{aside}"
-
-    @staticmethod
-    def _wrapped(text: str) -> str:
-        """The sentence between its words, below what follows its subject where it has one: `model    two layers`."""
-        subject = re.match(r"\w+ {2,}(?=\S)", text)
-        return textwrap.fill(
-            text,
-            shutil.get_terminal_size().columns,
-            subsequent_indent=" " * (subject.end() if subject else 0),
-            break_long_words=False,
-            break_on_hyphens=False,
-            drop_whitespace=True,
-        )
 
     def _clear(self) -> None:
         if self._on_screen:

@@ -14,6 +14,7 @@ from pylm.cli.configured import PROJECT_FILE, Given, configured
 from pylm.cli.console import Console, with_preset
 from pylm.cli.opening import engine_options, open_model
 from pylm.cli.sample import PRESETS
+from pylm.cli.writing import shown
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Talk:
             )
             for piece in pieces:
                 said.append(piece.text)
-                click.echo(piece.text, nl=False)
+                click.echo(shown(piece.text), nl=False, color=True)
                 sys.stdout.flush()
             click.echo()
         finally:
@@ -150,14 +151,10 @@ class Talk:
             raise UsageError("/load what?", "such as: /load talk.json")
         text = _read(Path(path))
         try:
-            content = json.loads(text)
-            messages = [{"role": str(part["role"]), "content": str(part["content"])} for part in content["messages"]]
-            if content["version"] != VERSION:
-                raise ValueError(f"it is of version {content['version']}")
-            settings = Sample.model_validate(content["settings"])
-        except (ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path} is no conversation of pylm chat: {reason}", "/save writes one") from None
+            messages, said = _conversation(text)
+            settings = Sample.model_validate(said)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} is no conversation of pylm chat: {_reason(error)}", "/save writes one") from None
         count = sum(1 for part in messages[:1] if part["role"] == "system")
         self.opening, self.messages = messages[:count], messages
         self.console.settings = settings
@@ -179,6 +176,36 @@ class Talk:
         self.messages = list(self.opening)
         self._forgot = False
         click.echo("forgotten", err=True)
+
+
+def _conversation(text: str) -> tuple[list[dict[str, str]], Any]:
+    """Messages and settings of a file; a ValueError says what it must hold."""
+    content = json.loads(text)
+    if not isinstance(content, dict) or any(key not in content for key in ("version", "settings", "messages")):
+        raise ValueError("it must be an object with version, settings and messages")
+    if content["version"] != VERSION:
+        raise ValueError(f"it is of version {content['version']}")
+    messages = content["messages"]
+    texts = isinstance(messages, list) and all(
+        isinstance(part, dict) and all(isinstance(part.get(key), str) for key in ("role", "content"))
+        for part in messages
+    )
+    if not texts:
+        raise ValueError("its messages must be a list of objects, each with a role and a content, which are texts")
+    return [{key: part[key] for key in ("role", "content")} for part in messages], content["settings"]
+
+
+def _reason(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON: {error}"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return ": ".join(["its settings", *map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+    return str(error)
 
 
 def _read(path: Path) -> str:

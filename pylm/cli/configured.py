@@ -157,7 +157,7 @@ class ConfiguredCommand(Command):
             if typed is not None:
                 raise
             taken = words[0] if words and value is None and not words[0].startswith("-") else value
-            if (ours := _answered(word, taken)) is not None:
+            if (ours := _answered(word, taken, self.section)) is not None:
                 raise ConfigError(error.message, ours) from None
             if (near := _nearest(word, own)) is not None:
                 raise UsageError(f"{ctx.command_path} has no option {option}", near) from None
@@ -190,12 +190,14 @@ def _may_stand_alone(option: click.Option) -> bool:
     return not option.is_flag and isinstance(option.flag_value, str)
 
 
-def _answered(word: str, value: str | None) -> str | None:
+def _answered(word: str, value: str | None, asked: str | None) -> str | None:
     """Answer whoever types an option of another program with ours, whole where its value needs no rewriting."""
-    from pylm.config.foreign import answer, foreign_key
+    from pylm.config.foreign import OF_WRITING, answer, foreign_key
     from pylm.config.schema import SECTIONS
 
     section, _, key = word.replace("-", "_").rpartition(".")
+    if asked == "sample" and section in ("", asked) and key in OF_WRITING:
+        return f"{answer(key, asked)}: {OF_WRITING[key][0]}{'' if value is None else f' {shlex.quote(value)}'}"
     became = foreign_key(key, section)
     said = answer(key, section)
     if became is None or became.ours is None or said is None:

@@ -45,12 +45,29 @@ def changed(settings: Sample, key: str, value: str) -> Sample:
         return settings.model_copy(update={**plain, **preset_values(value if key == "preset" else key)})
     key = key.replace("-", "_").removeprefix("sample.")
     if key not in Sample.model_fields:
-        hint = did_you_mean(key, Sample.model_fields) or f"settings: {', '.join(Sample.model_fields)}"
+        hint = (
+            _foreign(key, value)
+            or did_you_mean(key, Sample.model_fields)
+            or f"settings: {', '.join(Sample.model_fields)}"
+        )
         raise UsageError(f"there is no setting {key}", hint)
     if not value:
         raise UsageError(f"/set {key} has no value", f"such as: /set {key} {Sample.model_fields[key].default}")
     checked = resolve("sample", settings=[Setting(f"sample.{key}", value, f"/set {key}")], environ={}).config.sample
     return settings.model_copy(update={key: getattr(checked, key)})
+
+
+def _foreign(key: str, value: str) -> str | None:
+    """Answer another program's name of a setting with ours, as it is to be typed where its value needs no rewriting."""
+    from pylm.config.foreign import answer, foreign_key
+
+    became = foreign_key(key, "sample")
+    section, _, ours = (became.ours if became and became.ours else "").partition(".")
+    if became is None or section != "sample":
+        return None
+    if became.reading == "same" and value:
+        return f"it is {ours} here: /set {ours} {value}"
+    return (answer(key, "sample") or "").replace("sample.", "")
 
 
 class Console:
@@ -69,7 +86,13 @@ class Console:
         self._left = False
 
     def run(self) -> None:
-        """Read until the end; Ctrl-C ends an answer, and what was made of it stays."""
+        """Read until the end; Ctrl-C ends an answer, and what was made of it stays.
+
+        Where nobody sits before it (`echo hi | pylm chat`) an answer that failed is the command's failure at the end.
+        """
+        if sys.stdin is None:
+            raise UsageError("stdin is closed", "type on a terminal, or pass lines: echo TEXT | pylm …")
+        failed = False
         for line in self._lines():
             try:
                 if line.startswith("/"):
@@ -79,9 +102,12 @@ class Console:
             except KeyboardInterrupt:
                 click.echo("\n(interrupted)", err=True)
             except PylmError as error:
+                failed = failed or not line.startswith("/")
                 click.echo(f"{error.message}{f' ({error.hint})' if error.hint else ''}", err=True)
             if self._left:
-                return
+                break
+        if failed and not sys.stdin.isatty():
+            raise click.exceptions.Exit(1)
 
     def _lines(self) -> Iterator[str]:
         terminal = sys.stdin.isatty() and sys.stdout.isatty()

@@ -8,7 +8,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-__all__ = ["enduring_stderr"]
+__all__ = ["enduring_stderr", "open_streams"]
+
+STREAMS = ("stdin", "stdout", "stderr")
+
+
+@contextmanager
+def open_streams() -> Iterator[None]:
+    """Let what the caller closed (`pylm train … >&- 2>&-`) be open to nowhere: what is said there is lost, no more.
+
+    Their numbers are taken too: else a file that is opened later, a checkpoint's, gets one, and whatever libraries
+    write to stderr goes into it. A stdin that is closed stays None: who wants to read says so.
+    """
+    closed = [(number, name) for number, name in enumerate(STREAMS) if getattr(sys, name) is None]
+    for number, _ in closed:
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+    silenced = [name for number, name in closed if number]
+    for name in silenced:  # once all the numbers are taken
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+    try:
+        yield
+    finally:
+        for name in silenced:
+            getattr(sys, name).close()
+            setattr(sys, name, None)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from pylm.cli.commands import COMMANDS
-from pylm.cli.enduring import enduring_stderr
+from pylm.cli.enduring import enduring_stderr, open_streams
 from pylm.cli.frame import LazyGroup, debug_wanted, plain_wanted
 from pylm.errors import Interrupted, PylmError, PylmWarning, did_you_mean
 
@@ -54,9 +54,9 @@ def run(args: Sequence[str]) -> int:
     if sys.platform == "win32":
         return _fail("pylm does not run on Windows itself", "use WSL: run `wsl --install`, then install pylm in it")
     try:
-        with enduring_stderr(), _notes():
-            code = _dispatch(list(args))
-        if sys.stdout is not None:  # closed by the caller: `pylm … >&-`
+        with open_streams():
+            with enduring_stderr(), _notes():
+                code = _dispatch(list(args))
             sys.stdout.flush()
         return code
     except BrokenPipeError:

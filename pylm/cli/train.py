@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,10 @@ def train(
     if as_json:
         print_json(ended)
     else:
-        click.echo("\n".join(_closing(ended)))
+        from pylm.runs.terminal import wrapped
+
+        lines = "\n".join(_closing(ended))
+        click.echo(wrapped(lines) if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else lines)
 
 
 def _refuse_several() -> None:

@@ -259,10 +259,15 @@ def _short(value: Any) -> str:
     return f"{value[:12]}…" if isinstance(value, str) else "unknown"
 
 
+def changed_choices(checkpoint: Checkpoint, choices: dict[str, Any]) -> list[str]:
+    """What decides the bits of the result, and the pace, and is another than when the checkpoint was written."""
+    then = checkpoint.state["choices"]
+    return [key for key in DECIDING if then.get(key) != choices.get(key)]
+
+
 def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact: bool, say: Say) -> None:
     """Refuse a machine on which the result cannot be the same to the bit, unless that is allowed."""
-    then = checkpoint.state["choices"]
-    changed = [key for key in DECIDING if then.get(key) != choices.get(key)]
+    then, changed = checkpoint.state["choices"], changed_choices(checkpoint, choices)
     if not changed:
         return
     what = "; ".join(f"{key} was {then.get(key)}, is {choices.get(key)}" for key in changed)

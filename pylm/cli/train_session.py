@@ -133,7 +133,7 @@ def _prepare(
     choices = backend.probe(rows, sequences)
     batches = plan.resolve_batches(config.train, shape.context_length, parameters, choices["micro_batch"])
     length = replayed or plan.resolve_length(
-        config.train, batches, first.windows, choices["seconds_per_step"], _done(checkpoint)
+        config.train, batches, first.windows, _pace(checkpoint, choices), _done(checkpoint)
     )
     schedule = Schedule.of(config.train, length.steps)
     if checkpoint is not None:
@@ -208,6 +208,17 @@ def _train(session: Session) -> dict[str, Any]:
 def _done(checkpoint: Checkpoint | None) -> tuple[int, float]:
     """Steps and seconds that lie behind."""
     return (0, 0.0) if checkpoint is None else (checkpoint.step, checkpoint.state["progress"]["seconds"])
+
+
+def _pace(checkpoint: Checkpoint | None, choices: dict[str, Any]) -> float | None:
+    """Seconds of a step: the run's own where it was computed as it is now."""
+    from pylm.cli.train_resume import changed_choices
+    from pylm.train.plan import own_pace
+
+    measured: float | None = choices["seconds_per_step"]
+    if checkpoint is None or changed_choices(checkpoint, choices):
+        return measured
+    return own_pace(measured, _done(checkpoint))
 
 
 def _cut_short(session: Session, why: str) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pylm.config.schema import Sample
     from pylm.generation import Piece, Session
 
-__all__ = ["Output", "read_prompts", "refuse_together", "write_samples"]
+__all__ = ["Output", "read_prompts", "refuse_together", "shown", "write_samples"]
 
 SEPARATOR = "---"
 
@@ -68,6 +68,13 @@ def _prompt_of(line: str, where: str) -> str:
     if not isinstance(prompt, str):
         raise DataError(f"{where} has no prompt", 'such as: {"prompt": "Once upon a time"}')
     return prompt
+
+
+def shown(text: str) -> str:
+    """What a model wrote as stdout gets it: raw, but on a terminal without what would steer that."""
+    from pylm.runs.terminal import printable
+
+    return printable(text) if sys.stdout.isatty() else text
 
 
 class _Text:
@@ -147,15 +154,16 @@ class Output:
             if self._texts:
                 self._write(f"\n{SEPARATOR}\n")
             if self.return_prompt:
-                self._write(text.prompt)
+                self._write(shown(text.prompt) if self.file is None else text.prompt)
             elif self.shows_prompt and text.prompt:
-                self._write(text.prompt if plain_wanted(sys.stdout) else click.style(text.prompt, dim=True))
+                prompt = shown(text.prompt)
+                self._write(prompt if plain_wanted(sys.stdout) else click.style(prompt, dim=True))
         self._texts += 1
 
     def more(self, text: str) -> None:
         """Go on with the text that was begun."""
         if self.streams and text:
-            self._write(text)
+            self._write(shown(text) if self.file is None else text)
 
     def end(self, session: Session, text: _Text) -> None:
         """End a text."""
@@ -178,7 +186,7 @@ class Output:
 
     def _write(self, text: str) -> None:
         if self.file is None:
-            click.echo(text, nl=False)
+            click.echo(text, nl=False, color=True)  # else it would take out what looks like a colour
         else:
             try:
                 self.file.write(text)

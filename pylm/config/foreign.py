@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Foreign", "FOREIGN_SECTIONS", "answer", "answer_section", "foreign_key"]
+__all__ = ["OF_WRITING", "Foreign", "FOREIGN_SECTIONS", "answer", "answer_section", "foreign_key"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,16 @@ FOREIGN: dict[str, Foreign] = {
     ),
 }  # fmt: skip
 
+# what is asked of a model that writes (the section sample), where training would be told of other options
+OF_WRITING: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("model", "model_dir", "model_path", "checkpoint_dir", "checkpoint_path", "checkpoint_dir_path",
+         "resume_from_checkpoint", "init_from", "resume"),
+        ("--checkpoint", "a run, a step or a folder of Hugging Face's layout"),
+    ),
+    "tokenizer_path": ("--tokenizer", "for a checkpoint that carries none"),
+}  # fmt: skip
+
 # keys that are spelled like ours, or that mean another thing, in one of the older tools' sections
 _IN_SECTION: dict[tuple[str, str], Foreign] = {
     ("data", "block_size"): Foreign("model.context_length"),
@@ -183,6 +193,9 @@ def foreign_key(key: str, section: str = "") -> Foreign | None:
 def answer(key: str, section: str = "") -> str | None:
     """Answer whoever uses an older tool's key with ours by name, or with what stands in its place."""
     spelled = key.replace("-", "_")
+    if section == "sample" and spelled in OF_WRITING:
+        option, note = OF_WRITING[spelled]
+        return f"it is {option} here ({note})"
     became = _IN_SECTION.get((section, spelled)) or FOREIGN.get(spelled)
     if became is None:
         return None

@@ -15,6 +15,7 @@ __all__ = [
     "TOKENIZER_FILES",
     "TOKEN_FILES",
     "WIDTHS",
+    "damage",
     "files_of_split",
     "is_plain",
     "read_manifest",
@@ -43,7 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["dtype"] not in WIDTHS:
-            raise KeyError(manifest["dtype"])
+            raise ValueError(f"'dtype' is {manifest['dtype']!r}, not {' or '.join(WIDTHS)}")
         _count(manifest, "vocab_size", 2**32)
         for split in manifest["splits"].values():
             for shard in split["shards"]:
@@ -51,9 +52,23 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
                 if not is_plain(shard["file"]):
                     raise ValueError(f"{shard['file']!r} is not the name of a file in the folder")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        said = "nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__} {error}"
-        raise DataError(f"{path}: damaged: {said}", AGAIN.replace("DIR", str(folder))) from None
+        raise DataError(f"{path}: damaged: {damage(error)}", AGAIN.replace("DIR", str(folder))) from None
     return dict(manifest)
+
+
+def damage(error: Exception) -> str:
+    """What is wrong with a manifest, from the error that reading it gave."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON: {error}"
+    if isinstance(error, ValueError):
+        return str(error)
+    return "it holds another kind of value where a list, an object or a number belongs"
 
 
 def is_plain(name: object) -> bool:
@@ -66,7 +81,7 @@ def is_plain(name: object) -> bool:
 def _count(entry: dict[str, Any], key: str, bound: int) -> None:
     value = entry[key]
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{key!r} is {value!r}, not a whole number")
+        raise ValueError(f"{key!r} is {value!r}, not a whole number")
     if not 0 <= value < bound:
         raise ValueError(f"{key!r} is {value}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, files_of_split, read_manifest, read_text, refuse_text
+from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, damage, files_of_split, read_manifest, read_text, refuse_text
 from pylm.errors import DataError
 
 __all__ = ["Identity", "identify"]
@@ -92,7 +92,7 @@ def _describe(path: Path) -> dict[str, Any]:
             }
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
-                f"{path / 'manifest.json'}: damaged: {type(error).__name__} {error}",
+                f"{path / 'manifest.json'}: damaged: {damage(error)}",
                 "run pylm tokenize again, it writes what is missing",
             ) from None
     files = sorted(file for file in path.iterdir() if file.suffix in TOKEN_FILES) if path.is_dir() else [path]

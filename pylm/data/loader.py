@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from pylm.errors import DataError, UsageError
 __all__ = ["Batch", "Document", "Loader"]
 
 WINDOWS = ("contiguous", "packed")
+MOST_THREADS = 256
 
 _Shard = tuple[str, int, int, str]
 
@@ -101,10 +103,16 @@ class Loader:
             raise UsageError("packed windows have no stride", "leave stride out")
         if dtype not in ("int64", "int32"):
             raise UsageError(f"dtype is {dtype!r}", "inputs are int64 or int32")
+        whole = {"context_length": context_length, "batch_size": batch_size, "rank": rank, "world": world}
+        whole |= {"threads": threads, "depth": depth, "seed": seed, "stride": 1 if stride is None else stride}
+        for name, value in whole.items():
+            _check_whole(name, value)
         if not 0 <= seed < 2**64:
             raise UsageError(f"seed is {seed}", "a seed is 0 or more and below 2**64")
         if depth < 3:
             raise UsageError(f"depth is {depth}", "a ring has 3 batches or more")
+        if not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"threads is {threads}", f"from 1 to {MOST_THREADS} gather batches")
         mix = dict(data) if isinstance(data, Mapping) else {os.fspath(data): 1.0}
         self._datasets = [_find(name, split) for name in mix]
         self._batches = _native.Batches(
@@ -240,6 +248,14 @@ class Loader:
             pair.append(made)
         starts = np.zeros(self._shape[0] * self._shape[1] + 1, np.int32) if self._packed else None
         return pair[0], pair[1], starts
+
+
+def _check_whole(name: str, value: object) -> None:
+    """Refuse what is no whole number, or one that no machine counts to."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise UsageError(f"{name} is {value!r}", f"{name} is a whole number")
+    if name != "seed" and not -(2**63) <= operator.index(value) < 2**63:
+        raise UsageError(f"{name} is {value}", f"{name} is a whole number below 2**63")
 
 
 def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:

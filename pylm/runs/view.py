@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from pylm.config.units import format_bytes, format_count, format_duration
+from pylm.runs.terminal import wrapped
 
 __all__ = ["View"]
 
@@ -74,7 +75,7 @@ class View:
         line, self._line = self._line, ""
         if line:
             self.stream.write("\r\x1b[K")
-        self.stream.write(text + "\n")
+        self.stream.write((wrapped(text) if self.drawn else text) + "\n")
         self.stream.flush()
         if line:
             self._draw(line)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
-from pylm.errors import TokenizerError, UsageError
+from pylm.errors import PylmWarning, TokenizerError, UsageError
 from pylm.tokenizer import chat, folder
 from pylm.tokenizer.chat_ids import ChatEncoder
 from pylm.tokenizer.specials import AllowedSpecial, allowed_names, one_of, refuse
@@ -51,6 +52,14 @@ class Tokenizer:
         self._kept = dict(files or {})
         self._any_special = one_of(backend.specials)
         self._turns: ChatEncoder | None = None
+        said = folder.token_text(self._config.get("eos_token"))
+        if said is not None and said not in backend.added:
+            warnings.warn(
+                f"the tokenizer's configuration names {said!r} as its eos_token, which is no special token of its "
+                "vocabulary: it has no end of text",
+                PylmWarning,
+                stacklevel=3,
+            )
 
     @classmethod
     def load(
@@ -119,9 +128,12 @@ class Tokenizer:
 
     @property
     def eot_token(self) -> str | None:
-        """The added token that ends a document: the configuration's, else a well-known one; None, never a guess."""
+        """The added token that ends a document: the configuration's; where it says nothing, a well-known one, or None.
+
+        None as well where the configuration names what is no token: another one in its place would be a guess.
+        """
         said = folder.token_text(self._config.get("eos_token"))
-        return next((name for name in (said, *ENDS) if name is not None and name in self._backend.added), None)
+        return next((name for name in (ENDS if said is None else (said,)) if name in self._backend.added), None)
 
     @property
     def identity(self) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "default_batch_tokens",
     "divisor",
     "resolve_batches",
+    "own_pace",
     "resolve_length",
     "sequences_of_step",
 ]
@@ -27,6 +28,8 @@ __all__ = [
 DEFAULT_EPOCHS = 1.0
 # Of a time given, what the schedule is laid over: steps are not all as fast as those that were measured
 TIME_SHARE = 0.95
+# steps and seconds from which on a run's own pace, warming up counted, says more than what was measured before it
+SETTLED_STEPS, SETTLED_SECONDS = 10, 2.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,12 @@ def resolve_length(
         found.append((math.ceil(DEFAULT_EPOCHS * windows / batches.sequences), "one epoch, as no length was given"))
     steps, why = min(found)
     return Length(max(steps, 1), why, train.max_time)
+
+
+def own_pace(measured: float | None, done: tuple[int, float]) -> float | None:
+    """Seconds of a step: a run's own, all that it does beside its steps counted, where it has taken enough of them."""
+    steps, seconds = done
+    return seconds / steps if steps >= SETTLED_STEPS and seconds >= SETTLED_SECONDS else measured
 
 
 def divisor(whole: int, most: int) -> int:

@@ -123,3 +123,28 @@ def test_several_texts_and_a_pattern_are_one(capsys: Any) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 6 and both > 2000
     assert run(["train", "part-a.txt", "nowhere.txt"]) == 1
     assert "nowhere.txt: no such file" in capsys.readouterr().err
+
+
+def test_time_that_is_added_is_planned_by_what_the_runs_own_steps_took(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pylm.train.plan.SETTLED_SECONDS", 0.0)
+    words = [
+        *SHAPE,
+        *QUICK,
+        "--context-length",
+        "64",
+        "--max-steps",
+        "10",
+        "--out",
+        "runs/pace",
+        "--eval-every",
+        "null",
+    ]
+    assert run(["train", "k20.txt", *words]) == 0
+    newest = json.loads(Path("runs/pace/checkpoints/step_10/state.json").read_text())
+    own = newest["progress"]["seconds"] / 10
+    capsys.readouterr()
+    again = ["train", "--resume", "auto", "--out", "runs/pace", "--max-steps", "null", "--max-time", "+200ms"]
+    assert run(again) == 0
+    assert f"at {own:.3g} s a step" in capsys.readouterr().err

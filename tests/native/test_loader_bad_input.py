@@ -56,7 +56,11 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ),
     ("manifest torn", lambda f: cut(f / "manifest.json", 60), "manifest.json: damaged"),
     ("manifest of another kind", lambda f: damage_manifest(f, splits=[]), "manifest.json: damaged"),
-    ("dtype unknown", lambda f: damage_manifest(f, dtype="uint64"), "manifest.json: damaged: KeyError 'uint64'"),
+    (
+        "dtype unknown",
+        lambda f: damage_manifest(f, dtype="uint64"),
+        "manifest.json: damaged: 'dtype' is 'uint64', not uint16 or uint32",
+    ),
     (
         "shard replaced by a folder",
         lambda f: ((f / "train_00001.bin").unlink(), (f / "train_00001.bin").mkdir()),

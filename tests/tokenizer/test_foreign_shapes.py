@@ -9,7 +9,7 @@ import pytest
 import tokenizers
 
 from pylm import Tokenizer
-from pylm.errors import TokenizerError
+from pylm.errors import PylmWarning, TokenizerError
 from tests.tokenizer.shapes import SHAPES, added, byte_level, pre_tokenizers
 
 NATIVE = {"phi2", "llama3"}
@@ -107,6 +107,18 @@ def test_the_end_of_a_text_is_what_the_configuration_says_or_is_well_known(lines
     odd = byte_level(lines, pre_tokenizers.ByteLevel(add_prefix_space=False), added(("<first>", True, False)))
     nameless = Tokenizer.from_tokenizer_json(json.dumps(odd))
     assert (nameless.eot, nameless.eot_token, list(nameless.specials)) == (None, None, ["<first>"])
+
+
+def test_an_end_of_text_that_is_no_token_is_none_and_said(lines, tmp_path):
+    value = SHAPES["command_r"](lines)
+    assert Tokenizer.from_tokenizer_json(json.dumps(value), {"eos_token": None}).eot_token == "<|END_OF_TURN_TOKEN|>"
+    for named in ("nope", {"content": "nope", "special": True}):
+        with pytest.warns(PylmWarning, match="names 'nope' as its eos_token.* it has no end of text"):
+            made = Tokenizer.from_tokenizer_json(json.dumps(value), {"eos_token": named})
+        assert (made.eot, made.eot_token) == (None, None)
+        made.save(tmp_path / "tok")
+        with pytest.warns(PylmWarning, match="'nope'"):
+            assert Tokenizer.load(tmp_path / "tok").eot is None
 
 
 @pytest.mark.parametrize("where", ["native", "foreign"])
