@@ -250,7 +250,7 @@ class Loader:
         return pair[0], pair[1], starts
 
 
-def _check_whole(name: str, value: object) -> None:
+def _check_whole(name: str, value: Any) -> None:
     """Refuse what is no whole number, or one that no machine counts to."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise UsageError(f"{name} is {value!r}", f"{name} is a whole number")

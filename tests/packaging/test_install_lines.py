@@ -24,19 +24,12 @@ def asks_a_registry_for_us(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if OURS.search(line)]
 
 
+@pytest.mark.parametrize("tool", ["pip", "pip3", "uv pip"])
 @pytest.mark.parametrize(
-    "line",
-    [
-        "pip install 'pylm[ray]'",
-        'uv pip install "pylm[train]"',
-        "pip install pylm",
-        "pip install -U pylm-kernels",
-        "pip install torch pylm_kernels",
-        "pip install pylm==0.1.0",
-    ],
+    "what", ["'pylm[ray]'", '"pylm[train]"', "pylm", "-U pylm-kernels", "torch pylm_kernels", "pylm==0.1.0"]
 )
-def test_a_line_that_would_install_somebody_elses_package_is_seen(line: str) -> None:
-    assert asks_a_registry_for_us(f"hint: {line}")
+def test_a_line_that_would_install_somebody_elses_package_is_seen(tool: str, what: str) -> None:
+    assert asks_a_registry_for_us(f"hint: {tool} install {what}")
 
 
 @pytest.mark.parametrize(
