@@ -6,7 +6,6 @@ takes longer than a second. Both on stderr.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import threading
@@ -14,6 +13,7 @@ import time
 from types import TracebackType
 from typing import Literal, TextIO
 
+from pylm.cli.frame import drawn_on
 from pylm.config.units import format_duration
 
 __all__ = ["Activity"]
@@ -38,7 +38,7 @@ class Activity:
         """Do nothing yet."""
         self.stream = stream or sys.stderr
         self.quiet = quiet
-        self.drawn = not quiet and self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.drawn = not quiet and drawn_on(self.stream)
         self.patience = patience
         self._lock = threading.RLock()
         self._over = threading.Event()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
-from pylm.cli.frame import command, json_option, print_json
+from pylm.cli.frame import command, json_option, plain_wanted, print_json
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -39,5 +38,4 @@ def doctor(as_json: bool) -> None:
 
 def _paint(status: str) -> str:
     word = f"{status:6}"
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    return word if plain else click.style(word, fg=COLOURS[status])
+    return word if plain_wanted(sys.stdout) else click.style(word, fg=COLOURS[status])

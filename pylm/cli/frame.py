@@ -29,6 +29,7 @@ __all__ = [
     "LazyGroup",
     "command",
     "debug_wanted",
+    "drawn_on",
     "group",
     "json_option",
     "plain_wanted",
@@ -183,9 +184,14 @@ def json_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def drawn_on(stream: IO[str]) -> bool:
+    """Whether lines can be drawn anew on a stream: it is a terminal, and no dumb one."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def plain_wanted(stream: IO[str]) -> bool:
     """Whether a stream wants no colour: it is no terminal, or NO_COLOR (https://no-color.org) or a dumb TERM is set."""
-    return not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return not drawn_on(stream) or "NO_COLOR" in os.environ
 
 
 def print_json(value: object) -> None:

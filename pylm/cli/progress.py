@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from pylm.cli.frame import drawn_on
 from pylm.config.units import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Progress:
     def __enter__(self) -> Progress:
         """Start the clock, and the bar where there is a terminal to draw it on."""
         self.started = self.last_line = time.monotonic()
-        if not self.quiet and _draws(self.stream):
+        if not self.quiet and drawn_on(self.stream):
             from rich.console import Console
             from rich.progress import BarColumn, SpinnerColumn, TextColumn
             from rich.progress import Progress as Bar
@@ -143,7 +143,3 @@ class Progress:
             self.last_line = now
             self.stream.write(f"{self.phase}: {self.text(now)}\n")
             self.stream.flush()
-
-
-def _draws(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -13,7 +13,7 @@ import click
 
 from pylm.cli.completion import complete_runs
 from pylm.cli.configured import complete_file, configured
-from pylm.cli.frame import json_option, print_json
+from pylm.cli.frame import drawn_on, json_option, print_json
 
 if TYPE_CHECKING:
     from pylm.cli.configured import Given
@@ -80,7 +80,7 @@ def train(
         from pylm.runs.terminal import wrapped
 
         lines = "\n".join(_closing(ended))
-        click.echo(wrapped(lines) if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else lines)
+        click.echo(wrapped(lines) if drawn_on(sys.stdout) else lines)
 
 
 def _refuse_several() -> None:

@@ -7,6 +7,7 @@ sentence what is wrong. `none` lets `none` and `null` through, `auto` the word `
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,19 +33,19 @@ SCALINGS: dict[str, tuple[set[str], set[str]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value:
+class Value(ABC):
     """Reads one value; `hint` of an error travels in its context."""
 
     none: bool = False
     auto: bool = False
 
+    @abstractmethod
     def _read(self, value: Any) -> Any:
         """Return the value in its own type, or raise ValueError with a sentence."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _schema(self) -> dict[str, Any]:
         """Describe to an editor what may be written."""
-        raise NotImplementedError
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, str) and self.auto and value.lower() == "auto":

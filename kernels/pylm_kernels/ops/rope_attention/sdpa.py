@@ -38,7 +38,19 @@ def attend(
     scale: float,
 ) -> torch.Tensor:
     """O [B, Tq, H, D]."""
-    o = _once(q_BTHD, k_BTHD, v_BTHD, starts, ends, causal, window, scale)
+    t_q, t_k = q_BTHD.shape[1], k_BTHD.shape[1]
+    plain = window == 0 and starts is None and (t_q == t_k or not causal)
+    mask = None if plain else reference.allowed(t_q, t_k, causal, window, starts, ends, q_BTHD.device)
+    o = torch.nn.functional.scaled_dot_product_attention(
+        q_BTHD.transpose(1, 2),
+        k_BTHD.transpose(1, 2),
+        v_BTHD.transpose(1, 2),
+        attn_mask=mask,
+        is_causal=plain and causal,
+        scale=scale,
+        enable_gqa=q_BTHD.shape[2] != k_BTHD.shape[2],
+    )
+    o = o.transpose(1, 2)
     if torch.compiler.is_compiling() or not o.requires_grad:
         return o
     again: torch.Tensor = _Again.apply(o, q_BTHD, k_BTHD, v_BTHD, starts, ends, causal, window, scale)  # type: ignore[no-untyped-call]
@@ -72,28 +84,3 @@ class _Again(torch.autograd.Function):
             return reference.attend(q, k, v, mask, None, 0.0, ctx.scale)
 
         return None, *differentiate(o, (q, k, v), (do,)), *(None,) * 5
-
-
-def _once(
-    q_BTHD: torch.Tensor,
-    k_BTHD: torch.Tensor,
-    v_BTHD: torch.Tensor,
-    starts: torch.Tensor | None,
-    ends: torch.Tensor | None,
-    causal: bool,
-    window: int,
-    scale: float,
-) -> torch.Tensor:
-    t_q, t_k = q_BTHD.shape[1], k_BTHD.shape[1]
-    plain = window == 0 and starts is None and (t_q == t_k or not causal)
-    mask = None if plain else reference.allowed(t_q, t_k, causal, window, starts, ends, q_BTHD.device)
-    o = torch.nn.functional.scaled_dot_product_attention(
-        q_BTHD.transpose(1, 2),
-        k_BTHD.transpose(1, 2),
-        v_BTHD.transpose(1, 2),
-        attn_mask=mask,
-        is_causal=plain and causal,
-        scale=scale,
-        enable_gqa=q_BTHD.shape[2] != k_BTHD.shape[2],
-    )
-    return o.transpose(1, 2)
