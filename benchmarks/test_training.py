@@ -213,8 +213,8 @@ def cores() -> int:
 
 def overhead(data: str) -> dict[str, Any]:
     """The share of a run's time that is not in the backend's step, with a line of metrics every ten."""
-    from pylm.train import loop
-    from pylm.train.torch_backend import TorchBackend
+    from pylm.training import loop
+    from pylm.training.torch_backend import TorchBackend
 
     inside = [0.0, 0.0, 0.0]
     step, train = TorchBackend.step, loop.train
@@ -266,7 +266,7 @@ def test_what_saving_costs(compare: Compare, tmp_path: Path) -> None:
 FIRST_STEP = """
 import os, sys, time
 from pylm.cli import main
-from pylm.train import loop
+from pylm.training import loop
 def first(session, result, batch):
     print(time.time(), flush=True)
     os._exit(0)

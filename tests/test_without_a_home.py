@@ -15,8 +15,8 @@ from pylm import Tokenizer
 from pylm.cache import cache_folder
 from pylm.errors import TokenizerError
 from pylm.tokenizer import agreement
-from pylm.train.remembered import recall, remember
-from pylm.train.torch_backend.backend import TorchBackend
+from pylm.training.remembered import recall, remember
+from pylm.training.torch_backend.backend import TorchBackend
 from tests.cli.test_sample import Given, checkpoint, elsewhere, pylm_, sample  # noqa: F401
 from tests.cli.test_sample_opening import damaged
 from tests.tokenizer.conftest import corpus  # noqa: F401

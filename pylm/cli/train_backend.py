@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.config.schema import Config
-    from pylm.train.backend import Backend
+    from pylm.training.backend import Backend
 
 PRODUCTS = "measuring this machine: its matrix products"
 
@@ -28,11 +28,11 @@ def backend_module(config: Config, doing: Callable[[str], None]) -> Any:
     """The package with `make`; `doing` is told what is loaded, which takes seconds."""
     if backend_name(config) == "mlx":
         doing("loading MLX")
-        from pylm.train import mlx_backend
+        from pylm.training import mlx_backend
 
         return mlx_backend
     doing("loading torch")
-    from pylm.train import torch_backend
+    from pylm.training import torch_backend
 
     return torch_backend
 
@@ -42,13 +42,13 @@ def measured_flops(config: Config, say: Callable[[str], None], doing: Callable[[
     train = config.train
     if backend_name(config) == "mlx":
         doing("loading MLX")
-        from pylm.train.mlx_backend import machine
+        from pylm.training.mlx_backend import machine
 
         doing(PRODUCTS)
         device = machine.choose_device(train.device)
         return machine.known_matmul_flops(device, machine.choose_precision(train.precision, device), say)
     doing("loading torch")
-    from pylm.train.torch_backend import machine as of_torch
+    from pylm.training.torch_backend import machine as of_torch
 
     doing(PRODUCTS)
     of_torch.keep_memory()

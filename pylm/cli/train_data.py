@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.data import Loader
     from pylm.data.identity import Identity
-    from pylm.train.backend import Backend
+    from pylm.training.backend import Backend
 
 Say = Callable[[str], None]
 NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
@@ -96,7 +96,7 @@ def refuse_too_small(config: Config, context_length: int, named: str | None = No
 def _held_back(config: Config, identity: Identity) -> _TooSmall | None:
     """Why nothing can be validated on, None where something can."""
     from pylm.data import Loader
-    from pylm.evaluate.validation import split_of
+    from pylm.evaluation.validation import split_of
 
     folder, split = split_of(config, identity)
     context = config.model.context_length

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.data import Loader
     from pylm.runs import RunFolder
-    from pylm.train.backend import Backend
-    from pylm.train.plan import Batches, Length
-    from pylm.train.schedule import Schedule
+    from pylm.training.backend import Backend
+    from pylm.training.plan import Batches, Length
+    from pylm.training.schedule import Schedule
 
 __all__ = ["header"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pylm.cli.configured import Given
     from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity
-    from pylm.train.backend import Backend
+    from pylm.training.backend import Backend
 
 # What the weights do not depend on, or what is changed on purpose to go on from them, as a longer context is
 FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "attention", "init_std", "zero_init"}

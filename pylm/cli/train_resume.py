@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder
-    from pylm.train.backend import Backend
-    from pylm.train.loop import Progress
-    from pylm.train.plan import Length
+    from pylm.training.backend import Backend
+    from pylm.training.loop import Progress
+    from pylm.training.plan import Length
 
 Say = Callable[[str], None]
 LENGTHS = ("max_steps", "max_epochs", "max_tokens", "max_time")
@@ -230,7 +230,7 @@ def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Len
 
 def replayed_length(checkpoint: Checkpoint, stored: Config, config: Config) -> Length | None:
     """The length that was resolved when the run began, None where it was given anew."""
-    from pylm.train.plan import Length
+    from pylm.training.plan import Length
 
     if any(getattr(stored.train, key) != getattr(config.train, key) for key in LENGTHS):
         return None
@@ -282,7 +282,7 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
 def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
     """Put model, optimizer and generators where they were, and return the progress."""
     from pylm.checkpoint import damaged
-    from pylm.train.loop import BAD_STEPS, Progress
+    from pylm.training.loop import BAD_STEPS, Progress
 
     state = checkpoint.path / "state.json"
     if unknown := sorted(set(checkpoint.state["progress"]) - {field.name for field in fields(Progress)}):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder, Stop
-    from pylm.train.backend import Backend, MicroBatch
-    from pylm.train.loop import Session
-    from pylm.train.plan import Length
+    from pylm.training.backend import Backend, MicroBatch
+    from pylm.training.loop import Session
+    from pylm.training.plan import Length
 
 Say = Callable[[str], None]
 MINUTES = 5.0  # of a run whose size and length nobody gave
@@ -105,9 +105,9 @@ def _prepare(
     from pylm.cli.train_header import header
     from pylm.config.shape import complete, count_parameters
     from pylm.runs import View
-    from pylm.train import plan
-    from pylm.train.loop import Progress, Session
-    from pylm.train.schedule import Schedule
+    from pylm.training import plan
+    from pylm.training.loop import Progress, Session
+    from pylm.training.schedule import Schedule
 
     config, say = resolved.config, activity.say
     identity, first = found.identity, found.first
@@ -125,7 +125,7 @@ def _prepare(
     backend = _backend(config, shape, checkpoint, activity, stop, run_seconds)
 
     def rows(count: int) -> MicroBatch:
-        from pylm.train.backend import cut
+        from pylm.training.backend import cut
 
         batch = make_loader(config, count).batch(0)
         return cut(batch.inputs, batch.targets, batch.cu_seqlens, count)[0]
@@ -193,7 +193,7 @@ def _prepare(
 def _train(session: Session) -> dict[str, Any]:
     """Train, and say how it ended."""
     from pylm.cli.train_ending import result
-    from pylm.train.loop import train
+    from pylm.training.loop import train
 
     try:
         outcome = train(session)
@@ -213,7 +213,7 @@ def _done(checkpoint: Checkpoint | None) -> tuple[int, float]:
 def _pace(checkpoint: Checkpoint | None, choices: dict[str, Any]) -> float | None:
     """Seconds of a step: the run's own where it was computed as it is now."""
     from pylm.cli.train_resume import changed_choices
-    from pylm.train.plan import own_pace
+    from pylm.training.plan import own_pace
 
     measured: float | None = choices["seconds_per_step"]
     if checkpoint is None or changed_choices(checkpoint, choices):
@@ -223,7 +223,7 @@ def _pace(checkpoint: Checkpoint | None, choices: dict[str, Any]) -> float | Non
 
 def _cut_short(session: Session, why: str) -> str | None:
     """What is to be said of a run whose time was up before it had taken the steps that its schedule was laid over."""
-    from pylm.train.loop import TIME_IS_UP
+    from pylm.training.loop import TIME_IS_UP
 
     step, steps, schedule = session.progress.step, session.length.steps, session.schedule
     if why != TIME_IS_UP or step >= steps or schedule.kind == "constant":

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pylm.data import Batch
     from pylm.data.identity import Identity
     from pylm.tokenizer import Tokenizer
-    from pylm.train.backend import Backend
-    from pylm.train.loop import Evaluation
+    from pylm.training.backend import Backend
+    from pylm.training.loop import Evaluation
 
     Stopping = Callable[[], bool]
     Evaluate = Callable[[Backend, Stopping], Evaluation | None]
@@ -28,9 +28,9 @@ SAMPLES = 1  # how samples are drawn, noted in each checkpoint: since 1 they obe
 
 def evaluator(config: Config, identity: Identity) -> Evaluate | None:
     """What evaluates on the validation split; None where there is none."""
-    from pylm.evaluate.validation import Validation
-    from pylm.train.backend import cut
-    from pylm.train.loop import Evaluation
+    from pylm.evaluation.validation import Validation
+    from pylm.training.backend import cut
+    from pylm.training.loop import Evaluation
 
     if identity.validation is None:
         return None
@@ -116,7 +116,7 @@ def as_it_sampled(checkpoint: Checkpoint, stored: Resolved, resolved: Resolved) 
 def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
     """The beginning of any text, and that of a text that is held back for validation, else of the training data."""
     from pylm.data import Loader
-    from pylm.evaluate.validation import split_of
+    from pylm.evaluation.validation import split_of
 
     prompts = [] if eot is None else [[eot]]
     data: Any = config.data.mix or config.data.path

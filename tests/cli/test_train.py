@@ -109,7 +109,7 @@ import os, signal, sys
 from pylm.cli import run
 where, count = sys.argv[1], int(sys.argv[2])
 if where == "step":
-    from pylm.train import loop
+    from pylm.training import loop
     plain = loop._watch
     def watch(session, result, batch):
         plain(session, result, batch)
@@ -150,7 +150,7 @@ def test_killed_at_random_and_resumed_it_is_the_same_run(workplace: Path, precis
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, number: int, code: int
 ) -> None:
-    from pylm.train import loop
+    from pylm.training import loop
 
     plain = loop._watch
 
@@ -423,7 +423,7 @@ def test_a_disk_that_is_too_full_is_said_before_the_first_step(
 def test_cuda_is_the_first_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from pylm.train.torch_backend import machine
+    from pylm.training.torch_backend import machine
 
     if torch.cuda.is_available():
         pytest.skip("asks about a machine without one")

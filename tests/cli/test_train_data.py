@@ -23,7 +23,7 @@ from pylm.config.shape import complete
 from pylm.data import Loader
 from pylm.model.torch import Model
 from pylm.runs import read_lines
-from pylm.train.torch_backend.tensors import from_file
+from pylm.training.torch_backend.tensors import from_file
 from tests.model import plain
 
 WORDS = "the cat sat on a mat and then it ran to see what was there but there was only an old dog".split()

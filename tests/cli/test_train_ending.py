@@ -27,7 +27,7 @@ SHORT = [*LINE, "--max-steps", "6", "--save-every", "2", "--eval-every", "3", "-
 # the program with a signal, a failing write, or whatever else is put before it
 WITH = "import os, signal, sys\nfrom pylm.cli import run\n{before}\nsys.exit(run(sys.argv[1:]))\n"
 SIGNALS = """
-from pylm.train import loop
+from pylm.training import loop
 plain = loop._watch
 def watch(session, result, batch):
     plain(session, result, batch)

@@ -29,7 +29,7 @@ LINE = ["train", "--data", "ids", *SHAPE, *OFTEN, "--learning-rate", "1e-2", "--
 SLOW = """
 import sys, time
 from pylm.cli import run
-from pylm.train import loop
+from pylm.training import loop
 plain = loop._watch
 def watch(*given):
     time.sleep(0.03)

@@ -131,9 +131,9 @@ def test_a_time_that_was_up_before_the_rate_had_fallen_is_said(step: int, schedu
 
     from pylm.cli.train_session import _cut_short
     from pylm.config.schema import Train
-    from pylm.train.loop import TIME_IS_UP
-    from pylm.train.plan import Length
-    from pylm.train.schedule import Schedule
+    from pylm.training.loop import TIME_IS_UP
+    from pylm.training.plan import Length
+    from pylm.training.schedule import Schedule
 
     session: Any = SimpleNamespace(
         progress=SimpleNamespace(step=step),

@@ -128,7 +128,7 @@ def test_several_texts_and_a_pattern_are_one(capsys: Any) -> None:
 def test_time_that_is_added_is_planned_by_what_the_runs_own_steps_took(
     capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pylm.train.plan.SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("pylm.training.plan.SETTLED_SECONDS", 0.0)
     words = [
         *SHAPE,
         *QUICK,

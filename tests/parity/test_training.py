@@ -12,11 +12,11 @@ import torch
 from pylm.checkpoint import Tensor
 from pylm.config.schema import Train
 from pylm.errors import CheckpointError, PylmError, UsageError
-from pylm.train import mlx_backend, optim, torch_backend
-from pylm.train.backend import MicroBatch
-from pylm.train.mlx_backend import probe
-from pylm.train.mlx_backend.optimizer import Optimizer
-from pylm.train.optim import muon
+from pylm.training import mlx_backend, optim, torch_backend
+from pylm.training.backend import MicroBatch
+from pylm.training.mlx_backend import probe
+from pylm.training.mlx_backend.optimizer import Optimizer
+from pylm.training.optim import muon
 from tests.parity.pair import apart, random_weights, shape_of, to_mlx
 
 SPEED = {"value_embeddings": True, "residual_lambdas": True, "qk_norm": True, "logit_softcap": 15.0, "mlp": "relu2",

@@ -1,5 +1,0 @@
-"""Training with MLX, on Apple GPUs; on a CPU for correctness only."""
-
-from pylm.train.mlx_backend.backend import MlxBackend, make
-
-__all__ = ["MlxBackend", "make"]

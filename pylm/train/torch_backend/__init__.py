@@ -1,5 +1,0 @@
-"""Training with torch, on a CPU, a CUDA device or an Apple GPU."""
-
-from pylm.train.torch_backend.backend import TorchBackend, make
-
-__all__ = ["TorchBackend", "make"]

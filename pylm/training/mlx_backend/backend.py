@@ -1,0 +1,271 @@
+"""The backend in MLX: fp32 masters, a working copy in what is computed in, and a step that is two functions of arrays.
+
+One function adds a micro-batch's gradients to the sum, the other takes the step; both are compiled on a GPU. Nothing
+is waited for but the loss and the norm of a step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, isfinite
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from pylm.config.schema import Model as Shape
+from pylm.config.schema import Train
+from pylm.model.masks import Masks
+from pylm.model.mlx import Model, from_stored, to_numpy
+from pylm.model.mlx.device import device_name, on_gpu
+from pylm.model.parameters import draw, misfit
+from pylm.training.backend import (
+    IGNORED,
+    Choices,
+    Counts,
+    MicroBatch,
+    Phases,
+    StepResult,
+    Tensor,
+    cut,
+    shares_of,
+)
+from pylm.training.mlx_backend import machine, probe
+from pylm.training.mlx_backend.optimizer import Arrays, Optimizer
+from pylm.training.optim.rules import STEP
+from pylm.training.optim.rules import misfit as misfit_of_state
+from pylm_kernels import mlx as kernels
+
+__all__ = ["MlxBackend", "make"]
+
+EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
+FIRST_SCALE = 2.0**16  # of the loss in fp16
+SCALE_GROWS_AFTER = 2000  # steps without an overflow
+SCALE = "loss_scale"  # its name among the optimizer's tensors
+
+ahead: Any = mx.async_eval  # begins to compute arrays, and does not wait
+
+
+def make(
+    shape: Shape,
+    train: Train,
+    *,
+    choices: Choices | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    stopping: Callable[[], bool] = lambda: False,
+    run_seconds: Callable[[float], float] = lambda step: 0.0,
+    doing: Callable[[str], None] = lambda text: None,
+) -> MlxBackend:
+    """Make a backend for a completed shape; the arguments are those of pylm.training.torch_backend.make."""
+    return MlxBackend(shape, train, choices, say, stopping, doing)
+
+
+class MlxBackend:
+    """Implements pylm.training.backend.Backend."""
+
+    name = "mlx"
+
+    def __init__(
+        self,
+        shape: Shape,
+        train: Train,
+        choices: Choices | None,
+        say: Callable[[str], None],
+        stopping: Callable[[], bool],
+        doing: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Draw the weights from the seed, the same ones as torch, to rounding."""
+        self.shape, self.train = shape, train
+        self._say, self._stopping, self.doing = say, stopping, doing
+        device = machine.choose_device(train.device)
+        self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
+        self.precision = machine.choose_precision(train.precision, device)
+        self.dtype = machine.DTYPES[self.precision]
+        self._masters: Arrays = {name: mx.array(array) for name, array in draw(shape, train.seed).items()}
+        self._copies = self._copied(self._masters)
+        self.model = Model(shape, self._copies, checkpoint=train.activation_checkpointing)
+        self.optimizer = Optimizer(self._masters, train)
+        self._moments = self.optimizer.fresh(self._masters)
+        self._steps = 0
+        self._masks = Masks(train.seed)
+        self._scale = FIRST_SCALE if self.precision == "fp16" else 1.0
+        self._steps_at_scale = 0
+        self._phases = Phases()
+        self._choices = dict(choices or {})
+        compiled = self._choices.get("compile", train.compile)
+        self.compile(on_gpu() if compiled == "auto" else bool(compiled))
+
+    def compile(self, wanted: bool) -> None:
+        """Compile the two functions of a step at their first call, or do not."""
+        self.compiled = wanted
+        self._add = mx.compile(self._add_plainly) if wanted else self._add_plainly
+        self._update = mx.compile(self._update_plainly) if wanted else self._update_plainly
+
+    def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
+        """Take one optimizer step; in fp16 a step whose scale was too large is taken again with half of it."""
+        while True:
+            started = time.perf_counter()
+            try:
+                loss, sums = self._accumulate(micro_batches)
+                scalars = self.optimizer.scalars(lr, self._steps + 1, 1 / self._scale)
+                # nobody else holds the old arrays once these names are taken, so that their memory is used again
+                self._masters, self._moments, copies, norm = self._update(
+                    self._masters, self._moments, sums, loss, scalars
+                )
+                self._take(copies)
+                ahead(norm, self._masters, self._moments, self._copies)
+                mx.eval(loss)
+                summed = time.perf_counter()
+                found, length = float(loss), float(norm)
+                mx.eval(self._masters, self._moments, self._copies)
+            except RuntimeError as error:
+                raise probe.too_large(self, len(micro_batches[0].inputs), error) from None
+            # forward and backward are one graph here, and nobody could say where the one ends
+            self._phases.add("forward+backward", summed - started)
+            self._phases.add("optimizer", time.perf_counter() - summed)
+            finite = isfinite(found) and isfinite(length)
+            if finite or self.precision != "fp16" or not isfinite(found) or self._scale <= 1.0:
+                break
+            self._scale, self._steps_at_scale = self._scale / 2, 0
+        self._steps += finite
+        self._steps_at_scale += 1
+        if self.precision == "fp16" and self._steps_at_scale >= SCALE_GROWS_AFTER:
+            self._scale, self._steps_at_scale = self._scale * 2, 0
+        return StepResult(found, length, finite)
+
+    def loss(self, batch: MicroBatch) -> Counts:
+        """Evaluate, a few rows of logits at a time."""
+        assert self.shape.vocab_size is not None
+        rows = max(EVALUATION_BYTES // (4 * batch.inputs.shape[1] * self.shape.vocab_size), 1)
+        loss, correct, tokens = 0.0, 0, 0
+        for part in cut(*batch, rows):
+            inputs, targets, ends = _arrays(part)
+            logits = self.model.logits(self._copies, self.model.hidden(self._copies, inputs, ends))
+            summed = kernels.cross_entropy(logits, targets, reduction="sum")
+            right = (mx.argmax(logits, axis=-1) == targets).sum()
+            loss, correct = loss + summed.item(), correct + right.item()
+            tokens += int((part.targets != IGNORED).sum())
+        return Counts(loss, correct, tokens)
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """The next token's logits after the last tokens that the model sees, fp32."""
+        return to_numpy(self.model([list(ids)[-self.shape.context_length :]])[0, -1])
+
+    def weights(self) -> dict[str, Tensor]:
+        """The fp32 masters, copied."""
+        return {name: Tensor.of("F32", array.shape, to_numpy(array)) for name, array in self._masters.items()}
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimizer's tensors, copied, and the scale of the loss where there is one."""
+        state = {STEP: Tensor.of("I64", (), np.array(self._steps, np.int64))}
+        for name, array in self._moments.items():
+            state[name] = Tensor.of("F32", array.shape, to_numpy(array))
+        if self.precision == "fp16":
+            scale = np.array([self._scale, self._steps_at_scale], np.float32)
+            state[SCALE] = Tensor.of("F32", scale.shape, scale)
+        return state
+
+    def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
+        """Take what a checkpoint holds; None leaves the optimizer fresh."""
+        misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
+        if optimizer_state is not None:
+            state = from_stored(optimizer_state)
+            scale = state.pop(SCALE, None)
+            misfit_of_state({name: one.shape for name, one in self._moments.items()}, state)
+            self._steps = int(state.pop(STEP).item())
+            self._moments = state
+            if scale is not None and self.precision == "fp16":
+                self._scale, self._steps_at_scale = float(scale[0]), int(scale[1])
+        self._masters = {name: array.astype(mx.float32) for name, array in from_stored(weights).items()}
+        self._take(self._copied(self._masters))
+        mx.eval(self._masters, self._moments, self._copies)
+
+    def rng(self) -> dict[str, str]:
+        """The state of dropout: nothing else is drawn while training."""
+        return {"dropout": self._masks.state}
+
+    def set_rng(self, state: Mapping[str, str]) -> None:
+        """Take what `rng` gave, here or in torch."""
+        if "dropout" in state:
+            self._masks.load(state["dropout"])
+
+    def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
+        """Choose the micro-batch, and measure; what was replayed is not probed."""
+        if "micro_batch" not in self._choices:
+            self._choices.update(probe.probe(self, batch, sequences, self._say, self._stopping))
+            self.timings()  # those of the probe are no step's
+        return {**self._choices, **machine.facts(), "precision": self.precision}
+
+    def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Numpy's memory: MLX copies what it is given."""
+        return np.zeros(shape, dtype)
+
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase."""
+        return self._phases.take()
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        mx.synchronize()
+
+    def memory(self) -> int:
+        """The most bytes that arrays have held."""
+        return int(mx.get_peak_memory())
+
+    def trial(self, micro_batch: MicroBatch) -> None:
+        """One pass whose gradients are computed and forgotten."""
+        loss, sums = self._accumulate([micro_batch])
+        mx.eval(loss, sums)
+
+    def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> tuple[Any, Arrays]:
+        """The mean loss over all tokens of all micro-batches, and the gradients, times the scale; not waited for."""
+        total, sums = mx.zeros(()), None
+        for micro_batch, share in zip(micro_batches, shares_of(micro_batches), strict=True):
+            keys = None
+            if self.shape.dropout:
+                keys = mx.array(np.array(self._masks.keys(2 * self.model.n_layers + 1), np.uint64))
+            factors = mx.array([share, self._scale])
+            total, sums = self._add(self._copies, total, sums, *_arrays(micro_batch), keys, factors)
+            ahead(total, sums)  # or the graphs of all micro-batches would stand there, and what they hold
+        assert sums is not None
+        return total, sums
+
+    def _add_plainly(
+        self, copies: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, keys: Any, factors: Any
+    ) -> tuple[Any, Arrays]:
+        """Add a micro-batch's share of the loss, and its gradients in fp32: in bf16 small ones would be lost."""
+        share, scale = factors[0], factors[1]
+
+        def objective(copies: Arrays) -> Any:
+            return self.model.loss(copies, idx, targets, ends, keys, share * scale)
+
+        loss, gradients = mx.value_and_grad(objective)(copies)
+        wide = {name: gradient.astype(mx.float32) for name, gradient in gradients.items()}
+        return total + loss / scale, wide if sums is None else {name: sums[name] + wide[name] for name in sums}
+
+    def _update_plainly(
+        self, masters: Arrays, moments: Arrays, sums: Arrays, loss: Any, scalars: Any
+    ) -> tuple[Arrays, Arrays, Arrays, Any]:
+        """Masters, moments and copies after a step, and the norm; without effect where loss or norm is not finite."""
+        sums = {name: mx.where(mx.isfinite(loss), gradient, inf) for name, gradient in sums.items()}
+        masters, moments, norm = self.optimizer.step(masters, moments, sums, scalars)
+        return masters, moments, self._copied(masters), norm
+
+    def _copied(self, masters: Arrays) -> Arrays:
+        return {name: master.astype(self.dtype) for name, master in masters.items()}
+
+    def _take(self, copies: Arrays) -> None:
+        """Compute with other weights from now on."""
+        self._copies = copies
+        self.model.weights = copies
+
+
+def _arrays(part: MicroBatch) -> tuple[Any, Any, Any]:
+    """Tokens, targets and document ends, the ends as many as a power of two: each number is compiled for anew."""
+    inputs, targets = (mx.array(np.asarray(one, np.int32)) for one in (part.inputs, part.targets))
+    if part.cu_seqlens is None:
+        return inputs, targets, None
+    ends = np.asarray(part.cu_seqlens, np.int32)
+    room = 1 << (len(ends) - 1).bit_length()
+    return inputs, targets, mx.array(np.pad(ends, (0, room - len(ends)), mode="edge"))

@@ -1,0 +1,104 @@
+"""One step over all groups: the norm, the clip, the rules, and the copies that the model computes with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from pylm.config.schema import Train
+from pylm.training.optim.adamw import AdamW
+from pylm.training.optim.groups import groups
+from pylm.training.optim.muon import Muon
+from pylm.training.optim.rules import STEP, misfit
+
+__all__ = ["Optimizer", "gradient_norm"]
+
+
+class Optimizer:
+    """Changes the masters in place, and the copies after them."""
+
+    def __init__(self, parameters: dict[str, torch.Tensor], train: Train, copies: dict[str, torch.Tensor]) -> None:
+        """Sort the parameters into groups and begin at step 0."""
+        self.parameters, self.copies = parameters, copies
+        self.clip, self.steps = train.grad_clip, 0
+        self.groups = groups(parameters, train)
+        self._adamw = AdamW([group for group in self.groups if group.rule == "adamw"], parameters, train.betas)
+        self._muon = Muon([group for group in self.groups if group.rule == "muon"], parameters)
+
+    @torch.no_grad()
+    def step(self, lr: float, gradients: Mapping[str, torch.Tensor] | None = None, *, grad_scale: float = 1.0) -> float:
+        """Take a step.
+
+        Args:
+            lr: the schedule's learning rate; each group takes its share of it.
+            gradients: of every parameter, fp32 or in what was computed in; the `.grad` of the parameters where None.
+            grad_scale: what they are multiplied by first, such as one over the loss's scale.
+
+        Returns:
+            The norm of all gradients before the clip. Where it is not finite, nothing was changed.
+        """
+        if gradients is None:
+            gradients = {
+                name: parameter.grad for name, parameter in self.parameters.items() if parameter.grad is not None
+            }
+        if missing := self.parameters.keys() - gradients.keys():
+            raise ValueError(f"{min(missing)} has no gradient")
+        native, adamw = self._adamw.takes(gradients), self._adamw
+        step = self.steps + 1
+        if native and not self._muon.groups and len({group.rate for group in adamw.groups}) == 1:
+            # one pass finds the norm and one does the rest, clip and copies with it
+            norm = adamw.step_native(gradients, self._native_copies(), lr, step, grad_scale, self.clip, adamw.groups)
+            if not math.isfinite(norm):
+                return norm
+        else:
+            norm = gradient_norm(gradients) * abs(grad_scale)
+            if not math.isfinite(norm):
+                return norm
+            scale = grad_scale * min(1.0, self.clip / (norm + 1e-6)) if self.clip else grad_scale
+            self._muon.step(gradients, lr, step, scale)
+            if native:
+                for group in adamw.groups:
+                    adamw.step_native(gradients, self._native_copies(), lr, step, scale, 0.0, [group])
+            else:
+                adamw.step_torch(gradients, lr, step, scale)
+        written = self._native_copies() if native else {}
+        left = [name for name in self.copies if name not in written or name in self._muon.parameters]
+        if left:
+            to, fro = [self.copies[name] for name in left], [self.parameters[name] for name in left]
+            torch._foreach_copy_(to, fro)  # pyright: ignore[reportPrivateImportUsage]
+        self.steps = step
+        return norm
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a resume needs, by name, sharing memory."""
+        return {STEP: torch.tensor(self.steps), **self._moments()}
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take what `state` gave."""
+        moments = self._moments()
+        misfit({name: tuple(one.shape) for name, one in moments.items()}, state)
+        for name, moment in moments.items():
+            moment.copy_(state[name])
+        self.steps = int(state[STEP])
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        return {**self._adamw.state(), **self._muon.state()}
+
+    def _native_copies(self) -> dict[str, torch.Tensor]:
+        """The copies that the C++ pass writes."""
+        return {
+            name: copy
+            for name, copy in self.copies.items()
+            if copy.is_cpu and copy.dtype == torch.bfloat16 and copy.is_contiguous()
+        }
+
+
+def gradient_norm(gradients: Mapping[str, torch.Tensor]) -> float:
+    """The root of the sum of all squares, summed in fp32 whatever the gradients are."""
+    held = list(gradients.values())
+    wide = torch.float64 if held[0].dtype == torch.float64 else torch.float32
+    norms = torch._foreach_norm(held, 2, dtype=wide)  # pyright: ignore[reportPrivateImportUsage]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))

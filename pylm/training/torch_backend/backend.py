@@ -1,0 +1,366 @@
+"""The backend in torch: fp32 masters, a working copy in what is computed in, and an optimizer."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import isfinite, nan
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.checkpoint import checkpoint
+
+import pylm_kernels
+from pylm.cache import cache_folder
+from pylm.config.schema import Model as Shape
+from pylm.config.schema import Train
+from pylm.model.masks import Masks
+from pylm.model.torch import Model
+from pylm.training import optim
+from pylm.training.backend import IGNORED, Choices, Counts, MicroBatch, Phases, StepResult, Tensor, cut, shares_of
+from pylm.training.torch_backend import machine, probe
+from pylm.training.torch_backend.tensors import from_file, to_file
+
+__all__ = ["TorchBackend", "make"]
+
+EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
+FIRST_SCALE = 2.0**16  # of the loss in fp16
+SCALE_GROWS_AFTER = 2000  # steps without an overflow
+SCALE = "loss_scale"  # its name among the optimizer's tensors
+
+
+def make(
+    shape: Shape,
+    train: Train,
+    *,
+    choices: Choices | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    stopping: Callable[[], bool] = lambda: False,
+    run_seconds: Callable[[float], float] = lambda step: 0.0,
+    doing: Callable[[str], None] = lambda text: None,
+) -> TorchBackend:
+    """Make a backend for a completed shape.
+
+    Args:
+        shape: of the model.
+        train: how it is trained.
+        choices: what an earlier run of the same chose, to be chosen again.
+        say: told what a user wants to read.
+        stopping: asked while probing.
+        run_seconds: how long the run will take, from the seconds of a step.
+        doing: told what is being tried, which may take a minute.
+    """
+    machine.keep_memory()
+    if choices and "threads" in choices:
+        torch.set_num_threads(int(choices["threads"]))
+    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing)
+
+
+class TorchBackend:
+    """Implements pylm.training.backend.Backend."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        shape: Shape,
+        train: Train,
+        choices: Choices | None,
+        say: Callable[[str], None],
+        stopping: Callable[[], bool],
+        run_seconds: Callable[[float], float],
+        doing: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
+        self.shape, self.train = shape, train
+        self._say, self._stopping, self._run_seconds, self.doing = say, stopping, run_seconds, doing
+        self.torch_device = machine.choose_device(train.device)
+        self.device = str(self.torch_device)
+        self.device_name = machine.device_name(self.torch_device)
+        self.precision = machine.choose_precision(train.precision, self.torch_device)
+        self.dtype = machine.DTYPES[self.precision]
+        torch.manual_seed(train.seed)
+        model = Model(shape, generator=torch.Generator().manual_seed(train.seed)).to(self.torch_device)
+        model.masks = Masks(train.seed)
+        # the padding of the vocabulary has no gradient: only what is saved is stepped
+        self.masters = model.weights()
+        copies: dict[str, torch.Tensor] = {}
+        if self.precision != "fp32":
+            self.masters = {name: master.clone() for name, master in self.masters.items()}
+            model = model.to(self.dtype)
+            copies = model.weights()
+        self.model, self.copies = model, copies
+        self.working = dict(model.named_parameters())
+        self._sums: dict[str, torch.Tensor] = {}
+        self.optimizer = optim.build(self.masters.items(), train, copies)
+        if train.activation_checkpointing:
+            self._checkpoint_activations()
+        self._phases = Phases()
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._scale = FIRST_SCALE if self.precision == "fp16" else 1.0
+        self._steps_at_scale = 0
+        self._choices = dict(choices or {})
+        if self._choices.get("compile"):
+            self.compile()
+
+    def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
+        """Take one optimizer step; in fp16 a step whose scale was too large is taken again with half of it."""
+        while True:
+            try:
+                loss = self._accumulate(micro_batches)
+            except (RuntimeError, MemoryError) as error:
+                self.forget_gradients()
+                if not probe.out_of_memory(error):
+                    raise
+                raise probe.too_large(self, len(micro_batches[0].inputs)) from None
+            with self._timed("optimizer"):
+                found = float(loss)
+                norm = nan
+                if isfinite(found):
+                    norm = self.optimizer.step(lr, self._gradients(), grad_scale=1 / self._scale)
+                self.forget_gradients()
+            if isfinite(norm) or self.precision != "fp16" or not isfinite(found) or self._scale <= 1.0:
+                break
+            self._scale, self._steps_at_scale = self._scale / 2, 0
+        self._steps_at_scale += 1
+        if self.precision == "fp16" and self._steps_at_scale >= SCALE_GROWS_AFTER:
+            self._scale, self._steps_at_scale = self._scale * 2, 0
+        return StepResult(found, norm, isfinite(norm))
+
+    def loss(self, batch: MicroBatch) -> Counts:
+        """Evaluate, a few rows of logits at a time."""
+        rows = max(EVALUATION_BYTES // (4 * batch.inputs.shape[1] * self._vocab_size()), 1)
+        loss, correct, tokens = 0.0, 0, 0
+        self.model.eval()
+        try:
+            with torch.inference_mode(), self.eagerly():
+                for part in cut(*batch, rows):
+                    idx, targets, starts = self._on_device(part)
+                    logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
+                    flat = targets.flatten()
+                    loss += float(pylm_kernels.cross_entropy(logits, flat, reduction="sum"))
+                    correct += int((logits.argmax(-1) == flat).sum())
+                    tokens += int((flat != IGNORED).sum())
+        finally:
+            self.model.train()
+        return Counts(loss, correct, tokens)
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """The next token's logits after the last tokens that the model sees, fp32."""
+        idx = torch.tensor([list(ids)[-self.shape.context_length :]], device=self.torch_device)
+        self.model.eval()
+        try:
+            with torch.inference_mode(), self.eagerly():
+                return self.model(idx)[0, -1].float().cpu().numpy()
+        finally:
+            self.model.train()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The fp32 masters without padding, copied."""
+        return to_file(self.masters)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimizer's tensors, copied, and the scale of the loss where there is one."""
+        state = dict(self.optimizer.state())
+        if self.precision == "fp16":
+            state[SCALE] = torch.tensor([self._scale, float(self._steps_at_scale)])
+        return to_file(state)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
+        """Take what a checkpoint holds; None leaves the optimizer fresh."""
+        given = from_file(weights)
+        self.model.load_weights(given)  # which says what does not fit
+        for name, master in self.masters.items():
+            master.copy_(given[name])
+        if optimizer_state is not None:
+            state = {name: tensor.to(self.torch_device) for name, tensor in from_file(optimizer_state).items()}
+            if SCALE in state:
+                scale, steps = state.pop(SCALE).tolist()
+                if self.precision == "fp16":  # the scale of a run that was in fp16 until now is nobody's
+                    self._scale, self._steps_at_scale = scale, int(steps)
+            self.optimizer.load(state)
+
+    def rng(self) -> dict[str, str]:
+        """The states of torch's generators, and of dropout's."""
+        found = {"torch": torch.get_rng_state()}
+        if self.torch_device.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self.torch_device)
+        elif self.torch_device.type == "mps":
+            found["mps"] = torch.mps.get_rng_state()
+        texts = {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in found.items()}
+        return {**texts, "dropout": self.model.masks.state}
+
+    def set_rng(self, state: Mapping[str, str]) -> None:
+        """Take what `rng` gave; a generator that was not there then keeps its state."""
+        if "dropout" in state:
+            self.model.masks.load(state["dropout"])
+        for name, text in state.items():
+            if name not in ("torch", "cuda", "mps"):
+                continue
+            taken = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+            if name == "torch":
+                torch.set_rng_state(taken)
+            elif name == "cuda" and self.torch_device.type == "cuda":
+                torch.cuda.set_rng_state(taken, self.torch_device)
+            elif name == "mps" and self.torch_device.type == "mps":
+                torch.mps.set_rng_state(taken)
+
+    def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
+        """Choose the micro-batch and whether to compile, and measure; what was replayed is not probed."""
+        if "micro_batch" not in self._choices:
+            found = probe.probe(self, batch, sequences, self._run_seconds, self._say, self._stopping)
+            self._choices.update(found)
+            self.timings()  # those of the probe are no step's
+            if self.torch_device.type == "cuda":  # nor is the largest batch that it tried
+                torch.cuda.reset_peak_memory_stats(self.torch_device)
+        return {**self._choices, **machine.facts(self.torch_device), "precision": self.precision}
+
+    def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Pinned memory where the device is a CUDA one, numpy's elsewhere."""
+        if self.torch_device.type != "cuda":
+            return np.zeros(shape, dtype)
+        return torch.zeros(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
+
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase; on a CUDA device by its own events."""
+        for phase, started, ended in self._events:
+            ended.synchronize()
+            self._phases.add(phase, started.elapsed_time(ended) / 1e3)
+        self._events.clear()
+        return self._phases.take()
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.torch_device.type == "cuda":
+            torch.cuda.synchronize(self.torch_device)
+        elif self.torch_device.type == "mps":
+            torch.mps.synchronize()
+
+    def memory(self) -> int:
+        """The most bytes held: the device's where it has its own, else the process's."""
+        if self.torch_device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.torch_device))
+        if self.torch_device.type == "mps":
+            return int(torch.mps.driver_allocated_memory())
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def memory_free(self) -> int:
+        """All that the device has."""
+        if self.torch_device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.torch_device)[1])
+        if self.torch_device.type == "mps":
+            return int(torch.mps.recommended_max_memory())
+        return sys.maxsize
+
+    def forward_backward(self, micro_batch: MicroBatch) -> None:
+        """One pass, for a probe."""
+        self._accumulate([micro_batch])
+
+    def forget_gradients(self) -> None:
+        """Give gradients up."""
+        self._sums.clear()
+        for parameter in self.working.values():
+            parameter.grad = None
+
+    def compile(self) -> None:
+        """Compile each block by itself: all of a model's blocks share what one costs."""
+        if cache := cache_folder():
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
+        for block in self.model.blocks:
+            if block._compiled_call_impl is None:
+                block.compile(dynamic=False)
+
+    def uncompile(self) -> None:
+        """Compute eagerly again."""
+        for block in self.model.blocks:
+            block._compiled_call_impl = None
+        torch.compiler.reset()
+
+    @contextmanager
+    def eagerly(self) -> Iterator[None]:
+        """Compute without what was compiled.
+
+        Evaluation has rows of its own and a sample one more token each time: a graph for each of them would be
+        compiled, eight at most, and then training's own shape may have none any more.
+        """
+        compiled = [block._compiled_call_impl for block in self.model.blocks]
+        for block in self.model.blocks:
+            block._compiled_call_impl = None
+        try:
+            yield
+        finally:
+            for block, call in zip(self.model.blocks, compiled, strict=True):
+                block._compiled_call_impl = call
+
+    def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
+        """Forward and backward of all micro-batches; the mean loss over all of their tokens, still on the device."""
+        shares = shares_of(micro_batches)
+        total = torch.zeros((), device=self.torch_device)
+        for micro_batch, share in zip(micro_batches, shares, strict=True):
+            idx, targets, starts = self._on_device(micro_batch)
+            with self._timed("forward"):
+                loss = self.model.loss(idx, targets, cu_seqlens=starts)
+            total += loss.detach() * share
+            with self._timed("backward"):
+                factor = share * self._scale
+                torch.autograd.backward(loss if factor == 1.0 else loss * factor)
+                if self.precision != "fp32" and len(micro_batches) > 1:
+                    self._add_up()
+        return total
+
+    def _add_up(self) -> None:
+        """Sum the gradients of micro-batches in fp32: in bf16, small ones would be lost beside the sum."""
+        for name, parameter in self.working.items():
+            if parameter.grad is not None:
+                if name in self._sums:
+                    self._sums[name] += parameter.grad
+                else:
+                    self._sums[name] = parameter.grad.float()
+                parameter.grad = None
+
+    def _gradients(self) -> dict[str, torch.Tensor]:
+        """The gradients of what is saved: without the padding."""
+        found = self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
+        return {name: gradient[: len(self.masters[name])] for name, gradient in found.items()}
+
+    def _on_device(self, part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The arrays as tensors of the device; where that is the CPU they share the loader's memory."""
+        moved = [
+            None if array is None else torch.from_numpy(array).to(self.torch_device, non_blocking=True)
+            for array in part
+        ]
+        inputs, targets, starts = moved
+        assert inputs is not None and targets is not None
+        return inputs, targets, starts
+
+    def _vocab_size(self) -> int:
+        assert self.shape.vocab_size is not None
+        return self.shape.vocab_size
+
+    def _checkpoint_activations(self) -> None:
+        """Let each block forget what it computed, and compute it again in the backward pass."""
+        for block in self.model.blocks:
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        """Time a phase without waiting for the device."""
+        if self.torch_device.type != "cuda":
+            with self._phases(phase):
+                yield
+            return
+        event: Callable[..., torch.cuda.Event] = torch.cuda.Event
+        started, ended = event(enable_timing=True), event(enable_timing=True)
+        started.record()
+        yield
+        ended.record()
+        self._events.append((phase, started, ended))

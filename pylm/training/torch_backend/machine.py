@@ -1,0 +1,163 @@
+"""The machine under torch: which device, which precision, memory that is kept, and what is remembered between runs."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pylm import native_kernels
+from pylm.errors import ConfigError, UsageError
+from pylm.host import processor_name
+from pylm.training.remembered import recall, remember
+from pylm_kernels import dispatch
+
+__all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
+           "known_matmul_flops", "matmul_flops", "recall", "remember", "total_memory"]  # fmt: skip
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
+# mallopt's names of what is set (malloc.h), and what to: memory that was freed is kept for the next step
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+
+def keep_memory() -> bool:
+    """Tell glibc not to give freed memory back: large tensors would fault in page by page again at every step.
+
+    Measured to make training on a CPU 1.2 to 2 times as fast. To be called before the first tensor.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another libc
+        return False
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 << 20))
+    return all([mallopt(name, value) == 1 for name, value in settings])
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device that a name means here; `auto` is the fastest there is."""
+    if asked == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(kind, 0) if kind == "cuda" else torch.device(kind)
+    device = torch.device(asked)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not count:
+            raise UsageError(
+                f"--device {asked}: torch sees no CUDA device here", "pylm doctor says why; or --device cpu"
+            )
+        if (device.index or 0) >= count:
+            raise UsageError(f"--device {asked}: there are {count}, counted from 0", f"--device cuda:{count - 1}")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: torch sees no Apple GPU here", "--device cpu")
+    return device
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """What is computed in: bfloat16 where the device has it in hardware, else float16 on GPUs, else float32."""
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu":
+        has_bf16 = bool(BF16_FEATURES & set(native_kernels.cpu_info()["features"]))
+    else:
+        has_bf16 = False
+    if asked == "auto":
+        return "bf16" if has_bf16 else "fp16" if device.type == "cuda" else "fp32"
+    if asked == "bf16" and device.type == "cuda" and not has_bf16:
+        raise ConfigError(f"train.precision bf16: {device_name(device)} has none", "precision fp16, or auto")
+    return asked
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return processor_name()
+    return f"Apple {platform.machine()}"
+
+
+def total_memory() -> int:
+    """The bytes of the machine's memory, or those that this process's group may have."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found = min(found, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such group, or no limit
+            continue
+    return found
+
+
+def facts(device: torch.device) -> dict[str, Any]:
+    """What a bitwise resume depends on, beside the configuration."""
+    found: dict[str, Any] = {
+        "backend": "torch",
+        "torch": torch.__version__,
+        "device": device.type,
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "kernels": {
+            choice.operation: choice.backend
+            for choice in dispatch.backends()
+            if choice.device == device.type and choice.dtype == "bfloat16"
+        },
+    }
+    if device.type == "cpu":
+        found["cpu_variant"] = native_kernels.cpu_info()["variant"]
+    return found
+
+
+def compiler() -> list[Any]:
+    """What torch.compile would compile with here, Triton and a C++ compiler, each by place, size and time of change."""
+    triton = importlib.util.find_spec("triton")
+    names = (os.environ["CXX"],) if "CXX" in os.environ else ("g++", "clang++")
+    found = [triton.origin if triton else None, next(filter(None, map(shutil.which, names)), None)]
+    return [[path, os.stat(path).st_size, os.stat(path).st_mtime_ns] if path else None for path in found]
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """The most operations a second that plain matrix products reach here: what MFU is measured against."""
+    size = 8192 if device.type == "cuda" else 1024
+    if device.type == "cpu" and dtype == torch.float16:
+        dtype = torch.float32  # a CPU without products in float16 computes them in a loop: its peak is another's
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(6):
+        started = time.perf_counter()
+        product = a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+        best = min(best, time.perf_counter() - started)
+    del product
+    return 2 * size**3 / best
+
+
+def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str], None], again: bool = False) -> float:
+    """The same, remembered for a device and precision; measured `again`, the larger one counts.
+
+    Whoever measured first may have shared the machine.
+    """
+    key = f"matmul {device_name(device)} {precision} {torch.get_num_threads()} {torch.__version__}"
+    found = (recall(key) or {}).get("flops")
+    known = found if isinstance(found, float) else 0.0
+    if known and not again:
+        return known
+    measured = matmul_flops(device, DTYPES[precision])
+    if measured > known:
+        remember(key, {"flops": measured}, say)
+    return max(measured, known)
