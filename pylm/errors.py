@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+from pylm.wording import in_python
+
 __all__ = [
     "CheckError",
     "CheckpointError",
@@ -26,17 +28,22 @@ HERE = os.path.dirname(__file__) + os.sep
 
 
 class PylmError(Exception):
-    """What went wrong and where; the command line prints it after `error:` and `hint` after `hint:`."""
+    """What went wrong and where; the command line prints it after `error:` and `hint` after `hint:`.
+
+    The sentences of a room name parameters (see pylm.wording). `message` and `hint` say them as a Python program
+    writes them; `marked` are the two as they were given, for whoever raises them anew or prints them otherwise.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         """Keep `message` and `hint` apart, so that each is printed in its place."""
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.marked = message, hint
+        self.message = in_python(message)
+        self.hint = None if hint is None else in_python(hint)
+        super().__init__(self.message)
         if hint and (add_note := getattr(self, "add_note", None)):  # from Python 3.11 on; tracebacks print it
-            add_note(f"hint: {hint}")
+            add_note(f"hint: {self.hint}")
 
     def __str__(self) -> str:
         """The sentence, and the hint where nothing else would print it."""
@@ -44,7 +51,7 @@ class PylmError(Exception):
 
     def __reduce__(self) -> tuple[type[PylmError], tuple[str, str | None]]:
         """Cross a process border whole: Exception's own way drops the hint."""
-        return type(self), (self.message, self.hint)
+        return type(self), self.marked
 
 
 class UsageError(PylmError):
@@ -97,10 +104,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 class PylmWarning(UserWarning):
     """What a caller should know of a result that is given all the same."""
 
+    def __init__(self, text: str) -> None:
+        """Say it as a Python program does; `marked` is how the room said it."""
+        super().__init__(in_python(text))
+        self.marked = text
+
 
 def warn(text: str) -> None:
     """Give a PylmWarning that names the caller's line, however deep in pylm it is given."""
     level, frame = 2, sys._getframe(1)
     while frame.f_code.co_filename.startswith(HERE) and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, PylmWarning, stacklevel=level)
+    warnings.warn(PylmWarning(text), stacklevel=level)

@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: dict[str, set[str]] = {
     "pylm": {"*"},  # the package's own face: names found on first use
     "pylm.__main__": {"pylm.cli"},
-    "pylm.errors": set(),  # this and the three below serve every room: SERVE_ALL
+    "pylm.errors": set(),  # this and the four below serve every room: SERVE_ALL
     "pylm.cache": set(),
     "pylm.host": set(),
     "pylm.durable": set(),
+    "pylm.wording": set(),
     "pylm.cli": {"*"},  # but inside the command functions only: see TOP_OF_CLI
     "pylm.config": set(),
     "pylm.checkpoint": {"pylm.config"},
@@ -64,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.export": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
     "pylm.serve": {"pylm.generation", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
 }
-SERVE_ALL = {"pylm.cache", "pylm.durable", "pylm.errors", "pylm.host"}
+SERVE_ALL = {"pylm.cache", "pylm.durable", "pylm.errors", "pylm.host", "pylm.wording"}
 FRAMEWORKS = {"torch", "triton", "mlx", "pylm_kernels"}
 # Rooms that may name a framework, and which
 FRAMEWORKS_IN: dict[str, set[str]] = {
@@ -85,7 +86,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.export": {"torch"},
 }
 # What a command's file may import before the command runs: `pylm --help` must answer at once
-TOP_OF_CLI = {"click", "pylm.cli", "pylm.errors"}
+TOP_OF_CLI = {"click", "pylm.cli", "pylm.errors", "pylm.wording"}
 LIGHT = ("pylm.config.units.",)  # plain Python, no pydantic
 CEILING = 500
 WRITTEN = {".py", ".pyi", ".rs", ".cpp", ".hpp", ".h", ".cu", ".metal"}

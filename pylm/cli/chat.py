@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import PROJECT_FILE, Given, configured
+from pylm.cli.configured import configured
 from pylm.cli.console import Console, with_preset
 from pylm.cli.opening import engine_options, open_model
 from pylm.cli.sample import PRESETS
@@ -19,6 +19,7 @@ from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
+    from pylm.config.given import Given
     from pylm.config.schema import Sample
     from pylm.generation import Session
 
@@ -63,6 +64,8 @@ def chat(given: Given, system: str | None, file: str | None, template: str | Non
 
 def _typed(given: Given, resolved: Resolved) -> list[str]:
     """The keys of sampling that somebody gave for this conversation: not the defaults, nor this folder's pylm.yaml."""
+    from pylm.config.given import PROJECT_FILE
+
     untyped = ("default", *(f"{PROJECT_FILE}:" for _ in range(PROJECT_FILE not in given.files)))
     keys = type(resolved.config.sample).model_fields
     return [key for key in keys if not resolved.origin(f"sample.{key}").startswith(untyped)]

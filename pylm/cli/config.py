@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import Given, configured
+from pylm.cli.configured import configured
 from pylm.cli.frame import group, json_option, print_json
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
+    from pylm.config.given import Given
 
 
 @group()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,38 +19,14 @@ from pylm.cli.frame import Command, command
 from pylm.errors import ConfigError, PylmError, UsageError
 
 if TYPE_CHECKING:
-    from pylm.config.cascade import Resolved
+    pass
 
-__all__ = ["ConfiguredCommand", "Given", "complete_file", "configured"]
+__all__ = ["ConfiguredCommand", "complete_file", "configured"]
 
 SETTINGS = "pylm.settings"
 OPEN = "pylm.open"  # the key whose value is being typed
-PROJECT_FILE = "pylm.yaml"
 _ASSIGNMENT = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 _BOOLEAN = re.compile(r"true|false|yes|no|on|off|0|1|auto", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a command line says of the configuration, not yet resolved."""
-
-    section: str | None
-    preset: str | None = None
-    files: tuple[str, ...] = ()
-    settings: tuple[tuple[str, str, str], ...] = ()
-
-    def with_default(self, key: str, value: Any, origin: str) -> Given:
-        """Add what an option of the command's own sets, such as `--data DIR`; keys that were typed win."""
-        return replace(self, settings=((key, value, origin), *self.settings))
-
-    def resolve(self) -> Resolved:
-        """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
-        from pylm.config.cascade import Setting, resolve
-
-        files = self.files
-        if self.preset is None and not files and Path(PROJECT_FILE).is_file():
-            files = (PROJECT_FILE,)
-        return resolve(self.section, self.preset, files, [Setting(*setting) for setting in self.settings])
 
 
 class ConfiguredCommand(Command):
@@ -78,6 +53,8 @@ class ConfiguredCommand(Command):
         """Hand the function what was given."""
         preset = ctx.params.pop("preset")
         files = ctx.params.pop("config_files")
+        from pylm.config.given import Given
+
         ctx.params["given"] = Given(self.section, preset, tuple(files), ctx.meta[SETTINGS])
         return super().invoke(ctx)
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pylm.cli.configured import Given
+from pylm.cli.frame import as_typed
 from pylm.errors import PylmError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from pylm.config.given import Given
     from pylm.config.schema import Sample
 
 __all__ = ["PRESET_NAMES", "Console", "changed", "with_preset"]
@@ -103,7 +104,8 @@ class Console:
                 click.echo("\n(interrupted)", err=True)
             except PylmError as error:
                 failed = failed or not line.startswith("/")
-                click.echo(f"{error.message}{f' ({error.hint})' if error.hint else ''}", err=True)
+                message, hint = as_typed(error)
+                click.echo(f"{message}{f' ({hint})' if hint else ''}", err=True)
             if self._left:
                 break
         if failed and not sys.stdin.isatty():

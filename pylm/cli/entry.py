@@ -17,8 +17,9 @@ import click
 
 from pylm.cli.commands import COMMANDS
 from pylm.cli.enduring import enduring_stderr, open_streams
-from pylm.cli.frame import LazyGroup, debug_wanted, plain_wanted
+from pylm.cli.frame import LazyGroup, as_typed, debug_wanted, plain_wanted
 from pylm.errors import Interrupted, PylmError, PylmWarning, did_you_mean
+from pylm.wording import in_options
 
 PROGRAM = "pylm"
 COMPLETE_VARIABLE = "_PYLM_COMPLETE"
@@ -72,8 +73,8 @@ def _notes() -> Iterator[None]:
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, PylmWarning):
-                click.echo(f"{_paint('note:', 'yellow')} {message}", err=True)
+            if isinstance(message, PylmWarning):
+                click.echo(f"{_paint('note:', 'yellow')} {in_options(message.marked)}", err=True)
             else:
                 usual(message, category, *where, **more)
 
@@ -113,10 +114,11 @@ def _dispatch(args: list[str]) -> int:
 def _explain(error: Exception) -> int:
     """Print one sentence and a hint for any error; return the exit code."""
     if isinstance(error, Interrupted):
-        click.echo(f"{error.message}\n{error.hint or ''}".rstrip(), err=True)
+        message, hint = as_typed(error)
+        click.echo(f"{message}\n{hint or ''}".rstrip(), err=True)
         return error.exit_code
     if isinstance(error, PylmError):
-        return _fail(error.message, error.hint, error.exit_code)
+        return _fail(*as_typed(error), error.exit_code)
     if isinstance(error, click.ClickException):
         return _fail(*_usage_sentence(error), error.exit_code)
     if isinstance(error, ModuleNotFoundError) and error.name in ("pylm._rust", "pylm._native"):

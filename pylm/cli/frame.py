@@ -21,7 +21,8 @@ from typing import IO, Any, TypeVar, cast
 
 import click
 
-from pylm.errors import did_you_mean
+from pylm.errors import PylmError, did_you_mean
+from pylm.wording import in_options
 
 __all__ = [
     "Command",
@@ -207,3 +208,9 @@ def _finite(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def as_typed(error: PylmError) -> tuple[str, str | None]:
+    """Return an error's sentence and hint with its parameters as the options that they are here."""
+    message, hint = error.marked
+    return in_options(message), None if hint is None else in_options(hint)

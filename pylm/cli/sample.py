@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import Given, configured
+from pylm.cli.configured import configured
 from pylm.cli.console import PRESET_NAMES
 from pylm.cli.frame import json_option
 from pylm.cli.opening import engine_options, open_model
+
+if TYPE_CHECKING:
+    from pylm.config.given import Given
 
 EXAMPLE = """pylm sample --prompt "Once upon a time" --max-tokens 100
 pylm sample --checkpoint runs/x/step_500 --prompts-file prompts.txt --n 4 --output made.jsonl

@@ -16,7 +16,7 @@ from pylm.cli.configured import complete_file, configured
 from pylm.cli.frame import drawn_on, json_option, print_json
 
 if TYPE_CHECKING:
-    from pylm.cli.configured import Given
+    from pylm.config.given import Given
 
 SEVERAL = "training on several devices: not yet"
 SPOKEN = 1.0  # seconds that the other processes of a launcher wait for the first

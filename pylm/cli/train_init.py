@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from pylm.cli.configured import Given
+    from pylm.config.given import Given
     from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity
     from pylm.training.backend import Backend

@@ -11,8 +11,8 @@ from pylm.errors import CheckpointError, ConfigError, PylmError
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
-    from pylm.cli.configured import Given
     from pylm.config.cascade import Resolved
+    from pylm.config.given import Given
     from pylm.config.schema import Config
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder

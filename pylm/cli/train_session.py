@@ -15,9 +15,9 @@ from pylm.errors import DataError, Interrupted, UsageError
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.cli.activity import Activity
-    from pylm.cli.configured import Given
     from pylm.cli.train_data import TrainingData
     from pylm.config.cascade import Resolved
+    from pylm.config.given import Given
     from pylm.config.schema import Config
     from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
-    from pylm.cli.configured import Given
     from pylm.config.cascade import Resolved
+    from pylm.config.given import Given
     from pylm.config.schema import Config, Sample
     from pylm.data import Batch
     from pylm.data.identity import Identity

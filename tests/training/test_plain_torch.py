@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.plain_llama import PlainLlama, Recipe
 from pylm.cli import run
-from pylm.cli.configured import Given
+from pylm.config.given import Given
 from pylm.config.shape import complete
 from pylm.data import Loader
 from pylm.data.stories import stories

@@ -1,0 +1,34 @@
+"""What a caller gave of the configuration: a preset, files and single keys, in the order in which they win."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pylm.config.cascade import Resolved, Setting, resolve
+
+__all__ = ["Given"]
+
+PROJECT_FILE = "pylm.yaml"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A configuration that is not yet resolved, as a command line or a call gives it."""
+
+    section: str | None
+    preset: str | None = None
+    files: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str, str], ...] = ()
+
+    def with_default(self, key: str, value: Any, origin: str) -> Given:
+        """Add what an option of the command's own sets, such as `--data DIR`; keys that were typed win."""
+        return replace(self, settings=((key, value, origin), *self.settings))
+
+    def resolve(self) -> Resolved:
+        """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
+        files = self.files
+        if self.preset is None and not files and Path(PROJECT_FILE).is_file():
+            files = (PROJECT_FILE,)
+        return resolve(self.section, self.preset, files, [Setting(*setting) for setting in self.settings])

@@ -1,0 +1,92 @@
+"""Sentences that name parameters, said in the words of whoever reads them.
+
+A room writes `f"name another with {param('out')}"`. Python reads `name another with out=`, the command line
+`name another with --out`: until it is printed, the name stands in the text between two marks that no text has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+__all__ = ["call", "in_options", "in_python", "options_marked", "param"]
+
+BEGIN, END = "\x02", "\x03"
+_MARKED = re.compile(f"{BEGIN}(.*?){END}", re.DOTALL)
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])")
+_PLACE = re.compile(r"[A-Z][A-Z_]*(\.\w+)?")  # `DIR`, `FILE.bin`: what the reader puts there
+_UNSET: Any = object()
+
+# The commands that are functions too; the others are commands for everybody
+FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "tokenizer train": "pylm.Tokenizer.train",
+             "sample": "pylm.generate"}  # fmt: skip
+
+
+def param(name: str, value: Any = _UNSET) -> str:
+    """Return the mark of a parameter, with the value that it is given: `out=`, `max_steps=100`, `force=True`."""
+    return _mark({"name": name} if value is _UNSET else {"name": name, "value": _plain(value)})
+
+
+def call(command: str, *args: Any, **parameters: Any) -> str:
+    """Return the mark of a whole call: `pylm train my.txt --out runs/a`, or `pylm.train("my.txt", out="runs/a")`."""
+    given = {name: _plain(value) for name, value in parameters.items()}
+    return _mark({"command": command, "args": [_plain(one) for one in args], "parameters": given})
+
+
+def options_marked(text: str) -> str:
+    """Return the text of a native module with its `--options` as marks of parameters."""
+    return _OPTION.sub(lambda match: param(match[1].replace("-", "_")), text)
+
+
+def in_python(text: str) -> str:
+    """Return a text in the words of a Python program."""
+    return _MARKED.sub(lambda match: _as_python(json.loads(match[1])), text)
+
+
+def in_options(text: str) -> str:
+    """Return a text in the words of the command line."""
+    return _MARKED.sub(lambda match: _as_options(json.loads(match[1])), text)
+
+
+def _mark(content: dict[str, Any]) -> str:
+    return f"{BEGIN}{json.dumps(content)}{END}"  # json escapes the marks within values
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _as_python(content: dict[str, Any]) -> str:
+    if "command" in content:
+        function = FUNCTIONS.get(content["command"])
+        if function is None:
+            return _as_options(content)
+        pairs = [f"{name}={_literal(value)}" for name, value in content["parameters"].items()]
+        return f"{function}({', '.join([*map(_literal, content['args']), *pairs])})"
+    name: str = content["name"]
+    return f"{name}={_literal(content['value']) if 'value' in content else ''}"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, str):
+        return value if _PLACE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return repr(value)
+
+
+def _as_options(content: dict[str, Any]) -> str:
+    if "command" in content:
+        words = [shlex.quote(str(one)) for one in content["args"]]
+        options = [_option(name, value) for name, value in content["parameters"].items()]
+        return " ".join(["pylm", content["command"], *words, *options])
+    return _option(content["name"], content.get("value", _UNSET))
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.rpartition(".")[2].replace("_", "-")
+    if value is _UNSET or value is True:
+        return f"--{option}"
+    if value is False:
+        return f"--no-{option}"
+    return f"--{option} {'null' if value is None else shlex.quote(str(value))}"
