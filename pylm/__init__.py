@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pylm import data
+    from pylm.data.prepare import prepare
     from pylm.generation.generate import generate
+    from pylm.runs import Run
     from pylm.tokenizer import Tokenizer
+    from pylm.training.call import train
 
     __version__: str
 
-__all__ = ["Tokenizer", "__version__", "data", "generate"]
+__all__ = ["Run", "Tokenizer", "__version__", "data", "generate", "prepare", "train"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
-_HOMES = {"Tokenizer": "pylm.tokenizer", "generate": "pylm.generation.generate"}
+_HOMES = {
+    "Run": "pylm.runs",
+    "Tokenizer": "pylm.tokenizer",
+    "generate": "pylm.generation.generate",
+    "prepare": "pylm.data.prepare",
+    "train": "pylm.training.call",
+}
 
 
 def __getattr__(name: str) -> Any:

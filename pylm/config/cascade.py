@@ -47,6 +47,17 @@ class Resolved:
         """Say where a value came from; `default` where nobody gave it."""
         return self.origins.get(key, DEFAULT)
 
+    def completed(self, values: Mapping[str, Any], origin: str) -> Resolved:
+        """Return it with these values, by qualified key, where nobody gave one."""
+        open_values = {key: value for key, value in values.items() if self.origin(key) == DEFAULT}
+        given = {
+            f"{section}.{key}": value
+            for section in SECTIONS
+            for key, value in getattr(self.config, section).model_dump(exclude_unset=True).items()
+        }
+        origins = {**self.origins, **dict.fromkeys(open_values, origin)}
+        return Resolved(_validate({**given, **open_values}, origins), origins)
+
     def to_yaml(self, keys: Iterable[str] | None = None) -> str:
         """Write it as a file that gives this very configuration when it is read."""
         return dump(self.config, keys)

@@ -2,7 +2,8 @@
 
 from pylm.runs.folder import RunFolder
 from pylm.runs.lines import Lines, read_lines
-from pylm.runs.stop import Stop
+from pylm.runs.run import Run
+from pylm.runs.stop import SignalStop, Stop
 from pylm.runs.view import View
 
-__all__ = ["Lines", "RunFolder", "Stop", "View", "read_lines"]
+__all__ = ["Lines", "Run", "RunFolder", "SignalStop", "Stop", "View", "read_lines"]

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from pylm.durable import flush_folder, make_folder, replace_text
 from pylm.errors import PylmError
 from pylm.runs.lines import Lines
+from pylm.wording import call, param
 
 __all__ = ["RunFolder"]
 
@@ -36,7 +36,7 @@ class RunFolder:
         try:
             self._made = make_folder(path)
         except (FileExistsError, NotADirectoryError):
-            raise PylmError(f"{path} is a file, and a run is a folder", "name another with --out") from None
+            raise PylmError(f"{path} is a file, and a run is a folder", f"name another with {param('out')}") from None
         self._lock = self._locked()
         self._folder = os.open(path, os.O_RDONLY)
         os.ftruncate(self._lock, 0)
@@ -55,7 +55,7 @@ class RunFolder:
         if not (self._is_at(self.path, self._folder) or self._is_at(self.path / LOCK, self._lock)):
             raise PylmError(
                 f"{self.path} was removed or moved while the run was writing there, and nothing more is written",
-                f"once it is back, this goes on: pylm train --resume auto --out {shlex.quote(str(self.path))}",
+                f"once it is back, this goes on: {call('train', resume='auto', out=self.path)}",
             )
 
     def environment(self, facts: Mapping[str, Any]) -> None:
@@ -103,13 +103,13 @@ class RunFolder:
                 os.close(lock)
                 raise PylmError(
                     f"{self.path} is in use by process {holder or 'unknown'}",
-                    "wait for it, stop it, or name another with --out",
+                    f"wait for it, stop it, or name another with {param('out')}",
                 ) from None
             if self._is_at(self.path / LOCK, lock):
                 return lock
             os.close(lock)  # whoever held it removed the file with the folder: it locks nothing
             self._made += make_folder(self.path)
-        raise PylmError(f"{self.path} is removed as often as it is made", "name another with --out")
+        raise PylmError(f"{self.path} is removed as often as it is made", f"name another with {param('out')}")
 
     def _is_at(self, path: Path, handle: int) -> bool:
         """Whether a name still is the file or folder that was opened."""

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Literal
 
-__all__ = ["Stop"]
+from pylm.wording import in_options
+
+__all__ = ["SignalStop", "Stop"]
 
 INTERRUPTED = 130
 SAVED = 75  # EX_TEMPFAIL: run the same again
@@ -23,18 +25,41 @@ class Stop:
         """Nobody has yet."""
         self.signal: int | None = None
         self.last_words: Callable[[], str] = lambda: ""  # what is kept, said by whoever leaves at once
-        self._before: dict[int, object] = {}
 
     def __call__(self) -> bool:
         """Whether somebody has."""
         return self.signal is not None
 
+    def ask(self, number: int = signal.SIGINT) -> None:
+        """Ask to stop, as this signal does."""
+        if self.signal is None:
+            self.signal = number
+
     @property
     def exit_code(self) -> int:
-        """What the process leaves with once its state is saved."""
+        """What a process leaves with once its state is saved."""
         return INTERRUPTED if self.signal == signal.SIGINT else SAVED
 
     def __enter__(self) -> Stop:
+        """Return it: a plain one hears no signals, and asks nothing of the process that it is in."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        """Do nothing."""
+        return False
+
+
+class SignalStop(Stop):
+    """One that Ctrl-C and SIGTERM ask, while it is entered: for a process that is pylm's own."""
+
+    def __init__(self) -> None:
+        """Hear nothing yet."""
+        super().__init__()
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> SignalStop:
         """Listen; outside of the main thread, where Python hears no signals, there is nothing to listen to."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -57,7 +82,7 @@ class Stop:
             _say("stopping after this step; again stops at once")
             return
         try:
-            _say(self.last_words())
+            _say(in_options(self.last_words()))
         except Exception:  # noqa: BLE001 - whatever cannot be said now, the process leaves
             _say("left at once")
         if _is_a_guest():

@@ -12,6 +12,8 @@ from pylm.config.schema import Model, Train
 from pylm.config.units import format_bytes, format_count, format_duration
 from pylm.errors import ConfigError, PylmError
 from pylm.model.parameters import parameters
+from pylm.training.progress import Progress
+from pylm.wording import param
 
 __all__ = [
     "Batches",
@@ -57,6 +59,11 @@ class Length:
     steps: int
     why: str
     seconds: float | None = None
+
+    def seconds_left(self, progress: Progress, seconds_per_step: float) -> float:
+        """Return how long it still takes at this pace, or until the limit."""
+        left = (self.steps - progress.step) * seconds_per_step
+        return left if self.seconds is None else min(left, self.seconds - progress.seconds)
 
 
 def default_batch_tokens(parameters: int) -> int:
@@ -166,7 +173,7 @@ def check_disk(folder: Path, parameters: int, keep_last: int, optimizer_tensors:
         raise PylmError(
             f"{folder}: {keep_last + 2} checkpoints of {format_bytes(each)} each do not fit: "
             f"{format_bytes(free)} are free",
-            "free some space, lower train.keep_last, or write elsewhere with --out",
+            f"free some space, lower train.keep_last, or write elsewhere with {param('out')}",
         )
     return needed
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pylm.config.schema import Train
+from pylm.wording import param
 
 __all__ = ["Schedule"]
 
@@ -67,5 +68,5 @@ class Schedule:
         falls = "" if self.kind == "constant" else " and never falls"
         return (
             f"the warmup takes {self.warmup:,} steps and the run has {self.steps:,}: the learning rate rises to "
-            f"{reached:.2g}{falls}; --warmup-steps null warms up for {WARMUP:.0%} of the run"
+            f"{reached:.2g}{falls}; {param('warmup_steps', None)} warms up for {WARMUP:.0%} of the run"
         )

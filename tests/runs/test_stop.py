@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from pylm.runs import Stop
+from pylm.runs import SignalStop
 
 TWICE = """
 import os, signal, sys
 {before}
-from pylm.runs import Stop
-with Stop() as stop:
+from pylm.runs import SignalStop
+with SignalStop() as stop:
     stop.last_words = lambda: {words}
     try:
         for _ in range(2):
@@ -64,7 +64,7 @@ def test_outside_of_the_main_thread_nothing_is_listened_to() -> None:
     found: list[Any] = []
 
     def work() -> None:
-        with Stop() as stop:
+        with SignalStop() as stop:
             found.append((stop(), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)
@@ -75,7 +75,7 @@ def test_outside_of_the_main_thread_nothing_is_listened_to() -> None:
 
 def test_the_handlers_of_before_are_put_back() -> None:
     handler = signal.getsignal(signal.SIGTERM)
-    with Stop() as stop:
+    with SignalStop() as stop:
         assert signal.getsignal(signal.SIGTERM) != handler
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop() and stop.exit_code == 75

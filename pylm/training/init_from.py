@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import CheckpointError, ConfigError
+from pylm.training.events import Event, Initialised
+from pylm.wording import call, param
 
 if TYPE_CHECKING:
-    from pylm.config.given import Given
+    from pylm.config.cascade import Resolved
     from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity
     from pylm.training.backend import Backend
@@ -18,21 +20,19 @@ if TYPE_CHECKING:
 FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "attention", "init_std", "zero_init"}
 
 
-def with_shape(given: Given, name: str) -> Given:
-    """The command line with the shape of a checkpoint where nobody gives one; the vocabulary is the data's."""
+def with_shape(resolved: Resolved, name: str) -> Resolved:
+    """Return the configuration with the shape of a checkpoint where nobody gave one; the vocabulary is the data's."""
     from pylm.checkpoint import find
-    from pylm.config.cascade import DEFAULT
 
     path = find(name)
     shape, _ = _opened(path)
-    resolved = given.resolve()
-    for key, value in shape.model_dump(exclude={"vocab_size"}).items():
-        if resolved.origin(f"model.{key}") == DEFAULT:
-            given = given.with_default(f"model.{key}", value, f"--init-from {path}")
-    return given
+    values = {f"model.{key}": value for key, value in shape.model_dump(exclude={"vocab_size"}).items()}
+    return resolved.completed(values, param("init_from", path))
 
 
-def initialise(backend: Backend, shape: Shape, name: str, identity: Identity, say: Callable[[str], None]) -> None:
+def initialise(
+    backend: Backend, shape: Shape, name: str, identity: Identity, on_event: Callable[[Event], None]
+) -> None:
     """Take a checkpoint's weights for a new run; an error where it is another model, or speaks another tokenizer."""
     from pylm.checkpoint import find, verify
 
@@ -44,7 +44,7 @@ def initialise(backend: Backend, shape: Shape, name: str, identity: Identity, sa
     if found is not None and identity.tokenizer is not None and found != identity.tokenizer:
         raise CheckpointError(
             f"{path} speaks the tokenizer {found[:12]}…, the data {identity.tokenizer[:12]}…",
-            f"tokenize the data with it: pylm tokenize SOURCE --tokenizer {path}",
+            f"tokenize the data with it: {call('tokenize', 'SOURCE', tokenizer=path)}",
         )
     mine = shape.model_dump(exclude=FREE)
     wrong = [f"{key} {mine[key]} is {value} there" for key, value in theirs.model_dump(exclude=FREE).items()
@@ -55,7 +55,7 @@ def initialise(backend: Backend, shape: Shape, name: str, identity: Identity, sa
             "leave the shape out, and it is the checkpoint's",
         )
     backend.load(weights, None)
-    say(f"weights of {path}; optimizer, schedule and data are fresh")
+    on_event(Initialised(path))
 
 
 def _opened(path: Path) -> tuple[Shape, Any]:

@@ -1,23 +1,27 @@
-"""What a run trains on and is judged by: found, opened and measured before anything is planned or written."""
+"""What a run trains on and is judged by: tokenized, opened and measured before anything is planned or written."""
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import ConfigError, DataError, PylmError, UsageError
+from pylm.training.events import Event, Held, Note, Tokenized, Tokenizing
+from pylm.wording import call, param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.data import Loader
     from pylm.data.identity import Identity
     from pylm.training.backend import Backend
+    from pylm.training.request import Request
 
-Say = Callable[[str], None]
+__all__ = ["TrainingData", "loader", "open_data", "refuse_too_small", "tokenize", "tokenizer_of", "tokens_of",
+           "vocab_size"]  # fmt: skip
+
 NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
 LARGEST_CONTEXT = 1 << 20  # that is proposed
 
@@ -27,35 +31,34 @@ class TrainingData:
     """The data of a run, opened: it holds a window at the least."""
 
     identity: Identity  # without a validation split where that holds no window
-    first: Loader  # of one sequence at a time
-    remark: str | None  # what is to be said of it
+    tokens: int
+    windows: int  # of an epoch
 
 
-def open_data(config: Config, named: str | None = None) -> TrainingData:
+def open_data(
+    config: Config, identity: Identity, named: str | None = None, on_event: Callable[[Event], None] = lambda event: None
+) -> TrainingData:
     """Open what a run is trained on and judged by; refuse what holds no window.
 
     Args:
         config: of the run, with its context length.
-        named: what the user called the data, such as the text that was tokenized.
+        identity: of its data.
+        named: what the caller called the data, such as the text that was tokenized.
+        on_event: told why nothing is validated on.
     """
-    from pylm.data.identity import identify
-
-    source = config.data.mix or config.data.path
-    assert source is not None
-    identity = identify(source, config.data.val)
     refuse_too_small(config, config.model.context_length, named)
     first = loader(config, 1)
     if identity.validation is None:
-        return TrainingData(
-            identity, first, "there is no validation split: nothing is evaluated, and no checkpoint is the best"
-        )
-    if (found := _held_back(config, identity)) is None:
-        return TrainingData(identity, first, None)
-    fits = "" if found.tokens < 3 else f"--context-length {_fitting(found.tokens)}, or "
-    if config.data.val is not None:
-        raise DataError(f"data.val {config.data.val} {found}", f"{fits}leave --val out, or name more text with it")
-    remark = f"training without validation: the text held back for it {found} ({fits}more text, brings it back)"
-    return TrainingData(dataclasses.replace(identity, validation=None), first, remark)
+        on_event(Held("there is no validation split: nothing is evaluated, and no checkpoint is the best"))
+    elif (small := _held_back(config, identity)) is not None:
+        fits = "" if small.tokens < 3 else f"{param('context_length', _fitting(small.tokens))}, or "
+        if config.data.val is not None:
+            hint = f"{fits}leave {param('val')} out, or name more text with it"
+            raise DataError(f"data.val {config.data.val} {small}", hint)
+        held = f"the text held back for it {small} ({fits}more text, brings it back)"
+        on_event(Held(f"training without validation: {held}"))
+        identity = dataclasses.replace(identity, validation=None)
+    return TrainingData(identity, first.tokens, first.windows)
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,17 @@ def refuse_too_small(config: Config, context_length: int, named: str | None = No
         except DataError as error:
             if NO_WINDOW not in error.message:
                 raise
-            found = _TooSmall(_tokens(name, "train"), context_length)
+            small = _TooSmall(_tokens(name, "train"), context_length)
             text = named if named is not None and not isinstance(source, dict) else name
             more = "name a longer text"
-            if found.tokens > 2:
-                more = f"--context-length {_fitting(found.tokens)} trains on it; more text is better"
-            raise DataError(f"{text} is too small to train on: it {found}", more) from None
+            if small.tokens > 2:
+                fits = param("context_length", _fitting(small.tokens))
+                more = f"{fits} trains on it; more text is better"
+            raise DataError(f"{text} is too small to train on: it {small}", more) from None
 
 
 def _held_back(config: Config, identity: Identity) -> _TooSmall | None:
-    """Why nothing can be validated on, None where something can."""
+    """Say why nothing can be validated on; None where something can."""
     from pylm.data import Loader
     from pylm.evaluation.validation import split_of
 
@@ -110,7 +114,7 @@ def _held_back(config: Config, identity: Identity) -> _TooSmall | None:
 
 
 def _tokens(folder: str, split: str) -> int:
-    """How many tokens a split has; one or none are not told apart."""
+    """Return how many tokens a split has; one or none are not told apart."""
     from pylm.data import Loader
 
     try:
@@ -124,7 +128,7 @@ def _tokens(folder: str, split: str) -> int:
 def loader(
     config: Config, batch_size: int, backend: Backend | None = None, context_length: int | None = None
 ) -> Loader:
-    """Batches of the run's data."""
+    """Return what gives batches of the run's data."""
     from pylm.data import Loader
 
     data = config.data
@@ -141,19 +145,24 @@ def loader(
     )
 
 
+def tokens_of(config: Config) -> int:
+    """Return how many tokens there are to train on."""
+    return loader(config, 1, context_length=1).tokens
+
+
 def vocab_size(config: Config, identity: Identity) -> int:
-    """Tokens of the vocabulary: the tokenizer's, or what was given."""
-    found = identity.vocab_size or config.model.vocab_size
-    if found is None:
+    """Return the tokens of the vocabulary: the tokenizer's, or what was given."""
+    size = identity.vocab_size or config.model.vocab_size
+    if size is None:
         raise ConfigError(
             f"{config.data.path} does not say how many tokens its vocabulary has",
-            "put its tokenizer.json beside it, or give --vocab-size",
+            f"put its tokenizer.json beside it, or give {param('vocab_size')}",
         )
-    return found
+    return size
 
 
 def tokenizer_of(config: Config, identity: Identity) -> Any:
-    """The tokenizer that samples are written with; None where nothing needs one, or none is there to be had."""
+    """Return the tokenizer that samples are written with; None where nothing needs one, or none is to be had."""
     from pylm.tokenizer import Tokenizer
 
     data = config.data.mix or config.data.path
@@ -162,36 +171,46 @@ def tokenizer_of(config: Config, identity: Identity) -> Any:
     if "tokenizer.json" not in identity.texts:
         if config.train.sample_every == "auto":
             return None
-        raise UsageError(f"{data} has no tokenizer.json to write samples with", "leave --sample-every out")
+        raise UsageError(
+            f"{data} has no tokenizer.json to write samples with", f"leave {param('sample_every')} out"
+        )
     name = next(iter(data)) if isinstance(data, dict) else data
     assert name is not None
     folder = Path(name)
     return Tokenizer.load(str(folder if folder.is_dir() else folder.parent))
 
 
-def tokenized(files: Sequence[str], vocabulary: int | None, say: Say, quiet: bool) -> str:
-    """The folder of a text's tokens, which `pylm tokenize` would have written: what is there already is kept.
+def tokenize(request: Request, vocabulary: int | None, on_event: Callable[[Event], None]) -> None:
+    """Make the text a folder of tokens, as `pylm tokenize` would: what is there already is kept.
 
     Args:
-        files: the sources.
-        vocabulary: tokens of the vocabulary that is built from them; None: by their amount.
-        say: told what a user wants to read.
-        quiet: whether no bar is drawn.
+        request: whose text it is.
+        vocabulary: tokens of the vocabulary that is built from it; None: by its amount.
+        on_event: told how far it has come.
     """
-    from pylm.cli.progress import Progress
     from pylm.data.prepare import Training, default_folder, prepare
 
+    def progress(
+        done: float, total: float | None = None, *, phase: str | None = None, unit: str | None = None, note: str = ""
+    ) -> None:
+        on_event(Tokenizing(phase, done, total, unit, note))
+
     training = None if vocabulary is None else Training(vocab_size=vocabulary)
-    words = shlex.join([*files, *([] if vocabulary is None else ["--vocab-size", str(vocabulary)])])
+    progress(0)
     try:
-        with Progress("tokenize", unit="bytes", quiet=quiet) as progress:
-            done = prepare(files, training=training, for_training=True, progress=progress, say=progress.say)
+        prepared = prepare(
+            request.text,
+            training=training,
+            for_training=True,
+            progress=progress,
+            say=lambda text: on_event(Note(text)),
+        )
     except PylmError as error:
-        folder = default_folder(files)
+        folder = default_folder(request.text)
         if not (folder / "manifest.json").is_file():
             raise
-        again = f"pylm tokenize {words} --force makes them anew"
-        raise DataError(error.message, f"pylm train --data {folder} trains on what is there; {again}") from None
-    if not done.found:
-        say(f"{' '.join(files)} is tokenized: {done.folder}")
-    return str(done.folder)
+        size = {} if vocabulary is None else {"vocab_size": vocabulary}
+        again = call("tokenize", *request.text, **size, force=True)
+        there = call("train", data=folder)
+        raise DataError(error.marked[0], f"{there} trains on what is there; {again} makes them anew") from None
+    on_event(Tokenized(request.text, prepared.folder, prepared.found))

@@ -1,0 +1,96 @@
+"""Which backend trains: torch or MLX, by the configuration and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pylm.training.events import Doing, Event, Note
+
+if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
+    from pylm.config.schema import Config
+    from pylm.config.schema import Model as Shape
+    from pylm.training.backend import Backend
+
+__all__ = ["backend_name", "make_backend", "measured_flops"]
+
+OnEvent = Callable[[Event], None]
+PRODUCTS = "measuring this machine: its matrix products"
+
+
+def backend_name(config: Config) -> str:
+    """`torch` or `mlx`; a backend that was asked for and cannot be is an error."""
+    from pylm.model.which import need_mlx, prefers_mlx
+
+    train = config.train
+    if train.backend == "torch" or (train.backend == "auto" and not prefers_mlx(train.device)):
+        return "torch"
+    need_mlx(train.device)
+    return "mlx"
+
+
+def make_backend(
+    config: Config,
+    shape: Shape,
+    checkpoint: Checkpoint | None,
+    on_event: OnEvent,
+    stopping: Callable[[], bool],
+    run_seconds: Callable[[float], float],
+) -> Backend:
+    """Return the backend that computes, with a model of this shape.
+
+    Args:
+        config: of the run.
+        shape: complete.
+        checkpoint: the one that the run goes on from: what it chose is chosen again.
+        on_event: told what is done, which takes seconds, and what was found out.
+        stopping: polled on the way.
+        run_seconds: how long the run is at so many seconds a step.
+    """
+    name = backend_name(config)
+    on_event(Doing("loading MLX" if name == "mlx" else "loading torch"))
+    make: Callable[..., Backend]
+    if name == "mlx":
+        from pylm.training.mlx_backend import make
+    else:
+        from pylm.training.torch_backend import make
+    on_event(Doing("making the model"))
+    return make(
+        shape,
+        config.train,
+        choices=_replayed_choices(config, checkpoint),
+        say=lambda text: on_event(Note(text)),
+        doing=lambda text: on_event(Doing(text)),
+        stopping=stopping,
+        run_seconds=run_seconds,
+    )
+
+
+def measured_flops(config: Config, on_event: OnEvent) -> float:
+    """Return what matrix products reach here, where the backend would compute."""
+    train, say = config.train, lambda text: on_event(Note(text))
+    if backend_name(config) == "mlx":
+        on_event(Doing("loading MLX"))
+        from pylm.training.mlx_backend import machine
+
+        on_event(Doing(PRODUCTS))
+        device = machine.choose_device(train.device)
+        return machine.known_matmul_flops(device, machine.choose_precision(train.precision, device), say)
+    on_event(Doing("loading torch"))
+    from pylm.training.torch_backend import machine as of_torch
+
+    on_event(Doing(PRODUCTS))
+    of_torch.keep_memory()
+    found = of_torch.choose_device(train.device)
+    return of_torch.known_matmul_flops(found, of_torch.choose_precision(train.precision, found), say)
+
+
+def _replayed_choices(config: Config, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """What an earlier run of this backend chose; another's choices say nothing of this one."""
+    choices = {} if checkpoint is None else dict(checkpoint.state["choices"])
+    if choices.get("backend", "torch") != backend_name(config):
+        return {}
+    if choices and config.train.compile != "auto":
+        choices.update(compile=config.train.compile, compile_why="it was asked for")
+    return choices

@@ -1,0 +1,58 @@
+"""The configuration of a new run, complete: its text tokenized, and what nobody gave derived."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pylm.errors import UsageError
+from pylm.training import continued, init_from, inputs, size
+from pylm.wording import call
+
+if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
+    from pylm.config.given import Given
+    from pylm.data.identity import Identity
+    from pylm.training.events import Event, Sized
+    from pylm.training.request import Request
+
+__all__ = ["configuration"]
+
+
+def configuration(
+    request: Request, on_event: Callable[[Event], None]
+) -> tuple[Resolved, Identity, Sized | None]:
+    """Return the configuration, what its data is, and what is to be said of a size that was derived."""
+    from pylm.data.identity import identify
+
+    resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
+    if request.text:
+        inputs.tokenize(request, resolved.config.model.vocab_size, on_event)
+    source = resolved.config.data.mix or resolved.config.data.path
+    if source is None:
+        raise UsageError(
+            "nothing to train on was named",
+            f"{call('train', 'my.txt')}, or {call('train', data='DIR')} with a folder that pylm tokenize wrote",
+        )
+    identity = identify(source, resolved.config.data.val)
+    if request.init_from is not None and request.depth is None and resolved.config.model.n_layers is None:
+        resolved = init_from.with_shape(resolved, request.init_from)
+    resolved = resolved.completed({"sample.max_tokens": continued.SAMPLE_TOKENS}, "samples while training")
+    if not size.is_open(resolved, request):
+        return resolved, identity, None
+    resolved, why = size.sized(resolved, identity, request, on_event)
+    return resolved, identity, why
+
+
+def _given(request: Request) -> Given:
+    """Return what a request says of the configuration, with the folder that its text will be tokenized into."""
+    from pylm.data.prepare import default_folder
+
+    given = continued.lengthened(continued.given_by(request), 0.0)
+    begun = None if request.out is None else request.out / "config.yaml"
+    if request.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
+        given = dataclasses.replace(given, files=(str(begun),))  # it was killed before its first checkpoint
+    if request.named is None:
+        return given
+    return given.with_default("data.path", str(default_folder(request.text)), request.named)

@@ -1,0 +1,187 @@
+"""The configuration of a run that goes on: its own, with what was given now where that may change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pylm.config.cascade import Resolved, Setting, resolve
+from pylm.config.given import Given
+from pylm.config.units import format_duration, parse_duration, typed_duration
+from pylm.errors import ConfigError, DataError, UsageError
+from pylm.training.plan import Length
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
+    from pylm.config.schema import Config
+    from pylm.training.request import Request
+
+__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "configuration", "finished", "given_by", "lengthened",
+           "replayed_length", "source_of", "stored_configuration"]  # fmt: skip
+
+SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another number
+SAMPLES_VERSION = 1  # how samples are drawn, noted in each checkpoint: since 1 they obey `sample`
+LENGTHS = ("max_steps", "max_epochs", "max_tokens", "max_time")
+# What a resumed run may have otherwise than it was started with; everything else would make it another run
+ADJUSTABLE = {
+    *(f"train.{key}" for key in LENGTHS),
+    "train.learning_rate",
+    "train.min_lr_ratio",
+    "train.warmup_steps",
+    "train.schedule",
+    "train.eval_every",
+    "train.eval_batches",
+    "train.save_every",
+    "train.keep_last",
+    "train.sample_every",
+    "train.early_stop",
+    "train.device",
+    "train.backend",
+    "train.precision",
+    "train.compile",
+    "metrics.log_every",
+    "data.path",
+    "data.val",
+    "data.mix",
+}
+SAMPLES = "sample."
+
+
+def stored_configuration(checkpoint: Checkpoint) -> Resolved:
+    """Return what the run was started with."""
+    return resolve(files=[checkpoint.path / "config.yaml"], environ={})
+
+
+def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) -> Resolved:
+    """Return the run's own configuration, with what was given now where that may change."""
+    _refuse_another(request, stored.config)
+    given = lengthened(given_by(request), checkpoint.state["progress"]["seconds"])
+    # pylm.yaml beside us starts runs; this one has its configuration already
+    explicit = given.resolve() if given.preset or given.files else _typed(given)
+    values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
+    origins = dict(stored.origins)
+    for key, origin in explicit.origins.items():
+        section, _, name = key.partition(".")
+        new, old = getattr(getattr(explicit.config, section), name), getattr(getattr(stored.config, section), name)
+        if new == old:
+            continue
+        if key not in ADJUSTABLE and not key.startswith(SAMPLES):
+            raise ConfigError(
+                f"{key} {new} ({origin}) is not what the run was started with, which is {old}",
+                f"leave it out to go on; {param('init_from', checkpoint.path)} starts a new run from its weights",
+            )
+        values[section][name] = new
+        origins[key] = origin
+    if "data.mix" in explicit.origins:
+        values["data"]["path"] = explicit.config.data.path
+    elif "data.path" in explicit.origins:
+        values["data"]["mix"] = explicit.config.data.mix
+    resolved = Resolved(type(stored.config).model_validate(values), origins)
+    return _as_it_sampled(checkpoint, stored, resolved)
+
+
+def lengthened(given: Given, seconds: float) -> Given:
+    """Return what was given with `max_time` +1h as the time that it makes, so many seconds lying behind."""
+    settings = []
+    for key, value, origin in given.settings:
+        if key == "train.max_time" and isinstance(value, str) and value.strip().startswith("+"):
+            try:
+                value = str(seconds + parse_duration(value.strip()[1:]))
+            except ValueError as error:
+                raise ConfigError(f"{key} ({origin}): {error}", f"such as {param('max_time', '+1h')}") from None
+        settings.append((key, value, origin))
+    return replace(given, settings=tuple(settings))
+
+
+def _typed(given: Given) -> Resolved:
+    return resolve(given.section, None, (), [Setting(*setting) for setting in given.settings])
+
+
+def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Length | None) -> str | None:
+    """Say why there is nothing left to do, None where there is; `length` is the one replayed."""
+    progress, patience, limit = checkpoint.state["progress"], config.train.early_stop, config.train.max_time
+    spent = progress["seconds"]
+    longer = None if limit is None else param("max_time", f"+{typed_duration(limit)}")
+    if patience is not None and progress["since_best"] >= patience:
+        worse = progress["since_best"]
+        return f"no new best in {worse} evaluations; {param('early_stop')} with a larger number, or null, goes on"
+    if length is None:
+        most = config.train.max_steps
+        if most is not None and checkpoint.step >= most:
+            return f"it has taken {checkpoint.step:,} steps, and {param('max_steps')} is {most:,}"
+        if limit is not None and spent >= limit:
+            return (
+                f"it has trained for {format_duration(spent)}, and {param('max_time', typed_duration(limit))} counts "
+                f"from the run's start; {longer}, or {param('max_time', typed_duration(spent + limit))}, goes on"
+            )
+        return None
+    # stopped within its last evaluation, a run has taken its steps and is not finished
+    if checkpoint.step >= length.steps and progress.get("finished") is not None:
+        more = f"{param('max_steps')} with a larger number"
+        if longer is not None and length.why.startswith("max_time"):
+            more = longer
+        return f"it has taken its {length.steps:,} {'step' if length.steps == 1 else 'steps'}; {more} goes on"
+    why: str | None = progress.get("finished")
+    if why is None or progress["bad_steps"] or patience != stored.train.early_stop:
+        return None
+    if limit is not None and spent >= limit:
+        return f"{why}; {longer} goes on"
+    return f"{why}; a length such as {param('max_steps')} goes on"
+
+
+def replayed_length(checkpoint: Checkpoint, stored: Config, config: Config) -> Length | None:
+    """Return the length that was resolved when the run began; None where it was given anew."""
+    if any(getattr(stored.train, key) != getattr(config.train, key) for key in LENGTHS):
+        return None
+    length = checkpoint.state["length"]
+    return Length(length["steps"], length["why"], length.get("seconds"))
+
+
+def given_by(request: Request) -> Given:
+    """Return what a request says of the configuration, its data where that belongs."""
+    if request.data is None:
+        return request.given
+    return request.given.with_default("data.path", request.data, param("data"))
+
+
+def source_of(config: Config) -> str | dict[str, float]:
+    """Return the data of a run that goes on; refuse where it is not to be seen."""
+    path = config.data.path
+    if path is not None and config.data.mix is None and not Path(path).exists():
+        raise DataError(
+            f"{path}, which the run was started with, is not there",
+            f"{param('data', 'DIR')} names where it is now, seen from here",
+        )
+    source = config.data.mix or path
+    assert source is not None
+    return source
+
+
+def _refuse_another(request: Request, stored: Config) -> None:
+    """Refuse what would be another run than the one that is to go on."""
+    from pylm.data.prepare import default_folder
+
+    another = f"leave it out to go on; without {param('resume')} and with another {param('out')}, a new run starts"
+    if request.text and str(folder := default_folder(request.text)) != stored.data.path:
+        raise UsageError(
+            f"{request.named} is tokenized to {folder}, "
+            f"and the run was started with {stored.data.path or 'a mix'}",
+            another,
+        )
+    if request.depth is not None and request.depth != stored.model.n_layers:
+        raise UsageError(
+            f"{param('depth', request.depth)} is not what the run was started with, "
+            f"which has {stored.model.n_layers} layers",
+            another,
+        )
+
+
+def _as_it_sampled(checkpoint: Checkpoint, stored: Resolved, resolved: Resolved) -> Resolved:
+    """Return the configuration of one from before samples obeyed `sample.max_tokens`: it had 64 at most."""
+    then, now = stored.config.sample.max_tokens, resolved.config.sample
+    if "samples" in checkpoint.state or now.max_tokens != then or then <= SAMPLE_TOKENS:
+        return resolved
+    short = now.model_copy(update={"max_tokens": SAMPLE_TOKENS})
+    return Resolved(resolved.config.model_copy(update={"sample": short}), resolved.origins)

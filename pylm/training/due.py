@@ -1,0 +1,118 @@
+"""What is due at a step, and why a run ends there: decided in one place, from plain values.
+
+It is asked twice a step. Before the model is looked at, what is to be evaluated and sampled; after that, whether to
+save and to leave, for an evaluation may find a new best, or the last one that patience allows, and whoever asks to stop
+may have done so in the middle of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Train
+    from pylm.training.plan import Length
+    from pylm.training.progress import Progress
+
+__all__ = ["BAD_STEPS", "TIME_IS_UP", "Due"]
+
+TIME_IS_UP = "its time is up"
+BAD_STEPS = 5  # that are not finite, one after the other, and the run gives up
+
+
+@dataclass(frozen=True)
+class Due:
+    """The decisions of a step, in the order in which the loop takes them."""
+
+    evaluation: bool
+    samples: bool
+    checkpoint: bool = False
+    end: str | None = None  # why the run ends here
+    stopped: bool = False  # somebody asked to stop: it goes on another time
+
+    @property
+    def leaves(self) -> bool:
+        """Whether no step follows."""
+        return self.end is not None or self.stopped
+
+    @classmethod
+    def before(cls, train: Train, length: Length, progress: Progress, evaluates: bool, samples: bool) -> Due:
+        """Say what to look at, before a step or at the end.
+
+        Args:
+            train: how often things happen.
+            length: of the run.
+            progress: where it stands.
+            evaluates: whether there is a validation split.
+            samples: whether there are prompts to go on from.
+        """
+        end = _reached(length, progress)
+        looks = _looks(train, progress, end is not None, evaluates, samples)
+        return cls(*looks, end=end)
+
+    def after(
+        self,
+        train: Train,
+        progress: Progress,
+        *,
+        new_best: bool,
+        last_saved: int | None,
+        stopped: bool,
+        evaluates: bool,
+        samples: bool,
+    ) -> Due:
+        """Say whether to save and to leave, once what was due has been looked at.
+
+        Args:
+            train: how often things happen.
+            progress: where it stands by now.
+            new_best: whether the evaluation was the best so far.
+            last_saved: the last step with a checkpoint.
+            stopped: whether somebody asked to stop.
+            evaluates: whether there is a validation split.
+            samples: whether there are prompts to go on from.
+        """
+        end = self.end or _given_up(train, progress)
+        if stopped and any(_looks(train, progress, end is not None, evaluates, samples)):
+            end = None  # the stop came into the last evaluation, or its samples: they are made when the run goes on
+        saves = stopped or end is not None or new_best or _every(train.save_every, progress.step, last_saved or 0)
+        return Due(False, False, saves and last_saved != progress.step, end, stopped)
+
+
+def _reached(length: Length, progress: Progress) -> str | None:
+    """Say which length is reached, if one is."""
+    if progress.step >= length.steps:
+        return f"{length.steps:,} steps"
+    if length.seconds is not None and progress.seconds >= length.seconds:
+        return TIME_IS_UP
+    return None
+
+
+def _given_up(train: Train, progress: Progress) -> str | None:
+    """Say why there is no point in going on, if there is none."""
+    if progress.bad_steps >= BAD_STEPS:
+        return "steps that were not finite"
+    if train.early_stop is not None and progress.since_best >= train.early_stop:
+        return f"no new best in {train.early_stop} evaluations"
+    return None
+
+
+def _looks(train: Train, progress: Progress, ends: bool, evaluates: bool, samples: bool) -> tuple[bool, bool]:
+    """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
+    step = progress.step
+    evaluation = evaluates and _due(train.eval_every, step, progress.evaluated, ends)
+    if not samples or train.sample_every is None:
+        return evaluation, False
+    if train.sample_every == "auto":
+        return evaluation, _due(train.eval_every, step, progress.sampled, ends)
+    return evaluation, _every(train.sample_every, step, progress.sampled)
+
+
+def _due(every: int | None, step: int, last: int, ends: bool) -> bool:
+    """Whether what happens every so many steps, and at the end, has yet to happen at this one."""
+    return _every(every, step, last) or (ends and step > 0 and last != step)
+
+
+def _every(every: int | None, step: int, last: int) -> bool:
+    return every is not None and step > 0 and step % every == 0 and last != step

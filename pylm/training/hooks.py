@@ -1,0 +1,74 @@
+"""What is done beside the steps: the validation split is evaluated, and fixed prompts are gone on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Config, Sample
+    from pylm.data import Batch
+    from pylm.data.identity import Identity
+    from pylm.tokenizer import Tokenizer
+    from pylm.training.backend import Backend
+    from pylm.training.events import Evaluation
+
+    Stopping = Callable[[], bool]
+    Evaluate = Callable[[Backend, Stopping], Evaluation | None]
+    Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
+
+__all__ = ["evaluator", "fixed_prompts", "sampler"]
+
+PROMPT_TOKENS = 8
+
+
+def evaluator(config: Config, identity: Identity) -> Evaluate | None:
+    """Return what evaluates on the validation split; None without one."""
+    from pylm.evaluation.validation import Validation
+    from pylm.training.backend import cut
+    from pylm.training.events import Evaluation
+
+    if identity.validation is None:
+        return None
+    validation = Validation(config, identity)
+
+    def evaluate(backend: Backend, stopping: Stopping) -> Evaluation | None:
+        def count(batch: Batch, rows: int) -> tuple[float, int, int]:
+            return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0])
+
+        scores = validation.scores(count, stopping)
+        return None if scores is None else Evaluation(*scores)
+
+    return evaluate
+
+
+def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:
+    """Return what goes on from the prompts as `settings` say, with the same draws each time: so steps compare."""
+    from pylm.generation.uncached import write_uncached
+
+    def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, str]]:
+        samples: list[dict[str, str]] = []
+        for number, prompt in enumerate(prompts):
+            prompt_text = tokenizer.decode([token for token in prompt if token != tokenizer.eot])
+            for repeat in range(settings.n):
+                # the first sample of each prompt draws what it drew when there was but one
+                stream = number if repeat == 0 else len(prompts) * repeat + number
+                text = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping)
+                if text is None:
+                    return samples
+                samples.append({"prompt": prompt_text, "text": text})
+        return samples
+
+    return draw
+
+
+def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
+    """Return the beginning of any text, and that of a text held back for validation, else of the training data."""
+    from pylm.data import Loader
+    from pylm.evaluation.validation import split_of
+
+    prompts = [] if eot is None else [[eot]]
+    source: Any = config.data.mix or config.data.path
+    folder, split = (source, "train") if identity.validation is None else split_of(config, identity)
+    batch = Loader(folder, config.model.context_length, 1, split=split, seed=0).batch(0)
+    return [*prompts, [int(token) for token in batch.inputs[0][:PROMPT_TOKENS]]]

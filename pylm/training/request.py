@@ -1,0 +1,67 @@
+"""What is asked for when a model is to be trained: plain data, the same from a notebook and from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylm.config.given import Given
+from pylm.errors import DataError, UsageError
+from pylm.wording import param
+
+__all__ = ["Request"]
+
+GLOB = "*?["
+
+
+@dataclass(frozen=True)
+class Request:
+    """A training, as somebody wants it.
+
+    Args:
+        given: preset, files and keys of the configuration.
+        text: sources to tokenize and train on.
+        data: a folder of tokens in their place.
+        out: the folder of the run; named after preset and time where None.
+        resume: `auto` for the run's newest checkpoint, or a CHECKPOINT; None starts a new run.
+        init_from: a CHECKPOINT whose weights a new run begins with.
+        depth: layers, from which shape, learning rate and batch are derived.
+        allow_inexact: whether a run may go on where it cannot be the same to the bit.
+        argv: the words of the command line that asked, kept with the run; none from a program.
+    """
+
+    given: Given = Given("train")
+    text: tuple[str, ...] = ()
+    data: str | None = None
+    out: Path | None = None
+    resume: str | None = None
+    init_from: str | None = None
+    depth: int | None = None
+    allow_inexact: bool = False
+    argv: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str | None:
+        """What the caller called the text, if there is one."""
+        return " ".join(self.text) or None
+
+    def check(self) -> None:
+        """Refuse what cannot be asked together."""
+        if self.text and self.data is not None:
+            raise UsageError(
+                f"{self.named} is text to tokenize, and {param('data', self.data)} is tokens", "give one of the two"
+            )
+        if self.resume is not None and self.init_from is not None:
+            raise UsageError(
+                f"{param('resume')} goes on with a run, {param('init_from')} starts a new one", "give one of the two"
+            )
+        if self.depth is not None and self.given.preset is not None:
+            raise UsageError(
+                f"{param('depth')} and {param('preset', self.given.preset)} both give the shape", "give one of the two"
+            )
+        for file in self.text:
+            if not Path(file).exists() and file != "-" and not set(file) & set(GLOB):
+                raise DataError(
+                    f"{file}: no such file",
+                    f"name a text to train on, or {param('data', 'DIR')} that pylm tokenize wrote",
+                )

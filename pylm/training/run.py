@@ -1,0 +1,92 @@
+"""From a request to a trained model: the order in which a run is made.
+
+request → data → configuration → folder → plan, backend, probe, plan again → session → loop. The folder is held before
+the machine is measured, so that a folder which is taken, or holds another run, is refused within a second.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pylm.checkpoint import Checkpoint
+from pylm.data.identity import identify
+from pylm.errors import Interrupted
+from pylm.runs import Run, RunFolder
+from pylm.training import continued, ending, resume
+from pylm.training.configuration import configuration
+from pylm.training.events import CutShort
+from pylm.training.inputs import open_data
+from pylm.training.loop import TIME_IS_UP, Hooks, Session
+from pylm.training.loop import train as train_to_the_end
+from pylm.training.session import make_session
+
+if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
+    from pylm.training.request import Request
+
+__all__ = ["train"]
+
+
+def train(request: Request, listeners: Hooks | None = None) -> Run:
+    """Train what was asked for, or go on with it, to the end.
+
+    Raises Interrupted once the state is saved where `listeners.stop` says that somebody asked to stop.
+
+    Args:
+        request: what to train, on what, where.
+        listeners: who hears of it and who may stop it (see Hooks); nobody, unless given.
+    """
+    listeners = listeners or Hooks()
+    on_event, stop = listeners.on_event, listeners.stop
+    request.check()
+    checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
+    if checkpoint is None:
+        resolved, identity, size = configuration(request, on_event)
+    else:
+        stored = continued.stored_configuration(checkpoint)
+        resolved = continued.configuration(checkpoint, stored, request)
+        length = continued.replayed_length(checkpoint, stored.config, resolved.config)
+        if (why := continued.finished(checkpoint, stored.config, resolved.config, length)) is not None:
+            on_event(ending.finished_before(checkpoint, why, resolved.config.train.keep_last))
+            return Run(resume.home(checkpoint))
+        identity = identify(continued.source_of(resolved.config), resolved.config.data.val)
+    data = open_data(resolved.config, identity, request.named, on_event)
+    if size is not None:
+        on_event(size)
+    out = request.out or (_default_out(request, resolved) if checkpoint is None else resume.home(checkpoint))
+    with RunFolder(out) as folder:
+        stop.last_words = lambda: ending.last_words(folder)
+        try:
+            resume.check_folder(out, checkpoint)
+            _train(make_session(request, resolved, data, checkpoint, length, folder, listeners))
+        except Interrupted as interrupted:
+            interrupted.exit_code = stop.exit_code
+            raise
+        except OSError as error:
+            raise ending.cannot_write(out, error) from error
+    return Run(out)
+
+
+def _train(session: Session) -> None:
+    """Train, and say how it ended."""
+    progress, plan, run = session.progress, session.plan, session.files.folder.path
+    try:
+        outcome = train_to_the_end(session)
+    finally:
+        session.loader.close()
+        session.files.saver.finish()
+    steps, rate = plan.length.steps, plan.schedule
+    if outcome.why == TIME_IS_UP and progress.step < steps and rate.kind != "constant":
+        cut_short = CutShort(run, progress.step, steps, rate(progress.step - 1), rate(steps - 1))
+        session.hooks.on_event(cut_short)
+    session.hooks.on_event(ending.ended(run, vars(progress), outcome.why, plan.parameters))
+
+
+def _default_out(request: Request, resolved: Resolved) -> Path:
+    """Return `runs/<preset>-<date>-<time>`."""
+    name, files = request.given.preset, request.given.files
+    if name is None:
+        name = Path(files[-1]).stem if files else f"depth-{resolved.config.model.n_layers}"
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

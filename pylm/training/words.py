@@ -1,0 +1,155 @@
+"""The sentences of training, made from its events and from nothing else."""
+
+from __future__ import annotations
+
+from pylm.config.units import format_count, format_duration
+from pylm.training.ending import resuming
+from pylm.training.events import (
+    Began,
+    Branched,
+    CutShort,
+    Evaluated,
+    Event,
+    Held,
+    Incident,
+    Inexact,
+    Initialised,
+    Note,
+    NothingToResume,
+    Resumed,
+    Sampled,
+    Sized,
+    Started,
+    Superseded,
+    Tokenized,
+)
+from pylm.training.plan import Batches, Length
+from pylm.wording import call
+
+__all__ = ["said"]
+
+SHOWN = 200  # characters of a sample
+
+
+def said(event: Event) -> list[str]:
+    """Return the lines that say an event, for a reader; none for what nobody needs to keep."""
+    match event:
+        case Note(text) | Held(text) | Sized(text):
+            return [text]
+        case Tokenized(sources, folder, reused):
+            return [] if reused else [f"{' '.join(sources)} is tokenized: {folder}"]
+        case NothingToResume(None):
+            return ["nothing to resume: there is no run with a checkpoint yet, starting at step 0"]
+        case NothingToResume(run):
+            return [f"nothing to resume: {run} has no checkpoint yet, starting at step 0"]
+        case Superseded(run, damaged, used):
+            return [f"{run}: {damaged} is damaged, going on from {used}"]
+        case Inexact(changed):
+            what = "; ".join(f"{key} was {before}, is {now}" for key, before, now in changed)
+            return [f"going on, not the same to the bit: {what}"]
+        case Initialised(checkpoint):
+            return [f"weights of {checkpoint}; optimizer, schedule and data are fresh"]
+        case Began(removed):
+            return [f"starting at step 0: {removed} lines of metrics without a checkpoint are made again"]
+        case Resumed(step, removed):
+            again = f", {removed} lines of metrics past it are made again" if removed else ""
+            return [f"going on from step {step:,}{again}"]
+        case Branched(checkpoint):
+            return [f"a branch of {checkpoint}"]
+        case Started():
+            return _header(event)
+        case Evaluated():
+            bits = "" if event.bits_per_byte is None else f", {event.bits_per_byte:.4f} bits a byte"
+            return [
+                f"step {event.step:,}: validation loss {event.loss:.4f}, perplexity {event.perplexity:.2f}, "
+                f"accuracy {100 * event.accuracy:.1f} %{bits}{', the best so far' if event.best else ''}"
+            ]
+        case Sampled():
+            return _samples(event)
+        case Incident(step, "spike", loss, run):
+            return [f"step {step:,}: the loss jumped to {loss:.3f}: {call('why', run, step)}"]
+        case Incident(step):
+            return [f"step {step:,}: loss or gradient is not finite, the step was skipped"]
+        case CutShort():
+            return [
+                f"its steps took longer than planned: time for {event.step:,} of {event.steps:,}, so the learning rate "
+                f"ended at {event.rate:.2g} and not at {event.last_rate:.2g}; to take the others: "
+                + call("train", resume="auto", out=event.run, max_time=None, max_steps=event.steps)
+            ]
+    return []
+
+
+def _samples(event: Sampled) -> list[str]:
+    """Return the first sample of each prompt, in one line."""
+    first: dict[str, str] = {}
+    for sample in event.samples:
+        first.setdefault(" ".join(sample["prompt"].split()), " ".join(sample["text"].split())[:SHOWN])
+    return [
+        f"step {event.step:,} {f'after {prompt!r}' if prompt else 'from nothing'}: {text}"
+        for prompt, text in first.items()
+    ]
+
+
+def _header(event: Started) -> list[str]:
+    """Return what a run will do, each line with its subject first."""
+    shape, choices = event.shape, event.choices
+    kernels = sorted({backend for backend in choices.get("kernels", {}).values()} - {"reference"})
+    peak = choices["matmul_flops"]
+    rows = [
+        (
+            "model",
+            f"{format_count(event.parameters)} parameters: {_counted(shape.n_layers, 'layer')}, {shape.d_model} wide, "
+            f"{_counted(shape.n_heads, 'head')}, context {shape.context_length:,}, vocabulary {shape.vocab_size:,}",
+        ),
+        ("data", f"{format_count(event.tokens)} tokens to train on, {_windows(event.windows, shape.context_length)}"),
+        (
+            "machine",
+            f"{_place(event)}, {choices['precision']}, {_kernels(kernels)}"
+            + (f"; its matrix products reach {peak / 1e12:.2g} Tflop/s" if peak else ""),
+        ),
+        ("compile", f"{'compiled' if choices['compile'] else 'not compiled'} ({choices['compile_why']})"),
+        ("batch", str(event.batches)),
+        ("length", _length(event.length, event.batches, choices.get("seconds_per_step"))),
+        ("rate", str(event.schedule)),
+        ("run", str(event.run)),
+    ]
+    if (warning := event.schedule.warning()) is not None:
+        rows.append(("note", warning))
+    return [f"{name:<8} {text}" for name, text in rows]
+
+
+def _windows(count: int, context_length: int) -> str:
+    return f"{_counted(count, 'window')} of {context_length:,} an epoch"
+
+
+def _counted(count: int | None, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _kernels(names: list[str]) -> str:
+    return f"kernels: {', '.join(names) or 'reference'}"
+
+
+def _length(length: Length, batches: Batches, seconds_per_step: float | None) -> str:
+    """Steps, tokens, about how long that takes here, and what said so."""
+    text = f"{_counted(length.steps, 'step')}, {format_count(length.steps * batches.tokens)} tokens"
+    if seconds_per_step:
+        seconds = length.steps * seconds_per_step
+        seconds = seconds if length.seconds is None else min(seconds, length.seconds)
+        text += f", about {_about(seconds)}"
+    return f"{text}: {length.why}"
+
+
+def _about(seconds: float) -> str:
+    """A time that is only foreseen: its largest unit."""
+    return " ".join(format_duration(max(round(seconds), 1)).replace(".0 s", " s").split()[:2])
+
+
+def _place(event: Started) -> str:
+    """Say where it is computed."""
+    choices, device = event.choices, event.device
+    if event.backend == "torch":
+        threads = f"{choices['threads']} thread{'' if choices['threads'] == 1 else 's'}"
+        return f"{device} ({choices['device_name']}, {threads})"
+    slow = ": for correctness only, MLX is made for Apple GPUs" if device == "cpu" else ""
+    return f"MLX {choices['mlx']} on the {device} ({choices['device_name']}){slow}"
