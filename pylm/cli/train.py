@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.completion import complete_runs
-from pylm.cli.configured import complete_file, configured
-from pylm.cli.frame import drawn_on, json_option, print_json
+from pylm.cli.frame.command import json_option
+from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.configured import complete_file, configured
+from pylm.cli.frame.printing import drawn_on, print_json
 
 if TYPE_CHECKING:
     from pylm.config.given import Given
@@ -66,7 +67,7 @@ def train(
 
     Ctrl-C and SIGTERM finish the step, save, and print the line that goes on from there.
     """
-    from pylm.cli.activity import Activity
+    from pylm.cli.frame.activity import Activity
 
     _refuse_several()
     with Activity(quiet=as_json) as activity:

@@ -178,7 +178,7 @@ def tokenized(files: Sequence[str], vocabulary: int | None, say: Say, quiet: boo
         say: told what a user wants to read.
         quiet: whether no bar is drawn.
     """
-    from pylm.cli.progress import Progress
+    from pylm.cli.frame.progress import Progress
     from pylm.data.prepare import Training, default_folder, prepare
 
     training = None if vocabulary is None else Training(vocab_size=vocabulary)

@@ -14,7 +14,7 @@ from pylm.errors import DataError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
-    from pylm.cli.activity import Activity
+    from pylm.cli.frame.activity import Activity
     from pylm.cli.train_data import TrainingData
     from pylm.config.cascade import Resolved
     from pylm.config.given import Given
@@ -49,7 +49,8 @@ class Asked:
 
 def run_training(asked: Asked, activity: Activity) -> dict[str, Any]:
     """Do what was asked, and say how it ended."""
-    from pylm.cli import starting, train_data, train_ending, train_resume, train_watch
+    from pylm.cli import train_data, train_ending, train_resume, train_watch
+    from pylm.cli.frame import starting
     from pylm.runs import RunFolder, Stop
 
     say = activity.say

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pylm.config.cascade import Resolved, Setting, resolve
+if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
 
 __all__ = ["Given"]
 
@@ -28,6 +29,8 @@ class Given:
 
     def resolve(self) -> Resolved:
         """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
+        from pylm.config.cascade import Setting, resolve  # pydantic takes longer than `pylm train` may be silent
+
         files = self.files
         if self.preset is None and not files and Path(PROJECT_FILE).is_file():
             files = (PROJECT_FILE,)

@@ -15,8 +15,8 @@ import pytest
 from pylm.checkpoint import point
 from pylm.cli import run
 from pylm.cli.commands import COMMANDS
-from pylm.cli.entry import root
-from pylm.cli.frame import Group
+from pylm.cli.frame.command import Group
+from pylm.cli.frame.entry import root
 from tests.generation.small import small_model, small_tokenizer, write_run
 
 if sys.version_info >= (3, 11):

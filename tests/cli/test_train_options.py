@@ -11,7 +11,7 @@ import pytest
 
 from pylm.cli import run
 from pylm.cli import train as subject
-from pylm.cli.entry import root
+from pylm.cli.frame.entry import root
 from pylm.cli.train import train
 
 
