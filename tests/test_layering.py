@@ -60,6 +60,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "pylm.generation": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config", "pylm._native"},
     "pylm.evaluation": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config"},
+    "pylm.doctor": {"pylm.config", "pylm._rust", "pylm._native"},
     "pylm.finetune": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config"},
     "pylm.soup": {"pylm.checkpoint", "pylm.config"},
     "pylm.export": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
@@ -70,7 +71,7 @@ FRAMEWORKS = {"torch", "triton", "mlx", "pylm_kernels"}
 # Rooms that may name a framework, and which
 FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm": set(),
-    "pylm.cli": {"torch", "triton", "mlx", "pylm_kernels"},  # doctor and --version look at what is installed
+    "pylm.doctor": {"torch", "triton", "mlx"},  # it looks at what is installed
     "pylm.model": {"pylm_kernels"},
     "pylm.model.torch": {"torch", "pylm_kernels"},
     "pylm.model.torch_dropout": {"torch"},

@@ -10,7 +10,7 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from pylm.cli import starting
+    from pylm.cli.frame import starting
 
     starting.begin()
     starting.let_all_be_printed()
@@ -21,7 +21,7 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; nothing but the code escapes."""
     try:
         # imported here, so that a Ctrl-C while click loads ends as one does later
-        from pylm.cli.entry import run as run_command
+        from pylm.cli.frame.entry import run as run_command
 
         return run_command(args)
     except KeyboardInterrupt:

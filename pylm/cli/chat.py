@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import configured
-from pylm.cli.console import Console, with_preset
-from pylm.cli.opening import engine_options, open_model
+from pylm.cli.frame.configured import configured
+from pylm.cli.frame.console import Console, with_preset
+from pylm.cli.frame.opening import engine_options, open_model
+from pylm.cli.frame.writing import shown
 from pylm.cli.sample import PRESETS
-from pylm.cli.writing import shown
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:

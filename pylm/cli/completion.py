@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import click
 
-from pylm.cli.frame import command
+from pylm.cli.frame.command import command
 
 # where each shell looks for it
 PLACES = {
@@ -15,30 +12,6 @@ PLACES = {
     "zsh": "a folder of $fpath, as _pylm",
     "fish": "~/.config/fish/completions/pylm.fish",
 }
-
-RUNS = Path("runs")
-STEP = re.compile(r"step_(\d+)")
-
-
-def complete_runs(_ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The runs under runs/, newest first, and the checkpoints of one whose name stands there with a slash."""
-    first = ["auto"] * (param.name == "resume")
-    whole = [name for name in (*first, *_runs()) if name.startswith(incomplete)]
-    run, slash, _ = incomplete.rpartition("/")
-    if slash and Path(run, "checkpoints").is_dir():
-        found = [path.name for path in Path(run, "checkpoints").iterdir()]
-        steps = sorted((name for name in found if STEP.fullmatch(name)), key=lambda name: int(name[5:]), reverse=True)
-        ends = [name for name in ("best", "last") if name in found]
-        whole += [f"{run}/{name}" for name in (*ends, *steps) if f"{run}/{name}".startswith(incomplete)]
-    return whole
-
-
-def _runs() -> list[str]:
-    try:
-        found = [(path.stat().st_mtime_ns, str(path)) for path in RUNS.iterdir() if (path / "checkpoints").is_dir()]
-    except OSError:
-        return []
-    return [name for _, name in sorted(found, reverse=True)]
 
 
 @command(example="pylm completion bash > ~/.local/share/bash-completion/completions/pylm")
@@ -51,7 +24,7 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from pylm.cli.entry import COMPLETE_VARIABLE, PROGRAM, root
+    from pylm.cli.frame.entry import COMPLETE_VARIABLE, PROGRAM, root
 
     script = get_completion_class(shell)
     assert script is not None, f"click completes {shell}"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from pylm.cli.frame import command
-from pylm.cli.types import BYTES, DURATION
+from pylm.cli.frame.command import command
+from pylm.cli.frame.types import BYTES, DURATION
 from pylm.errors import DataError, UsageError
 
 BESIDE = 10  # columns that a plot has beside its dots
@@ -102,7 +102,7 @@ def _room_for(path: Path) -> Iterator[None]:
 
 def _step(*words: object) -> None:
     """Show a command and run it; the demo ends where a command fails."""
-    from pylm.cli.entry import run
+    from pylm.cli.frame.entry import run
 
     line = [str(word) for word in words]
     click.secho(f"\n$ pylm {shlex.join(line)}", bold=True)

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from pylm.cli.frame import command, json_option, plain_wanted, print_json
+from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.printing import plain_wanted, print_json
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -19,7 +20,7 @@ def doctor(as_json: bool) -> None:
     Every line is ok, warn or fail, and what is not ok is followed by the line that mends it. The exit code is 3 when
     something fails.
     """
-    from pylm.cli.checks import run_checks
+    from pylm.doctor.checks import run_checks
     from pylm.errors import CheckError
 
     findings = []

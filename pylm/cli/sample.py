@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import configured
-from pylm.cli.console import PRESET_NAMES
-from pylm.cli.frame import json_option
-from pylm.cli.opening import engine_options, open_model
+from pylm.cli.frame.command import json_option
+from pylm.cli.frame.configured import configured
+from pylm.cli.frame.console import PRESET_NAMES
+from pylm.cli.frame.opening import engine_options, open_model
 
 if TYPE_CHECKING:
     from pylm.config.given import Given
@@ -53,8 +53,8 @@ def sample(
     sample is an option: --temperature, --top-k, --top-p, --min-p, --max-tokens, --n, --seed, --repetition-penalty …;
     --preset creative, balanced, precise or greedy sets several. The same seed gives the same text.
     """
-    from pylm.cli.console import Console, with_preset
-    from pylm.cli.writing import Output, read_prompts, refuse_together, write_samples
+    from pylm.cli.frame.console import Console, with_preset
+    from pylm.cli.frame.writing import Output, read_prompts, refuse_together, write_samples
 
     refuse_together(interactive, bool(prompts), prompts_file, output, as_json, logprobs)
     if stops:

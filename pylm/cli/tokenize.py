@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.frame import command, json_option, print_json
-from pylm.cli.types import COUNT, SHARE
+from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.printing import print_json
+from pylm.cli.frame.types import COUNT, SHARE
 
 if TYPE_CHECKING:
     from pylm.data.prepare import Prepared
@@ -66,7 +67,7 @@ def tokenize(
     any moment and run the same command again: it does what is missing. The shards are the same to the byte for any
     number of threads and machines.
     """
-    from pylm.cli.progress import Progress
+    from pylm.cli.frame.progress import Progress
     from pylm.data.prepare import Training, prepare
     from pylm.errors import UsageError
 

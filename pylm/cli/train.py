@@ -1,0 +1,129 @@
+"""`pylm train`: tokens to a trained model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pylm.cli.frame.command import json_option
+from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.configured import complete_file, configured
+from pylm.cli.frame.printing import drawn_on, print_json
+from pylm.wording import in_options
+
+if TYPE_CHECKING:
+    from pylm.config.given import Given
+    from pylm.training.events import Ended
+
+SEVERAL = "training on several devices: not yet"
+SPOKEN = 1.0  # seconds that the other processes of a launcher wait for the first
+EXAMPLE = """pylm train my.txt
+pylm train --data data/mine --preset tiny --max-time 10m
+pylm train --config mine.yaml --out runs/mine --resume auto"""
+
+
+@configured("train", example=EXAMPLE)
+@click.argument("files", nargs=-1, metavar="[FILE]…", shell_complete=complete_file)
+@click.option("--data", "data", metavar="DIR", help="Folder that pylm tokenize wrote, or a file of tokens.")
+@click.option("--out", type=click.Path(), help="Folder of the run.  [default: runs/<preset>-<date>-<time>]")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[auto|CHECKPOINT]",
+    shell_complete=complete_runs,
+    help="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
+)
+@click.option(
+    "--init-from", metavar="CHECKPOINT", shell_complete=complete_runs, help="Start anew from a checkpoint's weights."
+)
+@click.option("--depth", type=click.IntRange(1, 64), help="Derive shape, learning rate and batch from so many layers.")
+@click.option(
+    "--allow-inexact",
+    is_flag=True,
+    show_default=False,
+    help="Resume on a machine where the result cannot be the same to the bit.",
+)
+@json_option
+def train(
+    given: Given,
+    files: tuple[str, ...],
+    data: str | None,
+    out: str | None,
+    resume: str | None,
+    init_from: str | None,
+    depth: int | None,
+    allow_inexact: bool,
+    as_json: bool,
+) -> None:
+    """Train a language model, or go on with one.
+
+    FILE is text, as pylm tokenize takes it: it is tokenized into data/, and a size is picked for this machine and a run
+    of minutes. Every key of the configuration is an option too: --learning-rate 1e-3, --max-steps 500, --n-layers 8.
+
+    Ctrl-C and SIGTERM finish the step, save, and print the line that goes on from there.
+    """
+    from pylm.cli.frame.activity import Activity
+    from pylm.cli.frame.narrator import Narrator
+
+    _refuse_several()
+    with Activity(quiet=as_json) as activity, Narrator(activity) as narrator:
+        activity.doing("starting")
+        from pylm.runs import SignalStop
+        from pylm.training.loop import Hooks
+        from pylm.training.request import Request
+        from pylm.training.run import train as run_training
+
+        folder = Path(out) if out else None
+        request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]))
+        run_training(request, Hooks(stop=SignalStop(), on_event=narrator, wants_step=narrator.wants_step))
+    ended = narrator.ended
+    assert ended is not None
+    if as_json:
+        print_json({**vars(ended), "run": str(ended.run), "why": in_options(ended.why)})
+        return
+    lines = "\n".join(_closing(ended))
+    if drawn_on(sys.stdout):
+        from pylm.runs.terminal import wrapped
+
+        lines = wrapped(lines)
+    click.echo(lines)
+
+
+def _refuse_several() -> None:
+    """Leave where a launcher started one process a device; the first process alone says why."""
+    from pylm.errors import UsageError
+
+    world, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    if not world.isdigit() or int(world) < 2:
+        return
+    if rank.isdigit() and int(rank):
+        time.sleep(SPOKEN)  # a launcher ends all of its processes once one has left
+        raise click.exceptions.Exit(2)
+    raise UsageError(SEVERAL, "start it once, without the launcher: pylm train … --device cuda:0")
+
+
+def _closing(ended: Ended) -> list[str]:
+    """Return how it ended, where it lies, and the line that writes with it."""
+    from pylm.config.units import format_duration
+
+    run, step, why = ended.run, ended.step, in_options(ended.why)
+    if ended.already:
+        return [f"{run} is finished already: {why}"]
+    loss = "" if ended.val_loss is None else f", validation loss {ended.val_loss:.4f}"
+    if ended.best_loss is not None and ended.best_step is not None and ended.best_step != step:
+        loss += f" (best {ended.best_loss:.4f} at step {ended.best_step:,})"
+    reason = "" if why == f"{step:,} steps" else f"; {why}"
+    steps = f"{step:,} step{'' if step == 1 else 's'}"
+    lines = [
+        f"trained {steps}, {ended.tokens:,} tokens in {format_duration(ended.seconds)}{loss}{reason}",
+        f"saved in {run}",
+    ]
+    writes = any(run.glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers
+    return [*lines, f"pylm sample --checkpoint {shlex.quote(str(run))}"] if writes else lines

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from pylm.cli.completion import complete_runs
-from pylm.cli.frame import command, json_option, print_json
+from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.printing import print_json
 
 NEIGHBOURS = 3  # lines of metrics before and after the step
 EXCERPT = 200

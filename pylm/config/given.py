@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pylm.config.cascade import Resolved, Setting, resolve
+if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
 
 __all__ = ["Given"]
 
@@ -20,7 +21,7 @@ class Given:
     section: str | None
     preset: str | None = None
     files: tuple[str, ...] = ()
-    settings: tuple[tuple[str, str, str], ...] = ()
+    settings: tuple[tuple[str, Any, str], ...] = ()
 
     def with_default(self, key: str, value: Any, origin: str) -> Given:
         """Add what an option of the command's own sets, such as `--data DIR`; keys that were typed win."""
@@ -28,6 +29,8 @@ class Given:
 
     def resolve(self) -> Resolved:
         """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
+        from pylm.config.cascade import Setting, resolve  # pydantic takes longer than `pylm train` may be silent
+
         files = self.files
         if self.preset is None and not files and Path(PROJECT_FILE).is_file():
             files = (PROJECT_FILE,)

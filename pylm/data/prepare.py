@@ -28,7 +28,7 @@ BYTES = 256  # tokens of every vocabulary of bytes
 
 
 class Report(Protocol):
-    """Takes how far the work has come; `pylm.cli.progress.Progress` is one."""
+    """Takes how far the work has come; `pylm.cli.frame.progress.Progress` is one."""
 
     def __call__(
         self,

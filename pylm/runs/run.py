@@ -53,7 +53,8 @@ class Run:
         from pylm.checkpoint import steps
 
         records = self.metrics()
-        return max([0, *(record["step"] for record in records), *steps(self.path)])
+        taken: list[int] = [record["step"] for record in records]
+        return max([0, *taken, *steps(self.path)])
 
     @property
     def val_loss(self) -> float | None:

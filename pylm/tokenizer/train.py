@@ -61,7 +61,7 @@ ONLY_SENTENCEPIECE = ("character_coverage",)
 
 
 class Report(Protocol):
-    """Takes how far the work has come; `pylm.cli.progress.Progress` is one."""
+    """Takes how far the work has come; `pylm.cli.frame.progress.Progress` is one."""
 
     def __call__(
         self,

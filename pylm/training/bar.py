@@ -1,8 +1,9 @@
-"""What `pylm.train` shows where somebody looks: rich's bar on a terminal or in a notebook, and the sentences that stay."""
+"""What `pylm.train` shows on a terminal or in a notebook: rich's bar, and the sentences that stay."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -73,7 +74,11 @@ class Bar:
                 progress.update(task, description=in_python(text))
             case Tokenizing():
                 progress.update(
-                    task, description=event.phase or "tokenize", completed=event.done, total=event.total, text=event.note
+                    task,
+                    description=event.phase or "tokenize",
+                    completed=event.done,
+                    total=event.total,
+                    text=event.note,
                 )
             case Tokenized():
                 progress.update(task, completed=0, total=None, text="")
@@ -95,7 +100,7 @@ def _console() -> Console | None:
     console = Console(stderr=True)
     if console.is_jupyter:
         try:
-            import ipywidgets  # noqa: F401 - with which rich redraws a line in a notebook
+            import_module("ipywidgets")  # with which rich redraws a line in a notebook
         except ImportError:
             return None
         return console

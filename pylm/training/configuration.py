@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["configuration"]
 
 
-def configuration(
-    request: Request, on_event: Callable[[Event], None]
-) -> tuple[Resolved, Identity, Sized | None]:
+def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[Resolved, Identity, Sized | None]:
     """Return the configuration, what its data is, and what is to be said of a size that was derived."""
     from pylm.data.identity import identify
 

@@ -166,8 +166,7 @@ def _refuse_another(request: Request, stored: Config) -> None:
     another = f"leave it out to go on; without {param('resume')} and with another {param('out')}, a new run starts"
     if request.text and str(folder := default_folder(request.text)) != stored.data.path:
         raise UsageError(
-            f"{request.named} is tokenized to {folder}, "
-            f"and the run was started with {stored.data.path or 'a mix'}",
+            f"{request.named} is tokenized to {folder}, and the run was started with {stored.data.path or 'a mix'}",
             another,
         )
     if request.depth is not None and request.depth != stored.model.n_layers:

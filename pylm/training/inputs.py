@@ -171,9 +171,7 @@ def tokenizer_of(config: Config, identity: Identity) -> Any:
     if "tokenizer.json" not in identity.texts:
         if config.train.sample_every == "auto":
             return None
-        raise UsageError(
-            f"{data} has no tokenizer.json to write samples with", f"leave {param('sample_every')} out"
-        )
+        raise UsageError(f"{data} has no tokenizer.json to write samples with", f"leave {param('sample_every')} out")
     name = next(iter(data)) if isinstance(data, dict) else data
     assert name is not None
     folder = Path(name)

@@ -1,4 +1,4 @@
-"""The keys of the configuration as keywords of `pylm.train`, for editors and type checkers: as `pylm config schema` says."""
+"""The keys of the configuration as keywords of `pylm.train`, for editors and type checkers."""
 
 from __future__ import annotations
 

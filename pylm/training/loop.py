@@ -1,4 +1,4 @@
-"""The loop: what is due → evaluate, sample, save → batch → step → record, until the length is reached or somebody stops.
+"""The loop: due → evaluate, sample, save → batch → step → record, until the length is reached or somebody stops.
 
 It imports neither torch nor MLX: a backend computes, hooks evaluate and sample, and everything that a resumed run needs
 is in `Progress`, the backend's tensors and generators, and the step. Whoever brings a Backend of their own makes a
@@ -116,9 +116,7 @@ def train(session: Session) -> Outcome:
         if due.samples:
             with phases("eval"), pace.apart():
                 _sample(session)
-        due = due.after(
-            train, progress, new_best=new_best, last_saved=files.last_saved, stopped=hooks.stop(), **can
-        )
+        due = due.after(train, progress, new_best=new_best, last_saved=files.last_saved, stopped=hooks.stop(), **can)
         if new_best and files.last_saved == progress.step:
             files.saver.point_best(progress.step)
         if due.checkpoint:
@@ -273,7 +271,7 @@ def _incident(session: Session, kind: str, result: StepResult) -> None:
 
 
 class _Peak:
-    """The share of the machine's peak that a speed is; one that is exceeded was measured while others had the machine."""
+    """The share of the machine's peak that a speed is; a peak that is exceeded was measured while others computed."""
 
     def __init__(self, plan: Plan) -> None:
         self._each, self._peak = plan.flops_per_token, plan.matmul_flops

@@ -104,8 +104,7 @@ def check_folder(out: Path, checkpoint: Checkpoint | None) -> None:
     if newer:
         raise PylmError(
             f"{out} goes on to step {newer[-1]:,}, which going on from step {checkpoint.step:,} would overwrite",
-            f"{param('resume', f'{out}/step_{newer[-1]}')}, "
-            f"or give the branch a folder of its own with {param('out')}",
+            f"{param('resume', f'{out}/step_{newer[-1]}')}, or give the branch a folder of its own with {param('out')}",
         )
 
 
@@ -146,9 +145,7 @@ def changed_choices(checkpoint: Checkpoint, choices: dict[str, Any]) -> list[str
     return [key for key in DECIDING if then.get(key) != choices.get(key)]
 
 
-def check_choices(
-    checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact: bool, on_event: OnEvent
-) -> None:
+def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact: bool, on_event: OnEvent) -> None:
     """Refuse a machine on which the result cannot be the same to the bit, unless that is allowed."""
     then, changed = checkpoint.state["choices"], changed_choices(checkpoint, choices)
     if not changed:

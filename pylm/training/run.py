@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylm.checkpoint import Checkpoint
 from pylm.data.identity import identify
 from pylm.errors import Interrupted
 from pylm.runs import Run, RunFolder
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
     from pylm.training.request import Request
 
-__all__ = ["train"]
+__all__ = ["cut_short", "train"]
 
 
 def train(request: Request, listeners: Hooks | None = None) -> Run:
@@ -56,7 +55,7 @@ def train(request: Request, listeners: Hooks | None = None) -> Run:
     if size is not None:
         on_event(size)
     out = request.out or (_default_out(request, resolved) if checkpoint is None else resume.home(checkpoint))
-    with RunFolder(out) as folder:
+    with stop, RunFolder(out) as folder:
         stop.last_words = lambda: ending.last_words(folder)
         try:
             resume.check_folder(out, checkpoint)
@@ -77,11 +76,17 @@ def _train(session: Session) -> None:
     finally:
         session.loader.close()
         session.files.saver.finish()
-    steps, rate = plan.length.steps, plan.schedule
-    if outcome.why == TIME_IS_UP and progress.step < steps and rate.kind != "constant":
-        cut_short = CutShort(run, progress.step, steps, rate(progress.step - 1), rate(steps - 1))
-        session.hooks.on_event(cut_short)
+    if (event := cut_short(session, outcome.why)) is not None:
+        session.hooks.on_event(event)
     session.hooks.on_event(ending.ended(run, vars(progress), outcome.why, plan.parameters))
+
+
+def cut_short(session: Session, why: str) -> CutShort | None:
+    """Return what is to be said where the time was up before the learning rate had fallen; else None."""
+    step, steps, rate = session.progress.step, session.plan.length.steps, session.plan.schedule
+    if why != TIME_IS_UP or step >= steps or rate.kind == "constant":
+        return None
+    return CutShort(session.files.folder.path, step, steps, rate(step - 1), rate(steps - 1))
 
 
 def _default_out(request: Request, resolved: Resolved) -> Path:

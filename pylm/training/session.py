@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Saver
@@ -12,7 +11,7 @@ from pylm.config.shape import complete, count_parameters
 from pylm.training import continued, hooks, init_from, inputs, plan, resume
 from pylm.training.backend import MicroBatch, cut
 from pylm.training.backends import make_backend
-from pylm.training.events import Event, Probed, Started
+from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Config
-    from pylm.runs import RunFolder, Stop
-    from pylm.training.backend import Backend
+    from pylm.runs import RunFolder
     from pylm.training.inputs import TrainingData
     from pylm.training.request import Request
 
@@ -77,9 +75,9 @@ def make_session(
     resume.cut_back(folder, checkpoint, on_event)
     loader = inputs.loader(config, batches.sequences, backend)
     text = resolved.to_yaml()
-    folder.environment(
-        {"choices": choices, "sequences": batches.sequences, "argv": list(request.argv), "python": sys.version.split()[0]}
-    )
+    made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
+    made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
+    folder.environment({"choices": choices, "sequences": batches.sequences, **made_by})
     folder.write("config.yaml", text)
     bound = {
         "version": 1,
@@ -96,15 +94,23 @@ def make_session(
         loader=loader,
         files=Files(folder, saver, bound, last_saved=progress.step if here else None),
         plan=Plan(config, batches, length, schedule, parameters, plan.flops_per_token(shape), choices["matmul_flops"]),
-        hooks=dataclasses.replace(
-            listeners, evaluate=hooks.evaluator(config, identity), sample=_sampler(config, data)
-        ),
+        hooks=dataclasses.replace(listeners, evaluate=hooks.evaluator(config, identity), sample=_sampler(config, data)),
         progress=progress,
     )
     on_event(
         Started(
-            folder.path, progress.step, shape, parameters, data.tokens, data.windows, backend.name, backend.device,
-            choices, batches, length, schedule,
+            folder.path,
+            progress.step,
+            shape,
+            parameters,
+            data.tokens,
+            data.windows,
+            backend.name,
+            backend.device,
+            choices,
+            batches,
+            length,
+            schedule,
         )  # fmt: skip
     )
     return session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pylm.config.units import format_count, format_duration
-from pylm.training.ending import resuming
 from pylm.training.events import (
     Began,
     Branched,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from pylm.cli import activity as subject
-from pylm.cli.activity import Activity
-from pylm.cli.progress import Progress
+from pylm.cli.frame import activity as subject
+from pylm.cli.frame.activity import Activity
+from pylm.cli.frame.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -165,7 +165,7 @@ def test_there_is_a_sign_of_life_before_torch_is_loaded(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported_before_the_first_sign() -> None:
     program = (
-        "import sys\nfrom pylm.cli import activity\n"
+        "import sys\nfrom pylm.cli.frame import activity\n"
         "def doing(self, text):\n"
         "    print(sorted({'torch', 'numpy', 'pydantic', 'pylm._rust', 'rich'} & sys.modules.keys())); sys.exit(0)\n"
         "activity.Activity.doing = doing\n"
@@ -177,7 +177,7 @@ def test_nothing_heavy_is_imported_before_the_first_sign() -> None:
 
 def test_a_note_is_never_written_into_a_bar() -> None:
     program = (
-        "import time\nfrom pylm.cli.progress import Progress\n"
+        "import time\nfrom pylm.cli.frame.progress import Progress\n"
         "with Progress('tokenize', unit='bytes', total=4e6) as p:\n"
         "    p(1e6); time.sleep(0.2)\n"
         "    p.say('no --tokenizer: ' + 'building a vocabulary ' * 6 + '[bold]')\n"

@@ -16,8 +16,8 @@ import click
 import pytest
 
 from pylm.cli.chat import Talk
-from pylm.cli.console import Console
-from pylm.cli.writing import Output, write_samples
+from pylm.cli.frame.console import Console
+from pylm.cli.frame.writing import Output, write_samples
 from pylm.config.schema import Sample
 from pylm.errors import DataError, UsageError
 from pylm.generation import Piece

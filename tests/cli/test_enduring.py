@@ -14,7 +14,7 @@ from typing import Any
 import click
 import pytest
 
-from pylm.cli.enduring import STREAMS, enduring_stderr, open_streams
+from pylm.cli.frame.enduring import STREAMS, enduring_stderr, open_streams
 from pylm.runs import View
 
 
@@ -102,7 +102,7 @@ os.execv(sys.executable, [sys.executable, "-c", {child!r}, {to!r}])
 """
 CHILD = """
 import os, sys
-from pylm.cli.enduring import open_streams
+from pylm.cli.frame.enduring import open_streams
 with open_streams():
     file = open(sys.argv[1], "w")
     os.write(1, b"past Python")

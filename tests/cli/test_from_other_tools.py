@@ -15,8 +15,9 @@ import pytest
 from pylm.checkpoint import point
 from pylm.cli import run
 from pylm.cli.commands import COMMANDS
-from pylm.cli.entry import root
-from pylm.cli.frame import Group
+from pylm.cli.frame.command import Group
+from pylm.cli.frame.entry import root
+from pylm.training.ending import ended
 from tests.generation.small import small_model, small_tokenizer, write_run
 
 if sys.version_info >= (3, 11):
@@ -128,9 +129,10 @@ def small(words):
     ]
 
 
-def understood(asked, activity):
-    asked.given.resolve()
-    return {"already": True, "run": "runs/x", "why": "it is a test"}
+def understood(request, listeners):
+    request.given.resolve()
+    progress = {"step": 0, "tokens": 0, "seconds": 0.0, "best_loss": None, "best_step": None}
+    listeners.on_event(ended(Path("runs/x"), progress, "it is a test", 1, already=True))
 
 
 def prepare_configuration(words):
@@ -159,7 +161,7 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
     words = small(shlex.split(line)[1:])
     if words[0] == "train":
         # that training trains is shown elsewhere; here, that the line is understood and its configuration resolves
-        monkeypatch.setattr("pylm.cli.train_session.run_training", understood)
+        monkeypatch.setattr("pylm.training.run.train", understood)
         prepare_configuration(words)
     if words[0] == "sample":
         if not Path("runs").exists():

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from pylm.cli import progress as subject
-from pylm.cli.progress import Progress
+from pylm.cli.frame import progress as subject
+from pylm.cli.frame.progress import Progress
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_quiet_says_nothing(clock):
 @pytest.mark.parametrize(("term", "no_color"), [("xterm", False), ("xterm", True), ("dumb", False)])
 def test_a_terminal_gets_a_bar(term, no_color):
     program = (
-        "import time\nfrom pylm.cli.progress import Progress\n"
+        "import time\nfrom pylm.cli.frame.progress import Progress\n"
         "with Progress('tokenize', unit='bytes', total=4e6) as p:\n"
         "    for i in range(4):\n        p(i * 1e6); time.sleep(0.15)\n"
     )

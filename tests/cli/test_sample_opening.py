@@ -16,8 +16,8 @@ import pytest
 
 import pylm
 from pylm.checkpoint import find
-from pylm.cli.completion import complete_runs
-from pylm.cli.console import PRESET_NAMES
+from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.console import PRESET_NAMES
 from pylm.config.sampling import PRESETS
 from tests.cli.test_sample import Given, checkpoint, elsewhere, pylm_, sample, written  # noqa: F401
 from tests.generation.small import small_model, small_tokenizer, write_run

@@ -117,7 +117,7 @@ def test_a_sample_takes_64_tokens_unless_more_are_asked_for(workplace: Path, ask
     assert run([*LINE, *words, "--out", out]) == 0
     tokenizer = Tokenizer.load("a")
     assert f"max_tokens: {tokens}" in Path(out, "config.yaml").read_text()
-    from pylm.cli import train_watch
+    from pylm.training import hooks
 
     calls = []
 
@@ -127,14 +127,14 @@ def test_a_sample_takes_64_tokens_unless_more_are_asked_for(workplace: Path, ask
             return np.where(np.arange(290) == tokenizer.eot, -np.inf, 0.0).astype(np.float32)
 
     settings = resolve(files=[f"{out}/config.yaml"], environ={}).config.sample
-    train_watch.sampler(tokenizer, settings, [[1, 2]])(Uniform(), 1, lambda: False)  # type: ignore[arg-type]
+    hooks.sampler(tokenizer, settings, [[1, 2]])(Uniform(), 1, lambda: False)  # type: ignore[arg-type]
     assert calls == list(range(2, 2 + tokens))
 
 
 def test_a_run_from_before_goes_on_with_its_own_samples(workplace: Path) -> None:
     from types import SimpleNamespace
 
-    from pylm.cli.train_watch import as_it_sampled
+    from pylm.training.continued import _as_it_sampled as as_it_sampled
 
     words = ["--data", "a", "--eval-every", "2", "--max-steps", "2", "--sample-every", "null", "--out", "before"]
     assert run([*LINE, *words]) == 0

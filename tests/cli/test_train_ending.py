@@ -32,14 +32,14 @@ plain = loop._watch
 def watch(session, result, batch):
     plain(session, result, batch)
     if session.progress.step == {step}:
-        session.saver.wait()
+        session.files.saver.wait()
         [os.kill(os.getpid(), signal.SIGINT) for _ in range({count})]
 loop._watch = watch
 """
 
 BEFORE = """
-from pylm.cli import train_watch
-train_watch.evaluator = lambda *given: [os.kill(os.getpid(), signal.SIGINT) for _ in "12"]
+from pylm.training import hooks
+hooks.evaluator = lambda *given: [os.kill(os.getpid(), signal.SIGINT) for _ in "12"]
 """
 WEIGHTS = ("checkpoints/step_6/model.safetensors", "checkpoints/step_6/optimizer.safetensors")
 
@@ -160,10 +160,10 @@ def test_a_state_that_was_rewritten_is_one_sentence(tmp_path: Path, capsys: Any,
 
 
 def test_another_machine_is_refused_before_the_weights_are_loaded(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pylm.cli import train_resume
+    from pylm.training import resume
 
     monkeypatch.setenv("PYLM_KERNELS", "reference")
-    monkeypatch.setattr(train_resume, "restore", None)
+    monkeypatch.setattr(resume, "restore", None)
     err = said(capsys, "--resume", "whole", "--out", "new", "--max-steps", "8", code=1)
     assert "not be the same to the bit" in err
 
@@ -249,7 +249,7 @@ def test_a_full_disk_names_the_file_what_is_sound_and_the_line_that_goes_on(
 def test_what_is_refused_or_aborted_leaves_no_folder(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], broken: Any, code: int
 ) -> None:
-    from pylm.cli import train_watch
+    from pylm.training import hooks
 
     for name in ("ids", "whole"):
         (tmp_path / name).symlink_to(Path(name).absolute())
@@ -259,7 +259,7 @@ def test_what_is_refused_or_aborted_leaves_no_folder(
         raise broken
 
     if broken is not None:
-        monkeypatch.setattr(train_watch, "evaluator", evaluator)
+        monkeypatch.setattr(hooks, "evaluator", evaluator)
     assert run([*SHORT, *words]) == code
     assert sorted(os.listdir(tmp_path)) == ["ids", "whole"]
 

@@ -71,10 +71,10 @@ def test_one_long_document_under_a_long_context(capsys: Any) -> None:
 def test_a_text_without_one_window_is_refused_first_and_the_hint_works(
     shape: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pylm.cli import train_backend
+    from pylm.training import size
 
     with monkeypatch.context() as patch:  # nothing is measured before
-        patch.setattr(train_backend, "measured_flops", lambda *_: pytest.fail("measured"))
+        patch.setattr(size, "measured_flops", lambda *_: pytest.fail("measured"))
         assert run(["train", "words.txt", *shape, "--out", "runs/words"]) == 1
     err = capsys.readouterr().err
     assert "words.txt is too small to train on" in err and "a window of 256" in err and "layers" not in err

@@ -134,9 +134,9 @@ def test_a_size_is_found_without_torch(workplace: Path) -> None:
 def test_auto_is_mlx_on_a_mac_that_has_it(
     platform: str, machine: str, found: bool, device: str, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pylm.cli.train_backend import backend_name
     from pylm.config.schema import Config
     from pylm.model import which
+    from pylm.training.backends import backend_name
 
     monkeypatch.setattr(which.sys, "platform", platform)
     monkeypatch.setattr(which.platform, "machine", lambda: machine)

@@ -201,7 +201,7 @@ def test_an_interrupt_stops_training_and_leaves_nothing_half_written(model, text
 
 
 def test_an_interrupted_training_goes_on_to_the_same_merges(corpus, tmp_path, pylm, monkeypatch):
-    from pylm.cli.progress import Progress
+    from pylm.cli.frame.progress import Progress
 
     wanted = Tokenizer.train(corpus, 1400).identity
     words = ["train", corpus, "--vocab-size", 1400, "--out", tmp_path / "tok", "--threads", 1]

@@ -13,9 +13,9 @@ import pytest
 from pylm.checkpoint import Saver, Tensor
 from pylm.config.schema import Config
 from pylm.data import Loader
-from pylm.runs import RunFolder, Stop, View
+from pylm.runs import RunFolder
 from pylm.training.backend import Choices, Counts, MicroBatch, StepResult
-from pylm.training.loop import Evaluation, Progress, Session
+from pylm.training.loop import Evaluation, Files, Hooks, Plan, Progress, Session
 from pylm.training.plan import Batches, Length
 from pylm.training.schedule import Schedule
 
@@ -142,26 +142,27 @@ def session(tmp_path: Path, shards: Path) -> Any:
             return None if stopping() else Evaluation(mean, float(np.exp(mean)), found.correct / found.tokens, None)
 
         one = Session(
-            config=config,
-            run=folder,
             backend=backend,
             loader=Loader(shards, 8, 6, seed=config.train.seed),
-            saver=Saver(folder.path, config.train.keep_last, "train: {}\n", {}),
-            batches=Batches(48, 2, 3, 6),
-            length=Length(steps, f"max_steps {steps}", config.train.max_time),
-            schedule=Schedule.of(config.train, steps),
-            view=View(steps, quiet=True),
-            stop=Stop(),
-            resume_line="pylm train --resume auto",
-            bound={"choices": {}},
-            evaluate=evaluate,
+            files=Files(
+                folder,
+                Saver(folder.path, config.train.keep_last, "train: {}\n", {}),
+                bound={"choices": {}},
+                last_saved=progress.step if checkpoint is not None else None,
+            ),
+            plan=Plan(
+                config,
+                Batches(48, 2, 3, 6),
+                Length(steps, f"max_steps {steps}", config.train.max_time),
+                Schedule.of(config.train, steps),
+            ),
+            hooks=Hooks(evaluate=evaluate),
             progress=progress,
-            saved=progress.step if checkpoint is not None else None,
         )
         made.append(one)
         return one
 
     yield make
     for one in made:
-        one.run.close()
+        one.files.folder.close()
         one.loader.close()

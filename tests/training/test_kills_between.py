@@ -50,7 +50,7 @@ class Kill:
 
 def scripted(one: Any) -> Any:
     """Let the evaluations say what LOSSES says."""
-    one.evaluate = lambda backend, stopping: Evaluation(LOSSES[one.progress.step], 1.0, 0.0, None)
+    one.hooks.evaluate = lambda backend, stopping: Evaluation(LOSSES[one.progress.step], 1.0, 0.0, None)
     return one
 
 
@@ -75,8 +75,8 @@ def die(session: Any, run: Path, monkeypatch: pytest.MonkeyPatch, at: int, error
             train(one)
         except (Killed, OSError):
             pass
-        one.saver.finish()
-    one.run.close()
+        one.files.saver.finish()
+    one.files.folder.close()
     return kill.count >= at
 
 
@@ -106,13 +106,13 @@ def test_readers_are_right_after_a_kill_anywhere_and_the_next_writer_mends(
         assert names(run) == before
         # the next writer: where nothing is left to train, too
         again = scripted(session(run.name, checkpoint=checkpoint.verify(checkpoint.find(f"{run}/last")), **SETTINGS))
-        again.saver.mend()
+        again.files.saver.mend()
         mended = names(run)
         assert mended["best"] == f"step_{expected_best(run)}\n" and mended["last"] == f"step_{newest}\n"
         assert not [name for name in mended if name.startswith(".")]
         assert len(checkpoint.steps(run)) <= 2
         train(again)
-        again.run.close()
+        again.files.folder.close()
         assert names(run) == whole
 
     assert at > 40 and stale > 1  # the points where the files lie were among them
@@ -121,7 +121,7 @@ def test_readers_are_right_after_a_kill_anywhere_and_the_next_writer_mends(
 def test_the_best_outlives_a_resume_after_a_kill_before_its_name_was_written(session: Any, tmp_path: Path) -> None:
     first = scripted(session("run", **{**SETTINGS, "steps": 2}))
     train(first)
-    first.run.close()
+    first.files.folder.close()
     run = tmp_path / "run"
     (run / "checkpoints/best").write_text("step_1\n")  # where the kill left them
     (run / "checkpoints/last").write_text("step_1\n")
@@ -146,18 +146,18 @@ def test_a_best_that_is_damaged_is_no_reason_to_take_another_silently(session: A
 def test_an_evaluation_after_its_checkpoint_names_the_best(session: Any, tmp_path: Path) -> None:
     """Step 2 was saved before its evaluation, which a stop came into, and is the best by what that said later."""
     stopped = scripted(session("run", **SETTINGS))
-    evaluate = stopped.evaluate
+    evaluate = stopped.hooks.evaluate
 
     def stopping(backend: Any, asked: Any) -> Any:
         if stopped.progress.step < 2:
             return evaluate(backend, asked)
-        stopped.stop.signal = signal.SIGTERM
+        stopped.hooks.stop.signal = signal.SIGTERM
         return None
 
-    stopped.evaluate = stopping
+    stopped.hooks.evaluate = stopping
     with pytest.raises(Interrupted):
         train(stopped)
-    stopped.run.close()
+    stopped.files.folder.close()
     run = tmp_path / "run"
     assert checkpoint.steps(run) == [1, 2] and checkpoint.find(str(run)).name == "step_1"
     for _ in range(2):  # killed in the step after, twice
@@ -165,6 +165,6 @@ def test_an_evaluation_after_its_checkpoint_names_the_best(session: Any, tmp_pat
         again.backend.step = None
         with pytest.raises(TypeError):
             train(again)
-        again.run.close()
+        again.files.folder.close()
         assert checkpoint.find(str(run)).name == checkpoint.find(f"{run}/best").name == "step_2"
         assert checkpoint.read(run / "checkpoints/step_2").state["progress"]["best_step"] == 1

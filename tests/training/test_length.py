@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pylm.cli.train_session import _pace
 from pylm.config.schema import Train
 from pylm.training.plan import TIME_SHARE, Batches, own_pace, resolve_length
+from pylm.training.session import _pace
 
 BATCHES = Batches(1000, 1, 10, 10)
 

@@ -8,21 +8,20 @@ A command is a function in its own file::
     def stats(folder: str, as_json: bool) -> None:
         from pylm.data import manifest          # heavy imports here, never on top
 
-and a line in `pylm.cli.commands.COMMANDS`. Commands that have subcommands are made with `group` in the same way.
+and a line in `pylm.cli.commands.COMMANDS`. A command with subcommands is a folder: `group(table=…)` in its
+`__init__.py`, and a file for each subcommand.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 
-from pylm.errors import PylmError, did_you_mean
-from pylm.wording import in_options
+from pylm.errors import did_you_mean
 
 __all__ = [
     "Command",
@@ -30,11 +29,8 @@ __all__ = [
     "LazyGroup",
     "command",
     "debug_wanted",
-    "drawn_on",
     "group",
     "json_option",
-    "plain_wanted",
-    "print_json",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -173,9 +169,11 @@ def command(
     return click.command(name, cls=cls, example=example, **attributes)
 
 
-def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """Make a function a command with subcommands, which are added with `@that.command(example=…)`."""
-    return click.group(name, cls=Group, **attributes)
+def group(
+    name: str | None = None, *, table: Mapping[str, tuple[str, str]], **attributes: Any
+) -> Callable[[Callable[..., Any]], LazyGroup]:
+    """Make a function a command with the subcommands of a table, which are imported when they are called."""
+    return click.group(name, cls=LazyGroup, table=table, **attributes)
 
 
 def json_option(function: Decorated) -> Decorated:
@@ -183,34 +181,3 @@ def json_option(function: Decorated) -> Decorated:
     return click.option(
         "--json", "as_json", is_flag=True, show_default=False, help="Print the result as JSON, for programs."
     )(function)
-
-
-def drawn_on(stream: IO[str]) -> bool:
-    """Whether lines can be drawn anew on a stream: it is a terminal, and no dumb one."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def plain_wanted(stream: IO[str]) -> bool:
-    """Whether a stream wants no colour: it is no terminal, or NO_COLOR (https://no-color.org) or a dumb TERM is set."""
-    return not drawn_on(stream) or "NO_COLOR" in os.environ
-
-
-def print_json(value: object) -> None:
-    """Print one JSON document; infinities and NaN, which JSON does not have, become null."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str))
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def as_typed(error: PylmError) -> tuple[str, str | None]:
-    """Return an error's sentence and hint with its parameters as the options that they are here."""
-    message, hint = error.marked
-    return in_options(message), None if hint is None else in_options(hint)

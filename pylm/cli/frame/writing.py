@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.frame import plain_wanted, print_json
+from pylm.cli.frame.printing import plain_wanted, print_json
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:

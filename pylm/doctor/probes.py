@@ -1,6 +1,6 @@
 """What `pylm doctor` asks of torch, Triton and MLX, each in a process of its own: a crash there is an answer here.
 
-`python -m pylm.cli.probes torch` prints one JSON object.
+`python -m pylm.doctor.probes torch` prints one JSON object.
 """
 
 from __future__ import annotations

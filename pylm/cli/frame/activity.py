@@ -13,7 +13,7 @@ import time
 from types import TracebackType
 from typing import Literal, TextIO
 
-from pylm.cli.frame import drawn_on
+from pylm.cli.frame.printing import drawn_on
 from pylm.config.units import format_duration
 
 __all__ = ["Activity"]

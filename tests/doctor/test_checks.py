@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from pylm.cli import checks, run
-from pylm.cli.checks import Finding
+from pylm.cli import run
+from pylm.doctor import checks
+from pylm.doctor.checks import Finding
 
 GPU = ("NVIDIA Old", "550.54.15", "12.4")
 DEVICE = {"name": "NVIDIA New", "memory": 80 * 10**9, "bf16": True, "works": True}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.completion import complete_runs
-from pylm.cli.types import COUNT
+from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.types import COUNT
 from pylm.errors import CheckpointError
 
 if TYPE_CHECKING:

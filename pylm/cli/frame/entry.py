@@ -16,8 +16,9 @@ from typing import Any
 import click
 
 from pylm.cli.commands import COMMANDS
-from pylm.cli.enduring import enduring_stderr, open_streams
-from pylm.cli.frame import LazyGroup, as_typed, debug_wanted, plain_wanted
+from pylm.cli.frame.command import LazyGroup, debug_wanted
+from pylm.cli.frame.enduring import enduring_stderr, open_streams
+from pylm.cli.frame.printing import as_typed, plain_wanted
 from pylm.errors import Interrupted, PylmError, PylmWarning, did_you_mean
 from pylm.wording import in_options
 
@@ -28,7 +29,7 @@ NO_NUMBER = re.compile(r"('.*') is not a valid integer")
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from pylm.cli.version import version_lines
+        from pylm.doctor.version import version_lines
 
         click.echo("\n".join(version_lines()))
         ctx.exit()

@@ -1,4 +1,4 @@
-"""`pylm config`: what is set and by whom, the schema, and the rewriting of older tools' files."""
+"""`pylm config show`: the configuration that results, and where each value came from."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.configured import configured
-from pylm.cli.frame import group, json_option, print_json
+from pylm.cli.frame.command import json_option
+from pylm.cli.frame.configured import configured
+from pylm.cli.frame.printing import print_json
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
     from pylm.config.given import Given
-
-
-@group()
-def config() -> None:
-    """Show, describe and import configurations."""
 
 
 def _keys(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -29,7 +25,6 @@ def _keys(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
     None,
     "show",
     example="pylm config show --preset llama-110m > mine.yaml",
-    short_help="Show the configuration that results, and its origins.",
 )
 @click.argument("keys", nargs=-1, metavar="[KEY]…", shell_complete=_keys)
 @click.option("--origin", is_flag=True, show_default=False, help="Say where every value came from.")
@@ -89,58 +84,3 @@ def _as_json(resolved: Resolved, keys: list[str], origin: bool) -> dict[str, Any
         section, _, name = key.partition(".")
         tree.setdefault(section, {})[name] = _value(resolved, key)
     return tree
-
-
-config.add_command(show)
-
-
-@config.command("schema", example="pylm config schema > pylm.schema.json")
-def schema() -> None:
-    """Print the JSON Schema of configuration files, for editors.
-
-    An editor with the YAML language server completes and checks a file that begins with the line
-    `# yaml-language-server: $schema=pylm.schema.json`.
-    """
-    from pylm.config.schema import json_schema
-
-    print_json(json_schema())
-
-
-@config.command("import", example="pylm config import configs/model_config.yaml --out mine.yaml")
-@click.argument("old", type=click.Path(dir_okay=False))
-@click.option("--from", "tool", metavar="TOOL", help="The tool it was written for; told from its keys where left out.")
-@click.option("--profile", metavar="NAME", help="Which configuration, where the file holds several.")
-@click.option("--out", type=click.Path(dir_okay=False), help="Write it there instead of printing it.")
-def import_(old: str, tool: str | None, profile: str | None, out: str | None) -> None:
-    """Rewrite a configuration of an older tool as pylm's.
-
-    Reads the YAML and JSON files of nue, the MLX transformer, buildingLLMFromScratch, microgpt and nash-llm (--from
-    nue, mlx-transformer, building-llm, microgpt, nash-llm). What has no counterpart is said by name.
-    """
-    from pathlib import Path
-
-    from pylm.config.importing import TOOLS, import_file
-    from pylm.errors import UsageError, did_you_mean
-
-    if tool is not None and tool not in TOOLS:
-        raise UsageError(f"no such tool: {tool}", did_you_mean(tool, TOOLS) or f"there are {', '.join(TOOLS)}")
-    made = import_file(Path(old), tool, profile)
-    text = made.to_yaml()
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        _write_new(Path(out), text)
-    for key, why in made.dropped:
-        click.echo(f"not carried over: {key}: {why}", err=True)
-    if out is not None:
-        click.echo(f"{out} written: {len(made.settings)} keys, {len(made.dropped)} left behind", err=True)
-
-
-def _write_new(path: Any, text: str) -> None:
-    from pylm.errors import UsageError
-
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError(f"{path} is there already", "name another, or move it away") from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pylm.cli.frame import as_typed
+from pylm.cli.frame.printing import as_typed
 from pylm.errors import PylmError, UsageError, did_you_mean
 
 if TYPE_CHECKING:

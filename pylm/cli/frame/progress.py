@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from pylm.cli.frame import drawn_on
+from pylm.cli.frame.printing import drawn_on
 from pylm.config.units import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:

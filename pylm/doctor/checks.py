@@ -273,7 +273,7 @@ def _probe(name: str) -> dict[str, Any] | None:
         return None
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pylm.cli.probes", name], capture_output=True, text=True, timeout=PROBE_SECONDS
+            [sys.executable, "-m", "pylm.doctor.probes", name], capture_output=True, text=True, timeout=PROBE_SECONDS
         )
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {PROBE_SECONDS:.0f} seconds"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.frame import Command, command
+from pylm.cli.frame.command import Command, command
 from pylm.errors import ConfigError, PylmError, UsageError
 
 if TYPE_CHECKING:
