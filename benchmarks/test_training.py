@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.compare import Compare, Side
 from benchmarks.report import Row
+from tests.support.shards import write_shards
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH = 6, 6, 384, 256, 16
 WARM = 2
@@ -32,22 +33,6 @@ def tokens(request: Any, tmp_path: Path) -> tuple[Path, int]:
 
     vocabulary = int(request.param)
     return write_shards(tmp_path / f"ids-{vocabulary}", vocabulary, np.random.default_rng(1)), vocabulary
-
-
-def write_shards(folder: Path, vocabulary: int, random: Any, count: int = 600_000) -> Path:
-    import numpy as np
-
-    folder.mkdir()
-    splits = {}
-    for split, size in (("train", count), ("val", 20_000)):
-        ids = np.minimum((vocabulary * random.random(size) ** 3).astype(np.uint16), vocabulary - 1)
-        ids.tofile(folder / f"{split}_00000.bin")
-        np.array([0, size], np.uint64).tofile(folder / f"{split}_00000.idx")
-        shard = {"file": f"{split}_00000.bin", "tokens": size, "documents": 1, "hash": str(int(ids.sum()))}
-        splits[split] = {"tokens": size, "documents": 1, "text_bytes": 3 * size, "shards": [shard]}
-    manifest = {"dtype": "uint16", "vocab_size": vocabulary, "tokenizer": "random", "splits": splits}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
 
 
 def gpt2(context: int = CONTEXT) -> list[str]:
@@ -328,12 +313,12 @@ def what_speed_costs(data: str, folder: str, seeds: int, steps: int) -> dict[str
     """Validation losses of `pylm train` as it comes and of plain torch in eager fp32, on the same batches."""
     import torch
 
-    from benchmarks.plain_llama import PlainLlama, Recipe
     from pylm.config.cascade import resolve
     from pylm.config.shape import complete
     from pylm.data import Loader
     from pylm.model.torch import Model
     from pylm.runs import read_lines
+    from tests.support.plain_llama import PlainLlama, Recipe
 
     shape = complete(resolve(preset="tiny", environ={}).config.model, vocabulary_of(data))
     context, rows, pairs = shape.context_length or 0, 4, []

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.test_training import write_shards
 from pylm import checkpoint
 from pylm.checkpoint import directory
 from pylm.cli import run
 from pylm.runs import RunFolder, read_lines
+from tests.support.shards import write_shards
 
 SHAPE = ["--n-layers", "1", "--n-heads", "2", "--d-model", "16", "--context-length", "8"]
 LINE = ["train", "--data", "ids", *SHAPE, "--batch-tokens", "64", "--log-every", "1", "--learning-rate", "1e-2"]

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.test_training import write_shards
 from pylm.cli import run
 from pylm.runs import read_lines
+from tests.support.shards import write_shards
 
 STEPS = 60
 SHAPE = ["--n-layers", "1", "--n-heads", "2", "--d-model", "32", "--context-length", "16", "--dropout", "0.1"]

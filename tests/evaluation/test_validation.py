@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.test_training import write_shards
 from pylm.config.schema import Config
 from pylm.data.identity import identify
 from pylm.evaluation import validation
 from pylm.evaluation.validation import Scores, Validation
+from tests.support.shards import write_shards
 
 LENGTH = 8
 

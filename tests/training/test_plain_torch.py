@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain_llama import PlainLlama, Recipe
 from pylm.cli import run
 from pylm.config.given import Given
 from pylm.config.shape import complete
@@ -20,6 +19,7 @@ from pylm.data import Loader
 from pylm.data.stories import stories
 from pylm.model.torch import Model
 from pylm.runs import read_lines
+from tests.support.plain_llama import PlainLlama, Recipe
 
 VOCABULARY, CONTEXT, ROWS = 500, 256, 4
 

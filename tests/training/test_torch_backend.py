@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.plain_llama import PlainLlama, Recipe
 from pylm.config.schema import Model, Train
 from pylm.config.shape import complete
 from pylm.training.backend import MicroBatch, cut
 from pylm.training.torch_backend import TorchBackend, make
+from tests.support.plain_llama import PlainLlama, Recipe
 
 VOCABULARY, CONTEXT = 97, 12
 

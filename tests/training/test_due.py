@@ -1,0 +1,114 @@
+"""What is due at a step, from plain values: a table that can be read, and a slow account that says the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pylm.config.schema import Train
+from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due
+from pylm.training.plan import Length
+from pylm.training.progress import Progress
+
+CAN: Any = {"evaluates": True, "samples": True}
+
+
+def before(step: int, *, steps: int = 100, seconds: float | None = None, can: Any = CAN, **given: Any) -> Due:
+    train = Train(eval_every=10, save_every=20, sample_every=given.pop("sample_every", "auto"))
+    return Due.before(train, Length(steps, "max_steps", seconds), Progress(step=step, **given), **can)
+
+
+@pytest.mark.parametrize(
+    ("step", "given", "evaluation", "samples", "end"),
+    [
+        (0, {}, False, False, None),  # nothing was learned yet
+        (9, {}, False, False, None),
+        (10, {}, True, True, None),
+        (10, {"evaluated": 10}, False, True, None),  # a resume after an evaluation, before its samples
+        (10, {"sampled": 10}, True, False, None),
+        (10, {"sample_every": 5}, True, True, None),
+        (15, {"sample_every": 5}, False, True, None),
+        (10, {"sample_every": None}, True, False, None),
+        (10, {"can": {"evaluates": False, "samples": True}}, False, True, None),
+        (10, {"can": {"evaluates": True, "samples": False}}, True, False, None),
+        (13, {"steps": 13}, True, True, "13 steps"),  # at the end, whatever the step
+        (13, {"steps": 13, "evaluated": 13, "sampled": 13}, False, False, "13 steps"),
+        (13, {"steps": 13, "sample_every": 5}, True, False, "13 steps"),
+        (0, {"steps": 0}, False, False, "0 steps"),
+        (13, {"seconds": 2.0}, False, False, None),
+        (13, {"seconds": 0.0}, True, True, TIME_IS_UP),
+    ],
+)
+def test_what_is_looked_at(step: int, given: Any, evaluation: bool, samples: bool, end: str | None) -> None:
+    due = before(step, **given)
+    assert (due.evaluation, due.samples, due.end) == (evaluation, samples, end)
+
+
+def after(due: Due, progress: Progress, **given: Any) -> Due:
+    train = Train(eval_every=10, save_every=20, early_stop=3)
+    settings = {"new_best": False, "last_saved": None, "stopped": False, **CAN, **given}
+    return due.after(train, progress, **settings)
+
+
+@pytest.mark.parametrize(
+    ("progress", "given", "checkpoint", "leaves"),
+    [
+        ({"step": 20}, {}, True, False),
+        ({"step": 20}, {"last_saved": 20}, False, False),
+        ({"step": 21}, {}, False, False),
+        ({"step": 21}, {"new_best": True}, True, False),
+        ({"step": 21}, {"stopped": True}, True, True),
+        ({"step": 21}, {"stopped": True, "last_saved": 21}, False, True),
+        ({"step": 21, "bad_steps": BAD_STEPS - 1}, {}, False, False),
+        ({"step": 21, "bad_steps": BAD_STEPS}, {}, True, True),
+        ({"step": 21, "since_best": 2}, {}, False, False),
+        ({"step": 21, "since_best": 3}, {}, True, True),
+        ({"step": 0}, {"stopped": True}, True, True),
+    ],
+)
+def test_what_is_saved_and_who_leaves(progress: Any, given: Any, checkpoint: bool, leaves: bool) -> None:
+    due = after(Due(False, False), Progress(**progress), **given)
+    assert (due.checkpoint, due.leaves) == (checkpoint, leaves)
+
+
+def test_a_stop_within_the_last_evaluation_is_no_end() -> None:
+    """The evaluation was not made, so the run is not over: going on makes it."""
+    due = Due(True, True, end="30 steps")
+    assert after(due, Progress(step=30), stopped=True).end is None
+    assert after(due, Progress(step=30, evaluated=30), stopped=True).end is None  # its samples were not
+    assert after(due, Progress(step=30, evaluated=30, sampled=30), stopped=True).end == "30 steps"
+    assert after(due, Progress(step=30), stopped=True, evaluates=False, samples=False).end == "30 steps"
+
+
+def test_random_runs_do_everything_once_and_on_time() -> None:
+    """A run of decisions alone, against what a reader would list: each event at each of its steps, none twice."""
+    chance = np.random.default_rng(4)
+    for _ in range(50):
+        evals, saves, samples, steps = (int(number) for number in chance.integers(1, 9, 4))
+        train = Train(eval_every=evals, save_every=saves, sample_every=samples)
+        progress, last_saved = Progress(), None
+        done: dict[str, list[int]] = {"evaluation": [], "samples": [], "checkpoint": []}
+        while True:
+            due = Due.before(train, Length(steps, ""), progress, **CAN)
+            if due.evaluation:
+                progress.evaluated = progress.step
+                done["evaluation"].append(progress.step)
+            if due.samples:
+                progress.sampled = progress.step
+                done["samples"].append(progress.step)
+            due = due.after(train, progress, new_best=False, last_saved=last_saved, stopped=False, **CAN)
+            if due.checkpoint:
+                last_saved = progress.step
+                done["checkpoint"].append(progress.step)
+            if due.leaves:
+                break
+            progress.step += 1
+        assert done["evaluation"] == sorted(multiples(evals, steps) | {steps})
+        assert done["samples"] == sorted(multiples(samples, steps))
+        assert done["checkpoint"] == sorted(multiples(saves, steps) | {steps})
+
+
+def multiples(number: int, steps: int) -> set[int]:
+    return set(range(number, steps + 1, number))
