@@ -16,7 +16,7 @@ from typing import Any
 
 from pylm.errors import PylmError, UsageError
 
-__all__ = ["Request", "spread"]
+__all__ = ["Request", "slurm_share", "spread"]
 
 SHARES = 4  # of a machine: a lost one costs a fourth of its work, and fast machines take more of them
 TRIES = 5  # of a share, on machines that die
@@ -26,6 +26,15 @@ WAIT = 5.0  # seconds for a cluster to answer at all
 # What `pylm._rust.tokenize` takes beside the tokenizer, by name.
 Request = dict[str, Any]
 Progress = Callable[[dict[str, float]], None]
+
+
+def slurm_share() -> tuple[int, int]:
+    """Return this process's rank and how many there are, as Slurm says of a step of several tasks; else 0 and 1."""
+    # a batch script has SLURM_PROCID too, but no step: it runs once, and does everything
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if "SLURM_STEP_ID" in os.environ and tasks.isdigit() and int(tasks) > 1:
+        return int(os.environ.get("SLURM_PROCID", "0")), int(tasks)
+    return 0, 1
 
 
 def spread(
