@@ -60,7 +60,7 @@ def chat(given: Given, system: str | None, file: str | None, template: str | Non
 
 
 def _typed(given: Given, resolved: Resolved) -> list[str]:
-    """The keys of sampling that somebody gave for this conversation: not the defaults, nor this folder's pylm.yaml."""
+    """Return the keys that somebody gave for this conversation: not the defaults, nor this folder's pylm.yaml."""
     from pylm.config.given import PROJECT_FILE
 
     untyped = ("default", *(f"{PROJECT_FILE}:" for _ in range(PROJECT_FILE not in given.files)))

@@ -69,7 +69,7 @@ def demo(out: str, size: int, seconds: float, seed: int) -> None:
 
 
 def _emptied(folder: Path) -> Path:
-    """A folder for a new demo: an older demo's is emptied, anything else is left alone."""
+    """Make a folder for a new demo: an older demo's is emptied, anything else is left alone."""
     if folder.exists() and any(folder.iterdir()) and not (folder / CORPUS).exists():
         raise UsageError(f"{folder} holds something else than a demo", "name another with --out")
     shutil.rmtree(folder, ignore_errors=True)

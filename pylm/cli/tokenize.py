@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pylm.cli.frame.command import command, json_option
-from pylm.cli.frame.printing import print_json
+from pylm.cli.frame.printing import print_json, say
 from pylm.cli.frame.types import COUNT, SHARE
 
 EXAMPLE = """pylm tokenize corpus.txt --tokenizer gpt2 --out data/corpus
@@ -32,7 +32,7 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--invalid", type=click.Choice(["error", "replace"]), default="error", help="Bytes that are no UTF-8.")
 @click.option("--skip-bad", is_flag=True, show_default=False, help="Leave out broken jsonl lines; count and list them.")
 @click.option("--allow-special", multiple=True, help="Special token that may stand in the text as one; repeatable.")
-@click.option("--format", "header", type=click.Choice(["raw", "llmc"]), default="raw", help="llmc: with its header.")
+@click.option("--format", type=click.Choice(["raw", "llmc"]), default="raw", help="llmc: with its header.")
 @click.option("--threads", type=COUNT, help="Threads.  [default: one for each core]")
 @click.option("--rank", type=int, help="Which share of the work this process does.  [default: Slurm's, else 0]")
 @click.option("--world", type=int, help="How many processes share it.  [default: Slurm's, else 1]")
@@ -42,17 +42,7 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @json_option
 def tokenize(
     sources: tuple[str, ...],
-    tokenizer: str | None,
-    out: str | None,
-    vocab_size: int | None,
-    model: str | None,
-    pattern: str | None,
-    specials: tuple[str, ...],
-    header: str,
     threads: int | None,
-    rank: int | None,
-    world: int | None,
-    ray: str | None,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -65,29 +55,12 @@ def tokenize(
     """
     from pylm.cli.frame import prepared
     from pylm.cli.frame.progress import Progress
-    from pylm.data.prepare import Training, prepare
-    from pylm.errors import UsageError
-
-    trained = {"--vocab-size": vocab_size, "--model": model, "--pattern": pattern, "--special": specials}
-    given = [name for name, value in trained.items() if value]
-    if tokenizer is not None and given:
-        raise UsageError(f"{given[0]} is for a tokenizer to train, and --tokenizer names one", "give one or the other")
-    rank, world = _share(rank, world) if ray is None or rank is not None or world is not None else (0, 1)
-
-    def say(text: str) -> None:
-        click.echo(text, err=True)
+    from pylm.data.prepare import prepare
 
     with Progress("tokenize", unit="bytes", quiet=as_json) as progress:
         done = prepare(
             sources,
-            out,
-            tokenizer=tokenizer,
-            training=None if tokenizer is not None else Training(vocab_size, model, pattern, specials),
-            header="none" if header == "raw" else header,
             threads=threads or 0,
-            rank=rank,
-            world=world,
-            ray=ray,
             dry_run=dry_run,
             progress=progress,
             say=say if as_json else progress.say,
@@ -101,18 +74,3 @@ def tokenize(
         for line in prepared.remarks(done):
             say(line)
         click.echo(prepared.closing(done))
-
-
-def _share(rank: int | None, world: int | None) -> tuple[int, int]:
-    """Return this process's share: as given, else as Slurm says of a step of several tasks."""
-    from pylm.data.cluster import slurm_share
-    from pylm.errors import UsageError
-
-    if (rank is None) != (world is None):
-        raise UsageError("--rank and --world go together", "for the first of four processes: --rank 0 --world 4")
-    if rank is not None and world is not None:
-        return rank, world
-    rank, world = slurm_share()
-    if world > 1:
-        click.echo(f"rank {rank} of {world}, by Slurm", err=True)
-    return rank, world

@@ -35,7 +35,7 @@ class Conversation:
 
     @property
     def turns(self) -> list[dict[str, str]]:
-        """What was said after the opening."""
+        """Return what was said after the opening."""
         return self.messages[len(self.opening) :]
 
     def tell(self, system: str) -> None:

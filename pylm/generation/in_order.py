@@ -21,7 +21,7 @@ class SampledText:
 
     @property
     def text(self) -> str:
-        """What was written, without the prompt."""
+        """Return what was written, without the prompt."""
         return "".join(piece.text for piece in self.pieces)
 
     @property

@@ -10,7 +10,8 @@ from typing import Any
 
 from pylm.errors import Interrupted
 from pylm.tokenizer import folder
-from pylm.tokenizer.train import Result, TrainOptions, train
+from pylm.tokenizer.tokenizer import Tokenizer
+from pylm.tokenizer.train import TrainOptions, train
 from pylm.tokenizer.unfinished import lockable
 
 __all__ = ["train_into"]
@@ -23,8 +24,10 @@ def train_into(
     options: Mapping[str, Any],
     *,
     with_ranks: bool = False,
-) -> Result:
+) -> tuple[Tokenizer, dict[str, Any]]:
     """Train a tokenizer and write its folder, whole or not at all; a tokenizer that was there is replaced.
+
+    Returns the tokenizer, and what is worth saying about its training.
 
     Args:
         out: The folder.
@@ -38,13 +41,14 @@ def train_into(
     resumable = options.get("model") in (None, "bpe")
     with _kept_if_interrupted(state):
         wanted = TrainOptions.checked(sources, vocab_size, {**options, "state": str(state) if resumable else None})
-        result = train(wanted)
-    files = result.tokenizer.files()
+        parts = train(wanted)
+    tokenizer = Tokenizer(parts.backend, parts.config, parts.files)
+    files = tokenizer.files()
     if with_ranks:
-        files[folder.RANKS] = result.tokenizer.to_ranks()
+        files[folder.RANKS] = tokenizer.to_ranks()
     folder.write(out, files)
     _remove(state)
-    return result
+    return tokenizer, parts.facts
 
 
 @contextmanager

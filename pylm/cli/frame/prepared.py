@@ -45,7 +45,7 @@ def preview(done: Prepared) -> list[str]:
 
 
 def _of_plan(done: Prepared) -> list[str]:
-    """What may surprise: said before and after."""
+    """Return what may surprise: said before and after."""
     lines = [f"{name} is named more than once, and taken once" for name in done.plan["repeated"][:5]]
     if more := len(done.plan["repeated"]) - len(lines):
         lines.append(f"{more:,} more files are named more than once, and taken once")

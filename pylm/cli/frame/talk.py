@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylm.cli.frame.console import Console
+from pylm.cli.frame.printing import say
 from pylm.cli.frame.writing import shown
 from pylm.errors import UsageError
 
@@ -44,7 +45,7 @@ class Talk:
                 [self._ids()],
                 self.console.settings,
                 ends=list(self.session.tokenizer.specials.values()),  # whatever ends a turn is one of them
-                say=lambda text: click.echo(text, err=True),
+                say=say,
             )
             for piece in pieces:
                 said.append(piece.text)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.frame.printing import plain_wanted, print_json
+from pylm.cli.frame.printing import plain_wanted, print_json, say
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SEPARATOR = "---"
 def refuse_together(
     interactive: bool, prompt: bool, prompts_file: str | None, output: str | None, as_json: bool, logprobs: int | None
 ) -> None:
-    """One sentence for options that cannot be together."""
+    """Refuse, in one sentence, options that cannot be together."""
     if prompt and prompts_file:
         raise UsageError("--prompt and --prompts-file both say what to go on from", "give one of them")
     if interactive:
@@ -45,7 +45,7 @@ def refuse_together(
 
 
 def read_prompts(given: Sequence[str], file: str | None) -> list[str]:
-    """The prompts: as typed, else a file's lines, else the empty one."""
+    """Return the prompts: as typed, else a file's lines, else the empty one."""
     if file is None:
         return list(given) or [""]
     try:
@@ -72,7 +72,7 @@ def _prompt_of(line: str, where: str) -> str:
 
 
 def shown(text: str) -> str:
-    """What a model wrote as stdout gets it: raw, but on a terminal without what would steer that."""
+    """Return what a model wrote as stdout gets it: raw, but on a terminal without what would steer that."""
     from pylm.runs.terminal import printable
 
     return printable(text) if sys.stdout.isatty() else text
@@ -112,7 +112,7 @@ class Output:
 
     @property
     def streams(self) -> bool:
-        """Whether text goes out piece by piece."""
+        """Say whether text goes out piece by piece."""
         return not self.json and not self.lines
 
     def start(self, text: SampledText) -> None:
@@ -205,9 +205,6 @@ def write_samples(
 
     if settings.seed is None:
         settings = settings.model_copy(update={"seed": secrets.randbits(32)})
-
-    def say(text: str) -> None:
-        click.echo(text, err=True)
 
     if out.logprobs:
         out.decode = session.tokenizer.decode

@@ -62,13 +62,13 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
     sources, vocab_size = options.pop("sources"), options.pop("vocab_size")
     with Progress("count", unit="bytes") as progress:
         options |= {"bytes": size, "progress": progress}
-        result = train_into(out, sources, vocab_size, options, with_ranks=bool(export))
+        trained, training_facts = train_into(out, sources, vocab_size, options, with_ranks=bool(export))
     facts = {
         "out": str(out),
-        "vocab_size": result.tokenizer.vocab_size,
-        "identity": result.tokenizer.identity,
-        "specials": result.tokenizer.specials,
-        **result.facts,
+        "vocab_size": trained.vocab_size,
+        "identity": trained.identity,
+        "specials": trained.specials,
+        **training_facts,
         "seconds": round(time.monotonic() - started, 3),
     }
     if as_json:
