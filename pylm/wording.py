@@ -18,6 +18,9 @@ _MARKED = re.compile(f"{BEGIN}(.*?){END}", re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])")
 _PLACE = re.compile(r"[A-Z][A-Z_]*(\.\w+)?")  # `DIR`, `FILE.bin`: what the reader puts there
 _UNSET: Any = object()
+# Parameters whose option is another word: it is repeated for each, or Python has taken the word
+OPTIONS = {"specials": "special", "continue_from": "continue"}
+_PARAMETERS = {option: name for name, option in OPTIONS.items()}
 
 # The commands that are functions too; the others are commands for everybody
 FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "tokenizer train": "pylm.Tokenizer.train",
@@ -37,7 +40,9 @@ def call(command: str, *args: Any, **parameters: Any) -> str:
 
 def options_marked(text: str) -> str:
     """Return the text of a native module with its `--options` as marks of parameters."""
-    return _OPTION.sub(lambda match: param(match[1].replace("-", "_")), text)
+    if BEGIN in text:  # it came from a room, through the native module
+        return text
+    return _OPTION.sub(lambda match: param(_PARAMETERS.get(match[1], match[1].replace("-", "_"))), text)
 
 
 def in_python(text: str) -> str:
@@ -84,7 +89,8 @@ def _as_options(content: dict[str, Any]) -> str:
 
 
 def _option(name: str, value: Any) -> str:
-    option = name.rpartition(".")[2].replace("_", "-")
+    key = name.rpartition(".")[2]
+    option = OPTIONS.get(key, key.replace("_", "-"))
     if value is _UNSET or value is True:
         return f"--{option}"
     if value is False:

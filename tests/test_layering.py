@@ -22,9 +22,9 @@ ROOMS: dict[str, set[str]] = {
     "pylm.cli": {"*"},  # but inside the command functions only: see TOP_OF_CLI
     "pylm.config": set(),
     "pylm.checkpoint": {"pylm.config"},
-    "pylm.runs": {"pylm.config"},
+    "pylm.runs": {"pylm.config", "pylm.checkpoint"},
     "pylm.tokenizer": {"pylm._rust"},
-    "pylm.data": {"pylm.tokenizer", "pylm._rust", "pylm._native"},
+    "pylm.data": {"pylm.tokenizer", "pylm.config", "pylm._rust", "pylm._native"},
     "pylm.native_kernels": {"pylm._native"},
     "pylm.model": {"pylm.config"},
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from pylm.cli.frame.command import command
 from pylm.cli.frame.types import BYTES, DURATION
-from pylm.errors import DataError, UsageError
+from pylm.cli.frame.writing import room_for
+from pylm.errors import UsageError
 
-BESIDE = 10  # columns that a plot has beside its dots
+COLUMNS_BESIDE_PLOT = 10
 CORPUS = "stories.txt"
 # Chosen for what two cores make of a minute.
 SHAPE = ["--preset", "tiny", "--qk-norm"]
@@ -23,6 +22,7 @@ RECIPE = ["--optimizer", "muon", "--learning-rate", "5e-3", "--warmup-steps", "2
 BATCH = ["--batch-tokens", "1024", "--micro-batch", "4"]  # small steps: how many there are decides what is learned
 LENGTH = ["--max-steps", "4000", "--eval-every", "200", "--save-every", "1000"]
 # Whole stories are trained on, each by itself: nothing was learned of what follows an end of text.
+DRAWN = ["--max-tokens", "220", "--temperature", "0.7"]
 OPENINGS = ("Once upon a time, there was a", "Long ago, a", "There once was a")
 JUDGED = 5  # stories with each opening that the verdict is of
 
@@ -62,15 +62,14 @@ def demo(out: str, size: int, seconds: float, seed: int) -> None:
     _step("train", "--data", data, *SHAPE, *RECIPE, *BATCH, *LENGTH, "--max-time", f"{seconds:.0f}s", "--out", folder)
     _curve(folder)
     prompts = [word for opening in OPENINGS for word in ("--prompt", opening)]
-    drawn = ["--max-tokens", "220", "--temperature", "0.7", "--seed", seed]
-    _step("sample", "--checkpoint", folder, *prompts, "--return-prompt", *drawn)
+    _step("sample", "--checkpoint", folder, *prompts, "--return-prompt", *DRAWN, "--seed", seed)
     click.echo(_verdict(folder, corpus, seed))
     click.echo(f"\nall of it lies in {folder}; it took {format_duration(time.monotonic() - started)}")
     click.echo(OWN_FILE.rstrip())
 
 
 def _emptied(folder: Path) -> Path:
-    """A folder for a new demo: an older demo's is emptied, anything else is left alone."""
+    """Make a folder for a new demo: an older demo's is emptied, anything else is left alone."""
     if folder.exists() and any(folder.iterdir()) and not (folder / CORPUS).exists():
         raise UsageError(f"{folder} holds something else than a demo", "name another with --out")
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,23 +80,10 @@ def _emptied(folder: Path) -> Path:
 def _write(corpus: Path, size: int, seed: int) -> None:
     from pylm.data.stories import SEPARATOR, stories
 
-    with _room_for(corpus), corpus.open("w", encoding="utf-8") as file:
+    with room_for(corpus), corpus.open("w", encoding="utf-8") as file:
         file.writelines(stories(size, seed))
-    first = next(stories(1, seed)).removesuffix(SEPARATOR)
-    click.echo(
-        f"{corpus}: {corpus.stat().st_size:,} bytes of small stories, written here; the first of them:\n\n{first}"
-    )
-
-
-@contextmanager
-def _room_for(path: Path) -> Iterator[None]:
-    """Name the file that cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {(error.strerror or str(error)).lower()}", "make room, or name a folder with --out"
-        ) from None
+    first, amount = next(stories(1, seed)).removesuffix(SEPARATOR), f"{corpus.stat().st_size:,} bytes"
+    click.echo(f"{corpus}: {amount} of small stories, written here; the first of them:\n\n{first}")
 
 
 def _step(*words: object) -> None:
@@ -115,23 +101,19 @@ def _curve(folder: Path) -> None:
 
     curves = losses(folder)
     picture = folder / "loss.svg"
-    with _room_for(picture):
+    with room_for(picture):
         picture.write_text(svg(curves, "A minute of stories: loss by step"), encoding="utf-8")
-    columns = max(16, min(72, shutil.get_terminal_size().columns - BESIDE))
+    columns = max(16, min(72, shutil.get_terminal_size().columns - COLUMNS_BESIDE_PLOT))
     points = curves.get("loss") or next(iter(curves.values()))
     click.echo(f"\n{terminal(points, columns=columns)}\n\nthe loss by step; as a picture: {picture}")
 
 
 def _verdict(folder: Path, corpus: Path, seed: int) -> str:
-    """What the checker of the generator says of a few more stories."""
-    from pylm.data.stories import judge
-    from pylm.generation.generate import generate
+    """Return what the checker of the generator says of a few more stories."""
+    from pylm.generation.stories import judge_stories
 
-    made = [opening for opening in OPENINGS for _ in range(JUDGED)]
-    for piece in generate(folder, OPENINGS, n=JUDGED, max_tokens=240, temperature=0.7, seed=seed):
-        made[piece.prompt * JUDGED + piece.sample] += piece.text
-    found = judge(made, corpus.read_text(encoding="utf-8"))
+    found = judge_stories(folder, OPENINGS, JUDGED, corpus.read_text(encoding="utf-8"), seed)
     return (
-        f"\nof {found.sentences} sentences in {len(made)} such stories {found.grammatical:.0%} follow the grammar, "
-        f"{found.faithful:.0%} keep everybody's name and pronoun, {found.copied:.0%} stand in the text"
+        f"\nof {found.sentences} sentences in {JUDGED * len(OPENINGS)} such stories {found.grammatical:.0%} follow the "
+        f"grammar, {found.faithful:.0%} keep everybody's name and pronoun, {found.copied:.0%} stand in the text"
     )

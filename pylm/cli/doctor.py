@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 
 from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.printing import plain_wanted, print_json
+from pylm.wording import in_options
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -24,7 +26,8 @@ def doctor(as_json: bool) -> None:
     from pylm.errors import CheckError
 
     findings = []
-    for finding in run_checks():
+    for noted in run_checks():
+        finding = replace(noted, mend=None if noted.mend is None else in_options(noted.mend))
         findings.append(finding)
         if not as_json:
             click.echo(f"{_paint(finding.status)}{finding.name:14}{finding.found}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.printing import print_json
 
-NEIGHBOURS = 3  # lines of metrics before and after the step
 EXCERPT = 200
 
 
@@ -51,45 +49,10 @@ def _number(value: Any) -> str:
 
 
 def _look(run: Path, step: int) -> dict[str, Any]:
-    from pylm.checkpoint import read, steps
-    from pylm.config.cascade import resolve
-    from pylm.data import Loader
-    from pylm.errors import UsageError
-    from pylm.runs import read_lines
+    from pylm.data.open import loader_of, source_of
+    from pylm.runs.step import look_at_step
 
-    if not (run / "config.yaml").is_file():
-        raise UsageError(f"{run} is no run: it holds no config.yaml", "name a folder such as runs/x")
-    config = resolve(files=[run / "config.yaml"], environ={}).config
-    records = [record for record in read_lines(run / "metrics.jsonl") if "lr" in record]
-    last = max((record["step"] for record in records), default=0)
-    have = steps(run)
-    batch_size = None
-    if have:
-        batch_size = int(read(run / "checkpoints" / f"step_{have[-1]}").state["loader"]["batch_size"])
-    elif (run / "environment.json").is_file():
-        batch_size = json.loads((run / "environment.json").read_text(encoding="utf-8")).get("sequences")
-    if batch_size is None:
-        raise UsageError(f"{run} has not begun", "it has neither a checkpoint nor an environment.json")
-    ended = max(last, have[-1] if have else 0)
-    if step > ended + config.metrics.log_every:
-        raise UsageError(f"{run} has taken {ended:,} steps, not {step:,}", "name a step that it has taken")
-    source = config.data.mix or config.data.path
-    assert source is not None
-    loader = Loader(
-        source,
-        config.model.context_length,
-        batch_size,
-        seed=config.train.seed,
-        window=config.data.window,
-        stride=config.data.stride,
-    )
-    near = sorted(records, key=lambda record: (abs(record["step"] - step), record["step"]))[: 2 * NEIGHBOURS + 1]
-    return {
-        "step": step,
-        "metrics": sorted(near, key=lambda record: int(record["step"])),
-        "incidents": [record for record in read_lines(run / "incidents.jsonl") if record["step"] == step],
-        "documents": [
-            {"shard": one.shard, "index": one.index, "start": one.start, "text": one.text}
-            for one in loader.why(step - 1)
-        ],
-    }
+    taken = look_at_step(run, step)
+    loader = loader_of(source_of(taken.config), taken.config, taken.batch_size)
+    documents = [vars(document) for document in loader.why(step - 1)]
+    return {"step": step, "metrics": taken.metrics, "incidents": taken.incidents, "documents": documents}

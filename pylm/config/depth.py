@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from pylm.config.cascade import DEFAULT, Resolved
 from pylm.config.units import format_count, format_duration
+from pylm.wording import param
 
 __all__ = ["LEAST", "Choice", "derive", "described", "for_machine", "still_open"]
 
-WIDTH = 64  # of the model, for each block (nanochat's dial)
+WIDTH_PER_BLOCK = 64  # nanochat's dial
 TOKENS_PER_PARAMETER = 20  # of the blocks: Hoffmann et al. 2022
 EPOCHS = 4  # text read so often is nearly as good as new (Muennighoff et al. 2023)
 LEAST_STEPS = 1500  # fewer updates than this cost more than larger batches save
@@ -41,7 +42,7 @@ def derive(depth: int, text: int | None = None) -> dict[str, int | float]:
         depth: blocks.
         text: how many tokens there are to train on, where that is known: the run is no longer than four epochs.
     """
-    width = WIDTH * depth
+    width = WIDTH_PER_BLOCK * depth
     wanted = TOKENS_PER_PARAMETER * _blocks(depth)
     tokens = wanted if text is None else min(wanted, EPOCHS * text)
     context = next(length for most, length in ((4, 256), (8, 512), (16, 1024), (math.inf, 2048)) if depth <= most)
@@ -60,7 +61,7 @@ def derive(depth: int, text: int | None = None) -> dict[str, int | float]:
 
 
 def for_machine(seconds: float, flops: float, text: int, vocab_size: int) -> Choice:
-    """The depth whose whole run, as `derive` gives it, takes no longer than this here.
+    """Return the depth whose whole run, as `derive` gives it, takes no longer than this here.
 
     Args:
         seconds: that the run may take.
@@ -73,13 +74,15 @@ def for_machine(seconds: float, flops: float, text: int, vocab_size: int) -> Cho
     while depth < DEEPEST and _run_flops(depth + 1, vocab_size) <= affordable and _wants(depth + 1) <= EPOCHS * text:
         depth += 1
     values = derive(depth, text)
-    size, words = f"{depth} layers of {WIDTH * depth}", f"{format_count(text)} tokens of text"
+    size, words = f"{depth} layers of {WIDTH_PER_BLOCK * depth}", f"{format_count(text)} tokens of text"
     if _wants(depth + 1) > EPOCHS * text:
         most = "more than" if depth == LEAST and _wants(depth) > EPOCHS * text else "what"
-        why = f"{size}, {most} {words} train well: more text, or --depth {depth + 2}, gives a larger model"
+        why = f"{size}, {most} {words} train well: more text, or {param('depth', depth + 2)}, gives a larger model"
     else:
         time = format_duration(seconds)
-        why = f"{size}, what this machine trains in {time}: --max-time with more than that gives a larger model"
+        why = (
+            f"{size}, what this machine trains in {time}: {param('max_time')} with more than that gives a larger model"
+        )
     return Choice(depth, values, why)
 
 
@@ -90,7 +93,7 @@ def described(values: dict[str, int | float]) -> str:
 
 
 def still_open(values: dict[str, int | float], resolved: Resolved) -> dict[str, int | float]:
-    """Those of derived values that nobody gave, and that agree with what was given."""
+    """Return those of derived values that nobody gave, and that agree with what was given."""
 
     def given(key: str) -> bool:
         return resolved.origin(key) != DEFAULT
@@ -112,7 +115,7 @@ def still_open(values: dict[str, int | float], resolved: Resolved) -> dict[str, 
 
 def _blocks(depth: int) -> int:
     """Parameters of the blocks, about: 12 squares of the width each."""
-    return 12 * depth * (WIDTH * depth) ** 2
+    return 12 * depth * (WIDTH_PER_BLOCK * depth) ** 2
 
 
 def _wants(depth: int) -> int:
@@ -120,4 +123,4 @@ def _wants(depth: int) -> int:
 
 
 def _run_flops(depth: int, vocab_size: int) -> float:
-    return 6.0 * (_blocks(depth) + vocab_size * WIDTH * depth) * _wants(depth)
+    return 6.0 * (_blocks(depth) + vocab_size * WIDTH_PER_BLOCK * depth) * _wants(depth)

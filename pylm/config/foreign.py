@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pylm.wording import call, param
+
 __all__ = ["OF_WRITING", "Foreign", "FOREIGN_SECTIONS", "answer", "answer_section", "foreign_key"]
 
 
@@ -20,10 +22,13 @@ class Foreign:
     reading: str = "same"
 
 
-_DATA_NOTE = "an option of `pylm tokenize`, whose folder `pylm train --data` names"
+_DATA_NOTE = f"an option of `pylm tokenize`, whose folder `pylm train {param('data')}` names"
 _LOADER_NOTE = "not needed: the loader maps its shards and reads ahead by itself"
 _DASHBOARD_NOTE = "not a setting: metrics.jsonl is always written, and docs/training.md has the lines that send it on"
-_OUT_NOTE = "`pylm train --out RUN` names one folder for everything"
+_OUT_NOTE = f"`{call('train', out='RUN')}` names one folder for everything"
+_MODEL_NOTE = (
+    f"a named shape is {param('preset', 'NAME')}, such as gpt2-124m; weights to begin from are {param('init_from')}"
+)
 _TOKEN_NOTE = "the tokenizer knows its own special tokens"
 _SEARCH_NOTE = "not offered: text is drawn, or the likeliest token taken with sample.temperature 0"
 _VOCABULARY_NOTE = "the tokenizer's own is used, and padded inside the weights"
@@ -82,7 +87,7 @@ FOREIGN: dict[str, Foreign] = {
     "fp16": Foreign("train.precision", "fp16", "drop"),
     "bf16": Foreign("train.precision", "bf16", "drop"),
     "gpu": Foreign("train.device", "cuda, or cuda:1", "drop"),
-    "model": Foreign(None, "a named shape is --preset NAME, such as gpt2-124m; weights to begin from are --init-from"),
+    "model": Foreign(None, _MODEL_NOTE),
     **dict.fromkeys(("eval_interval",), Foreign("train.eval_every")),
     **dict.fromkeys(
         ("eval_iters", "eval_steps", "eval_max_batches", "final_eval_max_batches"), Foreign("train.eval_batches")
@@ -115,7 +120,7 @@ FOREIGN: dict[str, Foreign] = {
          "checkpoint_dir_path"),
         Foreign(None, _OUT_NOTE),
     ),
-    "resume_from_checkpoint": Foreign(None, "`pylm train --resume CHECKPOINT`"),
+    "resume_from_checkpoint": Foreign(None, f"`{call('train', resume='CHECKPOINT')}`"),
     "tokenizer_path": Foreign(None, "the folder that data.path names carries its tokenizer"),
     # data
     **dict.fromkeys(
@@ -154,9 +159,9 @@ OF_WRITING: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         ("model", "model_dir", "model_path", "checkpoint_dir", "checkpoint_path", "checkpoint_dir_path",
          "resume_from_checkpoint", "init_from", "resume"),
-        ("--checkpoint", "a run, a step or a folder of Hugging Face's layout"),
+        (param("checkpoint"), "a run, a step or a folder of Hugging Face's layout"),
     ),
-    "tokenizer_path": ("--tokenizer", "for a checkpoint that carries none"),
+    "tokenizer_path": (param("tokenizer"), "for a checkpoint that carries none"),
 }  # fmt: skip
 
 # keys that are spelled like ours, or that mean another thing, in one of the older tools' sections

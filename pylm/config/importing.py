@@ -13,6 +13,7 @@ from pylm.config.schema import SECTIONS, Config
 from pylm.config.units import parse_number
 from pylm.config.yaml_file import Mapped, read_yaml
 from pylm.errors import ConfigError
+from pylm.wording import in_options, param
 
 __all__ = ["TOOLS", "Imported", "import_file"]
 
@@ -56,7 +57,8 @@ class Imported:
         """Write it, with what was left behind as comments."""
         resolved = self.resolved()
         lines = [f"# from a file of {self.tool}"] if self.tool else []
-        lines += [f"# not carried over: {key}: {why}" for key, why in self.dropped]
+        # whoever reads the file gives it to a command
+        lines += [f"# not carried over: {key}: {in_options(why)}" for key, why in self.dropped]
         return "\n".join([*lines, dump(resolved.config, resolved.origins)])
 
 
@@ -80,7 +82,7 @@ def import_file(path: Path, tool: str | None = None, profile: str | None = None)
     if shaped and tool is None:
         raise ConfigError(
             f"cannot tell which tool {path} was written for, and so which norm, MLP and positions its models have",
-            f"say it: --from {' | '.join(TOOLS)}",
+            f"say it: {param('from')} {' | '.join(TOOLS)}",
         )
     if shaped and tool is not None:
         said = {setting.key for setting in made.settings}
@@ -106,7 +108,7 @@ def _profile(top: Mapped, path: Path, profile: str | None) -> Mapped:
             )
         return inner[profile]
     if inner and not {"model", "training", "train"} & set(top.values):
-        raise ConfigError(f"{path} holds several configurations", f"choose one: --profile {' | '.join(inner)}")
+        raise ConfigError(f"{path} holds several configurations", f"choose one: {param('profile')} {' | '.join(inner)}")
     return top
 
 

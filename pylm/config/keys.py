@@ -6,6 +6,7 @@ from pylm.config.foreign import FOREIGN_SECTIONS, answer, answer_section
 from pylm.config.schema import SECTIONS
 from pylm.config.values import Flag
 from pylm.errors import ConfigError, did_you_mean
+from pylm.wording import param
 
 __all__ = ["all_keys", "find_key", "is_flag", "unknown_key", "unknown_section"]
 
@@ -16,7 +17,7 @@ def all_keys() -> list[str]:
 
 
 def is_flag(section: str, key: str) -> bool:
-    """Whether a key is a yes or no, which may stand on a command line without its value."""
+    """Say whether a key is a yes or no, which may stand on a command line without its value."""
     return any(isinstance(item, Flag) for item in SECTIONS[section].model_fields[key].metadata)
 
 
@@ -79,6 +80,6 @@ def unknown_section(word: str, where: str | None = None, key: str = "") -> Confi
     else:
         hint = (answer(key) if key else None) or answer_section(spelled) or answer(spelled)
     if key in ("yaml", "yml", "json"):
-        hint = f"a file is named by an option: --config {word}.{key}"
+        hint = f"a file is named by an option: {param('config', f'{word}.{key}')}"
     hint = hint or did_you_mean(word, SECTIONS) or f"the sections are {', '.join(SECTIONS)}"
     return ConfigError(f"no such section: {word}{at}", hint)

@@ -19,7 +19,7 @@ DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "pres
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """What a preset sets, by key of the section `sample`."""
+    """Return what a preset sets, by key of the section `sample`."""
     if name not in PRESETS:
         raise UsageError(
             f"there is no preset {name!r} of sampling", did_you_mean(name, PRESETS) or f"presets: {', '.join(PRESETS)}"

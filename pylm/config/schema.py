@@ -108,12 +108,12 @@ class Model(Section):
 
     @property
     def qkv_bias(self) -> bool:
-        """Whether queries, keys and values have biases."""
+        """Say whether queries, keys and values have biases."""
         return self.bias or self.attention_bias is not None
 
     @property
     def out_bias(self) -> bool:
-        """Whether attention's projection back has one."""
+        """Say whether attention's projection back has one."""
         return self.bias or self.attention_bias == "all"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from pylm.wording import param
+
 __all__ = [
     "format_bytes",
     "format_count",
@@ -66,7 +68,7 @@ def parse_duration(text: str) -> float:
     """Read a time, in seconds: `90`, `90s`, `2h`, `1h30m`, `1.5d`."""
     stripped = text.strip()
     if stripped.startswith("+"):
-        raise ValueError(f"{text!r} adds to a time, which only --max-time of pylm train does")
+        raise ValueError(f"{text!r} adds to a time, which only {param('max_time')} of pylm train does")
     try:
         return float(stripped)
     except ValueError:

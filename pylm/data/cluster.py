@@ -15,17 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from pylm.errors import PylmError, UsageError
+from pylm.wording import param
 
-__all__ = ["Request", "spread"]
+__all__ = ["Request", "slurm_share", "spread"]
 
-SHARES = 4  # of a machine: a lost one costs a fourth of its work, and fast machines take more of them
-TRIES = 5  # of a share, on machines that die
-LOOK = 0.5  # seconds between two looks at what is done
-WAIT = 5.0  # seconds for a cluster to answer at all
+SHARES_PER_MACHINE = 4  # a lost machine costs a fourth of its work, and fast ones take more of them
+TRIES_PER_SHARE = 5
+SECONDS_BETWEEN_LOOKS = 0.5
+CONNECT_SECONDS = 5.0
 
 # What `pylm._rust.tokenize` takes beside the tokenizer, by name.
 Request = dict[str, Any]
 Progress = Callable[[dict[str, float]], None]
+
+
+def slurm_share() -> tuple[int, int]:
+    """Return this process's rank and how many there are, as Slurm says of a step of several tasks; else 0 and 1."""
+    # a batch script has SLURM_PROCID too, but no step: it runs once, and does everything
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if "SLURM_STEP_ID" in os.environ and tasks.isdigit() and int(tasks) > 1:
+        return int(os.environ.get("SLURM_PROCID", "0")), int(tasks)
+    return 0, 1
 
 
 def spread(
@@ -42,14 +52,14 @@ def spread(
     """
     ray = _connected(address)
     threads = request["threads"] or _cores_of_a_machine(ray)
-    world = max(min(units, SHARES * _machines(ray)), 1)
-    share = ray.remote(num_cpus=threads, max_retries=TRIES, scheduling_strategy="SPREAD")(_share)
+    world = max(min(units, SHARES_PER_MACHINE * _machines(ray)), 1)
+    share = ray.remote(num_cpus=threads, max_retries=TRIES_PER_SHARE, scheduling_strategy="SPREAD")(_share)
     given, here = ray.put((files, {**request, "threads": threads})), os.getcwd()
     running = {share.remote(given, here, rank, world): rank for rank in range(world)}
     done: dict[str, float] = {}
     try:
         while running:
-            ready, _ = ray.wait(list(running), timeout=LOOK)
+            ready, _ = ray.wait(list(running), timeout=SECONDS_BETWEEN_LOOKS)
             for task in ready:
                 running.pop(task)
                 _add(done, ray.get(task))
@@ -59,7 +69,7 @@ def spread(
         raise error.cause if isinstance(error.cause, PylmError) else error from None
     except ray.exceptions.RayError as error:
         raise PylmError(
-            f"the cluster gave a share of the work up after {TRIES} tries: {_first_line(error)}",
+            f"the cluster gave a share of the work up after {TRIES_PER_SHARE} tries: {_first_line(error)}",
             "what is complete stays; run the same command again once the machines are back",
         ) from None
     finally:
@@ -69,9 +79,9 @@ def spread(
 
 
 def _share(given: tuple[dict[str, bytes], Request], folder: str, rank: int, world: int) -> dict[str, float]:
-    """One rank's work, on whichever machine."""
+    """Do one rank's work, on whichever machine."""
     from pylm import _rust
-    from pylm.data.prepare import encoder_of
+    from pylm.data.encoder import encoder_of
     from pylm.tokenizer import Tokenizer
 
     files, request = given
@@ -96,12 +106,12 @@ def _connected(address: str) -> Any:
     try:
         import ray
     except ModuleNotFoundError:
-        raise UsageError("--ray needs Ray, which is not installed", "pip install ray") from None
+        raise UsageError(f"{param('ray')} needs Ray, which is not installed", "pip install ray") from None
     if not ray.is_initialized():
         try:
             if address != "auto":  # Ray itself would try for minutes
                 host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=WAIT).close()
+                socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
@@ -116,7 +126,7 @@ def _machines(ray: Any) -> int:
 
 
 def _cores_of_a_machine(ray: Any) -> int:
-    """Of the smallest, so that every machine can take a share."""
+    """Count those of the smallest, so that every machine can take a share."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return min((count for count in cores if count), default=1)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError
+from pylm.wording import param
 
 __all__ = [
     "TOKENIZER_FILES",
@@ -30,14 +31,14 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TEXT_FILES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 PACKED = {".gz": "gunzip -k", ".zst": "zstd -d", ".zstd": "zstd -d"}
 HEAD = 1 << 16
-AGAIN = "pylm data verify DIR says more; pylm tokenize with --force makes the folder anew"
+AGAIN = f"pylm data verify DIR says more; pylm tokenize with {param('force', True)} makes the folder anew"
 # words that say what a file is for; training is never on what may be for anything else
 HELD_OUT = ("val", "valid", "validation", "test", "eval", "dev")
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest, None where there is none: its names are of files in the folder, its sizes whole numbers."""
+    """Return the manifest, None where there is none: its names are of files in the folder, its sizes whole numbers."""
     path = folder / "manifest.json"
     if not path.is_file():
         return None
@@ -57,7 +58,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def damage(error: Exception) -> str:
-    """What is wrong with a manifest, from the error that reading it gave."""
+    """Return what is wrong with a manifest, from the error that reading it gave."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, KeyError):
@@ -72,7 +73,7 @@ def damage(error: Exception) -> str:
 
 
 def is_plain(name: object) -> bool:
-    """Whether a name stays in its folder, and any system can have a file of it."""
+    """Say whether a name stays in its folder, and any system can have a file of it."""
     if not isinstance(name, str) or name in ("", ".", "..") or any(char in name for char in "/\\\0"):
         return False
     return not any("\ud800" <= char <= "\udfff" for char in name)
@@ -87,7 +88,7 @@ def _count(entry: dict[str, Any], key: str, bound: int) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A file beside the shards as text; a DataError where it is none."""
+    """Return a file beside the shards as text; a DataError where it is none."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -119,7 +120,7 @@ def _begins_as_text(file: Path) -> bool:
 
 
 def files_of_split(folder: Path, split: str) -> list[Path]:
-    """Which files of tokens, in a folder that nobody describes, are for a split: by the words of their names.
+    """Say which files of tokens, in a folder that nobody describes, are for a split: by the words of their names.
 
     A file that has the word itself goes before one that merely holds it (`pretrain_0.bin`), and what has a word for
     held out text (`pretrain_val_0.bin`) is never training data.

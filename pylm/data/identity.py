@@ -11,6 +11,7 @@ from typing import Any
 
 from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, damage, files_of_split, read_manifest, read_text, refuse_text
 from pylm.errors import DataError
+from pylm.wording import call, param
 
 __all__ = ["Identity", "identify"]
 
@@ -41,7 +42,9 @@ def identify(data: str | Mapping[str, float], validation: str | None = None) -> 
     known = {entry["tokenizer"]: name for entry, name in zip(described, names, strict=True) if entry["tokenizer"]}
     if len(known) > 1:
         first, second = list(known.values())[:2]
-        raise DataError(f"{first} and {second} are of different tokenizers", "tokenize both with the same --tokenizer")
+        raise DataError(
+            f"{first} and {second} are of different tokenizers", f"tokenize both with the same {param('tokenizer')}"
+        )
     text = json.dumps(
         [[entry["content"] for entry in described], list(data.values()) if isinstance(data, Mapping) else None]
     )
@@ -50,7 +53,8 @@ def identify(data: str | Mapping[str, float], validation: str | None = None) -> 
     tokenizer = next(iter(known), None)
     if validation is not None and tokenizer and held_entry["tokenizer"] not in (None, tokenizer):
         raise DataError(
-            f"{validation} and {names[0]} are of different tokenizers", "tokenize both with the same --tokenizer"
+            f"{validation} and {names[0]} are of different tokenizers",
+            f"tokenize both with the same {param('tokenizer')}",
         )
     has_split = held_entry["val"] if validation is None else True
     return Identity(
@@ -64,10 +68,11 @@ def identify(data: str | Mapping[str, float], validation: str | None = None) -> 
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    """One folder or file of tokens."""
+    """Describe one folder or file of tokens."""
     if not path.exists():
         raise DataError(
-            f"{path}: no such folder or file", "name a folder that pylm tokenize wrote: pylm tokenize my.txt --out DIR"
+            f"{path}: no such folder or file",
+            f"name a folder that pylm tokenize wrote: {call('tokenize', 'my.txt', out='DIR')}",
         )
     if path.is_file():
         refuse_text(path)
@@ -120,12 +125,13 @@ def _refuse_changed(folder: Path) -> None:
         if (changed := _rust.shards_changed(folder, name)) is not None:
             raise DataError(
                 f"{folder}/{changed} is not as pylm tokenize wrote it",
-                f"pylm data verify {folder} lists what differs; put it back, or tokenize again with --force",
+                f"pylm data verify {folder} lists what differs; "
+                f"put it back, or tokenize again with {param('force', True)}",
             )
 
 
 def _sampled(path: Path) -> str:
-    """A hash of a file's beginning, middle and end: foreign shards may be hundreds of gigabytes."""
+    """Return a hash of a file's beginning, middle and end: foreign shards may be hundreds of gigabytes."""
     digest = hashlib.sha256()
     size = path.stat().st_size
     with path.open("rb") as file:

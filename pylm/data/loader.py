@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pylm import _native
 from pylm.data.folder import WIDTHS, files_of_split, read_manifest, refuse_text
 from pylm.errors import DataError, UsageError
+from pylm.wording import param
 
 __all__ = ["Batch", "Document", "Loader"]
 
@@ -153,21 +154,21 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """How often the dataset (of a mix: the first one of the next batch) has been gone through."""
+        """Say how often the dataset (of a mix: the first one of the next batch) has been gone through."""
         return self._batches.places(self._step)[0][1]
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, in memory of its own; asking for one changes nothing."""
+        """Return the batch of a step, in memory of its own; asking for one changes nothing."""
         inputs, targets, starts = self._memory(np.zeros)
         count = self._batches.fill(step, inputs, targets, starts, threads=0)
         return Batch(inputs, targets, None if starts is None else starts[:count])
 
     def __iter__(self) -> Loader:
-        """The batches from the current step on, without end."""
+        """Return the batches from the current step on, without end."""
         return self
 
     def __next__(self) -> Batch:
-        """The next batch, from the ring."""
+        """Return the next batch, from the ring."""
         with self._lock:
             if self._ring is None:
                 if not self._slots:
@@ -179,7 +180,7 @@ class Loader:
         return Batch(inputs, targets, None if starts is None else starts[:count])
 
     def state(self) -> dict[str, int]:
-        """What resumes the order exactly: three integers."""
+        """Return what resumes the order exactly: three integers."""
         return {"seed": self._seed, "step": self._step, "batch_size": self._batch_size}
 
     def seek(self, step: int | Mapping[str, int]) -> None:
@@ -197,7 +198,7 @@ class Loader:
         self._stop(step)
 
     def why(self, step: int) -> list[Document]:
-        """The pieces of documents that this rank's batch of a step holds, in order."""
+        """Return the pieces of documents that this rank's batch of a step holds, in order."""
         documents = []
         decoders: dict[int, Callable[[list[int]], str] | None] = {}
         for _row, dataset, shard, index, start, length in self._batches.excerpts(step):
@@ -259,7 +260,7 @@ def _check_whole(name: str, value: Any) -> None:
 
 
 def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:
-    """What turns ids into text, None where no tokenizer is known."""
+    """Return what turns ids into text, None where no tokenizer is known."""
     if tokenizer is None:
         return None
     from pylm.tokenizer import Tokenizer
@@ -269,7 +270,7 @@ def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:
 
 
 def _find(name: str, split: str) -> _Dataset:
-    """The shards that a name stands for."""
+    """Return the shards that a name stands for."""
     path = Path(name)
     _printable(path)
     if path.is_file():
@@ -302,13 +303,15 @@ def _printable(path: Path) -> None:
 
 
 def _from_manifest(folder: Path, manifest: dict[str, Any], split: str) -> _Dataset:
-    """The shards of a folder that pylm tokenize wrote."""
+    """Return the shards of a folder that pylm tokenize wrote."""
     width = WIDTHS[manifest["dtype"]]
     listed = manifest["splits"].get(split, {"shards": []})["shards"]
     places = [(folder / shard["file"], shard["tokens"]) for shard in listed]
     shards = [(str(place), width, tokens, str(place.with_suffix(".idx"))) for place, tokens in places]
     if not shards:
-        raise DataError(f"{folder}: its manifest lists no shard of split {split!r}", "pylm tokenize --val makes one")
+        raise DataError(
+            f"{folder}: its manifest lists no shard of split {split!r}", f"pylm tokenize {param('val')} makes one"
+        )
     return _Dataset(str(folder), shards, manifest["vocab_size"], _tokenizer_in(folder))
 
 

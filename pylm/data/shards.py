@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 from pylm import _rust
 from pylm.data.folder import TOKENIZER_FILES, read_text
 from pylm.errors import DataError, PylmError, PylmWarning
+from pylm.tokenizer.native import parameters_named
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["document", "statistics", "tokenizer_of", "verify"]
+__all__ = ["document", "statistics", "verify"]
 
 COMMONEST = 10
 
 
-def tokenizer_of(folder: str | Path, manifest: dict[str, Any]) -> Tokenizer:
-    """The tokenizer that lies beside the shards; a DataError where it is not the one that wrote them."""
+def _writer(folder: str | Path, manifest: dict[str, Any]) -> Tokenizer:
+    """Load the tokenizer that lies beside the shards; a DataError where it is not the one that wrote them."""
     from pylm.tokenizer import Tokenizer
 
     for name in TOKENIZER_FILES:
@@ -30,22 +32,23 @@ def tokenizer_of(folder: str | Path, manifest: dict[str, Any]) -> Tokenizer:
     if tok.identity != manifest["tokenizer"] or tok.vocab_size != manifest["vocab_size"]:
         raise DataError(
             f"{folder}/tokenizer.json is not the tokenizer of the shards beside it",
-            "put back the one that wrote them, or tokenize again with --force",
+            f"put back the one that wrote them, or tokenize again with {param('force', True)}",
         )
     return tok
 
 
 def _shown(tok: Tokenizer, token_id: int) -> str:
-    """A token as a person can read it, with its spaces and line ends."""
+    """Return a token as a person can read it, with its spaces and line ends."""
     raw = tok.token_bytes(token_id)
     text = tok.decode([token_id]) if raw is None else raw.decode("utf-8", "backslashreplace")
     return repr(text)
 
 
+@parameters_named()
 def statistics(folder: str | Path) -> dict[str, Any]:
-    """Tokens, documents and their lengths, and the commonest tokens, of each split."""
+    """Count the tokens, the documents and their lengths, and name the commonest tokens, of each split."""
     manifest = _rust.shards_manifest(folder)
-    tok = tokenizer_of(folder, manifest)
+    tok = _writer(folder, manifest)
     splits = {}
     for name, split in manifest["splits"].items():
         entry: dict[str, Any] = {
@@ -71,14 +74,16 @@ def statistics(folder: str | Path) -> dict[str, Any]:
     return {**kept, "splits": splits}
 
 
+@parameters_named()
 def document(folder: str | Path, split: str, number: int, most: int) -> dict[str, Any]:
-    """Document `number` of a split, its first `most` tokens with their text."""
-    tok = tokenizer_of(folder, _rust.shards_manifest(folder))
+    """Return document `number` of a split, its first `most` tokens with their text."""
+    tok = _writer(folder, _rust.shards_manifest(folder))
     found = _rust.shards_document(folder, split, number, most)
     ids = found.pop("ids")
     return {**found, "shown": [{"id": token, "text": _shown(tok, token)} for token in ids], "text": tok.decode(ids)}
 
 
+@parameters_named()
 def verify(folder: str | Path, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
     """Read every byte and say what is wrong: `problems` names file, offset and fault."""
     problems: list[dict[str, Any]] = []
@@ -94,7 +99,7 @@ def verify(folder: str | Path, progress: Callable[[int, int], object] | None = N
 
 
 def _sound_manifest(folder: str | Path) -> dict[str, Any] | None:
-    """The manifest; None where it is for the rest of the check to say what is wrong."""
+    """Return the manifest; None where it is for the rest of the check to say what is wrong."""
     try:
         return _rust.shards_manifest(folder)
     except DataError:
@@ -102,7 +107,7 @@ def _sound_manifest(folder: str | Path) -> dict[str, Any] | None:
 
 
 def _tokenizer_beside(folder: Path, manifest: dict[str, Any], problems: list[dict[str, Any]]) -> Tokenizer | None:
-    """The tokenizer that wrote the shards, where it is what lies beside them; else what is wrong joins `problems`."""
+    """Return the tokenizer that wrote the shards, where it lies beside them; else what is wrong joins `problems`."""
     from pylm.tokenizer import Tokenizer
 
     def report(file: str, what: str) -> None:

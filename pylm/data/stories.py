@@ -117,7 +117,7 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 
 def story(rng: random.Random) -> str:
-    """One story of eight to fourteen sentences in four paragraphs, a line each."""
+    """Write one story of eight to fourteen sentences in four paragraphs, a line each."""
     fixed: dict[str, str] = {}
     for slot in PEOPLE:
         fixed[slot] = _drawn("name", rng, fixed.values())
@@ -145,7 +145,7 @@ def stories(size: int, seed: int = 1) -> Iterator[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a story; what is said and who said it are one."""
+    """Return the sentences of a story; what is said and who said it are one."""
     return [part for line in text.splitlines() for part in re.split(r'(?<=[.!?"]) (?=[A-Z"])', line) if part]
 
 
@@ -166,7 +166,7 @@ def _fill(template: str, fixed: dict[str, str], rng: random.Random) -> str:
 
 
 def _drawn(kind: str, rng: random.Random, but: Collection[str] = ()) -> str:
-    """A word of a kind, common ones more often, none of `but`."""
+    """Return a word of a kind, common ones more often, none of `but`."""
     if kind == "spot":
         return f"{_drawn('near', rng)} {_drawn('landmark', rng)}"
     words, weights = _lists()[kind]
@@ -201,7 +201,7 @@ class Sentence:
     slots: dict[str, str]
 
     def agrees(self, hero: str, friend: str) -> bool:
-        """Whether everybody whom it names, by name or pronoun, is who the story said."""
+        """Say whether everybody whom it names, by name or pronoun, is who the story said."""
         people = {"H": hero, "F": friend, "X": self.slots.get("X", "")}
         for slot, value in self.slots.items():
             if slot in ("H", "F") and value != people[slot]:
@@ -212,7 +212,7 @@ class Sentence:
 
 
 def parse(sentence: str) -> Sentence | None:
-    """Which template a sentence follows; None for one that no template could have written."""
+    """Say which template a sentence follows; None for one that no template could have written."""
     for moment, pattern, slots in _patterns():
         if match := pattern.fullmatch(sentence):
             return Sentence(moment, dict(zip(slots, match.groups(), strict=True)))
@@ -236,7 +236,7 @@ def _patterns() -> list[tuple[str, re.Pattern[str], list[str]]]:
 
 
 def _choices(slot: str) -> list[str]:
-    """All that may stand in a slot."""
+    """Return all that may stand in a slot."""
     if slot in PEOPLE:
         return list(NAMES)
     if slot in PRONOUNS:

@@ -18,6 +18,7 @@ from typing import Any
 
 from pylm.config.units import format_bytes
 from pylm.errors import PylmError
+from pylm.wording import param
 
 __all__ = ["CHECKS", "Finding", "run_checks"]
 
@@ -175,7 +176,12 @@ def _judge_cuda(probe: dict[str, Any], gpu: tuple[str, str, str | None] | None) 
         if not device["works"]:
             yield Finding("gpu", "fail", f"{found}: multiplies wrongly", "stop other programs on it, then try again")
         elif not device["bf16"]:
-            yield Finding("gpu", "warn", f"{found}: no bf16", "--precision fp16 is what auto takes here: nothing to do")
+            yield Finding(
+                "gpu",
+                "warn",
+                f"{found}: no bf16",
+                f"{param('precision', 'fp16')} is what auto takes here: nothing to do",
+            )
         else:
             yield ok("gpu", f"{found}, bf16")
     if probe["devices"]:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def version_lines() -> list[str]:
-    """One line for each thing whose version matters in a report."""
+    """Return one line for each thing whose version matters in a report."""
     return [
         f"pylm {_version('pylm')}",
         f"pylm-kernels {_version('pylm-kernels')}",

@@ -41,12 +41,11 @@ class Validation:
 
     def __init__(self, config: Config, identity: Identity) -> None:
         """Find them; `identity` says where, and is to have a validation split."""
-        self._length = config.model.context_length
-        self._window = config.data.window
+        self._config = config
         self._folder, self._split = split_of(config, identity)
         self._bytes_per_token = identity.bytes_per_token
         self.windows = self._load(1).windows
-        self._rows = max(min(BATCH_TOKENS // self._length, self.windows), 1)
+        self._rows = max(min(BATCH_TOKENS // config.model.context_length, self.windows), 1)
         self._loader = self._load(self._rows)
         batches = math.ceil(self.windows / self._rows)
         self._batches = min(batches, config.train.eval_batches or batches)
@@ -64,9 +63,9 @@ class Validation:
         return Scores.of(loss, correct, tokens, self._bytes_per_token)
 
     def _load(self, rows: int) -> Loader:
-        from pylm.data import Loader
+        from pylm.data.open import loader_of
 
-        return Loader(self._folder, self._length, rows, split=self._split, seed=0, window=self._window)
+        return loader_of(self._folder, self._config, rows, split=self._split, seed=0, strided=False)
 
 
 def split_of(config: Config, identity: Identity) -> tuple[str, str]:

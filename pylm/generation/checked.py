@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pylm.cache import cache_folder
 from pylm.errors import CheckpointError
+from pylm.wording import param
 
 __all__ = ["check_files"]
 
@@ -33,7 +34,7 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
             unknown.append((folder / name, str(entry["blake2b"]), mark))
     total = sum(path.stat().st_size for path, _, _ in unknown)
     if total > SLOW_BYTES:
-        say(f"checking {total / 1e9:.1f} GB against the manifest, once (--no-verify leaves it out)")
+        say(f"checking {total / 1e9:.1f} GB against the manifest, once ({param('verify', False)} leaves it out)")
     for path, wanted, mark in unknown:
         digest = hashlib.blake2b(digest_size=32)
         with path.open("rb") as file:
@@ -43,14 +44,15 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
             run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
             raise CheckpointError(
                 f"{path} is damaged: its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…",
-                f"pylm verify {run} names the newest sound checkpoint; --no-verify takes this one as it is",
+                f"pylm verify {run} names the newest sound checkpoint; "
+                f"{param('verify', False)} takes this one as it is",
             )
         if mark is not None:
             _remember(mark)
 
 
 def _mark(path: Path, wanted: str) -> Path | None:
-    """The empty file that says that a file, as it is now, has the wanted hash; None where nothing is remembered."""
+    """Name the empty file that says that a file, as it is, has the wanted hash; None where nothing is remembered."""
     now = path.stat()
     cache = cache_folder()
     if cache is None:

@@ -23,12 +23,12 @@ class Cache(Protocol):
 
     @property
     def ids(self) -> Sequence[Sequence[int]]:
-        """What stands in each row."""
+        """Return what stands in each row."""
         ...
 
     @property
     def capacity(self) -> int:
-        """How many tokens a row holds at most."""
+        """Return how many tokens a row holds at most."""
         ...
 
     def truncate(self, row: int, length: int) -> None:
@@ -49,27 +49,27 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What computes, in a few words."""
+        """Return what computes, in a few words."""
         ...
 
     @property
     def context_length(self) -> int:
-        """How many tokens it sees at most."""
+        """Return how many tokens it sees at most."""
         ...
 
     @property
     def vocab_size(self) -> int:
-        """How many logits a token has."""
+        """Return how many logits a token has."""
         ...
 
     @property
     def rows_at_once(self) -> int:
-        """How many sequences it reads for little more than the price of one."""
+        """Return how many sequences it reads for little more than the price of one."""
         ...
 
     @property
     def verifies(self) -> bool:
-        """Whether `verify` is there: several tokens for little more than the price of one."""
+        """Say whether `verify` is there: several tokens for little more than the price of one."""
         ...
 
     def cache(self, rows: int, capacity: int) -> Cache:
@@ -90,7 +90,7 @@ class Engine(Protocol):
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with together."""
+    """Return how many tokens two sequences begin with together."""
     length = min(len(one), len(other))
     for index in range(length):
         if one[index] != other[index]:

@@ -93,7 +93,7 @@ def generate(
 
 
 def _stamp(checkpoint: str | None) -> tuple[Path, int]:
-    """The folder and the time of its weights: a model that was written anew is loaded anew."""
+    """Return the folder and the time of its weights: a model that was written anew is loaded anew."""
     from pylm.checkpoint import find, open_weights
 
     folder = find(checkpoint).resolve()
@@ -128,7 +128,7 @@ def _kept(
 
 
 def _with_named_settings(function: Any) -> inspect.Signature:
-    """The signature with every setting by its name and default: what help() shows, and notebooks complete."""
+    """Return the signature with every setting by its name and default: what help() shows, and notebooks complete."""
     from pylm.config.schema import Sample
 
     signature = inspect.signature(function)

@@ -15,6 +15,7 @@ from pylm.checkpoint import Weights, find, open_weights, read
 from pylm.errors import CheckpointError, TokenizerError, UsageError
 from pylm.generation.checked import check_files
 from pylm.model.which import need_mlx, prefers_mlx
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.generation.engine import Engine
@@ -27,6 +28,7 @@ BACKENDS = ("auto", "torch", "native", "mlx")
 DTYPES = ("auto", "fp32", "bf16")
 QUANTIZE = ("none", "bf16", "int8", "int4")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+ANYWHERE = f"pylm doctor says what there is; {param('device', 'cpu')} computes anywhere"
 DEVICES = Path("/dev")
 # the files by which a folder is known to hold a tokenizer
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.bpe", "tokenizer.model")
@@ -83,7 +85,7 @@ def open_session(
 
 
 def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:
-    """One sentence for what cannot be, before anything is read."""
+    """Refuse, in one sentence, what cannot be, before anything is read."""
     for option, value, known in (("backend", backend, BACKENDS), ("dtype", dtype, DTYPES)):
         if value not in known:
             raise UsageError(f"{option} is {value!r}", f"choose {', '.join(known)}")
@@ -94,19 +96,28 @@ def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, t
     if backend == "mlx":
         need_mlx(device)
     if backend == "native" and device not in ("auto", "cpu"):
-        raise UsageError(f"the C++ engine computes on the CPU, not on {device}", "leave out --device, or --backend")
+        raise UsageError(
+            f"the C++ engine computes on the CPU, not on {device}",
+            f"leave out {param('device')}, or {param('backend')}",
+        )
     if quantize != "none":
         if backend in ("torch", "mlx") or device not in ("auto", "cpu"):
             raise UsageError(
-                f"--quantize {quantize} is for the C++ engine on a CPU", "leave it out, or --backend native"
+                f"{param('quantize', quantize)} is for the C++ engine on a CPU",
+                f"leave it out, or {param('backend', 'native')}",
             )
         if dtype != "auto":
-            raise UsageError("--quantize and --dtype both say how weights are kept", "give one of them")
+            raise UsageError(
+                f"{param('quantize')} and {param('dtype')} both say how weights are kept", "give one of them"
+            )
     if not cache and (backend in ("native", "mlx") or quantize != "none"):
         what = "MLX" if backend == "mlx" else "the C++ engine"
-        raise UsageError(f"{what} always keeps keys and values", "without a cache: --backend torch")
+        raise UsageError(f"{what} always keeps keys and values", f"without a cache: {param('backend', 'torch')}")
     if threads and backend == "mlx":
-        raise UsageError("MLX does not say how many threads it takes", "leave out --threads, or --backend torch")
+        raise UsageError(
+            "MLX does not say how many threads it takes",
+            f"leave out {param('threads')}, or {param('backend', 'torch')}",
+        )
 
 
 def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
@@ -127,7 +138,7 @@ def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, 
         if reason is None:
             return NativeEngine(shape, weights, quantize if quantize != "none" else dtype, threads)
         if asked:
-            raise UsageError(f"the C++ engine does not serve {folder}: {reason}", "--backend torch does")
+            raise UsageError(f"the C++ engine does not serve {folder}: {reason}", f"{param('backend', 'torch')} does")
     return _torch_engine(opened, device, dtype, threads, cache)
 
 
@@ -144,9 +155,9 @@ def _torch_engine(opened: Weights, device: str, dtype: str, threads: int, cache:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = device.partition(":")
     if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
-        raise UsageError(f"there is no {device} here", "pylm doctor says what there is; --device cpu computes anywhere")
+        raise UsageError(f"there is no {device} here", ANYWHERE)
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("there is no mps here", "pylm doctor says what there is; --device cpu computes anywhere")
+        raise UsageError("there is no mps here", ANYWHERE)
     if dtype == "auto":
         dtype = "fp32" if kind == "cpu" else "bf16"
     if threads:
@@ -155,7 +166,7 @@ def _torch_engine(opened: Weights, device: str, dtype: str, threads: int, cache:
 
 
 def _may_use_gpu() -> bool:
-    """Whether torch may find a GPU, without asking torch: it takes two seconds to import."""
+    """Say whether torch may find a GPU, without asking torch: it takes two seconds to import."""
     found = importlib.util.find_spec("torch")
     if found is None or not found.submodule_search_locations:
         return False
@@ -167,7 +178,7 @@ def _may_use_gpu() -> bool:
 
 
 def _uses_gpu() -> bool:
-    """Whether torch finds a GPU; it is asked only where one may be."""
+    """Say whether torch finds a GPU; it is asked only where one may be."""
     if not _may_use_gpu():
         return False
     import torch
@@ -186,11 +197,11 @@ def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
             if mine.identity != given.identity:
                 raise TokenizerError(
                     f"{named} is not the tokenizer that {folder} was trained with, which it carries",
-                    "leave out --tokenizer",
+                    f"leave out {param('tokenizer')}",
                 )
         return given
     if not own:
-        raise TokenizerError(f"{folder} carries no tokenizer", "name it: --tokenizer T")
+        raise TokenizerError(f"{folder} carries no tokenizer", f"name it: {param('tokenizer', 'T')}")
     return Tokenizer.load(folder)
 
 
@@ -200,7 +211,7 @@ def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | N
     if words.vocab_size > logits or (ours and words.vocab_size != logits):
         raise TokenizerError(
             f"{named or 'the tokenizer'} has {words.vocab_size:,} ids, the model of {folder} has {logits:,}",
-            "name the tokenizer that it was trained with: --tokenizer T",
+            "name the tokenizer that it was trained with: {param('tokenizer', 'T')}",
         )
 
 
@@ -218,7 +229,7 @@ def _marks(folder: Path, words: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a small file of a model says; nothing where it is absent or says nothing that can be read."""
+    """Return what a small file of a model says; nothing where it is absent or says nothing that can be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 __all__ = ["Lookup"]
 
 LONGEST, SHORTEST = 4, 2  # the tails that are looked up, longest first
-MOST = 8  # tokens guessed: on a CPU a pass over 9 tokens costs little more than one over a single token
+MOST_GUESSED = 8  # on a CPU a pass over 9 tokens costs little more than one over a single token
 
 
 class Lookup:
@@ -28,10 +28,10 @@ class Lookup:
                 self._after[tuple(self._ids[end - length :])] = end
             self._ids.append(token)
 
-    def guess(self, most: int = MOST) -> list[int]:
+    def guess(self, most: int = MOST_GUESSED) -> list[int]:
         """Return what followed the longest tail that was met before, at most `most` ids; none where none was."""
         for length in range(min(LONGEST, len(self._ids)), SHORTEST - 1, -1):
             place = self._after.get(tuple(self._ids[-length:]))
             if place is not None:
-                return self._ids[place : place + max(0, min(most, MOST))]
+                return self._ids[place : place + max(0, min(most, MOST_GUESSED))]
         return []

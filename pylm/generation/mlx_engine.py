@@ -106,7 +106,7 @@ class MlxEngine(CachedEngine):
 
     @property
     def name(self) -> str:
-        """What computes, in a few words."""
+        """Return what computes, in a few words."""
         dtype = str(self.model.weights["embed.weight"].dtype).removeprefix("mlx.core.")
         where = "gpu" if on_gpu() else "cpu (for correctness only: MLX is made for Apple GPUs)"
         return f"MLX {version('mlx')}, {dtype}, {where}"

@@ -107,13 +107,13 @@ class NativeEngine:
 
     @property
     def name(self) -> str:
-        """What computes, in a few words."""
+        """Return what computes, in a few words."""
         threads = f"{self._threads} thread{'s' * (self._threads > 1)}"
         return f"C++ engine, {self._keep}, {_native.cpu_info()['variant']}, {threads}"
 
     @property
     def weight_bytes(self) -> int:
-        """How many bytes of weights a token reads."""
+        """Return how many bytes of weights a token reads."""
         return self._engine.weight_bytes
 
     def cache(self, rows: int, capacity: int) -> NativeCache:

@@ -20,6 +20,7 @@ from pylm.generation.engine import Cache, Engine, Logits, common_prefix
 from pylm.generation.lookup import Lookup
 from pylm.generation.settings import draw_settings
 from pylm.generation.text import TextStream
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Sample
@@ -136,7 +137,10 @@ class Session:
             say: told once that the context is full.
         """
         if speculate and not self.engine.verifies:
-            raise UsageError(f"{self.engine.name} cannot check guesses", "leave out --speculate, or --backend torch")
+            raise UsageError(
+                f"{self.engine.name} cannot check guesses",
+                f"leave out {param('speculate')}, or {param('backend', 'torch')}",
+            )
         if likeliest > self._vocabulary:
             raise UsageError(f"{likeliest} of the likeliest tokens: the vocabulary has {self._vocabulary:,}")
         draw = draw_settings(settings)
@@ -281,7 +285,7 @@ class Session:
             yield Piece(token, text, float(logprobs[number]), row.prompt, row.sample, row.finish, likeliest)
 
     def _told(self, row: _Row, token: int, job: _Job) -> str:
-        """The text that a token makes certain; sets the row's end."""
+        """Return the text that a token makes certain, and set the row's end."""
         if token in job.ends:
             row.finish = "end"
             return row.stream.finish()

@@ -21,7 +21,7 @@ def sample_settings(given: Mapping[str, Any], preset: str | None = None) -> Samp
 
 
 def draw_settings(settings: Sample) -> SampleSettings:
-    """The same for the sampler, whose numbers stand for what is left out."""
+    """Return the same for the sampler, whose numbers stand for what is left out."""
     return SampleSettings(
         temperature=settings.temperature,
         top_k=settings.top_k or 0,

@@ -154,7 +154,7 @@ class TorchEngine(CachedEngine):
 
     @property
     def name(self) -> str:
-        """What computes, in a few words."""
+        """Return what computes, in a few words."""
         weight = next(self.model.parameters())
         return f"torch, {weight.device.type}, {str(weight.dtype).removeprefix('torch.')}"
 

@@ -11,7 +11,7 @@ from pylm.generation.session import Piece
 
 __all__ = ["Written"]
 
-SHOWN = 60  # characters of a text in a repr
+SHOWN_CHARACTERS = 60  # in a repr
 
 
 class Written(Iterator[Piece]):
@@ -83,7 +83,7 @@ class Written(Iterator[Piece]):
         count = len(self._parts)
         texts = "1 text" if count == 1 else f"{count} texts"
         got = "".join(next(iter(self._parts.values()), []))
-        shown = f", {got[:SHOWN]!r}{'…' if len(got) > SHOWN else ''}" if got else ""
+        shown = f", {got[:SHOWN_CHARACTERS]!r}{'…' if len(got) > SHOWN_CHARACTERS else ''}" if got else ""
         how = ".text()" if count == 1 else ".texts()"
         rest = f"; iterate over it, or {how}" if self._state != "closed" else ""
         return f"<Written {self._state}: {texts}, {self._tokens:,} tokens{shown}; {self._engine}{rest}>"

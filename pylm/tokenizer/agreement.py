@@ -23,10 +23,10 @@ __all__ = ["refuse_other_ids"]
 
 # changes with anything that decides ids
 VERSION = "pylm agreement 1"
-PIECES = 10_000  # of the vocabulary that are tried, or all where it has fewer
-IN_A_TEXT = 25  # pieces one after another, so that their borders are tried as well
-BATCH = 10_000  # texts at a time
-KEPT = 2_000  # verdicts in the cache folder
+MOST_PIECES = 10_000  # that are tried; all of the vocabulary where it has fewer
+PIECES_PER_TEXT = 25  # one after another, so that their borders are tried as well
+TEXTS_PER_CALL = 10_000
+MOST_VERDICTS = 2_000  # in the cache folder
 _seen: set[str] = set()
 
 
@@ -79,7 +79,7 @@ def _remember(place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
         kept = sorted(place.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-        for old in kept[: max(0, len(kept) - KEPT)]:
+        for old in kept[: max(0, len(kept) - MOST_VERDICTS)]:
             old.unlink(missing_ok=True)
     except OSError:  # a folder that cannot be written costs the next process the comparison
         pass
@@ -145,8 +145,8 @@ def _same(
 
 def _batches(backend: Backend, texts: Sequence[str], allowed: frozenset[str]) -> Iterator[tuple[str, list[int]]]:
     """Each text and its ids: what is allowed is made ready once for many texts."""
-    for start in range(0, len(texts), BATCH):
-        part = texts[start : start + BATCH]
+    for start in range(0, len(texts), TEXTS_PER_CALL):
+        part = texts[start : start + TEXTS_PER_CALL]
         # one thread: `tokenizers` warns in a child that is forked after it has had several
         for text, ids in zip(part, backend.encode_batch(part, allowed, 1), strict=True):
             yield text, ids.tolist()
@@ -179,7 +179,7 @@ def _added_texts(backend: Backend) -> Iterator[str]:
 
 
 def _piece_texts(backend: Backend, theirs: Any) -> Iterator[str]:
-    step = max(1, backend.vocab_size // PIECES)
+    step = max(1, backend.vocab_size // MOST_PIECES)
     added = set(backend.added.values())
     pieces = []
     for token_id in range(0, backend.vocab_size, step):
@@ -191,7 +191,7 @@ def _piece_texts(backend: Backend, theirs: Any) -> Iterator[str]:
             pieces.append(name if data is None else data.decode())
         except UnicodeDecodeError:  # a part of a character
             continue
-    for start in range(0, len(pieces), IN_A_TEXT):
-        yield "".join(pieces[start : start + IN_A_TEXT])
+    for start in range(0, len(pieces), PIECES_PER_TEXT):
+        yield "".join(pieces[start : start + PIECES_PER_TEXT])
     # alone as well: at the beginning of a text some rules are others
     yield from pieces[:: max(1, len(pieces) // 1000)]

@@ -19,7 +19,7 @@ class Backend(Protocol):
 
     @property
     def native(self) -> bool:
-        """Whether the Rust encoder runs it."""
+        """Say whether the Rust encoder runs it."""
         ...
 
     @property
@@ -29,12 +29,12 @@ class Backend(Protocol):
 
     @property
     def pattern(self) -> str | None:
-        """The pre-tokenizer's name or regex, where there is one."""
+        """Return the pre-tokenizer's name or regex, where there is one."""
         ...
 
     @property
     def vocab_size(self) -> int:
-        """One more than the highest id."""
+        """Return one more than the highest id."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class Backend(Protocol):
 
     @property
     def added(self) -> dict[str, int]:
-        """All added tokens and their ids, by id: the special ones, and those that are tokens in every text."""
+        """Return all added tokens and their ids, by id: the special ones, and those that are tokens in every text."""
         ...
 
     @property
@@ -61,17 +61,17 @@ class Backend(Protocol):
         ...
 
     def token_bytes(self, token_id: int) -> bytes | None:
-        """The bytes that an id stands for, None where only whole sequences can be decoded."""
+        """Return the bytes that an id stands for, None where only whole sequences can be decoded."""
         ...
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of a sequence."""
+        """Return the bytes of a sequence."""
         ...
 
     def to_tokenizer_json(self) -> bytes:
-        """The tokenizer as a tokenizer.json."""
+        """Return the tokenizer as a tokenizer.json."""
         ...
 
     def to_ranks(self) -> bytes:
-        """The tokenizer as tiktoken ranks, or an error that says why it cannot be."""
+        """Return the tokenizer as tiktoken ranks, or an error that says why it cannot be."""
         ...

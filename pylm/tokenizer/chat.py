@@ -76,7 +76,7 @@ def _check_length(template: str) -> None:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """The same in plain types, which cross to another process; a template can do nothing with others."""
+    """Return the same in plain types, which cross to another process; a template can do nothing with others."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

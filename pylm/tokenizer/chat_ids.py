@@ -56,7 +56,7 @@ class ChatEncoder:
         return ids + self._plainly(text[cursor:])
 
     def _written(self, conversation: Rendered) -> Iterator[tuple[int, int, int]]:
-        """The control tokens in what the template wrote itself: from where to where, and the id."""
+        """Return the control tokens in what the template wrote itself: from where to where, and the id."""
         borders = [0, *(place for span in conversation.brought for place in span), len(conversation.text)]
         for number, (start, end) in enumerate(pairwise(borders)):
             if number % 2 == 0:
@@ -64,7 +64,7 @@ class ChatEncoder:
                     yield first, last, self._control[conversation.text[first:last]]
 
     def _forged(self, conversation: Rendered) -> bool:
-        """Whether a control token stands in the text that the conversation had a part in."""
+        """Say whether a control token stands in the text that the conversation had a part in."""
         spans = iter(conversation.brought)
         span = next(spans, None)
         for first, last in self._found(conversation.text, 0, len(conversation.text)):
@@ -115,7 +115,7 @@ class ChatEncoder:
 
 
 def _is_word(token: dict[str, Any]) -> bool:
-    """Whether an added token is text like any other: white space of some length, or one letter, and not special."""
+    """Say whether an added token is text like any other: white space of some length, or one letter, and not special."""
     content: str = token["content"]
     return not token.get("special") and (
         not content.strip(" \t\r\n\u2581") or (len(content) == 1 and content.isalnum())
@@ -123,7 +123,7 @@ def _is_word(token: dict[str, Any]) -> bool:
 
 
 def _with_all_special(backend: Backend, value: dict[str, Any]) -> Backend:
-    """The same tokenizer, which takes every added token for plain text where it is not allowed."""
+    """Return the same tokenizer, which takes every added token for plain text where it is not allowed."""
     added = value.get("added_tokens") or []
     if all(token.get("special") for token in added):
         return backend

@@ -102,12 +102,12 @@ class ForeignBackend:
         return out
 
     def token_bytes(self, token_id: int) -> bytes | None:
-        """The bytes of one id, where the decoder works piece by piece."""
+        """Return the bytes of one id, where the decoder works piece by piece."""
         piece = self._piece(token_id)
         return None if self._pieces is None else self._pieces.bytes_of(piece)
 
     def first_bytes(self, token_id: int) -> bytes | None:
-        """The bytes of the id that a text begins with."""
+        """Return the bytes of the id that a text begins with."""
         piece = self._piece(token_id)
         return None if self._pieces is None else self._pieces.first_bytes_of(piece)
 
@@ -120,7 +120,7 @@ class ForeignBackend:
         return piece
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of a sequence."""
+        """Return the bytes of a sequence."""
         pieces = [self._piece(token_id) for token_id in ids]
         if self._pieces is None:
             text: str = _run(lambda _: self.tokenizer.decode(list(ids), skip_special_tokens=False))
@@ -131,11 +131,11 @@ class ForeignBackend:
 
     @property
     def strips_space(self) -> bool:
-        """Whether decoding takes the first space away, which encoding added."""
+        """Say whether decoding takes the first space away, which encoding added."""
         return self._pieces is not None and self._pieces.strips_space
 
     def to_tokenizer_json(self) -> bytes:
-        """The tokenizer.json that was loaded."""
+        """Return the tokenizer.json that was loaded."""
         return json.dumps(self.json, ensure_ascii=False, indent=2).encode()
 
     def to_ranks(self) -> bytes:
@@ -161,7 +161,7 @@ class ForeignBackend:
 
 
 def _is_theirs(error: BaseException) -> bool:
-    """Whether `tokenizers` failed: a panic of Rust is no Exception in Python."""
+    """Say whether `tokenizers` failed: a panic of Rust is no Exception in Python."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 

@@ -13,6 +13,7 @@ from pylm.tokenizer import published
 from pylm.tokenizer.folder import CONFIG, TOKENIZER, Config, moved_aside, read_config, read_file
 from pylm.tokenizer.gpt2_files import PAIRS, pair_to_tokenizer_json
 from pylm.tokenizer.patterns import PATTERNS
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Backend
@@ -106,7 +107,7 @@ def backend_of_model(data: bytes, where: str) -> Backend:
 
 
 def says_its_pattern(source: str | Path) -> bool:
-    """Whether `source` is anything but ranks, which do not say how text is cut."""
+    """Say whether `source` is anything but ranks, which do not say how text is cut."""
     path = Path(source)
     if str(source) in published.PUBLISHED or not path.is_file():
         return not (path.is_dir() and not (path / TOKENIZER).is_file() and any(path.glob("*.tiktoken")))
@@ -187,7 +188,7 @@ def _of_ranks(data: bytes, path: Path, pattern: str | None, specials: Specials) 
     if pattern is None:
         raise UsageError(
             f"{path} holds ranks that are none of the published ones, and ranks do not say how text is cut",
-            f"name the pattern: --pattern {', '.join(PATTERNS)} or a regex",
+            f"name the pattern: {param('pattern')} {', '.join(PATTERNS)} or a regex",
         )
     return NativeBackend.from_ranks(data, pattern, _numbered(specials, data))
 
@@ -212,7 +213,8 @@ def _numbered(specials: Specials, ranks: bytes) -> dict[str, int]:
 def _no_pattern(where: str, pattern: str | None, specials: Specials) -> None:
     if pattern is not None or specials is not None:
         raise UsageError(
-            f"{where} says its own pattern and special tokens", "leave out --pattern and --special: they are for ranks"
+            f"{where} says its own pattern and special tokens",
+            f"leave out {param('pattern')} and {param('specials')}: they are for ranks",
         )
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pylm._rust import Bpe
-from pylm.errors import DataError, TokenizerError
+from pylm.errors import DataError, PylmError, TokenizerError
 from pylm.tokenizer.patterns import checked, read_elsewhere
+from pylm.wording import options_marked
 
 if TYPE_CHECKING:
     from pylm.tokenizer.backend import Ids
+
+
+@contextmanager
+def parameters_named() -> Iterator[None]:
+    """Let the errors of `pylm._rust`, which speaks of the command line's options, name parameters as a room's do."""
+    try:
+        yield
+    except PylmError as error:
+        message, hint = error.marked
+        raise type(error)(options_marked(message), None if hint is None else options_marked(hint)) from None
 
 
 class NativeBackend:
@@ -32,7 +44,7 @@ class NativeBackend:
         self.pattern: str | None = bpe.pattern
 
     def read_elsewhere(self) -> str | None:
-        """What of it other programs read in another way; only files that an earlier pylm wrote hold such."""
+        """Return what of it other programs read in another way; only files that an earlier pylm wrote hold such."""
         if part := read_elsewhere(self.pattern):
             return f"a pattern that other programs read in another way, for {part}"
         if twice := self.bpe.spelled_twice:
@@ -55,30 +67,31 @@ class NativeBackend:
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
         """Ids of each text."""
-        return self.bpe.encode_batch(list(texts), threads, self._named(allowed))
+        with parameters_named():
+            return self.bpe.encode_batch(list(texts), threads, self._named(allowed))
 
     def _named(self, allowed: frozenset[str]) -> str | list[str]:
         # a word for all of them: what takes thousands of names for each short text takes longer than to encode it
         return "all" if allowed == self._every else sorted(allowed)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of one id."""
+        """Return the bytes of one id."""
         try:
             return self.bpe.token_bytes(token_id)
         except DataError as error:
-            raise TokenizerError(error.message, error.hint) from None
+            raise TokenizerError(*error.marked) from None
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """The bytes of a sequence."""
+        """Return the bytes of a sequence."""
         try:
             return self.bpe.decode_bytes(ids)
         except DataError as error:
-            raise TokenizerError(error.message, error.hint) from None
+            raise TokenizerError(*error.marked) from None
 
     def to_tokenizer_json(self) -> bytes:
-        """The vocabulary as a tokenizer.json."""
+        """Return the vocabulary as a tokenizer.json."""
         return self.bpe.to_tokenizer_json().encode()
 
     def to_ranks(self) -> bytes:
-        """The vocabulary as tiktoken ranks."""
+        """Return the vocabulary as tiktoken ranks."""
         return self.bpe.to_ranks()

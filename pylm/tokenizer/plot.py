@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.errors import DataError, UsageError
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -89,9 +90,9 @@ def _bar(share: float) -> str:
 def check_picture(path: Path) -> None:
     """Fail, before any work is done, if no picture can be drawn to `path`."""
     if path.suffix.lower() not in (".svg", ".png", ".pdf"):
-        raise UsageError(f"--plot {path}: pictures are .svg, .png or .pdf", "name such a file")
+        raise UsageError(f"{param('plot')} {path}: pictures are .svg, .png or .pdf", "name such a file")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot draws with matplotlib, which is not installed", "pip install matplotlib")
+        raise UsageError(f"{param('plot')} draws with matplotlib, which is not installed", "pip install matplotlib")
 
 
 def save_plot(made: Comparison, path: Path) -> None:

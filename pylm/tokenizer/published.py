@@ -76,7 +76,7 @@ def by_checksum(data: bytes) -> Published | None:
 
 
 def is_offline(offline: bool | None = None) -> bool:
-    """Whether the network is not to be used: as asked, else as PYLM_OFFLINE says."""
+    """Say whether the network is not to be used: as asked, else as PYLM_OFFLINE says."""
     if offline is not None:
         return offline
     return os.environ.get("PYLM_OFFLINE", "").lower() not in ("", "0", "false", "no")

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["MEMORY", "main", "read_message", "write_message"]
 
 MEMORY = 1 << 30  # bytes of address space, of which the interpreter itself takes a tenth
-MOST_SAID = 300  # characters of an error that are told
+MOST_ERROR_CHARACTERS = 300
 
 
 def read_message(stream: BinaryIO) -> bytes | None:
-    """The next message, None at the end."""
+    """Return the next message, None at the end."""
     size = stream.read(8)
     return stream.read(int.from_bytes(size, "little")) if len(size) == 8 else None
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _answer(asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """What became of a request: where the text is the conversation's, or why there is none."""
+    """Return what became of a request: where the text is the conversation's, or why there is none."""
     spent = False
     try:
         return _rendered(asked)
@@ -92,7 +92,7 @@ def _rendered(asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 @functools.lru_cache(maxsize=1)
 def _sandbox(template: str) -> Sandbox:
-    """The template, compiled once: a conversation has one."""
+    """Return the template, compiled once: a conversation has one."""
     from pylm.tokenizer.sandbox import Sandbox
 
     return Sandbox(template)
@@ -103,7 +103,7 @@ def _refusal(error: Exception) -> dict[str, Any]:
 
     from pylm.tokenizer.said import Refused
 
-    said = str(error).split("\n")[0][:MOST_SAID]
+    said = str(error).split("\n")[0][:MOST_ERROR_CHARACTERS]
     if isinstance(error, Refused):
         return {"refused": said}
     if isinstance(error, TemplateSyntaxError):

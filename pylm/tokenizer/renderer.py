@@ -157,7 +157,7 @@ def _exactly(pipe: int, size: int, until: float) -> bytes:
 
 
 def _ended(code: int) -> TokenizerError:
-    """What ended the process that rendered."""
+    """Return what ended the process that rendered."""
     if code == -signal.SIGPROF:
         return TokenizerError(f"the chat template takes more than {SECONDS:g} seconds", HINT)
     if code == -signal.SIGXCPU:

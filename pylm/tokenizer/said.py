@@ -118,7 +118,7 @@ class Said(str):
         return self._parts(str.rsplit(self, sep, maxsplit), sep)
 
     def _parts(self, parts: list[str], sep: str | None) -> list[str]:
-        """The parts that a split gave, found again in their order; between them stands `sep`, or white space."""
+        """Return the parts that a split gave, found again in their order; between them stands `sep`, or white space."""
         found, cursor = [], 0
         for part in parts:
             start = cursor if sep is not None else self.find(part, cursor)
@@ -173,7 +173,7 @@ class SaidFloat(float):
 
 
 def plain(text: str) -> str:
-    """The text without its mask."""
+    """Return the text without its mask."""
     return str.__str__(text)
 
 
@@ -183,7 +183,7 @@ def mask_of(text: str) -> bytes:
 
 
 def marked(text: str, mask: bytes) -> str:
-    """A text with its mask, plain where nothing of it was brought."""
+    """Return a text with its mask, plain where nothing of it was brought."""
     if len(text) > MAX_OUTPUT:
         raise Refused(HUGE)
     if CONVERSATION not in mask:
@@ -194,7 +194,7 @@ def marked(text: str, mask: bytes) -> str:
 
 
 def whole(text: str) -> str:
-    """A text of which everything counts as the conversation's."""
+    """Return a text of which everything counts as the conversation's."""
     return marked(text, CONVERSATION * len(text))
 
 
@@ -212,7 +212,7 @@ def mark(value: Any) -> Any:
 
 
 def spoken(value: Any) -> str:
-    """What a template writes for a value."""
+    """Return what a template writes for a value."""
     if isinstance(value, str):
         return value
     text = str(value)
@@ -235,7 +235,7 @@ def joined(pieces: Iterable[str]) -> str:
 
 
 def replaced(text: str, old: str, new: str, count: SupportsIndex = -1) -> str:
-    """A text with parts of it replaced."""
+    """Return a text with parts of it replaced."""
     if len(text) + (text.count(old) if count else 0) * len(new) > MAX_OUTPUT:
         raise Refused(HUGE)
     if not isinstance(text, Said) and not isinstance(new, Said):

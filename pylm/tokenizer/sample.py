@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import UsageError
+from pylm.tokenizer.native import parameters_named
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm._rust import Documents
@@ -19,8 +21,9 @@ def reader_of(sources: Sequence[str], *, invalid: str = "error", **options: Any)
     from pylm._rust import Documents
 
     if invalid not in ("error", "replace"):
-        raise UsageError(f"--invalid {invalid} is neither error nor replace", None)
-    return Documents(list(sources), invalid=invalid, **options)
+        raise UsageError(f"{param('invalid', invalid)} is neither error nor replace", None)
+    with parameters_named():
+        return Documents(list(sources), invalid=invalid, **options)
 
 
 class Sample:
@@ -49,9 +52,13 @@ class Sample:
         for _, text in self.named():
             yield from self._apart.split(text) if self._apart else (text,)
 
+    def _read(self) -> Iterator[tuple[str, list[str]]]:
+        with parameters_named():
+            yield from self._reader
+
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield (source, document)."""
-        for source, texts in self._reader:
+        for source, texts in self._read():
             for text in texts:
                 if self._limit is not None and self.documents >= self._limit:
                     return

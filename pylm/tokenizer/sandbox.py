@@ -94,7 +94,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._template = self.from_string(template)
 
     def rendered(self, named: Mapping[str, str], brought: Mapping[str, Any]) -> str:
-        """What a template makes of the special tokens that are named to it and of what a conversation brings."""
+        """Return what a template makes of the special tokens that are named to it and of what a conversation brings."""
         self.steps = 0
         given = {name: mark(value) for name, value in brought.items()}
         for message in given["messages"]:
@@ -179,17 +179,17 @@ def _join(items: Iterable[Any], between: Any = "", attribute: str | None = None)
 
 
 def _like(made: str, *given: Any) -> str:
-    """A text that was made of others by rules that are not followed here."""
+    """Mark a text that was made of others by rules that are not followed here."""
     return whole(made) if any(isinstance(part, (Said, SaidInt, SaidFloat)) for part in given) else made
 
 
 def _to_text(apply: Callable[..., str]) -> Callable[..., str]:
-    """The same filter, which is never given anything but text."""
+    """Return the same filter, which is never given anything but text."""
     return lambda value, *args, **kwargs: apply(spoken(value), *args, **kwargs)
 
 
 def _to_number(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """The same filter, whose number is the conversation's where what it is made of is."""
+    """Return the same filter, whose number is the conversation's where what it is made of is."""
 
     def filtered(value: Any, *args: Any, **kwargs: Any) -> Any:
         made = apply(value, *args, **kwargs)

@@ -16,6 +16,7 @@ from typing import IO
 
 from pylm.errors import TokenizerError
 from pylm.tokenizer.spm_model import parse_model, rounded_scores
+from pylm.wording import param
 
 __all__ = ["SpmSettings", "Trained", "train_model"]
 
@@ -58,7 +59,7 @@ def train_model(documents: Iterable[str], settings: SpmSettings, report: Report)
     """Train on documents and return the model's files."""
     if importlib.util.find_spec("sentencepiece") is None:
         raise TokenizerError(
-            f"--model {settings.model} trains with the sentencepiece package, which is not installed",
+            f"{param('model', settings.model)} trains with the sentencepiece package, which is not installed",
             "pip install sentencepiece tokenizers",
         )
     with tempfile.TemporaryDirectory(prefix="pylm-spm-") as scratch:
@@ -178,13 +179,13 @@ def _explained(said: list[str], settings: SpmSettings, lines: int) -> TokenizerE
     if match := _TOO_HIGH.search(last):
         return TokenizerError(
             f"the text gives a vocabulary of {int(match[2]):,} at most, and {int(match[1]):,} was asked for",
-            f"--vocab-size {match[2]}, or more text",
+            f"{param('vocab_size', int(match[2]))}, or more text",
         )
     if match := _TOO_LOW.search(last):
         return TokenizerError(
             f"a vocabulary of {int(match[1]):,} cannot hold the bytes, special tokens and characters of this text, "
             f"which are {int(match[2]):,}",
-            f"--vocab-size of more than {match[2]}, or a lower --character-coverage",
+            f"{param('vocab_size')} of more than {match[2]}, or a lower {param('character_coverage')}",
         )
     return TokenizerError(f"sentencepiece failed: {last.removeprefix('failed: ')}", None)
 

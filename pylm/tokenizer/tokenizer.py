@@ -13,6 +13,7 @@ from pylm.tokenizer import chat, folder
 from pylm.tokenizer.chat_ids import ChatEncoder
 from pylm.tokenizer.specials import AllowedSpecial, allowed_names, one_of, refuse
 from pylm.tokenizer.stream import DecodeStream
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -103,11 +104,12 @@ class Tokenizer:
         """
         from pylm.tokenizer.train import TrainOptions, train
 
-        return train(TrainOptions.checked(sources, vocab_size, options)).tokenizer
+        parts = train(TrainOptions.checked(sources, vocab_size, options))
+        return cls(parts.backend, parts.config, parts.files)
 
     @property
     def vocab_size(self) -> int:
-        """One more than the highest id."""
+        """Return one more than the highest id."""
         return self._backend.vocab_size
 
     @property
@@ -117,12 +119,12 @@ class Tokenizer:
 
     @property
     def added(self) -> dict[str, int]:
-        """All added tokens and their ids: the special ones, and those that are tokens in every text."""
+        """Return all added tokens and their ids: the special ones, and those that are tokens in every text."""
         return dict(self._backend.added)
 
     @property
     def eot(self) -> int | None:
-        """The id that ends a document, None where the vocabulary has none."""
+        """Return the id that ends a document, None where the vocabulary has none."""
         name = self.eot_token
         return None if name is None else self._backend.added[name]
 
@@ -142,22 +144,22 @@ class Tokenizer:
 
     @property
     def native(self) -> bool:
-        """Whether the Rust encoder runs it, rather than the `tokenizers` package."""
+        """Say whether the Rust encoder runs it, rather than the `tokenizers` package."""
         return self._backend.native
 
     @property
     def backend(self) -> Backend:
-        """What runs it."""
+        """Return what runs it."""
         return self._backend
 
     @property
     def pattern(self) -> str | None:
-        """The pre-tokenizer's name or regex; None for what has no such thing."""
+        """Return the pre-tokenizer's name or regex; None for what has no such thing."""
         return self._backend.pattern
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja template of `apply_chat_template`, None where there is none."""
+        """Return the Jinja template of `apply_chat_template`, None where there is none."""
         return self._config.get("chat_template")
 
     @chat_template.setter
@@ -267,7 +269,8 @@ class Tokenizer:
         template = chat_template if chat_template is not None else self.chat_template
         if template is None:
             raise TokenizerError(
-                "this tokenizer has no chat template", "train it with --chat, or set chat_template (chat.CHATML is one)"
+                "this tokenizer has no chat template",
+                f"train it with {param('chat', True)}, or set chat_template (chat.CHATML is one)",
             )
         named = folder.named_tokens(self._config, self.eot_token, self._unknown)
         given = {**variables, "add_generation_prompt": add_generation_prompt}

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any
 
+from pylm._rust import Bpe, train_bpe
 from pylm.errors import TokenizerError, UsageError, did_you_mean
 from pylm.tokenizer import chat, patterns
+from pylm.tokenizer.native import NativeBackend, parameters_named
 from pylm.tokenizer.published import END
+from pylm.tokenizer.standard_input import spooled
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from typing import TypedDict
 
-    from pylm.tokenizer.tokenizer import Tokenizer
+    from pylm.tokenizer.backend import Backend
+    from pylm.tokenizer.report import Report
 
     class TrainKeywords(TypedDict, total=False):
         """The fields of TrainOptions that `Tokenizer.train` takes by name."""
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         progress: Report | None
 
 
-__all__ = ["DEFAULT_PATTERN", "MODELS", "PATTERNS", "Result", "TrainOptions", "train"]
+__all__ = ["DEFAULT_PATTERN", "MODELS", "PATTERNS", "Parts", "TrainOptions", "train"]
 
 MODELS = ("bpe", "unigram", "sp-bpe")
 # what llama.cpp knows, so that a trained tokenizer can be exported
@@ -58,21 +58,6 @@ DEFAULT_COVERAGE = 0.9995  # sentencepiece's own
 # options that mean something to one kind of model only
 ONLY_BPE = ("pattern", "min_frequency", "memory", "continue_from")
 ONLY_SENTENCEPIECE = ("character_coverage",)
-
-
-class Report(Protocol):
-    """Takes how far the work has come; `pylm.cli.frame.progress.Progress` is one."""
-
-    def __call__(
-        self,
-        done: float,
-        total: float | None = None,
-        *,
-        phase: str | None = None,
-        unit: str | None = None,
-        note: str = "",
-    ) -> None:
-        """Take what is done, of how much, in which phase."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,66 +160,43 @@ class TrainOptions:
         unused = ONLY_SENTENCEPIECE if self.model == "bpe" else ONLY_BPE
         for name in unused:
             if getattr(self, name) is not None:
-                option = "--continue" if name == "continue_from" else f"--{name.replace('_', '-')}"
-                raise UsageError(f"--model {self.model} takes no {option}", f"leave out {option}")
+                raise UsageError(f"{param('model', self.model)} takes no {param(name)}", f"leave out {param(name)}")
         # sentencepiece has an id for unknown characters besides
         least = 256 + len(specials) + (self.model != "bpe")
         if self.vocab_size < least:
             raise UsageError(
                 f"a vocabulary of {self.vocab_size:,} cannot hold the 256 bytes and {len(specials)} special tokens",
-                f"--vocab-size {least} is the least",
+                f"{param('vocab_size', least)} is the least",
             )
         if self.threads < 0:
-            raise UsageError(f"--threads is {self.threads}", "say how many, or 0 for as many as there are cores")
+            raise UsageError(
+                f"{param('threads')} is {self.threads}", "say how many, or 0 for as many as there are cores"
+            )
         for name in ("documents", "bytes", "memory", "max_token_length", "min_frequency"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is less than 1", "leave it out for no limit")
+                raise UsageError(f"{param(name)} is less than 1", "leave it out for no limit")
         if self.character_coverage is not None and not 0.5 <= self.character_coverage <= 1:
-            raise UsageError("--character-coverage is a share between 0.5 and 1", f"{DEFAULT_COVERAGE} is the default")
+            raise UsageError(
+                f"{param('character_coverage')} is a share between 0.5 and 1", f"{DEFAULT_COVERAGE} is the default"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """A trained tokenizer, and what is worth saying about its training."""
+class Parts:
+    """What a trained tokenizer is put together from, and what is worth saying about its training."""
 
-    tokenizer: Tokenizer
+    backend: Backend
+    config: dict[str, Any]
+    files: dict[str, bytes]
     facts: dict[str, Any]
 
 
-def train(options: TrainOptions) -> Result:
-    """Train as asked."""
-    with spooled(options.sources) as (stdin, is_jsonl):
+def train(options: TrainOptions) -> Parts:
+    """Learn a vocabulary as asked."""
+    with parameters_named(), spooled(options.sources) as (stdin, is_jsonl):
         if options.model == "bpe":
             return _train_bpe(options, stdin, is_jsonl)
         return _train_sentencepiece(options, stdin, is_jsonl)
-
-
-def standard_input() -> BinaryIO:
-    """Return stdin's bytes; a caller may have closed it: `pylm … <&-`."""
-    if sys.stdin is None:
-        raise UsageError("stdin is closed", "name a file, or pipe something in")
-    return sys.stdin.buffer
-
-
-@contextmanager
-def spooled(sources: Sequence[str]) -> Iterator[tuple[str | None, bool]]:
-    """Yield the file that stdin was written to, and whether it holds jsonl; (None, False) where `-` is no source."""
-    if "-" not in sources:
-        yield None, False
-        return
-    with tempfile.NamedTemporaryFile(prefix="pylm-stdin-") as file:
-        shutil.copyfileobj(standard_input(), file, 1 << 20)
-        file.flush()
-        file.seek(0)
-        first = file.readline(1 << 20)
-        yield file.name, _is_json_object(first)
-
-
-def _is_json_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _config(options: TrainOptions, specials: Sequence[str]) -> dict[str, Any]:
@@ -244,11 +206,10 @@ def _config(options: TrainOptions, specials: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Result:
+def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Parts:
     from pylm.tokenizer.load import backend_of_model
     from pylm.tokenizer.sample import Sample, reader_of
     from pylm.tokenizer.spm_train import SpmSettings, train_model
-    from pylm.tokenizer.tokenizer import Tokenizer
 
     reader = reader_of(
         options.sources,
@@ -280,14 +241,10 @@ def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: boo
     backend = backend_of_model(trained.model, "the trained model")
     files = {"tokenizer.model": trained.model, "tokenizer.vocab": trained.vocab}
     facts = {"documents": sample.documents, "bytes": sample.bytes, "replaced_bytes": sample.replaced}
-    return Result(Tokenizer(backend, _config(options, options.all_specials), files), facts)
+    return Parts(backend, _config(options, options.all_specials), files, facts)
 
 
-def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Result:
-    from pylm._rust import Bpe, train_bpe
-    from pylm.tokenizer.native import NativeBackend
-    from pylm.tokenizer.tokenizer import Tokenizer
-
+def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Parts:
     start = _start_of(options)
     report = options.progress
 
@@ -326,7 +283,7 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Resu
             f"give it a text that no word has, such as <|{twice[0]}|>",
         )
     facts = {**trained, "replaced_bytes": trained.pop("replaced")}
-    return Result(Tokenizer(NativeBackend(bpe), _config(options, start.specials)), facts)
+    return Parts(NativeBackend(bpe), _config(options, start.specials), {}, facts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,28 +298,25 @@ class _Start:
 def _start_of(options: TrainOptions) -> _Start:
     if options.continue_from is None:
         return _Start(patterns.trained(options.pattern or DEFAULT_PATTERN), options.all_specials, [])
-    from pylm._rust import Bpe
-    from pylm.tokenizer.native import NativeBackend
-    from pylm.tokenizer.tokenizer import Tokenizer
+    from pylm.tokenizer.load import load
 
-    base = Tokenizer.load(options.continue_from)
-    backend = base.backend
+    backend, *_ = load(options.continue_from)
     if not isinstance(backend, NativeBackend):
         raise TokenizerError(
             f"{options.continue_from} is no byte-level BPE, so its training cannot be continued",
-            "name a tokenizer that pylm tokenizer train --model bpe made",
+            f"name a tokenizer that pylm tokenizer train {param('model', 'bpe')} made",
         )
     bpe = backend.bpe
     if options.pattern not in (None, bpe.pattern) and patterns.trained(options.pattern) != bpe.pattern:
         raise UsageError(
             f"{options.continue_from} was trained with the pattern {bpe.pattern}, not {options.pattern}",
-            "leave out --pattern: the merges hold for their own pattern",
+            f"leave out {param('pattern')}: the merges hold for their own pattern",
         )
-    specials = options.with_roles(tuple(base.specials) if options.specials is None else options.specials)
-    made_anew = Bpe.from_merges(bpe.merges, bpe.pattern, list(base.specials))
+    specials = options.with_roles(tuple(backend.specials) if options.specials is None else options.specials)
+    made_anew = Bpe.from_merges(bpe.merges, bpe.pattern, list(backend.specials))
     if made_anew.identity != bpe.identity:
         raise TokenizerError(
             f"{options.continue_from} does not number its tokens in the order of its merges, as training does",
-            "name a tokenizer that pylm tokenizer train --model bpe made",
+            f"name a tokenizer that pylm tokenizer train {param('model', 'bpe')} made",
         )
     return _Start(bpe.pattern, specials, bpe.merges)

@@ -84,7 +84,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def lockable(path: Path) -> bool:
-    """Whether no process holds the lock on a file; one that is not there is free."""
+    """Say whether no process holds the lock on a file; one that is not there is free."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError as error:
@@ -104,5 +104,5 @@ def _try(handle: int) -> bool:
 
 
 def _quoted(name: str) -> str:
-    """A name as a pattern that nothing else matches."""
+    """Return a name as a pattern that nothing else matches."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)

@@ -45,7 +45,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
 
 def _given(request: Request) -> Given:
     """Return what a request says of the configuration, with the folder that its text will be tokenized into."""
-    from pylm.data.prepare import default_folder
+    from pylm.data.sources import default_folder
 
     given = continued.lengthened(continued.given_by(request), 0.0)
     begun = None if request.out is None else request.out / "config.yaml"

@@ -161,7 +161,7 @@ def source_of(config: Config) -> str | dict[str, float]:
 
 def _refuse_another(request: Request, stored: Config) -> None:
     """Refuse what would be another run than the one that is to go on."""
-    from pylm.data.prepare import default_folder
+    from pylm.data.sources import default_folder
 
     another = f"leave it out to go on; without {param('resume')} and with another {param('out')}, a new run starts"
     if request.text and str(folder := default_folder(request.text)) != stored.data.path:

@@ -186,22 +186,18 @@ def tokenize(request: Request, vocabulary: int | None, on_event: Callable[[Event
         vocabulary: tokens of the vocabulary that is built from it; None: by its amount.
         on_event: told how far it has come.
     """
-    from pylm.data.prepare import Training, default_folder, prepare
+    from pylm.data.for_training import prepare_for_training
+    from pylm.data.sources import default_folder
 
     def progress(
         done: float, total: float | None = None, *, phase: str | None = None, unit: str | None = None, note: str = ""
     ) -> None:
         on_event(Tokenizing(phase, done, total, unit, note))
 
-    training = None if vocabulary is None else Training(vocab_size=vocabulary)
     progress(0)
     try:
-        prepared = prepare(
-            request.text,
-            training=training,
-            for_training=True,
-            progress=progress,
-            say=lambda text: on_event(Note(text)),
+        prepared = prepare_for_training(
+            request.text, vocabulary, progress=progress, say=lambda text: on_event(Note(text))
         )
     except PylmError as error:
         folder = default_folder(request.text)

@@ -15,8 +15,8 @@ from typing import Any
 import click
 import pytest
 
-from pylm.cli.chat import Talk
 from pylm.cli.frame.console import Console
+from pylm.cli.frame.talk import Talk
 from pylm.cli.frame.writing import Output, write_samples
 from pylm.config.schema import Sample
 from pylm.errors import DataError, UsageError
@@ -116,7 +116,7 @@ def test_what_a_model_writes_does_not_steer_a_terminal(terminal: bool, monkeypat
     monkeypatch.setattr(Talk, "_ids", lambda self: [1])
     talk = Talk(odd, Sample(), None)
     talk.answer("hi")
-    assert stream.getvalue() == made + "\n" and "\x0e" in talk.messages[-1]["content"]
+    assert stream.getvalue() == made + "\n" and "\x0e" in talk.conversation.messages[-1]["content"]
 
 
 @pytest.mark.parametrize(

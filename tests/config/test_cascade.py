@@ -10,6 +10,7 @@ from pylm.config.cascade import Setting, resolve
 from pylm.config.keys import all_keys, find_key
 from pylm.config.schema import SECTIONS, Config
 from pylm.errors import ConfigError
+from pylm.wording import in_options
 
 
 def cli(**settings):
@@ -22,7 +23,7 @@ def refused(match, hint=None, **arguments):
         resolve(**arguments)
     assert caught.value.exit_code == 2
     if hint is not None:
-        assert hint in (caught.value.hint or ""), caught.value.hint
+        assert hint in in_options(caught.value.marked[1] or ""), caught.value.hint
     return caught.value
 
 

@@ -5,6 +5,7 @@ import pytest
 from pylm.config.cascade import Setting, resolve
 from pylm.config.depth import derive, for_machine, still_open
 from pylm.config.shape import complete, count_parameters
+from pylm.wording import in_options
 
 
 def settings(values):
@@ -72,8 +73,8 @@ def test_a_machine_gets_what_it_has_time_and_text_for():
     for few in (10**4, 10**6, 10**7):
         choice = for_machine(10**6, 1e15, few, 50257)
         assert choice.depth == 2 or 20 * 12 * choice.depth**3 * 64**2 <= 4 * few
-        assert f"tokens of text train well: more text, or --depth {choice.depth + 2}, gives a" in choice.why
+        assert f"tokens of text train well: more text, or --depth {choice.depth + 2}, gives a" in in_options(choice.why)
     assert for_machine(10**9, 1e18, 10**15, 50257).depth == 32
-    assert for_machine(300, 4e11, 10**7, 4096).why == (
+    assert in_options(for_machine(300, 4e11, 10**7, 4096).why) == (
         "2 layers of 128, what this machine trains in 5 min: --max-time with more than that gives a larger model"
     )

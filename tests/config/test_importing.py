@@ -9,6 +9,7 @@ from pylm.config.importing import _READINGS, import_file
 from pylm.config.keys import all_keys
 from pylm.config.schema import SECTIONS
 from pylm.errors import ConfigError
+from pylm.wording import in_options
 
 # the keys and values that the tools' own files have
 MLX = """
@@ -170,7 +171,7 @@ def test_microgpts_options(tmp_path):
 def test_one_of_several_profiles_is_chosen(tmp_path):
     with pytest.raises(ConfigError, match="holds several configurations") as caught:
         imported(tmp_path, PROFILES)
-    assert caught.value.hint == "choose one: --profile laptop | big"
+    assert in_options(caught.value.marked[1] or "") == "choose one: --profile laptop | big"
     assert imported(tmp_path, PROFILES, profile="big")[1]["model.n_layers"] == 4
     with pytest.raises(ConfigError, match="no configuration named small"):
         imported(tmp_path, PROFILES, profile="small")
@@ -179,7 +180,7 @@ def test_one_of_several_profiles_is_chosen(tmp_path):
 def test_what_cannot_be_told_is_asked(tmp_path):
     with pytest.raises(ConfigError, match="cannot tell which tool") as caught:
         imported(tmp_path, "model: {n_layers: 2, n_heads: 2}")
-    assert "--from nue | mlx-transformer" in caught.value.hint
+    assert "--from nue | mlx-transformer" in in_options(caught.value.marked[1] or "")
     assert imported(tmp_path, "model: {n_layers: 2, n_heads: 2}", tool="nash-llm")[1]["model.mlp"] == "gelu"
     with pytest.raises(ConfigError, match="holds no key that pylm knows"):
         imported(tmp_path, "spam: {eggs: 1}")

@@ -16,6 +16,7 @@ from pylm.config.units import (
     parse_number,
     typed_duration,
 )
+from pylm.wording import in_options
 
 
 @pytest.mark.parametrize(
@@ -138,5 +139,6 @@ def test_a_typed_time_is_no_less_than_it_was(seconds):
 
 @pytest.mark.parametrize("text", ["+1h", "+90", " +15s"])
 def test_a_time_on_top_is_no_time(text):
-    with pytest.raises(ValueError, match="adds to a time, which only --max-time of pylm train does"):
+    with pytest.raises(ValueError, match="adds to a time") as caught:
         parse_duration(text)
+    assert in_options(str(caught.value)).endswith("adds to a time, which only --max-time of pylm train does")

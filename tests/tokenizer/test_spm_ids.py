@@ -195,9 +195,9 @@ def test_bad_requests_are_one_sentence(tmp_path):
             Tokenizer.train(short, 290, model=model)
         with pytest.raises(UsageError, match="cannot hold the 256 bytes"):
             Tokenizer.train(short, 200, model=model)
-        with pytest.raises(UsageError, match="takes no --pattern"):
+        with pytest.raises(UsageError, match="takes no pattern="):
             Tokenizer.train(short, 1000, model=model, pattern="gpt2")
-    with pytest.raises(UsageError, match="takes no --character-coverage"):
+    with pytest.raises(UsageError, match="takes no character_coverage="):
         Tokenizer.train(short, 1000, character_coverage=0.99)
 
 

@@ -246,7 +246,7 @@ def test_requests_that_cannot_be(corpus, tmp_path):
         (corpus, {"model": "bep"}, "no model bep"),
         (corpus, {"vocabsize": 3}, "training takes no vocabsize"),
         (corpus, {"invalid": "ignore"}, "neither error nor replace"),
-        (corpus, {"documents": 0}, "--documents is less than 1"),
+        (corpus, {"documents": 0}, "documents= is less than 1"),
         ([], {}, "no source"),
     ]
     for source, options, said in cases:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pylm.cli.frame.command import command
+from pylm.cli.frame.printing import say
 
 
 @command("import", example="pylm config import configs/model_config.yaml --out mine.yaml")
@@ -34,7 +35,7 @@ def import_(old: str, tool: str | None, profile: str | None, out: str | None) ->
     else:
         _write_new(Path(out), text)
     for key, why in made.dropped:
-        click.echo(f"not carried over: {key}: {why}", err=True)
+        say(f"not carried over: {key}: {why}")
     if out is not None:
         click.echo(f"{out} written: {len(made.settings)} keys, {len(made.dropped)} left behind", err=True)
 

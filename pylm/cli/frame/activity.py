@@ -15,6 +15,7 @@ from typing import Literal, TextIO
 
 from pylm.cli.frame.printing import drawn_on
 from pylm.config.units import format_duration
+from pylm.wording import in_options
 
 __all__ = ["Activity"]
 
@@ -52,6 +53,7 @@ class Activity:
         """Say what is being done; the clock goes on where only what follows a colon is another."""
         if self.quiet:
             return
+        text = in_options(text)
         with self._lock:
             if text.partition(":")[0] != self._text.partition(":")[0]:
                 self._since, self._said = time.monotonic(), False
@@ -67,6 +69,7 @@ class Activity:
 
         if self.quiet:
             return
+        text = in_options(text)
         with self._lock:
             self._clear()
             self.stream.write((wrapped(text) if self.drawn else text) + "\n")
@@ -120,7 +123,7 @@ class Activity:
         self._on_screen = True
 
     def _line(self, now: float) -> str:
-        """The text with its time, which stands before what is in brackets: narrow terminals cut that off."""
+        """Return the text with its time, which stands before what is in brackets: narrow terminals cut that off."""
         seconds = now - self._since
         head, bracket, aside = self._text.partition(" (")
         spent = f", {format_duration(round(seconds))}" if seconds >= self.patience else ""

@@ -46,7 +46,7 @@ DEBUG = "pylm.debug"
 
 
 def debug_wanted(ctx: click.Context | None = None) -> bool:
-    """Whether errors come with their traceback: `--debug` was given, or PYLM_DEBUG is set."""
+    """Say whether errors come with their traceback: `--debug` was given, or PYLM_DEBUG is set."""
     ctx = ctx or click.get_current_context(silent=True)
     return bool(os.environ.get("PYLM_DEBUG")) or (ctx is not None and bool(ctx.find_root().meta.get(DEBUG)))
 

@@ -14,7 +14,7 @@ STEP = re.compile(r"step_(\d+)")
 
 
 def complete_runs(_ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The runs under runs/, newest first, and the checkpoints of one whose name stands there with a slash."""
+    """Return the runs under runs/, newest first, and the checkpoints of one whose name stands there with a slash."""
     first = ["auto"] * (param.name == "resume")
     whole = [name for name in (*first, *_runs()) if name.startswith(incomplete)]
     run, slash, _ = incomplete.rpartition("/")

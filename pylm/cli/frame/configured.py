@@ -135,7 +135,7 @@ class ConfiguredCommand(Command):
                 raise
             taken = words[0] if words and value is None and not words[0].startswith("-") else value
             if (ours := _answered(word, taken, self.section)) is not None:
-                raise ConfigError(error.message, ours) from None
+                raise ConfigError(error.marked[0], ours) from None
             if (near := _nearest(word, own)) is not None:
                 raise UsageError(f"{ctx.command_path} has no option {option}", near) from None
             raise
@@ -163,7 +163,7 @@ class ConfiguredCommand(Command):
 
 
 def _may_stand_alone(option: click.Option) -> bool:
-    """Whether an option takes a value or none, as `--resume` does."""
+    """Say whether an option takes a value or none, as `--resume` does."""
     return not option.is_flag and isinstance(option.flag_value, str)
 
 
@@ -190,7 +190,7 @@ def _answered(word: str, value: str | None, asked: str | None) -> str | None:
 
 
 def _nearest(word: str, own: Mapping[str, Any]) -> str | None:
-    """The nearest of the command's own options, where no key is nearer: by their words, for all have the dashes."""
+    """Name the nearest of the command's own options, where no key is: by their words, for all have the dashes."""
     from difflib import get_close_matches
 
     from pylm.config.keys import all_keys
@@ -218,7 +218,7 @@ def complete_file(ctx: click.Context, _param: click.Parameter | None, incomplete
 
 
 def _choices(section: str, key: str) -> list[str]:
-    """The words that a key accepts, where it accepts so few."""
+    """Return the words that a key accepts, where it accepts so few."""
     from pylm.config.schema import SECTIONS
     from pylm.config.values import Flag, Value, Word
 

@@ -18,9 +18,8 @@ import click
 from pylm.cli.commands import COMMANDS
 from pylm.cli.frame.command import LazyGroup, debug_wanted
 from pylm.cli.frame.enduring import enduring_stderr, open_streams
-from pylm.cli.frame.printing import as_typed, plain_wanted
+from pylm.cli.frame.printing import plain_wanted, say
 from pylm.errors import Interrupted, PylmError, PylmWarning, did_you_mean
-from pylm.wording import in_options
 
 PROGRAM = "pylm"
 COMPLETE_VARIABLE = "_PYLM_COMPLETE"
@@ -75,7 +74,7 @@ def _notes() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if isinstance(message, PylmWarning):
-                click.echo(f"{_paint('note:', 'yellow')} {in_options(message.marked)}", err=True)
+                say(f"{_paint('note:', 'yellow')} {message.marked}")
             else:
                 usual(message, category, *where, **more)
 
@@ -115,11 +114,11 @@ def _dispatch(args: list[str]) -> int:
 def _explain(error: Exception) -> int:
     """Print one sentence and a hint for any error; return the exit code."""
     if isinstance(error, Interrupted):
-        message, hint = as_typed(error)
-        click.echo(f"{message}\n{hint or ''}".rstrip(), err=True)
+        message, hint = error.marked
+        say(f"{message}\n{hint or ''}".rstrip())
         return error.exit_code
     if isinstance(error, PylmError):
-        return _fail(*as_typed(error), error.exit_code)
+        return _fail(*error.marked, error.exit_code)
     if isinstance(error, click.ClickException):
         return _fail(*_usage_sentence(error), error.exit_code)
     if isinstance(error, ModuleNotFoundError) and error.name in ("pylm._rust", "pylm._native"):
@@ -169,9 +168,9 @@ def _usage_sentence(error: click.ClickException) -> tuple[str, str | None]:
 
 
 def _fail(message: str, hint: str | None, code: int = 1) -> int:
-    click.echo(f"{_paint('error:', 'red')} {message}", err=True)
+    say(f"{_paint('error:', 'red')} {message}")
     if hint:
-        click.echo(f"{_paint('hint:', 'cyan')} {hint}", err=True)
+        say(f"{_paint('hint:', 'cyan')} {hint}")
     return code
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.printing import say
 from pylm.cli.frame.types import COUNT
 from pylm.errors import CheckpointError
 
@@ -63,7 +64,7 @@ def open_model(options: dict[str, Any]) -> Session:
 
     named = options["checkpoint"]
     try:
-        session = open_session(**options, say=_say)
+        session = open_session(**options, say=say)
     except CheckpointError as error:
         waiting = list(_training([Path(named)] if named else _without_any_checkpoint()))
         if not waiting:
@@ -71,25 +72,21 @@ def open_model(options: dict[str, Any]) -> Session:
         raise CheckpointError(_how_far(waiting[0]), _what_to_do(waiting[0])) from error
     if named is None:
         for run in _training(RUNS.iterdir()):
-            _say(f"{_how_far(run)}; this is an older run:")
-    _say(f"{os.path.relpath(session.name)}: {session.engine.name}")
+            say(f"{_how_far(run)}; this is an older run:")
+    say(f"{os.path.relpath(session.name)}: {session.engine.name}")
     return session
 
 
 def _without_any_checkpoint() -> list[Path]:
-    """The runs, where none of them has a checkpoint: where one has, the error is about that one."""
+    """Return the runs, where none of them has a checkpoint: where one has, the error is about that one."""
     from pylm.checkpoint import steps
 
     runs = list(RUNS.iterdir()) if RUNS.is_dir() else []
     return [] if any(map(steps, runs)) else runs
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
 def _training(runs: Any) -> Iterator[Path]:
-    """Those of the folders that a process trains in and that have no checkpoint yet."""
+    """Return those of the folders that a process trains in and that have no checkpoint yet."""
     from pylm.checkpoint import steps
 
     for run in runs:
@@ -98,7 +95,7 @@ def _training(runs: Any) -> Iterator[Path]:
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a process holds the lock of a run."""
+    """Say whether a process holds the lock of a run."""
     try:
         with lock.open("rb") as file:
             os.kill(int(file.read(32)), 0)  # so that the lock is tried only where somebody may hold it

@@ -12,17 +12,22 @@ import click
 from pylm.errors import PylmError
 from pylm.wording import in_options
 
-__all__ = ["as_typed", "drawn_on", "plain_wanted", "print_json"]
+__all__ = ["as_typed", "drawn_on", "plain_wanted", "print_json", "say"]
 
 
 def drawn_on(stream: IO[str]) -> bool:
-    """Whether lines can be drawn anew on a stream: it is a terminal, and no dumb one."""
+    """Say whether lines can be drawn anew on a stream: it is a terminal, and no dumb one."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def plain_wanted(stream: IO[str]) -> bool:
-    """Whether a stream wants no colour: it is no terminal, or NO_COLOR (https://no-color.org) or a dumb TERM is set."""
+    """Say whether a stream wants no colour: no terminal, or NO_COLOR (https://no-color.org) or a dumb TERM is set."""
     return not drawn_on(stream) or "NO_COLOR" in os.environ
+
+
+def say(text: str) -> None:
+    """Tell whoever looks, on stderr, what a room has to say, its parameters as options."""
+    click.echo(in_options(text), err=True)
 
 
 def print_json(value: object) -> None:

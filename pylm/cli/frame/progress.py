@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from pylm.cli.frame.printing import drawn_on
 from pylm.config.units import format_bytes, format_count, format_duration
+from pylm.wording import in_options
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -111,6 +112,7 @@ class Progress:
         """Write a sentence that stays: above the bar where there is one, and never into it."""
         if self.quiet:
             return
+        text = in_options(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             return

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from pylm.cli.frame.printing import plain_wanted, print_json
+from pylm.cli.frame.printing import plain_wanted, print_json, say
 from pylm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pylm.config.schema import Sample
-    from pylm.generation import Piece, Session
+    from pylm.generation import Session
+    from pylm.generation.in_order import SampledText
 
-__all__ = ["Output", "read_prompts", "refuse_together", "shown", "write_samples"]
+__all__ = ["Output", "read_prompts", "refuse_together", "room_for", "shown", "write_samples"]
 
 SEPARATOR = "---"
 
@@ -27,7 +28,7 @@ SEPARATOR = "---"
 def refuse_together(
     interactive: bool, prompt: bool, prompts_file: str | None, output: str | None, as_json: bool, logprobs: int | None
 ) -> None:
-    """One sentence for options that cannot be together."""
+    """Refuse, in one sentence, options that cannot be together."""
     if prompt and prompts_file:
         raise UsageError("--prompt and --prompts-file both say what to go on from", "give one of them")
     if interactive:
@@ -44,7 +45,7 @@ def refuse_together(
 
 
 def read_prompts(given: Sequence[str], file: str | None) -> list[str]:
-    """The prompts: as typed, else a file's lines, else the empty one."""
+    """Return the prompts: as typed, else a file's lines, else the empty one."""
     if file is None:
         return list(given) or [""]
     try:
@@ -71,45 +72,10 @@ def _prompt_of(line: str, where: str) -> str:
 
 
 def shown(text: str) -> str:
-    """What a model wrote as stdout gets it: raw, but on a terminal without what would steer that."""
+    """Return what a model wrote as stdout gets it: raw, but on a terminal without what would steer that."""
     from pylm.runs.terminal import printable
 
     return printable(text) if sys.stdout.isatty() else text
-
-
-class _Text:
-    """One sample as it grows."""
-
-    def __init__(self, prompt: str, number: int) -> None:
-        self.prompt, self.number = prompt, number
-        self.pieces: list[Piece] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(piece.text for piece in self.pieces)
-
-    @property
-    def finish(self) -> str | None:
-        return self.pieces[-1].finish if self.pieces else None
-
-    def as_json(self, session: Session, logprobs: bool) -> dict[str, Any]:
-        """The sample for programs; one that was interrupted says so."""
-        made: dict[str, Any] = {
-            "prompt": self.prompt,
-            "sample": self.number,
-            "text": self.text,
-            "tokens": len(self.pieces),
-            "finish": self.finish or "interrupted",
-        }
-        if logprobs:
-            decode = session.tokenizer.decode
-            made["ids"] = [piece.id for piece in self.pieces]
-            made["logprobs"] = [piece.logprob for piece in self.pieces]
-            made["likeliest"] = [
-                [{"id": token, "text": decode([token]), "logprob": value} for token, value in piece.likeliest]
-                for piece in self.pieces
-            ]
-        return made
 
 
 class Output:
@@ -119,6 +85,7 @@ class Output:
         """Write to a file, to stdout where None; `lines`: JSON, an object a line."""
         self.file, self.json, self.lines = file, as_json, lines
         self.logprobs, self.return_prompt = logprobs, return_prompt
+        self.decode: Callable[[list[int]], str] | None = None  # set where log-probabilities go out
         # on a terminal a text shows what it goes on from; who types prompts there has them before his eyes
         self.shows_prompt = self.streams and file is None and sys.stdout.isatty()
         self._texts = 0
@@ -145,10 +112,10 @@ class Output:
 
     @property
     def streams(self) -> bool:
-        """Whether text goes out piece by piece."""
+        """Say whether text goes out piece by piece."""
         return not self.json and not self.lines
 
-    def start(self, text: _Text) -> None:
+    def start(self, text: SampledText) -> None:
         """Begin a text."""
         if self.streams:
             if self._texts:
@@ -165,21 +132,21 @@ class Output:
         if self.streams and text:
             self._write(shown(text) if self.file is None else text)
 
-    def end(self, session: Session, text: _Text) -> None:
+    def end(self, text: SampledText) -> None:
         """End a text."""
         if self.lines:
-            self._write(json.dumps(self._object(session, text), ensure_ascii=False) + "\n")
+            self._write(json.dumps(self._object(text), ensure_ascii=False) + "\n")
 
-    def close(self, session: Session, texts: Sequence[_Text], about: dict[str, Any]) -> None:
+    def close(self, texts: Sequence[SampledText], about: dict[str, Any]) -> None:
         """End them all."""
         if self.json:
-            print_json({**about, "samples": [self._object(session, text) for text in texts]})
+            print_json({**about, "samples": [self._object(text) for text in texts]})
         elif self.streams:
             self._write("\n")
         self._texts = 0
 
-    def _object(self, session: Session, text: _Text) -> dict[str, Any]:
-        made = text.as_json(session, self.logprobs)
+    def _object(self, text: SampledText) -> dict[str, Any]:
+        made = text.as_json(self.decode)
         if self.return_prompt:
             made["text"] = text.prompt + made["text"]
         return made
@@ -211,6 +178,17 @@ def _closed(file: IO[str]) -> Iterator[None]:
     file.close()
 
 
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Name the file that cannot be written below `--out`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {(error.strerror or str(error)).lower()}", "make room, or name a folder with --out"
+        ) from None
+
+
 def write_samples(
     session: Session,
     prompts: Sequence[str],
@@ -223,40 +201,17 @@ def write_samples(
     """Write every sample of every prompt, in order; an interruption leaves what was made."""
     import secrets
 
+    from pylm.generation.in_order import tell_in_order
+
     if settings.seed is None:
         settings = settings.model_copy(update={"seed": secrets.randbits(32)})
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
+    if out.logprobs:
+        out.decode = session.tokenizer.decode
     pieces = session.stream(prompts, settings, likeliest=likeliest, speculate=speculate, say=say)
-    texts = [_Text(prompt, number) for prompt in prompts for number in range(settings.n)]
-    turn, started = 0, time.perf_counter()
-    interrupted = False
-    try:
-        for piece in pieces:
-            mine = piece.prompt * settings.n + piece.sample
-            texts[mine].pieces.append(piece)
-            if mine != turn:
-                continue
-            if len(texts[turn].pieces) == 1:
-                out.start(texts[turn])
-            out.more(piece.text)
-            while turn < len(texts) and texts[turn].finish is not None:
-                out.end(session, texts[turn])
-                turn += 1
-                if turn < len(texts) and texts[turn].pieces:
-                    out.start(texts[turn])
-                    out.more(texts[turn].text)
-    except KeyboardInterrupt:
-        interrupted = True
+    started = time.perf_counter()
+    texts, interrupted = tell_in_order(pieces, prompts, settings.n, out)
     seconds = time.perf_counter() - started
-    texts = [text for text in texts if text.pieces]
-    for rest in range(turn, len(texts)):
-        if rest > turn:
-            out.start(texts[rest])
-            out.more(texts[rest].text)
-        out.end(session, texts[rest])
     tokens = sum(len(text.pieces) for text in texts)
     about = {
         "checkpoint": session.name,
@@ -265,7 +220,7 @@ def write_samples(
         "tokens": tokens,
         "seconds": seconds,
     }
-    out.close(session, texts, about)
+    out.close(texts, about)
     if not out.json:
         click.echo(f"{tokens:,} tokens, {tokens / max(seconds, 1e-9):,.0f} a second, seed {settings.seed}", err=True)
     if interrupted:

@@ -80,7 +80,7 @@ def _compared(
     from pylm.cli.frame.progress import Progress
     from pylm.tokenizer.compare import compare as tallied
     from pylm.tokenizer.sample import Sample, reader_of
-    from pylm.tokenizer.train import spooled
+    from pylm.tokenizer.standard_input import spooled
 
     limits = options.pop("documents"), options.pop("size")
     with spooled(sources) as (stdin, is_jsonl), Progress("encode", unit="bytes") as progress:

@@ -21,7 +21,7 @@ def decode(ids: tuple[str, ...], name: str, as_json: bool, **how: Any) -> None:
     import re
     import sys
 
-    from pylm.tokenizer.train import standard_input
+    from pylm.tokenizer.standard_input import standard_input
 
     given = " ".join(ids) if ids else standard_input().read().decode("utf-8", "replace")
     words = [word for word in re.split(r"[\s,\[\]]+", given) if word]

@@ -24,7 +24,7 @@ from pylm.cli.tokenizer.options import load, one_tokenizer
 @json_option
 def encode(text: str | None, name: str, allow: str, show: bool, as_json: bool, **how: Any) -> None:
     """Turn text into ids; without TEXT, stdin."""
-    from pylm.tokenizer.train import standard_input
+    from pylm.tokenizer.standard_input import standard_input
 
     loaded = load(name, **how)
     data: str | bytes = standard_input().read() if text is None else text

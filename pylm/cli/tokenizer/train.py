@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,33 +53,22 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
     import time
 
     from pylm.cli.frame.progress import Progress
-    from pylm.tokenizer import folder
-    from pylm.tokenizer.train import TrainOptions
-    from pylm.tokenizer.train import train as trained_on
+    from pylm.tokenizer.into_folder import train_into
 
     options["specials"] = options["specials"] or None
     if export and options["model"] != "bpe":
         raise UsageError(f"--export tiktoken: ranks cannot hold a {options['model']} vocabulary", "leave it out")
-    folder.refuse_to_replace(out)
     started = time.monotonic()
-    state = out.parent / f".{out.name}.training"
-    options |= {"bytes": size, "state": str(state) if options["model"] == "bpe" else None}
-    with Progress("count", unit="bytes") as progress, _kept_if_interrupted(state):
-        wanted = TrainOptions.checked(
-            options.pop("sources"), options.pop("vocab_size"), {**options, "progress": progress}
-        )
-        result = trained_on(wanted)
-    files = result.tokenizer.files()
-    if export:
-        files[folder.RANKS] = result.tokenizer.to_ranks()
-    folder.write(out, files)
-    _remove(state)
+    sources, vocab_size = options.pop("sources"), options.pop("vocab_size")
+    with Progress("count", unit="bytes") as progress:
+        options |= {"bytes": size, "progress": progress}
+        trained, training_facts = train_into(out, sources, vocab_size, options, with_ranks=bool(export))
     facts = {
         "out": str(out),
-        "vocab_size": result.tokenizer.vocab_size,
-        "identity": result.tokenizer.identity,
-        "specials": result.tokenizer.specials,
-        **result.facts,
+        "vocab_size": trained.vocab_size,
+        "identity": trained.identity,
+        "specials": trained.specials,
+        **training_facts,
         "seconds": round(time.monotonic() - started, 3),
     }
     if as_json:
@@ -98,32 +85,3 @@ def train(out: Path, export: str | None, size: int | None, as_json: bool, **opti
         click.echo(f"{source} is named more than once, and taken once", err=True)
     if facts.get("replaced_bytes"):
         click.echo(f"{facts['replaced_bytes']:,} bytes were no UTF-8 and counted as U+FFFD", err=True)
-
-
-@contextmanager
-def _kept_if_interrupted(state: Path) -> Iterator[None]:
-    """Keep the state of a training that was interrupted, and no other."""
-    from pylm.errors import Interrupted
-
-    existed = state.is_dir()
-    try:
-        yield
-    except KeyboardInterrupt:
-        if (state / "counts").is_file():
-            raise Interrupted("interrupted", "the same command goes on from there") from None
-        _remove(state)
-        raise
-    except Exception:
-        if not existed:  # what an earlier run left is worth more than a mistyped option
-            _remove(state)
-        raise
-
-
-def _remove(state: Path) -> None:
-    """Remove a training's state, unless another training has it by now."""
-    import shutil
-
-    from pylm.tokenizer.unfinished import lockable
-
-    if lockable(state / "lock"):
-        shutil.rmtree(state, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""Text to shards on behalf of `pylm train`, whose hints are whole lines: it has none of the options of tokenizing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pylm.data.own_tokenizer import Training
+from pylm.data.prepare import Prepared, ShardOptions, prepare_text
+from pylm.data.sources import Sources, default_folder
+from pylm.errors import PylmError
+from pylm.wording import call, in_options
+
+if TYPE_CHECKING:
+    from pylm.tokenizer.report import Report
+
+__all__ = ["prepare_for_training"]
+
+# what hints of tokenizing name, the best first: how it is spelled there, the parameter, and what stands for a value
+# that a hint leaves open
+NAMED: tuple[tuple[str, str, str | bool | None], ...] = (
+    ("--invalid replace", "invalid", "replace"),
+    (r"--field ('[^']*'|[^\s;,]+)", "field", None),
+    ("--skip-bad", "skip_bad", True),
+    ("--column", "column", "COLUMN"),
+    ("--split", "split", "STRING"),
+)
+
+
+def prepare_for_training(
+    sources: Sequence[str],
+    vocab_size: int | None = None,
+    progress: Report | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Prepared:
+    """Write shards of text into its default folder, with a tokenizer trained on it, or return those that stand there.
+
+    Args:
+        sources: See `prepare`.
+        vocab_size: Of the tokenizer; by the amount of text if not given.
+        progress: Called about five times a second.
+        say: Called with sentences that a user wants to read.
+    """
+    text = Sources.of(sources)
+    folder = default_folder(text.names)
+    with _whole_lines(text.names, folder):
+        return prepare_text(text, folder, Training(vocab_size), ShardOptions(), progress, say)
+
+
+@contextmanager
+def _whole_lines(sources: Sequence[str], folder: Path) -> Iterator[None]:
+    """Where a hint names a parameter that training does not have, give the two lines that do the same."""
+    try:
+        yield
+    except PylmError as error:
+        message, marked = error.marked
+        hint = in_options(marked or "")
+        matches = ((re.search(pattern, hint), name, value) for pattern, name, value in NAMED)
+        first = next(((match, name, value) for match, name, value in matches if match), None)
+        if first is None:
+            raise
+        match, name, value = first
+        tokenized = call("tokenize", *sources, **{name: shlex.split(match[1])[0] if value is None else value})
+        lines = f"{tokenized}, then {call('train', data=folder)}"
+        if value in ("COLUMN", "STRING") and "; " in hint:  # what there is to choose from
+            lines += f"; {hint.split('; ', 1)[1]}"
+        raise type(error)(message, lines) from None

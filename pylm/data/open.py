@@ -1,0 +1,76 @@
+"""The data of a configuration, opened: the one place that makes a Loader of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pylm.config.schema import Config
+    from pylm.data.loader import Loader
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["Source", "loader_of", "source_of", "tokenizer_of"]
+
+Source = str | Mapping[str, float]  # a folder of shards or a file of tokens, or several with their weights
+
+
+def source_of(config: Config) -> Source:
+    """Return what a configuration trains on: `data.mix`, else `data.path`."""
+    source = config.data.mix or config.data.path
+    if source is None:
+        raise UsageError("the configuration names no data", "set data.path or data.mix")
+    return source
+
+
+def loader_of(
+    source: Source,
+    config: Config,
+    batch_size: int,
+    *,
+    split: str = "train",
+    seed: int | None = None,
+    context_length: int | None = None,
+    window: str | None = None,
+    strided: bool = True,
+    allocate: Callable[[tuple[int, int], str], Any] | None = None,
+) -> Loader:
+    """Open `source` as a configuration reads it.
+
+    Args:
+        source: `source_of(config)`, or where the validation split is.
+        config: Gives what is None here: `train.seed`, `model.context_length`, `data.window`.
+        batch_size: Sequences of a batch.
+        split: `train` or `val`.
+        seed: What the order depends on.
+        context_length: Tokens of a window.
+        window: `contiguous` or `packed`.
+        strided: Whether windows lie `data.stride` apart, as training reads them; else each token stands in one window.
+        allocate: Makes the memory of the ring, see `Loader`.
+    """
+    from pylm.data.loader import Loader
+
+    return Loader(
+        source,
+        config.model.context_length if context_length is None else context_length,
+        batch_size,
+        split=split,
+        seed=config.train.seed if seed is None else seed,
+        window=config.data.window if window is None else window,
+        stride=config.data.stride if strided else None,
+        allocate=allocate,
+    )
+
+
+def tokenizer_of(source: Source) -> Tokenizer | None:
+    """Load the tokenizer that lies beside data, or return None where none does."""
+    from pylm.tokenizer import Tokenizer
+
+    for path in map(Path, source if isinstance(source, Mapping) else [source]):
+        folder = path if path.is_dir() else path.parent
+        if (folder / "tokenizer.json").is_file():
+            return Tokenizer.load(str(folder))
+    return None

@@ -1,0 +1,106 @@
+"""The tokenizer of text for which none was named: trained on the text itself, as large as it pays."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm import _rust
+from pylm.data.sources import Sources, Spool
+from pylm.errors import TokenizerError
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.tokenizer import Tokenizer
+    from pylm.tokenizer.report import Report
+
+__all__ = ["Training", "default_vocab_size", "own_tokenizer"]
+
+SMALLEST_VOCABULARY = 272
+BYTE_TOKENS = 256  # which every vocabulary has
+
+
+@dataclass(frozen=True)
+class Training:
+    """The tokenizer to train where none is given; what is None is chosen by the amount of text."""
+
+    vocab_size: int | None = None
+    model: str | None = None
+    pattern: str | None = None
+    specials: tuple[str, ...] = ()
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """Return what was asked for, which job.json keeps: so the same request finds the tokenizer that it made."""
+        asked = {key: value for key, value in vars(self).items() if value not in (None, ())}
+        return {**asked, "specials": list(self.specials)} if self.specials else asked
+
+
+def default_vocab_size(text_bytes: int) -> int:
+    """Return the power of two below 4·sqrt(bytes): 4,096 for a megabyte, 32,768 from 70 MB on.
+
+    A vocabulary pays while its rarest tokens are still seen often enough to be learned; the number of tokens that
+    are seen n times grows with about the root of the text.
+    """
+    root = 4 * math.sqrt(max(text_bytes, 1))
+    return min(32768, max(SMALLEST_VOCABULARY, 1 << int(math.log2(root))))
+
+
+def own_tokenizer(
+    sources: Sources,
+    spool: Spool,
+    text_bytes: int,
+    folder: Path,
+    training: Training,
+    *,
+    threads: int,
+    keep: bool,
+    progress: Report | None,
+    say: Callable[[str], None],
+) -> tuple[Tokenizer, bool]:
+    """Return the tokenizer that an earlier run trained for this folder, else a new one; and whether it is new.
+
+    Args:
+        sources: The text.
+        spool: Where stdin was written to.
+        text_bytes: How much text there is.
+        folder: Of the shards, which carries its tokenizer.
+        training: What is asked of it.
+        threads: 0 for as many as there are cores.
+        keep: Whether the folder's own tokenizer serves where it was trained as asked.
+        progress: Called about five times a second.
+        say: Told the size that was chosen.
+    """
+    from pylm.tokenizer import Tokenizer
+
+    if keep and (folder / "tokenizer.json").exists() and _rust.shards_training(folder) == training.wishes:
+        return Tokenizer.load(folder), False
+    files = [str(spool.file) if name == "-" else name for name in sources.names]
+    options: dict[str, Any] = {
+        "model": training.model,
+        "pattern": training.pattern,
+        "specials": training.specials or None,
+        "progress": progress,
+        "threads": threads,
+        **sources.reading,
+    }
+    if training.vocab_size is not None:
+        return Tokenizer.train(files, training.vocab_size, **options), True
+    size = default_vocab_size(text_bytes)
+    amount = f"{text_bytes / 1e6:,.1f} MB" if text_bytes >= 1e6 else f"{text_bytes / 1e3:,.1f} kB"
+    say(f"no {param('tokenizer')}: building a vocabulary of {size:,} tokens from this text of {amount}")
+    try:
+        return Tokenizer.train(files, size, **options), True
+    except TokenizerError as error:
+        # short or uniform text has fewer merges to give, and the trainer says how many
+        possible = re.search(r"vocabulary of ([\d,]+) (?:or less|at most)", f"{error.message} {error.hint}")
+        most = int(possible[1].replace(",", "")) if possible else 0
+        if not BYTE_TOKENS < most < size:
+            raise
+        size = most
+    say(f"the text has no more to give: a vocabulary of {size:,} tokens")
+    return Tokenizer.train(files, size, **options), True
