@@ -1,10 +1,12 @@
 """The walls of the house: who may import whom, read from the imports themselves, and no file past 500 lines."""
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,25 +32,47 @@ ROOMS: dict[str, set[str]] = {
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},
     "pylm.model.torch_dropout": {"pylm.model"},
     "pylm.model.mlx": {"pylm.config", "pylm.model"},
-    "pylm.training": {"pylm.config"},
-    "pylm.training.plan": {"pylm.config", "pylm.model", "pylm.training"},
+    "pylm.training": {  # what makes a run: the way from a request to the loop
+        "pylm.config",
+        "pylm.tokenizer",  # the type of what samples are written with; data loads it
+        "pylm.data",
+        "pylm.checkpoint",
+        "pylm.runs",
+        "pylm.model",
+        "pylm.generation",
+        "pylm.evaluation",
+        "pylm.training",
+    },
+    "pylm.training.plan": {"pylm.config", "pylm.model", "pylm.training.progress"},
+    "pylm.training.progress": set(),
+    "pylm.training.pace": {"pylm.training.progress"},
+    "pylm.training.due": {"pylm.config", "pylm.training.plan", "pylm.training.progress"},
+    "pylm.training.events": {"pylm.config", "pylm.training.plan", "pylm.training.schedule"},
+    "pylm.training.schedule": {"pylm.config"},
     "pylm.training.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
     "pylm.training.loop": {
         "pylm.config",
         "pylm.data",
         "pylm.checkpoint",
         "pylm.runs",
-        "pylm.training",
+        "pylm.training.backend",
+        "pylm.training.due",
+        "pylm.training.events",
+        "pylm.training.pace",
+        "pylm.training.plan",
+        "pylm.training.progress",
+        "pylm.training.schedule",
     },
     "pylm.training.remembered": set(),
-    "pylm.training.optim": {"pylm.config", "pylm._native"},
+    "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
+    "pylm.training.optim": {"pylm.config", "pylm._native", "pylm.native_kernels"},
     "pylm.training.torch_backend": {
         "pylm.config",
         "pylm.model",
         "pylm.training.backend",
         "pylm.training.optim",
+        "pylm.training.probe",
         "pylm.training.remembered",
-        "pylm.training.parallel",
         "pylm.native_kernels",
     },
     "pylm.training.mlx_backend": {
@@ -56,15 +80,52 @@ ROOMS: dict[str, set[str]] = {
         "pylm.model",
         "pylm.training.backend",
         "pylm.training.optim",
+        "pylm.training.probe",
         "pylm.training.remembered",
     },
-    "pylm.generation": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config", "pylm._native"},
-    "pylm.evaluation": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config"},
     "pylm.doctor": {"pylm.config", "pylm._rust", "pylm._native"},
-    "pylm.finetune": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config"},
-    "pylm.soup": {"pylm.checkpoint", "pylm.config"},
-    "pylm.export": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
-    "pylm.serve": {"pylm.generation", "pylm.tokenizer", "pylm.checkpoint", "pylm.config"},
+    "pylm.generation": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config", "pylm._native"},
+    "pylm.evaluation": {
+        "pylm.generation",
+        "pylm.model",
+        "pylm.tokenizer",
+        "pylm.checkpoint",
+        "pylm.data",
+        "pylm.runs",
+        "pylm.config",
+        "pylm.statistics",
+    },
+    # rooms to come: what they may import is settled
+    "pylm.finetuning": {
+        "pylm.config",
+        "pylm.data",
+        "pylm.checkpoint",
+        "pylm.runs",
+        "pylm.model",
+        "pylm.generation",
+        "pylm.evaluation",
+        "pylm.training",
+    },
+    "pylm.averaging": {"pylm.checkpoint", "pylm.config", "pylm.evaluation"},
+    "pylm.interchange": {
+        "pylm.generation",
+        "pylm.model",
+        "pylm.tokenizer",
+        "pylm.checkpoint",
+        "pylm.data",
+        "pylm.runs",
+        "pylm.config",
+    },
+    "pylm.serving": {
+        "pylm.generation",
+        "pylm.model",
+        "pylm.tokenizer",
+        "pylm.checkpoint",
+        "pylm.data",
+        "pylm.runs",
+        "pylm.config",
+    },
+    "pylm.statistics": set(),
 }
 SERVE_ALL = {"pylm.cache", "pylm.durable", "pylm.errors", "pylm.host", "pylm.wording"}
 FRAMEWORKS = {"torch", "triton", "mlx", "pylm_kernels"}
@@ -80,16 +141,13 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.training.torch_backend": {"torch", "pylm_kernels"},
     "pylm.training.mlx_backend": {"mlx", "pylm_kernels"},
     "pylm.training.optim": {"torch", "mlx"},
-    "pylm.training.parallel": {"torch"},
     "pylm.generation": {"torch", "mlx", "pylm_kernels"},
-    "pylm.evaluation": {"torch", "mlx"},
-    "pylm.finetune": {"torch", "mlx"},
-    "pylm.export": {"torch"},
 }
 # What a command's file may import before the command runs: `pylm --help` must answer at once
 TOP_OF_CLI = {"click", "pylm.cli", "pylm.errors", "pylm.wording"}
 LIGHT = ("pylm.config.units.",)  # plain Python, no pydantic
 CEILING = 500
+CLI_CEILING = 120  # a command is a page; what several share stands in cli/frame
 WRITTEN = {".py", ".pyi", ".rs", ".cpp", ".hpp", ".h", ".cu", ".metal"}
 
 
@@ -151,6 +209,65 @@ def violations(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)}:{line}: pylm_kernels serves others and never imports pylm"
 
 
+def words_of_the_command_line(root: Path, ours: set[str]) -> Iterator[str]:
+    """Every place outside of cli that imports click, or writes one of our options with its dashes."""
+    for path in sorted((root / "pylm").rglob("*.py")):
+        relative = path.relative_to(root)
+        if relative.parts[1] == "cli":
+            continue
+        for line, name, _ in imports(root, relative):
+            if name.split(".")[0] == "click":
+                yield f"{relative}:{line}: only cli knows click"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        docstrings = {id(node.body[0].value) for node in ast.walk(tree)
+                      if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)}  # fmt: skip
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                for option in OPTION.findall(node.value):
+                    if option in ours:
+                        yield f"{relative}:{node.lineno}: writes {option}: a room names parameters (pylm.wording)"
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+# words that other programs have too, in lines that are typed for them: `pip install --…`, `cargo --version`
+OF_OTHERS = {"--version", "--help", "--all", "--format"}
+# these read what Rust says, which is typed as options there, and make parameters of it
+READERS_OF_RUST = {Path("pylm/data/for_training.py")}
+
+
+def our_options() -> set[str]:
+    """Return every option of every command, with its dashes."""
+    from pylm.cli.frame.entry import root
+    from pylm.config.keys import all_keys
+
+    keys = {f"--{key.partition('.')[2].replace('_', '-')}" for key in all_keys()}
+
+    def of(command: click.Command, ctx: click.Context) -> Iterator[str]:
+        for parameter in command.get_params(ctx):
+            yield from (name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--"))
+        if isinstance(command, click.Group):
+            for name in command.list_commands(ctx):
+                found = command.get_command(ctx, name)
+                assert found is not None
+                yield from of(found, ctx)
+
+    return (keys | set(of(root, click.Context(root)))) - OF_OTHERS
+
+
+def public_doors(root: Path) -> Iterator[str]:
+    """Every import by cli of a name that a room keeps to itself."""
+    for path in sorted((root / "pylm" / "cli").rglob("*.py")):
+        relative = path.relative_to(root)
+        for line, name, _ in imports(root, relative):
+            parts = name.split(".")
+            if parts[0] == "pylm" and any(part.startswith("_") and part not in NATIVE for part in parts[1:]):
+                yield f"{relative}:{line}: {name} is a room's own"
+
+
+NATIVE = {"_rust", "_native", "__version__", "__init__"}
+
+
 def room_or_package(name: str) -> str:
     return room_of(name, ROOMS) if name.startswith("pylm.") else name.split(".")[0]
 
@@ -199,6 +316,45 @@ def test_a_forbidden_import_is_seen(tmp_path: Path, file: str, line: str, compla
     path.write_text(line + "\n")
     (found,) = violations(tmp_path)
     assert complaint in found
+
+
+def test_rooms_speak_of_parameters_and_only_cli_knows_click() -> None:
+    complaints = words_of_the_command_line(ROOT, our_options())
+    assert [text for text in complaints if Path(text.partition(":")[0]) not in READERS_OF_RUST] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("pylm/data/x.py", "import click", "only cli knows click"),
+        ("pylm/runs/x.py", "def f():\n    from click import echo", "only cli knows click"),
+        ("pylm/data/x.py", 'HINT = "name another with --out"', "writes --out"),
+        ("pylm/data/x.py", 'def f(n):\n    """Take --out."""\n    return f"--max-steps {n} is too few"', "--max-steps"),
+    ],
+)
+def test_an_option_or_click_in_a_room_is_seen(tmp_path: Path, file: str, line: str, complaint: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line + "\n")
+    (found,) = words_of_the_command_line(tmp_path, our_options())
+    assert complaint in found
+
+
+def test_commands_come_in_by_the_front_door(tmp_path: Path) -> None:
+    assert list(public_doors(ROOT)) == []
+    (tmp_path / "pylm/cli").mkdir(parents=True)
+    (tmp_path / "pylm/cli/x.py").write_text("def f():\n    from pylm.training.loop import _save\n")
+    (found,) = public_doors(tmp_path)
+    assert "a room's own" in found
+
+
+def test_a_command_is_a_page() -> None:
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in (ROOT / "pylm" / "cli").rglob("*.py")
+        if "frame" not in path.parts and (lines := len(path.read_text(encoding="utf-8").splitlines())) > CLI_CEILING
+    }
+    assert long == {}
 
 
 def test_each_language_keeps_to_its_room() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,6 @@ from pylm.wording import in_options
 
 if TYPE_CHECKING:
     from pylm.config.given import Given
-    from pylm.training.events import Ended
 
 SEVERAL = "training on several devices: not yet"
 SPOKEN = 1.0  # seconds that the other processes of a launcher wait for the first
@@ -79,6 +77,7 @@ def train(
         from pylm.training.loop import Hooks
         from pylm.training.request import Request
         from pylm.training.run import train as run_training
+        from pylm.training.words import said
 
         folder = Path(out) if out else None
         request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]))
@@ -88,7 +87,7 @@ def train(
     if as_json:
         print_json({**vars(ended), "run": str(ended.run), "why": in_options(ended.why)})
         return
-    lines = "\n".join(_closing(ended))
+    lines = in_options("\n".join(said(ended)))
     if drawn_on(sys.stdout):
         from pylm.runs.terminal import wrapped
 
@@ -107,23 +106,3 @@ def _refuse_several() -> None:
         time.sleep(SPOKEN)  # a launcher ends all of its processes once one has left
         raise click.exceptions.Exit(2)
     raise UsageError(SEVERAL, "start it once, without the launcher: pylm train … --device cuda:0")
-
-
-def _closing(ended: Ended) -> list[str]:
-    """Return how it ended, where it lies, and the line that writes with it."""
-    from pylm.config.units import format_duration
-
-    run, step, why = ended.run, ended.step, in_options(ended.why)
-    if ended.already:
-        return [f"{run} is finished already: {why}"]
-    loss = "" if ended.val_loss is None else f", validation loss {ended.val_loss:.4f}"
-    if ended.best_loss is not None and ended.best_step is not None and ended.best_step != step:
-        loss += f" (best {ended.best_loss:.4f} at step {ended.best_step:,})"
-    reason = "" if why == f"{step:,} steps" else f"; {why}"
-    steps = f"{step:,} step{'' if step == 1 else 's'}"
-    lines = [
-        f"trained {steps}, {ended.tokens:,} tokens in {format_duration(ended.seconds)}{loss}{reason}",
-        f"saved in {run}",
-    ]
-    writes = any(run.glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers
-    return [*lines, f"pylm sample --checkpoint {shlex.quote(str(run))}"] if writes else lines

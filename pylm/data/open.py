@@ -10,10 +10,11 @@ from pylm.errors import UsageError
 
 if TYPE_CHECKING:
     from pylm.config.schema import Config
+    from pylm.data.identity import Identity
     from pylm.data.loader import Loader
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["Source", "loader_of", "source_of", "tokenizer_of"]
+__all__ = ["Source", "loader_of", "source_of", "split_of", "tokenizer_of"]
 
 Source = str | Mapping[str, float]  # a folder of shards or a file of tokens, or several with their weights
 
@@ -63,6 +64,12 @@ def loader_of(
         stride=config.data.stride if strided else None,
         allocate=allocate,
     )
+
+
+def split_of(config: Config, identity: Identity) -> tuple[str, str]:
+    """Return where the validation split lies, and what it is called there."""
+    assert identity.validation is not None
+    return identity.validation, "val" if config.data.val is None else "train"
 
 
 def tokenizer_of(source: Source) -> Tokenizer | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pylm.config.units import format_bytes
 from pylm.errors import PylmError
-from pylm.wording import param
+from pylm.wording import call, param
 
 __all__ = ["CHECKS", "Finding", "run_checks"]
 
@@ -268,7 +268,7 @@ def run_checks(checks: tuple[Callable[[], Iterator[Finding]], ...] = CHECKS) -> 
         except Exception as error:
             name = check.__name__.removeprefix("check_")
             said = f"cannot be looked at: {type(error).__name__}: {error}"
-            yield Finding(name, "warn", said, "please report it, with what pylm doctor --json prints")
+            yield Finding(name, "warn", said, f"please report it, with what {call('doctor', json=True)} prints")
 
 
 def _probe(name: str) -> dict[str, Any] | None:

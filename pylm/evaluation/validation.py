@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from pylm.data.open import loader_of, split_of
+
 if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.data import Batch, Loader
     from pylm.data.identity import Identity
 
-__all__ = ["Scores", "Validation", "split_of"]
+__all__ = ["Scores", "Validation"]
 
 BATCH_TOKENS = 8192  # about
 
@@ -63,12 +65,4 @@ class Validation:
         return Scores.of(loss, correct, tokens, self._bytes_per_token)
 
     def _load(self, rows: int) -> Loader:
-        from pylm.data.open import loader_of
-
         return loader_of(self._folder, self._config, rows, split=self._split, seed=0, strided=False)
-
-
-def split_of(config: Config, identity: Identity) -> tuple[str, str]:
-    """The folder of the validation split and the split's name there."""
-    assert identity.validation is not None
-    return identity.validation, "val" if config.data.val is None else "train"

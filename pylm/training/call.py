@@ -130,7 +130,8 @@ def _settings(sections: Mapping[str, Mapping[str, Any] | None], keys: Mapping[st
                 f"{key} could be {' or '.join(f'{home}.{key}' for home in homes)}",
                 f"say which: {homes[0]}={{{key!r}: {value!r}}}",
             )
-        settings.append((key, value, f"{key}="))
+        home = "train" if "train" in homes else "".join(homes)
+        settings.append((f"{home}.{key}" if home else key, value, f"{key}="))
     return settings
 
 

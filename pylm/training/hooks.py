@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pylm.data.open import loader_of, source_of, split_of
+from pylm.evaluation.validation import Validation
+from pylm.generation.uncached import write_uncached
+from pylm.training.backend import cut
+from pylm.training.events import Evaluation
 
 if TYPE_CHECKING:
     from pylm.config.schema import Config, Sample
@@ -11,7 +17,6 @@ if TYPE_CHECKING:
     from pylm.data.identity import Identity
     from pylm.tokenizer import Tokenizer
     from pylm.training.backend import Backend
-    from pylm.training.events import Evaluation
 
     Stopping = Callable[[], bool]
     Evaluate = Callable[[Backend, Stopping], Evaluation | None]
@@ -24,10 +29,6 @@ PROMPT_TOKENS = 8
 
 def evaluator(config: Config, identity: Identity) -> Evaluate | None:
     """Return what evaluates on the validation split; None without one."""
-    from pylm.evaluation.validation import Validation
-    from pylm.training.backend import cut
-    from pylm.training.events import Evaluation
-
     if identity.validation is None:
         return None
     validation = Validation(config, identity)
@@ -44,7 +45,6 @@ def evaluator(config: Config, identity: Identity) -> Evaluate | None:
 
 def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:
     """Return what goes on from the prompts as `settings` say, with the same draws each time: so steps compare."""
-    from pylm.generation.uncached import write_uncached
 
     def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, str]]:
         samples: list[dict[str, str]] = []
@@ -64,11 +64,7 @@ def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) ->
 
 def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
     """Return the beginning of any text, and that of a text held back for validation, else of the training data."""
-    from pylm.data import Loader
-    from pylm.evaluation.validation import split_of
-
     prompts = [] if eot is None else [[eot]]
-    source: Any = config.data.mix or config.data.path
-    folder, split = (source, "train") if identity.validation is None else split_of(config, identity)
-    batch = Loader(folder, config.model.context_length, 1, split=split, seed=0).batch(0)
+    source, split = (source_of(config), "train") if identity.validation is None else split_of(config, identity)
+    batch = loader_of(source, config, 1, split=split, seed=0, window="contiguous", strided=False).batch(0)
     return [*prompts, [int(token) for token in batch.inputs[0][:PROMPT_TOKENS]]]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pylm.data.open import tokenizer_of
 from pylm.errors import CheckpointError, ConfigError
 from pylm.training.events import Event, Initialised
 from pylm.wording import call, param
@@ -67,7 +68,6 @@ def _opened(path: Path) -> tuple[Shape, Any]:
 
 
 def _tokenizer(path: Path) -> str | None:
-    """The identity of the tokenizer that the weights were trained with, None where nothing says it."""
-    from pylm.tokenizer import Tokenizer
-
-    return Tokenizer.load(str(path)).identity if (path / "tokenizer.json").exists() else None
+    """Return the identity of the tokenizer that the weights were trained with; None where nothing says it."""
+    tokenizer = tokenizer_of(str(path))
+    return None if tokenizer is None else tokenizer.identity

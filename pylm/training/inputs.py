@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
 from pylm.errors import ConfigError, DataError, PylmError, UsageError
 from pylm.training.events import Event, Held, Note, Tokenized, Tokenizing
 from pylm.wording import call, param
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.data import Loader
     from pylm.data.identity import Identity
+    from pylm.tokenizer import Tokenizer
     from pylm.training.backend import Backend
     from pylm.training.request import Request
 
-__all__ = ["TrainingData", "loader", "open_data", "refuse_too_small", "tokenize", "tokenizer_of", "tokens_of",
+__all__ = ["TrainingData", "loader", "open_data", "refuse_too_small", "sampling_tokenizer", "tokenize", "tokens_of",
            "vocab_size"]  # fmt: skip
 
 NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
@@ -77,19 +78,15 @@ def _fitting(tokens: int) -> int:
 
 def refuse_too_small(config: Config, context_length: int, named: str | None = None) -> None:
     """Refuse data that holds not one window, in the words of whoever named it."""
-    from pylm.data import Loader
-
-    data = config.data
-    source = data.mix or data.path
-    assert source is not None
-    for name in source if isinstance(source, dict) else [source]:
+    source = source_of(config)
+    for name in source if isinstance(source, Mapping) else [source]:
         try:
-            Loader(name, context_length, 1, window=data.window, stride=data.stride)
+            loader_of(name, config, 1, context_length=context_length)
         except DataError as error:
             if NO_WINDOW not in error.message:
                 raise
             small = _TooSmall(_tokens(name, "train"), context_length)
-            text = named if named is not None and not isinstance(source, dict) else name
+            text = named if named is not None and not isinstance(source, Mapping) else name
             more = "name a longer text"
             if small.tokens > 2:
                 fits = param("context_length", _fitting(small.tokens))
@@ -99,13 +96,10 @@ def refuse_too_small(config: Config, context_length: int, named: str | None = No
 
 def _held_back(config: Config, identity: Identity) -> _TooSmall | None:
     """Say why nothing can be validated on; None where something can."""
-    from pylm.data import Loader
-    from pylm.evaluation.validation import split_of
-
     folder, split = split_of(config, identity)
     context = config.model.context_length
     try:
-        Loader(folder, context, 1, split=split, window=config.data.window)
+        loader_of(folder, config, 1, split=split, strided=False)
     except DataError as error:
         if NO_WINDOW not in error.message:
             raise
@@ -125,29 +119,14 @@ def _tokens(folder: str, split: str) -> int:
         return 1
 
 
-def loader(
-    config: Config, batch_size: int, backend: Backend | None = None, context_length: int | None = None
-) -> Loader:
-    """Return what gives batches of the run's data."""
-    from pylm.data import Loader
-
-    data = config.data
-    source = data.mix or data.path
-    assert source is not None
-    return Loader(
-        source,
-        context_length or config.model.context_length,
-        batch_size,
-        seed=config.train.seed,
-        window=data.window,
-        stride=data.stride,
-        allocate=None if backend is None else backend.allocate,
-    )
+def loader(config: Config, batch_size: int, backend: Backend | None = None) -> Loader:
+    """Return what gives batches of the run's data, in memory that the backend likes."""
+    return loader_of(source_of(config), config, batch_size, allocate=None if backend is None else backend.allocate)
 
 
 def tokens_of(config: Config) -> int:
     """Return how many tokens there are to train on."""
-    return loader(config, 1, context_length=1).tokens
+    return loader_of(source_of(config), config, 1, context_length=1).tokens
 
 
 def vocab_size(config: Config, identity: Identity) -> int:
@@ -161,21 +140,16 @@ def vocab_size(config: Config, identity: Identity) -> int:
     return size
 
 
-def tokenizer_of(config: Config, identity: Identity) -> Any:
+def sampling_tokenizer(config: Config) -> Tokenizer | None:
     """Return the tokenizer that samples are written with; None where nothing needs one, or none is to be had."""
-    from pylm.tokenizer import Tokenizer
-
-    data = config.data.mix or config.data.path
     if config.train.sample_every is None:
         return None
-    if "tokenizer.json" not in identity.texts:
-        if config.train.sample_every == "auto":
-            return None
-        raise UsageError(f"{data} has no tokenizer.json to write samples with", f"leave {param('sample_every')} out")
-    name = next(iter(data)) if isinstance(data, dict) else data
-    assert name is not None
-    folder = Path(name)
-    return Tokenizer.load(str(folder if folder.is_dir() else folder.parent))
+    tokenizer = tokenizer_of(source_of(config))
+    if tokenizer is None and config.train.sample_every != "auto":
+        raise UsageError(
+            f"{source_of(config)} has no tokenizer.json to write samples with", f"leave {param('sample_every')} out"
+        )
+    return tokenizer
 
 
 def tokenize(request: Request, vocabulary: int | None, on_event: Callable[[Event], None]) -> None:

@@ -124,7 +124,7 @@ def _sample_batch(config: Config, rows: int) -> MicroBatch:
 
 def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:
     """Return what samples on the way; None where no tokenizer is there to read and write with."""
-    tokenizer = inputs.tokenizer_of(config, data.identity)
+    tokenizer = inputs.sampling_tokenizer(config)
     if tokenizer is None:
         return None
     return hooks.sampler(tokenizer, config.sample, hooks.fixed_prompts(config, data.identity, tokenizer.eot))

@@ -7,6 +7,7 @@ from pylm.training.events import (
     Began,
     Branched,
     CutShort,
+    Ended,
     Evaluated,
     Event,
     Held,
@@ -69,6 +70,8 @@ def said(event: Event) -> list[str]:
             return [f"step {step:,}: the loss jumped to {loss:.3f}: {call('why', run, step)}"]
         case Incident(step):
             return [f"step {step:,}: loss or gradient is not finite, the step was skipped"]
+        case Ended():
+            return _closing(event)
         case CutShort():
             return [
                 f"its steps took longer than planned: time for {event.step:,} of {event.steps:,}, so the learning rate "
@@ -76,6 +79,23 @@ def said(event: Event) -> list[str]:
                 + call("train", resume="auto", out=event.run, max_time=None, max_steps=event.steps)
             ]
     return []
+
+
+def _closing(event: Ended) -> list[str]:
+    """Return how it ended, where it lies, and the call that writes with it."""
+    run, step = event.run, event.step
+    if event.already:
+        return [f"{run} is finished already: {event.why}"]
+    loss = "" if event.val_loss is None else f", validation loss {event.val_loss:.4f}"
+    if event.best_loss is not None and event.best_step is not None and event.best_step != step:
+        loss += f" (best {event.best_loss:.4f} at step {event.best_step:,})"
+    why = "" if event.why == f"{step:,} steps" else f"; {event.why}"
+    lines = [
+        f"trained {_counted(step, 'step')}, {event.tokens:,} tokens in {format_duration(event.seconds)}{loss}{why}",
+        f"saved in {run}",
+    ]
+    writes = any(run.glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers
+    return [*lines, call("sample", checkpoint=run)] if writes else lines
 
 
 def _samples(event: Sampled) -> list[str]:

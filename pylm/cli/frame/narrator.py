@@ -51,7 +51,8 @@ class Narrator:
                 if self._view is not None:
                     self._view.step(vars(event), event.seconds_left)
             case events.Ended():
-                self.ended = event
+                self.ended = event  # said on stdout, where it is the command's result
+                return
         for line in lines:
             self._say(line)
 
