@@ -1,4 +1,7 @@
-"""docs/formats.md names every file that a text, a run and a conversation leave, and every key inside of them."""
+"""docs/formats.md names every file that a text, a run and a conversation leave, and every key inside of them.
+
+And the pages hang together: links lead to pages and headings that are there, README stays short.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ from pylm.cli import run
 from pylm.runs import read_lines
 from tests.generation.small import small_model, write_run
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("kernels/*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+MOST_LINES = 250  # of README
 WORDS = "the cat sat on a mat and then it ran to see what was there but there was only an old dog".split()
 SHAPE = ["--n-layers", "1", "--n-heads", "2", "--d-model", "32", "--context-length", "16", "--batch-tokens", "64"]
 PACE = ["--log-every", "1", "--eval-every", "40", "--save-every", "40", "--schedule", "constant", "--optimizer", "muon"]
@@ -159,3 +166,26 @@ def test_every_key_of_a_conversation_is_named(
     assert {message["role"] for message in talk["messages"]} <= names
     assert file_names(tmp_path / "cache") <= {name.split("/")[0] for name in named(section("The cache folder"))}
     capsys.readouterr()
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a page's headings have as targets of links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name} links to {link}, which is not there"
+        assert not anchor or anchor in anchors(there), f"{page.name} links to {link}, a heading that is not there"
+
+
+def test_the_pages_are_all_listed_and_readme_stays_readable() -> None:
+    listed = set(LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= listed
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < MOST_LINES
