@@ -86,7 +86,7 @@ def verdict(row: Row) -> str:
 def markdown(machine: Path) -> str:
     """The claims as a table."""
     words, claims = found(machine)
-    lines = [f"{words}; medians of alternating runs, both sides in one run.", ""]
+    lines = [f"{words}; medians, both sides in one run.", ""]
     lines += ["| | against | theirs | ours | ratio | wanted | |", "|---|---|--:|--:|--:|--:|---|"]
     for claim, row in claims:
         assert row.peer is not None and row.ratio is not None
