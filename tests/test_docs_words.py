@@ -189,3 +189,16 @@ def test_the_pages_are_all_listed_and_readme_stays_readable() -> None:
     listed = set(LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= listed
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < MOST_LINES
+
+
+def test_the_files_of_the_house_are_where_the_page_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./]+\.py)`", page))
+    bases = [
+        ROOT,
+        ROOT / "pylm",
+        ROOT / "kernels" / "pylm_kernels",
+        ROOT / "kernels" / "pylm_kernels" / "ops" / "rms_norm",
+    ]
+    assert len(named) >= 20
+    assert {name for name in named if not any((base / name).is_file() for base in bases)} == set()
