@@ -1,6 +1,7 @@
-"""README's tables, written from the committed results: `python -m benchmarks.tables` renews them, a test compares.
+"""The tables and the picture of the pages, made from the committed results: `python -m benchmarks.tables` renews them.
 
-A table stands between `<!-- results: MACHINE/SUBJECT -->` and `<!-- end -->`; rows that we lose are in it.
+A table stands between `<!-- results: MACHINE/SUBJECT -->` (a whole file) or `<!-- summary: MACHINE -->` (the claims of
+benchmarks/summary.py) and `<!-- end -->`; rows that we lose are in it. A test compares.
 """
 
 from __future__ import annotations
@@ -9,15 +10,26 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks import summary
 from benchmarks.report import Row, cells
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- results: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- (results|summary): ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "kernels" / "README.md")
+PICTURE = ROOT / "docs" / "speed.svg"
+PICTURED = "amd-epyc-f26-m2-2c"  # whose results the picture shows
 
 
-def rewritten(page: str, results: Path = ROOT / "benchmarks" / "results") -> str:
+def rewritten(page: str, results: Path = RESULTS) -> str:
     """The page with every table as the results say."""
-    return BLOCK.sub(lambda block: block[1] + markdown(results / f"{block[2]}.json") + block[3], page)
+
+    def table(block: re.Match[str]) -> str:
+        place = results / block[3]
+        text = summary.markdown(place) if block[2] == "summary" else markdown(place.with_name(f"{place.name}.json"))
+        return block[1] + text + block[4]
+
+    return BLOCK.sub(table, page)
 
 
 def markdown(path: Path) -> str:
@@ -35,9 +47,15 @@ def markdown(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-if __name__ == "__main__":
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "kernels" / "README.md"):
-        old = path.read_text(encoding="utf-8")
-        if (new := rewritten(old)) != old:
-            path.write_text(new, encoding="utf-8")
+def renew() -> None:
+    """Write every page and the picture whose figures are not those of the results, and name them."""
+    new = {page: rewritten(page.read_text(encoding="utf-8")) for page in PAGES}
+    new[PICTURE] = summary.svg(RESULTS / PICTURED)
+    for path, text in new.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
             print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    renew()

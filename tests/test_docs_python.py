@@ -88,6 +88,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from pylm.data.stories import stories
 
     where = tmp_path_factory.mktemp("docs")
+    (where / "my.txt").write_text("".join(stories(30_000)))
+    (where / "more.jsonl").write_text('{"text": "There once was a dog."}\n')
     (where / "books").mkdir()
     (where / "books" / "a.txt").write_text("".join(stories(200_000)))
     tokenizer = Tokenizer.train(where / "books", 400, chat=True)

@@ -1,29 +1,57 @@
 """The tables that README and the docs show are the committed results."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import summary, tables
 
-PAGES = [tables.ROOT / "README.md", tables.ROOT / "kernels" / "README.md", *sorted((tables.ROOT / "docs").glob("*.md"))]
+PAGES = tables.PAGES
 SHOWING = [page for page in PAGES if tables.BLOCK.search(page.read_text(encoding="utf-8"))]
+MACHINE = tables.RESULTS / tables.PICTURED
+BLUE, RED = "#3b7ea1", "#c0392b"
 
 
 def test_there_are_pages_that_show_what_was_measured() -> None:
-    assert SHOWING, "without a table on any page the next test holds of nothing"
+    assert tables.ROOT / "README.md" in SHOWING, "without a table on a page the next test holds of nothing"
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert text.count("<!-- results:") == len(tables.BLOCK.findall(text)), f"{page}: a table without its end"
+        begun = text.count("<!-- results:") + text.count("<!-- summary:")
+        assert begun == len(tables.BLOCK.findall(text)), f"{page}: a table without its end"
 
 
 @pytest.mark.parametrize("page", SHOWING, ids=lambda path: path.name)
 def test_a_page_shows_what_was_measured(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     assert tables.rewritten(text) == text, "python -m benchmarks.tables renews it"
-    monkeypatch.setattr(tables, "markdown", lambda path: "another figure\n")
+    for place in (tables, summary):
+        monkeypatch.setattr(place, "markdown", lambda path: "another figure\n")
     assert tables.rewritten(text) != text
+
+
+def test_the_summary_shows_rows_that_we_lose() -> None:
+    words, claims = summary.found(MACHINE)
+    assert "AMD EPYC" in words and len({claim.name for claim, _ in claims}) == len(summary.CLAIMS)
+    table = summary.markdown(MACHINE)
+    slower = [row for _, row in claims if row.ratio is not None and row.ratio < 1]
+    short = [row for _, row in claims if row.verdict == "short" and row not in slower]
+    assert len(slower) >= 2 and table.count("**slower**") == len(slower)
+    assert len(short) >= 4 and table.count("**short**") == len(short)
+    assert all(row.peer_version and row.peer_version in table for _, row in claims)
+
+
+def test_the_picture_is_of_the_results(tmp_path: Path) -> None:
+    picture = tables.PICTURE.read_text(encoding="utf-8")
+    assert picture == summary.svg(MACHINE), "python -m benchmarks.tables renews it"
+    width = {fill: re.findall(rf'width="([\d.]+)" height="14" fill="{fill}"', picture) for fill in (BLUE, RED)}
+    ratios = [row.ratio for _, row in summary.found(MACHINE)[1] if row.ratio is not None]
+    assert len(width[RED]) == sum(ratio < 1 for ratio in ratios)
+    assert len(width[BLUE]) == sum(ratio >= 1 for ratio in ratios)
+    for file in MACHINE.glob("*.json"):
+        (tmp_path / file.name).write_text(file.read_text().replace('"ratio": 1.', '"ratio": 2.'))
+    assert summary.svg(tmp_path) != picture
 
 
 def test_a_changed_figure_changes_the_page(tmp_path: Path) -> None:
