@@ -63,8 +63,8 @@ def spread(
     threads = request["threads"] or _cores_of_a_machine(ray)
     world = max(min(units, SHARES_PER_MACHINE * _machines(ray)), 1)
     share = ray.remote(num_cpus=threads, max_retries=TRIES_PER_SHARE, scheduling_strategy="SPREAD")(_share)
-    given, here = ray.put((files, {**request, "threads": threads})), os.getcwd()
-    running = {share.remote(given, here, rank, world): rank for rank in range(world)}
+    shared_work, place = ray.put((files, {**request, "threads": threads})), os.getcwd()
+    running = {share.remote(shared_work, place, rank, world): rank for rank in range(world)}
     done: dict[str, float] = {}
     try:
         while running:
