@@ -15,7 +15,7 @@ __all__ = ["call", "in_options", "in_python", "options_marked", "param"]
 
 BEGIN, END = "\x02", "\x03"
 _MARKED = re.compile(f"{BEGIN}(.*?){END}", re.DOTALL)
-_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])")
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])(?: (replace|llmc|\d+|[A-Z][A-Z_]*)(?![\w.+]))?")
 _PLACE = re.compile(r"[A-Z][A-Z_]*(\.\w+)?")  # `DIR`, `FILE.bin`: what the reader puts there
 _UNSET: Any = object()
 # Parameters whose option is another word: it is repeated for each, or Python has taken the word
@@ -23,8 +23,7 @@ OPTIONS = {"specials": "special", "continue_from": "continue"}
 _PARAMETERS = {option: name for name, option in OPTIONS.items()}
 
 # The commands that are functions too; the others are commands for everybody
-FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "tokenizer train": "pylm.Tokenizer.train",
-             "sample": "pylm.generate"}  # fmt: skip
+FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "sample": "pylm.generate"}
 
 
 def param(name: str, value: Any = _UNSET) -> str:
@@ -42,7 +41,24 @@ def options_marked(text: str) -> str:
     """Return the text of a native module with its `--options` as marks of parameters."""
     if BEGIN in text:  # it came from a room, through the native module
         return text
-    return _OPTION.sub(lambda match: param(_PARAMETERS.get(match[1], match[1].replace("-", "_"))), text)
+    return _OPTION.sub(_option_marked, text)
+
+
+# of the native module's options: those that are yes or no, those whose value is text though it be digits, and another
+# program's, which a hint names
+FLAGS, TEXTS, FOREIGN = ("force", "skip-bad"), ("field", "column"), ("headless", "convert-to")
+
+
+def _option_marked(match: re.Match[str]) -> str:
+    """Return an option as the mark of its parameter, with its value where that can be told from what follows."""
+    option, value = match.groups()
+    if option in FOREIGN:
+        return match[0]
+    name = _PARAMETERS.get(option, option.replace("-", "_"))
+    if value is not None:
+        is_count = option not in TEXTS and value.isdecimal() and str(int(value)) == value
+        return param(name, int(value) if is_count else value)
+    return param(name, True) if option in FLAGS else param(name)
 
 
 def in_python(text: str) -> str:

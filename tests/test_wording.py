@@ -46,7 +46,12 @@ def test_any_value_comes_through_whole(path: str) -> None:
 def test_the_options_of_a_native_module_are_parameters() -> None:
     said = "--no such thing; --vocab-size 300, well--known or --skip-bad"
     assert in_options(options_marked(said)) == said
-    assert in_python(options_marked(said)) == "no= such thing; vocab_size= 300, well--known or skip_bad="
+    others = "libreoffice --headless --convert-to txt a.odt"
+    assert in_python(options_marked(others)) == others
+    assert in_python(options_marked("--field 007 or --threads 2, --out DIR, --force")) == (
+        'field="007" or threads=2, out=DIR, force=True'
+    )
+    assert in_python(options_marked(said)) == "no= such thing; vocab_size=300, well--known or skip_bad=True"
 
 
 def test_errors_keep_both_through_a_process_border() -> None:

@@ -22,15 +22,15 @@ def verify(run: str, as_json: bool) -> None:
     """
     from pylm.errors import CheckError
 
-    found = _look(run)
-    damaged = [entry for entry in found if entry["damage"]]
+    verdicts = _look(run)
+    damaged = [entry for entry in verdicts if entry["damage"]]
     if as_json:
-        print_json({"checkpoints": found, "newest_sound": _newest(found)})
+        print_json({"checkpoints": verdicts, "newest_sound": _newest(verdicts)})
     else:
-        for entry in found:
+        for entry in verdicts:
             click.echo(f"{entry['path']}: {entry['damage'] or 'sound'}")
     if damaged:
-        newest = _newest(found)
+        newest = _newest(verdicts)
         count = "1 checkpoint is" if len(damaged) == 1 else f"{len(damaged)} checkpoints are"
         hint = f"go on from the newest sound one: pylm train --resume {newest}" if newest else "none is sound"
         raise CheckError(f"{count} damaged", hint)
@@ -43,15 +43,15 @@ def _look(run: str) -> list[dict[str, Any]]:
     folder = Path(run)
     steps = checkpoint.steps(folder)
     paths = [folder / "checkpoints" / f"step_{step}" for step in steps] or [checkpoint.find(run)]
-    found = []
+    verdicts = []
     for path in paths:
         damage = None
         try:
             checkpoint.verify(path)
         except CheckpointError as error:
             damage = error.message.removeprefix(f"{path}/")
-        found.append({"path": str(path), "damage": damage})
-    return found
+        verdicts.append({"path": str(path), "damage": damage})
+    return verdicts
 
 
 def _newest(found: list[dict[str, Any]]) -> str | None:

@@ -23,11 +23,11 @@ def why(run: str, step: int, as_json: bool) -> None:
 
     Steps are counted as in metrics.jsonl: the first is 1.
     """
-    found = _look(Path(run), step)
+    answer = _look(Path(run), step)
     if as_json:
-        print_json(found)
+        print_json(answer)
         return
-    for record in found["metrics"]:
+    for record in answer["metrics"]:
         mark = "→" if record["step"] == step else " "
         norm = record.get("grad_norm")
         loss = record.get("loss")
@@ -35,10 +35,10 @@ def why(run: str, step: int, as_json: bool) -> None:
             f"{mark} step {record['step']:,}  loss {_number(loss)}  gradient norm {_number(norm)}  "
             f"lr {record['lr']:.2e}"
         )
-    for incident in found["incidents"]:
+    for incident in answer["incidents"]:
         click.echo(f"incident: {incident['kind']}, loss {_number(incident['loss'])}")
-    click.echo(f"{len(found['documents'])} pieces of documents:")
-    for document in found["documents"]:
+    click.echo(f"{len(answer['documents'])} pieces of documents:")
+    for document in answer["documents"]:
         where = document["shard"] if document["index"] is None else f"{document['shard']} document {document['index']}"
         text = " ".join((document["text"] or "").split())
         click.echo(f"  {where}, token {document['start']:,}: {text[:EXCERPT]}")

@@ -98,19 +98,19 @@ def still_open(values: dict[str, int | float], resolved: Resolved) -> dict[str, 
     def given(key: str) -> bool:
         return resolved.origin(key) != DEFAULT
 
-    found = {key: value for key, value in values.items() if not given(key)}
+    open_values = {key: value for key, value in values.items() if not given(key)}
     if any(given(key) for key in LENGTHS):
-        found.pop("train.max_tokens", None)
+        open_values.pop("train.max_tokens", None)
     if given("train.grad_accum_steps") and resolved.config.train.micro_batch != "auto":
-        found.pop("train.batch_tokens", None)
-    elif "train.batch_tokens" in found:
+        open_values.pop("train.batch_tokens", None)
+    elif "train.batch_tokens" in open_values:
         context = resolved.config.model.context_length if given("model.context_length") else 1
         each = context * (resolved.config.train.grad_accum_steps or 1)
         each *= 1 if resolved.config.train.micro_batch == "auto" else resolved.config.train.micro_batch
-        if "model.context_length" in found:
-            each *= int(found["model.context_length"])
-        found["train.batch_tokens"] = max(round(found["train.batch_tokens"] / each), 1) * each
-    return found
+        if "model.context_length" in open_values:
+            each *= int(open_values["model.context_length"])
+        open_values["train.batch_tokens"] = max(round(open_values["train.batch_tokens"] / each), 1) * each
+    return open_values
 
 
 def _blocks(depth: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from pylm.errors import PylmError, UsageError
 from pylm.wording import param
 
-__all__ = ["Request", "slurm_share", "spread"]
+__all__ = ["Request", "share_of_work", "spread"]
 
 SHARES_PER_MACHINE = 4  # a lost machine costs a fourth of its work, and fast ones take more of them
 TRIES_PER_SHARE = 5
@@ -29,13 +29,22 @@ Request = dict[str, Any]
 Progress = Callable[[dict[str, float]], None]
 
 
-def slurm_share() -> tuple[int, int]:
-    """Return this process's rank and how many there are, as Slurm says of a step of several tasks; else 0 and 1."""
+def share_of_work(rank: int | None, world: int | None, ray: str | None, say: Callable[[str], None]) -> tuple[int, int]:
+    """Return this process's rank and how many there are: as given, else as Slurm says of a step of several tasks."""
+    if (rank is None) != (world is None):
+        raise UsageError(
+            f"{param('rank')} and {param('world')} go together",
+            f"for the first of four processes: {param('rank', 0)} {param('world', 4)}",
+        )
+    if rank is not None and world is not None:
+        return rank, world
     # a batch script has SLURM_PROCID too, but no step: it runs once, and does everything
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
-    if "SLURM_STEP_ID" in os.environ and tasks.isdigit() and int(tasks) > 1:
-        return int(os.environ.get("SLURM_PROCID", "0")), int(tasks)
-    return 0, 1
+    if ray is not None or "SLURM_STEP_ID" not in os.environ or not tasks.isdigit() or int(tasks) < 2:
+        return 0, 1
+    rank, world = int(os.environ.get("SLURM_PROCID", "0")), int(tasks)
+    say(f"rank {rank} of {world}, by Slurm")
+    return rank, world
 
 
 def spread(
@@ -54,8 +63,8 @@ def spread(
     threads = request["threads"] or _cores_of_a_machine(ray)
     world = max(min(units, SHARES_PER_MACHINE * _machines(ray)), 1)
     share = ray.remote(num_cpus=threads, max_retries=TRIES_PER_SHARE, scheduling_strategy="SPREAD")(_share)
-    given, here = ray.put((files, {**request, "threads": threads})), os.getcwd()
-    running = {share.remote(given, here, rank, world): rank for rank in range(world)}
+    shared_work, place = ray.put((files, {**request, "threads": threads})), os.getcwd()
+    running = {share.remote(shared_work, place, rank, world): rank for rank in range(world)}
     done: dict[str, float] = {}
     try:
         while running:

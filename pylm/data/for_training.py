@@ -13,21 +13,21 @@ from pylm.data.own_tokenizer import Training
 from pylm.data.prepare import Prepared, ShardOptions, prepare_text
 from pylm.data.sources import Sources, default_folder
 from pylm.errors import PylmError
-from pylm.wording import call, in_options
+from pylm.wording import call, in_options, param
 
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
 
 __all__ = ["prepare_for_training"]
 
-# what hints of tokenizing name, the best first: how it is spelled there, the parameter, and what stands for a value
-# that a hint leaves open
+# what hints of tokenizing name, the best first: the parameter, what follows it (a word as a shell reads it), and what
+# stands for a value that a hint leaves open
 NAMED: tuple[tuple[str, str, str | bool | None], ...] = (
-    ("--invalid replace", "invalid", "replace"),
-    (r"--field ('[^']*'|[^\s;,]+)", "field", None),
-    ("--skip-bad", "skip_bad", True),
-    ("--column", "column", "COLUMN"),
-    ("--split", "split", "STRING"),
+    ("invalid", " replace", "replace"),
+    ("field", r""" ((?:'[^']*'|"[^"]*"|[^\s;,'"])+)""", None),
+    ("skip_bad", "", True),
+    ("column", "", "COLUMN"),
+    ("split", "", "STRING"),
 )
 
 
@@ -59,7 +59,8 @@ def _whole_lines(sources: Sequence[str], folder: Path) -> Iterator[None]:
     except PylmError as error:
         message, marked = error.marked
         hint = in_options(marked or "")
-        matches = ((re.search(pattern, hint), name, value) for pattern, name, value in NAMED)
+        spelled = ((re.escape(in_options(param(name))) + rest, name, value) for name, rest, value in NAMED)
+        matches = ((re.search(pattern, hint), name, value) for pattern, name, value in spelled)
         first = next(((match, name, value) for match, name, value in matches if match), None)
         if first is None:
             raise

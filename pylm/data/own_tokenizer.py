@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm import _rust
 from pylm.data.sources import Sources, Spool
-from pylm.errors import TokenizerError
+from pylm.errors import PylmError, TokenizerError, UsageError
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
     from pylm.tokenizer.report import Report
 
-__all__ = ["Training", "default_vocab_size", "own_tokenizer"]
+__all__ = ["Training", "check_tokenizer", "default_vocab_size", "own_tokenizer"]
 
 SMALLEST_VOCABULARY = 272
 BYTE_TOKENS = 256  # which every vocabulary has
@@ -104,3 +104,36 @@ def own_tokenizer(
         size = most
     say(f"the text has no more to give: a vocabulary of {size:,} tokens")
     return Tokenizer.train(files, size, **options), True
+
+
+def check_tokenizer(
+    tok: Tokenizer, folder: Path, allow_special: Sequence[str], force: bool, say: Callable[[str], None]
+) -> None:
+    """Refuse a tokenizer that cannot serve, and say what may surprise of one that can."""
+    if tok.eot is None:
+        say("this tokenizer has no token that ends a document: nothing stands between one document and the next")
+    if not force:
+        _refuse_foreign(folder, tok)
+    for name in allow_special:
+        if name not in tok.specials:
+            known = ", ".join(tok.specials) or "it has none"
+            raise UsageError(f"{name!r} is no special token of this tokenizer", f"its special tokens: {known}")
+
+
+def _refuse_foreign(folder: Path, tok: Tokenizer) -> None:
+    """Keep a tokenizer.json that no run of ours wrote: it may be the only copy of somebody's."""
+    path = folder / "tokenizer.json"
+    if (folder / "job.json").exists() or not path.exists():
+        return
+    from pylm.tokenizer import Tokenizer
+
+    try:
+        there: str | None = Tokenizer.load(path).identity
+    except PylmError:
+        there = None
+    if there != tok.identity:
+        this = f"{param('tokenizer')} {folder}"
+        raise UsageError(
+            f"{folder} holds another tokenizer.json, which shards there would replace",
+            f"choose another {param('out')}, encode with it by {this}, or give {param('force', True)}",
+        )

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm import _rust
+from pylm.data.cluster import share_of_work
 from pylm.data.encoder import encoder_of
-from pylm.data.own_tokenizer import Training, own_tokenizer
+from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
 from pylm.data.sources import END, Sources, Spool, default_folder, spool
-from pylm.errors import PylmError, UsageError, did_you_mean
+from pylm.errors import UsageError, did_you_mean
 from pylm.tokenizer.native import parameters_named
 from pylm.wording import call, options_marked, param
 
@@ -142,7 +143,7 @@ def prepare(
         raise UsageError(
             f"{named} is for a tokenizer to train, and {param('tokenizer')} names one", "give one or the other"
         )
-    rank, world = _share(rank, world, ray, say)
+    rank, world = share_of_work(rank, world, ray, say)
     reading = {"split": split, "field": field, "column": column, "invalid": invalid, "skip_bad": skip_bad}
     text = Sources.of(sources, **reading)
     options = ShardOptions(
@@ -179,7 +180,7 @@ def prepare_text(
             )
         else:
             tok, trained = _loaded(tokenizer), False
-        _check_tokenizer(tok, folder, options, say)
+        check_tokenizer(tok, folder, options.allow_special, options.force, say)
         request = _request(sources, tok, options) | {
             "training": tokenizer.wishes if isinstance(tokenizer, Training) else None
         }
@@ -191,60 +192,10 @@ def prepare_text(
     return Prepared(folder=folder, plan=result, vocab_size=tok.vocab_size, trained=trained, **outcome)
 
 
-def _share(rank: int | None, world: int | None, ray: str | None, say: Say) -> tuple[int, int]:
-    """Return this process's share: as given, else as Slurm says of a step of several tasks."""
-    if (rank is None) != (world is None):
-        raise UsageError(
-            f"{param('rank')} and {param('world')} go together",
-            f"for the first of four processes: {param('rank', 0)} {param('world', 4)}",
-        )
-    if rank is not None and world is not None:
-        return rank, world
-    if ray is not None:
-        return 0, 1
-    from pylm.data.cluster import slurm_share
-
-    rank, world = slurm_share()
-    if world > 1:
-        say(f"rank {rank} of {world}, by Slurm")
-    return rank, world
-
-
 def _loaded(tokenizer: Tokenizer | str | Path) -> Tokenizer:
     from pylm.tokenizer import Tokenizer
 
     return tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.load(tokenizer)
-
-
-def _check_tokenizer(tok: Tokenizer, folder: Path, options: ShardOptions, say: Say) -> None:
-    """Refuse a tokenizer that cannot serve, and say what may surprise of one that can."""
-    if tok.eot is None:
-        say("this tokenizer has no token that ends a document: nothing stands between one document and the next")
-    if not options.force:
-        _refuse_foreign(folder, tok)
-    for name in options.allow_special:
-        if name not in tok.specials:
-            known = ", ".join(tok.specials) or "it has none"
-            raise UsageError(f"{name!r} is no special token of this tokenizer", f"its special tokens: {known}")
-
-
-def _refuse_foreign(folder: Path, tok: Tokenizer) -> None:
-    """Keep a tokenizer.json that no run of ours wrote: it may be the only copy of somebody's."""
-    path = folder / "tokenizer.json"
-    if (folder / "job.json").exists() or not path.exists():
-        return
-    from pylm.tokenizer import Tokenizer
-
-    try:
-        there: str | None = Tokenizer.load(path).identity
-    except PylmError:
-        there = None
-    if there != tok.identity:
-        this = f"{param('tokenizer')} {folder}"
-        raise UsageError(
-            f"{folder} holds another tokenizer.json, which shards there would replace",
-            f"choose another {param('out')}, encode with it by {this}, or give {param('force', True)}",
-        )
 
 
 def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[str, Any]:

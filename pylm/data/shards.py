@@ -91,11 +91,11 @@ def verify(folder: str | Path, progress: Callable[[int, int], object] | None = N
     manifest = _sound_manifest(folder)
     if manifest is not None:
         tok = _tokenizer_beside(Path(folder), manifest, problems)
-    found = _rust.shards_verify(folder, progress, getattr(tok.backend, "bpe", None) if tok is not None else None)
+    report = _rust.shards_verify(folder, progress, getattr(tok.backend, "bpe", None) if tok is not None else None)
     # of a file whose hash differs that is enough to say
-    named = {problem["file"] for problem in found["problems"]}
-    found["problems"] += [one for one in problems if one["file"] not in named or one["file"] == "manifest.json"]
-    return found
+    named = {problem["file"] for problem in report["problems"]}
+    report["problems"] += [one for one in problems if one["file"] not in named or one["file"] == "manifest.json"]
+    return report
 
 
 def _sound_manifest(folder: str | Path) -> dict[str, Any] | None:

@@ -167,12 +167,12 @@ def _torch_engine(opened: Weights, device: str, dtype: str, threads: int, cache:
 
 def _may_use_gpu() -> bool:
     """Say whether torch may find a GPU, without asking torch: it takes two seconds to import."""
-    found = importlib.util.find_spec("torch")
-    if found is None or not found.submodule_search_locations:
+    torch_package = importlib.util.find_spec("torch")
+    if torch_package is None or not torch_package.submodule_search_locations:
         return False
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
-    libraries = Path(found.submodule_search_locations[0], "lib")
+    libraries = Path(torch_package.submodule_search_locations[0], "lib")
     built = [kind for kind in ("cuda", "hip") if any(libraries.glob(f"libtorch_{kind}*"))]
     return bool(built) and any(any(DEVICES.glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg"))
 
@@ -191,15 +191,15 @@ def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
 
     own = any((folder / name).exists() for name in TOKENIZERS)
     if named is not None:
-        given = Tokenizer.load(named)
+        asked_for = Tokenizer.load(named)
         if own:
-            mine = Tokenizer.load(folder)
-            if mine.identity != given.identity:
+            carried = Tokenizer.load(folder)
+            if carried.identity != asked_for.identity:
                 raise TokenizerError(
                     f"{named} is not the tokenizer that {folder} was trained with, which it carries",
                     f"leave out {param('tokenizer')}",
                 )
-        return given
+        return asked_for
     if not own:
         raise TokenizerError(f"{folder} carries no tokenizer", f"name it: {param('tokenizer', 'T')}")
     return Tokenizer.load(folder)

@@ -132,7 +132,7 @@ def compare(
     for tally in tallies.values():
         # the first call pays for threads and tables, which are not the encoder's speed
         tally.tokenizer.encode_batch(["a first text"] * 2, threads)
-    made = Comparison(tallies, {}, 0)
+    comparison = Comparison(tallies, {}, 0)
     batch: list[tuple[str, str]] = []
     size = done = 0
     for source, text in documents:
@@ -140,19 +140,19 @@ def compare(
         if length == 0:
             continue
         group = source if by == "file" else script_of(text)
-        made.bytes[group] = made.bytes.get(group, 0) + length
-        made.documents += 1
+        comparison.bytes[group] = comparison.bytes.get(group, 0) + length
+        comparison.documents += 1
         batch.append((group, text))
         size += length
         if size >= BATCH:
-            _count(made, batch, threads)
+            _count(comparison, batch, threads)
             done, size, batch = done + size, 0, []
             if tell is not None:
                 tell(done)
-    _count(made, batch, threads)
-    if made.documents == 0:
+    _count(comparison, batch, threads)
+    if comparison.documents == 0:
         raise DataError("there is no text to compare tokenizers on", "name files that hold text")
-    return made
+    return comparison
 
 
 def _count(made: Comparison, batch: Sequence[tuple[str, str]], threads: int) -> None:

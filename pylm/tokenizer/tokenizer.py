@@ -326,6 +326,6 @@ def _plain(text: str | bytes) -> str | bytes:
 
 
 def _rebuilt(cls: type[Tokenizer], data: bytes, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
-    made = cls.from_tokenizer_json(data, config)
-    made._kept = dict(files)
-    return made
+    tokenizer = cls.from_tokenizer_json(data, config)
+    tokenizer._kept = dict(files)
+    return tokenizer

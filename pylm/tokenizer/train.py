@@ -123,14 +123,14 @@ class TrainOptions:
         values = {key: value for key, value in options.items() if value is not None}
         if "specials" in values:
             values["specials"] = tuple(values["specials"])
-        whole = ("threads", "documents", "bytes", "memory", "max_token_length", "min_frequency")
-        counts = {"vocab_size": vocab_size, **{name: values[name] for name in whole if name in values}}
+        counted = ("threads", "documents", "bytes", "memory", "max_token_length", "min_frequency")
+        counts = {"vocab_size": vocab_size, **{name: values[name] for name in counted if name in values}}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int):
                 raise UsageError(f"{name} is {value!r}", "give a whole number, such as 2_000_000_000")
-        made = cls(sources=tuple(str(source) for source in named), vocab_size=vocab_size, **values)
-        made._check()
-        return made
+        wanted = cls(sources=tuple(str(source) for source in named), vocab_size=vocab_size, **values)
+        wanted._check()
+        return wanted
 
     @property
     def all_specials(self) -> tuple[str, ...]:

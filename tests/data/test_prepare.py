@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,12 @@ def test_hints_for_whoever_trains_are_whole_lines() -> None:
     hint = caught.value.marked[1] or ""
     assert in_options(hint) == "pylm tokenize b.jsonl --field body, then pylm train --data data/b"
     assert caught.value.hint == 'pylm.prepare("b.jsonl", field="body"), then pylm.train(data="data/b")'
-    Path("c.jsonl").write_text('{"what is said": "words"}\n')
+
+
+@pytest.mark.parametrize("field", ["what is said", "it's", "a;b", "größe", "'quoted'"])
+def test_a_hint_names_any_field_whole(field: str) -> None:
+    Path("c.jsonl").write_text(json.dumps({field: "words"}) + "\n")
     with pytest.raises(DataError) as caught:
         prepare_for_training(["c.jsonl"])
-    assert in_options(caught.value.marked[1] or "").startswith("pylm tokenize c.jsonl --field 'what is said', then")
+    lines = in_options(caught.value.marked[1] or "")
+    assert lines.startswith(f"pylm tokenize c.jsonl --field {shlex.quote(field)}, then"), lines

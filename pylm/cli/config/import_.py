@@ -28,16 +28,16 @@ def import_(old: str, tool: str | None, profile: str | None, out: str | None) ->
 
     if tool is not None and tool not in TOOLS:
         raise UsageError(f"no such tool: {tool}", did_you_mean(tool, TOOLS) or f"there are {', '.join(TOOLS)}")
-    made = import_file(Path(old), tool, profile)
-    text = made.to_yaml()
+    imported = import_file(Path(old), tool, profile)
+    text = imported.to_yaml()
     if out is None:
         click.echo(text, nl=False)
     else:
         _write_new(Path(out), text)
-    for key, why in made.dropped:
+    for key, why in imported.dropped:
         say(f"not carried over: {key}: {why}")
     if out is not None:
-        click.echo(f"{out} written: {len(made.settings)} keys, {len(made.dropped)} left behind", err=True)
+        click.echo(f"{out} written: {len(imported.settings)} keys, {len(imported.dropped)} left behind", err=True)
 
 
 def _write_new(path: Any, text: str) -> None:

@@ -15,14 +15,14 @@ def stats(folder: str, as_json: bool) -> None:
     """Show how much there is, how long documents are and which tokens they use."""
     from pylm.data.shards import statistics
 
-    found = statistics(folder)
+    facts = statistics(folder)
     if as_json:
-        print_json(found)
+        print_json(facts)
         return
     click.echo(
-        f"{folder}: ids as {found['dtype']}, vocabulary {found['vocab_size']:,}, tokenizer {found['tokenizer'][:12]}"
+        f"{folder}: ids as {facts['dtype']}, vocabulary {facts['vocab_size']:,}, tokenizer {facts['tokenizer'][:12]}"
     )
-    for name, split in found["splits"].items():
+    for name, split in facts["splits"].items():
         if not split["tokens"]:
             click.echo(f"{name}: nothing")
             continue
@@ -35,6 +35,6 @@ def stats(folder: str, as_json: bool) -> None:
             f"  tokens of a document: {lengths['shortest']:,} to {lengths['longest']:,}, "
             f"half below {lengths['median']:,}, nine tenths below {lengths['ninetieth']:,}"
         )
-        click.echo(f"  {split['used']:,} of the vocabulary are used ({100 * split['used'] / found['vocab_size']:.1f}%)")
+        click.echo(f"  {split['used']:,} of the vocabulary are used ({100 * split['used'] / facts['vocab_size']:.1f}%)")
         for token in split["commonest"]:
             click.echo(f"  {100 * token['share']:6.2f}%  {token['id']:>7}  {token['text']}")

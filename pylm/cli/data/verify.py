@@ -20,10 +20,10 @@ def verify(folder: str, as_json: bool) -> None:
     from pylm.errors import CheckError
 
     with Progress("verify", unit="bytes", quiet=as_json) as progress:
-        found = check(folder, progress)
-    problems: list[dict[str, Any]] = found["problems"]
+        report = check(folder, progress)
+    problems: list[dict[str, Any]] = report["problems"]
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
         for problem in problems[1:]:
             click.echo(f"{folder}/{problem['file']}, byte {problem['offset']:,}: {problem['what']}")
@@ -34,8 +34,8 @@ def verify(folder: str, as_json: bool) -> None:
             "run the same pylm tokenize command with --force, or copy the folder again",
         )
     if not as_json:
-        click.echo(f"{folder} is sound: {found['files']} files, {found['bytes']:,} bytes")
-        if not found["sealed"]:
+        click.echo(f"{folder} is sound: {report['files']} files, {report['bytes']:,} bytes")
+        if not report["sealed"]:
             click.echo(
                 "it was written by an earlier pylm, without hashes of its manifest, job.json and tokenizer files"
             )

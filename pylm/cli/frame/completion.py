@@ -16,19 +16,19 @@ STEP = re.compile(r"step_(\d+)")
 def complete_runs(_ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the runs under runs/, newest first, and the checkpoints of one whose name stands there with a slash."""
     first = ["auto"] * (param.name == "resume")
-    whole = [name for name in (*first, *_runs()) if name.startswith(incomplete)]
+    matching = [name for name in (*first, *_runs()) if name.startswith(incomplete)]
     run, slash, _ = incomplete.rpartition("/")
     if slash and Path(run, "checkpoints").is_dir():
-        found = [path.name for path in Path(run, "checkpoints").iterdir()]
-        steps = sorted((name for name in found if STEP.fullmatch(name)), key=lambda name: int(name[5:]), reverse=True)
-        ends = [name for name in ("best", "last") if name in found]
-        whole += [f"{run}/{name}" for name in (*ends, *steps) if f"{run}/{name}".startswith(incomplete)]
-    return whole
+        inside = [path.name for path in Path(run, "checkpoints").iterdir()]
+        steps = sorted((name for name in inside if STEP.fullmatch(name)), key=lambda name: int(name[5:]), reverse=True)
+        ends = [name for name in ("best", "last") if name in inside]
+        matching += [f"{run}/{name}" for name in (*ends, *steps) if f"{run}/{name}".startswith(incomplete)]
+    return matching
 
 
 def _runs() -> list[str]:
     try:
-        found = [(path.stat().st_mtime_ns, str(path)) for path in RUNS.iterdir() if (path / "checkpoints").is_dir()]
+        dated = [(path.stat().st_mtime_ns, str(path)) for path in RUNS.iterdir() if (path / "checkpoints").is_dir()]
     except OSError:
         return []
-    return [name for _, name in sorted(found, reverse=True)]
+    return [name for _, name in sorted(dated, reverse=True)]

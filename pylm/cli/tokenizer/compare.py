@@ -51,16 +51,16 @@ def compare(
     if plot is not None:
         drawing.check_picture(plot)
     loaded = {name: _load_among(name, **how) for name in names}
-    made = _compared(loaded, sources, by, threads, options)
+    comparison = _compared(loaded, sources, by, threads, options)
     if plot is not None:
-        drawing.save_plot(made, plot)
+        drawing.save_plot(comparison, plot)
     if as_json:
-        print_json(made.as_json(examples))
+        print_json(comparison.as_json(examples))
         return
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 110)
-    for table in (*drawing.tables(made, examples), drawing.drawn(made)):
+    for table in (*drawing.tables(comparison, examples), drawing.drawn(comparison)):
         console.print(table)
     if plot is not None:
         click.echo(f"drawn: {plot}")
@@ -87,9 +87,9 @@ def _compared(
         reader = reader_of(sources, stdin=stdin, stdin_jsonl=is_jsonl, **options)
         sample = Sample(reader, *limits)
         total = min(reader.bytes, limits[1] or reader.bytes)
-        made = tallied(loaded, sample.named(), by=by, threads=threads, tell=lambda done: progress(done, total))
+        comparison = tallied(loaded, sample.named(), by=by, threads=threads, tell=lambda done: progress(done, total))
     if sample.replaced:
         click.echo(f"{sample.replaced:,} bytes were no UTF-8 and counted as U+FFFD", err=True)
-    if not made.tallies:
+    if not comparison.tallies:
         raise DataError("there is nothing to compare", None)
-    return made
+    return comparison

@@ -139,6 +139,6 @@ def test_training_goes_on_without_any_stream(tmp_path: Path) -> None:
     ]
     words += ["--context-length", "16", "--device", "cpu", "--compile", "false", "--micro-batch", "2"]
     shell = f"exec {shlex.quote(sys.executable)} -m pylm {shlex.join(words)} <&- >&- 2>&-"
-    environ = {**os.environ, "PYLM_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = {**os.environ, "PYLM_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, env=environ, check=False)
     assert done.returncode == 0 and (tmp_path / "r/checkpoints/step_2").is_dir()
