@@ -12,15 +12,10 @@ from pathlib import Path
 import pytest
 
 from pylm.data.stories import stories
+from tests.support.small_runs import SMALL
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TESTED = {"train.py", "quickstart.ipynb", "kernels_in_your_model.py"}
-# the preset of the examples, made small: what they show is how it is called
-SMALL = {
-    "PYLM_MODEL__N_LAYERS": "1", "PYLM_MODEL__N_HEADS": "2", "PYLM_MODEL__D_MODEL": "32",
-    "PYLM_MODEL__CONTEXT_LENGTH": "64", "PYLM_TRAIN__BATCH_TOKENS": "512", "PYLM_TRAIN__MICRO_BATCH": "8",
-    "PYLM_TRAIN__COMPILE": "false", "PYLM_TRAIN__EVAL_BATCHES": "2", "PYLM_TRAIN__DEVICE": "cpu",
-}  # fmt: skip
 
 
 def ran(folder: Path, *words: str) -> str:

@@ -91,9 +91,9 @@ def _reached(length: Length, progress: Progress) -> str | None:
 
 def _given_up(train: Train, progress: Progress) -> str | None:
     """Say why there is no point in going on, if there is none."""
-    if progress.bad_steps >= BAD_STEPS:
+    if progress.bad_steps_in_a_row >= BAD_STEPS:
         return "steps that were not finite"
-    if train.early_stop is not None and progress.since_best >= train.early_stop:
+    if train.early_stop is not None and progress.evaluations_since_best >= train.early_stop:
         return f"no new best in {train.early_stop} evaluations"
     return None
 
@@ -101,12 +101,12 @@ def _given_up(train: Train, progress: Progress) -> str | None:
 def _looks(train: Train, progress: Progress, ends: bool, evaluates: bool, samples: bool) -> tuple[bool, bool]:
     """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
     step = progress.step
-    evaluation = evaluates and _due(train.eval_every, step, progress.evaluated, ends)
+    evaluation = evaluates and _due(train.eval_every, step, progress.last_evaluated_step, ends)
     if not samples or train.sample_every is None:
         return evaluation, False
     if train.sample_every == "auto":
-        return evaluation, _due(train.eval_every, step, progress.sampled, ends)
-    return evaluation, _every(train.sample_every, step, progress.sampled)
+        return evaluation, _due(train.eval_every, step, progress.last_sampled_step, ends)
+    return evaluation, _every(train.sample_every, step, progress.last_sampled_step)
 
 
 def _due(every: int | None, step: int, last: int, ends: bool) -> bool:

@@ -7,7 +7,6 @@ Session and calls `train`.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -121,7 +120,7 @@ def train(session: Session) -> Outcome:
             files.saver.point_best(progress.step)
         if due.checkpoint:
             with phases("save"), pace.apart():
-                progress.finished = due.end
+                progress.finish_reason = due.end
                 _save(session, best=new_best)
         files.saver.check()  # a run that cannot save does not go on for hours
         if due.leaves:
@@ -159,7 +158,7 @@ def train(session: Session) -> Outcome:
 def _outcome(session: Session, due: Due, evaluation: Evaluation | None) -> Outcome:
     """Say how it ended, by an error where it did not end well."""
     progress, run = session.progress, session.files.folder.path
-    if progress.bad_steps >= BAD_STEPS:
+    if progress.bad_steps_in_a_row >= BAD_STEPS:
         raise PylmError(
             f"{BAD_STEPS} steps in a row were not finite, the last of them step {progress.step}: nothing of them was "
             f"taken over, and the state is saved in {run}",
@@ -182,12 +181,12 @@ def _evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     evaluation = hooks.evaluate(session.backend, hooks.stop)
     if evaluation is None:
         return None, False
-    progress.evaluated = progress.step
+    progress.last_evaluated_step = progress.step
     best = math.isfinite(evaluation.loss) and (progress.best_loss is None or evaluation.loss < progress.best_loss)
     if best:
-        progress.best_loss, progress.best_step, progress.since_best = evaluation.loss, progress.step, 0
+        progress.best_loss, progress.best_step, progress.evaluations_since_best = evaluation.loss, progress.step, 0
     else:
-        progress.since_best += 1
+        progress.evaluations_since_best += 1
     scores = evaluation._asdict()
     session.files.folder.metrics.append(
         {
@@ -210,7 +209,7 @@ def _sample(session: Session) -> None:
     samples = hooks.sample(session.backend, progress.step, hooks.stop)
     if hooks.stop():
         return
-    progress.sampled = progress.step
+    progress.last_sampled_step = progress.step
     for sample in samples:
         session.files.folder.samples.append({"step": progress.step, **sample})
     hooks.on_event(Sampled(progress.step, tuple(samples)))
@@ -223,7 +222,7 @@ def _save(session: Session, best: bool) -> None:
     state = {
         **files.bound,
         "step": progress.step,
-        "progress": dataclasses.asdict(progress),
+        "progress": progress.stored(),
         "loader": {**session.loader.state(), "step": progress.step},
         "rng": backend.rng(),
     }
@@ -238,17 +237,17 @@ def _watch(session: Session, result: StepResult, batch: Batch) -> None:
     """Write down steps that were skipped and losses that jumped, with the documents that they saw."""
     progress = session.progress
     if not result.finite:
-        progress.bad_steps += 1
+        progress.bad_steps_in_a_row += 1
         _incident(session, "not finite", result)
         return
-    progress.bad_steps = 0
-    away = result.loss - progress.mean
-    if progress.step > SETTLED and away > SPIKE * max(progress.deviation, 1e-3 * abs(progress.mean)):
+    progress.bad_steps_in_a_row = 0
+    away = result.loss - progress.loss_mean
+    if progress.step > SETTLED and away > SPIKE * max(progress.loss_deviation, 1e-3 * abs(progress.loss_mean)):
         _incident(session, "spike", result)
     # a mean that forgets; from the first steps it is the plain mean, so that a cold start is no spike
     keep = min(MEMORY, (progress.step - 1) / progress.step)
-    progress.mean += (1 - keep) * away
-    progress.deviation = keep * progress.deviation + (1 - keep) * abs(away)
+    progress.loss_mean += (1 - keep) * away
+    progress.loss_deviation = keep * progress.loss_deviation + (1 - keep) * abs(away)
 
 
 def _incident(session: Session, kind: str, result: StepResult) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +164,11 @@ def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
     from pylm.checkpoint import damaged
 
     state = checkpoint.path / "state.json"
-    if unknown := sorted(set(checkpoint.state["progress"]) - {field.name for field in fields(Progress)}):
-        raise CheckpointError(f"{state}: this pylm does not know progress.{ascii(unknown[0])[1:-1]}", "upgrade pylm")
+    try:
+        progress = Progress.restored(checkpoint.state["progress"])
+    except KeyError as unknown:
+        name = ascii(unknown.args[0])[1:-1]
+        raise CheckpointError(f"{state}: this pylm does not know progress.{name}", "upgrade pylm") from None
     try:
         backend.load(checkpoint.weights(), checkpoint.optimizer())
     except KeyError as error:
@@ -175,10 +177,9 @@ def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
         backend.set_rng(checkpoint.state["rng"])
     except (ValueError, TypeError, RuntimeError) as error:
         raise damaged(state, f"rng holds no state of a generator ({error})") from None
-    progress = Progress(**checkpoint.state["progress"])
-    progress.finished = None
-    if progress.bad_steps >= BAD_STEPS:
-        progress.bad_steps = 0
+    progress.finish_reason = None
+    if progress.bad_steps_in_a_row >= BAD_STEPS:
+        progress.bad_steps_in_a_row = 0
     return progress
 
 

@@ -131,8 +131,8 @@ def session(tmp_path: Path, shards: Path) -> Any:
         if checkpoint is not None:
             backend.load(checkpoint.weights(), checkpoint.optimizer())
             backend.set_rng(checkpoint.state["rng"])
-            progress = Progress(**checkpoint.state["progress"])
-            folder.cut_back(progress.step, progress.evaluated, progress.sampled)
+            progress = Progress.restored(checkpoint.state["progress"])
+            folder.cut_back(progress.step, progress.last_evaluated_step, progress.last_sampled_step)
         validation = Loader(shards, 8, 5, split="val", seed=0)
 
         def evaluate(backend: Any, stopping: Callable[[], bool]) -> Evaluation | None:

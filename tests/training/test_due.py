@@ -26,15 +26,15 @@ def before(step: int, *, steps: int = 100, seconds: float | None = None, can: An
         (0, {}, False, False, None),  # nothing was learned yet
         (9, {}, False, False, None),
         (10, {}, True, True, None),
-        (10, {"evaluated": 10}, False, True, None),  # a resume after an evaluation, before its samples
-        (10, {"sampled": 10}, True, False, None),
+        (10, {"last_evaluated_step": 10}, False, True, None),  # a resume after an evaluation, before its samples
+        (10, {"last_sampled_step": 10}, True, False, None),
         (10, {"sample_every": 5}, True, True, None),
         (15, {"sample_every": 5}, False, True, None),
         (10, {"sample_every": None}, True, False, None),
         (10, {"can": {"evaluates": False, "samples": True}}, False, True, None),
         (10, {"can": {"evaluates": True, "samples": False}}, True, False, None),
         (13, {"steps": 13}, True, True, "13 steps"),  # at the end, whatever the step
-        (13, {"steps": 13, "evaluated": 13, "sampled": 13}, False, False, "13 steps"),
+        (13, {"steps": 13, "last_evaluated_step": 13, "last_sampled_step": 13}, False, False, "13 steps"),
         (13, {"steps": 13, "sample_every": 5}, True, False, "13 steps"),
         (0, {"steps": 0}, False, False, "0 steps"),
         (13, {"seconds": 2.0}, False, False, None),
@@ -61,10 +61,10 @@ def after(due: Due, progress: Progress, **given: Any) -> Due:
         ({"step": 21}, {"new_best": True}, True, False),
         ({"step": 21}, {"stopped": True}, True, True),
         ({"step": 21}, {"stopped": True, "last_saved": 21}, False, True),
-        ({"step": 21, "bad_steps": BAD_STEPS - 1}, {}, False, False),
-        ({"step": 21, "bad_steps": BAD_STEPS}, {}, True, True),
-        ({"step": 21, "since_best": 2}, {}, False, False),
-        ({"step": 21, "since_best": 3}, {}, True, True),
+        ({"step": 21, "bad_steps_in_a_row": BAD_STEPS - 1}, {}, False, False),
+        ({"step": 21, "bad_steps_in_a_row": BAD_STEPS}, {}, True, True),
+        ({"step": 21, "evaluations_since_best": 2}, {}, False, False),
+        ({"step": 21, "evaluations_since_best": 3}, {}, True, True),
         ({"step": 0}, {"stopped": True}, True, True),
     ],
 )
@@ -77,8 +77,8 @@ def test_a_stop_within_the_last_evaluation_is_no_end() -> None:
     """The evaluation was not made, so the run is not over: going on makes it."""
     due = Due(True, True, end="30 steps")
     assert after(due, Progress(step=30), stopped=True).end is None
-    assert after(due, Progress(step=30, evaluated=30), stopped=True).end is None  # its samples were not
-    assert after(due, Progress(step=30, evaluated=30, sampled=30), stopped=True).end == "30 steps"
+    assert after(due, Progress(step=30, last_evaluated_step=30), stopped=True).end is None  # its samples were not
+    assert after(due, Progress(step=30, last_evaluated_step=30, last_sampled_step=30), stopped=True).end == "30 steps"
     assert after(due, Progress(step=30), stopped=True, evaluates=False, samples=False).end == "30 steps"
 
 
@@ -93,10 +93,10 @@ def test_random_runs_do_everything_once_and_on_time() -> None:
         while True:
             due = Due.before(train, Length(steps, ""), progress, **CAN)
             if due.evaluation:
-                progress.evaluated = progress.step
+                progress.last_evaluated_step = progress.step
                 done["evaluation"].append(progress.step)
             if due.samples:
-                progress.sampled = progress.step
+                progress.last_sampled_step = progress.step
                 done["samples"].append(progress.step)
             due = due.after(train, progress, new_best=False, last_saved=last_saved, stopped=False, **CAN)
             if due.checkpoint:
