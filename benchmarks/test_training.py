@@ -198,11 +198,11 @@ def cores() -> int:
 
 def overhead(data: str) -> dict[str, Any]:
     """The share of a run's time that is not in the backend's step, with a line of metrics every ten."""
-    from pylm.training import loop
+    from pylm.training import run
     from pylm.training.torch_backend import TorchBackend
 
     inside = [0.0, 0.0, 0.0]
-    step, train = TorchBackend.step, loop.train
+    step, train = TorchBackend.step, run.train_to_the_end
 
     def timed_step(self: Any, *given: Any) -> Any:
         started = time.perf_counter()
@@ -211,13 +211,13 @@ def overhead(data: str) -> dict[str, Any]:
         return found
 
     def timed_train(session: Any) -> Any:
-        session.evaluate = None
+        session.hooks.evaluate = None
         started = time.perf_counter()
         found = train(session)
         inside[1] += time.perf_counter() - started
         return found
 
-    TorchBackend.step, loop.train = timed_step, timed_train  # type: ignore[method-assign]
+    TorchBackend.step, run.train_to_the_end = timed_step, timed_train  # type: ignore[method-assign]
     trained(data, "--preset", "tiny", "--log-every", "10", "--save-every", "null", steps=60)
     return {"seconds": inside[1], "result": None, "percent": 100 * (1 - inside[0] / inside[1])}
 
@@ -251,11 +251,11 @@ def test_what_saving_costs(compare: Compare, tmp_path: Path) -> None:
 FIRST_STEP = """
 import os, sys, time
 from pylm.cli import main
-from pylm.training import loop
-def first(session, result, batch):
+from pylm.training import record
+def first(session, result):
     print(time.time(), flush=True)
     os._exit(0)
-loop._watch = first
+record.watch = first
 main()
 """
 

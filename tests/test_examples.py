@@ -45,7 +45,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert sum(one != other for one, other in zip(code, short, strict=True)) == 3
     (tmp_path / "cells.py").write_text("\n".join(map(with_last_value_shown, short)), encoding="utf-8")
     said = ran(tmp_path, "cells.py")
-    assert "<pylm.Run runs/notebook step" in said and "validation loss" in said and "Once upon a time" in said
+    assert "<pylm.Run runs/notebook step" in said and "validation loss" in said
     assert "no such key: learnig_rate" in said and "did you mean learning_rate?" in said
 
 

@@ -50,6 +50,13 @@ ROOMS: dict[str, set[str]] = {
     "pylm.training.events": {"pylm.config", "pylm.training.plan", "pylm.training.schedule"},
     "pylm.training.schedule": {"pylm.config"},
     "pylm.training.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
+    "pylm.training.looks": {"pylm.training.events", "pylm.training.loop"},
+    "pylm.training.record": {
+        "pylm.training.backend",
+        "pylm.training.events",
+        "pylm.training.loop",
+        "pylm.training.pace",
+    },
     "pylm.training.loop": {
         "pylm.config",
         "pylm.data",
@@ -58,9 +65,10 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.backend",
         "pylm.training.due",
         "pylm.training.events",
-        "pylm.training.pace",
+        "pylm.training.looks",
         "pylm.training.plan",
         "pylm.training.progress",
+        "pylm.training.record",
         "pylm.training.schedule",
     },
     "pylm.training.remembered": set(),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pylm.training.plan import Length
     from pylm.training.progress import Progress
 
-__all__ = ["BAD_STEPS", "TIME_IS_UP", "Due"]
+__all__ = ["BAD_STEPS", "TIME_IS_UP", "Due", "Rules"]
 
 TIME_IS_UP = "its time is up"
 BAD_STEPS = 5  # that are not finite, one after the other, and the run gives up
@@ -36,48 +36,46 @@ class Due:
         """Whether no step follows."""
         return self.end is not None or self.stopped
 
-    @classmethod
-    def before(cls, train: Train, length: Length, progress: Progress, evaluates: bool, samples: bool) -> Due:
-        """Say what to look at, before a step or at the end.
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides: how often things happen, the run's length, and what there is to look at."""
+
+    train: Train
+    length: Length
+    evaluates: bool  # there is a validation split
+    samples: bool  # there are prompts to go on from
+
+    def before(self, progress: Progress) -> Due:
+        """Return what to look at, before a step or at the end."""
+        end = _reached(self.length, progress)
+        return Due(*self._looks(progress, end is not None), end=end)
+
+    def after(self, due: Due, progress: Progress, *, new_best: bool, last_saved: int | None, stopped: bool) -> Due:
+        """Return whether to save and to leave, once what was due has been looked at.
 
         Args:
-            train: how often things happen.
-            length: of the run.
-            progress: where it stands.
-            evaluates: whether there is a validation split.
-            samples: whether there are prompts to go on from.
-        """
-        end = _reached(length, progress)
-        looks = _looks(train, progress, end is not None, evaluates, samples)
-        return cls(*looks, end=end)
-
-    def after(
-        self,
-        train: Train,
-        progress: Progress,
-        *,
-        new_best: bool,
-        last_saved: int | None,
-        stopped: bool,
-        evaluates: bool,
-        samples: bool,
-    ) -> Due:
-        """Say whether to save and to leave, once what was due has been looked at.
-
-        Args:
-            train: how often things happen.
-            progress: where it stands by now.
+            due: what was due.
+            progress: where the run stands by now.
             new_best: whether the evaluation was the best so far.
             last_saved: the last step with a checkpoint.
             stopped: whether somebody asked to stop.
-            evaluates: whether there is a validation split.
-            samples: whether there are prompts to go on from.
         """
-        end = self.end or _given_up(train, progress)
-        if stopped and any(_looks(train, progress, end is not None, evaluates, samples)):
+        end = due.end or _given_up(self.train, progress)
+        if stopped and any(self._looks(progress, end is not None)):
             end = None  # the stop came into the last evaluation, or its samples: they are made when the run goes on
-        saves = stopped or end is not None or new_best or _every(train.save_every, progress.step, last_saved or 0)
+        saves = stopped or end is not None or new_best or _every(self.train.save_every, progress.step, last_saved or 0)
         return Due(False, False, saves and last_saved != progress.step, end, stopped)
+
+    def _looks(self, progress: Progress, ends: bool) -> tuple[bool, bool]:
+        """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
+        step, every = progress.step, self.train.sample_every
+        evaluation = self.evaluates and _due(self.train.eval_every, step, progress.last_evaluated_step, ends)
+        if not self.samples or every is None:
+            return evaluation, False
+        if every == "auto":
+            return evaluation, _due(self.train.eval_every, step, progress.last_sampled_step, ends)
+        return evaluation, _every(every, step, progress.last_sampled_step)
 
 
 def _reached(length: Length, progress: Progress) -> str | None:
@@ -96,17 +94,6 @@ def _given_up(train: Train, progress: Progress) -> str | None:
     if train.early_stop is not None and progress.evaluations_since_best >= train.early_stop:
         return f"no new best in {train.early_stop} evaluations"
     return None
-
-
-def _looks(train: Train, progress: Progress, ends: bool, evaluates: bool, samples: bool) -> tuple[bool, bool]:
-    """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
-    step = progress.step
-    evaluation = evaluates and _due(train.eval_every, step, progress.last_evaluated_step, ends)
-    if not samples or train.sample_every is None:
-        return evaluation, False
-    if train.sample_every == "auto":
-        return evaluation, _due(train.eval_every, step, progress.last_sampled_step, ends)
-    return evaluation, _every(train.sample_every, step, progress.last_sampled_step)
 
 
 def _due(every: int | None, step: int, last: int, ends: bool) -> bool:

@@ -109,13 +109,13 @@ import os, signal, sys
 from pylm.cli import run
 where, count = sys.argv[1], int(sys.argv[2])
 if where == "step":
-    from pylm.training import loop
-    plain = loop._watch
-    def watch(session, result, batch):
-        plain(session, result, batch)
+    from pylm.training import record
+    plain = record.watch
+    def watch(session, result):
+        plain(session, result)
         if session.progress.step == count:
             os.kill(os.getpid(), signal.SIGKILL)
-    loop._watch = watch
+    record.watch = watch
 elif where == "write":
     from pylm.checkpoint import directory
     plain, calls = directory.flush_folder, [0]
@@ -150,18 +150,18 @@ def test_killed_at_random_and_resumed_it_is_the_same_run(workplace: Path, precis
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, number: int, code: int
 ) -> None:
-    from pylm.training import loop
+    from pylm.training import record
 
-    plain = loop._watch
+    plain = record.watch
 
-    def watch(session: Any, result: Any, batch: Any) -> None:
-        plain(session, result, batch)
+    def watch(session: Any, result: Any) -> None:
+        plain(session, result)
         if session.progress.step == 7:
             os.kill(os.getpid(), number)
 
     out = f"stopped-{code}"
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_watch", watch)
+        patch.setattr(record, "watch", watch)
         assert run(LONG + ["--out", out]) == code
     err = capsys.readouterr().err
     assert "stopped after step 7, saved" in err

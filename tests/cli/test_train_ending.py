@@ -27,14 +27,14 @@ SHORT = [*LINE, "--max-steps", "6", "--save-every", "2", "--eval-every", "3", "-
 # the program with a signal, a failing write, or whatever else is put before it
 WITH = "import os, signal, sys\nfrom pylm.cli import run\n{before}\nsys.exit(run(sys.argv[1:]))\n"
 SIGNALS = """
-from pylm.training import loop
-plain = loop._watch
-def watch(session, result, batch):
-    plain(session, result, batch)
+from pylm.training import record
+plain = record.watch
+def watch(session, result):
+    plain(session, result)
     if session.progress.step == {step}:
         session.files.saver.wait()
         [os.kill(os.getpid(), signal.SIGINT) for _ in range({count})]
-loop._watch = watch
+record.watch = watch
 """
 
 BEFORE = """

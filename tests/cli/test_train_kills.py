@@ -29,13 +29,13 @@ LINE = ["train", "--data", "ids", *SHAPE, *OFTEN, "--learning-rate", "1e-2", "--
 SLOW = """
 import sys, time
 from pylm.cli import run
-from pylm.training import loop
-plain = loop._watch
+from pylm.training import record
+plain = record.watch
 def watch(*given):
     time.sleep(0.03)
     plain(*given)
     print("step", flush=True)
-loop._watch = watch
+record.watch = watch
 sys.exit(run(sys.argv[1:]))
 """
 VOLATILE = {"seconds", "tokens_per_second", "phase", "mfu", "memory"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pylm.config.schema import Train
-from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due
+from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due, Rules
 from pylm.training.plan import Length
 from pylm.training.progress import Progress
 
@@ -17,7 +17,7 @@ CAN: Any = {"evaluates": True, "samples": True}
 
 def before(step: int, *, steps: int = 100, seconds: float | None = None, can: Any = CAN, **given: Any) -> Due:
     train = Train(eval_every=10, save_every=20, sample_every=given.pop("sample_every", "auto"))
-    return Due.before(train, Length(steps, "max_steps", seconds), Progress(step=step, **given), **can)
+    return Rules(train, Length(steps, "max_steps", seconds), **can).before(Progress(step=step, **given))
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,9 @@ def test_what_is_looked_at(step: int, given: Any, evaluation: bool, samples: boo
     assert (due.evaluation, due.samples, due.end) == (evaluation, samples, end)
 
 
-def after(due: Due, progress: Progress, **given: Any) -> Due:
-    train = Train(eval_every=10, save_every=20, early_stop=3)
-    settings = {"new_best": False, "last_saved": None, "stopped": False, **CAN, **given}
-    return due.after(train, progress, **settings)
+def after(due: Due, progress: Progress, can: Any = CAN, **given: Any) -> Due:
+    rules = Rules(Train(eval_every=10, save_every=20, early_stop=3), Length(100, ""), **can)
+    return rules.after(due, progress, **{"new_best": False, "last_saved": None, "stopped": False, **given})
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_a_stop_within_the_last_evaluation_is_no_end() -> None:
     assert after(due, Progress(step=30), stopped=True).end is None
     assert after(due, Progress(step=30, last_evaluated_step=30), stopped=True).end is None  # its samples were not
     assert after(due, Progress(step=30, last_evaluated_step=30, last_sampled_step=30), stopped=True).end == "30 steps"
-    assert after(due, Progress(step=30), stopped=True, evaluates=False, samples=False).end == "30 steps"
+    assert after(due, Progress(step=30), can={"evaluates": False, "samples": False}, stopped=True).end == "30 steps"
 
 
 def test_random_runs_do_everything_once_and_on_time() -> None:
@@ -88,17 +87,17 @@ def test_random_runs_do_everything_once_and_on_time() -> None:
     for _ in range(50):
         evals, saves, samples, steps = (int(number) for number in chance.integers(1, 9, 4))
         train = Train(eval_every=evals, save_every=saves, sample_every=samples)
-        progress, last_saved = Progress(), None
+        rules, progress, last_saved = Rules(train, Length(steps, ""), **CAN), Progress(), None
         done: dict[str, list[int]] = {"evaluation": [], "samples": [], "checkpoint": []}
         while True:
-            due = Due.before(train, Length(steps, ""), progress, **CAN)
+            due = rules.before(progress)
             if due.evaluation:
                 progress.last_evaluated_step = progress.step
                 done["evaluation"].append(progress.step)
             if due.samples:
                 progress.last_sampled_step = progress.step
                 done["samples"].append(progress.step)
-            due = due.after(train, progress, new_best=False, last_saved=last_saved, stopped=False, **CAN)
+            due = rules.after(due, progress, new_best=False, last_saved=last_saved, stopped=False)
             if due.checkpoint:
                 last_saved = progress.step
                 done["checkpoint"].append(progress.step)

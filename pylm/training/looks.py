@@ -1,0 +1,73 @@
+"""What is done between steps: the model is evaluated, sampled, and saved."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pylm.training.events import Doing, Evaluated, Evaluation, Sampled, Saved
+
+if TYPE_CHECKING:
+    from pylm.training.loop import Session
+
+__all__ = ["evaluate", "sample", "save"]
+
+
+def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
+    """Evaluate, write it down, and say whether it is the best so far."""
+    progress, hooks = session.progress, session.hooks
+    assert hooks.evaluate is not None
+    hooks.on_event(Doing("evaluating"))
+    evaluation = hooks.evaluate(session.backend, hooks.stop)
+    if evaluation is None:
+        return None, False
+    progress.last_evaluated_step = progress.step
+    best = math.isfinite(evaluation.loss) and (progress.best_loss is None or evaluation.loss < progress.best_loss)
+    if best:
+        progress.best_loss, progress.best_step, progress.evaluations_since_best = evaluation.loss, progress.step, 0
+    else:
+        progress.evaluations_since_best += 1
+    scores = evaluation._asdict()
+    session.files.folder.metrics.append(
+        {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 3),
+            "val_loss": scores.pop("loss"),
+            **scores,
+        }
+    )
+    hooks.on_event(Evaluated(progress.step, *evaluation, best=best))
+    return evaluation, best
+
+
+def sample(session: Session) -> None:
+    """Go on from the fixed prompts, and write down what came."""
+    progress, hooks = session.progress, session.hooks
+    assert hooks.sample is not None
+    hooks.on_event(Doing("sampling"))
+    samples = hooks.sample(session.backend, progress.step, hooks.stop)
+    if hooks.stop():
+        return
+    progress.last_sampled_step = progress.step
+    for sample in samples:
+        session.files.folder.samples.append({"step": progress.step, **sample})
+    hooks.on_event(Sampled(progress.step, tuple(samples)))
+
+
+def save(session: Session, best: bool) -> None:
+    """Hand a checkpoint to the thread that writes it: copies of tensors, so that training goes on meanwhile."""
+    progress, backend, files = session.progress, session.backend, session.files
+    files.folder.check()
+    state = {
+        **files.bound,
+        "step": progress.step,
+        "progress": progress.stored(),
+        "loader": {**session.loader.state(), "step": progress.step},
+        "rng": backend.rng(),
+    }
+    files.saver.save(backend.weights(), backend.optimizer_state(), state, best)
+    files.folder.flush()
+    files.last_saved = progress.step
+    folder = files.folder.path / "checkpoints" / f"step_{progress.step}"
+    session.hooks.on_event(Saved(progress.step, folder, best))

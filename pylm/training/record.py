@@ -1,0 +1,126 @@
+"""What is written down of a step: its figures, and what went wrong; whoever listens hears both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pylm.training.backend import Phases, StepResult
+from pylm.training.events import Incident, Stepped
+from pylm.training.pace import Clock, Pace
+
+if TYPE_CHECKING:
+    from pylm.training.loop import Plan, Session
+
+__all__ = ["Recorder", "watch"]
+
+EXCERPT = 300  # characters of a document in incidents.jsonl
+DOCUMENTS = 64  # of a batch there
+# A loss is a spike where it is this many mean deviations above the running mean. Both forget with 0.98 a step, about
+# 50 steps, and nothing is a spike before they have seen as many: the first losses fall too fast to have a mean.
+SPIKE, MEMORY, SETTLED = 6.0, 0.98, 50
+
+
+class Recorder:
+    """Keeps the clocks of a run, and writes down its steps."""
+
+    def __init__(self, session: Session) -> None:
+        """Start the clocks where the run stands."""
+        self._session = session
+        self._clock, self._pace = Clock(session.progress.seconds), Pace(session.progress)
+        self._peak = _Peak(session.plan)
+        self.phase = Phases()
+
+    def look_at_the_clock(self) -> None:
+        """Bring `progress.seconds` up to now."""
+        self._session.progress.seconds = self._clock.total()
+
+    @contextmanager
+    def apart(self, phase: str) -> Iterator[None]:
+        """Count the time of a block as a phase of its own, and as no time of training."""
+        with self.phase(phase), self._pace.apart():
+            yield
+
+    def step(self, result: StepResult, lr: float) -> None:
+        """Write down a step, every `log_every` and the last, and tell it where somebody wants to hear."""
+        session, hooks, plan = self._session, self._session.hooks, self._session.plan
+        step, steps = session.progress.step, plan.length.steps
+        logs, heard = step % plan.config.metrics.log_every == 0 or step == steps, hooks.wants_step()
+        if logs or heard:
+            self.look_at_the_clock()
+        if logs:
+            session.files.folder.check()
+            timings = {**self.phase.take(), **session.backend.timings()}
+            phases = {name: round(seconds, 6) for name, seconds in timings.items()}
+            session.files.folder.metrics.append(
+                {**self._figures(result, lr, self._pace.logged.look()), "phase": phases}
+            )
+        if heard:
+            figures = self._figures(result, lr, self._pace.shown.look())
+            left = plan.length.seconds_left(session.progress, self._pace.shown.seconds_per_step)
+            hooks.on_event(Stepped(steps=steps, seconds_left=left, **figures))
+
+    def _figures(self, result: StepResult, lr: float, speed: float) -> dict[str, Any]:
+        """Return a step in figures, by the names of metrics.jsonl."""
+        progress = self._session.progress
+        return {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 3),
+            "loss": result.loss,
+            "lr": lr,
+            "grad_norm": result.grad_norm,
+            "tokens_per_second": round(speed, 1),
+            "mfu": self._peak.share(speed),
+            "memory": self._session.backend.memory(),
+        }
+
+
+def watch(session: Session, result: StepResult) -> None:
+    """Write down steps that were skipped and losses that jumped, with the documents that they saw."""
+    progress = session.progress
+    if not result.finite:
+        progress.bad_steps_in_a_row += 1
+        _incident(session, "not finite", result)
+        return
+    progress.bad_steps_in_a_row = 0
+    away = result.loss - progress.loss_mean
+    if progress.step > SETTLED and away > SPIKE * max(progress.loss_deviation, 1e-3 * abs(progress.loss_mean)):
+        _incident(session, "spike", result)
+    # a mean that forgets; from the first steps it is the plain mean, so that a cold start is no spike
+    keep = min(MEMORY, (progress.step - 1) / progress.step)
+    progress.loss_mean += (1 - keep) * away
+    progress.loss_deviation = keep * progress.loss_deviation + (1 - keep) * abs(away)
+
+
+def _incident(session: Session, kind: str, result: StepResult) -> None:
+    step, folder = session.progress.step, session.files.folder
+    documents = session.loader.why(step - 1)
+    folder.incidents.append(
+        {
+            "step": step,
+            "kind": kind,
+            "loss": result.loss,
+            "grad_norm": result.grad_norm,
+            "documents": [
+                {"shard": one.shard, "index": one.index, "start": one.start, "text": (one.text or "")[:EXCERPT]}
+                for one in documents[:DOCUMENTS]
+            ],
+            "of": len(documents),
+        }
+    )
+    session.hooks.on_event(Incident(step, kind, result.loss, folder.path))
+
+
+class _Peak:
+    """The share of the machine's peak that a speed is; a peak that is exceeded was measured while others computed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._each, self._peak = plan.flops_per_token, plan.matmul_flops
+
+    def share(self, tokens_per_second: float) -> float | None:
+        if not self._peak:
+            return None
+        self._peak = max(self._peak, self._each * tokens_per_second)
+        return round(self._each * tokens_per_second / self._peak, 4)
