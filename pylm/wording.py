@@ -85,7 +85,9 @@ def _as_python(content: dict[str, Any]) -> str:
         if function is None:
             return _as_options(content)
         pairs = [f"{name}={_literal(value)}" for name, value in content["parameters"].items()]
-        return f"{function}({', '.join([*map(_literal, content['args']), *pairs])})"
+        args = list(map(_literal, content["args"]))
+        several = [f"[{', '.join(args)}]"] if len(args) > 1 else args  # sources are one argument
+        return f"{function}({', '.join([*several, *pairs])})"
     name: str = content["name"]
     return f"{name}={_literal(content['value']) if 'value' in content else ''}"
 

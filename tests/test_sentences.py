@@ -82,7 +82,7 @@ CASES: list[tuple[Callable[[], Any], str, str]] = [
     (prepared(split=""), "split= was given nothing to split at", "--split was given nothing to split at"),
     (prepared("b.jsonl"), "its longest text is under \"body\": field= body", "is under \"body\": --field body"),
     (prepared(val=1.0), "val=1 is no share of the text", "--val 1 is no share of the text"),
-    (lambda: pylm.prepare("a.txt", "mine", vocab_size=300), "choose another out=, encode with it by tokenizer= mine",
+    (lambda: pylm.prepare("a.txt", "mine", vocab_size=300), "choose another out=, encode with it by tokenizer=\"mine\"",
      "choose another --out, encode with it by --tokenizer mine, or give --force"),
     (lambda: identify("nowhere"), 'pylm.prepare("my.txt", out=DIR)', "pylm tokenize my.txt --out DIR"),
     (lambda: guessing().stream([[1]], Sample(), speculate=True), 'leave out speculate=, or backend="torch"',

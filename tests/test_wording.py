@@ -26,6 +26,8 @@ from pylm.wording import call, in_options, in_python, options_marked, param
         (call("train", resume="auto", out="runs/a b"), 'pylm.train(resume="auto", out="runs/a b")',
          "pylm train --resume auto --out 'runs/a b'"),
         (call("tokenize", "my.txt", out="DIR"), 'pylm.prepare("my.txt", out=DIR)', "pylm tokenize my.txt --out DIR"),
+        (call("tokenize", "a.txt", "b c.txt", force=True), 'pylm.prepare(["a.txt", "b c.txt"], force=True)',
+         "pylm tokenize a.txt 'b c.txt' --force"),
         (call("verify", "runs/x"), "pylm verify runs/x", "pylm verify runs/x"),
     ],
 )  # fmt: skip

@@ -132,8 +132,8 @@ def _refuse_foreign(folder: Path, tok: Tokenizer) -> None:
     except PylmError:
         there = None
     if there != tok.identity:
-        this = f"{param('tokenizer')} {folder}"
         raise UsageError(
             f"{folder} holds another tokenizer.json, which shards there would replace",
-            f"choose another {param('out')}, encode with it by {this}, or give {param('force', True)}",
+            f"choose another {param('out')}, encode with it by {param('tokenizer', folder)}, "
+            f"or give {param('force', True)}",
         )

@@ -83,7 +83,7 @@ def prepare(
     vocab_size: int | None = None,
     model: str | None = None,
     pattern: str | None = None,
-    specials: Sequence[str] = (),
+    specials: str | Sequence[str] = (),
     split: str = END,
     field: str | None = None,
     column: str | None = None,
@@ -92,7 +92,7 @@ def prepare(
     val: float = 0.01,
     shard_tokens: int = 100_000_000,
     limit: str | None = None,
-    allow_special: Sequence[str] = (),
+    allow_special: str | Sequence[str] = (),
     format: str = "raw",
     threads: int = 0,
     rank: int | None = None,
@@ -137,7 +137,7 @@ def prepare(
         say: Called with sentences that a user wants to read.
     """
     say = say or (lambda _: None)
-    training = Training(vocab_size, model, pattern, tuple(specials))
+    training = Training(vocab_size, model, pattern, _several(specials))
     if tokenizer is not None and training.wishes:
         named = param(next(iter(training.wishes)))
         raise UsageError(
@@ -147,7 +147,7 @@ def prepare(
     reading = {"split": split, "field": field, "column": column, "invalid": invalid, "skip_bad": skip_bad}
     text = Sources.of(sources, **reading)
     options = ShardOptions(
-        val, shard_tokens, limit, tuple(allow_special), format, threads, rank, world, ray, force, dry_run
+        val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run
     )
     folder = default_folder(text.names) if out is None else Path(out)
     return prepare_text(text, folder, training if tokenizer is None else tokenizer, options, progress, say)
@@ -174,9 +174,16 @@ def prepare_text(
         for remark in remarks:
             say(options_marked(remark))
         if isinstance(tokenizer, Training):
-            how: dict[str, Any] = {"threads": options.threads, "keep": not options.force}
             tok, trained = own_tokenizer(
-                sources, stdin, text_bytes, folder, tokenizer, **how, progress=progress, say=say
+                sources,
+                stdin,
+                text_bytes,
+                folder,
+                tokenizer,
+                threads=options.threads,
+                keep=not options.force,
+                progress=progress,
+                say=say,
             )
         else:
             tok, trained = _loaded(tokenizer), False
@@ -190,6 +197,10 @@ def prepare_text(
     }
     trained = trained and not options.dry_run
     return Prepared(folder=folder, plan=result, vocab_size=tok.vocab_size, trained=trained, **outcome)
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _loaded(tokenizer: Tokenizer | str | Path) -> Tokenizer:

@@ -77,6 +77,11 @@ def test_bad_input_is_a_sentence_and_a_hint(options: dict[str, Any], message: st
     assert not Path("out/manifest.json").exists()
 
 
+def test_one_special_token_need_not_stand_in_a_list() -> None:
+    pylm.prepare("a.txt", "one", vocab_size=300, specials="<|end|>", allow_special="<|end|>")
+    assert list(pylm.Tokenizer.load("one").specials) == ["<|end|>"]
+
+
 def test_no_source_is_no_text() -> None:
     with pytest.raises(UsageError, match="no source was given"):
         pylm.prepare([])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,66 +59,21 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def open_model(options: dict[str, Any]) -> Session:
     """Open what `engine_options` named, and say what it is."""
+    from pylm.checkpoint import steps
     from pylm.generation.load import open_session
+    from pylm.runs.unsaved import how_far, in_training, runs_in, when_it_saves
 
     named = options["checkpoint"]
     try:
         session = open_session(**options, say=say)
     except CheckpointError as error:
-        waiting = list(_training([Path(named)] if named else _without_any_checkpoint()))
-        if not waiting:
+        runs = [Path(named)] if named else runs_in(RUNS)
+        run = next(in_training(runs), None)
+        if run is None or (not named and any(map(steps, runs))):  # then the error is about one that has a checkpoint
             raise
-        raise CheckpointError(_how_far(waiting[0]), _what_to_do(waiting[0])) from error
+        raise CheckpointError(how_far(run), when_it_saves(run)) from error
     if named is None:
-        for run in _training(RUNS.iterdir()):
-            say(f"{_how_far(run)}; this is an older run:")
+        for run in in_training(runs_in(RUNS)):
+            say(f"{how_far(run)}; this is an older run:")
     say(f"{os.path.relpath(session.name)}: {session.engine.name}")
     return session
-
-
-def _without_any_checkpoint() -> list[Path]:
-    """Return the runs, where none of them has a checkpoint: where one has, the error is about that one."""
-    from pylm.checkpoint import steps
-
-    runs = list(RUNS.iterdir()) if RUNS.is_dir() else []
-    return [] if any(map(steps, runs)) else runs
-
-
-def _training(runs: Any) -> Iterator[Path]:
-    """Return those of the folders that a process trains in and that have no checkpoint yet."""
-    from pylm.checkpoint import steps
-
-    for run in runs:
-        if (run / "config.yaml").is_file() and not steps(run) and _is_held(run / ".lock"):
-            yield run
-
-
-def _is_held(lock: Path) -> bool:
-    """Say whether a process holds the lock of a run."""
-    try:
-        with lock.open("rb") as file:
-            os.kill(int(file.read(32)), 0)  # so that the lock is tried only where somebody may hold it
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except PermissionError:
-        return True  # a process of somebody else's
-    except (OSError, ValueError):
-        return False
-
-
-def _how_far(run: Path) -> str:
-    from pylm.runs import read_lines
-
-    steps = [int(record["step"]) for record in read_lines(run / "metrics.jsonl") if "step" in record]
-    place = f"at step {steps[-1]:,}" if steps else "at its first steps"
-    return f"{run} is training, {place}, and has saved no checkpoint yet"
-
-
-def _what_to_do(run: Path) -> str:
-    from pylm.config.cascade import resolve
-
-    every = resolve(files=[run / "config.yaml"], environ={}).config.train.save_every
-    first = f"the first comes at step {every:,}" if every else "it saves at its end"
-    return f"{first}; Ctrl-C there saves at once, and pylm train --resume {run} goes on"
