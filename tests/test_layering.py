@@ -63,6 +63,12 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.progress",
         "pylm.training.schedule",
     },
+    "pylm.training.probe": {
+        "pylm.config",
+        "pylm.training.backend",
+        "pylm.training.plan",
+        "pylm.training.remembered",
+    },
     "pylm.training.remembered": set(),
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
     "pylm.training.optim": {"pylm.config", "pylm._native", "pylm.native_kernels"},

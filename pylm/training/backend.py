@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
 
-__all__ = ["IGNORED", "Backend", "Choices", "Counts", "Measured", "MicroBatch", "Phases", "StepResult", "Tensor", "cut",
+__all__ = ["IGNORED", "Backend", "Choices", "Counts", "MicroBatch", "Phases", "StepResult", "Tensor", "cut",
            "shares_of"]  # fmt: skip
 
 IGNORED = -100  # the target of a place that does not count
@@ -40,13 +40,6 @@ class Counts(NamedTuple):
     loss: float
     correct: int
     tokens: int
-
-
-class Measured(NamedTuple):
-    """What probing found out about speed."""
-
-    seconds_per_step: float
-    matmul_flops: float  # of this device in the precision that is computed in; 0 where unknown
 
 
 class Backend(Protocol):
@@ -102,10 +95,6 @@ class Backend(Protocol):
 
     def timings(self) -> dict[str, float]:
         """Seconds by phase since the last call: forward, backward, optimizer."""
-        ...
-
-    def synchronize(self) -> None:
-        """Wait until the device has done all that it was told."""
         ...
 
     def memory(self) -> int:

@@ -12,11 +12,12 @@ import torch
 from pylm.checkpoint import Tensor
 from pylm.config.schema import Train
 from pylm.errors import CheckpointError, PylmError, UsageError
-from pylm.training import mlx_backend, optim, torch_backend
+from pylm.training import mlx_backend, optim, probe, torch_backend
 from pylm.training.backend import MicroBatch
-from pylm.training.mlx_backend import probe
 from pylm.training.mlx_backend.optimizer import Optimizer
+from pylm.training.mlx_backend.trial import out_of_memory
 from pylm.training.optim import muon
+from pylm.wording import in_options
 from tests.parity.pair import apart, random_weights, shape_of, to_mlx
 
 SPEED = {"value_embeddings": True, "residual_lambdas": True, "qk_norm": True, "logit_softcap": 15.0, "mlp": "relu2",
@@ -215,7 +216,7 @@ def test_accumulated_gradients_are_those_of_one_pass() -> None:
 
 def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
-    monkeypatch.setattr(probe, "FIRST_TOKENS", 12)
+    monkeypatch.setattr(probe, "GROWING_TOKENS", (12, 1 << 16))
     backend = mlx_backend.make(shape_of(dropout=0.1), train_of())
     before, rng = backend.weights(), backend.rng()
     chance = np.random.default_rng(0)
@@ -253,13 +254,23 @@ def test_bad_input_is_one_sentence() -> None:
             mlx_backend.make(shape_of(), train_of(device="mps"))
 
 
-def test_what_does_not_fit_says_what_would() -> None:
+def test_what_does_not_fit_says_what_would(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
     backend = mlx_backend.make(shape_of(), train_of())
-    error = probe.too_large(backend, 8, RuntimeError("[malloc] Unable to allocate 99999999999 bytes."))
-    assert isinstance(error, PylmError) and "a micro-batch of 8 does not fit" in error.message
-    assert error.hint is not None and "4 may" in error.hint and "--activation-checkpointing" in error.hint
-    other = RuntimeError("[matmul] Last dimension of first input")
-    assert probe.too_large(backend, 8, other) is other
+    assert not out_of_memory(RuntimeError("[matmul] Last dimension of first input"))
+    full = RuntimeError("[malloc] Unable to allocate 99999999999 bytes.")
+    assert out_of_memory(full)
+
+    def fails(*given: Any) -> Any:
+        raise full
+
+    monkeypatch.setattr(backend, "_add", fails)
+    batch = rows(np.random.default_rng(0), 8)
+    for way in (lambda: backend.step([batch], 0.01), lambda: backend.probe(lambda count: batch, 8)):
+        with pytest.raises(PylmError, match="a micro-batch of 8 does not fit .*, .* at most in use") as caught:
+            way()
+        hint = in_options(str(caught.value.marked[1]))
+        assert hint.startswith("--micro-batch auto finds what fits, 4 may; --activation-checkpointing needs less, or")
 
 
 def test_a_compiled_step_is_the_plain_one() -> None:

@@ -31,10 +31,12 @@ from pylm.training.backend import (
     cut,
     shares_of,
 )
-from pylm.training.mlx_backend import machine, probe
+from pylm.training.mlx_backend import machine
 from pylm.training.mlx_backend.optimizer import Arrays, Optimizer
+from pylm.training.mlx_backend.trial import MlxTrial, out_of_memory
 from pylm.training.optim.rules import STEP
 from pylm.training.optim.rules import misfit as misfit_of_state
+from pylm.training.probe import probe, too_large
 from pylm_kernels import mlx as kernels
 
 __all__ = ["MlxBackend", "make"]
@@ -58,7 +60,7 @@ def make(
     doing: Callable[[str], None] = lambda text: None,
 ) -> MlxBackend:
     """Make a backend for a completed shape; the arguments are those of pylm.training.torch_backend.make."""
-    return MlxBackend(shape, train, choices, say, stopping, doing)
+    return MlxBackend(shape, train, choices, say, stopping, run_seconds, doing)
 
 
 class MlxBackend:
@@ -73,11 +75,12 @@ class MlxBackend:
         choices: Choices | None,
         say: Callable[[str], None],
         stopping: Callable[[], bool],
-        doing: Callable[[str], None] = lambda text: None,
+        run_seconds: Callable[[float], float],
+        doing: Callable[[str], None],
     ) -> None:
         """Draw the weights from the seed, the same ones as torch, to rounding."""
         self.shape, self.train = shape, train
-        self._say, self._stopping, self.doing = say, stopping, doing
+        self._say, self._stopping, self._run_seconds, self._doing = say, stopping, run_seconds, doing
         device = machine.choose_device(train.device)
         self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
         self.precision = machine.choose_precision(train.precision, device)
@@ -120,7 +123,9 @@ class MlxBackend:
                 found, length = float(loss), float(norm)
                 mx.eval(self._masters, self._moments, self._copies)
             except RuntimeError as error:
-                raise probe.too_large(self, len(micro_batches[0].inputs), error) from None
+                if not out_of_memory(error):
+                    raise
+                raise too_large(MlxTrial(self), len(micro_batches[0].inputs)) from None
             # forward and backward are one graph here, and nobody could say where the one ends
             self._phases.add("forward+backward", summed - started)
             self._phases.add("optimizer", time.perf_counter() - summed)
@@ -193,7 +198,16 @@ class MlxBackend:
     def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
         """Choose the micro-batch, and measure; what was replayed is not probed."""
         if "micro_batch" not in self._choices:
-            self._choices.update(probe.probe(self, batch, sequences, self._say, self._stopping))
+            chosen = probe(
+                MlxTrial(self),
+                batch,
+                sequences,
+                run_seconds=self._run_seconds,
+                say=self._say,
+                doing=self._doing,
+                stopping=self._stopping,
+            )
+            self._choices.update(chosen)
             self.timings()  # those of the probe are no step's
         return {**self._choices, **machine.facts(), "precision": self.precision}
 
@@ -205,16 +219,12 @@ class MlxBackend:
         """Seconds by phase."""
         return self._phases.take()
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        mx.synchronize()
-
     def memory(self) -> int:
         """The most bytes that arrays have held."""
         return int(mx.get_peak_memory())
 
-    def trial(self, micro_batch: MicroBatch) -> None:
-        """One pass whose gradients are computed and forgotten."""
+    def forward_backward(self, micro_batch: MicroBatch) -> None:
+        """Compute the gradients of one pass, and forget them."""
         loss, sums = self._accumulate([micro_batch])
         mx.eval(loss, sums)
 

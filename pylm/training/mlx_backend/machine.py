@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from pylm.model.mlx.device import device_name, on_gpu, take_device
-from pylm.training.remembered import recall, remember
+from pylm.training.remembered import largest_flops
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "facts", "known_matmul_flops"]
 
@@ -42,14 +42,10 @@ def facts() -> dict[str, Any]:
     }
 
 
-def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None]) -> float:
-    """The most operations a second that plain matrix products reach here, measured once and remembered."""
+def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None], again: bool = False) -> float:
+    """The most FLOPs a second that plain matrix products reach here; see pylm.training.remembered.largest_flops."""
     key = f"matmul {device_name()} {precision} mlx {version('mlx')}"
-    found = (recall(key) or {}).get("flops")
-    if not isinstance(found, float):
-        found = _matmul_flops(precision, 4096 if device == mx.gpu else 512)
-        remember(key, {"flops": found}, say)
-    return found
+    return largest_flops(key, lambda: _matmul_flops(precision, 4096 if device == mx.gpu else 512), say, again)
 
 
 def _matmul_flops(precision: str, size: int) -> float:

@@ -23,8 +23,10 @@ from pylm.model.masks import Masks
 from pylm.model.torch import Model
 from pylm.training import optim
 from pylm.training.backend import IGNORED, Choices, Counts, MicroBatch, Phases, StepResult, Tensor, cut, shares_of
-from pylm.training.torch_backend import machine, probe
+from pylm.training.probe import probe, too_large
+from pylm.training.torch_backend import machine
 from pylm.training.torch_backend.tensors import from_file, to_file
+from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
 
 __all__ = ["TorchBackend", "make"]
 
@@ -74,11 +76,11 @@ class TorchBackend:
         say: Callable[[str], None],
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
-        doing: Callable[[str], None] = lambda text: None,
+        doing: Callable[[str], None],
     ) -> None:
         """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
         self.shape, self.train = shape, train
-        self._say, self._stopping, self._run_seconds, self.doing = say, stopping, run_seconds, doing
+        self._say, self._stopping, self._run_seconds, self._doing = say, stopping, run_seconds, doing
         self.torch_device = machine.choose_device(train.device)
         self.device = str(self.torch_device)
         self.device_name = machine.device_name(self.torch_device)
@@ -115,9 +117,9 @@ class TorchBackend:
                 loss = self._accumulate(micro_batches)
             except (RuntimeError, MemoryError) as error:
                 self.forget_gradients()
-                if not probe.out_of_memory(error):
+                if not out_of_memory(error):
                     raise
-                raise probe.too_large(self, len(micro_batches[0].inputs)) from None
+                raise too_large(TorchTrial(self), len(micro_batches[0].inputs)) from None
             with self._timed("optimizer"):
                 found = float(loss)
                 norm = nan
@@ -214,8 +216,16 @@ class TorchBackend:
     def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
         """Choose the micro-batch and whether to compile, and measure; what was replayed is not probed."""
         if "micro_batch" not in self._choices:
-            found = probe.probe(self, batch, sequences, self._run_seconds, self._say, self._stopping)
-            self._choices.update(found)
+            chosen = probe(
+                TorchTrial(self),
+                batch,
+                sequences,
+                run_seconds=self._run_seconds,
+                say=self._say,
+                doing=self._doing,
+                stopping=self._stopping,
+            )
+            self._choices.update(chosen)
             self.timings()  # those of the probe are no step's
             if self.torch_device.type == "cuda":  # nor is the largest batch that it tried
                 torch.cuda.reset_peak_memory_stats(self.torch_device)
@@ -235,13 +245,6 @@ class TorchBackend:
         self._events.clear()
         return self._phases.take()
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        if self.torch_device.type == "cuda":
-            torch.cuda.synchronize(self.torch_device)
-        elif self.torch_device.type == "mps":
-            torch.mps.synchronize()
-
     def memory(self) -> int:
         """The most bytes held: the device's where it has its own, else the process's."""
         if self.torch_device.type == "cuda":
@@ -252,14 +255,6 @@ class TorchBackend:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-
-    def memory_free(self) -> int:
-        """All that the device has."""
-        if self.torch_device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.torch_device)[1])
-        if self.torch_device.type == "mps":
-            return int(torch.mps.recommended_max_memory())
-        return sys.maxsize
 
     def forward_backward(self, micro_batch: MicroBatch) -> None:
         """One pass, for a probe."""

@@ -18,11 +18,11 @@ import torch
 from pylm import native_kernels
 from pylm.errors import ConfigError, UsageError
 from pylm.host import processor_name
-from pylm.training.remembered import recall, remember
+from pylm.training.remembered import largest_flops
 from pylm_kernels import dispatch
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
-           "known_matmul_flops", "matmul_flops", "recall", "remember", "total_memory"]  # fmt: skip
+           "device_memory", "known_matmul_flops", "matmul_flops", "total_memory", "wait"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
@@ -100,6 +100,23 @@ def total_memory() -> int:
     return found
 
 
+def device_memory(device: torch.device) -> int:
+    """The bytes of memory that the device has; where it is the CPU, nobody counts."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return sys.maxsize
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def facts(device: torch.device) -> dict[str, Any]:
     """What a bitwise resume depends on, beside the configuration."""
     found: dict[str, Any] = {
@@ -138,26 +155,13 @@ def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
     for _ in range(6):
         started = time.perf_counter()
         product = a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
+        wait(device)
         best = min(best, time.perf_counter() - started)
     del product
     return 2 * size**3 / best
 
 
 def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str], None], again: bool = False) -> float:
-    """The same, remembered for a device and precision; measured `again`, the larger one counts.
-
-    Whoever measured first may have shared the machine.
-    """
+    """The most FLOPs a second that plain matrix products reach here; see pylm.training.remembered.largest_flops."""
     key = f"matmul {device_name(device)} {precision} {torch.get_num_threads()} {torch.__version__}"
-    found = (recall(key) or {}).get("flops")
-    known = found if isinstance(found, float) else 0.0
-    if known and not again:
-        return known
-    measured = matmul_flops(device, DTYPES[precision])
-    if measured > known:
-        remember(key, {"flops": measured}, say)
-    return max(measured, known)
+    return largest_flops(key, lambda: matmul_flops(device, DTYPES[precision]), say, again)
