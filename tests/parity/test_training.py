@@ -250,7 +250,7 @@ def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(CheckpointError, match="'1:x' is no state of dropout"):
         backend.set_rng({"dropout": "1:x"})
     if not mx.metal.is_available():
-        with pytest.raises(UsageError, match="--device mps: there is no Metal here"):
+        with pytest.raises(UsageError, match='device="mps": there is no Metal here'):
             mlx_backend.make(shape_of(), train_of(device="mps"))
 
 

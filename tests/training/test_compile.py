@@ -19,6 +19,7 @@ from pylm.training import probe
 from pylm.training.backend import MicroBatch
 from pylm.training.torch_backend import TorchBackend, make
 from pylm.training.torch_backend.trial import TorchTrial
+from pylm.wording import in_options
 
 # torch's own, while it looks at a graph for the first time
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method`", "ignore:The .grad attribute of a Tensor")
@@ -127,8 +128,9 @@ def test_a_failure_is_told_and_forgotten(cache: Path, monkeypatch: pytest.Monkey
 def test_compile_true_is_refused_where_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     one = backend(compile=True)
     monkeypatch.setattr(one, "torch_device", torch.device("mps"))
-    with pytest.raises(PylmError, match="train.compile true: torch.compile is not used on mps"):
+    with pytest.raises(PylmError, match="train.compile true: torch.compile is not used on mps") as caught:
         one.probe(batch, 4)
+    assert in_options(str(caught.value.marked[1])) == "leave it out, or --compile false"
 
 
 def test_packed_windows_are_another_probe() -> None:

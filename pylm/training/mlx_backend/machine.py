@@ -24,14 +24,14 @@ def choose_device(asked: str) -> Any:
 
 
 def choose_precision(asked: str, device: Any) -> str:
-    """What is computed in: bfloat16 on GPUs, which needs no scale of the loss; else float32."""
+    """Return what is computed in: bfloat16 on GPUs, which needs no scale of the loss; else float32."""
     if asked != "auto":
         return asked
     return "bf16" if device == mx.gpu else "fp32"
 
 
 def facts() -> dict[str, Any]:
-    """What a bitwise resume depends on, beside the configuration."""
+    """Return what a bitwise resume depends on, beside the configuration."""
     return {
         "backend": "mlx",
         "mlx": version("mlx"),
@@ -43,7 +43,7 @@ def facts() -> dict[str, Any]:
 
 
 def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None], again: bool = False) -> float:
-    """The most FLOPs a second that plain matrix products reach here; see pylm.training.remembered.largest_flops."""
+    """Return the FLOPs a second of plain matrix products here, as pylm.training.remembered.largest_flops knows them."""
     key = f"matmul {device_name()} {precision} mlx {version('mlx')}"
     return largest_flops(key, lambda: _matmul_flops(precision, 4096 if device == mx.gpu else 512), say, again)
 
