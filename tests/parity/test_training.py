@@ -145,17 +145,17 @@ def test_half_precision_trains_as_fp32_does(precision: str, bound: float) -> Non
 def test_a_scale_that_is_too_large_is_halved_and_the_step_taken_again() -> None:
     shape, train = shape_of(), train_of(precision="fp16")
     backend, calm = mlx_backend.make(shape, train), mlx_backend.make(shape, train)
-    backend._scale = 2.0**40
-    calm._scale = 2.0**8
+    backend._scale.value = 2.0**40
+    calm._scale.value = 2.0**8
     (micro_batches,) = steps(1)
     one, other = backend.step(micro_batches, 0.01), calm.step(micro_batches, 0.01)
-    assert one.finite and one.loss == other.loss and backend._scale < 2.0**24
+    assert one.finite and one.loss == other.loss and backend._scale.value < 2.0**24
     assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-2)
     state = backend.optimizer_state()
-    np.testing.assert_array_equal(numbers(state)["loss_scale"], [backend._scale, 1])
-    backend._scale = 1.0
+    np.testing.assert_array_equal(numbers(state)["loss_scale"], [backend._scale.value, 1])
+    backend._scale.value = 1.0
     backend.load(backend.weights(), state)
-    assert backend._scale == numbers(state)["loss_scale"][0]
+    assert backend._scale.value == numbers(state)["loss_scale"][0]
 
 
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
