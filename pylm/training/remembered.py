@@ -16,15 +16,15 @@ PROBES = "probes.json"
 
 
 def recall(key: str) -> dict[str, Any] | None:
-    """What an earlier run remembered under a key."""
+    """Return what an earlier run remembered under a key."""
     folder = cache_folder()
     if folder is None:
         return None
     try:
-        found = json.loads((folder / PROBES).read_text(encoding="utf-8")).get(key)
+        value = json.loads((folder / PROBES).read_text(encoding="utf-8")).get(key)
     except (OSError, ValueError, AttributeError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> None:
