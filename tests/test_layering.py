@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.native_kernels": {"pylm._native"},
     "pylm.model": {"pylm.config"},
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},
+    "pylm.model.torch_codecs": {"pylm.model"},
     "pylm.model.torch_dropout": {"pylm.model"},
     "pylm.model.mlx": {"pylm.config", "pylm.model"},
     "pylm.training": {  # what makes a run: the way from a request to the loop
@@ -73,7 +74,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "pylm.training.remembered": set(),
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
-    "pylm.training.optim": {"pylm.config", "pylm._native", "pylm.native_kernels"},
+    "pylm.training.optim": {"pylm.config", "pylm.native_kernels"},
     "pylm.training.torch_backend": {
         "pylm.config",
         "pylm.model",
@@ -92,7 +93,15 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.remembered",
     },
     "pylm.doctor": {"pylm.config", "pylm._rust", "pylm._native"},
-    "pylm.generation": {"pylm.model", "pylm.tokenizer", "pylm.checkpoint", "pylm.data", "pylm.config", "pylm._native"},
+    "pylm.generation": {
+        "pylm.model",
+        "pylm.tokenizer",
+        "pylm.checkpoint",
+        "pylm.data",
+        "pylm.config",
+        "pylm.native_kernels",
+        "pylm._native",
+    },
     "pylm.evaluation": {
         "pylm.generation",
         "pylm.model",
@@ -143,6 +152,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.doctor": {"torch", "triton", "mlx"},  # it looks at what is installed
     "pylm.model": {"pylm_kernels"},
     "pylm.model.torch": {"torch", "pylm_kernels"},
+    "pylm.model.torch_codecs": {"torch"},
     "pylm.model.torch_dropout": {"torch"},
     "pylm.model.mlx": {"mlx", "pylm_kernels"},
     "pylm.native_kernels": {"torch", "pylm_kernels"},

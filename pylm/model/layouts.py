@@ -49,7 +49,7 @@ _OURS = {"original_max_position_embeddings": "original_max_positions"}
 
 
 def layout_of(shape: Shape) -> str:
-    """The layout that other programs load this shape by; an error that names the fields where there is none."""
+    """Return the layout that other programs load this shape by; an error that names the fields where there is none."""
     misfits = {name: list(_misfits(shape, name)) for name in LAYOUTS}
     nearest = min(misfits, key=lambda name: len(misfits[name]))
     if misfits[nearest]:
@@ -62,8 +62,8 @@ def layout_of(shape: Shape) -> str:
 
 def _misfits(shape: Shape, layout: str) -> Iterator[str]:
     for field, wanted in _WANTED[layout].items():
-        if (found := getattr(shape, field)) != wanted:
-            yield f"{field} {str(found).lower()}"
+        if (value := getattr(shape, field)) != wanted:
+            yield f"{field} {str(value).lower()}"
     assert shape.n_heads and shape.d_model and shape.head_dim
     if layout == "gpt2":
         if shape.n_kv_heads != shape.n_heads:
@@ -77,7 +77,7 @@ def _misfits(shape: Shape, layout: str) -> Iterator[str]:
 
 
 def config_of(shape: Shape, end: int | None = None) -> dict[str, Any]:
-    """config.json of a completed shape; `end` is the id that ends a text, where `generate` of others is to stop."""
+    """Return config.json of a completed shape; `end` is the id that ends a text, where others are to stop."""
     config = _gpt2_config(shape) if layout_of(shape) == "gpt2" else _llama_config(shape)
     return {**config, "bos_token_id": end, "eos_token_id": end}
 
@@ -136,20 +136,20 @@ def _common(layout: str, shape: Shape) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """A config.json."""
+    """Return a config.json."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} holds neither config.yaml nor config.json beside its weights") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise CheckpointError(f"{path} is no configuration of a model")
-    return found
+    return value
 
 
 def shape_of(config: Mapping[str, Any]) -> tuple[str, Shape]:
-    """The layout and the completed shape that a config.json describes."""
+    """Return the layout and the completed shape that a config.json describes."""
     layout = config.get("model_type")
     if layout not in LAYOUTS:
         raise CheckpointError(f"config.json is of a {layout} model; {', '.join(LAYOUTS)} are read")
@@ -224,7 +224,7 @@ def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
 
 
 def _rope(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
-    """The base of rotary positions and how they are scaled, from either of the places where it is written."""
+    """Return the base of rotary positions and how they are scaled, from either of the places where it is written."""
     told = {"rope_theta": config.get("rope_theta", 10000.0)}
     for key in ("rope_scaling", "rope_parameters"):  # transformers 5 writes the second, with the base in it
         written = config.get(key) or {}
@@ -256,5 +256,5 @@ def _to_theirs(scaling: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only(config: Mapping[str, Any], key: str, *served: Any) -> None:
-    if (found := config.get(key, served[0])) not in served:
-        raise CheckpointError(f"config.json says {key} {found}, and {' or '.join(map(str, served))} is what is served")
+    if (value := config.get(key, served[0])) not in served:
+        raise CheckpointError(f"config.json says {key} {value}, and {' or '.join(map(str, served))} is what is served")

@@ -21,7 +21,7 @@ WORD = (1 << 64) - 1
 
 
 def mixed(z: Any, multipliers: tuple[Any, Any], shifted: Callable[[Any, int], Any]) -> Any:
-    """SplitMix64's mixture of 64-bit words, whatever holds them.
+    """Return SplitMix64's mixture of 64-bit words, whatever holds them.
 
     Args:
         z: words, whose products wrap.
@@ -34,7 +34,7 @@ def mixed(z: Any, multipliers: tuple[Any, Any], shifted: Callable[[Any, int], An
 
 
 def threshold(share: float) -> tuple[int, float]:
-    """The least signed 16-bit number that stays, and what stays is multiplied by: the share kept to one in 65,536."""
+    """Return the least signed 16-bit number that stays, and the factor of what stays; shares are kept to 1/65,536."""
     dropped = min(round(share * 65536), 65535)
     return dropped - 32768, 65536 / (65536 - dropped)
 
@@ -54,7 +54,7 @@ class Masks:
 
     @property
     def state(self) -> str:
-        """What `load` takes."""
+        """Return what `load` takes."""
         return f"{self.seed}:{self.passes}"
 
     def load(self, state: str) -> None:
@@ -67,7 +67,7 @@ class Masks:
 
 
 def _mixed(word: int) -> int:
-    """`mixed` of one Python integer: only the low 64 bits of a product are kept, and of the sum before it."""
+    """Return `mixed` of one Python integer: only the low 64 bits of a product are kept, and of the sum before it."""
     one, other = MULTIPLIERS
     z = word & WORD
     z = (z ^ z >> 30) * one & WORD

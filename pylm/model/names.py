@@ -32,12 +32,12 @@ class Stored(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
+        """Return its sizes."""
         ...
 
     @property
     def data(self) -> Any:
-        """Its bytes."""
+        """Return its bytes."""
         ...
 
 
@@ -54,11 +54,11 @@ class Opened(Protocol):
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """Return the folder."""
         ...
 
     def weights(self) -> Mapping[str, Stored]:
-        """Its tensors."""
+        """Return its tensors."""
         ...
 
 
@@ -109,7 +109,7 @@ _MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_fr
 
 
 def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
-    """The completed shape and the tensors by our names, whoever wrote the folder."""
+    """Return the completed shape and the tensors by our names, whoever wrote the folder."""
     if (opened.path / "config.yaml").is_file():
         weights = dict(opened.weights())
         if "embed.weight" not in weights:
@@ -122,7 +122,7 @@ def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
 def to_hugging_face(
     weights: Mapping[str, Stored], shape: Shape, end: int | None = None
 ) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Tensors and config.json as transformers, vLLM, llama.cpp and MLX read them.
+    """Return tensors and config.json as transformers, vLLM, llama.cpp and MLX read them.
 
     Args:
         weights: by our names, without padding.
@@ -130,25 +130,25 @@ def to_hugging_face(
         end: the tokenizer's end of text, where what others generate is to stop.
     """
     layout = layout_of(shape)
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for ours, theirs in _pairs(layout, shape):
         if ours not in weights:
             raise CheckpointError(f"the weights lack {ours}")
         names = theirs.split()
         if len(names) == 1:
             turned = names[0].endswith("ᵀ")
-            found[names[0].removesuffix("ᵀ")] = _transposed(weights[ours]) if turned else weights[ours]
+            tensors[names[0].removesuffix("ᵀ")] = _transposed(weights[ours]) if turned else weights[ours]
             continue
-        found.update(zip(names, _cut(weights[ours], _qkv_rows(shape)), strict=True))
+        tensors.update(zip(names, _cut(weights[ours], _qkv_rows(shape)), strict=True))
     if strange := sorted(weights.keys() - {ours for ours, _ in _pairs(layout, shape)}):
         raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
-    return found, config_of(shape, end)
+    return tensors, config_of(shape, end)
 
 
 def from_hugging_face(
     weights: Mapping[str, Stored], config: Mapping[str, Any] | Path
 ) -> tuple[Shape, dict[str, Stored]]:
-    """The shape and the tensors by our names.
+    """Return the shape and the tensors by our names.
 
     Args:
         weights: by Hugging Face's names.
@@ -159,23 +159,23 @@ def from_hugging_face(
     if layout == "gpt2" and not any(name.startswith("transformer.") for name in theirs):
         # the files that OpenAI's weights were published in leave the prefix out
         theirs = {name if name == "lm_head.weight" else f"transformer.{name}": held for name, held in theirs.items()}
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for ours, names in _pairs(layout, shape):
         parts = []
         for name in names.split():
             if (plain := name.removesuffix("ᵀ")) not in theirs:
                 raise CheckpointError(f"the weights lack {plain}, which config.json speaks of")
             parts.append(_transposed(theirs.pop(plain)) if name.endswith("ᵀ") else theirs.pop(plain))
-        found[ours] = parts[0] if len(parts) == 1 else _joined(parts)
+        tensors[ours] = parts[0] if len(parts) == 1 else _joined(parts)
     if shape.tied:
         theirs.pop("lm_head.weight", None)
     if theirs:
         raise CheckpointError(f"the weights hold {min(theirs)}, of which config.json says nothing")
-    return shape, found
+    return shape, tensors
 
 
 def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
-    """Our name and theirs of every tensor of a shape."""
+    """Return our name and theirs of every tensor of a shape."""
     assert shape.n_layers is not None
     for ours, theirs in _NAMES[layout].items():
         if ours == "head.weight" and shape.tied or "_norm." in ours and not shape.qk_norm:
@@ -194,7 +194,7 @@ def _qkv_rows(shape: Shape) -> tuple[int, int, int]:
 
 
 def _cut(tensor: Stored, rows: tuple[int, ...]) -> Iterator[Tensor]:
-    """Parts of so many rows, sharing the bytes."""
+    """Return parts of so many rows, sharing the bytes."""
     if tensor.shape[0] != sum(rows):
         raise CheckpointError(f"a tensor of {tensor.shape[0]} rows is no projection to {sum(rows)}")
     data = memoryview(tensor.data).cast("B")

@@ -25,7 +25,7 @@ class Parameter(NamedTuple):
 
 
 def parameters(shape: Shape) -> dict[str, Parameter]:
-    """All of a completed shape, in the order in which they are drawn.
+    """Return all of a completed shape, in the order in which they are drawn.
 
     The padding of the vocabulary, which one backend has and another has not, is none of them.
     """
@@ -38,17 +38,17 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
     heads_width, kv_width = head_dim * heads, head_dim * kv_heads
     # two a block are added to the stream, whose size then does not grow with depth
     added = 0.0 if zero else std / math.sqrt(2 * layers)
-    found: dict[str, Parameter] = {}
+    named: dict[str, Parameter] = {}
 
     def matrix(name: str, rows: int, columns: int, deviation: float, bias: bool = False) -> None:
-        found[f"{name}.weight"] = Parameter((rows, columns), std=deviation)
+        named[f"{name}.weight"] = Parameter((rows, columns), std=deviation)
         if bias:
-            found[f"{name}.bias"] = Parameter((rows,))
+            named[f"{name}.bias"] = Parameter((rows,))
 
     def norm(name: str, size: int, kind: str = shape.norm) -> None:
-        found[f"{name}.weight"] = Parameter((size,), (1.0,))
+        named[f"{name}.weight"] = Parameter((size,), (1.0,))
         if kind == "layernorm" and shape.bias:
-            found[f"{name}.bias"] = Parameter((size,))
+            named[f"{name}.bias"] = Parameter((size,))
 
     # with zero_init nothing else is in the stream at first, and no head shares an untied table
     matrix("embed", vocabulary, width, 0.8 if zero and not shape.tied else std)
@@ -57,7 +57,7 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
     for layer in range(layers):
         block = f"blocks.{layer}"
         if shape.residual_lambdas:
-            found[f"{block}.residual_lambdas"] = Parameter((2,), (1.0, 0.0))
+            named[f"{block}.residual_lambdas"] = Parameter((2,), (1.0, 0.0))
         norm(f"{block}.attention.norm", width)
         matrix(f"{block}.attention.qkv", heads_width + 2 * kv_width, width, std, shape.qkv_bias)
         if shape.qk_norm:
@@ -66,7 +66,7 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
         if valued(shape, layer):
             # as large as the values that they are mixed with, which are products with rows of unit size
             matrix(f"{block}.attention.value", vocabulary, kv_width, std * math.sqrt(width))
-            found[f"{block}.attention.value_lambdas"] = Parameter((2,), (0.5,))
+            named[f"{block}.attention.value_lambdas"] = Parameter((2,), (0.5,))
         matrix(f"{block}.attention.out", width, heads_width, added, shape.out_bias)
         norm(f"{block}.mlp.norm", width)
         if shape.mlp == "swiglu":
@@ -76,45 +76,45 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
     norm("norm", width)
     if not shape.tied:
         matrix("head", vocabulary, width, 0.001 if zero else std)
-    return found
+    return named
 
 
 def valued(shape: Shape, layer: int) -> bool:
-    """Whether a block has value embeddings: the last one has, and every second one before it."""
+    """Return whether a block has value embeddings: the last one has, and every second one before it."""
     assert shape.n_layers is not None
     return shape.value_embeddings and (shape.n_layers - layer) % 2 == 1
 
 
 def draw(shape: Shape, seed: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Initial weights in float32: to rounding the ones that the torch model draws on a CPU from the same seed."""
+    """Draw initial weights in float32: to rounding the ones that the torch model draws on a CPU from the same seed."""
     words = np.random.RandomState(seed & 0xFFFFFFFF)
-    found = {}
+    weights = {}
     for name, parameter in parameters(shape).items():
         if parameter.std:
             count = math.prod(parameter.shape)
-            found[name] = (_normal(words, count) * np.float32(parameter.std)).reshape(parameter.shape)
+            weights[name] = (_normal(words, count) * np.float32(parameter.std)).reshape(parameter.shape)
         else:
-            found[name] = np.resize(np.array(parameter.start, np.float32), parameter.shape)
-    return found
+            weights[name] = np.resize(np.array(parameter.start, np.float32), parameter.shape)
+    return weights
 
 
 def _normal(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
-    """Standard normal numbers, as torch makes them of the Mersenne Twister's words: Box and Muller's, 16 at a time."""
-    made = np.empty(max(count, 16), np.float32)
-    whole = len(made) // 16 * 16
-    made[:] = _uniform(words, len(made))
+    """Draw normal numbers as torch makes them of the Mersenne Twister's words: by Box and Muller, 16 at a time."""
+    normal = np.empty(max(count, 16), np.float32)
+    whole = len(normal) // 16 * 16
+    normal[:] = _uniform(words, len(normal))
     for first in range(0, whole, AT_ONCE):
         part = slice(first, min(first + AT_ONCE, whole))
-        made[part] = _box_muller(made[part])
-    if whole < len(made):  # the last 16 are drawn anew, some of them a second time
-        made[-16:] = _box_muller(_uniform(words, 16))
-    return made[:count]
+        normal[part] = _box_muller(normal[part])
+    if whole < len(normal):  # the last 16 are drawn anew, some of them a second time
+        normal[-16:] = _box_muller(_uniform(words, 16))
+    return normal[:count]
 
 
 def _uniform(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
     drawn = np.frombuffer(words.bytes(4 * count), "<u4") & 0xFFFFFF
-    made: np.ndarray[Any, Any] = drawn.astype(np.float32) * np.float32(2**-24)
-    return made
+    uniform: np.ndarray[Any, Any] = drawn.astype(np.float32) * np.float32(2**-24)
+    return uniform
 
 
 def _box_muller(uniform: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ __all__ = ["scaled_frequencies"]
 
 
 def scaled_frequencies(shape: Shape) -> tuple[list[float], float]:
-    """Radians a position of each pair of a head, and the factor on cosines and sines; none where nothing is scaled."""
+    """Return each head pair's radians a position, and the factor on cosines and sines; none where nothing is scaled."""
     if shape.rope_scaling is None:
         return [], 1.0
     try:

@@ -2,6 +2,17 @@
 
 It knows arithmetic only: what compiles it, spreads it over devices or writes it to files finds plain modules.
 
+What a module adds to the residual stream is added late. A block hands on the stream and its last branch apart, and the
+next norm adds the two in the pass that reads them anyway, instead of one pass over memory for the sum and another for
+the norm: on two threads of a CPU 2.7 times as fast as torch.compile's add and norm, and 13 times as eager torch's.
+
+    stream   branch   the norm reads both, and writes      the module reads x
+    ------   ------   ------------------------------------  ----------------------
+    s0       none     x = norm(s0)                          a0 = attention(x)       block 0
+    s0       a0       x = norm(s1), s1 = s0 + a0            m0 = mlp(x)
+    s1       m0       x = norm(s2), s2 = s1 + m0            a1 = attention(x)       block 1
+    ...      ...      x = norm(s + m), after the last one   logits = head(x)
+
 Letters after names: B batch, T time, C width (d_model), H heads, K heads of keys and values, D width of a head,
 F width inside the MLP, V vocabulary.
 """
@@ -22,19 +33,17 @@ from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.model import names, parameters
 from pylm.model.masks import Masks
+from pylm.model.torch_codecs import from_stored
 from pylm.model.torch_dropout import dropped, keys_on
 
 __all__ = ["Cache", "Model", "load"]
 
 native_kernels.register()
 
-PADDING = 64  # rows of the vocabulary's matrices come in multiples of this
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-}  # safetensors' words
+# Rows of the vocabulary's matrices come in multiples of this, so that products have no odd edge; the padding is zero,
+# has no logit and no gradient, and is in no file
+PADDING = 64
+WEIGHTS = ("F64", "F32", "BF16", "F16")  # safetensors' words for what a file of weights may hold
 FUSED = {"cpu": "cpu", "cuda": "triton"}  # what computes `attention: fused` in torch, by device
 
 
@@ -42,7 +51,7 @@ class Cache(Protocol):
     """Keys and values of tokens that were seen; the model asks it for positions and lets it attend."""
 
     def positions(self, idx: torch.Tensor) -> torch.Tensor:
-        """Where each token of idx [B, T] stands in its sequence, as int64 [B, T]."""
+        """Return where each token of idx [B, T] stands in its sequence, as int64 [B, T]."""
         ...
 
     def attend(
@@ -60,7 +69,7 @@ class Cache(Protocol):
         ...
 
     def last(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The row of hidden [B, T, C] at each sequence's last real position: [B, C]."""
+        """Return the row of hidden [B, T, C] at each sequence's last real position: [B, C]."""
         ...
 
 
@@ -76,7 +85,11 @@ class Shared(NamedTuple):
 
 
 class Attention(nn.Module):
-    """One projection to queries, keys and values, attention, one projection back."""
+    """One projection to queries, keys and values, attention, one projection back: [B, T, C] to [B, T, C].
+
+    The projection's rows are those of H queries, K keys and K values, each D wide, one head after the other. Fused
+    attention reads its output [B, T, (H + 2 K) D] where it lies: nobody copies the three apart.
+    """
 
     def __init__(self, shape: Shape, layer: int) -> None:
         """Make the modules, empty."""
@@ -96,7 +109,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(heads_width, width, bias=shape.out_bias)
 
     def forward(self, x_BTC: torch.Tensor, shared: Shared) -> torch.Tensor:
-        """What the tokens before each one add to it; x is normalised."""
+        """Return what the tokens before each one add to it; x is normalised."""
         packed, rope, cache = self.qkv(x_BTC), shared.rope, shared.cache
         norms: dict[str, Any] = {"eps": self.shape.norm_eps}
         if rope is not None and self.q_norm is not None and self.k_norm is not None:
@@ -109,7 +122,8 @@ class Attention(nn.Module):
             scale = 1 / math.sqrt(self.head_dim)
             o_BTHD = cache.attend(self.layer, q_BTHD, k_BTKD, v_BTKD, scale=scale, window=window, softcap=softcap)
         else:
-            # the kernel reads the projection as it is, unless something is done to a part of it first
+            # the kernel reads the projection as it is, and normalises and rotates q and k meanwhile, unless a part of
+            # it comes first: value embeddings are added to v, and the kernel has no norms without rope
             as_it_is = self.value is None and (self.q_norm is None or rope is not None)
             o_BTHD = kernels.rope_attention(
                 *((packed,) if as_it_is else self._heads(packed, shared)),
@@ -126,7 +140,7 @@ class Attention(nn.Module):
         return out
 
     def _heads(self, packed: torch.Tensor, shared: Shared) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values, with everything done to them but what needs positions."""
+        """Return queries, keys and values, with everything done to them but what needs positions."""
         heads = packed.view(*packed.shape[:2], -1, self.head_dim)
         keys_end = self.n_heads + self.n_kv_heads
         q_BTHD, k_BTKD, v_BTKD = (
@@ -165,7 +179,7 @@ class MLP(nn.Module):
         self.down = nn.Linear(inner, width, bias=shape.bias)
 
     def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
-        """What the token adds to itself; x is normalised."""
+        """Return what the token adds to itself; x is normalised."""
         up_BTF = self.up(x_BTC)
         if self.gate is not None:
             inner_BTF = kernels.swiglu(self.gate(x_BTC), up_BTF)
@@ -176,7 +190,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then the MLP, each added to the stream that runs through all blocks."""
+    """Attention, then the MLP, each added to the stream that runs through all blocks, by the norm that comes next."""
 
     def __init__(self, shape: Shape, layer: int) -> None:
         """Make the modules, empty."""
@@ -189,7 +203,7 @@ class Block(nn.Module):
     def forward(
         self, stream_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, shared: Shared
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The stream, and the branch that is still to be added to it: the next norm adds while it reads."""
+        """Return the stream, and the branch that is still to be added to it: the next norm adds while it reads."""
         if self.residual_lambdas is not None:
             stream_BTC = stream_BTC if branch_BTC is None else stream_BTC + branch_BTC
             stream_BTC = self.residual_lambdas[0] * stream_BTC + self.residual_lambdas[1] * shared.embedded_BTC
@@ -251,7 +265,7 @@ class Model(nn.Module):
         cache: Cache | None = None,
         cu_seqlens: torch.Tensor | None = None,
     ) -> Any:
-        """Logits of the real vocabulary.
+        """Return logits of the real vocabulary.
 
         Args:
             idx: tokens, int64 [B, T].
@@ -271,12 +285,12 @@ class Model(nn.Module):
         return logits_BTV, kernels.cross_entropy(logits_BTV, targets)
 
     def loss(self, idx: torch.Tensor, targets: torch.Tensor, cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
-        """The mean loss over targets that are not -100, whose logits are never stored."""
+        """Return the mean loss over targets that are not -100, whose logits are never stored."""
         hidden_BTC = self._hidden(idx, None, cu_seqlens)
         return kernels.linear_cross_entropy(hidden_BTC, self._head(), targets, softcap=self.shape.logit_softcap)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The parameters by name as they are saved: detached, sharing memory, without the padding."""
+        """Return the parameters by name as they are saved: detached, sharing memory, without the padding."""
         return {name: self._real(name, parameter.detach()) for name, parameter in self.named_parameters()}
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
@@ -287,7 +301,7 @@ class Model(nn.Module):
             tensor.copy_(weights[name])
 
     def _hidden(self, idx_BT: torch.Tensor, cache: Cache | None, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
-        """The normalised stream after the last block."""
+        """Return the normalised stream after the last block."""
         if cache is None and idx_BT.shape[1] > self.shape.context_length:
             raise UsageError(
                 f"{idx_BT.shape[1]} tokens are more than the model's context_length {self.shape.context_length}"
@@ -298,7 +312,7 @@ class Model(nn.Module):
                 raise UsageError(
                     f"tokens from {int(idx_BT.min())} to {int(idx_BT.max())} leave the vocabulary of {self.vocab_size}"
                 )
-        # found once a batch: blocks see one shape of tensors, however many documents there are
+        # made once a batch: blocks see one shape of tensors, however many documents there are
         documents = None if cu_seqlens is None else kernels.Documents.of(cu_seqlens, *idx_BT.shape)
         positions = None if cache is None else cache.positions(idx_BT)
         stream_BTC = self.embed(idx_BT)
@@ -312,8 +326,8 @@ class Model(nn.Module):
         shared = Shared(idx_BT, stream_BTC, rope, documents, cache, None)
         branch_BTC: torch.Tensor | None = None
         for layer, block in enumerate(self.blocks, 1):
-            given = shared if keys is None else shared._replace(keys=keys[layer])
-            stream_BTC, branch_BTC = block(stream_BTC, branch_BTC, given)
+            shared_with_keys = shared if keys is None else shared._replace(keys=keys[layer])
+            stream_BTC, branch_BTC = block(stream_BTC, branch_BTC, shared_with_keys)
         return _add_norm(self.norm, stream_BTC, branch_BTC)[0]
 
     def _head(self) -> torch.Tensor:
@@ -340,29 +354,25 @@ class Model(nn.Module):
 
 
 def load(opened: names.Opened, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
-    """The model of an opened checkpoint, ours or in a layout of Hugging Face's (`pylm.checkpoint.open_weights`)."""
+    """Return the model of a checkpoint opened by `pylm.checkpoint.open_weights`, in our layout or Hugging Face's."""
     shape, stored = names.read(opened)
+    for name, tensor in stored.items():
+        if tensor.dtype not in WEIGHTS:
+            raise CheckpointError(f"{name} is of type {tensor.dtype}, and weights are {', '.join(WEIGHTS)}")
     model = Model(shape, draw=False).to(dtype)
-    model.load_weights({name: _tensor(name, tensor) for name, tensor in stored.items()})
+    model.load_weights(from_stored(stored))
     return model.to(device).eval()
 
 
-def _tensor(name: str, stored: names.Stored) -> torch.Tensor:
-    """A tensor of its own memory: a file's is mapped, and cannot be written to."""
-    if stored.dtype not in DTYPES:
-        raise CheckpointError(f"{name} is of type {stored.dtype}, and weights are {', '.join(DTYPES)}")
-    return torch.frombuffer(bytearray(stored.data), dtype=DTYPES[stored.dtype]).view(stored.shape)
-
-
 def _all(*sizes: int | None) -> tuple[int, ...]:
-    """The sizes of a completed shape."""
+    """Return the sizes of a completed shape."""
     if None in sizes:
         raise UsageError("the shape of the model is open", "complete it first: pylm.config.shape.complete")
     return tuple(size for size in sizes if size is not None)
 
 
 def _table(rows: int, width: int) -> nn.Embedding:
-    """A table that nobody draws: on the meta device torch would import its compiler for it, which takes seconds."""
+    """Return a table that nobody draws: to draw on the meta device torch would import its compiler, in seconds."""
     return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
@@ -373,7 +383,7 @@ def _norm(shape: Shape, width: int) -> nn.Module:
 
 
 def _add_norm(norm: nn.Module, stream: torch.Tensor, branch: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """The norm of the stream with the branch added, and the stream itself."""
+    """Return the norm of the stream with the branch added, and the stream itself."""
     if branch is None:
         return norm(stream), stream
     normed, added = norm(branch, stream)
@@ -381,6 +391,6 @@ def _add_norm(norm: nn.Module, stream: torch.Tensor, branch: torch.Tensor | None
 
 
 def _positions(idx_BT: torch.Tensor, documents: kernels.Documents | None) -> torch.Tensor:
-    """Positions that count up in each row, and start again in each document."""
+    """Return positions that count up in each row, and start again in each document."""
     within = torch.arange(idx_BT.shape[1], device=idx_BT.device)
     return within.expand(idx_BT.shape) if documents is None else within - documents.starts

@@ -12,7 +12,7 @@ __all__ = ["dropped", "keys_on"]
 
 
 def dropped(x: torch.Tensor, key: torch.Tensor, share: float) -> torch.Tensor:
-    """A tensor with a share of its elements zero and the others enlarged to make up for it.
+    """Return a tensor with a share of its elements zero and the others enlarged to make up for it.
 
     Args:
         x: of any shape.
@@ -28,7 +28,7 @@ def dropped(x: torch.Tensor, key: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def keys_on(keys: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Keys as a tensor, two in a row, as many as a block has: the first one, of the embedding, stands there twice."""
+    """Return keys as a tensor, two in a row, as a block has two: the first, of the embedding, stands there twice."""
     return torch.tensor([_signed(key) for key in (keys[0], *keys)]).view(-1, 2).to(device)
 
 

@@ -8,12 +8,13 @@ import platform
 import sys
 
 from pylm.errors import UsageError
+from pylm.wording import param
 
 __all__ = ["need_mlx", "prefers_mlx"]
 
 
 def prefers_mlx(device: str) -> bool:
-    """Whether `backend: auto` means MLX: on a Mac that has it, unless a device was asked for that is not its GPU."""
+    """Return whether `backend: auto` means MLX: on a Mac that has it, unless a device beside its GPU was asked for."""
     mac = sys.platform == "darwin" and platform.machine() == "arm64"
     return mac and device in ("auto", "mps") and importlib.util.find_spec("mlx") is not None
 
@@ -22,7 +23,8 @@ def need_mlx(device: str) -> None:
     """Fail where MLX cannot be imported, or has no such device: one sentence, and what to do."""
     if device.partition(":")[0] == "cuda":
         raise UsageError(
-            f"--backend mlx computes on Apple GPUs and CPUs, not on {device}", "--backend torch, or --device auto"
+            f"{param('backend', 'mlx')} computes on Apple GPUs and CPUs, not on {device}",
+            f"{param('backend', 'torch')}, or {param('device', 'auto')}",
         )
     try:
         importlib.import_module("mlx.core")
@@ -30,5 +32,6 @@ def need_mlx(device: str) -> None:
     except ImportError as error:
         install = "pip install ./kernels '.[mlx]'"
         raise UsageError(
-            f"--backend mlx needs MLX, which cannot be imported here: {error}", f"{install}, or --backend torch"
+            f"{param('backend', 'mlx')} needs MLX, which cannot be imported here: {error}",
+            f"{install}, or {param('backend', 'torch')}",
         ) from None

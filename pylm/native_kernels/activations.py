@@ -9,7 +9,7 @@ from pylm.native_kernels.arguments import threads, whole
 
 
 def activation_forward(name: str, x: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
-    """gelu, gelu_tanh, relu2, or swiglu: silu(gate) * x."""
+    """Return gelu, gelu_tanh, relu2, or swiglu: silu(gate) * x."""
     x = x.contiguous()
     y = torch.empty_like(x)
     if x.numel():
@@ -20,7 +20,7 @@ def activation_forward(name: str, x: torch.Tensor, gate: torch.Tensor | None = N
 def activation_backward(
     name: str, dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The gradients of x and of the gate."""
+    """Return the gradients of x and of the gate."""
     dy, x, gate = dy.contiguous(), x.contiguous(), whole(gate)
     dx = torch.empty_like(x)
     dgate = None if gate is None else torch.empty_like(gate)
@@ -30,32 +30,32 @@ def activation_backward(
 
 
 def gelu_forward(x: torch.Tensor, tanh: bool) -> torch.Tensor:
-    """X times the share of the normal distribution below it."""
+    """Return x times the share of the normal distribution below it."""
     return activation_forward("gelu_tanh" if tanh else "gelu", x)
 
 
 def gelu_backward(dy: torch.Tensor, x: torch.Tensor, tanh: bool) -> torch.Tensor:
-    """The gradient of x."""
+    """Return the gradient of x."""
     return activation_backward("gelu_tanh" if tanh else "gelu", dy, x)[0]
 
 
 def relu2_forward(x: torch.Tensor) -> torch.Tensor:
-    """The square of what is positive."""
+    """Return the square of what is positive."""
     return activation_forward("relu2", x)
 
 
 def relu2_backward(dy: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The gradient of x."""
+    """Return the gradient of x."""
     return activation_backward("relu2", dy, x)[0]
 
 
 def swiglu_forward(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up."""
+    """Return silu(gate) * up."""
     return activation_forward("swiglu", up, gate)
 
 
 def swiglu_backward(dy: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of the gate and of up."""
+    """Return the gradients of the gate and of up."""
     dup, dgate = activation_backward("swiglu", dy, up, gate)
     assert dgate is not None
     return dgate, dup

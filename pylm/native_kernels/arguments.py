@@ -8,20 +8,20 @@ Some = torch.Tensor | None
 
 
 def threads() -> int:
-    """The kernels run on as many threads as torch does."""
+    """Return how many threads the kernels run on: as many as torch does."""
     return torch.get_num_threads()
 
 
 def wide(vector: torch.Tensor | None) -> torch.Tensor | None:
-    """A weight or bias in the kernels' float32."""
+    """Return a weight or bias in the kernels' float32."""
     return None if vector is None else vector.detach().float().contiguous()
 
 
 def whole(x: torch.Tensor | None) -> torch.Tensor | None:
-    """The tensor without gaps; the caller must hold the result, or its memory is gone before the kernel reads it."""
+    """Return the tensor without gaps; the caller holds the result, or its memory is gone before the kernel reads it."""
     return None if x is None else x.contiguous()
 
 
 def side_by_side(x: torch.Tensor) -> torch.Tensor:
-    """The tensor with the elements of its last dimension side by side."""
+    """Return the tensor with the elements of its last dimension side by side."""
     return x if x.stride(-1) == 1 else x.contiguous()

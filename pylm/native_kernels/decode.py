@@ -18,7 +18,7 @@ def decode_attention(
     scale: float | None = None,
     softcap: float = 0.0,
 ) -> torch.Tensor:
-    """Attention of one query a sequence, [batch, heads, dim], over caches [batch, length, kv heads, dim] by strides."""
+    """Attend one query a sequence, [batch, heads, dim], to caches [batch, length, kv heads, dim] of any strides."""
     q = q.contiguous()
     out = torch.empty_like(q)
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
@@ -31,7 +31,7 @@ def attention_decode_forward(
     sin: Some, positions: Some, q_weight: Some, k_weight: Some, sinks: Some, n_heads: int, n_kv_heads: int, eps: float,
     interleaved: bool, offset: int, window: int, softcap: float, scale: float,
 ) -> torch.Tensor:  # fmt: skip
-    """The attention of a few new tokens a row over caches, which get their keys and values; no window, no sinks."""
+    """Attend a few new tokens a row to caches, which get their keys and values; no window, no sinks."""
     queries, keys, values = split(q, k, v, n_heads, n_kv_heads)
     if cos is not None and sin is not None:
         positions = caches.positions_of(lengths, queries.shape[1]) if positions is None else positions
@@ -50,14 +50,14 @@ def attention_decode_forward(
 
 
 def quantize_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of a matrix as int8 and one fp32 scale each."""
+    """Return rows of a matrix as int8 and one fp32 scale each."""
     wide = weight.float()
     scales = wide.abs().amax(1) / 127
     return (wide / scales.clamp_min(1e-30)[:, None]).round().to(torch.int8), scales
 
 
 def gemv_int8(weights: torch.Tensor, scales: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Weights @ x, each row times its scale, in fp32."""
+    """Return weights @ x, each row times its scale, in fp32."""
     y = x.new_empty(weights.shape[0], dtype=torch.float32)
     _native.gemv_int8(weights, scales, x, y, threads())
     return y

@@ -19,7 +19,7 @@ def attention_forward(
     scale: float | None = None,
     softcap: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Causal attention over [batch, time, heads, dim], by strides; the output and the logarithms of the sums.
+    """Compute causal attention over [batch, time, heads, dim], by strides; the output and the logarithms of the sums.
 
     Args:
         q: queries.
@@ -51,7 +51,7 @@ def attention_backward(
     softcap: float = 0.0,
     into: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The gradients of q, k and v, written `into` tensors (views of a packed one, say) where given."""
+    """Return the gradients of q, k and v, written `into` tensors (views of a packed one, say) where given."""
     dout, q, k, v = side_by_side(dout), side_by_side(q), side_by_side(k), side_by_side(v)
     dq, dk, dv = into or (t.new_empty(t.shape) for t in (q, k, v))
     if q.numel():
@@ -66,7 +66,7 @@ def _scale(scale: float | None, q: torch.Tensor) -> float:
 
 
 def split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
-    """Views of the three in a packed projection, or the three themselves."""
+    """Return views of the three in a packed projection, or the three themselves."""
     if k is not None:
         return q, k, v
     return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
@@ -76,7 +76,7 @@ def rotated(
     x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: Some, weight: Some, eps: float,
     interleaved: bool, offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """The heads turned, and the reciprocal root mean squares (empty without a weight)."""
+    """Return the heads turned, and the reciprocal root mean squares (empty without a weight)."""
     x = side_by_side(x)
     out = x.new_empty(x.shape)
     rstd = x.new_empty(x.shape[:3] if weight is not None else 0, dtype=torch.float32)
@@ -89,7 +89,7 @@ def _turn_back(
     dy: torch.Tensor, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: Some, weight: Some,
     rstd: torch.Tensor, dx: torch.Tensor, interleaved: bool, offset: int,
 ) -> torch.Tensor:  # fmt: skip
-    """Writes the gradient of the heads to dx; gives that of the weight, empty without one."""
+    """Write the gradient of the heads to dx; return that of the weight, empty without one."""
     dy, x = side_by_side(dy), side_by_side(x)
     dweight = None if weight is None else x.new_zeros(x.shape[3], dtype=torch.float32)
     if x.numel():
@@ -103,7 +103,7 @@ def qk_norm_rope_forward(
     q: torch.Tensor, k: Some, cos: torch.Tensor, sin: torch.Tensor, positions: Some, q_weight: Some, k_weight: Some,
     n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """The heads of q and k, normalised where there are weights and rotated, and their reciprocal root mean squares."""
+    """Return q and k, normalised where there are weights and rotated, and their reciprocal root mean squares."""
     q, keys, _ = split(q, k, None, n_heads, n_kv_heads)
     q_out, q_rstd = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
     k_out, k_rstd = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
@@ -115,7 +115,7 @@ def qk_norm_rope_backward(
     positions: Some, q_weight: Some, k_weight: Some, q_rstd: torch.Tensor, k_rstd: torch.Tensor, n_heads: int,
     n_kv_heads: int, eps: float, interleaved: bool, offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """The gradients of q (of everything that is packed in it), k and the weights."""
+    """Return the gradients of q (of everything that is packed in it), k and the weights."""
     dq = q.new_empty(q.shape)
     dk = q.new_empty(0 if k is None else k.shape)
     q, k_heads, _ = split(q, k, None, n_heads, n_kv_heads)
@@ -132,7 +132,7 @@ def rope_attention_forward(
     sinks: Some, starts: Some, ends: Some, n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
     causal: bool, window: int, softcap: float, scale: float,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-    """The output, the logarithms of the sums, and what rotation made for the backward."""
+    """Return the output, the logarithms of the sums, and what rotation made for the backward."""
     q, keys, values = split(q, k, v, n_heads, n_kv_heads)
     kept = q.new_empty(0), q.new_empty(0), q.new_empty(0, dtype=q.dtype), q.new_empty(0, dtype=q.dtype)
     if cos is not None and sin is not None:
@@ -149,7 +149,7 @@ def rope_attention_backward(
     k_out: torch.Tensor, q_rstd: torch.Tensor, k_rstd: torch.Tensor, n_heads: int, n_kv_heads: int, eps: float,
     interleaved: bool, offset: int, causal: bool, window: int, softcap: float, scale: float,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-    """The gradients of q (of everything that is packed in it), k, v and the weights; there are no sinks."""
+    """Return the gradients of q (of everything that is packed in it), k, v and the weights; there are no sinks."""
     dq = q.new_empty(q.shape)
     dk, dv = (q.new_empty(0 if x is None else x.shape) for x in (k, v))
     packed = k is None

@@ -16,7 +16,7 @@ ROWS = 384
 def cross_entropy_forward(
     logits: torch.Tensor, targets: torch.Tensor, softcap: float, ignore_index: int, z_loss: float, ahead: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One loss and one logarithm of the sum of exponentials a row, both 0 where the target is ignored.
+    """Return one loss and one logarithm of the sum of exponentials a row, both 0 where the target is ignored.
 
     With `ahead` the gradient of the losses' sum times that too, while each row lies in the caches; empty without.
     """
@@ -40,7 +40,7 @@ def cross_entropy_backward(
     z_loss: float,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The gradient of the logits from one gradient a row; `out` may be the logits."""
+    """Return the gradient of the logits from one gradient a row; `out` may be the logits."""
     logits, targets, lse = logits.contiguous(), targets.contiguous(), lse.contiguous()
     dlosses = dlosses.float().contiguous()
     out = torch.empty_like(logits) if out is None else out
@@ -52,7 +52,7 @@ def cross_entropy_backward(
 def _gradients(
     x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor
 ) -> Callable[[torch.Tensor, slice], None]:
-    """What turns a chunk of the logits' gradients into its rows of dx and its part of dweight."""
+    """Return what turns a chunk of the logits' gradients into its rows of dx and its part of dweight."""
     if x.dtype == torch.bfloat16 and len(weight) % 2 == 0 and _native.has_head_products():
         return lambda chunk, part: _native.head_gradients(chunk, x[part], weight, dx[part], dweight, threads())
 
@@ -73,7 +73,7 @@ def linear_cross_entropy_forward(
     ahead: bool,
     rows: int = ROWS,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Losses and lse of each row; with `ahead` the gradients of the losses' sum too, made while the logits are there.
+    """Return losses and lse of each row; with `ahead` the gradients of their sum too, made while the logits exist.
 
     Three products of rows x classes then do the work of four, and no row of logits outlives its chunk of `rows`.
     """
@@ -108,7 +108,7 @@ def linear_cross_entropy_backward(
     ahead: bool,
     rows: int = ROWS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of x and of the weight.
+    """Return the gradients of x and of the weight.
 
     Those made ahead are scaled where every row has the same gradient, as a mean or a sum gives it; else the logits are
     made once more.

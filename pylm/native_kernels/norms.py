@@ -11,7 +11,7 @@ from pylm.native_kernels.arguments import threads, whole, wide
 def rms_norm_forward(
     x: torch.Tensor, weight: torch.Tensor | None, residual: torch.Tensor | None, eps: float, offset: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """y, x + residual (empty without one) and the reciprocal root mean squares."""
+    """Return y, x + residual (empty without one) and the reciprocal root mean squares."""
     y, h, _, rstd = _forward(x, weight, None, residual, eps, offset, centred=False)
     return y, h, rstd
 
@@ -25,7 +25,7 @@ def rms_norm_backward(
     eps: float,
     offset: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of x (and of the residual) and of the weight."""
+    """Return the gradients of x (and of the residual) and of the weight."""
     return _backward(dy, dh, h, weight, None, None, rstd, offset)[:2]
 
 
@@ -36,7 +36,7 @@ def layer_norm_forward(
     residual: torch.Tensor | None,
     eps: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """y, x + residual (empty without one), the means and the reciprocal deviations."""
+    """Return y, x + residual (empty without one), the means and the reciprocal deviations."""
     return _forward(x, weight, bias, residual, eps, 0.0, centred=True)
 
 
@@ -50,7 +50,7 @@ def layer_norm_backward(
     rstd: torch.Tensor,
     eps: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The gradients of x (and of the residual), of the weight and of the bias; empty where there is none."""
+    """Return the gradients of x (and of the residual), of the weight and of the bias; empty where there is none."""
     return _backward(dy, dh, h, weight, bias, mean, rstd, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""AdamW, which pylm calls by itself."""
+"""AdamW, which pylm's optimizer calls by itself: pylm_kernels has no such operation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def adamw(
     step: int,
     grad_scale: float = 1.0,
 ) -> float:
-    """One AdamW step in place, the clip folded in; returns the norm of the gradients before it.
+    """Take one AdamW step in place, the clip folded in; return the norm of the gradients before it.
 
     Args:
         tensors: (parameter, gradient, first moment, second moment, bf16 copy of the parameter or None, decay); all of

@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
 
-__all__ = ["IGNORED", "Backend", "Choices", "Counts", "Measured", "MicroBatch", "Phases", "StepResult", "Tensor", "cut",
-           "shares_of"]  # fmt: skip
+__all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
+           "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
 
 IGNORED = -100  # the target of a place that does not count
+EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
+FIRST_SCALE = 2.0**16
+SCALE_GROWS_AFTER = 2000  # steps without an overflow
+LOSS_SCALE = "loss_scale"  # its name among the optimizer's tensors
 
 # What probing chose, by name: stored with the run and in every checkpoint, and given back on resume.
 Choices = dict[str, Any]
@@ -42,13 +47,6 @@ class Counts(NamedTuple):
     tokens: int
 
 
-class Measured(NamedTuple):
-    """What probing found out about speed."""
-
-    seconds_per_step: float
-    matmul_flops: float  # of this device in the precision that is computed in; 0 where unknown
-
-
 class Backend(Protocol):
     """A model, its optimizer, and the machine that they run on."""
 
@@ -64,15 +62,15 @@ class Backend(Protocol):
         ...
 
     def logits(self, ids: Sequence[int]) -> Any:
-        """The next token's logits after `ids`, fp32, as a numpy array."""
+        """Return the next token's logits after `ids`, fp32, as a numpy array."""
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """The fp32 masters, as a copy that later steps leave alone."""
+        """Return the fp32 masters, as a copy that later steps leave alone."""
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, as such a copy."""
+        """Return the optimizer's tensors, as such a copy."""
         ...
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
@@ -80,7 +78,7 @@ class Backend(Protocol):
         ...
 
     def rng(self) -> dict[str, str]:
-        """The states of the random generators, as text."""
+        """Return the states of the random generators, as text."""
         ...
 
     def set_rng(self, state: Mapping[str, str]) -> None:
@@ -97,19 +95,15 @@ class Backend(Protocol):
         ...
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """Memory for the loader's ring, as a numpy array: what the device copies fastest."""
+        """Return memory for the loader's ring, as a numpy array: what the device copies fastest."""
         ...
 
     def timings(self) -> dict[str, float]:
-        """Seconds by phase since the last call: forward, backward, optimizer."""
-        ...
-
-    def synchronize(self) -> None:
-        """Wait until the device has done all that it was told."""
+        """Return seconds by phase since the last call: forward, backward, optimizer."""
         ...
 
     def memory(self) -> int:
-        """The most bytes that training has held at once."""
+        """Return the most bytes that training has held at once."""
         ...
 
 
@@ -134,9 +128,50 @@ class Phases:
         self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
 
     def take(self) -> dict[str, float]:
-        """What has gathered."""
+        """Return what has gathered."""
         taken, self._seconds = self._seconds, {}
         return taken
+
+
+class LossScale:
+    """What the loss is multiplied by: fp16 has no number between 0 and 6e-8, where gradients are; elsewhere 1.
+
+    It halves where a gradient overflows 65,504, and doubles after 2,000 steps without that: as large as it may be.
+    """
+
+    def __init__(self, precision: str) -> None:
+        """Begin large: the first steps find out what overflows."""
+        self.used = precision == "fp16"
+        self.value = FIRST_SCALE if self.used else 1.0
+        self._steps = 0
+
+    def halved(self, loss: float, grad_norm: float) -> bool:
+        """Halve where it was the scale that made a norm not finite; return whether, for the step to be taken again."""
+        if not self.used or isfinite(grad_norm) or not isfinite(loss) or self.value <= 1.0:
+            return False
+        self.value, self._steps = self.value / 2, 0
+        return True
+
+    def count(self) -> None:
+        """Count a step that stands."""
+        self._steps += 1
+        if self.used and self._steps >= SCALE_GROWS_AFTER:
+            self.value, self._steps = self.value * 2, 0
+
+    def state(self) -> list[float]:
+        """Return what a resume needs."""
+        return [self.value, float(self._steps)]
+
+    def load(self, state: Sequence[float]) -> None:
+        """Take what `state` gave; the scale of a run that was in fp16 until now is nobody's."""
+        if self.used:
+            self.value, self._steps = float(state[0]), int(state[1])
+
+
+def evaluation_rows(context_length: int, vocab_size: int | None) -> int:
+    """Return the rows of a batch whose fp32 logits may exist at a time while evaluating."""
+    assert vocab_size is not None
+    return max(EVALUATION_BYTES // (4 * context_length * vocab_size), 1)
 
 
 def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int) -> list[MicroBatch]:
@@ -155,7 +190,7 @@ def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int) -> list[MicroBatc
 
 
 def shares_of(micro_batches: Sequence[MicroBatch]) -> list[float]:
-    """What share of a step's tokens each micro-batch has, so that the loss is the mean over all that count."""
+    """Return what share of a step's tokens each micro-batch has, so that the loss is the mean over all that count."""
     if len(micro_batches) == 1:
         return [1.0]
     counts = [int((part.targets != IGNORED).sum()) for part in micro_batches]

@@ -10,21 +10,21 @@ from typing import Any
 
 from pylm.cache import cache_folder
 
-__all__ = ["recall", "remember"]
+__all__ = ["largest_flops", "recall", "remember"]
 
 PROBES = "probes.json"
 
 
 def recall(key: str) -> dict[str, Any] | None:
-    """What an earlier run remembered under a key."""
+    """Return what an earlier run remembered under a key."""
     folder = cache_folder()
     if folder is None:
         return None
     try:
-        found = json.loads((folder / PROBES).read_text(encoding="utf-8")).get(key)
+        value = json.loads((folder / PROBES).read_text(encoding="utf-8")).get(key)
     except (OSError, ValueError, AttributeError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -47,3 +47,18 @@ def remember(key: str, value: dict[str, Any], say: Callable[[str], None]) -> Non
         os.replace(partial, path)
     except OSError as error:
         say(f"what was probed is not remembered: {folder}: {(error.strerror or str(error)).lower()}; set PYLM_CACHE")
+
+
+def largest_flops(key: str, measure: Callable[[], float], say: Callable[[str], None], again: bool) -> float:
+    """Return the FLOPs a second that are remembered under a key, or those measured now; `again`: the larger of both.
+
+    Whoever measured first may have shared the machine, so a run that has the time measures once more.
+    """
+    flops = (recall(key) or {}).get("flops")
+    known = flops if isinstance(flops, float) else 0.0
+    if known and not again:
+        return known
+    measured = measure()
+    if measured > known:
+        remember(key, {"flops": measured}, say)
+    return max(measured, known)

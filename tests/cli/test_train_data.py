@@ -22,8 +22,8 @@ from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.data import Loader
 from pylm.model.torch import Model
+from pylm.model.torch_codecs import from_stored
 from pylm.runs import read_lines
-from pylm.training.torch_backend.tensors import from_file
 from tests.model import plain
 
 WORDS = "the cat sat on a mat and then it ran to see what was there but there was only an old dog".split()
@@ -83,7 +83,7 @@ def test_samples_are_what_the_model_of_that_step_says(workplace: Path) -> None:
     prompts = [[tokenizer.eot], [int(one) for one in first]]
     for number, one in enumerate(said):
         checkpoint = verify(Path(f"said/checkpoints/step_{one['step']}"))
-        weights = {name: tensor.double() for name, tensor in from_file(checkpoint.weights()).items()}
+        weights = {name: tensor.double() for name, tensor in from_stored(checkpoint.weights()).items()}
         ids = list(prompts[number % 2])
         length = len(ids)
         while len(ids) < length + 6:

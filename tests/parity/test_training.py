@@ -12,11 +12,12 @@ import torch
 from pylm.checkpoint import Tensor
 from pylm.config.schema import Train
 from pylm.errors import CheckpointError, PylmError, UsageError
-from pylm.training import mlx_backend, optim, torch_backend
+from pylm.training import mlx_backend, optim, probe, torch_backend
 from pylm.training.backend import MicroBatch
-from pylm.training.mlx_backend import probe
 from pylm.training.mlx_backend.optimizer import Optimizer
+from pylm.training.mlx_backend.trial import out_of_memory
 from pylm.training.optim import muon
+from pylm.wording import in_options
 from tests.parity.pair import apart, random_weights, shape_of, to_mlx
 
 SPEED = {"value_embeddings": True, "residual_lambdas": True, "qk_norm": True, "logit_softcap": 15.0, "mlp": "relu2",
@@ -144,17 +145,17 @@ def test_half_precision_trains_as_fp32_does(precision: str, bound: float) -> Non
 def test_a_scale_that_is_too_large_is_halved_and_the_step_taken_again() -> None:
     shape, train = shape_of(), train_of(precision="fp16")
     backend, calm = mlx_backend.make(shape, train), mlx_backend.make(shape, train)
-    backend._scale = 2.0**40
-    calm._scale = 2.0**8
+    backend._scale.value = 2.0**40
+    calm._scale.value = 2.0**8
     (micro_batches,) = steps(1)
     one, other = backend.step(micro_batches, 0.01), calm.step(micro_batches, 0.01)
-    assert one.finite and one.loss == other.loss and backend._scale < 2.0**24
+    assert one.finite and one.loss == other.loss and backend._scale.value < 2.0**24
     assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-2)
     state = backend.optimizer_state()
-    np.testing.assert_array_equal(numbers(state)["loss_scale"], [backend._scale, 1])
-    backend._scale = 1.0
+    np.testing.assert_array_equal(numbers(state)["loss_scale"], [backend._scale.value, 1])
+    backend._scale.value = 1.0
     backend.load(backend.weights(), state)
-    assert backend._scale == numbers(state)["loss_scale"][0]
+    assert backend._scale.value == numbers(state)["loss_scale"][0]
 
 
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
@@ -215,7 +216,7 @@ def test_accumulated_gradients_are_those_of_one_pass() -> None:
 
 def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
-    monkeypatch.setattr(probe, "FIRST_TOKENS", 12)
+    monkeypatch.setattr(probe, "GROWING_TOKENS", (12, 1 << 16))
     backend = mlx_backend.make(shape_of(dropout=0.1), train_of())
     before, rng = backend.weights(), backend.rng()
     chance = np.random.default_rng(0)
@@ -249,17 +250,27 @@ def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(CheckpointError, match="'1:x' is no state of dropout"):
         backend.set_rng({"dropout": "1:x"})
     if not mx.metal.is_available():
-        with pytest.raises(UsageError, match="--device mps: there is no Metal here"):
+        with pytest.raises(UsageError, match='device="mps": there is no Metal here'):
             mlx_backend.make(shape_of(), train_of(device="mps"))
 
 
-def test_what_does_not_fit_says_what_would() -> None:
+def test_what_does_not_fit_says_what_would(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
     backend = mlx_backend.make(shape_of(), train_of())
-    error = probe.too_large(backend, 8, RuntimeError("[malloc] Unable to allocate 99999999999 bytes."))
-    assert isinstance(error, PylmError) and "a micro-batch of 8 does not fit" in error.message
-    assert error.hint is not None and "4 may" in error.hint and "--activation-checkpointing" in error.hint
-    other = RuntimeError("[matmul] Last dimension of first input")
-    assert probe.too_large(backend, 8, other) is other
+    assert not out_of_memory(RuntimeError("[matmul] Last dimension of first input"))
+    full = RuntimeError("[malloc] Unable to allocate 99999999999 bytes.")
+    assert out_of_memory(full)
+
+    def fails(*given: Any) -> Any:
+        raise full
+
+    monkeypatch.setattr(backend, "_add", fails)
+    batch = rows(np.random.default_rng(0), 8)
+    for way in (lambda: backend.step([batch], 0.01), lambda: backend.probe(lambda count: batch, 8)):
+        with pytest.raises(PylmError, match="a micro-batch of 8 does not fit .*, .* at most in use") as caught:
+            way()
+        hint = in_options(str(caught.value.marked[1]))
+        assert hint.startswith("--micro-batch auto finds what fits, 4 may; --activation-checkpointing needs less, or")
 
 
 def test_a_compiled_step_is_the_plain_one() -> None:

@@ -111,9 +111,6 @@ class Bigram:
     def timings(self) -> dict[str, float]:
         return {"forward": 0.0}
 
-    def synchronize(self) -> None:
-        pass
-
     def memory(self) -> int:
         return self.table.nbytes
 

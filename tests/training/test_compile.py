@@ -15,8 +15,11 @@ from torch._dynamo.utils import counters
 from pylm.config.schema import Model, Train
 from pylm.config.shape import complete
 from pylm.errors import PylmError
+from pylm.training import probe
 from pylm.training.backend import MicroBatch
-from pylm.training.torch_backend import TorchBackend, make, probe
+from pylm.training.torch_backend import TorchBackend, make
+from pylm.training.torch_backend.trial import TorchTrial
+from pylm.wording import in_options
 
 # torch's own, while it looks at a graph for the first time
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method`", "ignore:The .grad attribute of a Tensor")
@@ -57,11 +60,12 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[bool], float]) -> 
     """Replace the clock: what a pass takes, by whether it ran compiled. Returns which did, in order."""
     ran: list[bool] = []
 
-    def one_pass(one: TorchBackend, micro_batch: MicroBatch, stopping: Callable[[], bool]) -> float:
-        ran.append(one.model.blocks[0]._compiled_call_impl is not None)
+    def one_pass(search: probe._Search, micro_batch: MicroBatch) -> float:
+        assert isinstance(search.trial, TorchTrial)
+        ran.append(search.trial.backend.model.blocks[0]._compiled_call_impl is not None)
         return seconds(ran[-1])
 
-    monkeypatch.setattr(probe, "_pass", one_pass)
+    monkeypatch.setattr(probe._Search, "_pass", one_pass)
     return ran
 
 
@@ -124,13 +128,14 @@ def test_a_failure_is_told_and_forgotten(cache: Path, monkeypatch: pytest.Monkey
 def test_compile_true_is_refused_where_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     one = backend(compile=True)
     monkeypatch.setattr(one, "torch_device", torch.device("mps"))
-    with pytest.raises(PylmError, match="train.compile true: torch.compile is not used on mps"):
-        probe.probe(one, batch, 4, lambda step: LONG, print, lambda: False)
+    with pytest.raises(PylmError, match="train.compile true: torch.compile is not used on mps") as caught:
+        one.probe(batch, 4)
+    assert in_options(str(caught.value.marked[1])) == "leave it out, or --compile false"
 
 
 def test_packed_windows_are_another_probe() -> None:
-    one = backend(compile=False)
-    assert probe._key(one, True, 4) != probe._key(one, False, 4)
+    trial = TorchTrial(backend(compile=False))
+    assert probe.key_of(trial, lambda rows: batch(rows, [3]), 4) != probe.key_of(trial, batch, 4)
 
 
 def test_an_apple_gpu_that_is_full_says_so_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,19 +143,23 @@ def test_an_apple_gpu_that_is_full_says_so_in_its_own_words(monkeypatch: pytest.
     monkeypatch.setattr(one, "torch_device", torch.device("meta"))
     monkeypatch.setattr(one, "memory", lambda: 1)
 
+    def micro_batch() -> int:
+        search = probe._Search(TorchTrial(one), batch, 16, lambda step: LONG, lambda text: None, lambda: False)
+        return probe._largest(search)
+
     def passing(micro_batch: MicroBatch) -> None:
         if len(micro_batch.inputs) > 5:
             raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1.00 GB)")
 
     monkeypatch.setattr(one, "forward_backward", passing)
-    assert probe._micro_batch(one, batch, 16, lambda: False) == 4
+    assert micro_batch() == 4
 
     def broken(micro_batch: MicroBatch) -> None:
         raise RuntimeError("placeholder storage has not been allocated")
 
     monkeypatch.setattr(one, "forward_backward", broken)
     with pytest.raises(RuntimeError, match="placeholder storage"):
-        probe._micro_batch(one, batch, 16, lambda: False)
+        micro_batch()
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -238,7 +238,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     adamw, muon = build(drawn(0).items(), train()), build(drawn(0).items(), train(optimizer="muon"))
     with pytest.raises(CheckpointError, match="the optimizer's state does not fit: .*qkv.weight is missing") as caught:
         muon.load({name: state for name, state in muon.state().items() if "qkv" not in name})
-    assert "--init-from" in str(caught.value.hint)
+    assert "start from its weights with init_from=" in str(caught.value.hint)
     with pytest.raises(CheckpointError, match=r"first.blocks.0.attention.out.weight is not of this optimizer"):
         muon.load(adamw.state())
     state = {**adamw.state(), "first.norm.weight": torch.zeros(5)}

@@ -10,8 +10,10 @@ import pytest
 
 from pylm.config.schema import Model, Train
 from pylm.config.shape import complete
+from pylm.training import probe
 from pylm.training.backend import MicroBatch
-from pylm.training.torch_backend import make, probe
+from pylm.training.torch_backend import machine, make
+from pylm.wording import in_options
 
 
 def rows(count: int) -> MicroBatch:
@@ -23,18 +25,18 @@ def test_each_trial_is_said_before_it_is_made(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
     monkeypatch.setattr(probe, "CPU_TOKENS", (16, 32, 64))
     said: list[str] = []
-    plain = probe._time
+    plain = probe._Search.seconds
 
     def timed(*given: Any, **named: Any) -> float:
         said.append("timed")
         return plain(*given, **named)
 
-    monkeypatch.setattr(probe, "_time", timed)
-    monkeypatch.setattr(probe, "_trial", lambda backend, *_: {"compiled": 1.0, "eager": 1.0})
-    monkeypatch.setattr(probe.machine, "known_matmul_flops", lambda *given, **named: said.append("products") or 1e9)
+    monkeypatch.setattr(probe._Search, "seconds", timed)
+    monkeypatch.setattr(probe._Search, "_try_compiling", lambda *given: {"compiled": 1.0, "eager": 1.0})
+    monkeypatch.setattr(machine, "known_matmul_flops", lambda *given, **named: said.append("products") or 1e9)
     shape = complete(Model(n_layers=1, n_heads=1, d_model=16, d_ff=16, context_length=16), 50)
     make(shape, Train(device="cpu", precision="fp32"), doing=said.append).probe(rows, None)
-    assert said == [
+    assert [in_options(text) for text in said] == [
         "measuring this machine: 1 of 3 batch sizes (once for this shape; --micro-batch 1 skips it)",
         "timed",
         "measuring this machine: 2 of 3 batch sizes (once for this shape; --micro-batch 1 skips it)",
@@ -56,6 +58,7 @@ def test_a_trial_of_compiling_is_said_first(tmp_path: Path, monkeypatch: pytest.
     backend = make(shape, train, doing=said.append)
     monkeypatch.setattr(backend, "compile", lambda: said.append("compiled"))
     backend.probe(rows, None)
+    said = [in_options(text) for text in said]
     assert said.index("trying torch.compile: about 30 s (once for this shape; --no-compile skips it)") < said.index(
         "compiled"
     )

@@ -14,7 +14,9 @@ from torch.nn import functional
 from pylm.config.schema import Model, Train
 from pylm.config.shape import complete
 from pylm.training.backend import MicroBatch, cut
+from pylm.training.probe import _largest, _Search, key_of
 from pylm.training.torch_backend import TorchBackend, make
+from pylm.training.torch_backend.trial import TorchTrial
 from tests.support.plain_llama import PlainLlama, Recipe
 
 VOCABULARY, CONTEXT = 97, 12
@@ -95,16 +97,16 @@ def test_masters_stay_wide_and_the_model_computes_with_their_rounding(precision:
 
 def test_fp16_finds_a_scale_that_fits_and_takes_the_step_again() -> None:
     one = backend("fp16")
-    one._scale = 2.0**40
+    one._scale.value = 2.0**40
     (batch,) = batches(1)
     before = {name: master.clone() for name, master in one.masters.items()}
     found = one.step([batch], 1e-3)
-    assert found.finite and one._scale < 2.0**40
+    assert found.finite and one._scale.value < 2.0**40
     assert any((before[name] != master).any() for name, master in one.masters.items())
     state = one.optimizer_state()
     other = backend("fp16")
     other.load(one.weights(), state)
-    assert other._scale == one._scale
+    assert other._scale.value == one._scale.value
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -150,7 +152,7 @@ def test_activation_checkpointing_changes_no_number() -> None:
 
 
 def test_evaluation_counts_every_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pylm.training.torch_backend import backend as module
+    from pylm.training import backend as module
 
     one = backend()
     (batch,) = batches(1)
@@ -206,12 +208,14 @@ def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: p
 
 
 def test_muon_is_timed_by_its_own_products_and_steps_nothing(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pylm.training.torch_backend import probe
-
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path))
     one, before = backend(optimizer="muon"), backend(optimizer="muon").weights()
-    assert probe._muon_time(one) > 0 and probe._muon_time(backend()) == 0
-    assert probe._key(one, False, 8) != probe._key(backend(), False, 8) != probe._key(backend(), True, 8)
+    trial, plain = TorchTrial(one), TorchTrial(backend())
+    assert trial.muon_seconds() > 0 and plain.muon_seconds() == 0
+    (batch,) = batches(1)
+    packed = batch._replace(cu_seqlens=np.array([0, CONTEXT], np.int32))
+    assert len({key_of(trial, lambda rows: batch, 8), key_of(plain, lambda rows: batch, 8),
+                key_of(plain, lambda rows: packed, 8)}) == 3  # fmt: skip
     after = one.weights()
     assert all(bytes(after[name].data) == bytes(before[name].data) for name in before)
     momenta = [bytes(tensor.data) for name, tensor in one.optimizer_state().items() if name.startswith("momentum")]
@@ -220,8 +224,6 @@ def test_muon_is_timed_by_its_own_products_and_steps_nothing(tmp_path: object, m
 
 def test_a_gpu_that_is_full_gets_the_largest_micro_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search itself, on a device that has room for 11 rows."""
-    from pylm.training.torch_backend import probe
-
     one = backend()
     monkeypatch.setattr(one, "torch_device", torch.device("meta"))
 
@@ -232,10 +234,14 @@ def test_a_gpu_that_is_full_gets_the_largest_micro_batch_that_fits(monkeypatch: 
     monkeypatch.setattr(one, "forward_backward", passing)
     monkeypatch.setattr(one, "memory", lambda: 1)
     (batch,) = batches(1, rows=64)
-    found = probe._micro_batch(
-        one, lambda rows: MicroBatch(batch.inputs[:rows], batch.targets[:rows]), 48, lambda: False
-    )
-    assert found == 8
+
+    def micro_batch() -> int:
+        def rows(count: int) -> MicroBatch:
+            return MicroBatch(batch.inputs[:count], batch.targets[:count])
+
+        return _largest(_Search(TorchTrial(one), rows, 48, lambda step: 0.0, lambda text: None, lambda: False))
+
+    assert micro_batch() == 8
     monkeypatch.setattr(one, "forward_backward", lambda batch: passing(MicroBatch(np.zeros(99), None)))
     with pytest.raises(Exception, match="a micro-batch of 1 does not fit"):
-        probe._micro_batch(one, lambda rows: MicroBatch(batch.inputs[:rows], batch.targets[:rows]), 48, lambda: False)
+        micro_batch()

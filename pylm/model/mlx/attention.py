@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from pylm.errors import UsageError
+from pylm.wording import param
 
 __all__ = ["attend", "need_kernel"]
 
@@ -18,7 +19,7 @@ __all__ = ["attend", "need_kernel"]
 def attend(
     q_BTHD: Any, k_BTKD: Any, v_BTKD: Any, *, how: str, window: int | None, softcap: float | None, starts: Any = None
 ) -> Any:
-    """softmax(q kᵀ / √D, capped, masked) v: [B, T, H, D].
+    """Return softmax(q kᵀ / √D, capped, masked) v: [B, T, H, D].
 
     Args:
         q_BTHD: queries, rotated.
@@ -63,5 +64,5 @@ def need_kernel() -> None:
     """Fail where `model.attention: fused` has no kernel to mean."""
     if not mx.metal.is_available():
         raise UsageError(
-            "model.attention fused: MLX's is a Metal kernel, and there is no Metal here", "--attention auto"
+            "model.attention fused: MLX's is a Metal kernel, and there is no Metal here", param("attention", "auto")
         )

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from pylm.errors import UsageError
 from pylm.host import processor_name
+from pylm.wording import param
 
 __all__ = ["device_name", "limit_memory", "on_gpu", "take_device", "working_set"]
 
@@ -22,7 +23,10 @@ def take_device(asked: str) -> Any:
     """Compute on a device from now on: the GPU where there is one, unless the CPU was asked for."""
     gpu = mx.metal.is_available()
     if asked == "mps" and not gpu:
-        raise UsageError("--device mps: there is no Metal here", "--device cpu: MLX on a CPU is for correctness only")
+        raise UsageError(
+            f"{param('device', 'mps')}: there is no Metal here",
+            f"{param('device', 'cpu')}: MLX on a CPU is for correctness only",
+        )
     device = mx.gpu if gpu and asked != "cpu" else mx.cpu
     mx.set_default_device(device)
     if device == mx.gpu:
@@ -31,12 +35,12 @@ def take_device(asked: str) -> Any:
 
 
 def on_gpu() -> bool:
-    """Whether it is the GPU that computes now."""
+    """Return whether it is the GPU that computes now."""
     return bool(mx.default_device() == mx.Device(mx.gpu))
 
 
 def working_set() -> int:
-    """Bytes that this process may well hold on the GPU; 0 where there is none."""
+    """Return the bytes that this process may well hold on the GPU; 0 where there is none."""
     return int(mx.device_info().get("max_recommended_working_set_size", 0)) if on_gpu() else 0
 
 
@@ -51,7 +55,7 @@ def limit_memory() -> None:
 
 
 def device_name() -> str:
-    """What the device is called."""
+    """Return what the device is called."""
     if on_gpu():
         return str(mx.device_info().get("device_name", "Apple GPU"))
     return processor_name()

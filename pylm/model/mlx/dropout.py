@@ -15,7 +15,7 @@ __all__ = ["dropped", "keys_array"]
 
 
 def dropped(x: Any, key: Any, share: float) -> Any:
-    """An array with a share of its elements zero and the others enlarged to make up for it.
+    """Return an array with a share of its elements zero and the others enlarged to make up for it.
 
     Args:
         x: of any shape.
@@ -31,7 +31,7 @@ def dropped(x: Any, key: Any, share: float) -> Any:
 
 
 def keys_array(keys: Sequence[int]) -> Any:
-    """Keys as an array of words."""
+    """Return keys as an array of words."""
     return mx.array(np.array(keys, np.uint64))
 
 

@@ -13,12 +13,12 @@ CHUNK_BYTES = 128 << 20  # of logits that exist at a time, in float32
 
 
 def capped(logits: Any, softcap: float | None) -> Any:
-    """Logits limited by a tanh."""
+    """Return logits limited by a tanh."""
     return logits if softcap is None else softcap * mx.tanh(logits / softcap)
 
 
 def head_loss(hidden_NC: Any, weight_VC: Any, targets_N: Any, factor: Any, softcap: float | None) -> Any:
-    """The mean cross-entropy over targets that are not IGNORED, times `factor`, as a float32 scalar.
+    """Return the mean cross-entropy over targets that are not IGNORED, times `factor`, as a float32 scalar.
 
     Both gradients are products of the same rows of logits, which are therefore never computed again. They are
     multiplied by `factor` before they are rounded to the dtype of the model: in float16 that is the scale of the loss.
@@ -32,20 +32,20 @@ def head_loss(hidden_NC: Any, weight_VC: Any, targets_N: Any, factor: Any, softc
     """
 
     @mx.custom_function
-    def found(hidden_NC: Any, weight_VC: Any) -> Any:
+    def mean_loss(hidden_NC: Any, weight_VC: Any) -> Any:
         return _with_gradients(hidden_NC, weight_VC, targets_N, factor, softcap)
 
-    @found.vjp
+    @mean_loss.vjp
     def gradients(primals: Any, cotangents: Any, outputs: Any) -> Any:
         slope = cotangents[0]
         return tuple((slope * gradient).astype(gradient.dtype) for gradient in outputs[1:])
 
-    loss: Any = found(hidden_NC, weight_VC)
+    loss: Any = mean_loss(hidden_NC, weight_VC)
     return loss[0]
 
 
 def _with_gradients(hidden_NC: Any, weight_VC: Any, targets_N: Any, factor: Any, softcap: float | None) -> Any:
-    """The loss, and the gradients of hidden and weight."""
+    """Return the loss, and the gradients of hidden and weight."""
     each = max(CHUNK_BYTES // (4 * weight_VC.shape[0]), 1)
     counts = targets_N != IGNORED
     share = factor / mx.maximum(counts.sum(), 1).astype(mx.float32)

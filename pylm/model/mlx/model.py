@@ -17,9 +17,9 @@ from pylm.config.schema import Model as Shape
 from pylm.errors import UsageError
 from pylm.model import names
 from pylm.model.mlx.attention import attend, need_kernel
+from pylm.model.mlx.codecs import from_stored
 from pylm.model.mlx.dropout import dropped
 from pylm.model.mlx.loss import capped, head_loss
-from pylm.model.mlx.tensors import from_stored
 from pylm.model.parameters import misfit, parameters
 from pylm_kernels import mlx as kernels
 
@@ -32,7 +32,7 @@ class Cache(Protocol):
     """Keys and values of tokens that were seen; the model asks it for positions and lets it attend."""
 
     def positions(self, time: int) -> Any:
-        """Where each of so many new tokens stands in its sequence, as integers [B, T]."""
+        """Return where each of so many new tokens stands in its sequence, as integers [B, T]."""
         ...
 
     def attend(self, layer: int, q: Any, k: Any, v: Any, *, window: int | None, softcap: float | None) -> Any:
@@ -40,7 +40,7 @@ class Cache(Protocol):
         ...
 
     def last(self, hidden: Any) -> Any:
-        """The rows of hidden [B, T, C] that become logits."""
+        """Return the rows of hidden [B, T, C] that become logits."""
         ...
 
 
@@ -86,7 +86,7 @@ class Model:
             )
 
     def __call__(self, idx: Any, targets: Any = None, cache: Cache | None = None, cu_seqlens: Any = None) -> Any:
-        """Logits of the vocabulary, in float32.
+        """Return logits of the vocabulary, in float32.
 
         Args:
             idx: tokens, [B, T], as an array or as lists.
@@ -108,7 +108,7 @@ class Model:
     def loss(
         self, weights: Weights, idx: Any, targets: Any, cu_seqlens: Any = None, keys: Any = None, factor: Any = None
     ) -> Any:
-        """The mean loss over targets that are not -100, times `factor`; its logits are never all stored.
+        """Return the mean loss over targets that are not -100, times `factor`; its logits are never all stored.
 
         Args:
             weights: to be differentiated by.
@@ -126,7 +126,7 @@ class Model:
     def hidden(
         self, weights: Weights, idx_BT: Any, cu_seqlens: Any = None, keys: Any = None, cache: Cache | None = None
     ) -> Any:
-        """The normalised stream after the last block."""
+        """Return the normalised stream after the last block."""
         shape = self.shape
         documents = None if cu_seqlens is None else kernels.Documents.of(cu_seqlens, *idx_BT.shape)
         positions = None if cache is None else cache.positions(idx_BT.shape[1])
@@ -150,13 +150,13 @@ class Model:
         return self._norm(weights, "norm", branch_BTC, stream_BTC)[0]
 
     def logits(self, weights: Weights, hidden: Any) -> Any:
-        """Logits of some rows of the stream, in float32."""
+        """Return logits of some rows of the stream, in float32."""
         return capped((hidden @ self._head(weights).T).astype(mx.float32), self.shape.logit_softcap)
 
     def _block(
         self, part: Weights, stream: Any, branch: Any, embedded: Any, *, layer: int, keys: Any, shared: Shared
     ) -> tuple[Any, Any]:
-        """The stream, and the branch that is still to be added to it: the next norm adds while it reads."""
+        """Return the stream, and the branch that is still to be added to it: the next norm adds while it reads."""
         if "residual_lambdas" in part:
             lambdas = part["residual_lambdas"]
             stream = stream if branch is None else stream + branch
@@ -167,7 +167,7 @@ class Model:
         return stream, self._drop(self._mlp(part, x_BTC), keys, 1)
 
     def _attention(self, part: Weights, x_BTC: Any, layer: int, shared: Shared) -> Any:
-        """What the tokens before each one add to it; x is normalised."""
+        """Return what the tokens before each one add to it; x is normalised."""
         shape, rope, cache = self.shape, shared.rope, shared.cache
         packed = _linear(part, "attention.qkv", x_BTC)
         limits: dict[str, Any] = {"window": shape.window, "softcap": shape.attention_softcap}
@@ -179,8 +179,8 @@ class Model:
             as_it_is = "attention.value.weight" not in part and (not shape.qk_norm or rope is not None)
             heads: Any = (packed,) if as_it_is else self._heads(part, packed, shared)
             sizes: dict[str, Any] = {"n_heads": self.n_heads, "n_kv_heads": shape.n_kv_heads}
-            given = {"rope": rope, "cu_seqlens": shared.documents, **sizes, **limits, **norms}
-            mixed = kernels.rope_attention(*heads, **given)
+            settings = {"rope": rope, "cu_seqlens": shared.documents, **sizes, **limits, **norms}
+            mixed = kernels.rope_attention(*heads, **settings)
         else:
             q_BTHD, k_BTKD, v_BTKD = self._heads(part, packed, shared)
             if rope is not None:
@@ -194,7 +194,7 @@ class Model:
         return _linear(part, "attention.out", mixed.reshape(*packed.shape[:2], -1))
 
     def _heads(self, part: Weights, packed: Any, shared: Shared) -> tuple[Any, Any, Any]:
-        """Queries, keys and values, with everything done to them but what needs positions."""
+        """Return queries, keys and values, with everything done to them but what needs positions."""
         assert self.shape.n_kv_heads is not None
         heads = packed.reshape(*packed.shape[:2], -1, self.head_dim)
         q_BTHD, k_BTKD, v_BTKD = mx.split(heads, [self.n_heads, self.n_heads + self.shape.n_kv_heads], axis=2)
@@ -209,7 +209,7 @@ class Model:
         return q_BTHD, k_BTKD, v_BTKD
 
     def _mlp(self, part: Weights, x_BTC: Any) -> Any:
-        """What the token adds to itself; x is normalised."""
+        """Return what the token adds to itself; x is normalised."""
         up_BTF = _linear(part, "mlp.up", x_BTC)
         if self.shape.mlp == "swiglu":
             inner_BTF = kernels.swiglu(_linear(part, "mlp.gate", x_BTC), up_BTF)
@@ -220,16 +220,16 @@ class Model:
         return _linear(part, "mlp.down", inner_BTF)
 
     def _norm(self, weights: Weights, name: str, x: Any, residual: Any) -> tuple[Any, Any]:
-        """The norm of the stream with the branch added, and the stream itself."""
+        """Return the norm of the stream with the branch added, and the stream itself."""
         weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
         if self.shape.norm == "rmsnorm":
-            given: dict[str, Any] = {"weight": weight}
+            vectors: dict[str, Any] = {"weight": weight}
             norm: Any = kernels.rms_norm
         else:
-            given, norm = {"weight": weight, "bias": bias}, kernels.layer_norm
+            vectors, norm = {"weight": weight, "bias": bias}, kernels.layer_norm
         if x is None:
-            return norm(residual, eps=self.shape.norm_eps, **given), residual
-        normed, added = norm(x, eps=self.shape.norm_eps, residual=residual, **given)
+            return norm(residual, eps=self.shape.norm_eps, **vectors), residual
+        normed, added = norm(x, eps=self.shape.norm_eps, residual=residual, **vectors)
         return normed, added
 
     def _drop(self, branch: Any, keys: Any, which: int) -> Any:
@@ -239,7 +239,7 @@ class Model:
         return weights["embed.weight" if self.shape.tied else "head.weight"]
 
     def _checked(self, idx: Any) -> Any:
-        """Tokens as an array that a table can be read by, once they are known to be in it."""
+        """Return tokens as an array that a table can be read by, once they are known to be in it."""
         tokens = np.asarray(idx, np.int32)
         if tokens.shape[1] > self.shape.context_length:
             raise UsageError(
@@ -251,13 +251,13 @@ class Model:
 
 
 def load(opened: names.Opened, dtype: Any = mx.float32) -> Model:
-    """The model of an opened checkpoint, ours or in a layout of Hugging Face's (`pylm.checkpoint.open_weights`)."""
+    """Return the model of a checkpoint opened by `pylm.checkpoint.open_weights`, in our layout or Hugging Face's."""
     shape, stored = names.read(opened)
     return Model(shape, {name: array.astype(dtype) for name, array in from_stored(stored).items()})
 
 
 def _positions(size: tuple[int, ...], documents: kernels.Documents | None) -> Any:
-    """Positions [B or 1, T] that count up in each row, and start again in each document."""
+    """Return positions [B or 1, T] that count up in each row, and start again in each document."""
     within = mx.arange(size[1])[None]
     return within if documents is None else within - documents.starts
 

@@ -22,27 +22,27 @@ from pylm.model.mlx.device import device_name, on_gpu
 from pylm.model.parameters import draw, misfit
 from pylm.training.backend import (
     IGNORED,
+    LOSS_SCALE,
     Choices,
     Counts,
+    LossScale,
     MicroBatch,
     Phases,
     StepResult,
     Tensor,
     cut,
+    evaluation_rows,
     shares_of,
 )
-from pylm.training.mlx_backend import machine, probe
+from pylm.training.mlx_backend import machine
 from pylm.training.mlx_backend.optimizer import Arrays, Optimizer
+from pylm.training.mlx_backend.trial import MlxTrial, out_of_memory
 from pylm.training.optim.rules import STEP
 from pylm.training.optim.rules import misfit as misfit_of_state
+from pylm.training.probe import probe, too_large
 from pylm_kernels import mlx as kernels
 
 __all__ = ["MlxBackend", "make"]
-
-EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
-FIRST_SCALE = 2.0**16  # of the loss in fp16
-SCALE_GROWS_AFTER = 2000  # steps without an overflow
-SCALE = "loss_scale"  # its name among the optimizer's tensors
 
 ahead: Any = mx.async_eval  # begins to compute arrays, and does not wait
 
@@ -58,7 +58,7 @@ def make(
     doing: Callable[[str], None] = lambda text: None,
 ) -> MlxBackend:
     """Make a backend for a completed shape; the arguments are those of pylm.training.torch_backend.make."""
-    return MlxBackend(shape, train, choices, say, stopping, doing)
+    return MlxBackend(shape, train, choices, say, stopping, run_seconds, doing)
 
 
 class MlxBackend:
@@ -73,11 +73,12 @@ class MlxBackend:
         choices: Choices | None,
         say: Callable[[str], None],
         stopping: Callable[[], bool],
-        doing: Callable[[str], None] = lambda text: None,
+        run_seconds: Callable[[float], float],
+        doing: Callable[[str], None],
     ) -> None:
         """Draw the weights from the seed, the same ones as torch, to rounding."""
         self.shape, self.train = shape, train
-        self._say, self._stopping, self.doing = say, stopping, doing
+        self._say, self._stopping, self._run_seconds, self._doing = say, stopping, run_seconds, doing
         device = machine.choose_device(train.device)
         self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
         self.precision = machine.choose_precision(train.precision, device)
@@ -89,8 +90,7 @@ class MlxBackend:
         self._moments = self.optimizer.fresh(self._masters)
         self._steps = 0
         self._masks = Masks(train.seed)
-        self._scale = FIRST_SCALE if self.precision == "fp16" else 1.0
-        self._steps_at_scale = 0
+        self._scale = LossScale(self.precision)
         self._phases = Phases()
         self._choices = dict(choices or {})
         compiled = self._choices.get("compile", train.compile)
@@ -108,7 +108,7 @@ class MlxBackend:
             started = time.perf_counter()
             try:
                 loss, sums = self._accumulate(micro_batches)
-                scalars = self.optimizer.scalars(lr, self._steps + 1, 1 / self._scale)
+                scalars = self.optimizer.scalars(lr, self._steps + 1, 1 / self._scale.value)
                 # nobody else holds the old arrays once these names are taken, so that their memory is used again
                 self._masters, self._moments, copies, norm = self._update(
                     self._masters, self._moments, sums, loss, scalars
@@ -117,27 +117,25 @@ class MlxBackend:
                 ahead(norm, self._masters, self._moments, self._copies)
                 mx.eval(loss)
                 summed = time.perf_counter()
-                found, length = float(loss), float(norm)
+                mean_loss, grad_norm = float(loss), float(norm)
                 mx.eval(self._masters, self._moments, self._copies)
             except RuntimeError as error:
-                raise probe.too_large(self, len(micro_batches[0].inputs), error) from None
+                if not out_of_memory(error):
+                    raise
+                raise too_large(MlxTrial(self), len(micro_batches[0].inputs)) from None
             # forward and backward are one graph here, and nobody could say where the one ends
             self._phases.add("forward+backward", summed - started)
             self._phases.add("optimizer", time.perf_counter() - summed)
-            finite = isfinite(found) and isfinite(length)
-            if finite or self.precision != "fp16" or not isfinite(found) or self._scale <= 1.0:
+            if not self._scale.halved(mean_loss, grad_norm):
                 break
-            self._scale, self._steps_at_scale = self._scale / 2, 0
+        finite = isfinite(mean_loss) and isfinite(grad_norm)
         self._steps += finite
-        self._steps_at_scale += 1
-        if self.precision == "fp16" and self._steps_at_scale >= SCALE_GROWS_AFTER:
-            self._scale, self._steps_at_scale = self._scale * 2, 0
-        return StepResult(found, length, finite)
+        self._scale.count()
+        return StepResult(mean_loss, grad_norm, finite)
 
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
-        assert self.shape.vocab_size is not None
-        rows = max(EVALUATION_BYTES // (4 * batch.inputs.shape[1] * self.shape.vocab_size), 1)
+        rows = evaluation_rows(batch.inputs.shape[1], self.shape.vocab_size)
         loss, correct, tokens = 0.0, 0, 0
         for part in cut(*batch, rows):
             inputs, targets, ends = _arrays(part)
@@ -149,21 +147,21 @@ class MlxBackend:
         return Counts(loss, correct, tokens)
 
     def logits(self, ids: Sequence[int]) -> Any:
-        """The next token's logits after the last tokens that the model sees, fp32."""
+        """Return the next token's logits after the last tokens that the model sees, fp32."""
         return to_numpy(self.model([list(ids)[-self.shape.context_length :]])[0, -1])
 
     def weights(self) -> dict[str, Tensor]:
-        """The fp32 masters, copied."""
+        """Return the fp32 masters, copied."""
         return {name: Tensor.of("F32", array.shape, to_numpy(array)) for name, array in self._masters.items()}
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, copied, and the scale of the loss where there is one."""
+        """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
         state = {STEP: Tensor.of("I64", (), np.array(self._steps, np.int64))}
         for name, array in self._moments.items():
             state[name] = Tensor.of("F32", array.shape, to_numpy(array))
-        if self.precision == "fp16":
-            scale = np.array([self._scale, self._steps_at_scale], np.float32)
-            state[SCALE] = Tensor.of("F32", scale.shape, scale)
+        if self._scale.used:
+            scale = np.array(self._scale.state(), np.float32)
+            state[LOSS_SCALE] = Tensor.of("F32", scale.shape, scale)
         return state
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
@@ -171,18 +169,18 @@ class MlxBackend:
         misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
         if optimizer_state is not None:
             state = from_stored(optimizer_state)
-            scale = state.pop(SCALE, None)
+            scale = state.pop(LOSS_SCALE, None)
             misfit_of_state({name: one.shape for name, one in self._moments.items()}, state)
             self._steps = int(state.pop(STEP).item())
             self._moments = state
-            if scale is not None and self.precision == "fp16":
-                self._scale, self._steps_at_scale = float(scale[0]), int(scale[1])
+            if scale is not None:
+                self._scale.load(scale.tolist())
         self._masters = {name: array.astype(mx.float32) for name, array in from_stored(weights).items()}
         self._take(self._copied(self._masters))
         mx.eval(self._masters, self._moments, self._copies)
 
     def rng(self) -> dict[str, str]:
-        """The state of dropout: nothing else is drawn while training."""
+        """Return the state of dropout: nothing else is drawn while training."""
         return {"dropout": self._masks.state}
 
     def set_rng(self, state: Mapping[str, str]) -> None:
@@ -193,39 +191,44 @@ class MlxBackend:
     def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
         """Choose the micro-batch, and measure; what was replayed is not probed."""
         if "micro_batch" not in self._choices:
-            self._choices.update(probe.probe(self, batch, sequences, self._say, self._stopping))
+            chosen = probe(
+                MlxTrial(self),
+                batch,
+                sequences,
+                run_seconds=self._run_seconds,
+                say=self._say,
+                doing=self._doing,
+                stopping=self._stopping,
+            )
+            self._choices.update(chosen)
             self.timings()  # those of the probe are no step's
         return {**self._choices, **machine.facts(), "precision": self.precision}
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """Numpy's memory: MLX copies what it is given."""
+        """Return numpy's memory: MLX copies what it is given."""
         return np.zeros(shape, dtype)
 
     def timings(self) -> dict[str, float]:
-        """Seconds by phase."""
+        """Return seconds by phase."""
         return self._phases.take()
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        mx.synchronize()
-
     def memory(self) -> int:
-        """The most bytes that arrays have held."""
+        """Return the most bytes that arrays have held."""
         return int(mx.get_peak_memory())
 
-    def trial(self, micro_batch: MicroBatch) -> None:
-        """One pass whose gradients are computed and forgotten."""
+    def forward_backward(self, micro_batch: MicroBatch) -> None:
+        """Compute the gradients of one pass, and forget them."""
         loss, sums = self._accumulate([micro_batch])
         mx.eval(loss, sums)
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> tuple[Any, Arrays]:
-        """The mean loss over all tokens of all micro-batches, and the gradients, times the scale; not waited for."""
+        """Return the mean loss over all micro-batches, and their gradients times the scale; wait for neither."""
         total, sums = mx.zeros(()), None
         for micro_batch, share in zip(micro_batches, shares_of(micro_batches), strict=True):
             keys = None
             if self.shape.dropout:
                 keys = mx.array(np.array(self._masks.keys(2 * self.model.n_layers + 1), np.uint64))
-            factors = mx.array([share, self._scale])
+            factors = mx.array([share, self._scale.value])
             total, sums = self._add(self._copies, total, sums, *_arrays(micro_batch), keys, factors)
             ahead(total, sums)  # or the graphs of all micro-batches would stand there, and what they hold
         assert sums is not None
@@ -247,7 +250,7 @@ class MlxBackend:
     def _update_plainly(
         self, masters: Arrays, moments: Arrays, sums: Arrays, loss: Any, scalars: Any
     ) -> tuple[Arrays, Arrays, Arrays, Any]:
-        """Masters, moments and copies after a step, and the norm; without effect where loss or norm is not finite."""
+        """Return masters, moments and copies after a step, and the norm; no step where it or the loss is not finite."""
         sums = {name: mx.where(mx.isfinite(loss), gradient, inf) for name, gradient in sums.items()}
         masters, moments, norm = self.optimizer.step(masters, moments, sums, scalars)
         return masters, moments, self._copied(masters), norm
@@ -262,7 +265,7 @@ class MlxBackend:
 
 
 def _arrays(part: MicroBatch) -> tuple[Any, Any, Any]:
-    """Tokens, targets and document ends, the ends as many as a power of two: each number is compiled for anew."""
+    """Return tokens, targets and document ends, these as many as a power of two: each number is compiled for anew."""
     inputs, targets = (mx.array(np.asarray(one, np.int32)) for one in (part.inputs, part.targets))
     if part.cu_seqlens is None:
         return inputs, targets, None

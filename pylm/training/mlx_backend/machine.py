@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from pylm.model.mlx.device import device_name, on_gpu, take_device
-from pylm.training.remembered import recall, remember
+from pylm.training.remembered import largest_flops
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "facts", "known_matmul_flops"]
 
@@ -24,14 +24,14 @@ def choose_device(asked: str) -> Any:
 
 
 def choose_precision(asked: str, device: Any) -> str:
-    """What is computed in: bfloat16 on GPUs, which needs no scale of the loss; else float32."""
+    """Return what is computed in: bfloat16 on GPUs, which needs no scale of the loss; else float32."""
     if asked != "auto":
         return asked
     return "bf16" if device == mx.gpu else "fp32"
 
 
 def facts() -> dict[str, Any]:
-    """What a bitwise resume depends on, beside the configuration."""
+    """Return what a bitwise resume depends on, beside the configuration."""
     return {
         "backend": "mlx",
         "mlx": version("mlx"),
@@ -42,14 +42,10 @@ def facts() -> dict[str, Any]:
     }
 
 
-def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None]) -> float:
-    """The most operations a second that plain matrix products reach here, measured once and remembered."""
+def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None], again: bool = False) -> float:
+    """Return the FLOPs a second of plain matrix products here, as pylm.training.remembered.largest_flops knows them."""
     key = f"matmul {device_name()} {precision} mlx {version('mlx')}"
-    found = (recall(key) or {}).get("flops")
-    if not isinstance(found, float):
-        found = _matmul_flops(precision, 4096 if device == mx.gpu else 512)
-        remember(key, {"flops": found}, say)
-    return found
+    return largest_flops(key, lambda: _matmul_flops(precision, 4096 if device == mx.gpu else 512), say, again)
 
 
 def _matmul_flops(precision: str, size: int) -> float:

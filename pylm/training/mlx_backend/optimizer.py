@@ -29,15 +29,15 @@ class Optimizer:
         self.train, self.groups = train, groups(masters, train)
 
     def fresh(self, masters: Mapping[str, Any]) -> Arrays:
-        """Moments of zero, by the names that a checkpoint has them under."""
-        found = {}
+        """Return moments of zero, by the names that a checkpoint has them under."""
+        moments = {}
         for group in self.groups:
             kinds = ("momentum",) if group.rule == "muon" else ("first", "second")
-            found.update({f"{kind}.{name}": mx.zeros_like(masters[name]) for kind in kinds for name in group.names})
-        return found
+            moments.update({f"{kind}.{name}": mx.zeros_like(masters[name]) for kind in kinds for name in group.names})
+        return moments
 
     def scalars(self, lr: float, step: int, grad_scale: float) -> Any:
-        """What changes from step to step, for `step`: as numbers it would be compiled anew.
+        """Return what changes from step to step, for `step`: as numbers it would be compiled anew.
 
         Args:
             lr: the schedule's learning rate.
@@ -48,7 +48,7 @@ class Optimizer:
         return mx.array([lr, first, math.sqrt(second), momentum_of(step), grad_scale], mx.float32)
 
     def step(self, masters: Arrays, moments: Arrays, gradients: Arrays, scalars: Any) -> tuple[Arrays, Arrays, Any]:
-        """The masters and moments after a step, and the norm of all gradients before the clip."""
+        """Return the masters and moments after a step, and the norm of all gradients before the clip."""
         lr, first, second, momentum, grad_scale = (scalars[number] for number in range(5))
         wide = {name: gradient.astype(mx.float32) for name, gradient in gradients.items()}
         squares: Any = sum(mx.square(gradient).sum() for gradient in wide.values())
@@ -88,29 +88,29 @@ class Optimizer:
         """Step a group; matrices of a shape are orthogonalised together."""
         shapes: dict[tuple[int, ...], list[tuple[str, int, Any]]] = {}
         for name in group.names:
-            gradient, held = gradients[name], moments[f"momentum.{name}"]
-            held = held + (1 - momentum) * (gradient - held)
-            moments[f"momentum.{name}"] = held
-            ahead, at = gradient + momentum * (held - gradient), 0  # Nesterov's look ahead
+            gradient, mean = gradients[name], moments[f"momentum.{name}"]
+            mean = mean + (1 - momentum) * (gradient - mean)
+            moments[f"momentum.{name}"] = mean
+            ahead, start = gradient + momentum * (mean - gradient), 0  # Nesterov's look ahead
             for number, rows in enumerate(rows_of(name, *ahead.shape)):
-                part = ahead[at : at + rows]
+                part = ahead[start : start + rows]
                 shapes.setdefault(part.shape, []).append((name, number, part))
-                at += rows
+                start += rows
         updates: dict[str, dict[int, Any]] = {name: {} for name in group.names}
         for shape, parts in shapes.items():
             length = max(AT_ONCE // math.prod(shape), 1)
             for first in range(0, len(parts), length):
                 share = parts[first : first + length]
-                made = orthogonal(mx.stack([part for _, _, part in share])) * size_of(*shape)
+                scaled = orthogonal(mx.stack([part for _, _, part in share])) * size_of(*shape)
                 for place, (name, number, _) in enumerate(share):
-                    updates[name][number] = made[place]
-        for name, found in updates.items():
-            update = mx.concatenate([found[number] for number in sorted(found)])
+                    updates[name][number] = scaled[place]
+        for name, maps in updates.items():
+            update = mx.concatenate([maps[number] for number in sorted(maps)])
             masters[name] = masters[name] * (1 - rate * group.decay) - rate * update
 
 
 def orthogonal(matrices: Any) -> Any:
-    """The nearest matrices [N, rows, columns] with singular values near one, by Newton and Schulz's iteration."""
+    """Return the nearest matrices [N, rows, columns] with singular values near one; see pylm.training.optim.muon."""
     a, b, c = QUINTIC
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.swapaxes(1, 2) if tall else matrices

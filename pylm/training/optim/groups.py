@@ -33,15 +33,15 @@ def groups(parameters: Mapping[str, Any], train: Train) -> list[Group]:
         "scalar": train.scalar_lr or train.learning_rate,
         "matrix": train.learning_rate,
     }
-    found: dict[tuple[str, float, float], list[str]] = {}
+    names: dict[tuple[str, float, float], list[str]] = {}
     for name in sorted(parameters):
         kind = _kind(name, parameters[name])
         rule = "muon" if train.optimizer == "muon" and kind == "matrix" else "adamw"
         rate = rates[kind] / train.learning_rate
         # decay goes by the schedule alone: a table of a hundred times the rate must not vanish as much faster
         decay = 0.0 if kind == "scalar" else train.weight_decay / rate
-        found.setdefault((rule, rate, decay), []).append(name)
-    return [Group(rule, rate, decay, tuple(names)) for (rule, rate, decay), names in sorted(found.items())]
+        names.setdefault((rule, rate, decay), []).append(name)
+    return [Group(rule, rate, decay, tuple(members)) for (rule, rate, decay), members in sorted(names.items())]
 
 
 def _kind(name: str, parameter: Any) -> str:

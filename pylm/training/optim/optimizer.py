@@ -72,7 +72,7 @@ class Optimizer:
         return norm
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a resume needs, by name, sharing memory."""
+        """Return what a resume needs, by name, sharing memory."""
         return {STEP: torch.tensor(self.steps), **self._moments()}
 
     @torch.no_grad()
@@ -88,7 +88,7 @@ class Optimizer:
         return {**self._adamw.state(), **self._muon.state()}
 
     def _native_copies(self) -> dict[str, torch.Tensor]:
-        """The copies that the C++ pass writes."""
+        """Return the copies that the C++ pass writes."""
         return {
             name: copy
             for name, copy in self.copies.items()
@@ -97,8 +97,8 @@ class Optimizer:
 
 
 def gradient_norm(gradients: Mapping[str, torch.Tensor]) -> float:
-    """The root of the sum of all squares, summed in fp32 whatever the gradients are."""
-    held = list(gradients.values())
-    wide = torch.float64 if held[0].dtype == torch.float64 else torch.float32
-    norms = torch._foreach_norm(held, 2, dtype=wide)  # pyright: ignore[reportPrivateImportUsage]
+    """Return the root of the sum of all squares, summed in fp32 whatever the gradients are."""
+    tensors = list(gradients.values())
+    summed_in = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
+    norms = torch._foreach_norm(tensors, 2, dtype=summed_in)  # pyright: ignore[reportPrivateImportUsage]
     return float(torch.linalg.vector_norm(torch.stack(norms)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pylm.errors import CheckpointError
+from pylm.wording import param
 
 __all__ = ["AT_ONCE", "EPSILON", "QUINTIC", "ROUNDS", "STEP", "misfit", "momentum_of", "rows_of", "size_of"]
 
@@ -20,17 +21,17 @@ MOMENTUM, FIRST_MOMENTUM, WARMUP = 0.95, 0.85, 300  # it grows over the first st
 
 
 def momentum_of(step: int) -> float:
-    """Muon's momentum at a step, counted from 1."""
+    """Return Muon's momentum at a step, counted from 1."""
     return FIRST_MOMENTUM + (MOMENTUM - FIRST_MOMENTUM) * min(step / WARMUP, 1.0)
 
 
 def rows_of(name: str, rows: int, width: int) -> list[int]:
-    """Rows of the matrices that are kept as one: queries, keys and values are three maps, not one."""
+    """Return rows of the matrices that are kept as one: queries, keys and values are three maps, not one."""
     return [width, (rows - width) // 2, (rows - width) // 2] if name.endswith("attention.qkv.weight") else [rows]
 
 
 def size_of(rows: int, columns: int) -> float:
-    """What an orthogonal update is multiplied by beside the rate, to be as large as one of AdamW's."""
+    """Return what an orthogonal update is multiplied by beside the rate, to be as large as one of AdamW's."""
     return 0.2 * math.sqrt(max(rows, columns))
 
 
@@ -45,7 +46,7 @@ def misfit(moments: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> 
         raise CheckpointError(
             f"the optimizer's state does not fit: {strange[0]} is "
             + ("missing" if strange[0] not in given else "not of this optimizer"),
-            "resume with the optimizer that it was saved by, or start from its weights with --init-from",
+            f"resume with the optimizer that it was saved by, or start from its weights with {param('init_from')}",
         )
     for name, shape in moments.items():
         if tuple(given[name].shape) != shape:

@@ -21,17 +21,27 @@ from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
 from pylm.model.masks import Masks
 from pylm.model.torch import Model
+from pylm.model.torch_codecs import from_stored, to_buffer
 from pylm.training import optim
-from pylm.training.backend import IGNORED, Choices, Counts, MicroBatch, Phases, StepResult, Tensor, cut, shares_of
-from pylm.training.torch_backend import machine, probe
-from pylm.training.torch_backend.tensors import from_file, to_file
+from pylm.training.backend import (
+    IGNORED,
+    LOSS_SCALE,
+    Choices,
+    Counts,
+    LossScale,
+    MicroBatch,
+    Phases,
+    StepResult,
+    Tensor,
+    cut,
+    evaluation_rows,
+    shares_of,
+)
+from pylm.training.probe import probe, too_large
+from pylm.training.torch_backend import machine
+from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
 
 __all__ = ["TorchBackend", "make"]
-
-EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
-FIRST_SCALE = 2.0**16  # of the loss in fp16
-SCALE_GROWS_AFTER = 2000  # steps without an overflow
-SCALE = "loss_scale"  # its name among the optimizer's tensors
 
 
 def make(
@@ -74,11 +84,11 @@ class TorchBackend:
         say: Callable[[str], None],
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
-        doing: Callable[[str], None] = lambda text: None,
+        doing: Callable[[str], None],
     ) -> None:
         """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
         self.shape, self.train = shape, train
-        self._say, self._stopping, self._run_seconds, self.doing = say, stopping, run_seconds, doing
+        self._say, self._stopping, self._run_seconds, self._doing = say, stopping, run_seconds, doing
         self.torch_device = machine.choose_device(train.device)
         self.device = str(self.torch_device)
         self.device_name = machine.device_name(self.torch_device)
@@ -102,8 +112,7 @@ class TorchBackend:
             self._checkpoint_activations()
         self._phases = Phases()
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
-        self._scale = FIRST_SCALE if self.precision == "fp16" else 1.0
-        self._steps_at_scale = 0
+        self._scale = LossScale(self.precision)
         self._choices = dict(choices or {})
         if self._choices.get("compile"):
             self.compile()
@@ -115,26 +124,23 @@ class TorchBackend:
                 loss = self._accumulate(micro_batches)
             except (RuntimeError, MemoryError) as error:
                 self.forget_gradients()
-                if not probe.out_of_memory(error):
+                if not out_of_memory(error):
                     raise
-                raise probe.too_large(self, len(micro_batches[0].inputs)) from None
+                raise too_large(TorchTrial(self), len(micro_batches[0].inputs)) from None
             with self._timed("optimizer"):
-                found = float(loss)
+                mean_loss = float(loss)
                 norm = nan
-                if isfinite(found):
-                    norm = self.optimizer.step(lr, self._gradients(), grad_scale=1 / self._scale)
+                if isfinite(mean_loss):
+                    norm = self.optimizer.step(lr, self._gradients(), grad_scale=1 / self._scale.value)
                 self.forget_gradients()
-            if isfinite(norm) or self.precision != "fp16" or not isfinite(found) or self._scale <= 1.0:
+            if not self._scale.halved(mean_loss, norm):
                 break
-            self._scale, self._steps_at_scale = self._scale / 2, 0
-        self._steps_at_scale += 1
-        if self.precision == "fp16" and self._steps_at_scale >= SCALE_GROWS_AFTER:
-            self._scale, self._steps_at_scale = self._scale * 2, 0
-        return StepResult(found, norm, isfinite(norm))
+        self._scale.count()
+        return StepResult(mean_loss, norm, isfinite(norm))
 
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
-        rows = max(EVALUATION_BYTES // (4 * batch.inputs.shape[1] * self._vocab_size()), 1)
+        rows = evaluation_rows(batch.inputs.shape[1], self.shape.vocab_size)
         loss, correct, tokens = 0.0, 0, 0
         self.model.eval()
         try:
@@ -151,7 +157,7 @@ class TorchBackend:
         return Counts(loss, correct, tokens)
 
     def logits(self, ids: Sequence[int]) -> Any:
-        """The next token's logits after the last tokens that the model sees, fp32."""
+        """Return the next token's logits after the last tokens that the model sees, fp32."""
         idx = torch.tensor([list(ids)[-self.shape.context_length :]], device=self.torch_device)
         self.model.eval()
         try:
@@ -161,39 +167,37 @@ class TorchBackend:
             self.model.train()
 
     def weights(self) -> dict[str, Tensor]:
-        """The fp32 masters without padding, copied."""
-        return to_file(self.masters)
+        """Return the fp32 masters without padding, copied."""
+        return _stored(self.masters)
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, copied, and the scale of the loss where there is one."""
+        """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
         state = dict(self.optimizer.state())
-        if self.precision == "fp16":
-            state[SCALE] = torch.tensor([self._scale, float(self._steps_at_scale)])
-        return to_file(state)
+        if self._scale.used:
+            state[LOSS_SCALE] = torch.tensor(self._scale.state())
+        return _stored(state)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what a checkpoint holds; None leaves the optimizer fresh."""
-        given = from_file(weights)
-        self.model.load_weights(given)  # which says what does not fit
+        loaded = from_stored(weights)
+        self.model.load_weights(loaded)  # which says what does not fit
         for name, master in self.masters.items():
-            master.copy_(given[name])
+            master.copy_(loaded[name])
         if optimizer_state is not None:
-            state = {name: tensor.to(self.torch_device) for name, tensor in from_file(optimizer_state).items()}
-            if SCALE in state:
-                scale, steps = state.pop(SCALE).tolist()
-                if self.precision == "fp16":  # the scale of a run that was in fp16 until now is nobody's
-                    self._scale, self._steps_at_scale = scale, int(steps)
+            state = {name: tensor.to(self.torch_device) for name, tensor in from_stored(optimizer_state).items()}
+            if LOSS_SCALE in state:
+                self._scale.load(state.pop(LOSS_SCALE).tolist())
             self.optimizer.load(state)
 
     def rng(self) -> dict[str, str]:
-        """The states of torch's generators, and of dropout's."""
-        found = {"torch": torch.get_rng_state()}
+        """Return the states of torch's generators, and of dropout's."""
+        states = {"torch": torch.get_rng_state()}
         if self.torch_device.type == "cuda":
-            found["cuda"] = torch.cuda.get_rng_state(self.torch_device)
+            states["cuda"] = torch.cuda.get_rng_state(self.torch_device)
         elif self.torch_device.type == "mps":
-            found["mps"] = torch.mps.get_rng_state()
-        texts = {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in found.items()}
+            states["mps"] = torch.mps.get_rng_state()
+        texts = {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in states.items()}
         return {**texts, "dropout": self.model.masks.state}
 
     def set_rng(self, state: Mapping[str, str]) -> None:
@@ -203,47 +207,48 @@ class TorchBackend:
         for name, text in state.items():
             if name not in ("torch", "cuda", "mps"):
                 continue
-            taken = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+            generator = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
             if name == "torch":
-                torch.set_rng_state(taken)
+                torch.set_rng_state(generator)
             elif name == "cuda" and self.torch_device.type == "cuda":
-                torch.cuda.set_rng_state(taken, self.torch_device)
+                torch.cuda.set_rng_state(generator, self.torch_device)
             elif name == "mps" and self.torch_device.type == "mps":
-                torch.mps.set_rng_state(taken)
+                torch.mps.set_rng_state(generator)
 
     def probe(self, batch: Callable[[int], MicroBatch], sequences: int | None) -> Choices:
         """Choose the micro-batch and whether to compile, and measure; what was replayed is not probed."""
         if "micro_batch" not in self._choices:
-            found = probe.probe(self, batch, sequences, self._run_seconds, self._say, self._stopping)
-            self._choices.update(found)
+            chosen = probe(
+                TorchTrial(self),
+                batch,
+                sequences,
+                run_seconds=self._run_seconds,
+                say=self._say,
+                doing=self._doing,
+                stopping=self._stopping,
+            )
+            self._choices.update(chosen)
             self.timings()  # those of the probe are no step's
             if self.torch_device.type == "cuda":  # nor is the largest batch that it tried
                 torch.cuda.reset_peak_memory_stats(self.torch_device)
         return {**self._choices, **machine.facts(self.torch_device), "precision": self.precision}
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """Pinned memory where the device is a CUDA one, numpy's elsewhere."""
+        """Return pinned memory where the device is a CUDA one, numpy's elsewhere."""
         if self.torch_device.type != "cuda":
             return np.zeros(shape, dtype)
         return torch.zeros(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
 
     def timings(self) -> dict[str, float]:
-        """Seconds by phase; on a CUDA device by its own events."""
+        """Return seconds by phase; on a CUDA device by its own events."""
         for phase, started, ended in self._events:
             ended.synchronize()
             self._phases.add(phase, started.elapsed_time(ended) / 1e3)
         self._events.clear()
         return self._phases.take()
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        if self.torch_device.type == "cuda":
-            torch.cuda.synchronize(self.torch_device)
-        elif self.torch_device.type == "mps":
-            torch.mps.synchronize()
-
     def memory(self) -> int:
-        """The most bytes held: the device's where it has its own, else the process's."""
+        """Return the most bytes held: the device's where it has its own, else the process's."""
         if self.torch_device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.torch_device))
         if self.torch_device.type == "mps":
@@ -253,16 +258,8 @@ class TorchBackend:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
-    def memory_free(self) -> int:
-        """All that the device has."""
-        if self.torch_device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.torch_device)[1])
-        if self.torch_device.type == "mps":
-            return int(torch.mps.recommended_max_memory())
-        return sys.maxsize
-
     def forward_backward(self, micro_batch: MicroBatch) -> None:
-        """One pass, for a probe."""
+        """Compute one forward and backward pass, for a probe."""
         self._accumulate([micro_batch])
 
     def forget_gradients(self) -> None:
@@ -302,7 +299,7 @@ class TorchBackend:
                 block._compiled_call_impl = call
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
-        """Forward and backward of all micro-batches; the mean loss over all of their tokens, still on the device."""
+        """Compute all micro-batches both ways; return the mean loss over their tokens, still on the device."""
         shares = shares_of(micro_batches)
         total = torch.zeros((), device=self.torch_device)
         for micro_batch, share in zip(micro_batches, shares, strict=True):
@@ -311,7 +308,7 @@ class TorchBackend:
                 loss = self.model.loss(idx, targets, cu_seqlens=starts)
             total += loss.detach() * share
             with self._timed("backward"):
-                factor = share * self._scale
+                factor = share * self._scale.value
                 torch.autograd.backward(loss if factor == 1.0 else loss * factor)
                 if self.precision != "fp32" and len(micro_batches) > 1:
                     self._add_up()
@@ -328,23 +325,18 @@ class TorchBackend:
                 parameter.grad = None
 
     def _gradients(self) -> dict[str, torch.Tensor]:
-        """The gradients of what is saved: without the padding."""
-        found = self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
-        return {name: gradient[: len(self.masters[name])] for name, gradient in found.items()}
+        """Return the gradients of what is saved: without the padding."""
+        gradients = self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
+        return {name: gradient[: len(self.masters[name])] for name, gradient in gradients.items()}
 
     def _on_device(self, part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The arrays as tensors of the device; where that is the CPU they share the loader's memory."""
-        moved = [
+        """Return the arrays as tensors of the device; where that is the CPU they share the loader's memory."""
+        inputs, targets, starts = (
             None if array is None else torch.from_numpy(array).to(self.torch_device, non_blocking=True)
             for array in part
-        ]
-        inputs, targets, starts = moved
+        )
         assert inputs is not None and targets is not None
         return inputs, targets, starts
-
-    def _vocab_size(self) -> int:
-        assert self.shape.vocab_size is not None
-        return self.shape.vocab_size
 
     def _checkpoint_activations(self) -> None:
         """Let each block forget what it computed, and compute it again in the backward pass."""
@@ -364,3 +356,8 @@ class TorchBackend:
         yield
         ended.record()
         self._events.append((phase, started, ended))
+
+
+def _stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, Tensor]:
+    """Copy tensors, which later steps leave alone."""
+    return {name: Tensor.of(*to_buffer(tensor)) for name, tensor in tensors.items()}

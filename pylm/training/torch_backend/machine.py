@@ -18,11 +18,12 @@ import torch
 from pylm import native_kernels
 from pylm.errors import ConfigError, UsageError
 from pylm.host import processor_name
-from pylm.training.remembered import recall, remember
+from pylm.training.remembered import largest_flops
+from pylm.wording import param
 from pylm_kernels import dispatch
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
-           "known_matmul_flops", "matmul_flops", "recall", "remember", "total_memory"]  # fmt: skip
+           "device_memory", "known_matmul_flops", "matmul_flops", "total_memory", "wait"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
@@ -46,7 +47,7 @@ def keep_memory() -> bool:
 
 
 def choose_device(asked: str) -> torch.device:
-    """The device that a name means here; `auto` is the fastest there is."""
+    """Return the device that a name means here; `auto` is the fastest there is."""
     if asked == "auto":
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(kind, 0) if kind == "cuda" else torch.device(kind)
@@ -55,18 +56,21 @@ def choose_device(asked: str) -> torch.device:
         count = torch.cuda.device_count()
         if not count:
             raise UsageError(
-                f"--device {asked}: torch sees no CUDA device here", "pylm doctor says why; or --device cpu"
+                f"{param('device', asked)}: torch sees no CUDA device here",
+                f"pylm doctor says why; or {param('device', 'cpu')}",
             )
         if (device.index or 0) >= count:
-            raise UsageError(f"--device {asked}: there are {count}, counted from 0", f"--device cuda:{count - 1}")
+            raise UsageError(
+                f"{param('device', asked)}: there are {count}, counted from 0", param("device", f"cuda:{count - 1}")
+            )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: torch sees no Apple GPU here", "--device cpu")
+        raise UsageError(f"{param('device', 'mps')}: torch sees no Apple GPU here", param("device", "cpu"))
     return device
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
-    """What is computed in: bfloat16 where the device has it in hardware, else float16 on GPUs, else float32."""
+    """Return what is computed in: bfloat16 where the device has it in hardware, else float16 on GPUs, else float32."""
     if device.type == "cuda":
         has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     elif device.type == "cpu":
@@ -81,7 +85,7 @@ def choose_precision(asked: str, device: torch.device) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called."""
+    """Return what the device is called."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
@@ -90,19 +94,36 @@ def device_name(device: torch.device) -> str:
 
 
 def total_memory() -> int:
-    """The bytes of the machine's memory, or those that this process's group may have."""
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the bytes of the machine's memory, or those that this process's group may have."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            found = min(found, int(Path(limit).read_text()))
+            total = min(total, int(Path(limit).read_text()))
         except (OSError, ValueError):  # no such group, or no limit
             continue
-    return found
+    return total
+
+
+def device_memory(device: torch.device) -> int:
+    """Return the bytes of memory that the device has; where it is the CPU, nobody counts."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return sys.maxsize
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """What a bitwise resume depends on, beside the configuration."""
-    found: dict[str, Any] = {
+    """Return what a bitwise resume depends on, beside the configuration."""
+    known: dict[str, Any] = {
         "backend": "torch",
         "torch": torch.__version__,
         "device": device.type,
@@ -115,20 +136,20 @@ def facts(device: torch.device) -> dict[str, Any]:
         },
     }
     if device.type == "cpu":
-        found["cpu_variant"] = native_kernels.cpu_info()["variant"]
-    return found
+        known["cpu_variant"] = native_kernels.cpu_info()["variant"]
+    return known
 
 
 def compiler() -> list[Any]:
-    """What torch.compile would compile with here, Triton and a C++ compiler, each by place, size and time of change."""
+    """Return what torch.compile would use, Triton and a C++ compiler, each by place, size and time of change."""
     triton = importlib.util.find_spec("triton")
     names = (os.environ["CXX"],) if "CXX" in os.environ else ("g++", "clang++")
-    found = [triton.origin if triton else None, next(filter(None, map(shutil.which, names)), None)]
-    return [[path, os.stat(path).st_size, os.stat(path).st_mtime_ns] if path else None for path in found]
+    paths = [triton.origin if triton else None, next(filter(None, map(shutil.which, names)), None)]
+    return [[path, os.stat(path).st_size, os.stat(path).st_mtime_ns] if path else None for path in paths]
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """The most operations a second that plain matrix products reach here: what MFU is measured against."""
+    """Return the most FLOPs a second that plain matrix products reach here: what MFU is measured against."""
     size = 8192 if device.type == "cuda" else 1024
     if device.type == "cpu" and dtype == torch.float16:
         dtype = torch.float32  # a CPU without products in float16 computes them in a loop: its peak is another's
@@ -138,26 +159,13 @@ def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
     for _ in range(6):
         started = time.perf_counter()
         product = a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
+        wait(device)
         best = min(best, time.perf_counter() - started)
     del product
     return 2 * size**3 / best
 
 
 def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str], None], again: bool = False) -> float:
-    """The same, remembered for a device and precision; measured `again`, the larger one counts.
-
-    Whoever measured first may have shared the machine.
-    """
+    """Return the FLOPs a second of plain matrix products here, as pylm.training.remembered.largest_flops knows them."""
     key = f"matmul {device_name(device)} {precision} {torch.get_num_threads()} {torch.__version__}"
-    found = (recall(key) or {}).get("flops")
-    known = found if isinstance(found, float) else 0.0
-    if known and not again:
-        return known
-    measured = matmul_flops(device, DTYPES[precision])
-    if measured > known:
-        remember(key, {"flops": measured}, say)
-    return max(measured, known)
+    return largest_flops(key, lambda: matmul_flops(device, DTYPES[precision]), say, again)

@@ -18,7 +18,7 @@ READ = {"F32": ("<f4", None), "F16": ("<f2", None), "BF16": ("<u2", mx.bfloat16)
 
 
 def from_tensor(name: str, stored: Stored) -> Any:
-    """One array of its own memory: a file's is mapped, and goes with the file."""
+    """Return one array of its own memory: a file's is mapped, and goes with the file."""
     data = memoryview(stored.data)
     if stored.dtype == "F64":  # which GPUs lack
         return mx.array(np.frombuffer(data, "<f8").astype(np.float32)).reshape(stored.shape)
@@ -30,10 +30,10 @@ def from_tensor(name: str, stored: Stored) -> Any:
 
 
 def from_stored(tensors: Mapping[str, Stored]) -> dict[str, Any]:
-    """All of them."""
+    """Return all of them."""
     return {name: from_tensor(name, stored) for name, stored in tensors.items()}
 
 
 def to_numpy(array: Any) -> np.ndarray[Any, Any]:
-    """A copy in the memory of the host, which later steps leave alone."""
+    """Return a copy in the memory of the host, which later steps leave alone."""
     return np.array(array)
