@@ -81,9 +81,10 @@ format: setup ## write every file the way the formatters want it
 	cargo fmt --all
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-lint: setup ## ruff, rustfmt, clippy, clang-format
+lint: setup ## ruff, mypy, rustfmt, clippy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	cargo fmt --all --check
 	cargo clippy -q --workspace --all-targets -- -D warnings
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy -q --workspace --features python -- -D warnings
@@ -94,8 +95,7 @@ lint-fix: setup ## let ruff and clippy mend what they can, then format
 	cargo clippy -q --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(MAKE) format
 
-type-check: build ## mypy, pyright, and the stubs against the native modules
-	$(BIN)/mypy
+type-check: build ## pyright, and the stubs against the native modules (make lint runs mypy)
 	$(BIN)/pyright
 	MYPYPATH=kernels $(BIN)/stubtest --concise --mypy-config-file pyproject.toml --ignore-disjoint-bases \
 	  --allowlist tests/stubtest-allowlist.txt pylm._rust pylm._native
@@ -119,7 +119,7 @@ package: setup ## build the sdist, a wheel from it, and try both distributions i
 
 check: lint type-check test ## lint, type-check and test
 
-coverage: build ## run the Python tests and write htmlcov/index.html
+coverage: build ## run the Python tests and write .coverage_html/index.html
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=html
 
 sync: ## uv sync: every extra and the development tools
@@ -130,6 +130,6 @@ jupyter: setup ## start Jupyter Lab
 	$(BIN)/jupyter lab
 
 clean: ## remove what was built (not data/, runs/, tok/)
-	rm -rf $(VENV) target dist build pylm/*.so htmlcov
+	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
 .PHONY: help setup demo train train-local train-local-mlx stories build test bench peers sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
