@@ -28,6 +28,8 @@ _HOMES = {
     "swiglu": "ops.swiglu.public",
     "gelu": "ops.gelu.public",
     "relu2": "ops.relu2.public",
+    "patch": "patching.public",
+    "unpatch": "patching.public",
 }
 __all__ = list(_HOMES)
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from pylm_kernels.ops.rms_norm.public import rms_norm as rms_norm
     from pylm_kernels.ops.rope_attention.public import rope_attention as rope_attention
     from pylm_kernels.ops.swiglu.public import swiglu as swiglu
+    from pylm_kernels.patching.public import patch as patch
+    from pylm_kernels.patching.public import unpatch as unpatch
     from pylm_kernels.rope import Rope as Rope
 
 
