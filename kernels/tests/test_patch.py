@@ -309,9 +309,10 @@ GENERATED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
 @pytest.mark.parametrize("way", GENERATED)
 def test_generate(family: str, way: str) -> None:
+    """Past Qwen3's window of 5, with padding on the left and without."""
     model = random_model(family).double().eval()
     ours = twin(model)
     patch(ours)
@@ -320,8 +321,8 @@ def test_generate(family: str, way: str) -> None:
 
     def made(model: Any, mask: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(3)
-        return model.generate(prompt, attention_mask=mask, max_new_tokens=5, min_new_tokens=5, **GENERATED[way])
+        return model.generate(prompt, attention_mask=mask, max_new_tokens=4, min_new_tokens=4, **GENERATED[way])
 
     for each in (torch.ones_like(mask), mask):
         found = made(ours, each)
-        assert found.shape == (2, 12) and torch.equal(found, made(model, each))
+        assert found.shape == (2, 11) and torch.equal(found, made(model, each))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -328,3 +330,12 @@ except ValueError as error: print(error)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     sentence = "patch: takes models of transformers, which is not installed: pip install 'transformers==5.24.*'"
     assert done.stdout.strip() == sentence, done.stderr
+
+
+def test_the_example_trains(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pylm", None)  # as where only pylm_kernels is installed
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "kernels_in_your_model.py"))
+    example["main"]()
+    said = capsys.readouterr().out
+    losses = [float(loss) for loss in re.findall(r"loss (\S+)", said)]
+    assert losses[0] > 3.5 and losses[-1] < 1.0 and "counts on:" in said
