@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 from patched import FAMILIES, NEAR, VOCABULARY, assert_near, distance, random_ids, random_model, step, twin  # noqa: E402
 
 from pylm_kernels import patch  # noqa: E402 (once transformers is known to be there)
@@ -326,3 +326,17 @@ def test_generate(family: str, way: str) -> None:
     for each in (torch.ones_like(mask), mask):
         found = made(ours, each)
         assert found.shape == (2, 11) and torch.equal(found, made(model, each))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_static_cache_filled_by_hand(family: str) -> None:
+    """Its keys are longer than the queries, and transformers makes no mask of the first call."""
+    model, ids = random_model(family).eval(), random_ids()
+    ours = twin(model)
+    patch(ours)
+
+    def logits(model: Any) -> torch.Tensor:
+        cache = transformers.StaticCache(model.config, max_cache_len=20)
+        return torch.cat([model(part, cache=cache).logits for part in (ids[:, :7], ids[:, 7:11], ids[:, 11:])], 1)
+
+    torch.testing.assert_close(logits(ours), logits(model))

@@ -12,9 +12,8 @@ from pylm_kernels import dispatch
 def _kernel_runs(op: str, device: str, dtype: torch.dtype) -> bool:
     if os.environ.get("PYLM_KERNELS") == "reference":
         return True
-    return dispatch.candidates(op, device, dtype, None)[0] != (
-        "reference",
-    )  # what cannot serve says so when it is called
+    candidates, _ = dispatch.candidates(op, device, dtype, None)
+    return candidates != ("reference",)  # what is forced and cannot serve says so when it is called
 
 
 # constant while a compiler traces, as what it asks is
