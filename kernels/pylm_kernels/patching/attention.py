@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from pylm_kernels.ops.rope_attention.public import rope_attention
+from pylm_kernels import rope_attention
 
 NAME = "pylm_kernels"
 
@@ -50,8 +50,8 @@ def attention(
     time = query.shape[2]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     plain = causal and (whole_rows or attention_mask is None) and time == key.shape[2] and time > 1
-    theirs = ("position_bias", "softcap", "output_attentions")
-    if not plain or dropout or any(kwargs.get(name) not in (None, False) for name in theirs):
+    theirs = any(kwargs.get(name) is not None for name in ("position_bias", "softcap"))
+    if not plain or dropout or theirs or kwargs.get("output_attentions"):  # which SDPA warns about
         o: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
         )

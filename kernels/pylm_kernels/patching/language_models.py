@@ -16,7 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 from transformers.utils.generic import can_return_tuple
 
-from pylm_kernels.ops.linear_cross_entropy.public import linear_cross_entropy
+from pylm_kernels import linear_cross_entropy
 from pylm_kernels.patching.attention import NAME
 from pylm_kernels.patching.serving import kernel_runs
 

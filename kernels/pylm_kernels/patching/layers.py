@@ -22,11 +22,7 @@ from transformers.activations import (
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP, Qwen3RMSNorm
 
-from pylm_kernels.ops.gelu.public import gelu
-from pylm_kernels.ops.layer_norm.public import layer_norm
-from pylm_kernels.ops.relu2.public import relu2
-from pylm_kernels.ops.rms_norm.public import rms_norm
-from pylm_kernels.ops.swiglu.public import swiglu
+from pylm_kernels import gelu, layer_norm, relu2, rms_norm, swiglu
 from pylm_kernels.patching.serving import kernel_runs
 
 Forward = Callable[[Any, torch.Tensor], torch.Tensor]
