@@ -297,6 +297,8 @@ def test_arguments_by_position(calls: Counter[str]) -> None:
     assert calls["linear_cross_entropy"] == 1
     with pytest.raises(TypeError, match="input_ids"):
         ours(ids, input_ids=ids)
+    with pytest.raises(TypeError, match="positional"):
+        ours(*[None] * 20)
     assert list(inspect.signature(ours.forward).parameters) == list(inspect.signature(model.forward).parameters)
 
 

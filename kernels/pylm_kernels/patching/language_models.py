@@ -69,13 +69,13 @@ def _loss(model: Any, x: torch.Tensor, given: dict[str, Any]) -> torch.Tensor:
 
 def _with_loss(usual: Callable[..., Any], output: type[Any]) -> Callable[..., Any]:
     """The forward of a language model: with `labels`, in training, the loss without logits, else the usual one."""
-    names = tuple(inspect.signature(usual).parameters)[1:]
+    names = tuple(inspect.signature(usual).parameters)[1:-1]  # without self and **kwargs
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     @functools.wraps(usual)
     def forward(self: Any, *args: Any, **given: Any) -> Any:
-        if given.keys() & set(names[: len(args)]):
-            return usual(self, *args, **given)  # which says what was given twice
+        if len(args) > len(names) or given.keys() & set(names[: len(args)]):
+            return usual(self, *args, **given)  # which says what is too much or given twice
         given.update(zip(names, args, strict=False))
         if _has_whole_rows(self, given):
             given["whole_rows"] = True
