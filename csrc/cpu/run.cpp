@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "cpu/features.hpp"
-#include "cpu/threads.hpp"
-#include "numbers.hpp"
+#include "dtype.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
 namespace {

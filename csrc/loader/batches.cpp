@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "cpu/threads.hpp"
 #include "error.hpp"
+#include "threads.hpp"
 
 namespace pylm::loader {
 namespace {
@@ -189,7 +189,7 @@ int64_t Batches::fill(int64_t step, Out* inputs, Out* targets, int32_t* starts, 
     std::vector<Place> places;
     for (int64_t row = 0; row < count; ++row) places.push_back(place(step, row));
     check(places);
-    cpu::parallel(threads, count, [&](int64_t row) {
+    parallel(threads, count, [&](int64_t row) {
         fill_row(places[row], inputs + row * length, targets + row * length, shape.packed ? &found[row] : nullptr);
     });
     if (!shape.packed) return 0;

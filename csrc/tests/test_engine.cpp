@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "cpu/features.hpp"
-#include "cpu/threads.hpp"
 #include "error.hpp"
 #include "tests/check.hpp"
+#include "threads.hpp"
 
 using namespace pylm;
 using namespace pylm::cpu;

@@ -6,7 +6,7 @@
 
 #include "cpu/features.hpp"
 #include "cpu/run.hpp"
-#include "numbers.hpp"
+#include "dtype.hpp"
 #include "tests/check.hpp"
 
 using namespace pylm::cpu;

@@ -6,12 +6,12 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/threads.hpp"
 #include "tests/check.hpp"
+#include "threads.hpp"
 
-using pylm::cpu::parallel;
-using pylm::cpu::Team;
-using pylm::cpu::together;
+using pylm::parallel;
+using pylm::Team;
+using pylm::together;
 
 TEST(every_index_is_visited_once) {
     for (int threads : {1, 2, 3, 8})

@@ -11,7 +11,7 @@
 
 #include "cpu/engine/weights.hpp"
 #include "cpu/run.hpp"
-#include "cpu/threads.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
 

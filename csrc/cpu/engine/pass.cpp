@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/threads.hpp"
-#include "numbers.hpp"
+#include "dtype.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
 namespace {

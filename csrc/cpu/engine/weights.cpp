@@ -9,8 +9,8 @@
 #include <new>
 
 #include "cpu/run.hpp"
-#include "cpu/threads.hpp"
 #include "error.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
 namespace {

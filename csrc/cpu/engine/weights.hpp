@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cpu/kernels/table.hpp"
-#include "numbers.hpp"
+#include "dtype.hpp"
 
 namespace pylm::cpu {
 

@@ -1,19 +1,19 @@
-// The Python face of csrc/: with bind_*.cpp, the only place that names pybind11.
+// The Python face of csrc/: bind/ is the only folder that names pybind11.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <exception>
 
 #include "cpu/features.hpp"
-#include "cpu/threads.hpp"
 #include "error.hpp"
+#include "threads.hpp"
 
 namespace py = pybind11;
 
-// Each stands in its bind_*.cpp.
+// Each stands in the file of its name.
 void bind_loader(py::module_& module);
 void bind_sampler(py::module_& module);
-void bind_kernels(py::module_& module);
+void bind_rows(py::module_& module);
 void bind_attention(py::module_& module);
 void bind_engine(py::module_& module);
 
@@ -41,8 +41,8 @@ py::dict cpu_info() {
     info["variant"] = pylm::cpu::name_of(pylm::cpu::variant());
     info["variants"] = variants;
     info["features"] = pylm::cpu::features().names();
-    info["cores"] = pylm::cpu::cores();
-    info["pool"] = pylm::cpu::pool_name();
+    info["cores"] = pylm::cores();
+    info["pool"] = pylm::pool_name();
     return info;
 }
 
@@ -67,11 +67,11 @@ PYBIND11_MODULE(_native, module) {
                "process may use, and whose threads run the kernels.");
     module.def("force_variant", &pylm::cpu::force, py::arg("name"),
                "Use another variant from now on; an empty name returns to PYLM_CPU or the widest.");
-    module.def("share_openmp", &pylm::cpu::share_openmp,
+    module.def("share_openmp", &pylm::share_openmp,
                "Run on the OpenMP pool that torch brought into the process; False where there is none.");
     bind_loader(module);
     bind_sampler(module);
-    bind_kernels(module);
+    bind_rows(module);
     bind_attention(module);
     bind_engine(module);
 }

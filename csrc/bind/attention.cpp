@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "bind_release.hpp"
-#include "bind_tensor.hpp"
+#include "bind/release.hpp"
+#include "bind/tensor.hpp"
 #include "cpu/run.hpp"
 
 namespace py = pybind11;

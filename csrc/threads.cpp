@@ -1,4 +1,4 @@
-#include "cpu/threads.hpp"
+#include "threads.hpp"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace pylm::cpu {
+namespace pylm {
 namespace {
 
 // libgomp's entry for a parallel region; LLVM's libomp offers the same symbol on Linux.
@@ -203,4 +203,4 @@ void together(int threads, const std::function<void(Team&, int)>& body) {
     if (job.error) std::rethrow_exception(job.error);
 }
 
-}  // namespace pylm::cpu
+}  // namespace pylm

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace pylm::cpu {
+namespace pylm {
 
 /// Cores that this process may use.
 int cores();
@@ -37,4 +37,4 @@ class Team {
 /// them, all at the same time; every body must wait at least once. None may throw, for the others would wait forever.
 void together(int threads, const std::function<void(Team&, int)>& body);
 
-}  // namespace pylm::cpu
+}  // namespace pylm

@@ -1,4 +1,4 @@
-// Computing without the interpreter's lock. Included by bind_*.cpp alone.
+// Computing without the interpreter's lock. Included in bind/ alone.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <unistd.h>

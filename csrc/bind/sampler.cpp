@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "bind_release.hpp"
-#include "cpu/threads.hpp"
+#include "bind/release.hpp"
 #include "error.hpp"
 #include "sampler/sampler.hpp"
+#include "threads.hpp"
 
 namespace py = pybind11;
 using namespace pylm::sampler;
@@ -108,7 +108,7 @@ py::tuple sample_rows(const py::array& array, const std::string& dtype, const Se
     {
         // SAFETY: the arrays are held by our arguments, the rows were measured above
         const Released release;
-        pylm::cpu::parallel(threads, logits.rows, [&](int64_t r) {
+        pylm::parallel(threads, logits.rows, [&](int64_t r) {
             choices[r] = sample(rows[r], settings, key, sequences[r], positions[r], logprobs, alternatives);
         });
     }

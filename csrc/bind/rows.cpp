@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "bind_release.hpp"
-#include "bind_tensor.hpp"
+#include "bind/release.hpp"
+#include "bind/tensor.hpp"
 #include "cpu/run.hpp"
 
 namespace py = pybind11;
@@ -202,7 +202,7 @@ double run_adamw(const std::vector<py::tuple>& tensors, float lr, float beta1, f
 
 }  // namespace
 
-void bind_kernels(py::module_& module) {
+void bind_rows(py::module_& module) {
     module.def("norm_forward", &run_norm_forward, py::arg("x"), py::arg("residual"), py::arg("weight"), py::arg("bias"),
                py::arg("y"), py::arg("h"), py::arg("mean"), py::arg("rstd"), py::arg("eps"), py::arg("offset"),
                py::arg("threads") = 0, "rms_norm (mean None) or layer_norm, residual fused.");

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "bind_release.hpp"
+#include "bind/release.hpp"
 #include "cpu/engine/engine.hpp"
 #include "cpu/features.hpp"
 #include "error.hpp"

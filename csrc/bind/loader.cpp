@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include "bind_release.hpp"
+#include "bind/release.hpp"
 #include "error.hpp"
 #include "loader/ring.hpp"
 

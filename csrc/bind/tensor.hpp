@@ -1,5 +1,5 @@
 // torch tensors as they cross the border without libtorch: whatever has data_ptr(), dtype, shape and is_contiguous()
-// is asked for them, and checked here; below there are only pointers. Included by bind_*.cpp alone.
+// is asked for them, and checked here; below there are only pointers. Included in bind/ alone.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
