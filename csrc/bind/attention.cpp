@@ -5,7 +5,7 @@
 
 #include "bind/release.hpp"
 #include "bind/tensor.hpp"
-#include "cpu/run.hpp"
+#include "cpu/drive/operations.hpp"
 
 namespace py = pybind11;
 using namespace pylm;

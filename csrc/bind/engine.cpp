@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "bind/release.hpp"
+#include "cpu/dispatch.hpp"
 #include "cpu/engine/engine.hpp"
-#include "cpu/features.hpp"
 #include "error.hpp"
 
 namespace py = pybind11;

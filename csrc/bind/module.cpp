@@ -4,7 +4,7 @@
 
 #include <exception>
 
-#include "cpu/features.hpp"
+#include "cpu/dispatch.hpp"
 #include "error.hpp"
 #include "threads.hpp"
 

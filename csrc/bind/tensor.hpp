@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/run.hpp"
+#include "cpu/drive/operations.hpp"
 #include "error.hpp"
 
 namespace pylm {

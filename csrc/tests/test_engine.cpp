@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/features.hpp"
+#include "cpu/dispatch.hpp"
 #include "error.hpp"
 #include "tests/check.hpp"
 #include "threads.hpp"

@@ -4,8 +4,8 @@
 #include <random>
 #include <vector>
 
-#include "cpu/features.hpp"
-#include "cpu/run.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/drive/operations.hpp"
 #include "dtype.hpp"
 #include "tests/check.hpp"
 

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/drive/operations.hpp"
 #include "cpu/engine/weights.hpp"
-#include "cpu/run.hpp"
 #include "threads.hpp"
 
 namespace pylm::cpu {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "cpu/dispatch.hpp"
 #include "dtype.hpp"
 #include "threads.hpp"
 

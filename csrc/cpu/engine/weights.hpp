@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/kernels/table.hpp"
+#include "cpu/memory.hpp"
+#include "cpu/table.hpp"
 #include "dtype.hpp"
 
 namespace pylm::cpu {
@@ -15,24 +16,6 @@ struct Source {
     Dtype dtype;
     std::vector<int64_t> shape;
     const void* data;
-};
-
-/// Memory for vectors, uninitialised.
-class Block {
-  public:
-    Block() = default;
-    explicit Block(int64_t bytes);
-    char* data() const { return memory.get(); }
-    template <class T>
-    T* as() const {
-        return reinterpret_cast<T*>(memory.get());
-    }
-
-  private:
-    struct Free {
-        void operator()(char* memory) const;
-    };
-    std::unique_ptr<char, Free> memory;
 };
 
 /// `none` computes in fp32, whatever a checkpoint's weights are stored in. The others round the weights, what a product

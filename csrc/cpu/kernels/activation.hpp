@@ -1,7 +1,7 @@
 // GELU (by the error function, or GPT-2's tanh), ReLU² and SwiGLU, with their gradients.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -18,7 +18,6 @@ inline void normal(Vec x, Vec& below, Vec& bell) {
     p = p * t * bell * splat(0.5f);
     below = where_negative(x, p, splat(1) - p);
 }
-inline Vec sigmoid(Vec x) { return splat(1) / (splat(1) + exp2(min(splat(0) - x, splat(80)) * splat(LOG2E))); }
 
 // GPT-2's share of the normal distribution below x, 0.5 (1 + tanh u) = sigmoid(2u), and the derivative of 2u.
 inline Vec tanh_share(Vec x, Vec& slope) {

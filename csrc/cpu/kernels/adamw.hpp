@@ -1,7 +1,7 @@
 // AdamW with the clip folded in: the gradient is scaled as it is read, so that no pass of its own is spent on it.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/simd.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

@@ -1,8 +1,9 @@
 // Causal attention for training. Scores of a block of queries lie whole in L2, so softmax is one plain pass; keys and
 // values of a head are packed once. Arithmetic is fp32, products of bf16 tensors take bf16 where the processor can.
 #pragma once
+#include "cpu/args.hpp"
 #include "cpu/kernels/gemm.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

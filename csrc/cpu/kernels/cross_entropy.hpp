@@ -1,8 +1,8 @@
 // Cross-entropy over rows of logits. Where the gradient is wanted with the loss, memory is read once: a row lies in L2
 // for its second reading. The gradient is written around the caches where it would not stay in them.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

@@ -1,8 +1,8 @@
 // One new token's attention over a cache, split along the keys: memory is read once, heads that share keys share the
 // reading.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -152,21 +152,6 @@ void decode_attention(const Decode& a, int64_t g, int64_t begin, int64_t end, fl
             put(values + i, acc, n);
         }
     }
-}
-
-/// Bytes [begin, end), in whole cache lines, added up: as fast as this memory can be read.
-inline uint64_t read_all(const void* data, int64_t begin, int64_t end) {
-    const char* bytes = static_cast<const char*>(data);
-    uint64_t sums[8] = {};
-    for (int64_t i = begin; i + 64 <= end; i += 64)
-        for (int l = 0; l < 8; ++l) {
-            uint64_t word;
-            memcpy(&word, bytes + i + 8 * l, 8);
-            sums[l] += word;
-        }
-    uint64_t total = 0;
-    for (uint64_t sum : sums) total += sum;
-    return total;
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

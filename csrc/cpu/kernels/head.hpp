@@ -2,8 +2,8 @@
 // dweight += dlogitsᵀ · x. Sums stay in fp32 registers and operands in L2, which a general product cannot arrange
 // (docs/log.md has what that gains).
 #pragma once
+#include "cpu/args.hpp"
 #include "cpu/kernels/gemm.hpp"
-#include "cpu/kernels/table.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

@@ -1,8 +1,8 @@
 // rms_norm and layer_norm with the residual fused. A row stays in L1, so passes over it cost little; arithmetic is
 // fp32.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/simd.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

@@ -2,60 +2,10 @@
 // read, and many, when arithmetic counts. Quantised weights meet activations of 14 bits in two bytes where the
 // processor multiplies bytes (VNNI), and fp32 activations elsewhere.
 #pragma once
+#include "cpu/args.hpp"
 #include "cpu/kernels/gemm.hpp"
-#include "cpu/kernels/table.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
-
-// Rows that are read together end soon, too soon for the processor to see four streams in them: memory is asked for in
-// the order in which it lies, this far ahead.
-constexpr int64_t FETCH_AHEAD = 4096;
-
-inline Vec load_byte(const uint8_t* p) {
-#if PYLM_LEVEL == 512
-    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
-#elif PYLM_LEVEL == 2
-    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
-#elif PYLM_LEVEL == 128
-    uint32_t four;
-    memcpy(&four, p, 4);
-    return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four)))))};
-#else
-    return {static_cast<float>(*p)};
-#endif
-}
-inline Vec load_int8(const int8_t* p) {
-#if PYLM_LEVEL == 512
-    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
-#elif PYLM_LEVEL == 2
-    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
-#elif PYLM_LEVEL == 128
-    uint32_t four;
-    memcpy(&four, p, 4);
-    return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four)))))};
-#else
-    return {static_cast<float>(*p)};
-#endif
-}
-
-/// y[row] = scale[row] · w[row] · x for rows [begin, end); x stays fp32, so only the weights are rounded.
-inline void gemv_int8(const Gemv& a, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-        const int8_t* w = a.weights + row * a.width;
-        Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
-        int64_t i = 0;
-        for (; i + 4 * Vec::W <= a.width; i += 4 * Vec::W) {
-            __builtin_prefetch(w + i + FETCH_AHEAD);
-            s0 = fma(load_int8(w + i), load(a.x + i), s0);
-            s1 = fma(load_int8(w + i + Vec::W), load(a.x + i + Vec::W), s1);
-            s2 = fma(load_int8(w + i + 2 * Vec::W), load(a.x + i + 2 * Vec::W), s2);
-            s3 = fma(load_int8(w + i + 3 * Vec::W), load(a.x + i + 3 * Vec::W), s3);
-        }
-        float total = sum((s0 + s1) + (s2 + s3));
-        for (; i < a.width; ++i) total += static_cast<float>(w[i]) * a.x[i];
-        a.y[row] = total * a.scales[row];
-    }
-}
 
 inline const char* row_of(const Matrix& w, int64_t row) { return static_cast<const char*>(w.data) + row * w.row_bytes; }
 

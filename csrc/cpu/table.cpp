@@ -1,15 +1,17 @@
 // Compiled once for each variant, with that variant's flags and its name in PYLM_VARIANT.
-#include "cpu/kernels/table.hpp"
+#include "cpu/table.hpp"
 
 #include "cpu/kernels/activation.hpp"
 #include "cpu/kernels/adamw.hpp"
 #include "cpu/kernels/attention_backward.hpp"
 #include "cpu/kernels/cross_entropy.hpp"
 #include "cpu/kernels/decode.hpp"
+#include "cpu/kernels/gemv.hpp"
 #include "cpu/kernels/head.hpp"
 #include "cpu/kernels/norm.hpp"
+#include "cpu/kernels/probe.hpp"
 #include "cpu/kernels/products.hpp"
-#include "cpu/kernels/rotate.hpp"
+#include "cpu/kernels/rope.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

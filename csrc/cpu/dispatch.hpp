@@ -1,7 +1,9 @@
-// What this processor can do, and which variant of the kernels that means.
+// What this processor can do, which variant of the kernels that means, and that variant's table.
 #pragma once
 #include <string>
 #include <vector>
+
+#include "cpu/table.hpp"
 
 namespace pylm::cpu {
 
@@ -28,5 +30,7 @@ std::vector<Variant> available();
 Variant variant();
 /// For tests: use another variant from now on, as PYLM_CPU would have it; an empty name returns to the default.
 void force(const std::string& name);
+/// The table of the variant in use.
+const Kernels& kernels();
 
 }  // namespace pylm::cpu

@@ -1,8 +1,8 @@
 // Heads of q and k: RMS-normalised where there is a weight, then rotated by their position, in one pass. A head is
 // staged in fp32 with its pairs apart (all first elements, all second ones, the rest), whatever the layout.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/simd.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

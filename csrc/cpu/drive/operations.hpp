@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
 
 namespace pylm::cpu {
 

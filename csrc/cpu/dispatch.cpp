@@ -1,4 +1,5 @@
-#include "cpu/features.hpp"
+// Reads the processor's features and picks the variant whose table serves it.
+#include "cpu/dispatch.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -145,6 +146,23 @@ Variant variant() {
 
 void force(const std::string& name) {
     decided.store(name.empty() ? UNDECIDED : static_cast<int>(choose(name)), std::memory_order_relaxed);
+}
+
+const Kernels& kernels() {
+    switch (variant()) {
+#if defined(PYLM_X86_VARIANTS)
+        case Variant::avx512:
+            return avx512::table;
+        case Variant::avx2:
+            return avx2::table;
+#endif
+#if defined(PYLM_ARM_VARIANTS)
+        case Variant::neon:
+            return neon::table;
+#endif
+        default:
+            return scalar::table;
+    }
 }
 
 }  // namespace pylm::cpu
