@@ -1,3 +1,4 @@
+// The pool of threads: its own workers, or the OpenMP pool that torch brought; both run parallel regions.
 #include "threads.hpp"
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// Draws a token: logits become integer weights, filters cut them by a histogram, one draw falls among what is left.
 #include "sampler/sampler.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// The sampler's random bits against published ones, rows alone and together, hostile sizes and values.
 #include <cmath>
 #include <random>
 #include <vector>

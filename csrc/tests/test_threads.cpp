@@ -1,3 +1,4 @@
+// The pool: every index once, exceptions, nested and concurrent regions, teams, and forks.
 #include <sys/wait.h>
 #include <unistd.h>
 

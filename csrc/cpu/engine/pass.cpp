@@ -1,3 +1,4 @@
+// Goes through all layers with some tokens, one team of threads together.
 #include "cpu/engine/pass.hpp"
 
 #include <algorithm>
@@ -6,7 +7,6 @@
 
 #include "cpu/dispatch.hpp"
 #include "dtype.hpp"
-#include "threads.hpp"
 
 namespace pylm::cpu {
 namespace {

@@ -6,8 +6,16 @@
 #include <vector>
 
 #include "cpu/engine/engine.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
+
+/// A token to be read: its id, the sequence that it is appended to, and where it stands there.
+struct Token {
+    int64_t id;
+    Cache* cache;
+    int64_t position;
+};
 
 class Pass {
   public:

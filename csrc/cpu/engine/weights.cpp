@@ -1,3 +1,4 @@
+// Copies a matrix of a checkpoint, rounded on the way where asked, and picks the products that read it.
 #include "cpu/engine/weights.hpp"
 
 #include <algorithm>
