@@ -29,9 +29,9 @@ struct Job {
     int64_t count;
     std::atomic<int64_t> next{0};
     std::atomic<bool> failed{false};
-    std::exception_ptr error;
+    std::exception_ptr error{};
     int64_t error_at = 0;
-    std::mutex error_lock;
+    std::mutex error_lock{};
 
     void work() noexcept {
         inside = true;
@@ -169,7 +169,7 @@ void parallel(int threads, int64_t count, const std::function<void(int64_t)>& bo
         for (int64_t i = 0; i < count; ++i) body(i);
         return;
     }
-    Job job{&body, count, {}, {}, {}, {}};
+    Job job{&body, count};
     if (const auto borrowed = openmp.load(std::memory_order_acquire))
         borrowed(run_job, &job, static_cast<unsigned>(team), 0);
     else
@@ -199,7 +199,7 @@ void together(int threads, const std::function<void(Team&, int)>& body) {
     Team team(size);
     if (size == 1) return body(team, 0);
     const std::function<void(int64_t)> member = [&](int64_t i) { body(team, static_cast<int>(i)); };
-    Job job{&member, size, {}, {}, {}, {}};
+    Job job{&member, size};
     the_pool().run(job, size - 1);  // each thread takes one member: none is done before all have come to a wait
     if (job.error) std::rethrow_exception(job.error);
 }

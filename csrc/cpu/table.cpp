@@ -1,4 +1,4 @@
-// Compiled once for each variant, with that variant's flags and its name in PYLM_VARIANT.
+// The table of one variant: compiled once for each, with that variant's flags and its name in PYLM_VARIANT.
 #include "cpu/table.hpp"
 
 #include "cpu/kernels/activation.hpp"
@@ -16,52 +16,48 @@
 namespace pylm::cpu::PYLM_VARIANT {
 
 #define BOTH(name) {name<float>, name<bf16>}
-#define ALL_ACTS(name)                                                                                              \
-    {                                                                                                               \
-        {name<float, Act::gelu>, name<bf16, Act::gelu>}, {name<float, Act::gelu_tanh>, name<bf16, Act::gelu_tanh>}, \
-            {name<float, Act::relu2>, name<bf16, Act::relu2>}, {                                                    \
-            name<float, Act::swiglu>, name<bf16, Act::swiglu>                                                       \
-        }                                                                                                           \
-    }
-
+#define ACT_OF(name, act) {name<float, act>, name<bf16, act>}
+#define ALL_ACTS(name) \
+    {ACT_OF(name, Act::gelu), ACT_OF(name, Act::gelu_tanh), ACT_OF(name, Act::relu2), ACT_OF(name, Act::swiglu)}
 #define ALL_STORED(name) {name<Stored::float32>, name<Stored::bfloat16>, name<Stored::int8>, name<Stored::int4>}
 
 extern const Kernels table;
+// Each slot by its name, for many have one type: a swap would compile.
 const Kernels table{
-    BOTH(norm_forward),
-    BOTH(norm_backward),
-    BOTH(cross_entropy_forward),
-    BOTH(cross_entropy_backward),
+    .norm_forward = BOTH(norm_forward),
+    .norm_backward = BOTH(norm_backward),
+    .cross_entropy_forward = BOTH(cross_entropy_forward),
+    .cross_entropy_backward = BOTH(cross_entropy_backward),
 #if PYLM_LEVEL == 512
-    pair_rows,
-    head_dx,
-    head_dweight,
+    .pair_rows = pair_rows,
+    .head_dx = head_dx,
+    .head_dweight = head_dweight,
 #else
-    nullptr,
-    nullptr,
-    nullptr,
+    .pair_rows = nullptr,
+    .head_dx = nullptr,
+    .head_dweight = nullptr,
 #endif
-    ALL_ACTS(activation_forward),
-    ALL_ACTS(activation_backward),
-    BOTH(rotate_forward),
-    BOTH(rotate_backward),
-    BOTH(attention_forward),
-    BOTH(attention_backward),
-    BOTH(attention_forward_scratch),
-    BOTH(attention_backward_scratch),
-    BOTH(decode_attention),
-    ALL_STORED(product_few),
-    ALL_STORED(product_many),
-    product_many<Stored::bfloat16, false>,
-    product_scratch,
-    ALL_STORED(widen_row),
-    quantise_activations,
-    narrow_activations,
-    PYLM_LEVEL == 512,
-    gemv_int8,
-    read_all,
-    BOTH(sum_squares),
-    {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
+    .activation_forward = ALL_ACTS(activation_forward),
+    .activation_backward = ALL_ACTS(activation_backward),
+    .rotate_forward = BOTH(rotate_forward),
+    .rotate_backward = BOTH(rotate_backward),
+    .attention_forward = BOTH(attention_forward),
+    .attention_backward = BOTH(attention_backward),
+    .attention_forward_scratch = BOTH(attention_forward_scratch),
+    .attention_backward_scratch = BOTH(attention_backward_scratch),
+    .decode_attention = BOTH(decode_attention),
+    .product_few = ALL_STORED(product_few),
+    .product_many = ALL_STORED(product_many),
+    .product_many_exact = product_many<Stored::bfloat16, false>,
+    .product_scratch = product_scratch,
+    .widen_row = ALL_STORED(widen_row),
+    .quantise_activations = quantise_activations,
+    .narrow_activations = narrow_activations,
+    .narrow_many = PYLM_LEVEL == 512,
+    .gemv_int8 = gemv_int8,
+    .read_all = read_all,
+    .sum_squares = BOTH(sum_squares),
+    .adamw = {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
 };
 
 }  // namespace pylm::cpu::PYLM_VARIANT
