@@ -14,10 +14,9 @@ using namespace pylm::cpu;
 namespace {
 
 // [batch, time, heads, dim] by strides, the last dimension side by side.
-Strides place(const py::handle& object, const char* name, Element element, const std::vector<int64_t>& shape,
-              void** data) {
+Strides place(const py::handle& object, const char* name, Dtype dtype, const std::vector<int64_t>& shape, void** data) {
     const Tensor found = tensor(object, name, false);
-    if (found.element != element) refuse_tensor(name, "of another dtype than q");
+    if (found.dtype != dtype) refuse_tensor(name, "of another dtype than q");
     if (found.shape != shape) refuse_tensor(name, "not of the shape that q, k and v ask for");
     const auto strides = object.attr("stride")().cast<std::vector<int64_t>>();
     if (strides[3] != 1 && shape[3] > 1) refuse_tensor(name, "the elements of a head do not lie side by side");
@@ -32,7 +31,7 @@ float cap_of(float softcap) {
 
 struct AttentionCall {
     Attention a{};
-    Type type = FLOAT32;
+    Dtype type = Dtype::float32;
     std::vector<int32_t> first;
 };
 
@@ -55,15 +54,15 @@ AttentionCall attention_arguments(const py::object& q, const py::object& k, cons
     if (a.time > (int64_t{1} << 24)) refuse_tensor("q", "longer than 2**24 tokens");
     const std::vector<int64_t> narrow{a.batch, a.time, a.kv_heads, a.dim};
     void* data = nullptr;
-    a.sq = place(q, "q", queries.element, queries.shape, &data), a.q = data;
-    a.sk = place(k, "k", queries.element, narrow, &data), a.k = data;
-    a.sv = place(v, "v", queries.element, narrow, &data), a.v = data;
-    a.so = place(out, "out", queries.element, queries.shape, &a.out);
-    a.lse = at<float>(expect(lse, "lse", Element::float32, a.batch * a.heads * a.time));
+    a.sq = place(q, "q", queries.dtype, queries.shape, &data), a.q = data;
+    a.sk = place(k, "k", queries.dtype, narrow, &data), a.k = data;
+    a.sv = place(v, "v", queries.dtype, narrow, &data), a.v = data;
+    a.so = place(out, "out", queries.dtype, queries.shape, &a.out);
+    a.lse = at<float>(expect(lse, "lse", Dtype::float32, a.batch * a.heads * a.time));
     a.scale = scale, a.softcap = cap_of(softcap);
     call.first.assign(a.batch * a.time, 0);
     if (!starts.is_none()) {
-        const auto* given = at<const int32_t>(expect(starts, "starts", Element::int32, a.batch * a.time));
+        const auto* given = at<const int32_t>(expect(starts, "starts", Dtype::int32, a.batch * a.time));
         for (int64_t t = 0; t < a.batch * a.time; ++t) {
             const int64_t before = t % a.time ? given[t - 1] : 0;
             if (given[t] < before || given[t] > t % a.time)
@@ -95,13 +94,13 @@ void run_attention_backward(const py::object& dout, const py::object& q, const p
                             float softcap) {
     AttentionCall call = attention_arguments(q, k, v, out, lse, starts, window, scale, softcap);
     Attention& a = call.a;
-    const Element element = tensor(q, "q", false).element;
+    const Dtype dtype = tensor(q, "q", false).dtype;
     const std::vector<int64_t> wide{a.batch, a.time, a.heads, a.dim}, narrow{a.batch, a.time, a.kv_heads, a.dim};
     void* data = nullptr;
-    a.sd = place(dout, "dout", element, wide, &data), a.dout = data;
-    a.sdq = place(dq, "dq", element, wide, &a.dq);
-    a.sdk = place(dk, "dk", element, narrow, &a.dk);
-    a.sdv = place(dv, "dv", element, narrow, &a.dv);
+    a.sd = place(dout, "dout", dtype, wide, &data), a.dout = data;
+    a.sdq = place(dq, "dq", dtype, wide, &a.dq);
+    a.sdk = place(dk, "dk", dtype, narrow, &a.dk);
+    a.sdv = place(dv, "dv", dtype, narrow, &a.dv);
     const Released release;
     attention_backward(call.type, a, threads);
 }
@@ -110,7 +109,7 @@ void run_decode_attention(const py::object& q, const py::object& k, const py::ob
                           const std::vector<int64_t>& lengths, const py::object& out, float scale, int threads,
                           float softcap) {
     const Tensor queries = tensor(q, "q"), keys = tensor(k, "k", false);
-    const Type type = float_type(queries, "q");
+    const Dtype type = float_type(queries, "q");
     if (queries.shape.size() != 3 || keys.shape.size() != 4)
         refuse_tensor("q", "q is [batch, heads, dim], the caches are [batch, length, heads, dim]");
     Decode a{};
@@ -121,8 +120,8 @@ void run_decode_attention(const py::object& q, const py::object& k, const py::ob
         refuse_tensor("k", std::to_string(a.kv_heads) + " heads do not divide q's " + std::to_string(a.heads));
     const std::vector<int64_t> shape{batch, keys.shape[1], a.kv_heads, a.dim};
     void* data = nullptr;
-    a.sk = place(k, "k", queries.element, shape, &data), a.k = data;
-    a.sv = place(v, "v", queries.element, shape, &data), a.v = data;
+    a.sk = place(k, "k", queries.dtype, shape, &data), a.k = data;
+    a.sv = place(v, "v", queries.dtype, shape, &data), a.v = data;
     a.q = queries.data, a.scale = scale, a.softcap = cap_of(softcap);
     if (static_cast<int64_t>(lengths.size()) != batch)
         throw Error(Kind::usage, "lengths has " + std::to_string(lengths.size()) + " entries, q has " +
@@ -131,7 +130,7 @@ void run_decode_attention(const py::object& q, const py::object& k, const py::ob
         if (length < 1 || length > keys.shape[1])
             throw Error(Kind::usage, "a length is " + std::to_string(length) + ", the cache holds 1 to " +
                                          std::to_string(keys.shape[1]));
-    void* to = expect(out, "out", queries.element, queries.count).data;
+    void* to = expect(out, "out", queries.dtype, queries.count).data;
     const Released release;
     decode_attention(type, a, batch, lengths.data(), to, threads);
 }
@@ -147,20 +146,20 @@ Rotation rotation_arguments(const py::object& x, const py::object& cos, const py
     float_type(input, "x");
     if (a.dim < 2 || a.dim > ROTATED_DIM) refuse_tensor("x", "heads of " + std::to_string(a.dim) + " elements");
     void* data = nullptr;
-    a.sx = place(x, "x", input.element, input.shape, &data), a.x = data;
+    a.sx = place(x, "x", input.dtype, input.shape, &data), a.x = data;
     const Tensor table = tensor(cos, "cos");
     if (table.shape.size() != 2 || 2 * table.shape[1] > a.dim || table.shape[1] < 1)
         refuse_tensor("cos", "a table of positions and half the rotated dimensions is needed");
     const int64_t rows = table.shape[0];
     a.half = table.shape[1];
-    a.cos = at<const float>(expect(cos, "cos", Element::float32, table.count));
-    a.sin = at<const float>(expect(sin, "sin", Element::float32, table.count));
-    a.weight = at<const float>(maybe(weight, "weight", Element::float32, a.dim));
+    a.cos = at<const float>(expect(cos, "cos", Dtype::float32, table.count));
+    a.sin = at<const float>(expect(sin, "sin", Dtype::float32, table.count));
+    a.weight = at<const float>(maybe(weight, "weight", Dtype::float32, a.dim));
     a.offset = offset, a.interleaved = interleaved;
     int64_t lowest = 0, highest = a.time - 1;
     if (!positions.is_none()) {
         const Tensor given = tensor(positions, "positions");
-        if (given.element != Element::int32 || (given.count != a.time && given.count != a.batch * a.time))
+        if (given.dtype != Dtype::int32 || (given.count != a.time && given.count != a.batch * a.time))
             refuse_tensor("positions", "one int32 for each position is needed");
         a.positions = at<const int32_t>(given);
         a.position_stride = given.count == a.time ? 0 : a.time;
@@ -181,10 +180,10 @@ void run_rotate_forward(const py::object& x, const py::object& cos, const py::ob
                         bool interleaved, int64_t offset, int threads) {
     Tensor input;
     Rotation a = rotation_arguments(x, cos, sin, positions, weight, offset, interleaved, input);
-    a.so = place(out, "out", input.element, input.shape, &a.out);
-    a.rstd = a.weight ? at<float>(expect(rstd, "rstd", Element::float32, input.count / a.dim)) : nullptr;
+    a.so = place(out, "out", input.dtype, input.shape, &a.out);
+    a.rstd = a.weight ? at<float>(expect(rstd, "rstd", Dtype::float32, input.count / a.dim)) : nullptr;
     a.eps = eps;
-    const Type type = float_type(input, "x");
+    const Dtype type = float_type(input, "x");
     const Released release;
     rotate_forward(type, a, threads);
 }
@@ -196,13 +195,13 @@ void run_rotate_backward(const py::object& dy, const py::object& x, const py::ob
     Tensor input;
     Rotation a = rotation_arguments(x, cos, sin, positions, weight, offset, interleaved, input);
     void* data = nullptr;
-    a.sdy = place(dy, "dy", input.element, input.shape, &data), a.dy = data;
-    a.sdx = place(dx, "dx", input.element, input.shape, &a.dx);
+    a.sdy = place(dy, "dy", input.dtype, input.shape, &data), a.dy = data;
+    a.sdx = place(dx, "dx", input.dtype, input.shape, &a.dx);
     if (a.weight) {
-        a.rstd = at<float>(expect(rstd, "rstd", Element::float32, input.count / a.dim));
-        a.dweight = at<float>(expect(dweight, "dweight", Element::float32, a.dim));
+        a.rstd = at<float>(expect(rstd, "rstd", Dtype::float32, input.count / a.dim));
+        a.dweight = at<float>(expect(dweight, "dweight", Dtype::float32, a.dim));
     }
-    const Type type = float_type(input, "x");
+    const Dtype type = float_type(input, "x");
     const Released release;
     rotate_backward(type, a, threads);
 }

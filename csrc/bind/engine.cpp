@@ -22,10 +22,13 @@ namespace {
 
 using Floats = py::array_t<float>;
 
+// A float's type, as safetensors or numpy name it.
 Dtype dtype_of(const std::string& name, const std::string& tensor) {
-    if (name == "F32" || name == "float32") return Dtype::float32;
-    if (name == "BF16" || name == "bfloat16") return Dtype::bfloat16;
-    if (name == "F16" || name == "float16") return Dtype::float16;
+    const Dtype found = name == "F32"    ? Dtype::float32
+                        : name == "BF16" ? Dtype::bfloat16
+                        : name == "F16"  ? Dtype::float16
+                                         : dtype_named(name);
+    if (is_float(found)) return found;
     throw Error(Kind::data, tensor + " is of type " + name, "an engine takes float32, bfloat16 and float16");
 }
 
@@ -52,7 +55,7 @@ struct Sources {
             for (auto i = info.ndim; i-- > 0; step *= info.shape[i])
                 if (info.shape[i] > 1 && info.strides[i] != step)
                     throw Error(Kind::usage, name + ": its memory has gaps", "pass a contiguous copy");
-            if (info.size * info.itemsize != count * (source.dtype == Dtype::float32 ? 4 : 2))
+            if (info.size * info.itemsize != count * size_of(source.dtype))
                 throw Error(Kind::data, name + ": " + std::to_string(info.size * info.itemsize) +
                                             " bytes do not fit its shape and type");
             source.data = info.ptr;

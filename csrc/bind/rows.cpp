@@ -18,17 +18,17 @@ void run_norm_forward(const py::object& x, const py::object& residual, const py:
                       const py::object& y, const py::object& h, const py::object& mean, const py::object& rstd,
                       float eps, float offset, int threads) {
     const Tensor input = tensor(x, "x");
-    const Type type = float_type(input, "x");
+    const Dtype type = float_type(input, "x");
     const int64_t width = last(input, "x"), rows = input.count / width;
     NormForward a{};
     a.x = input.data;
-    a.residual = maybe(residual, "residual", input.element, input.count).data;
-    a.weight = at<float>(maybe(weight, "weight", Element::float32, width));
-    a.bias = at<float>(maybe(bias, "bias", Element::float32, width));
-    a.y = expect(y, "y", input.element, input.count).data;
-    a.h = maybe(h, "h", input.element, input.count).data;
-    a.mean = at<float>(maybe(mean, "mean", Element::float32, rows));
-    a.rstd = at<float>(expect(rstd, "rstd", Element::float32, rows));
+    a.residual = maybe(residual, "residual", input.dtype, input.count).data;
+    a.weight = at<float>(maybe(weight, "weight", Dtype::float32, width));
+    a.bias = at<float>(maybe(bias, "bias", Dtype::float32, width));
+    a.y = expect(y, "y", input.dtype, input.count).data;
+    a.h = maybe(h, "h", input.dtype, input.count).data;
+    a.mean = at<float>(maybe(mean, "mean", Dtype::float32, rows));
+    a.rstd = at<float>(expect(rstd, "rstd", Dtype::float32, rows));
     a.width = width, a.eps = eps, a.offset = offset;
     const Released release;
     norm_forward(type, a, rows, threads);
@@ -38,18 +38,18 @@ void run_norm_backward(const py::object& dy, const py::object& dh, const py::obj
                        const py::object& mean, const py::object& rstd, const py::object& dx, const py::object& dweight,
                        const py::object& dbias, float offset, int threads) {
     const Tensor input = tensor(h, "h");
-    const Type type = float_type(input, "h");
+    const Dtype type = float_type(input, "h");
     const int64_t width = last(input, "h"), rows = input.count / width;
     NormBackward a{};
     a.h = input.data;
-    a.dy = expect(dy, "dy", input.element, input.count).data;
-    a.dh = maybe(dh, "dh", input.element, input.count).data;
-    a.weight = at<float>(maybe(weight, "weight", Element::float32, width));
-    a.mean = at<float>(maybe(mean, "mean", Element::float32, rows));
-    a.rstd = at<float>(expect(rstd, "rstd", Element::float32, rows));
-    a.dx = expect(dx, "dx", input.element, input.count).data;
-    a.dweight = at<float>(maybe(dweight, "dweight", Element::float32, width));
-    a.dbias = at<float>(maybe(dbias, "dbias", Element::float32, width));
+    a.dy = expect(dy, "dy", input.dtype, input.count).data;
+    a.dh = maybe(dh, "dh", input.dtype, input.count).data;
+    a.weight = at<float>(maybe(weight, "weight", Dtype::float32, width));
+    a.mean = at<float>(maybe(mean, "mean", Dtype::float32, rows));
+    a.rstd = at<float>(expect(rstd, "rstd", Dtype::float32, rows));
+    a.dx = expect(dx, "dx", input.dtype, input.count).data;
+    a.dweight = at<float>(maybe(dweight, "dweight", Dtype::float32, width));
+    a.dbias = at<float>(maybe(dbias, "dbias", Dtype::float32, width));
     a.width = width, a.offset = offset;
     const Released release;
     norm_backward(type, a, rows, threads);
@@ -60,8 +60,8 @@ CrossEntropy cross_entropy_arguments(const Tensor& logits, const py::object& tar
     const int64_t vocab = last(logits, "logits"), rows = logits.count / vocab;
     CrossEntropy a{};
     a.logits = logits.data;
-    a.targets = at<const int64_t>(expect(targets, "targets", Element::int64, rows));
-    a.lse = at<float>(expect(lse, "lse", Element::float32, rows));
+    a.targets = at<const int64_t>(expect(targets, "targets", Dtype::int64, rows));
+    a.lse = at<float>(expect(lse, "lse", Dtype::float32, rows));
     a.vocab = a.stride = vocab, a.ignore_index = ignore_index;
     a.z_loss = z_loss, a.softcap = softcap;
     for (int64_t row = 0; row < rows; ++row)
@@ -76,11 +76,11 @@ void run_cross_entropy_forward(const py::object& logits, const py::object& targe
                                const py::object& lse, int64_t ignore_index, float z_loss, float softcap, int threads,
                                const py::object& dlogits, float ahead) {
     const Tensor input = tensor(logits, "logits");
-    const Type type = float_type(input, "logits");
+    const Dtype type = float_type(input, "logits");
     CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss, softcap);
     const int64_t rows = input.count / a.vocab;
-    a.losses = at<float>(expect(losses, "losses", Element::float32, rows));
-    a.dlogits = maybe(dlogits, "dlogits", input.element, input.count).data, a.ahead = ahead;
+    a.losses = at<float>(expect(losses, "losses", Dtype::float32, rows));
+    a.dlogits = maybe(dlogits, "dlogits", input.dtype, input.count).data, a.ahead = ahead;
     const Released release;
     cross_entropy_forward(type, a, rows, threads);
 }
@@ -89,11 +89,11 @@ void run_cross_entropy_backward(const py::object& logits, const py::object& targ
                                 const py::object& grads, const py::object& dlogits, int64_t ignore_index, float z_loss,
                                 float softcap, int threads) {
     const Tensor input = tensor(logits, "logits");
-    const Type type = float_type(input, "logits");
+    const Dtype type = float_type(input, "logits");
     CrossEntropy a = cross_entropy_arguments(input, targets, lse, ignore_index, z_loss, softcap);
     const int64_t rows = input.count / a.vocab;
-    a.grads = at<const float>(expect(grads, "grads", Element::float32, rows));
-    a.dlogits = expect(dlogits, "dlogits", input.element, input.count).data;
+    a.grads = at<const float>(expect(grads, "grads", Dtype::float32, rows));
+    a.dlogits = expect(dlogits, "dlogits", input.dtype, input.count).data;
     const Released release;
     cross_entropy_backward(type, a, rows, threads);
 }
@@ -103,20 +103,19 @@ void run_head_gradients(const py::object& dlogits, const py::object& x, const py
     if (!has_head_products())
         throw Error(Kind::kernel, "this variant of the kernels multiplies no bfloat16", "AVX-512 with BF16 does");
     const Tensor input = tensor(x, "x"), gradients = tensor(dlogits, "dlogits");
-    if (input.element != Element::bfloat16 || input.shape.size() != 2)
-        refuse_tensor("x", "a bfloat16 matrix is needed");
+    if (input.dtype != Dtype::bfloat16 || input.shape.size() != 2) refuse_tensor("x", "a bfloat16 matrix is needed");
     Head a{};
     a.rows = input.shape[0], a.dim = input.shape[1];
-    if (gradients.element != Element::bfloat16 || gradients.shape.size() != 2 || gradients.shape[0] != a.rows ||
+    if (gradients.dtype != Dtype::bfloat16 || gradients.shape.size() != 2 || gradients.shape[0] != a.rows ||
         gradients.shape[1] % 2 != 0)
         refuse_tensor("dlogits", "a bfloat16 matrix of x's rows and an even vocabulary is needed");
     a.vocab = gradients.shape[1], a.dlogits = gradients.data;
     if (reinterpret_cast<uintptr_t>(gradients.data) % sizeof(uint32_t) != 0)
         refuse_tensor("dlogits", "not aligned to pairs of its elements");
     a.padded = (a.dim + 15) / 16 * 16;
-    a.weight = expect(weight, "weight", Element::bfloat16, a.vocab * a.dim).data;
-    a.dx = expect(dx, "dx", Element::bfloat16, a.rows * a.dim).data;
-    a.dweight = expect(dweight, "dweight", Element::bfloat16, a.vocab * a.dim).data;
+    a.weight = expect(weight, "weight", Dtype::bfloat16, a.vocab * a.dim).data;
+    a.dx = expect(dx, "dx", Dtype::bfloat16, a.rows * a.dim).data;
+    a.dweight = expect(dweight, "dweight", Dtype::bfloat16, a.vocab * a.dim).data;
     const Released release;
     head_gradients(a, input.data, threads);
 }
@@ -124,15 +123,14 @@ void run_head_gradients(const py::object& dlogits, const py::object& x, const py
 void run_gemv_int8(const py::object& weights, const py::object& scales, const py::object& x, const py::object& y,
                    int threads) {
     const Tensor matrix = tensor(weights, "weights");
-    if (matrix.element != Element::int8 || matrix.shape.size() != 2)
-        refuse_tensor("weights", "an int8 matrix is needed");
+    if (matrix.dtype != Dtype::int8 || matrix.shape.size() != 2) refuse_tensor("weights", "an int8 matrix is needed");
     const int64_t rows = matrix.shape[0];
     Gemv a{};
     a.width = matrix.shape[1];
     a.weights = at<const int8_t>(matrix);
-    a.scales = at<const float>(expect(scales, "scales", Element::float32, rows));
-    a.x = at<const float>(expect(x, "x", Element::float32, a.width));
-    a.y = at<float>(expect(y, "y", Element::float32, rows));
+    a.scales = at<const float>(expect(scales, "scales", Dtype::float32, rows));
+    a.x = at<const float>(expect(x, "x", Dtype::float32, a.width));
+    a.y = at<float>(expect(y, "y", Dtype::float32, rows));
     const Released release;
     gemv_int8(a, rows, threads);
 }
@@ -151,9 +149,9 @@ void run_activation_forward(const std::string& name, const py::object& x, const 
     const Tensor input = tensor(x, "x");
     Activation a{};
     a.x = input.data;
-    a.gate = act == Act::swiglu ? expect(gate, "gate", input.element, input.count).data : input.data;
-    a.y = expect(y, "y", input.element, input.count).data;
-    const Type type = float_type(input, "x");
+    a.gate = act == Act::swiglu ? expect(gate, "gate", input.dtype, input.count).data : input.data;
+    a.y = expect(y, "y", input.dtype, input.count).data;
+    const Dtype type = float_type(input, "x");
     const Released release;
     activation_forward(act, type, a, input.count, threads);
 }
@@ -164,12 +162,12 @@ void run_activation_backward(const std::string& name, const py::object& dy, cons
     const Tensor input = tensor(x, "x");
     Activation a{};
     a.x = input.data;
-    a.dy = expect(dy, "dy", input.element, input.count).data;
-    a.dx = expect(dx, "dx", input.element, input.count).data;
-    a.gate = act == Act::swiglu ? expect(gate, "gate", input.element, input.count).data : input.data;
+    a.dy = expect(dy, "dy", input.dtype, input.count).data;
+    a.dx = expect(dx, "dx", input.dtype, input.count).data;
+    a.gate = act == Act::swiglu ? expect(gate, "gate", input.dtype, input.count).data : input.data;
     a.dgate =
-        act == Act::swiglu ? expect(dgate, "dgate", input.element, input.count).data : static_cast<void*>(input.data);
-    const Type type = float_type(input, "x");
+        act == Act::swiglu ? expect(dgate, "dgate", input.dtype, input.count).data : static_cast<void*>(input.data);
+    const Dtype type = float_type(input, "x");
     const Released release;
     activation_backward(act, type, a, input.count, threads);
 }
@@ -182,16 +180,16 @@ double run_adamw(const std::vector<py::tuple>& tensors, float lr, float beta1, f
         if (parts.size() != 6)
             throw Error(Kind::usage, "each tensor comes as (parameter, gradient, m, v, bf16 copy or None, decay)");
         const Tensor p = tensor(parts[0], "parameter"), g = tensor(parts[1], "gradient");
-        const bool narrow = p.element == Element::bfloat16, mixed = g.element == Element::bfloat16 && !narrow;
+        const bool narrow = p.dtype == Dtype::bfloat16, mixed = g.dtype == Dtype::bfloat16 && !narrow;
         float_type(p, "parameter"), float_type(g, "gradient");
-        if (narrow && g.element != Element::bfloat16) refuse_tensor("gradient", "float32 for a bfloat16 parameter");
+        if (narrow && g.dtype != Dtype::bfloat16) refuse_tensor("gradient", "float32 for a bfloat16 parameter");
         if (g.count != p.count) refuse_tensor("gradient", "of another size than its parameter");
         Flat flat{};
         flat.p = p.data, flat.g = g.data, flat.count = p.count;
         flat.types = narrow ? 2 : mixed ? 1 : 0;
-        flat.m = expect(parts[2], "m", p.element, p.count).data;
-        flat.v = expect(parts[3], "v", p.element, p.count).data;
-        flat.copy = maybe(parts[4], "copy", Element::bfloat16, p.count).data;
+        flat.m = expect(parts[2], "m", p.dtype, p.count).data;
+        flat.v = expect(parts[3], "v", p.dtype, p.count).data;
+        flat.copy = maybe(parts[4], "copy", Dtype::bfloat16, p.count).data;
         flat.decay = parts[5].cast<float>();
         flats.push_back(flat);
     }
@@ -233,7 +231,7 @@ void bind_rows(py::module_& module) {
         "read_all",
         [](const py::object& data, int threads) {
             const Tensor bytes = tensor(data, "data");
-            if (bytes.element != Element::int8) refuse_tensor("data", "an int8 tensor is needed");
+            if (bytes.dtype != Dtype::int8) refuse_tensor("data", "an int8 tensor is needed");
             const Released release;
             return read_all(bytes.data, bytes.count, threads);
         },

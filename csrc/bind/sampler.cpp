@@ -29,13 +29,13 @@ struct Logits {
 };
 
 Logits check_logits(const py::array& logits, const std::string& dtype) {
-    const bool wide = dtype == "float32", half = dtype == "float16", brain = dtype == "bfloat16";
-    if (!wide && !half && !brain)
+    const Dtype type = pylm::dtype_named(dtype);
+    if (!pylm::is_float(type))
         throw Error(Kind::usage, "logits of type " + dtype, "float32, float16 and bfloat16 are read");
     const char kind = logits.dtype().kind();
     const auto size = logits.itemsize();
-    if ((wide && (kind != 'f' || size != 4)) || (half && (kind != 'f' || size != 2)) ||
-        (brain && ((kind != 'u' && kind != 'i') || size != 2)) || logits.dtype().byteorder() == '>')
+    const bool fits = type == Dtype::bfloat16 ? kind == 'u' || kind == 'i' : kind == 'f';
+    if (!fits || size != pylm::size_of(type) || logits.dtype().byteorder() == '>')
         throw Error(Kind::usage, "the array of logits does not hold " + dtype,
                     "bfloat16 crosses as uint16, the others as themselves");
     if (logits.ndim() != 2 || logits.shape(1) < 1 || logits.shape(0) < 1)
@@ -43,11 +43,7 @@ Logits check_logits(const py::array& logits, const std::string& dtype) {
     if (logits.strides(1) != size) throw Error(Kind::usage, "the logits of a row must lie side by side");
     if (reinterpret_cast<uintptr_t>(logits.data()) % size != 0 || logits.strides(0) % size != 0)
         throw Error(Kind::usage, "the logits are not aligned to their type");
-    return {static_cast<const char*>(logits.data()),
-            wide   ? Dtype::float32
-            : half ? Dtype::float16
-                   : Dtype::bfloat16,
-            logits.shape(0), logits.shape(1), logits.strides(0)};
+    return {static_cast<const char*>(logits.data()), type, logits.shape(0), logits.shape(1), logits.strides(0)};
 }
 
 int64_t check_vocab(const Logits& logits, int64_t vocab_size) {

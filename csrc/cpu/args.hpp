@@ -94,7 +94,8 @@ struct Decode {
     bool wide;
 };
 
-/// How the weights of an engine are stored; int8 as value + 128, int4 as value + 8.
+/// How the weights of an engine are stored: no Dtype, for int8 is value + 128 with a scale a row, and int4 value + 8,
+/// two in a byte, with a scale a group.
 enum class Stored { float32, bfloat16, int8, int4 };
 constexpr int STORED = 4;
 /// Quantised rows are whole blocks; a block of int4 holds two groups, in the low and the high halves of its bytes.
@@ -134,7 +135,7 @@ enum class Act { gelu, gelu_tanh, relu2, swiglu };
 constexpr int ACTS = 4;
 /// Widest head that is rotated.
 constexpr int64_t ROTATED_DIM = 1024;
-/// float32, bfloat16
+/// Tensors are float32 or bfloat16.
 constexpr int TYPES = 2;
 /// AdamW's types of parameter, gradient and moments: all fp32; fp32 with bf16 gradients; all bf16.
 constexpr int ADAMW_TYPES = 3;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/table.hpp"
+#include "dtype.hpp"
 
 namespace pylm::cpu {
 
@@ -32,5 +33,7 @@ Variant variant();
 void force(const std::string& name);
 /// The table of the variant in use.
 const Kernels& kernels();
+/// Where a table keeps its functions for this type: they are made for float32 and bfloat16.
+inline int slot(Dtype type) { return type == Dtype::float32 ? 0 : 1; }
 
 }  // namespace pylm::cpu

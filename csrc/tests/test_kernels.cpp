@@ -10,17 +10,20 @@
 #include "tests/check.hpp"
 
 using namespace pylm::cpu;
+using pylm::Dtype;
 
 namespace {
+
+constexpr Dtype FLOAT32 = Dtype::float32, BFLOAT16 = Dtype::bfloat16;
 
 std::mt19937 source(5);
 
 // Exactly `count` elements of a type on the heap, random.
 struct Buffer {
-    Type type;
+    Dtype type;
     std::vector<float> wide;
     std::vector<uint16_t> narrow;
-    Buffer(Type type, int64_t count) : type(type) {
+    Buffer(Dtype type, int64_t count) : type(type) {
         std::normal_distribution<float> normal;
         for (int64_t i = 0; i < count; ++i) {
             const float value = normal(source);
@@ -38,7 +41,7 @@ struct Buffer {
 
 // Runs `body` under each variant; its outputs must agree with the scalar one's: closely where all is fp32.
 template <class Body>
-void agree(Type type, const Body& body) {
+void agree(Dtype type, const Body& body) {
     std::vector<Buffer> first;
     for (Variant one : available()) {
         force(name_of(one));
@@ -70,7 +73,7 @@ TEST(a_variant_is_served_where_all_that_it_is_compiled_with_is_there) {
 }
 
 TEST(norms_agree_and_stay_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t width : {1, 5, 16, 33, 100})
             for (bool layer : {false, true}) {
                 const int64_t rows = 7;
@@ -96,7 +99,7 @@ TEST(norms_agree_and_stay_in_bounds) {
 }
 
 TEST(cross_entropy_agrees_and_stays_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t vocab : {1, 15, 64, 67, 2051}) {
             const int64_t rows = 5;
             const float softcap = vocab % 2 ? 3.0f : 0.0f;
@@ -120,7 +123,7 @@ TEST(cross_entropy_agrees_and_stays_in_bounds) {
 }
 
 TEST(rotations_agree_and_stay_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t dim : {2, 7, 32, 50})
             for (bool normal : {false, true}) {
                 const int64_t batch = 2, time = 3, heads = 2, half = dim / 2, count = batch * time * heads * dim;
@@ -146,7 +149,7 @@ TEST(rotations_agree_and_stay_in_bounds) {
 
 TEST(activations_and_adamw_agree_and_stay_in_bounds) {
     for (int64_t count : {1, 7, 16, 17, 1000})
-        for (Type type : {FLOAT32, BFLOAT16}) {
+        for (Dtype type : {FLOAT32, BFLOAT16}) {
             Buffer x(type, count), gate(type, count), dy(type, count);
             for (Act act : {Act::gelu, Act::gelu_tanh, Act::relu2, Act::swiglu})
                 agree(type, [&] {
@@ -169,7 +172,7 @@ TEST(activations_and_adamw_agree_and_stay_in_bounds) {
 }
 
 TEST(attention_agrees_and_stays_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t time : {1, 31, 50, 259})
             for (int64_t dim : {3, 16, 64}) {
                 const int64_t heads = 2, count = time * heads * dim, narrow = time * dim;
@@ -213,7 +216,7 @@ TEST(attention_agrees_and_stays_in_bounds) {
 }
 
 TEST(decoding_agrees_and_stays_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t dim : {5, 16, 80}) {
             const int64_t room = 300;
             Buffer q(type, 2 * 2 * dim), k(type, 2 * room * dim), v(type, 2 * room * dim);

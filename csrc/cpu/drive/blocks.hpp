@@ -47,8 +47,6 @@ char* scratch(int64_t size);
 /// written around it, or every line would be fetched only to be overwritten.
 bool leaves_the_caches(int64_t bytes);
 
-inline int64_t size_of(Type type) { return type == FLOAT32 ? 4 : 2; }
-
 inline int64_t rows_of(int64_t width) { return std::max<int64_t>(1, ELEMENTS / std::max<int64_t>(1, width)); }
 
 }  // namespace pylm::cpu

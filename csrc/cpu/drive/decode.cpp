@@ -25,9 +25,9 @@ void join_pieces(const float* partial, int64_t count, int64_t stride, int64_t di
     for (int64_t d = 0; d < dim; ++d) out[d] *= inverse;
 }
 
-void decode_attention(Type type, const Decode& a, int64_t batch, const int64_t* lengths, void* out, int threads) {
-    const auto run = kernels().decode_attention[type];
-    const int64_t share = a.heads / a.kv_heads, room = share * (a.dim + 2), size = type == FLOAT32 ? 4 : 2;
+void decode_attention(Dtype type, const Decode& a, int64_t batch, const int64_t* lengths, void* out, int threads) {
+    const auto run = kernels().decode_attention[slot(type)];
+    const int64_t share = a.heads / a.kv_heads, room = share * (a.dim + 2), size = size_of(type);
     struct Piece {
         int64_t sequence, head, begin, end;
     };
@@ -55,7 +55,7 @@ void decode_attention(Type type, const Decode& a, int64_t batch, const int64_t* 
                         a.dim, sum.data());
             const int64_t at = (p.sequence * a.heads + p.head * share + h) * a.dim;
             for (int64_t d = 0; d < a.dim; ++d) {
-                if (type == FLOAT32)
+                if (type == Dtype::float32)
                     static_cast<float*>(out)[at + d] = sum[d];
                 else
                     static_cast<uint16_t*>(out)[at + d] = to_bfloat16(sum[d]);

@@ -9,14 +9,14 @@
 namespace pylm::cpu {
 
 namespace {
-bool goes_past(Type type, const CrossEntropy& a, int64_t rows) {
+bool goes_past(Dtype type, const CrossEntropy& a, int64_t rows) {
     // in place nothing is fetched for nothing, and a chunk of logits is read again at once
     return a.dlogits && a.dlogits != a.logits && leaves_the_caches(2 * rows * a.vocab * size_of(type));
 }
 }  // namespace
 
-void cross_entropy_forward(Type type, const CrossEntropy& given, int64_t rows, int threads) {
-    const auto run = kernels().cross_entropy_forward[type];
+void cross_entropy_forward(Dtype type, const CrossEntropy& given, int64_t rows, int threads) {
+    const auto run = kernels().cross_entropy_forward[slot(type)];
     CrossEntropy a = given;
     a.past = goes_past(type, a, rows);
     if (a.past) in_large_pages(a.dlogits, rows * a.vocab * size_of(type));
@@ -26,8 +26,8 @@ void cross_entropy_forward(Type type, const CrossEntropy& given, int64_t rows, i
            [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
-void cross_entropy_backward(Type type, const CrossEntropy& given, int64_t rows, int threads) {
-    const auto run = kernels().cross_entropy_backward[type];
+void cross_entropy_backward(Dtype type, const CrossEntropy& given, int64_t rows, int threads) {
+    const auto run = kernels().cross_entropy_backward[slot(type)];
     CrossEntropy a = given;
     a.past = goes_past(type, a, rows);
     if (a.past) in_large_pages(a.dlogits, rows * a.vocab * size_of(type));

@@ -6,8 +6,8 @@
 
 namespace pylm::cpu {
 
-void norm_forward(Type type, const NormForward& given, int64_t rows, int threads) {
-    const auto run = kernels().norm_forward[type];
+void norm_forward(Dtype type, const NormForward& given, int64_t rows, int threads) {
+    const auto run = kernels().norm_forward[slot(type)];
     NormForward a = given;
     const int64_t bytes = rows * a.width * size_of(type);
     a.past = leaves_the_caches(bytes * (a.h ? 4 : 2));
@@ -15,8 +15,8 @@ void norm_forward(Type type, const NormForward& given, int64_t rows, int threads
     blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
-void norm_backward(Type type, const NormBackward& given, int64_t rows, int threads) {
-    const auto run = kernels().norm_backward[type];
+void norm_backward(Dtype type, const NormBackward& given, int64_t rows, int threads) {
+    const auto run = kernels().norm_backward[slot(type)];
     NormBackward a = given;
     const int64_t bytes = rows * a.width * size_of(type);
     a.past = leaves_the_caches(bytes * (a.dh ? 4 : 3));

@@ -4,32 +4,31 @@
 #include <cstdint>
 
 #include "cpu/args.hpp"
+#include "dtype.hpp"
 
 namespace pylm::cpu {
 
-enum Type { FLOAT32 = 0, BFLOAT16 = 1 };
-
-void norm_forward(Type type, const NormForward& a, int64_t rows, int threads);
+void norm_forward(Dtype type, const NormForward& a, int64_t rows, int threads);
 /// dweight and dbias are written, not added to.
-void norm_backward(Type type, const NormBackward& a, int64_t rows, int threads);
-void cross_entropy_forward(Type type, const CrossEntropy& a, int64_t rows, int threads);
-void cross_entropy_backward(Type type, const CrossEntropy& a, int64_t rows, int threads);
+void norm_backward(Dtype type, const NormBackward& a, int64_t rows, int threads);
+void cross_entropy_forward(Dtype type, const CrossEntropy& a, int64_t rows, int threads);
+void cross_entropy_backward(Dtype type, const CrossEntropy& a, int64_t rows, int threads);
 /// Whether this processor has the products of a head's gradients.
 bool has_head_products();
 void pair_rows(const Pairs& a, int threads);
 /// dx from a chunk of dlogits, and its part of dweight; x comes as it is, x_pairs is made here.
 void head_gradients(Head a, const void* x, int threads);
-void activation_forward(Act act, Type type, const Activation& a, int64_t count, int threads);
-void activation_backward(Act act, Type type, const Activation& a, int64_t count, int threads);
+void activation_forward(Act act, Dtype type, const Activation& a, int64_t count, int threads);
+void activation_backward(Act act, Dtype type, const Activation& a, int64_t count, int threads);
 
 /// dweight is written, not added to.
-void rotate_forward(Type type, const Rotation& a, int threads);
-void rotate_backward(Type type, const Rotation& a, int threads);
-void attention_forward(Type type, const Attention& a, int threads);
-void attention_backward(Type type, const Attention& a, int threads);
+void rotate_forward(Dtype type, const Rotation& a, int threads);
+void rotate_backward(Dtype type, const Rotation& a, int threads);
+void attention_forward(Dtype type, const Attention& a, int threads);
+void attention_backward(Dtype type, const Attention& a, int threads);
 
 /// q and out: [batch, heads, dim] of one type; lengths: keys of each sequence.
-void decode_attention(Type type, const Decode& a, int64_t batch, const int64_t* lengths, void* out, int threads);
+void decode_attention(Dtype type, const Decode& a, int64_t batch, const int64_t* lengths, void* out, int threads);
 /// One head's output from what its pieces gave: maximum, sum and weighted values, `stride` apart.
 void join_pieces(const float* partial, int64_t count, int64_t stride, int64_t dim, float* out);
 void gemv_int8(const Gemv& a, int64_t rows, int threads);

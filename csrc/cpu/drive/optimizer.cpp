@@ -30,8 +30,8 @@ double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, in
     std::vector<double> squares(many);
     parallel(threads, many, [&](int64_t i) {
         const Piece& piece = pieces[i];
-        squares[i] =
-            table.sum_squares[piece.tensor->types == 0 ? FLOAT32 : BFLOAT16](piece.tensor->g, piece.begin, piece.end);
+        squares[i] = table.sum_squares[slot(piece.tensor->types == 0 ? Dtype::float32 : Dtype::bfloat16)](
+            piece.tensor->g, piece.begin, piece.end);
     });
     double total = 0;
     for (double part : squares) total += part;

@@ -5,14 +5,14 @@
 
 namespace pylm::cpu {
 
-void rotate_forward(Type type, const Rotation& a, int threads) {
-    const auto run = kernels().rotate_forward[type];
+void rotate_forward(Dtype type, const Rotation& a, int threads) {
+    const auto run = kernels().rotate_forward[slot(type)];
     blocks(threads, a.batch * a.time, rows_of(a.heads * a.dim),
            [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
-void rotate_backward(Type type, const Rotation& a, int threads) {
-    const auto run = kernels().rotate_backward[type];
+void rotate_backward(Dtype type, const Rotation& a, int threads) {
+    const auto run = kernels().rotate_backward[slot(type)];
     if (!a.dweight) {
         blocks(threads, a.batch * a.time, rows_of(a.heads * a.dim),
                [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });

@@ -8,12 +8,12 @@
 
 namespace pylm::cpu {
 
-Cache::Cache(const Shape& shape, int64_t capacity, Type type)
+Cache::Cache(const Shape& shape, int64_t capacity, Dtype type)
     : capacity(capacity),
       type(type),
       layers(shape.layers),
       kv_heads(shape.kv_heads),
-      row_bytes(shape.dim() * (type == FLOAT32 ? 4 : 2)) {
+      row_bytes(shape.dim() * size_of(type)) {
     if (capacity < 1 || capacity > shape.context)
         throw Error(Kind::usage, "a cache of " + std::to_string(capacity) + " tokens, the model's context is " +
                                      std::to_string(shape.context));
@@ -37,9 +37,9 @@ void Cache::truncate(int64_t to) {
     length = to;
 }
 
-bool Cache::fits(const Shape& shape, Type stored) const {
+bool Cache::fits(const Shape& shape, Dtype stored) const {
     return type == stored && layers == shape.layers && kv_heads == shape.kv_heads && capacity <= shape.context &&
-           row_bytes == shape.dim() * (type == FLOAT32 ? 4 : 2);
+           row_bytes == shape.dim() * size_of(type);
 }
 
 void Cache::copy(const Cache& other) {

@@ -14,10 +14,10 @@ namespace pylm::cpu {
 /// comes meanwhile, from whichever engine, is an Error and changes nothing.
 class Cache {
   public:
-    Cache(const Shape& shape, int64_t capacity, Type type);
+    Cache(const Shape& shape, int64_t capacity, Dtype type);
     void truncate(int64_t length);
     /// Whether it was made for this shape.
-    bool fits(const Shape& shape, Type type) const;
+    bool fits(const Shape& shape, Dtype type) const;
     /// Become what another of this shape is.
     void copy(const Cache& other);
     char* keys(int64_t layer, int64_t head) const { return at(key_memory, layer, head); }
@@ -36,7 +36,7 @@ class Cache {
     };
 
     const int64_t capacity;
-    const Type type;
+    const Dtype type;
     std::atomic<int64_t> length{0};
 
   private:

@@ -65,7 +65,7 @@ void check_shape(const Shape& s) {
 }  // namespace
 
 Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors, Quantise how, int threads)
-    : shape(wanted), cache_type(how == Quantise::none ? FLOAT32 : BFLOAT16), threads(threads) {
+    : shape(wanted), cache_type(how == Quantise::none ? Dtype::float32 : Dtype::bfloat16), threads(threads) {
     check_shape(shape);
     Shelf shelf(tensors);
     const int64_t width = shape.width, inner = shape.inner, heads_width = shape.heads_width(),

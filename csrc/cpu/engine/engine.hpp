@@ -30,7 +30,7 @@ class Engine {
     /// Bytes of weights that each decoded token reads.
     int64_t weight_bytes() const;
     /// Of keys and values in a cache: float32 where nothing may be rounded.
-    const Type cache_type;
+    const Dtype cache_type;
 
   private:
     struct Norm {

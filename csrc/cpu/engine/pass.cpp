@@ -72,7 +72,7 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
         room_for(room.partial, static_cast<int64_t>(pieces.size()) * group * (dim + 2));
     }
     int64_t bytes = table.product_scratch(widest);
-    if (afresh) bytes = std::max(bytes, table.attention_forward_scratch[FLOAT32](count, dim));
+    if (afresh) bytes = std::max(bytes, table.attention_forward_scratch[slot(Dtype::float32)](count, dim));
     if (static_cast<int>(room.scratch.size()) < threads || room.scratch_bytes < bytes) {
         room.scratch.clear();
         for (int i = 0; i < threads; ++i) room.scratch.emplace_back(bytes);
@@ -124,7 +124,8 @@ void Pass::member(Team& team, int me) {
         if (gated) product(layer.gate, layer.gate_bias, normal, gate, inner, false, inners, me, count);
         for (int64_t t = 0; t < count; ++t) {
             const Activation act{up + t * inner, gate + t * inner, nullptr, up + t * inner, nullptr, nullptr};
-            table.activation_forward[static_cast<int>(shape.mlp)][FLOAT32](act, inners.first, inners.second);
+            table.activation_forward[static_cast<int>(shape.mlp)][slot(Dtype::float32)](act, inners.first,
+                                                                                        inners.second);
         }
         team.wait();
         prepare(up, {&layer.down}, mine, count);
@@ -158,7 +159,7 @@ void Pass::normalise(const Engine::Norm& norm, const float* x, float* y, Part pa
     a.mean = shape.layer_norm ? engine.room.lse.data() : nullptr;  // not needed again: any room will do
     a.rstd = engine.room.scales.data();
     a.width = shape.width, a.eps = shape.eps;
-    table.norm_forward[FLOAT32](a, part.first, part.second);
+    table.norm_forward[slot(Dtype::float32)](a, part.first, part.second);
 }
 
 void Pass::prepare(const float* x, std::initializer_list<const Weights*> matrices, Part part, int64_t many) {
@@ -199,7 +200,7 @@ void Pass::turn(float* x, float* out, const std::vector<float>& weight, int64_t 
         a.cos = engine.cosines.data(), a.sin = engine.sines.data();
         a.offset = tokens[token].position, a.eps = shape.eps;
         a.weight = or_null(weight), a.rstd = rstd;
-        table.rotate_forward[FLOAT32](a, 0, 1);
+        table.rotate_forward[slot(Dtype::float32)](a, 0, 1);
     }
 }
 
@@ -213,7 +214,7 @@ void Pass::place_heads(const Engine::Layer& layer, int64_t index, int64_t token,
     turn(q, room.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
     turn(k, k, layer.k_norm, 1, token);
     const Token& at = tokens[token];
-    if (at.cache->type == FLOAT32) {
+    if (at.cache->type == Dtype::float32) {
         std::memcpy(at.cache->keys(index, g) + at.position * dim * 4, k, dim * 4);
         std::memcpy(at.cache->values(index, g) + at.position * dim * 4, v, dim * 4);
     } else {
@@ -253,7 +254,7 @@ void Pass::attend_afresh(int64_t head, int me) {
     a.sk = a.sv = {0, packed_width, dim};
     a.batch = 1, a.time = count, a.heads = shape.heads, a.kv_heads = shape.kv_heads, a.dim = dim;
     a.scale = 1 / std::sqrt(static_cast<float>(dim));
-    table.attention_forward[FLOAT32](a, head, room.scratch[me].data());
+    table.attention_forward[slot(Dtype::float32)](a, head, room.scratch[me].data());
 }
 
 void Pass::attend_piece(int64_t number, int64_t index) {
@@ -266,8 +267,8 @@ void Pass::attend_piece(int64_t number, int64_t index) {
     a.sk = a.sv = {0, dim, 0};
     a.heads = group, a.kv_heads = 1, a.dim = dim, a.wide = true;
     a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.softcap = shape.attention_softcap;
-    table.decode_attention[token.cache->type](a, 0, piece.begin, piece.end,
-                                              room.partial.data() + number * group * (dim + 2));
+    table.decode_attention[slot(token.cache->type)](a, 0, piece.begin, piece.end,
+                                                    room.partial.data() + number * group * (dim + 2));
 }
 
 void Pass::join(int64_t token) {
