@@ -47,7 +47,7 @@ struct ForwardRoom {
 // The scores of a row as softmax sees them, in place: cap · tanh(scale · score / cap), in units of log2.
 inline void cap_row(float* s, int64_t count, float scale, float softcap) {
     const Vec inverse = splat(scale / softcap), cap = splat(softcap * LOG2E);
-    for (int64_t i = 0; i < count; i += Vec::W) store(s + i, tangent(load(s + i) * inverse) * cap);
+    for (int64_t i = 0; i < count; i += Vec::W) store(s + i, tanh(load(s + i) * inverse) * cap);
 }
 
 // One row of scores to chances (the left operand of the product with the values); returns the sum, sets the maximum in

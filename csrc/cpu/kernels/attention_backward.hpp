@@ -53,7 +53,7 @@ inline void slopes_of(const BackwardRoom<Units>& room, const Attention& a, const
             const int64_t at = query + i;
             Vec score = load(room.scores + r * count + i), steep = weight;
             if (capped) {
-                score = tangent(score * inverse);
+                score = tanh(score * inverse);
                 steep = weight * (splat(1) - score * score);
             }
             Vec chance = exp2(fma(score, factor, load(room.shift + at)));

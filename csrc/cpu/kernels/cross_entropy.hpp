@@ -15,9 +15,9 @@ struct Plain {
 struct Capped {
     Vec cap, inverse;
     explicit Capped(float softcap) : cap(splat(softcap)), inverse(splat(1 / softcap)) {}
-    Vec operator()(Vec x) const { return cap * tangent(x * inverse); }
+    Vec operator()(Vec x) const { return cap * tanh(x * inverse); }
     Vec slope(Vec x) const {
-        const Vec t = tangent(x * inverse);
+        const Vec t = tanh(x * inverse);
         return splat(1) - t * t;
     }
 };

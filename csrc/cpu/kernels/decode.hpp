@@ -100,14 +100,14 @@ void decode_attention(const Decode& a, int64_t g, int64_t begin, int64_t end, fl
                     __builtin_prefetch(v + r * a.sv.time);
                 }
             Vec found = dots_of(query, narrow, k + s * a.sk.time, a.sk.time, dim) * scale;
-            if (a.softcap > 0) found = tangent(found) * cap;
+            if (a.softcap > 0) found = tanh(found) * cap;
             store(scores + s, found);
             best = max(best, found);
         }
         float top = highest(best);
         for (; s < count; ++s) {
             Vec found = splat(dot(query, k + s * a.sk.time, dim)) * scale;
-            if (a.softcap > 0) found = tangent(found) * cap;
+            if (a.softcap > 0) found = tanh(found) * cap;
             scores[s] = highest(found);
             top = scores[s] > top ? scores[s] : top;
         }

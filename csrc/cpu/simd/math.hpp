@@ -31,7 +31,7 @@ inline Vec exp2(Vec t) {
 }
 
 /// tanh, as 1 - 2 / (e^2y + 1).
-inline Vec tangent(Vec y) { return splat(1) - splat(2) / (exp2(min(y * splat(2 * LOG2E), splat(120))) + splat(1)); }
+inline Vec tanh(Vec y) { return splat(1) - splat(2) / (exp2(min(y * splat(2 * LOG2E), splat(120))) + splat(1)); }
 
 /// 1 / (1 + e^-x).
 inline Vec sigmoid(Vec x) { return splat(1) / (splat(1) + exp2(min(splat(0) - x, splat(80)) * splat(LOG2E))); }
