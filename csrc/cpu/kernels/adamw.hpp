@@ -44,7 +44,7 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
         ask<1>(g + i + AHEAD), ask<1>(m + i + AHEAD), ask<1>(v + i + AHEAD), ask<1>(p + i + AHEAD);
         const Vec grad = take(g + i, n) * scale;
         const Vec first = fma(take(m + i, n), b1, grad * c1), second = fma(take(v + i, n), b2, grad * grad * c2);
-        const Vec moved = fma(step, first / fma(root(second), inverse, eps), take(p + i, n) * keep);
+        const Vec moved = fma(step, first / fma(sqrt(second), inverse, eps), take(p + i, n) * keep);
         put(m + i, first, n);
         put(v + i, second, n);
         put(p + i, moved, n);

@@ -38,7 +38,7 @@ inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
-inline Vec root(Vec a) { return {__builtin_sqrtf(a.v)}; }
+inline Vec sqrt(Vec a) { return {__builtin_sqrtf(a.v)}; }
 inline Vec round(Vec a) { return {__builtin_rintf(a.v)}; }
 inline Vec scale2(Vec a, Vec n) {
     const uint32_t exponent = static_cast<uint32_t>(static_cast<int32_t>(n.v) + 127) << 23;
