@@ -41,7 +41,7 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
     const Vec inverse = splat(1 / __builtin_sqrtf(a.correction2)), eps = splat(a.eps), keep = splat(1 - a.lr * a.decay);
     constexpr int64_t AHEAD = 1024;  // elements: roots and quotients take too long for the processor to ask in time
     each(end - begin, [&](int64_t i, int64_t n) {
-        ask<1>(g + i + AHEAD), ask<1>(m + i + AHEAD), ask<1>(v + i + AHEAD), ask<1>(p + i + AHEAD);
+        prefetch<1>(g + i + AHEAD), prefetch<1>(m + i + AHEAD), prefetch<1>(v + i + AHEAD), prefetch<1>(p + i + AHEAD);
         const Vec grad = take(g + i, n) * scale;
         const Vec first = fma(take(m + i, n), b1, grad * c1), second = fma(take(v + i, n), b2, grad * grad * c2);
         const Vec moved = fma(step, first / fma(sqrt(second), inverse, eps), take(p + i, n) * keep);

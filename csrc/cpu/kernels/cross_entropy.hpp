@@ -61,7 +61,7 @@ struct Powers {
         Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
         int64_t i = 0;
         for (; i + 4 * Vec::W <= count; i += 4 * Vec::W) {
-            ask<4>(x + 2 * BLOCK + i);  // or memory idles while exponentials are made: twice as long on one thread
+            prefetch<4>(x + 2 * BLOCK + i);  // or memory idles while exponentials are made: twice as long on one thread
             s0 = s0 + exp2((cap(load(x + i)) - shift) * log2e);
             s1 = s1 + exp2((cap(load(x + i + Vec::W)) - shift) * log2e);
             s2 = s2 + exp2((cap(load(x + i + 2 * Vec::W)) - shift) * log2e);

@@ -33,8 +33,8 @@ void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
         const Vec center = splat(mean);
         int64_t i = 0;
         for (; i + 2 * Vec::W <= width; i += 2 * Vec::W) {
-            ask<2>(x + AHEAD + i);
-            if (residual) ask<2>(residual + AHEAD + i);
+            prefetch<2>(x + AHEAD + i);
+            if (residual) prefetch<2>(residual + AHEAD + i);
             const Vec p = summed(x, residual, i, Vec::W), q = summed(x, residual, i + Vec::W, Vec::W);
             if (h) put<past>(h + i, p, Vec::W), put<past>(h + i + Vec::W, q, Vec::W);
             squares = fma(p - center, p - center, squares);

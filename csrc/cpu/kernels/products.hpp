@@ -102,7 +102,7 @@ inline void narrow_activations(const float* x, int64_t width, uint16_t* narrow_t
 }
 
 template <int ROWS>
-inline void fetch(const char* first_row, int64_t done, int64_t step) {
+inline void prefetch_rows(const char* first_row, int64_t done, int64_t step) {
     const char* at = first_row + done * ROWS + FETCH_AHEAD;
     for (int64_t line = 0; line < step * ROWS; line += 64) __builtin_prefetch(at + line);
 }
@@ -116,7 +116,8 @@ inline void dots(const Matrix& w, int64_t row, const float* x, float* out) {
     int64_t i = 0;
     for (; i + 2 * Vec::W <= w.width; i += 2 * Vec::W) {
         const Vec a = load(x + i), b = load(x + i + Vec::W);
-        fetch<ROWS>(row_of(w, row), i * static_cast<int64_t>(sizeof(T)), 2 * Vec::W * static_cast<int64_t>(sizeof(T)));
+        prefetch_rows<ROWS>(row_of(w, row), i * static_cast<int64_t>(sizeof(T)),
+                            2 * Vec::W * static_cast<int64_t>(sizeof(T)));
         for (int r = 0; r < ROWS; ++r) sums[r] = fma(load(rows[r] + i + Vec::W), b, fma(load(rows[r] + i), a, sums[r]));
     }
     for (; i < w.width; i += Vec::W) {
@@ -163,7 +164,7 @@ inline void bytes_few(const Product& p, int64_t row) {
         for (int r = 0; r < ROWS; ++r) rows[r] = row_of(p.w, row + r), above[r] = below[r] = _mm512_setzero_si512();
         for (int64_t i = 0; i < whole; i += QUANTISED_BLOCK) {
             const __m512i a = _mm512_loadu_si512(high + i), b = _mm512_loadu_si512(low + i);
-            fetch<ROWS>(rows[0], i, QUANTISED_BLOCK);
+            prefetch_rows<ROWS>(rows[0], i, QUANTISED_BLOCK);
             for (int r = 0; r < ROWS; ++r) {
                 const __m512i w = _mm512_loadu_si512(rows[r] + i);
                 above[r] = _mm512_dpbusd_epi32(above[r], w, a);
@@ -199,7 +200,7 @@ inline void nibbles_few(const Product& p, int64_t row) {
         for (int64_t b = 0; b < blocks; ++b) {
             const __m512i above = _mm512_loadu_si512(high + b * QUANTISED_BLOCK);
             const __m512i below = _mm512_loadu_si512(low + b * QUANTISED_BLOCK);
-            fetch<ROWS>(rows[0], b * QUANTISED_GROUP, QUANTISED_GROUP);
+            prefetch_rows<ROWS>(rows[0], b * QUANTISED_GROUP, QUANTISED_GROUP);
             // 8 lanes share a group's sum: each takes an eighth of what the values are too high by, which is exact
             const __m512i offset =
                 _mm512_inserti64x4(_mm512_set1_epi32(sums[2 * b]), _mm256_set1_epi32(sums[2 * b + 1]), 1);

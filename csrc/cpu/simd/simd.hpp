@@ -50,7 +50,7 @@ constexpr int64_t FETCH_AHEAD = 4096;
 
 /// Asks for what so many vectors hold; x may lie past the end of what there is.
 template <int vectors, class T>
-inline void ask(const T* x) {
+inline void prefetch(const T* x) {
     constexpr int64_t LINE = 64 / sizeof(T);
     for (int64_t i = 0; i < vectors * Vec::W; i += LINE) __builtin_prefetch(x + i, 0, 2);
 }
