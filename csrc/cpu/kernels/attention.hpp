@@ -121,7 +121,7 @@ void attention_forward(const Attention& a, int64_t unit, char* scratch) {
         for (int64_t r = 0; r < rows; ++r) {
             const Vec factor = splat(inverse[r]);
             each(a.dim, [&](int64_t i, int64_t n) {
-                put(o + (t + r) * a.so.time + i, load(room.out + r * room.width + i) * factor, n);
+                store_n(o + (t + r) * a.so.time + i, load(room.out + r * room.width + i) * factor, n);
             });
         }
     }

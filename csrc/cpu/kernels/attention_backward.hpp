@@ -126,7 +126,7 @@ void attention_backward(const Attention& a, int64_t unit, char* scratch) {
             Vec dot = splat(0);
             if (t < a.time)
                 each(dim, [&](int64_t i, int64_t n) {
-                    dot = fma(take(d + t * a.sd.time + i, n), take(o + t * a.so.time + i, n), dot);
+                    dot = fma(load_n(d + t * a.sd.time + i, n), load_n(o + t * a.so.time + i, n), dot);
                 });
             room.delta[t] = sum(dot);
             room.shift[t] = t < a.time ? -lse[t] * LOG2E : 0;
@@ -162,8 +162,8 @@ void attention_backward(const Attention& a, int64_t unit, char* scratch) {
     T* dv = static_cast<T*>(a.dv) + b * a.sdv.batch + g * a.sdv.head;
     for (int64_t t = 0; t < a.time; ++t)
         each(dim, [&](int64_t i, int64_t n) {
-            put(dk + t * a.sdk.time + i, load(room.dk + t * room.width + i), n);
-            put(dv + t * a.sdv.time + i, load(room.dv + t * room.width + i), n);
+            store_n(dk + t * a.sdk.time + i, load(room.dk + t * room.width + i), n);
+            store_n(dv + t * a.sdv.time + i, load(room.dv + t * room.width + i), n);
         });
 }
 

@@ -71,7 +71,7 @@ struct Powers {
         for (; i < count; i += Vec::W) {
             const int64_t n = count - i < Vec::W ? count - i : Vec::W;
             float lanes[Vec::W];  // those past the end hold no logit
-            store(lanes, exp2((cap(take(x + i, n)) - shift) * log2e));
+            store(lanes, exp2((cap(load_n(x + i, n)) - shift) * log2e));
             for (int64_t l = 0; l < n; ++l) total += static_cast<double>(lanes[l]);
         }
     }
@@ -124,8 +124,8 @@ struct Gradient {
         const T* from = x + begin;
         T* to = out + begin;
         each(end - begin, [&](int64_t i, int64_t n) {
-            const Vec v = take(from + i, n);
-            put<around>(to + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
+            const Vec v = load_n(from + i, n);
+            store_n<around>(to + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
         });
     }
 };

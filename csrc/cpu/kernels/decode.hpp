@@ -16,7 +16,7 @@ inline float dot(const float* q, const T* k, int64_t dim) {
     }
     for (; i < dim; i += Vec::W) {
         const int64_t n = dim - i < Vec::W ? dim - i : Vec::W;
-        a = fma(take(q + i, n), take(k + i, n), a);
+        a = fma(load_n(q + i, n), load_n(k + i, n), a);
     }
     return sum(a + b);
 }
@@ -67,8 +67,8 @@ inline Vec dots_of(const float* q, const bf16* narrow, const T* k, int64_t strid
     (void)narrow;
 #endif
     each(dim, [&](int64_t i, int64_t n) {
-        const Vec query = take(q + i, n);
-        for (int r = 0; r < Vec::W; ++r) acc[r] = fma(query, take(k + r * stride + i, n), acc[r]);
+        const Vec query = load_n(q + i, n);
+        for (int r = 0; r < Vec::W; ++r) acc[r] = fma(query, load_n(k + r * stride + i, n), acc[r]);
     });
     return sums(acc);
 }
@@ -148,8 +148,8 @@ void decode_attention(const Decode& a, int64_t g, int64_t begin, int64_t end, fl
         for (; i < dim; i += Vec::W) {
             const int64_t n = dim - i < Vec::W ? dim - i : Vec::W;
             Vec acc = splat(0);
-            for (int64_t r = 0; r < count; ++r) acc = fma(splat(scores[r]), take(v + r * a.sv.time + i, n), acc);
-            put(values + i, acc, n);
+            for (int64_t r = 0; r < count; ++r) acc = fma(splat(scores[r]), load_n(v + r * a.sv.time + i, n), acc);
+            store_n(values + i, acc, n);
         }
     }
 }

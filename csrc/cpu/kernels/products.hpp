@@ -18,11 +18,11 @@ inline void widen_row(const Matrix& w, int64_t row, float* out) {
         memcpy(out, from, static_cast<size_t>(width) * sizeof(float));
     } else if constexpr (stored == Stored::bfloat16) {
         const auto* x = reinterpret_cast<const bf16*>(from);
-        each(width, [&](int64_t i, int64_t n) { put(out + i, take(x + i, n), n); });
+        each(width, [&](int64_t i, int64_t n) { store_n(out + i, load_n(x + i, n), n); });
     } else if constexpr (stored == Stored::int8) {
         // a row's scale is left to the result; rows are whole blocks, so whole vectors may be read
         const auto* x = reinterpret_cast<const uint8_t*>(from);
-        each(width, [&](int64_t i, int64_t n) { put(out + i, load_byte(x + i) - splat(128), n); });
+        each(width, [&](int64_t i, int64_t n) { store_n(out + i, load_byte(x + i) - splat(128), n); });
     } else {
         const auto* x = reinterpret_cast<const uint8_t*>(from);
         const uint16_t* scales = w.group_scales + row * (w.row_bytes / QUANTISED_GROUP * 2);
@@ -44,7 +44,7 @@ inline int32_t quantise_group(const float* x, int64_t left, float inverse, int8_
     __m512i total = _mm512_setzero_si512();
     for (int64_t j = 0; j < QUANTISED_GROUP; j += 16) {
         const int64_t n = left - j < 0 ? 0 : left - j < 16 ? left - j : 16;
-        const __m512 scaled = _mm512_mul_ps(take(x + j, n).v, _mm512_set1_ps(inverse));
+        const __m512 scaled = _mm512_mul_ps(load_n(x + j, n).v, _mm512_set1_ps(inverse));
         const __m512i value =
             _mm512_cvttps_epi32(_mm512_add_ps(scaled, _mm512_or_ps(half, _mm512_and_ps(scaled, sign))));
         const __m512i above = _mm512_srai_epi32(_mm512_add_epi32(value, _mm512_set1_epi32(64)), 7);
@@ -97,7 +97,7 @@ inline void quantise_activations(const float* x, int64_t width, int8_t* high, in
 
 inline void narrow_activations(const float* x, int64_t width, uint16_t* narrow_to) {
     auto* to = reinterpret_cast<bf16*>(narrow_to);
-    each(width, [&](int64_t i, int64_t n) { put(to + i, take(x + i, n), n); });
+    each(width, [&](int64_t i, int64_t n) { store_n(to + i, load_n(x + i, n), n); });
     if (width % 2) narrow_to[width] = 0;
 }
 
@@ -122,8 +122,8 @@ inline void dots(const Matrix& w, int64_t row, const float* x, float* out) {
     }
     for (; i < w.width; i += Vec::W) {
         const int64_t n = w.width - i < Vec::W ? w.width - i : Vec::W;
-        const Vec a = take(x + i, n);
-        for (int r = 0; r < ROWS; ++r) sums[r] = fma(take(rows[r] + i, n), a, sums[r]);
+        const Vec a = load_n(x + i, n);
+        for (int r = 0; r < ROWS; ++r) sums[r] = fma(load_n(rows[r] + i, n), a, sums[r]);
     }
     for (int r = 0; r < ROWS; ++r) out[r] = sum(sums[r]);
 }
@@ -338,7 +338,7 @@ void product_many(const Product& p, int64_t begin, int64_t end, char* scratch) {
             } else if constexpr (pairs) {
                 widen_row<stored>(p.w, first + r, wide);
                 wide[width] = 0;
-                each(depth * Units::STEP, [&](int64_t i, int64_t n) { put(line + i, take(wide + i, n), n); });
+                each(depth * Units::STEP, [&](int64_t i, int64_t n) { store_n(line + i, load_n(wide + i, n), n); });
             } else {
                 widen_row<stored>(p.w, first + r, line);
             }
@@ -355,11 +355,11 @@ void product_many(const Product& p, int64_t begin, int64_t end, char* scratch) {
             for (int64_t m = 0; m < many; ++m) {
                 float* y = p.y + (t + m) * p.stride + first;
                 each(rows, [&](int64_t i, int64_t n) {
-                    Vec value = take(tile + m * PANEL + i, n);
-                    if (stored == Stored::int8) value = value * take(p.w.row_scales + first + i, n);
-                    if (p.bias) value = value + take(p.bias + first + i, n);
-                    if (p.add) value = value + take(y + i, n);
-                    put(y + i, value, n);
+                    Vec value = load_n(tile + m * PANEL + i, n);
+                    if (stored == Stored::int8) value = value * load_n(p.w.row_scales + first + i, n);
+                    if (p.bias) value = value + load_n(p.bias + first + i, n);
+                    if (p.add) value = value + load_n(y + i, n);
+                    store_n(y + i, value, n);
                 });
             }
         }

@@ -9,7 +9,7 @@ namespace pylm::cpu::PYLM_VARIANT {
 template <class T>
 inline void stage(const Rotation& a, const T* x, float* to) {
     if (!a.interleaved) {
-        each(a.dim, [&](int64_t i, int64_t n) { put(to + i, take(x + i, n), n); });
+        each(a.dim, [&](int64_t i, int64_t n) { store_n(to + i, load_n(x + i, n), n); });
         return;
     }
     for (int64_t i = 0; i < a.half; ++i) to[i] = widen(x[2 * i]), to[a.half + i] = widen(x[2 * i + 1]);
@@ -19,7 +19,7 @@ inline void stage(const Rotation& a, const T* x, float* to) {
 template <class T>
 inline void unstage(const Rotation& a, const float* from, T* x) {
     if (!a.interleaved) {
-        each(a.dim, [&](int64_t i, int64_t n) { put(x + i, take(from + i, n), n); });
+        each(a.dim, [&](int64_t i, int64_t n) { store_n(x + i, load_n(from + i, n), n); });
         return;
     }
     for (int64_t i = 0; i < a.half; ++i) narrow(x + 2 * i, from[i]), narrow(x + 2 * i + 1, from[a.half + i]);
@@ -38,10 +38,10 @@ struct Angles {
         float* other = head + a.half;
         const Vec turned = splat(sign);
         each(a.half, [&](int64_t i, int64_t n) {
-            const Vec c = take(cos + i, n), s = take(sin + i, n) * turned;
-            const Vec p = take(head + i, n), q = take(other + i, n);
-            put(head + i, p * c - q * s, n);
-            put(other + i, fma(p, s, q * c), n);
+            const Vec c = load_n(cos + i, n), s = load_n(sin + i, n) * turned;
+            const Vec p = load_n(head + i, n), q = load_n(other + i, n);
+            store_n(head + i, p * c - q * s, n);
+            store_n(other + i, fma(p, s, q * c), n);
         });
     }
 };
@@ -65,8 +65,9 @@ void rotate_forward(const Rotation& a, int64_t begin, int64_t end) {
                 const float rstd = 1 / __builtin_sqrtf((sum(total) + squares) / static_cast<float>(a.dim) + a.eps);
                 a.rstd[row * a.heads + h] = rstd;
                 const Vec scale = splat(rstd);
-                each(a.dim,
-                     [&](int64_t j, int64_t n) { put(head + j, take(head + j, n) * scale * take(weight + j, n), n); });
+                each(a.dim, [&](int64_t j, int64_t n) {
+                    store_n(head + j, load_n(head + j, n) * scale * load_n(weight + j, n), n);
+                });
             }
             angles.turn(a, head, 1);
             unstage(a, head, static_cast<T*>(a.out) + b * a.so.batch + t * a.so.time + h * a.so.head);
@@ -106,8 +107,8 @@ void rotate_backward(const Rotation& a, int64_t begin, int64_t end) {
                 }
                 const Vec slope = splat((sum(along) + rest) / static_cast<float>(a.dim));
                 each(a.dim, [&](int64_t j, int64_t n) {
-                    const Vec unit = take(head + j, n) * scale;
-                    put(grad + j, (take(grad + j, n) * take(weight + j, n) - unit * slope) * scale, n);
+                    const Vec unit = load_n(head + j, n) * scale;
+                    store_n(grad + j, (load_n(grad + j, n) * load_n(weight + j, n) - unit * slope) * scale, n);
                 });
             }
             unstage(a, grad, static_cast<T*>(a.dx) + b * a.sdx.batch + t * a.sdx.time + h * a.sdx.head);

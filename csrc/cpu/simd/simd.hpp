@@ -25,11 +25,11 @@ inline void each(int64_t count, Body body) {
     if (i < count) body(i, count - i);
 }
 template <class T>
-inline Vec take(const T* p, int64_t n) {
+inline Vec load_n(const T* p, int64_t n) {
     return n == Vec::W ? load(p) : load_some(p, n);
 }
 template <class T>
-inline void put(T* p, Vec a, int64_t n) {
+inline void store_n(T* p, Vec a, int64_t n) {
     if (n == Vec::W)
         store(p, a);
     else
@@ -38,11 +38,11 @@ inline void put(T* p, Vec a, int64_t n) {
 
 /// The same past the caches where `past`: what they cannot hold until it is read need not be fetched to be written.
 template <bool past, class T>
-inline void put(T* p, Vec a, int64_t n) {
+inline void store_n(T* p, Vec a, int64_t n) {
     if (past && n == Vec::W)
         stream(p, a);
     else
-        put(p, a, n);
+        store_n(p, a, n);
 }
 // Rows that are read together end soon, too soon for the processor to see four streams in them: memory is asked for in
 // the order in which it lies, this far ahead.
