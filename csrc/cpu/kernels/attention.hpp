@@ -12,7 +12,7 @@ inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; 
 constexpr int64_t QUERIES = 48;  // rows of a forward block: whole tiles of six
 
 /// Hands out the pieces of one scratch buffer; with a null base it only counts.
-struct Carver {
+struct ScratchLayout {
     char* base;
     int64_t used = 0;
     template <class U>
@@ -30,17 +30,17 @@ struct ForwardRoom {
     float *scores, *out;
     int64_t time, depth, width, size;  // padded: time and width to vectors, depth in units of the head's width
     ForwardRoom(char* base, int64_t length, int64_t dim) {
-        Carver carve{base};
+        ScratchLayout layout{base};
         time = round_up(length, Vec::W * Units::STEP);
         depth = (dim + Units::STEP - 1) / Units::STEP;
         width = round_up(dim, Vec::W);
-        keys = carve.take<Unit>(depth * time);
-        values = carve.take<Unit>(time / Units::STEP * width);
-        queries = carve.take<Unit>(QUERIES * depth);
-        chances = carve.take<Unit>(QUERIES * (time / Units::STEP));
-        scores = carve.take<float>(QUERIES * time);
-        out = carve.take<float>(QUERIES * width);
-        size = carve.used;
+        keys = layout.take<Unit>(depth * time);
+        values = layout.take<Unit>(time / Units::STEP * width);
+        queries = layout.take<Unit>(QUERIES * depth);
+        chances = layout.take<Unit>(QUERIES * (time / Units::STEP));
+        scores = layout.take<float>(QUERIES * time);
+        out = layout.take<float>(QUERIES * width);
+        size = layout.used;
     }
 };
 

@@ -17,22 +17,22 @@ struct BackwardRoom {
     float *scores, *rises, *dq, *dk, *dv, *delta, *shift;
     int64_t time, depth, width, size;
     BackwardRoom(char* base, int64_t length, int64_t dim) {
-        Carver carve{base};
+        ScratchLayout layout{base};
         time = round_up(length, CHUNK);
         depth = (dim + Units::STEP - 1) / Units::STEP;
         width = round_up(dim, Vec::W);
         const int64_t units = time / Units::STEP;
-        keys = carve.take<Unit>(time * depth), values = carve.take<Unit>(time * depth);
-        keys_across = carve.take<Unit>(dim * units);
-        queries = carve.take<Unit>(depth * time), grads = carve.take<Unit>(depth * time);
-        query_rows = carve.take<Unit>(units * width), grad_rows = carve.take<Unit>(units * width);
-        chances = carve.take<Unit>(KEYS * CHUNK / Units::STEP), slopes = carve.take<Unit>(KEYS * CHUNK / Units::STEP);
-        slope_rows = carve.take<Unit>(KEYS / Units::STEP * CHUNK);
-        scores = carve.take<float>(KEYS * CHUNK), rises = carve.take<float>(KEYS * CHUNK);
-        dq = carve.take<float>(dim * time);
-        dk = carve.take<float>(time * width), dv = carve.take<float>(time * width);
-        delta = carve.take<float>(time), shift = carve.take<float>(time);
-        size = carve.used;
+        keys = layout.take<Unit>(time * depth), values = layout.take<Unit>(time * depth);
+        keys_across = layout.take<Unit>(dim * units);
+        queries = layout.take<Unit>(depth * time), grads = layout.take<Unit>(depth * time);
+        query_rows = layout.take<Unit>(units * width), grad_rows = layout.take<Unit>(units * width);
+        chances = layout.take<Unit>(KEYS * CHUNK / Units::STEP), slopes = layout.take<Unit>(KEYS * CHUNK / Units::STEP);
+        slope_rows = layout.take<Unit>(KEYS / Units::STEP * CHUNK);
+        scores = layout.take<float>(KEYS * CHUNK), rises = layout.take<float>(KEYS * CHUNK);
+        dq = layout.take<float>(dim * time);
+        dk = layout.take<float>(time * width), dv = layout.take<float>(time * width);
+        delta = layout.take<float>(time), shift = layout.take<float>(time);
+        size = layout.used;
     }
 };
 
