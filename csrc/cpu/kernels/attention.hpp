@@ -26,7 +26,7 @@ struct ScratchLayout {
 template <class Units>
 struct ForwardRoom {
     using Unit = typename Units::Unit;
-    Unit *keys, *values, *queries, *chances;
+    Unit *keys, *values, *queries, *p;
     float *scores, *out;
     int64_t time, depth, width, size;  // padded: time and width to vectors, depth in units of the head's width
     ForwardRoom(char* base, int64_t length, int64_t dim) {
@@ -37,7 +37,7 @@ struct ForwardRoom {
         keys = layout.take<Unit>(depth * time);
         values = layout.take<Unit>(time / Units::STEP * width);
         queries = layout.take<Unit>(QUERIES * depth);
-        chances = layout.take<Unit>(QUERIES * (time / Units::STEP));
+        p = layout.take<Unit>(QUERIES * (time / Units::STEP));
         scores = layout.take<float>(QUERIES * time);
         out = layout.take<float>(QUERIES * width);
         size = layout.used;
@@ -50,8 +50,8 @@ inline void cap_row(float* s, int64_t count, float scale, float softcap) {
     for (int64_t i = 0; i < count; i += Vec::W) store(s + i, tanh(load(s + i) * inverse) * cap);
 }
 
-// One row of scores to chances (the left operand of the product with the values); returns the sum, sets the maximum in
-// units of log2. Columns [from, to] are allowed, `count` columns are written.
+// One row of scores to probabilities P (the left operand of the product with the values); returns the sum, sets the
+// maximum in units of log2. Columns [from, to] are allowed, `count` columns are written.
 template <class Units>
 inline float softmax_row(const float* s, typename Units::Unit* row, int64_t from, int64_t to, int64_t count,
                          float scale, float& top) {
@@ -111,13 +111,13 @@ void attention_forward(const Attention& a, int64_t unit, char* scratch) {
         for (int64_t r = 0; r < rows; ++r) {
             float top = 0;
             if (a.softcap > 0) cap_row(room.scores + r * count, count, a.scale, a.softcap);
-            const float total = softmax_row<Units>(room.scores + r * count, room.chances + r * units,
-                                                   first[t + r] - origin, t + r - origin, count, scale, top);
+            const float total = softmax_row<Units>(room.scores + r * count, room.p + r * units, first[t + r] - origin,
+                                                   t + r - origin, count, scale, top);
             inverse[r] = 1.0f / total;
             lse[t + r] = top * LN2 + __builtin_logf(total);
         }
-        product<Units>(room.chances, units, room.values + origin / Units::STEP * room.width, room.width, room.out,
-                       room.width, rows, room.width, units, false);
+        product<Units>(room.p, units, room.values + origin / Units::STEP * room.width, room.width, room.out, room.width,
+                       rows, room.width, units, false);
         for (int64_t r = 0; r < rows; ++r) {
             const Vec factor = splat(inverse[r]);
             each(a.dim, [&](int64_t i, int64_t n) {

@@ -1,5 +1,6 @@
-// The gradients of causal attention. Scores are computed anew, transposed (keys in rows): then chances and their
-// gradients are left operands of dV and dK as they stand, and row pairs of them the right operand of dQ transposed.
+// The gradients of causal attention. Scores are computed anew, transposed (keys in rows): then the probabilities P and
+// the gradients dS of the scores are left operands of dV = P·dO and dK = dS·Q as they stand, and row pairs of dS the
+// right operand of dQ transposed.
 #pragma once
 #include "cpu/kernels/attention.hpp"
 
@@ -10,11 +11,11 @@ constexpr int64_t KEYS = 48, CHUNK = 256;  // a block: keys in rows, queries in 
 template <class Units>
 struct BackwardRoom {
     using Unit = typename Units::Unit;
-    Unit *keys, *values, *keys_across;    // left operands: [time][depth] twice, [dim][time]
-    Unit *queries, *grads;                // right operands, transposed: [depth][time]
-    Unit *query_rows, *grad_rows;         // right operands: [time][width]
-    Unit *chances, *slopes, *slope_rows;  // of a block: left, left, right
-    float *scores, *rises, *dq, *dk, *dv, *delta, *shift;
+    Unit *keys, *values, *keys_across;  // left operands: [time][depth] twice, [dim][time]
+    Unit *queries, *grads;              // right operands, transposed: [depth][time]
+    Unit *query_rows, *grad_rows;       // right operands: [time][width]
+    Unit *p, *ds, *ds_rows;             // of a block: left, left, right
+    float *scores, *dp, *dq, *dk, *dv, *delta, *shift;
     int64_t time, depth, width, size;
     BackwardRoom(char* base, int64_t length, int64_t dim) {
         ScratchLayout layout{base};
@@ -26,9 +27,9 @@ struct BackwardRoom {
         keys_across = layout.take<Unit>(dim * units);
         queries = layout.take<Unit>(depth * time), grads = layout.take<Unit>(depth * time);
         query_rows = layout.take<Unit>(units * width), grad_rows = layout.take<Unit>(units * width);
-        chances = layout.take<Unit>(KEYS * CHUNK / Units::STEP), slopes = layout.take<Unit>(KEYS * CHUNK / Units::STEP);
-        slope_rows = layout.take<Unit>(KEYS / Units::STEP * CHUNK);
-        scores = layout.take<float>(KEYS * CHUNK), rises = layout.take<float>(KEYS * CHUNK);
+        p = layout.take<Unit>(KEYS * CHUNK / Units::STEP), ds = layout.take<Unit>(KEYS * CHUNK / Units::STEP);
+        ds_rows = layout.take<Unit>(KEYS / Units::STEP * CHUNK);
+        scores = layout.take<float>(KEYS * CHUNK), dp = layout.take<float>(KEYS * CHUNK);
         dq = layout.take<float>(dim * time);
         dk = layout.take<float>(time * width), dv = layout.take<float>(time * width);
         delta = layout.take<float>(time), shift = layout.take<float>(time);
@@ -36,10 +37,10 @@ struct BackwardRoom {
     }
 };
 
-// Scores and rises (dP) of a block become chances and slopes (dS), in both the forms that the products want.
+// Scores and dP of a block become P and dS, in both the forms that the products want.
 template <class Units>
-inline void slopes_of(const BackwardRoom<Units>& room, const Attention& a, const int32_t* first, int64_t key,
-                      int64_t rows, int64_t query, int64_t count) {
+inline void softmax_gradients(const BackwardRoom<Units>& room, const Attention& a, const int32_t* first, int64_t key,
+                              int64_t rows, int64_t query, int64_t count) {
     using Element = typename Units::Element;
     const bool capped = a.softcap > 0;
     const Vec factor = splat(capped ? a.softcap * LOG2E : a.scale * LOG2E), weight = splat(a.scale);
@@ -47,46 +48,46 @@ inline void slopes_of(const BackwardRoom<Units>& room, const Attention& a, const
     const int64_t units = count / Units::STEP, length = a.time;
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t t = key + r;
-        auto* p = reinterpret_cast<Element*>(room.chances + r * units);
-        auto* d = reinterpret_cast<Element*>(room.slopes + r * units);
+        auto* p_row = reinterpret_cast<Element*>(room.p + r * units);
+        auto* ds_row = reinterpret_cast<Element*>(room.ds + r * units);
         for (int64_t i = 0; i < count; i += Vec::W) {
             const int64_t at = query + i;
-            Vec score = load(room.scores + r * count + i), steep = weight;
+            Vec score = load(room.scores + r * count + i), derivative = weight;
             if (capped) {
                 score = tanh(score * inverse);
-                steep = weight * (splat(1) - score * score);
+                derivative = weight * (splat(1) - score * score);
             }
-            Vec chance = exp2(fma(score, factor, load(room.shift + at)));
+            Vec p = exp2(fma(score, factor, load(room.shift + at)));
             // queries before the key, past the end, or of a later document or window attend nothing here
             const bool whole = at >= t && at + Vec::W <= length && first[at + Vec::W - 1] <= t;
             if (!whole) {
                 float lanes[Vec::W];
-                store(lanes, chance);
+                store(lanes, p);
                 for (int64_t l = 0; l < Vec::W; ++l)
                     if (at + l < t || at + l >= length || first[at + l] > t) lanes[l] = 0;
-                chance = load(lanes);
+                p = load(lanes);
             }
-            const Vec slope = chance * steep * (load(room.rises + r * count + i) - load(room.delta + at));
-            store(p + i, chance);
-            store(d + i, slope);
+            const Vec ds = p * derivative * (load(room.dp + r * count + i) - load(room.delta + at));
+            store(p_row + i, p);
+            store(ds_row + i, ds);
         }
     }
     if constexpr (Units::STEP == 1) {
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t i = 0; i < count; i += Vec::W)
-                store(room.slope_rows + r * count + i, load(room.slopes + r * count + i));
+                store(room.ds_rows + r * count + i, load(room.ds + r * count + i));
     } else {
 #if PYLM_LEVEL == 512
         for (int64_t r = 0; r < rows; r += 2) {
-            const auto* even = reinterpret_cast<const uint16_t*>(room.slopes + r * units);
-            const auto* odd = reinterpret_cast<const uint16_t*>(room.slopes + (r + 1) * units);
+            const auto* even = reinterpret_cast<const uint16_t*>(room.ds + r * units);
+            const auto* odd = reinterpret_cast<const uint16_t*>(room.ds + (r + 1) * units);
             for (int64_t i = 0; i < count; i += 16) {
                 const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even + i));
                 const __m256i high = r + 1 < rows ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd + i))
                                                   : _mm256_setzero_si256();
                 const __m512i pair =
                     _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-                _mm512_storeu_si512(room.slope_rows + r / 2 * count + i, pair);
+                _mm512_storeu_si512(room.ds_rows + r / 2 * count + i, pair);
             }
         }
 #endif
@@ -141,14 +142,14 @@ void attention_backward(const Attention& a, int64_t unit, char* scratch) {
                 const int64_t count = query + CHUNK - from, width = room.width;
                 product<Units>(room.keys + key * room.depth, room.depth, room.queries + from, room.time, room.scores,
                                count, rows, count, room.depth, false);
-                product<Units>(room.values + key * room.depth, room.depth, room.grads + from, room.time, room.rises,
-                               count, rows, count, room.depth, false);
-                slopes_of<Units>(room, a, first, key, rows, from, count);
-                product<Units>(room.chances, count / Units::STEP, room.grad_rows + from / Units::STEP * width, width,
+                product<Units>(room.values + key * room.depth, room.depth, room.grads + from, room.time, room.dp, count,
+                               rows, count, room.depth, false);
+                softmax_gradients<Units>(room, a, first, key, rows, from, count);
+                product<Units>(room.p, count / Units::STEP, room.grad_rows + from / Units::STEP * width, width,
                                room.dv + key * width, width, rows, width, count / Units::STEP, true);
-                product<Units>(room.slopes, count / Units::STEP, room.query_rows + from / Units::STEP * width, width,
+                product<Units>(room.ds, count / Units::STEP, room.query_rows + from / Units::STEP * width, width,
                                room.dk + key * width, width, rows, width, count / Units::STEP, true);
-                product<Units>(room.keys_across + key / Units::STEP, units, room.slope_rows, count, room.dq + from,
+                product<Units>(room.keys_across + key / Units::STEP, units, room.ds_rows, count, room.dq + from,
                                room.time, dim, count, pairs, true);
             }
         }

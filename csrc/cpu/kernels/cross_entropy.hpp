@@ -115,8 +115,8 @@ struct Gradient {
         write_others<past>(begin, from, cap);
         write_others<false>(from, to, cap);
         write_others<past>(to, end, cap);
-        const float chance = __builtin_expf(cap_one(cap, highest(right)) - lse);
-        narrow(out + target, (chance * weight - grad) * highest(cap.slope(right)));
+        const float p = __builtin_expf(cap_one(cap, highest(right)) - lse);
+        narrow(out + target, (p * weight - grad) * highest(cap.slope(right)));
     }
     template <bool around>
     void write_others(int64_t begin, int64_t end, const Cap& cap) const {
