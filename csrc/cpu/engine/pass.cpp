@@ -188,8 +188,8 @@ void Pass::product(const Weights& w, const std::vector<float>& bias, const float
     w.product(table, p, many <= FEW, rows.first, rows.second, room.scratch[me].data());
 }
 
-// Heads of queries [heads] at x, normalised and turned for a token.
-void Pass::turn(float* x, float* out, const std::vector<float>& weight, int64_t heads, int64_t token) {
+// Heads of queries [heads] at x, normalised and rotated for a token.
+void Pass::rope(float* x, float* out, const std::vector<float>& weight, int64_t heads, int64_t token) {
     float rstd[64];
     for (int64_t done = 0; done < heads; done += 64) {
         Rotation a{};
@@ -204,15 +204,15 @@ void Pass::turn(float* x, float* out, const std::vector<float>& weight, int64_t 
     }
 }
 
-// The heads of one group, turned; its keys and values go to the cache.
+// The heads of one group, rotated; its keys and values go to the cache.
 void Pass::place_heads(const Engine::Layer& layer, int64_t index, int64_t token, int64_t g) {
     Room& room = engine.room;
     float* packed = room.packed.data() + token * packed_width;
     float* q = packed + g * group * dim;
     float* k = packed + (shape.heads + g) * dim;
     const float* v = packed + (shape.heads + shape.kv_heads + g) * dim;
-    turn(q, room.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
-    turn(k, k, layer.k_norm, 1, token);
+    rope(q, room.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
+    rope(k, k, layer.k_norm, 1, token);
     const Token& at = tokens[token];
     if (at.cache->type == Dtype::float32) {
         std::memcpy(at.cache->keys(index, g) + at.position * dim * 4, k, dim * 4);

@@ -31,7 +31,7 @@ class Pass {
     void member(Team& team, int me);
     void attend(Team& team, int me, const Engine::Layer& layer, int64_t index);
     void place_heads(const Engine::Layer& layer, int64_t index, int64_t token, int64_t head);
-    void turn(float* x, float* out, const std::vector<float>& weight, int64_t heads, int64_t token);
+    void rope(float* x, float* out, const std::vector<float>& weight, int64_t heads, int64_t token);
     void attend_afresh(int64_t head, int me);
     void attend_piece(int64_t piece, int64_t index);
     void join(int64_t token);

@@ -33,12 +33,12 @@ struct Angles {
         const int64_t at = (a.positions ? a.positions[b * a.position_stride + t] : t) + a.offset;
         cos = a.cos + at * a.half, sin = a.sin + at * a.half;
     }
-    /// Turns the staged head by the angles (sign 1) or back (sign -1).
-    void turn(const Rotation& a, float* head, float sign) const {
+    /// Rotates the staged head by the angles (sign 1) or back (sign -1).
+    void rope(const Rotation& a, float* head, float sign) const {
         float* other = head + a.half;
-        const Vec turned = splat(sign);
+        const Vec direction = splat(sign);
         each(a.half, [&](int64_t i, int64_t n) {
-            const Vec c = load_n(cos + i, n), s = load_n(sin + i, n) * turned;
+            const Vec c = load_n(cos + i, n), s = load_n(sin + i, n) * direction;
             const Vec p = load_n(head + i, n), q = load_n(other + i, n);
             store_n(head + i, p * c - q * s, n);
             store_n(other + i, fma(p, s, q * c), n);
@@ -69,7 +69,7 @@ void rotate_forward(const Rotation& a, int64_t begin, int64_t end) {
                     store_n(head + j, load_n(head + j, n) * scale * load_n(weight + j, n), n);
                 });
             }
-            angles.turn(a, head, 1);
+            angles.rope(a, head, 1);
             unstage(a, head, static_cast<T*>(a.out) + b * a.so.batch + t * a.so.time + h * a.so.head);
         }
     }
@@ -88,7 +88,7 @@ void rotate_backward(const Rotation& a, int64_t begin, int64_t end) {
         for (int64_t h = 0; h < a.heads; ++h) {
             // SAFETY: as above
             stage(a, static_cast<const T*>(a.dy) + b * a.sdy.batch + t * a.sdy.time + h * a.sdy.head, grad);
-            angles.turn(a, grad, -1);
+            angles.rope(a, grad, -1);
             if (a.weight) {
                 stage(a, static_cast<const T*>(a.x) + b * a.sx.batch + t * a.sx.time + h * a.sx.head, head);
                 const float rstd = a.rstd[row * a.heads + h];
