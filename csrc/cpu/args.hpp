@@ -11,7 +11,7 @@ struct NormForward {
     float *mean, *rstd;          // mean is null for rms_norm
     int64_t width;
     float eps, offset;
-    bool past;  // the caches hold too little: results are written around them
+    bool streaming;  // the caches hold too little: results are written around them (each block checks that it may)
 };
 struct NormBackward {
     const void *dy, *dh, *h;  // dh may be null
@@ -20,7 +20,7 @@ struct NormBackward {
     float *dweight, *dbias;  // one block's sums, added to; null where not wanted
     int64_t width;
     float offset;
-    bool past;
+    bool streaming;
 };
 struct CrossEntropy {
     const void* logits;
@@ -33,7 +33,7 @@ struct CrossEntropy {
     int64_t vocab, stride;
     int64_t ignore_index;
     float z_loss, softcap;  // softcap 0: none
-    bool past;
+    bool streaming;
 };
 // Rows of bf16 and the same in pairs of rows: units of (row 2u, row 2u + 1), `padded` of them, a multiple of 16.
 struct Pairs {

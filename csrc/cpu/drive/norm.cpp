@@ -10,8 +10,8 @@ void norm_forward(Dtype type, const NormForward& given, int64_t rows, int thread
     const auto run = kernels().norm_forward[slot(type)];
     NormForward a = given;
     const int64_t bytes = rows * a.width * size_of(type);
-    a.past = leaves_the_caches(bytes * (a.h ? 4 : 2));
-    if (a.past) in_large_pages(a.y, bytes), in_large_pages(a.h, a.h ? bytes : 0);
+    a.streaming = leaves_the_caches(bytes * (a.h ? 4 : 2));
+    if (a.streaming) in_large_pages(a.y, bytes), in_large_pages(a.h, a.h ? bytes : 0);
     blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
@@ -19,8 +19,8 @@ void norm_backward(Dtype type, const NormBackward& given, int64_t rows, int thre
     const auto run = kernels().norm_backward[slot(type)];
     NormBackward a = given;
     const int64_t bytes = rows * a.width * size_of(type);
-    a.past = leaves_the_caches(bytes * (a.dh ? 4 : 3));
-    if (a.past) in_large_pages(a.dx, bytes);
+    a.streaming = leaves_the_caches(bytes * (a.dh ? 4 : 3));
+    if (a.streaming) in_large_pages(a.dx, bytes);
     if (!a.dweight && !a.dbias) {
         blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
         return;

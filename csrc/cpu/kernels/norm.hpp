@@ -14,7 +14,7 @@ inline Vec summed(const T* x, const T* residual, int64_t i, int64_t n) {
     return residual ? a + load_n(residual + i, n) : a;
 }
 
-template <class T, bool past>
+template <class T, bool streaming>
 void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
     const int64_t width = a.width;
     for (int64_t row = begin; row < end; ++row) {
@@ -36,7 +36,7 @@ void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
             prefetch<2>(x + AHEAD + i);
             if (residual) prefetch<2>(residual + AHEAD + i);
             const Vec p = summed(x, residual, i, Vec::W), q = summed(x, residual, i + Vec::W, Vec::W);
-            if (h) store_n<past>(h + i, p, Vec::W), store_n<past>(h + i + Vec::W, q, Vec::W);
+            if (h) store_n<streaming>(h + i, p, Vec::W), store_n<streaming>(h + i + Vec::W, q, Vec::W);
             squares = fma(p - center, p - center, squares);
             second = fma(q - center, q - center, second);
         }
@@ -55,20 +55,20 @@ void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
             Vec value = (summed(x, residual, j, n) - center) * scale;
             if (a.weight) value = value * (load_n(a.weight + j, n) + offset);
             if (a.bias) value = value + load_n(a.bias + j, n);
-            store_n<past>(y + j, value, n);
+            store_n<streaming>(y + j, value, n);
         });
     }
-    if (past) fence();
+    if (streaming) fence();
 }
 
 template <class T>
 void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
-    const bool past = a.past && streamable(static_cast<const T*>(a.y), a.width) &&
-                      (!a.h || streamable(static_cast<const T*>(a.h), a.width));
-    past ? normalise_rows<T, true>(a, begin, end) : normalise_rows<T, false>(a, begin, end);
+    const bool streaming = a.streaming && streamable(static_cast<const T*>(a.y), a.width) &&
+                           (!a.h || streamable(static_cast<const T*>(a.h), a.width));
+    streaming ? normalise_rows<T, true>(a, begin, end) : normalise_rows<T, false>(a, begin, end);
 }
 
-template <class T, bool past>
+template <class T, bool streaming>
 void gradients_of_norm(const NormBackward& a, int64_t begin, int64_t end) {
     const int64_t width = a.width;
     const Vec offset = splat(a.offset);
@@ -94,16 +94,16 @@ void gradients_of_norm(const NormBackward& a, int64_t begin, int64_t end) {
             const Vec g = a.weight ? d * (load_n(a.weight + i, n) + offset) : d;
             Vec value = (g - level - unit * slope) * scale;
             if (dh) value = value + load_n(dh + i, n);
-            store_n<past>(dx + i, value, n);
+            store_n<streaming>(dx + i, value, n);
         });
     }
-    if (past) fence();
+    if (streaming) fence();
 }
 
 template <class T>
 void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
-    const bool past = a.past && streamable(static_cast<const T*>(a.dx), a.width);
-    past ? gradients_of_norm<T, true>(a, begin, end) : gradients_of_norm<T, false>(a, begin, end);
+    const bool streaming = a.streaming && streamable(static_cast<const T*>(a.dx), a.width);
+    streaming ? gradients_of_norm<T, true>(a, begin, end) : gradients_of_norm<T, false>(a, begin, end);
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

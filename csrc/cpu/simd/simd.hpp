@@ -36,10 +36,11 @@ inline void store_n(T* p, Vec a, int64_t n) {
         store_some(p, a, n);
 }
 
-/// The same past the caches where `past`: what they cannot hold until it is read need not be fetched to be written.
-template <bool past, class T>
+/// The same around the caches where `streaming`: what they cannot hold until it is read need not be fetched to be
+/// written.
+template <bool streaming, class T>
 inline void store_n(T* p, Vec a, int64_t n) {
-    if (past && n == Vec::W)
+    if (streaming && n == Vec::W)
         stream(p, a);
     else
         store_n(p, a, n);
