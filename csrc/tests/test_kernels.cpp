@@ -218,12 +218,12 @@ TEST(attention_agrees_and_stays_in_bounds) {
 TEST(decoding_agrees_and_stays_in_bounds) {
     for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t dim : {5, 16, 80}) {
-            const int64_t room = 300;
-            Buffer q(type, 2 * 2 * dim), k(type, 2 * room * dim), v(type, 2 * room * dim);
-            const std::vector<int64_t> lengths{1, room};
+            const int64_t capacity = 300;
+            Buffer q(type, 2 * 2 * dim), k(type, 2 * capacity * dim), v(type, 2 * capacity * dim);
+            const std::vector<int64_t> lengths{1, capacity};
             agree(type, [&] {
                 Buffer out(type, 2 * 2 * dim);
-                const Strides thin{room * dim, dim, dim};
+                const Strides thin{capacity * dim, dim, dim};
                 const Decode a{q.data(), k.data(), v.data(), thin, thin, 2, 1, dim, 0.3f, 0, false};
                 decode_attention(type, a, 2, lengths.data(), out.data(), 2);
                 return std::vector<Buffer>{out};

@@ -27,15 +27,15 @@ char* scratch(int64_t size) {
         void operator()(char* memory) const { std::free(memory); }
     };
     thread_local std::unique_ptr<char, Free> kept;
-    thread_local int64_t room = 0;
-    if (size > room) {
+    thread_local int64_t capacity = 0;
+    if (size > capacity) {
         const int64_t whole = (size + 63) / 64 * 64;
         kept.reset(static_cast<char*>(std::aligned_alloc(64, whole)));
         if (!kept) {
-            room = 0;
+            capacity = 0;
             throw std::bad_alloc();
         }
-        room = whole;
+        capacity = whole;
     }
     return kept.get();
 }

@@ -26,8 +26,8 @@ void summed_blocks(int threads, int64_t rows, int64_t width, const std::array<fl
     const int64_t size = std::max<int64_t>(16, (rows + BLOCKS - 1) / BLOCKS), many = (rows + size - 1) / size;
     std::vector<float> partial(many * 2 * width);
     blocks(threads, rows, size, [&](int64_t b, int64_t begin, int64_t end) {
-        float* room = partial.data() + b * 2 * width;
-        float* const sums[2] = {to[0] ? room : nullptr, to[1] ? room + width : nullptr};
+        float* mine = partial.data() + b * 2 * width;
+        float* const sums[2] = {to[0] ? mine : nullptr, to[1] ? mine + width : nullptr};
         body(begin, end, sums);
     });
     for (int which : {0, 1}) {

@@ -27,7 +27,7 @@ void join_pieces(const float* partial, int64_t count, int64_t stride, int64_t di
 
 void decode_attention(Dtype type, const Decode& a, int64_t batch, const int64_t* lengths, void* out, int threads) {
     const auto run = kernels().decode_attention[slot(type)];
-    const int64_t share = a.heads / a.kv_heads, room = share * (a.dim + 2), size = size_of(type);
+    const int64_t share = a.heads / a.kv_heads, stride = share * (a.dim + 2), size = size_of(type);
     struct Piece {
         int64_t sequence, head, begin, end;
     };
@@ -36,14 +36,14 @@ void decode_attention(Dtype type, const Decode& a, int64_t batch, const int64_t*
         for (int64_t g = 0; g < a.kv_heads; ++g)
             for (int64_t s = 0; s < lengths[b]; s += KEYS_AT_ONCE)
                 pieces.push_back({b, g, s, std::min(lengths[b], s + KEYS_AT_ONCE)});
-    std::vector<float> partial(pieces.size() * room);
+    std::vector<float> partial(pieces.size() * stride);
     parallel(threads, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
         const Piece& p = pieces[i];
         Decode mine = a;
         mine.q = static_cast<const char*>(a.q) + p.sequence * a.heads * a.dim * size;
         mine.k = static_cast<const char*>(a.k) + p.sequence * a.sk.batch * size;
         mine.v = static_cast<const char*>(a.v) + p.sequence * a.sv.batch * size;
-        run(mine, p.head, p.begin, p.end, partial.data() + i * room);
+        run(mine, p.head, p.begin, p.end, partial.data() + i * stride);
     });
     // the pieces of a head lie one after another; they are joined in order, whoever made them
     std::vector<float> sum(a.dim);
@@ -51,7 +51,7 @@ void decode_attention(Dtype type, const Decode& a, int64_t batch, const int64_t*
         const Piece& p = pieces[first];
         for (next = first + 1; next < pieces.size() && pieces[next].begin > 0;) ++next;
         for (int64_t h = 0; h < share; ++h) {
-            join_pieces(partial.data() + first * room + h * (a.dim + 2), static_cast<int64_t>(next - first), room,
+            join_pieces(partial.data() + first * stride + h * (a.dim + 2), static_cast<int64_t>(next - first), stride,
                         a.dim, sum.data());
             const int64_t at = (p.sequence * a.heads + p.head * share + h) * a.dim;
             for (int64_t d = 0; d < a.dim; ++d) {

@@ -32,9 +32,9 @@ void head_gradients(Head a, const void* x, int threads) {
     blocks(threads, a.rows, many, [&](int64_t, int64_t begin, int64_t end) {
         table.head_dx(a, begin, end, scratch((many + HEAD_UNITS) * floats));
     });
-    const int64_t room = HEAD_CLASSES * floats + units * HEAD_CLASSES * static_cast<int64_t>(sizeof(uint32_t));
+    const int64_t bytes = HEAD_CLASSES * floats + units * HEAD_CLASSES * static_cast<int64_t>(sizeof(uint32_t));
     blocks(threads, a.vocab, HEAD_CLASSES,
-           [&](int64_t, int64_t begin, int64_t end) { table.head_dweight(a, begin, end, scratch(room)); });
+           [&](int64_t, int64_t begin, int64_t end) { table.head_dweight(a, begin, end, scratch(bytes)); });
 }
 
 }  // namespace pylm::cpu

@@ -53,7 +53,7 @@ class Engine {
     Norm norm;
     std::vector<Layer> layers;
     std::mutex one_call;
-    Room room;
+    Workspace workspace;
 };
 
 }  // namespace pylm::cpu

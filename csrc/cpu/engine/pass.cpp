@@ -17,7 +17,7 @@ constexpr int64_t FEW = 8;
 constexpr int64_t PACKED_ATTENTION = 32;
 
 template <class T>
-T* room_for(std::vector<T>& memory, int64_t count) {
+T* grow(std::vector<T>& memory, int64_t count) {
     if (static_cast<int64_t>(memory.size()) < count) memory.resize(count);
     return memory.data();
 }
@@ -43,19 +43,19 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
       group(shape.heads / shape.kv_heads),
       packed_width((shape.heads + 2 * shape.kv_heads) * dim) {
     threads = std::max(1, engine.threads > 0 ? engine.threads : cores());
-    Room& room = engine.room;
+    Workspace& work = engine.workspace;
     const int64_t widest = std::max({shape.width, shape.inner, shape.heads_width()});
-    room_for(room.stream, count * shape.width), room_for(room.normal, count * shape.width);
-    room_for(room.packed, count * packed_width), room_for(room.queries, count * shape.heads_width());
-    room_for(room.attended, count * shape.heads_width()), room_for(room.inner, 2 * count * shape.inner);
-    room_for(room.scales, count), room_for(room.lse, std::max(count * shape.heads, count));
-    room_for(room.high, count * padded(widest)), room_for(room.low, count * padded(widest));
-    room_for(room.sums, count * padded(widest) / QUANTISED_GROUP), room_for(room.narrow, count * (widest + 1));
-    room_for(room.first, count);
+    grow(work.stream, count * shape.width), grow(work.normal, count * shape.width);
+    grow(work.packed, count * packed_width), grow(work.queries, count * shape.heads_width());
+    grow(work.attended, count * shape.heads_width()), grow(work.inner, 2 * count * shape.inner);
+    grow(work.scales, count), grow(work.lse, std::max(count * shape.heads, count));
+    grow(work.high, count * padded(widest)), grow(work.low, count * padded(widest));
+    grow(work.sums, count * padded(widest) / QUANTISED_GROUP), grow(work.narrow, count * (widest + 1));
+    grow(work.first, count);
     int64_t furthest = 0;
     for (int64_t t = 0; t < count; ++t) {
         furthest = std::max(furthest, tokens[t].position);
-        room.first[t] =
+        work.first[t] =
             static_cast<int32_t>(shape.window > 0 ? std::max<int64_t>(0, tokens[t].position - shape.window + 1) : 0);
     }
     engine.know_angles(furthest + 1);
@@ -65,18 +65,18 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
         for (int64_t t = 0; t < count; ++t)
             for (int64_t g = 0; g < shape.kv_heads; ++g) {
                 first_piece.push_back(static_cast<int64_t>(pieces.size()));
-                for (int64_t at = room.first[t]; at <= tokens[t].position; at += KEYS_AT_ONCE)
+                for (int64_t at = work.first[t]; at <= tokens[t].position; at += KEYS_AT_ONCE)
                     pieces.push_back({t, g, at, std::min(tokens[t].position + 1, at + KEYS_AT_ONCE)});
             }
         first_piece.push_back(static_cast<int64_t>(pieces.size()));
-        room_for(room.partial, static_cast<int64_t>(pieces.size()) * group * (dim + 2));
+        grow(work.partial, static_cast<int64_t>(pieces.size()) * group * (dim + 2));
     }
     int64_t bytes = table.product_scratch(widest);
     if (afresh) bytes = std::max(bytes, table.attention_forward_scratch[slot(Dtype::float32)](count, dim));
-    if (static_cast<int>(room.scratch.size()) < threads || room.scratch_bytes < bytes) {
-        room.scratch.clear();
-        for (int i = 0; i < threads; ++i) room.scratch.emplace_back(bytes);
-        room.scratch_bytes = bytes;
+    if (static_cast<int>(work.scratch.size()) < threads || work.scratch_bytes < bytes) {
+        work.scratch.clear();
+        for (int i = 0; i < threads; ++i) work.scratch.emplace_back(bytes);
+        work.scratch_bytes = bytes;
     }
 }
 
@@ -90,10 +90,10 @@ Pass::Part Pass::share(const Team& team, int me, int64_t all, int64_t whole) {
 }
 
 void Pass::member(Team& team, int me) {
-    Room& room = engine.room;
+    Workspace& work = engine.workspace;
     const int64_t width = shape.width, inner = shape.inner;
     const Part mine = share(team, me, count);
-    float *stream = room.stream.data(), *normal = room.normal.data();
+    float *stream = work.stream.data(), *normal = work.normal.data();
     const bool gated = shape.mlp == Act::swiglu;
     const int64_t whole = rows_together(count);
     const Part widths = share(team, me, width, whole), inners = share(team, me, inner, whole);
@@ -108,18 +108,18 @@ void Pass::member(Team& team, int me) {
         normalise(layer.attention_norm, stream, normal, mine);
         prepare(normal, {&layer.qkv}, mine, count);
         team.wait();
-        product(layer.qkv, layer.qkv_bias, normal, room.packed.data(), packed_width, false,
+        product(layer.qkv, layer.qkv_bias, normal, work.packed.data(), packed_width, false,
                 share(team, me, packed_width, whole), me, count);
         team.wait();
         attend(team, me, layer, l);
-        prepare(room.attended.data(), {&layer.out}, mine, count);
+        prepare(work.attended.data(), {&layer.out}, mine, count);
         team.wait();
-        product(layer.out, layer.out_bias, room.attended.data(), stream, width, true, widths, me, count);
+        product(layer.out, layer.out_bias, work.attended.data(), stream, width, true, widths, me, count);
         team.wait();
         normalise(layer.mlp_norm, stream, normal, mine);
         prepare(normal, {&layer.up, gated ? &layer.gate : &layer.up}, mine, count);
         team.wait();
-        float *up = room.inner.data(), *gate = up + count * inner;
+        float *up = work.inner.data(), *gate = up + count * inner;
         product(layer.up, layer.up_bias, normal, up, inner, false, inners, me, count);
         if (gated) product(layer.gate, layer.gate_bias, normal, gate, inner, false, inners, me, count);
         for (int64_t t = 0; t < count; ++t) {
@@ -156,14 +156,14 @@ void Pass::member(Team& team, int me) {
 void Pass::normalise(const Engine::Norm& norm, const float* x, float* y, Part part) {
     NormForward a{};
     a.x = x, a.y = y, a.weight = norm.weight.data(), a.bias = or_null(norm.bias);
-    a.mean = shape.layer_norm ? engine.room.lse.data() : nullptr;  // not needed again: any room will do
-    a.rstd = engine.room.scales.data();
+    a.mean = shape.layer_norm ? engine.workspace.lse.data() : nullptr;  // not needed again: any memory will do
+    a.rstd = engine.workspace.scales.data();
     a.width = shape.width, a.eps = shape.eps;
     table.norm_forward[slot(Dtype::float32)](a, part.first, part.second);
 }
 
 void Pass::prepare(const float* x, std::initializer_list<const Weights*> matrices, Part part, int64_t many) {
-    Room& room = engine.room;
+    Workspace& work = engine.workspace;
     const int64_t width = (*matrices.begin())->matrix().width, whole = padded(width), odd = (width + 1) / 2 * 2;
     bool bytes = false, narrow = false;
     for (const Weights* w : matrices) {
@@ -172,20 +172,20 @@ void Pass::prepare(const float* x, std::initializer_list<const Weights*> matrice
     }
     for (int64_t t = part.first; t < part.second; ++t) {
         if (bytes)
-            table.quantise_activations(x + t * width, width, room.high.data() + t * whole, room.low.data() + t * whole,
-                                       room.sums.data() + t * (whole / QUANTISED_GROUP), room.scales.data() + t);
-        if (narrow) table.narrow_activations(x + t * width, width, room.narrow.data() + t * odd);
+            table.quantise_activations(x + t * width, width, work.high.data() + t * whole, work.low.data() + t * whole,
+                                       work.sums.data() + t * (whole / QUANTISED_GROUP), work.scales.data() + t);
+        if (narrow) table.narrow_activations(x + t * width, width, work.narrow.data() + t * odd);
     }
 }
 
 void Pass::product(const Weights& w, const std::vector<float>& bias, const float* x, float* y, int64_t stride, bool add,
                    Part rows, int me, int64_t many) {
     if (rows.first >= rows.second) return;
-    const Room& room = engine.room;
+    const Workspace& work = engine.workspace;
     Product p{};
-    p.in = {x, room.high.data(), room.low.data(), room.sums.data(), room.scales.data(), room.narrow.data(), many};
+    p.in = {x, work.high.data(), work.low.data(), work.sums.data(), work.scales.data(), work.narrow.data(), many};
     p.bias = or_null(bias), p.y = y, p.stride = stride, p.add = add;
-    w.product(table, p, many <= FEW, rows.first, rows.second, room.scratch[me].data());
+    w.product(table, p, many <= FEW, rows.first, rows.second, work.scratch[me].data());
 }
 
 // Heads of queries [heads] at x, normalised and rotated for a token.
@@ -206,12 +206,12 @@ void Pass::rope(float* x, float* out, const std::vector<float>& weight, int64_t 
 
 // The heads of one group, rotated; its keys and values go to the cache.
 void Pass::place_heads(const Engine::Layer& layer, int64_t index, int64_t token, int64_t g) {
-    Room& room = engine.room;
-    float* packed = room.packed.data() + token * packed_width;
+    Workspace& work = engine.workspace;
+    float* packed = work.packed.data() + token * packed_width;
     float* q = packed + g * group * dim;
     float* k = packed + (shape.heads + g) * dim;
     const float* v = packed + (shape.heads + shape.kv_heads + g) * dim;
-    rope(q, room.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
+    rope(q, work.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
     rope(k, k, layer.k_norm, 1, token);
     const Token& at = tokens[token];
     if (at.cache->type == Dtype::float32) {
@@ -244,41 +244,41 @@ void Pass::attend(Team& team, int me, const Engine::Layer& layer, int64_t index)
 
 // A whole prompt at once, from the projection itself.
 void Pass::attend_afresh(int64_t head, int me) {
-    Room& room = engine.room;
+    Workspace& work = engine.workspace;
     Attention a{};
-    a.q = room.queries.data();
-    a.k = room.packed.data() + shape.heads * dim;
-    a.v = room.packed.data() + (shape.heads + shape.kv_heads) * dim;
-    a.out = room.attended.data(), a.lse = room.lse.data(), a.first = room.first.data();
+    a.q = work.queries.data();
+    a.k = work.packed.data() + shape.heads * dim;
+    a.v = work.packed.data() + (shape.heads + shape.kv_heads) * dim;
+    a.out = work.attended.data(), a.lse = work.lse.data(), a.first = work.first.data();
     a.sq = a.so = {0, shape.heads_width(), dim};
     a.sk = a.sv = {0, packed_width, dim};
     a.batch = 1, a.time = count, a.heads = shape.heads, a.kv_heads = shape.kv_heads, a.dim = dim;
     a.scale = 1 / std::sqrt(static_cast<float>(dim));
-    table.attention_forward[slot(Dtype::float32)](a, head, room.scratch[me].data());
+    table.attention_forward[slot(Dtype::float32)](a, head, work.scratch[me].data());
 }
 
 void Pass::attend_piece(int64_t number, int64_t index) {
-    Room& room = engine.room;
+    Workspace& work = engine.workspace;
     const Piece& piece = pieces[number];
     const Token& token = tokens[piece.token];
     Decode a{};
-    a.q = room.queries.data() + (piece.token * shape.heads + piece.head * group) * dim;
+    a.q = work.queries.data() + (piece.token * shape.heads + piece.head * group) * dim;
     a.k = token.cache->keys(index, piece.head), a.v = token.cache->values(index, piece.head);
     a.sk = a.sv = {0, dim, 0};
     a.heads = group, a.kv_heads = 1, a.dim = dim, a.wide = true;
     a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.softcap = shape.attention_softcap;
     table.decode_attention[slot(token.cache->type)](a, 0, piece.begin, piece.end,
-                                                    room.partial.data() + number * group * (dim + 2));
+                                                    work.partial.data() + number * group * (dim + 2));
 }
 
 void Pass::join(int64_t token) {
-    Room& room = engine.room;
+    Workspace& work = engine.workspace;
     for (int64_t g = 0; g < shape.kv_heads; ++g) {
         const int64_t begin = first_piece[token * shape.kv_heads + g],
                       end = first_piece[token * shape.kv_heads + g + 1];
-        float* out = room.attended.data() + token * shape.heads_width() + g * group * dim;
+        float* out = work.attended.data() + token * shape.heads_width() + g * group * dim;
         for (int64_t h = 0; h < group; ++h)
-            join_pieces(room.partial.data() + (begin * group + h) * (dim + 2), end - begin, group * (dim + 2), dim,
+            join_pieces(work.partial.data() + (begin * group + h) * (dim + 2), end - begin, group * (dim + 2), dim,
                         out + h * dim);
     }
 }

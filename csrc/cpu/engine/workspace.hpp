@@ -8,7 +8,7 @@
 namespace pylm::cpu {
 
 /// Activations of a pass, kept from one to the next.
-struct Room {
+struct Workspace {
     std::vector<float> stream, normal, packed, queries, attended, inner, scales, lse;
     std::vector<int8_t> high, low;
     std::vector<int32_t> sums, first;

@@ -24,12 +24,12 @@ struct ScratchLayout {
 };
 
 template <class Units>
-struct ForwardRoom {
+struct ForwardWorkspace {
     using Unit = typename Units::Unit;
     Unit *keys, *values, *queries, *p;
     float *scores, *out;
     int64_t time, depth, width, size;  // padded: time and width to vectors, depth in units of the head's width
-    ForwardRoom(char* base, int64_t length, int64_t dim) {
+    ForwardWorkspace(char* base, int64_t length, int64_t dim) {
         ScratchLayout layout{base};
         time = round_up(length, Vec::W * Units::STEP);
         depth = (dim + Units::STEP - 1) / Units::STEP;
@@ -88,40 +88,40 @@ template <class T>
 void attention_forward(const Attention& a, int64_t unit, char* scratch) {
     using Units = typename UnitsOf<T>::type;
     const int64_t b = unit / a.heads, h = unit % a.heads, g = h / (a.heads / a.kv_heads);
-    const ForwardRoom<Units> room(scratch, a.time, a.dim);
-    // SAFETY: strides and sizes were checked against the tensors; scratch holds room.size bytes
+    const ForwardWorkspace<Units> work(scratch, a.time, a.dim);
+    // SAFETY: strides and sizes were checked against the tensors; scratch holds work.size bytes
     const T* q = static_cast<const T*>(a.q) + b * a.sq.batch + h * a.sq.head;
     const T* k = static_cast<const T*>(a.k) + b * a.sk.batch + g * a.sk.head;
     const T* v = static_cast<const T*>(a.v) + b * a.sv.batch + g * a.sv.head;
     T* o = static_cast<T*>(a.out) + b * a.so.batch + h * a.so.head;
     float* lse = a.lse + unit * a.time;
     const int32_t* first = a.first + b * a.time;
-    pack_transposed<Units>(k, a.sk.time, a.time, a.dim, room.keys, room.time, room.depth);
-    pack_rows<Units>(v, a.sv.time, a.time, a.dim, room.values, room.width, room.time / Units::STEP);
+    pack_transposed<Units>(k, a.sk.time, a.time, a.dim, work.keys, work.time, work.depth);
+    pack_rows<Units>(v, a.sv.time, a.time, a.dim, work.values, work.width, work.time / Units::STEP);
     const float scale = a.softcap > 0 ? 1 : a.scale * LOG2E;
     for (int64_t t = 0; t < a.time; t += QUERIES) {
         const int64_t rows = a.time - t < QUERIES ? a.time - t : QUERIES;
         // keys from which the block's first query (the earliest, for starts only grow) may attend
         const int64_t origin = first[t] / (Vec::W * Units::STEP) * (Vec::W * Units::STEP);
         const int64_t count = round_up(t + rows - origin, Vec::W * Units::STEP), units = count / Units::STEP;
-        pack_left<Units>(q + t * a.sq.time, a.sq.time, rows, a.dim, room.queries, room.depth);
-        product<Units>(room.queries, room.depth, room.keys + origin, room.time, room.scores, count, rows, count,
-                       room.depth, false);
+        pack_left<Units>(q + t * a.sq.time, a.sq.time, rows, a.dim, work.queries, work.depth);
+        product<Units>(work.queries, work.depth, work.keys + origin, work.time, work.scores, count, rows, count,
+                       work.depth, false);
         float inverse[QUERIES];
         for (int64_t r = 0; r < rows; ++r) {
             float top = 0;
-            if (a.softcap > 0) cap_row(room.scores + r * count, count, a.scale, a.softcap);
-            const float total = softmax_row<Units>(room.scores + r * count, room.p + r * units, first[t + r] - origin,
+            if (a.softcap > 0) cap_row(work.scores + r * count, count, a.scale, a.softcap);
+            const float total = softmax_row<Units>(work.scores + r * count, work.p + r * units, first[t + r] - origin,
                                                    t + r - origin, count, scale, top);
             inverse[r] = 1.0f / total;
             lse[t + r] = top * LN2 + __builtin_logf(total);
         }
-        product<Units>(room.p, units, room.values + origin / Units::STEP * room.width, room.width, room.out, room.width,
-                       rows, room.width, units, false);
+        product<Units>(work.p, units, work.values + origin / Units::STEP * work.width, work.width, work.out, work.width,
+                       rows, work.width, units, false);
         for (int64_t r = 0; r < rows; ++r) {
             const Vec factor = splat(inverse[r]);
             each(a.dim, [&](int64_t i, int64_t n) {
-                store_n(o + (t + r) * a.so.time + i, load(room.out + r * room.width + i) * factor, n);
+                store_n(o + (t + r) * a.so.time + i, load(work.out + r * work.width + i) * factor, n);
             });
         }
     }
@@ -129,7 +129,7 @@ void attention_forward(const Attention& a, int64_t unit, char* scratch) {
 
 template <class T>
 int64_t attention_forward_scratch(int64_t time, int64_t dim) {
-    return ForwardRoom<typename UnitsOf<T>::type>(nullptr, time, dim).size;
+    return ForwardWorkspace<typename UnitsOf<T>::type>(nullptr, time, dim).size;
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT
