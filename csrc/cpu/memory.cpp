@@ -13,7 +13,7 @@ constexpr int64_t HUGE_PAGE = int64_t{2} << 20;
 
 }  // namespace
 
-void in_large_pages(void* data, int64_t bytes) {
+void advise_huge_pages(void* data, int64_t bytes) {
 #if defined(MADV_HUGEPAGE)
     const auto unit = static_cast<uintptr_t>(HUGE_PAGE), begin = reinterpret_cast<uintptr_t>(data);
     const uintptr_t from = (begin + unit - 1) / unit * unit, to = (begin + static_cast<uintptr_t>(bytes)) / unit * unit;
@@ -32,7 +32,7 @@ Block::Block(int64_t bytes) {
     const int64_t unit = huge ? HUGE_PAGE : 64, whole = (bytes + 64 + unit - 1) / unit * unit;
     memory.reset(static_cast<char*>(std::aligned_alloc(unit, whole)));
     if (!memory) throw std::bad_alloc();
-    if (huge) in_large_pages(memory.get(), whole);
+    if (huge) advise_huge_pages(memory.get(), whole);
 }
 
 }  // namespace pylm::cpu

@@ -7,7 +7,7 @@ namespace pylm::cpu {
 
 /// Asks for pages of 2 MB under a large result before it is written: of 4 KB its first writing faults 512 times as
 /// often, and streams through it stop at every page (one thread copies 44 GB/s here instead of 29).
-void in_large_pages(void* data, int64_t bytes);
+void advise_huge_pages(void* data, int64_t bytes);
 
 /// Memory for vectors, uninitialised.
 class Block {

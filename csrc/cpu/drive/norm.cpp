@@ -11,7 +11,7 @@ void norm_forward(Dtype type, const NormForward& given, int64_t rows, int thread
     NormForward a = given;
     const int64_t bytes = rows * a.width * size_of(type);
     a.streaming = leaves_the_caches(bytes * (a.h ? 4 : 2));
-    if (a.streaming) in_large_pages(a.y, bytes), in_large_pages(a.h, a.h ? bytes : 0);
+    if (a.streaming) advise_huge_pages(a.y, bytes), advise_huge_pages(a.h, a.h ? bytes : 0);
     blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
 
@@ -20,7 +20,7 @@ void norm_backward(Dtype type, const NormBackward& given, int64_t rows, int thre
     NormBackward a = given;
     const int64_t bytes = rows * a.width * size_of(type);
     a.streaming = leaves_the_caches(bytes * (a.dh ? 4 : 3));
-    if (a.streaming) in_large_pages(a.dx, bytes);
+    if (a.streaming) advise_huge_pages(a.dx, bytes);
     if (!a.dweight && !a.dbias) {
         blocks(threads, rows, rows_of(a.width), [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
         return;

@@ -23,7 +23,7 @@ double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& s, in
             pieces.push_back({&tensors[t], at, std::min(tensors[t].count, at + SIZE)});
     for (int64_t t = 0; t < count; ++t) {  // moments that nobody has written to yet get them at once
         const int64_t bytes = tensors[t].count * (tensors[t].types == 2 ? 2 : 4);
-        for (void* data : {tensors[t].p, tensors[t].m, tensors[t].v}) in_large_pages(data, bytes);
+        for (void* data : {tensors[t].p, tensors[t].m, tensors[t].v}) advise_huge_pages(data, bytes);
     }
     const auto many = static_cast<int64_t>(pieces.size());
     const Kernels& table = kernels();
