@@ -110,7 +110,7 @@ Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors
     shelf.all_taken();
 }
 
-void Engine::know_angles(int64_t positions) {
+void Engine::grow_rope_table(int64_t positions) {
     const int64_t half = shape.positions == Positions::rope ? shape.dim() / 2 : 0;
     if (half == 0) return;
     const int64_t known = static_cast<int64_t>(cosines.size()) / half;

@@ -43,7 +43,7 @@ class Engine {
     };
     friend class Pass;
     /// Fills the tables of cosines and sines up to so many positions.
-    void know_angles(int64_t positions);
+    void grow_rope_table(int64_t positions);
     void check(const int64_t* ids, int64_t count, const Cache& cache, int64_t more) const;
 
     int threads;

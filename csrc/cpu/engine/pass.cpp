@@ -58,7 +58,7 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
         work.first[t] =
             static_cast<int32_t>(shape.window > 0 ? std::max<int64_t>(0, tokens[t].position - shape.window + 1) : 0);
     }
-    engine.know_angles(furthest + 1);
+    engine.grow_rope_table(furthest + 1);
     afresh = count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[count - 1].cache == tokens[0].cache &&
              shape.attention_softcap == 0;
     if (!afresh) {
