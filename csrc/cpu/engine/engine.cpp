@@ -21,9 +21,9 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 // The tensors, each asked for by name and shape; what nobody asked for is an error in the end.
-class Shelf {
+class TensorSource {
   public:
-    explicit Shelf(const std::map<std::string, Source>& tensors) : tensors(tensors) {}
+    explicit TensorSource(const std::map<std::string, Source>& tensors) : tensors(tensors) {}
     bool has(const std::string& name) const { return tensors.count(name) > 0; }
     const Source* take(const std::string& name, const std::vector<int64_t>& shape) {
         const auto found = tensors.find(name);
@@ -67,22 +67,23 @@ void check_shape(const Shape& s) {
 Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors, Quantise how, int threads)
     : shape(wanted), cache_type(how == Quantise::none ? Dtype::float32 : Dtype::bfloat16), threads(threads) {
     check_shape(shape);
-    Shelf shelf(tensors);
+    TensorSource source(tensors);
     const int64_t width = shape.width, inner = shape.inner, heads_width = shape.heads_width(),
                   packed_width = heads_width + 2 * shape.kv_heads * shape.dim();
     const auto matrix = [&](const std::string& name, const std::vector<int64_t>& shape) {
-        return Weights(name, *shelf.take(name, shape), how, threads);
+        return Weights(name, *source.take(name, shape), how, threads);
     };
     const auto bias_if = [&](bool there, const std::string& name, int64_t size) {
-        return there ? shelf.vector(name + ".bias", size) : std::vector<float>();
+        return there ? source.vector(name + ".bias", size) : std::vector<float>();
     };
     const auto bias = [&](const std::string& name, int64_t size) { return bias_if(shape.bias, name, size); };
     const auto norm_of = [&](const std::string& name) {
-        return Norm{shelf.vector(name + ".weight", width), shape.layer_norm ? bias(name, width) : std::vector<float>()};
+        return Norm{source.vector(name + ".weight", width),
+                    shape.layer_norm ? bias(name, width) : std::vector<float>()};
     };
     embed = matrix("embed.weight", {shape.vocab, width});
     if (!shape.tied) head = matrix("head.weight", {shape.vocab, width});
-    if (shape.positions == Positions::learned) position = wide(*shelf.take("position.weight", {shape.context, width}));
+    if (shape.positions == Positions::learned) position = wide(*source.take("position.weight", {shape.context, width}));
     norm = norm_of("norm");
     for (int64_t i = 0; i < shape.layers; ++i) {
         const std::string block = "blocks." + std::to_string(i), attention = block + ".attention", mlp = block + ".mlp";
@@ -91,8 +92,8 @@ Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors
         layer.qkv = matrix(attention + ".qkv.weight", {packed_width, width});
         layer.qkv_bias = bias_if(shape.qkv_bias, attention + ".qkv", packed_width);
         if (shape.qk_norm) {
-            layer.q_norm = shelf.vector(attention + ".q_norm.weight", shape.dim());
-            layer.k_norm = shelf.vector(attention + ".k_norm.weight", shape.dim());
+            layer.q_norm = source.vector(attention + ".q_norm.weight", shape.dim());
+            layer.k_norm = source.vector(attention + ".k_norm.weight", shape.dim());
         }
         layer.out = matrix(attention + ".out.weight", {width, heads_width});
         layer.out_bias = bias_if(shape.out_bias, attention + ".out", width);
@@ -107,7 +108,7 @@ Engine::Engine(const Shape& wanted, const std::map<std::string, Source>& tensors
         layer.down_bias = bias(mlp + ".down", width);
         layers.push_back(std::move(layer));
     }
-    shelf.all_taken();
+    source.all_taken();
 }
 
 void Engine::grow_rope_table(int64_t positions) {
