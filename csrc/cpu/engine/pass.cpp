@@ -59,9 +59,9 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
             static_cast<int32_t>(shape.window > 0 ? std::max<int64_t>(0, tokens[t].position - shape.window + 1) : 0);
     }
     engine.grow_rope_table(furthest + 1);
-    afresh = count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[count - 1].cache == tokens[0].cache &&
-             shape.attention_softcap == 0;
-    if (!afresh) {
+    prefill = count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[count - 1].cache == tokens[0].cache &&
+              shape.attention_softcap == 0;
+    if (!prefill) {
         for (int64_t t = 0; t < count; ++t)
             for (int64_t g = 0; g < shape.kv_heads; ++g) {
                 first_piece.push_back(static_cast<int64_t>(pieces.size()));
@@ -72,7 +72,7 @@ Pass::Pass(Engine& engine, const std::vector<Token>& tokens, const std::vector<i
         grow(work.partial, static_cast<int64_t>(pieces.size()) * group * (dim + 2));
     }
     int64_t bytes = table.product_scratch(widest);
-    if (afresh) bytes = std::max(bytes, table.attention_forward_scratch[slot(Dtype::float32)](count, dim));
+    if (prefill) bytes = std::max(bytes, table.attention_forward_scratch[slot(Dtype::float32)](count, dim));
     if (static_cast<int>(work.scratch.size()) < threads || work.scratch_bytes < bytes) {
         work.scratch.clear();
         for (int i = 0; i < threads; ++i) work.scratch.emplace_back(bytes);
@@ -229,9 +229,9 @@ void Pass::attend(Team& team, int me, const Engine::Layer& layer, int64_t index)
     for (int64_t unit = placed.first; unit < placed.second; ++unit)
         place_heads(layer, index, unit / shape.kv_heads, unit % shape.kv_heads);
     team.wait();
-    if (afresh) {
+    if (prefill) {
         const Part heads = share(team, me, shape.heads);
-        for (int64_t h = heads.first; h < heads.second; ++h) attend_afresh(h, me);
+        for (int64_t h = heads.first; h < heads.second; ++h) attend_prefill(h, me);
         team.wait();
         return;
     }
@@ -243,7 +243,7 @@ void Pass::attend(Team& team, int me, const Engine::Layer& layer, int64_t index)
 }
 
 // A whole prompt at once, from the projection itself.
-void Pass::attend_afresh(int64_t head, int me) {
+void Pass::attend_prefill(int64_t head, int me) {
     Workspace& work = engine.workspace;
     Attention a{};
     a.q = work.queries.data();

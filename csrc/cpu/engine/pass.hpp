@@ -32,7 +32,7 @@ class Pass {
     void attend(Team& team, int me, const Engine::Layer& layer, int64_t index);
     void place_heads(const Engine::Layer& layer, int64_t index, int64_t token, int64_t head);
     void rope(float* x, float* out, const std::vector<float>& weight, int64_t heads, int64_t token);
-    void attend_afresh(int64_t head, int me);
+    void attend_prefill(int64_t head, int me);
     void attend_piece(int64_t piece, int64_t index);
     void join(int64_t token);
     void normalise(const Engine::Norm& norm, const float* x, float* y, Part part);
@@ -51,7 +51,7 @@ class Pass {
     float* logits;
     const int64_t count, dim, group, packed_width;
     int threads;  // at most: inside another parallel region the team is one
-    bool afresh;
+    bool prefill;
     std::vector<Piece> pieces;
     std::vector<int64_t> first_piece;  // of each (token, head)
 };
