@@ -105,11 +105,11 @@ std::unique_ptr<Engine> make_engine(const py::dict& tensors, int64_t n_layers, i
 }
 
 std::shared_ptr<Cache> make_cache(const Engine& engine, int64_t capacity) {
-    return std::make_shared<Cache>(engine.shape, capacity ? capacity : engine.shape.context, engine.cache_type);
+    return std::make_shared<Cache>(engine.shape(), capacity ? capacity : engine.shape().context, engine.cache_type);
 }
 
 Floats read_ids(Engine& engine, const std::vector<int64_t>& ids, Cache& cache, bool every) {
-    const int64_t vocab = engine.shape.vocab, count = static_cast<int64_t>(ids.size());
+    const int64_t vocab = engine.shape().vocab, count = static_cast<int64_t>(ids.size());
     Floats logits = every ? Floats(std::vector<py::ssize_t>{count, vocab}) : Floats(vocab);
     float* to = logits.mutable_data();
     const Released release;
@@ -127,7 +127,7 @@ Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::ve
                     std::to_string(ids.size()) + " tokens for " + std::to_string(caches.size()) + " caches");
     for (const Cache* cache : caches)
         if (!cache) throw Error(Kind::usage, "a cache is None");
-    Floats logits(std::vector<py::ssize_t>{count, engine.shape.vocab});
+    Floats logits(std::vector<py::ssize_t>{count, engine.shape().vocab});
     float* to = logits.mutable_data();
     const Released release;
     engine.decode(ids.data(), caches.data(), count, to);

@@ -34,6 +34,6 @@ void force(const std::string& name);
 /// The table of the variant in use.
 const Kernels& kernels();
 /// Where a table keeps its functions for this type: they are made for float32 and bfloat16.
-inline int slot(Dtype type) { return type == Dtype::float32 ? 0 : 1; }
+constexpr int slot(Dtype type) { return type == Dtype::float32 ? 0 : 1; }
 
 }  // namespace pylm::cpu

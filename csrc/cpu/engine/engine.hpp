@@ -5,13 +5,10 @@
 #include <map>
 #include <mutex>
 #include <string>
-#include <vector>
 
-#include "cpu/drive/operations.hpp"
 #include "cpu/engine/cache.hpp"
-#include "cpu/engine/shape.hpp"
-#include "cpu/engine/weights.hpp"
-#include "cpu/engine/workspace.hpp"
+#include "cpu/engine/decoder.hpp"
+#include "dtype.hpp"
 
 namespace pylm::cpu {
 
@@ -26,34 +23,17 @@ class Engine {
     /// Append one id to each of some sequences; writes [count, vocab] logits.
     void decode(const int64_t* ids, Cache* const* caches, int64_t count, float* logits);
 
-    const Shape shape;
+    const Shape& shape() const { return decoder.shape; }
     /// Bytes of weights that each decoded token reads.
-    int64_t weight_bytes() const;
+    int64_t weight_bytes() const { return decoder.weight_bytes(); }
     /// Of keys and values in a cache: float32 where nothing may be rounded.
     const Dtype cache_type;
 
   private:
-    struct Norm {
-        std::vector<float> weight, bias;
-    };
-    struct Layer {
-        Norm attention_norm, mlp_norm;
-        Weights qkv, out, gate, up, down;
-        std::vector<float> qkv_bias, out_bias, gate_bias, up_bias, down_bias, q_norm, k_norm;
-    };
-    friend class Pass;
-    /// Fills the tables of cosines and sines up to so many positions.
-    void grow_rope_table(int64_t positions);
     void check(const int64_t* ids, int64_t count, const Cache& cache, int64_t more) const;
 
-    int threads;
-    Weights embed, head;
-    std::vector<float> position;  // learned
-    std::vector<float> cosines, sines;
-    Norm norm;
-    std::vector<Layer> layers;
+    Decoder decoder;
     std::mutex one_call;
-    Workspace workspace;
 };
 
 }  // namespace pylm::cpu

@@ -22,6 +22,8 @@ struct Shape {
     float attention_softcap, logit_softcap;  // 0: none
     int64_t dim() const { return head; }
     int64_t heads_width() const { return heads * head; }
+    /// Of queries, keys and values side by side.
+    int64_t packed_width() const { return (heads + 2 * kv_heads) * head; }
 };
 
 }  // namespace pylm::cpu
