@@ -8,14 +8,17 @@
 #include "threads.hpp"
 
 namespace pylm::cpu {
-
-bool has_head_products() { return kernels().head_dx != nullptr; }
+namespace {
 
 void pair_rows(const Pairs& a, int threads) {
     const auto run = kernels().pair_rows;
     blocks(threads, (a.rows + 1) / 2, rows_of(2 * a.width),
            [&](int64_t, int64_t begin, int64_t end) { run(a, begin, end); });
 }
+
+}  // namespace
+
+bool has_head_products() { return kernels().head_dx != nullptr; }
 
 void head_gradients(Head a, const void* x, int threads) {
     const Kernels& table = kernels();

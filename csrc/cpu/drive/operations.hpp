@@ -15,7 +15,6 @@ void cross_entropy_forward(Dtype type, const CrossEntropy& a, int64_t rows, int 
 void cross_entropy_backward(Dtype type, const CrossEntropy& a, int64_t rows, int threads);
 /// Whether this processor has the products of a head's gradients.
 bool has_head_products();
-void pair_rows(const Pairs& a, int threads);
 /// dx from a chunk of dlogits, and its part of dweight; x comes as it is, x_pairs is made here.
 void head_gradients(Head a, const void* x, int threads);
 void activation_forward(Act act, Dtype type, const Activation& a, int64_t count, int threads);
