@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <utility>
 
-#include "cpu/drive/operations.hpp"
 #include "cpu/engine/shape.hpp"
 #include "cpu/memory.hpp"
+#include "dtype.hpp"
 
 namespace pylm::cpu {
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cpu/dispatch.hpp"
+#include "cpu/drive/operations.hpp"
 #include "dtype.hpp"
 
 namespace pylm::cpu {

@@ -46,10 +46,10 @@ inline void store_n(T* p, Vec a, int64_t n) {
         store_n(p, a, n);
 }
 // Rows that are read together end soon, too soon for the processor to see four streams in them: memory is asked for in
-// the order in which it lies, this far ahead.
+// the order in which it lies, this many bytes ahead.
 constexpr int64_t FETCH_AHEAD = 4096;
 
-/// Asks for what so many vectors hold; x may lie past the end of what there is.
+/// Prefetches what so many vectors hold; x may lie past the end of what there is.
 template <int vectors, class T>
 inline void prefetch(const T* x) {
     constexpr int64_t LINE = 64 / sizeof(T);
