@@ -183,31 +183,13 @@ TEST(attention_agrees_and_stays_in_bounds) {
                     Buffer out(type, count), lse(FLOAT32, heads * time);
                     Buffer dq(type, count), dk(type, narrow), dv(type, narrow);
                     const Strides wide{count, heads * dim, dim}, thin{narrow, dim, dim};
-                    const Attention a{q.data(),
-                                      k.data(),
-                                      v.data(),
-                                      dout.data(),
-                                      out.data(),
-                                      dq.data(),
-                                      dk.data(),
-                                      dv.data(),
-                                      lse.wide.data(),
-                                      first.data(),
-                                      wide,
-                                      thin,
-                                      thin,
-                                      wide,
-                                      wide,
-                                      wide,
-                                      thin,
-                                      thin,
-                                      1,
-                                      time,
-                                      heads,
-                                      1,
-                                      dim,
-                                      0.3f,
-                                      time == 50 ? 1.5f : 0.0f};
+                    Attention a{};
+                    a.q = q.data(), a.k = k.data(), a.v = v.data(), a.dout = dout.data();
+                    a.out = out.data(), a.dq = dq.data(), a.dk = dk.data(), a.dv = dv.data();
+                    a.lse = lse.wide.data(), a.first = first.data();
+                    a.sq = a.so = a.sd = a.sdq = wide, a.sk = a.sv = a.sdk = a.sdv = thin;
+                    a.batch = 1, a.time = time, a.heads = heads, a.kv_heads = 1, a.dim = dim;
+                    a.scale = 0.3f, a.softcap = time == 50 ? 1.5f : 0.0f;
                     attention_forward(type, a, 2);
                     attention_backward(type, a, 2);
                     return std::vector<Buffer>{out, lse, dq, dk, dv};

@@ -1,4 +1,5 @@
-// How work is cut: into blocks that do not depend on the number of threads, so neither do results.
+// How work is cut into blocks. Those of sums do not depend on the number of threads, so neither do results; where each
+// row is its own, a driver may cut by threads (head_gradients does).
 #pragma once
 #include <algorithm>
 #include <array>

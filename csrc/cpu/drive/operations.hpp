@@ -1,5 +1,5 @@
-// The kernels over whole tensors: work is cut into blocks that do not depend on the number of threads, so neither do
-// results.
+// The kernels over whole tensors, on as many threads as are asked for. Results do not depend on how many: what is
+// summed over rows is summed in blocks that do not.
 #pragma once
 #include <cstdint>
 
