@@ -41,6 +41,7 @@ struct Pairs {
     uint32_t* pairs;
     int64_t rows, width, padded;
 };
+// Rows of dx and of dweight in a block, whole tiles of six, and pairs of the weight's rows that are packed at a time.
 constexpr int64_t HEAD_ROWS = 48, HEAD_CLASSES = 96, HEAD_UNITS = 192;
 struct Head {
     const void *dlogits, *weight;  // [rows, vocab], vocab even; [vocab, dim]

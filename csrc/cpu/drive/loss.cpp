@@ -7,12 +7,13 @@
 #include "cpu/memory.hpp"
 
 namespace pylm::cpu {
-
 namespace {
+
 bool streams(Dtype type, const CrossEntropy& a, int64_t rows) {
     // in place nothing is fetched for nothing, and a chunk of logits is read again at once
     return a.dlogits && a.dlogits != a.logits && leaves_the_caches(2 * rows * a.vocab * size_of(type));
 }
+
 }  // namespace
 
 void cross_entropy_forward(Dtype type, const CrossEntropy& given, int64_t rows, int threads) {

@@ -58,7 +58,7 @@ class TensorSource {
     std::set<std::string> taken;
 };
 
-void check_shape(const Shape& s) {
+const Shape& checked(const Shape& s) {
     const auto refuse = [](const std::string& what) { throw Error(Kind::usage, what); };
     for (int64_t size : {s.layers, s.heads, s.kv_heads, s.head, s.width, s.inner, s.vocab, s.context})
         if (size < 1) refuse("a size of the model is " + std::to_string(size));
@@ -73,11 +73,7 @@ void check_shape(const Shape& s) {
         refuse("a width above " + std::to_string(WIDEST_PRODUCT));
     if (s.context > LONGEST) refuse("a context of " + std::to_string(s.context) + " tokens");
     if (s.window < 0) refuse("window is " + std::to_string(s.window));
-}
-
-const Shape& checked(const Shape& shape) {
-    check_shape(shape);
-    return shape;
+    return s;
 }
 
 Layer read_layer(TensorSource& source, const Shape& shape, int64_t index) {

@@ -1,7 +1,6 @@
 // Weight matrices as an engine keeps them: copied from a checkpoint's tensors, quantised on the way where asked.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,7 +31,6 @@ class Weights {
     /// is not finite, for it would come out of them as a healthy number.
     Weights(const std::string& name, const Source& source, Quantise how, int threads);
     const Matrix& matrix() const { return view; }
-    Stored stored() const { return kind; }
     /// What a product with few tokens, or with many, reads.
     Form form(const Kernels& table, bool few) const;
     /// The products of rows [begin, end) with activations in that form; `p` says all but the matrix.
