@@ -1,4 +1,4 @@
-// The errors that csrc/ raises on purpose: a kind, one sentence, and what to do next. module.cpp turns them into
+// The errors that csrc/ raises on purpose: a kind, one sentence, and what to do next. bind/module.cpp turns them into
 // pylm.errors; anything else that escapes is a defect.
 #pragma once
 #include <exception>

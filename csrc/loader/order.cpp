@@ -1,3 +1,4 @@
+// The order of windows: a permutation a dataset and epoch, and shares of datasets in every block of sequences.
 #include "loader/order.hpp"
 
 #include <algorithm>

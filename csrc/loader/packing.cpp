@@ -1,3 +1,4 @@
+// Packs documents into windows by best fit, with the open windows found by the room that they have left.
 #include "loader/packing.hpp"
 
 #include <algorithm>

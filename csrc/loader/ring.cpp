@@ -1,3 +1,4 @@
+// Fills slots ahead of the loop on threads of its own, in the order of steps.
 #include "loader/ring.hpp"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// Maps token files, finds out their format, and refuses what does not add up.
 #include "loader/shard.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// Draws a token: logits become integer weights, filters cut them by a histogram, one draw falls among what is left.
 #include "sampler/sampler.hpp"
 
 #include <algorithm>
@@ -53,7 +54,7 @@ struct Scratch {
     int64_t count[BUCKETS];
 };
 
-Scratch& scratch() {
+Scratch& thread_scratch() {
     thread_local Scratch mine;
     return mine;
 }
@@ -103,15 +104,15 @@ float highest(const Row& row, const float* x) {
     return top;
 }
 
-void penalize(const Row& row, const Settings& s, Scratch& room) {
-    float* x = room.x.data();
+void penalize(const Row& row, const Settings& s, Scratch& scratch) {
+    float* x = scratch.x.data();
     const bool counts = s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
     if (counts && row.history_length > 0) {
-        room.seen.assign(row.history, row.history + row.history_length);
-        std::sort(room.seen.begin(), room.seen.end());
-        for (size_t i = 0, next; i < room.seen.size(); i = next) {
-            const int64_t id = room.seen[i];
-            for (next = i + 1; next < room.seen.size() && room.seen[next] == id;) ++next;
+        scratch.seen.assign(row.history, row.history + row.history_length);
+        std::sort(scratch.seen.begin(), scratch.seen.end());
+        for (size_t i = 0, next; i < scratch.seen.size(); i = next) {
+            const int64_t id = scratch.seen[i];
+            for (next = i + 1; next < scratch.seen.size() && scratch.seen[next] == id;) ++next;
             if (id < 0 || id >= row.vocab_size)
                 throw Error(Kind::usage, "row " + std::to_string(row.number) + ": the history holds id " +
                                              std::to_string(id) + ", the vocabulary ends at " +
@@ -147,99 +148,100 @@ void each_from(const float* x, int64_t n, float least, const Body& body) {
 }
 
 // The tokens of one bucket that lie before a cut, in order.
-void collect(Scratch& room, int64_t n, float top, int bucket, const Cut& before) {
-    room.tied.clear();
-    const float* x = room.x.data();
+void collect(Scratch& scratch, int64_t n, float top, int bucket, const Cut& before) {
+    scratch.tied.clear();
+    const float* x = scratch.x.data();
     // a bucket's logits lie above this whatever was rounded; the last bucket has no end
     const float least = bucket == BUCKETS - 1 ? -INFINITY : top - static_cast<float>(bucket + 2) / 32.0f;
     each_from(x, n, least, [&](int64_t i) {
         if (bucket_of(top - x[i]) == bucket && (before.bucket == BUCKETS || before.keeps(x[i], i)))
-            room.tied.emplace_back(-x[i], i);
+            scratch.tied.emplace_back(-x[i], i);
     });
-    std::sort(room.tied.begin(), room.tied.end());
+    std::sort(scratch.tied.begin(), scratch.tied.end());
 }
 
 // Not inlined: where the compiler knows that the scratch is the thread's own it asks for its address at every token.
 // Both filters by a histogram over falling logits, sorting only the bucket in which each cut falls.
-[[gnu::noinline]] Cut find_cut(Scratch& room, int64_t n, float top, int64_t top_k, float top_p) {
-    std::fill(room.mass, room.mass + BUCKETS, 0);
-    std::fill(room.count, room.count + BUCKETS, 0);
+[[gnu::noinline]] Cut find_cut(Scratch& scratch, int64_t n, float top, int64_t top_k, float top_p) {
+    std::fill(scratch.mass, scratch.mass + BUCKETS, 0);
+    std::fill(scratch.count, scratch.count + BUCKETS, 0);
     for (int64_t i = 0; i < n; ++i) {
-        const int b = bucket_of(top - room.x[i]);
-        room.mass[b] += room.w[i];
-        ++room.count[b];
+        const int b = bucket_of(top - scratch.x[i]);
+        scratch.mass[b] += scratch.w[i];
+        ++scratch.count[b];
     }
     Cut cut;
     if (top_k > 0 && top_k < n) {
         int64_t before = 0;
         int b = 0;
-        while (before + room.count[b] < top_k) before += room.count[b++];
-        collect(room, n, top, b, cut);
+        while (before + scratch.count[b] < top_k) before += scratch.count[b++];
+        collect(scratch, n, top, b, cut);
         const int64_t kept = top_k - before;
-        cut = {-room.tied[kept - 1].first, room.tied[kept - 1].second, b};
-        room.mass[b] = 0;
-        for (int64_t i = 0; i < kept; ++i) room.mass[b] += room.w[room.tied[i].second];
-        std::fill(room.mass + b + 1, room.mass + BUCKETS, 0);
+        cut = {-scratch.tied[kept - 1].first, scratch.tied[kept - 1].second, b};
+        scratch.mass[b] = 0;
+        for (int64_t i = 0; i < kept; ++i) scratch.mass[b] += scratch.w[scratch.tied[i].second];
+        std::fill(scratch.mass + b + 1, scratch.mass + BUCKETS, 0);
     }
     if (top_p < 1) {
         uint64_t total = 0;
-        for (uint64_t mass : room.mass) total += mass;
+        for (uint64_t mass : scratch.mass) total += mass;
         const auto wanted = static_cast<uint64_t>(std::ceil(static_cast<double>(top_p) * static_cast<double>(total)));
         uint64_t before = 0;
         int b = 0;
-        while (before + room.mass[b] < wanted) before += room.mass[b++];
-        collect(room, n, top, b, cut);
-        for (const auto& [minus_x, id] : room.tied) {
-            before += room.w[id];
+        while (before + scratch.mass[b] < wanted) before += scratch.mass[b++];
+        collect(scratch, n, top, b, cut);
+        for (const auto& [minus_x, id] : scratch.tied) {
+            before += scratch.w[id];
             if (before >= wanted) return {-minus_x, id, b};
         }
     }
     return cut;
 }
 
-// Fills room.x and room.w, and room.kept where top-k or top-p cut. Returns the sum of the weights that are kept.
-[[gnu::noinline]] uint64_t weigh(const Row& row, const Settings& s, Scratch& room) {
+// Fills scratch.x and scratch.w, and scratch.kept where top-k or top-p cut. Returns the sum of the weights that are
+// kept.
+[[gnu::noinline]] uint64_t weigh(const Row& row, const Settings& s, Scratch& scratch) {
     const int64_t n = row.vocab_size;
-    room.x.resize(n), room.w.resize(n);
-    load(row, room.x.data());
-    penalize(row, s, room);
-    float* x = room.x.data();
-    uint32_t* w = room.w.data();
+    scratch.x.resize(n), scratch.w.resize(n);
+    load(row, scratch.x.data());
+    penalize(row, s, scratch);
+    float* x = scratch.x.data();
+    uint32_t* w = scratch.w.data();
     const float inverse = 1.0f / s.temperature;
     if (inverse != 1.0f)
         for (int64_t i = 0; i < n; ++i) x[i] *= inverse;
     const float top = highest(row, x);
     exponents(x, n, top, w);
     Cut cut;
-    if ((s.top_k > 0 && s.top_k < n) || s.top_p < 1) cut = find_cut(room, n, top, s.top_k, s.top_p);
+    if ((s.top_k > 0 && s.top_k < n) || s.top_p < 1) cut = find_cut(scratch, n, top, s.top_k, s.top_p);
     const auto least = static_cast<uint32_t>(std::ceil(static_cast<double>(s.min_p) * WEIGHT_ONE));
     uint64_t total = 0;
-    room.cut = cut.bucket != BUCKETS;
-    if (!room.cut) {
+    scratch.cut = cut.bucket != BUCKETS;
+    if (!scratch.cut) {
         for (int64_t i = 0; i < n; ++i) total += w[i] = w[i] >= least ? w[i] : 0;
         return total;
     }
-    room.kept.clear();
+    scratch.kept.clear();
     each_from(x, n, cut.x, [&](int64_t i) {
         if (w[i] < least || !cut.keeps(x[i], i)) return;
-        room.kept.push_back(i);
+        scratch.kept.push_back(i);
         total += w[i];
     });
     return total;
 }
 
-int64_t most_likely(const Row& row, const Settings& s, Scratch& room) {
-    room.x.resize(row.vocab_size);
-    load(row, room.x.data());
-    penalize(row, s, room);
-    const float top = highest(row, room.x.data());
-    return std::find(room.x.begin(), room.x.begin() + row.vocab_size, top) - room.x.begin();
+int64_t most_likely(const Row& row, const Settings& s, Scratch& scratch) {
+    scratch.x.resize(row.vocab_size);
+    load(row, scratch.x.data());
+    penalize(row, s, scratch);
+    const float top = highest(row, scratch.x.data());
+    return std::find(scratch.x.begin(), scratch.x.begin() + row.vocab_size, top) - scratch.x.begin();
 }
 
-void add_logprobs(const Row& row, Scratch& room, int64_t alternatives, Choice& choice) {
+void add_logprobs(const Row& row, Scratch& scratch, int64_t alternatives, Choice& choice) {
     const int64_t n = row.vocab_size;
-    load(row, room.x.data());
-    const float* x = room.x.data();
+    load(row, scratch.x.data());
+    const float* x = scratch.x.data();
     const float top = highest(row, x);
     constexpr int LANES = 8;
     double sums[LANES] = {};
@@ -252,13 +254,13 @@ void add_logprobs(const Row& row, Scratch& room, int64_t alternatives, Choice& c
     const double log_sum = std::log(sum) + top;
     choice.logprob = static_cast<float>(x[choice.id] - log_sum);
     if (alternatives < 1) return;
-    room.ids.resize(n);
-    for (int64_t id = 0; id < n; ++id) room.ids[id] = id;
+    scratch.ids.resize(n);
+    for (int64_t id = 0; id < n; ++id) scratch.ids[id] = id;
     const auto likelier = [x](int64_t a, int64_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; };
     const int64_t wanted = std::min(alternatives, n);
-    std::partial_sort(room.ids.begin(), room.ids.begin() + wanted, room.ids.begin() + n, likelier);
+    std::partial_sort(scratch.ids.begin(), scratch.ids.begin() + wanted, scratch.ids.begin() + n, likelier);
     for (int64_t a = 0; a < wanted; ++a)
-        choice.top.emplace_back(room.ids[a], static_cast<float>(x[room.ids[a]] - log_sum));
+        choice.top.emplace_back(scratch.ids[a], static_cast<float>(x[scratch.ids[a]] - log_sum));
 }
 
 }  // namespace
@@ -292,40 +294,40 @@ void Settings::check(int64_t vocab_size) const {
 }
 
 std::vector<uint32_t> weights(const Row& row, const Settings& settings) {
-    Scratch& room = scratch();
+    Scratch& scratch = thread_scratch();
     if (settings.temperature == 0) {
         std::vector<uint32_t> one(row.vocab_size);
-        one[most_likely(row, settings, room)] = 1u << 30;
+        one[most_likely(row, settings, scratch)] = 1u << 30;
         return one;
     }
-    weigh(row, settings, room);
-    if (!room.cut) return {room.w.begin(), room.w.begin() + row.vocab_size};
+    weigh(row, settings, scratch);
+    if (!scratch.cut) return {scratch.w.begin(), scratch.w.begin() + row.vocab_size};
     std::vector<uint32_t> found(row.vocab_size);
-    for (int64_t id : room.kept) found[id] = room.w[id];
+    for (int64_t id : scratch.kept) found[id] = scratch.w[id];
     return found;
 }
 
 Choice sample(const Row& row, const Settings& settings, uint64_t seed, uint64_t sequence, uint64_t position,
               bool logprobs, int64_t alternatives) {
-    Scratch& room = scratch();
+    Scratch& scratch = thread_scratch();
     Choice choice;
     if (settings.temperature == 0) {
-        choice.id = most_likely(row, settings, room);
+        choice.id = most_likely(row, settings, scratch);
     } else {
-        const uint64_t total = weigh(row, settings, room);
+        const uint64_t total = weigh(row, settings, scratch);
         // the high half of a 128-bit product: uniform below `total` to within 2^-16 of a unit
         uint64_t left =
             static_cast<uint64_t>((static_cast<unsigned __int128>(philox(seed, sequence, position)) * total) >> 64);
-        const uint32_t* w = room.w.data();
-        if (room.cut) {
-            const int64_t* id = room.kept.data();
+        const uint32_t* w = scratch.w.data();
+        if (scratch.cut) {
+            const int64_t* id = scratch.kept.data();
             while (left >= w[*id]) left -= w[*id++];
             choice.id = *id;
         } else {
             while (left >= w[choice.id]) left -= w[choice.id++];
         }
     }
-    if (logprobs || alternatives > 0) add_logprobs(row, room, alternatives, choice);
+    if (logprobs || alternatives > 0) add_logprobs(row, scratch, alternatives, choice);
     return choice;
 }
 

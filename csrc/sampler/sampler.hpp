@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "numbers.hpp"
+#include "dtype.hpp"
 
 namespace pylm::sampler {
 

@@ -1,3 +1,4 @@
+// Runs the C++ tests.
 #include <algorithm>
 #include <string>
 

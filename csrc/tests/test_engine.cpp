@@ -12,10 +12,10 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/features.hpp"
-#include "cpu/threads.hpp"
+#include "cpu/dispatch.hpp"
 #include "error.hpp"
 #include "tests/check.hpp"
+#include "threads.hpp"
 
 using namespace pylm;
 using namespace pylm::cpu;
@@ -100,7 +100,7 @@ TEST(the_engine_refuses_what_does_not_fit) {
     std::vector<std::vector<float>> memory;
     auto tensors = weights(shape, memory);
     Engine engine(shape, tensors, Quantise::int8, 2);
-    Cache cache(shape, 3, engine.cache_type), wide(shape, 3, FLOAT32);
+    Cache cache(shape, 3, engine.cache_type), wide(shape, 3, Dtype::float32);
     std::vector<float> logits(shape.vocab);
     const int64_t ids[] = {0, 1, 2, 3}, bad[] = {shape.vocab};
     const auto refused = [](const auto& call) {
@@ -128,7 +128,7 @@ TEST(a_cache_serves_one_thread_at_a_time) {
     std::vector<int64_t> ids;
     for (int64_t i = 0; i < 300; ++i) ids.push_back(i * 7 % shape.vocab);
     std::vector<float> expected(shape.vocab), found(shape.vocab);
-    Cache alone(shape, 400, FLOAT32), shared(shape, 400, FLOAT32);
+    Cache alone(shape, 400, Dtype::float32), shared(shape, 400, Dtype::float32);
     one.read(ids.data(), 300, alone, false, expected.data());
     {
         Cache* caches[] = {&alone, &shared};
@@ -164,7 +164,7 @@ TEST(a_cache_serves_one_thread_at_a_time) {
         for (int t = 0; t < 3; ++t)
             others.emplace_back([&, t] {
                 std::vector<float> logits(shape.vocab);
-                Cache target(shape, 400, FLOAT32);
+                Cache target(shape, 400, Dtype::float32);
                 Cache* caches[] = {&shared};
                 while (!done && shared.length == 0) {
                     try {

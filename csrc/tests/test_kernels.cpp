@@ -4,23 +4,26 @@
 #include <random>
 #include <vector>
 
-#include "cpu/features.hpp"
-#include "cpu/run.hpp"
-#include "numbers.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/drive/operations.hpp"
+#include "dtype.hpp"
 #include "tests/check.hpp"
 
 using namespace pylm::cpu;
+using pylm::Dtype;
 
 namespace {
+
+constexpr Dtype FLOAT32 = Dtype::float32, BFLOAT16 = Dtype::bfloat16;
 
 std::mt19937 source(5);
 
 // Exactly `count` elements of a type on the heap, random.
 struct Buffer {
-    Type type;
+    Dtype type;
     std::vector<float> wide;
     std::vector<uint16_t> narrow;
-    Buffer(Type type, int64_t count) : type(type) {
+    Buffer(Dtype type, int64_t count) : type(type) {
         std::normal_distribution<float> normal;
         for (int64_t i = 0; i < count; ++i) {
             const float value = normal(source);
@@ -38,7 +41,7 @@ struct Buffer {
 
 // Runs `body` under each variant; its outputs must agree with the scalar one's: closely where all is fp32.
 template <class Body>
-void agree(Type type, const Body& body) {
+void agree(Dtype type, const Body& body) {
     std::vector<Buffer> first;
     for (Variant one : available()) {
         force(name_of(one));
@@ -70,7 +73,7 @@ TEST(a_variant_is_served_where_all_that_it_is_compiled_with_is_there) {
 }
 
 TEST(norms_agree_and_stay_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t width : {1, 5, 16, 33, 100})
             for (bool layer : {false, true}) {
                 const int64_t rows = 7;
@@ -96,7 +99,7 @@ TEST(norms_agree_and_stay_in_bounds) {
 }
 
 TEST(cross_entropy_agrees_and_stays_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t vocab : {1, 15, 64, 67, 2051}) {
             const int64_t rows = 5;
             const float softcap = vocab % 2 ? 3.0f : 0.0f;
@@ -120,7 +123,7 @@ TEST(cross_entropy_agrees_and_stays_in_bounds) {
 }
 
 TEST(rotations_agree_and_stay_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t dim : {2, 7, 32, 50})
             for (bool normal : {false, true}) {
                 const int64_t batch = 2, time = 3, heads = 2, half = dim / 2, count = batch * time * heads * dim;
@@ -146,7 +149,7 @@ TEST(rotations_agree_and_stay_in_bounds) {
 
 TEST(activations_and_adamw_agree_and_stay_in_bounds) {
     for (int64_t count : {1, 7, 16, 17, 1000})
-        for (Type type : {FLOAT32, BFLOAT16}) {
+        for (Dtype type : {FLOAT32, BFLOAT16}) {
             Buffer x(type, count), gate(type, count), dy(type, count);
             for (Act act : {Act::gelu, Act::gelu_tanh, Act::relu2, Act::swiglu})
                 agree(type, [&] {
@@ -169,7 +172,7 @@ TEST(activations_and_adamw_agree_and_stay_in_bounds) {
 }
 
 TEST(attention_agrees_and_stays_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t time : {1, 31, 50, 259})
             for (int64_t dim : {3, 16, 64}) {
                 const int64_t heads = 2, count = time * heads * dim, narrow = time * dim;
@@ -180,31 +183,13 @@ TEST(attention_agrees_and_stays_in_bounds) {
                     Buffer out(type, count), lse(FLOAT32, heads * time);
                     Buffer dq(type, count), dk(type, narrow), dv(type, narrow);
                     const Strides wide{count, heads * dim, dim}, thin{narrow, dim, dim};
-                    const Attention a{q.data(),
-                                      k.data(),
-                                      v.data(),
-                                      dout.data(),
-                                      out.data(),
-                                      dq.data(),
-                                      dk.data(),
-                                      dv.data(),
-                                      lse.wide.data(),
-                                      first.data(),
-                                      wide,
-                                      thin,
-                                      thin,
-                                      wide,
-                                      wide,
-                                      wide,
-                                      thin,
-                                      thin,
-                                      1,
-                                      time,
-                                      heads,
-                                      1,
-                                      dim,
-                                      0.3f,
-                                      time == 50 ? 1.5f : 0.0f};
+                    Attention a{};
+                    a.q = q.data(), a.k = k.data(), a.v = v.data(), a.dout = dout.data();
+                    a.out = out.data(), a.dq = dq.data(), a.dk = dk.data(), a.dv = dv.data();
+                    a.lse = lse.wide.data(), a.first = first.data();
+                    a.sq = a.so = a.sd = a.sdq = wide, a.sk = a.sv = a.sdk = a.sdv = thin;
+                    a.batch = 1, a.time = time, a.heads = heads, a.kv_heads = 1, a.dim = dim;
+                    a.scale = 0.3f, a.softcap = time == 50 ? 1.5f : 0.0f;
                     attention_forward(type, a, 2);
                     attention_backward(type, a, 2);
                     return std::vector<Buffer>{out, lse, dq, dk, dv};
@@ -213,14 +198,14 @@ TEST(attention_agrees_and_stays_in_bounds) {
 }
 
 TEST(decoding_agrees_and_stays_in_bounds) {
-    for (Type type : {FLOAT32, BFLOAT16})
+    for (Dtype type : {FLOAT32, BFLOAT16})
         for (int64_t dim : {5, 16, 80}) {
-            const int64_t room = 300;
-            Buffer q(type, 2 * 2 * dim), k(type, 2 * room * dim), v(type, 2 * room * dim);
-            const std::vector<int64_t> lengths{1, room};
+            const int64_t capacity = 300;
+            Buffer q(type, 2 * 2 * dim), k(type, 2 * capacity * dim), v(type, 2 * capacity * dim);
+            const std::vector<int64_t> lengths{1, capacity};
             agree(type, [&] {
                 Buffer out(type, 2 * 2 * dim);
-                const Strides thin{room * dim, dim, dim};
+                const Strides thin{capacity * dim, dim, dim};
                 const Decode a{q.data(), k.data(), v.data(), thin, thin, 2, 1, dim, 0.3f, 0, false};
                 decode_attention(type, a, 2, lengths.data(), out.data(), 2);
                 return std::vector<Buffer>{out};

@@ -1,3 +1,4 @@
+// Shards of every format and damaged ones, orders, packing, and rings under threads that take and close at once.
 #include <unistd.h>
 
 #include <algorithm>

@@ -1,12 +1,13 @@
+// The sampler's random bits against published ones, rows alone and together, hostile sizes and values.
 #include <cmath>
 #include <random>
 #include <vector>
 
-#include "cpu/threads.hpp"
 #include "error.hpp"
 #include "sampler/philox.hpp"
 #include "sampler/sampler.hpp"
 #include "tests/check.hpp"
+#include "threads.hpp"
 
 using namespace pylm::sampler;
 using pylm::Dtype;
@@ -31,7 +32,7 @@ TEST(rows_are_drawn_alike_alone_and_together) {
                       5);
     };
     std::vector<Choice> together(rows);
-    pylm::cpu::parallel(4, rows, [&](int64_t r) { together[r] = draw(r); });
+    pylm::parallel(4, rows, [&](int64_t r) { together[r] = draw(r); });
     for (int64_t r = 0; r < rows; ++r) {
         const Choice alone = draw(r);
         CHECK(alone.id == together[r].id && alone.logprob == together[r].logprob && alone.top == together[r].top);

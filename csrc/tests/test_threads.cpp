@@ -1,3 +1,4 @@
+// The pool: every index once, exceptions, nested and concurrent regions, teams, and forks.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -6,12 +7,12 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/threads.hpp"
 #include "tests/check.hpp"
+#include "threads.hpp"
 
-using pylm::cpu::parallel;
-using pylm::cpu::Team;
-using pylm::cpu::together;
+using pylm::parallel;
+using pylm::Team;
+using pylm::together;
 
 TEST(every_index_is_visited_once) {
     for (int threads : {1, 2, 3, 8})

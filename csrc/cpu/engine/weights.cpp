@@ -1,16 +1,13 @@
+// Copies a matrix of a checkpoint, rounded on the way where asked, and picks the products that read it.
 #include "cpu/engine/weights.hpp"
-
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
-#include "cpu/run.hpp"
-#include "cpu/threads.hpp"
+#include "cpu/dispatch.hpp"
 #include "error.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
 namespace {
@@ -70,19 +67,6 @@ void to_int4(const float* x, int64_t width, uint8_t* out, uint16_t* scales) {
 }
 
 }  // namespace
-
-void Block::Free::operator()(char* memory) const { std::free(memory); }
-
-Block::Block(int64_t bytes) {
-    // what is read through once a token is read faster from pages of 2 MB
-    constexpr int64_t HUGE = int64_t{2} << 20;
-    const int64_t unit = bytes >= 2 * HUGE ? HUGE : 64, whole = (bytes + 64 + unit - 1) / unit * unit;
-    memory.reset(static_cast<char*>(std::aligned_alloc(unit, whole)));
-    if (!memory) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (unit == HUGE) madvise(memory.get(), whole, MADV_HUGEPAGE);
-#endif
-}
 
 std::vector<float> wide(const Source& source) {
     int64_t count = 1;

@@ -1,12 +1,12 @@
 // Weight matrices as an engine keeps them: copied from a checkpoint's tensors, quantised on the way where asked.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "cpu/kernels/table.hpp"
-#include "numbers.hpp"
+#include "cpu/memory.hpp"
+#include "cpu/table.hpp"
+#include "dtype.hpp"
 
 namespace pylm::cpu {
 
@@ -15,24 +15,6 @@ struct Source {
     Dtype dtype;
     std::vector<int64_t> shape;
     const void* data;
-};
-
-/// Memory for vectors, uninitialised.
-class Block {
-  public:
-    Block() = default;
-    explicit Block(int64_t bytes);
-    char* data() const { return memory.get(); }
-    template <class T>
-    T* as() const {
-        return reinterpret_cast<T*>(memory.get());
-    }
-
-  private:
-    struct Free {
-        void operator()(char* memory) const;
-    };
-    std::unique_ptr<char, Free> memory;
 };
 
 /// `none` computes in fp32, whatever a checkpoint's weights are stored in. The others round the weights, what a product
@@ -49,7 +31,6 @@ class Weights {
     /// is not finite, for it would come out of them as a healthy number.
     Weights(const std::string& name, const Source& source, Quantise how, int threads);
     const Matrix& matrix() const { return view; }
-    Stored stored() const { return kind; }
     /// What a product with few tokens, or with many, reads.
     Form form(const Kernels& table, bool few) const;
     /// The products of rows [begin, end) with activations in that form; `p` says all but the matrix.

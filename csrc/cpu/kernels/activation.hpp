@@ -1,7 +1,7 @@
 // GELU (by the error function, or GPT-2's tanh), ReLU² and SwiGLU, with their gradients.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -18,7 +18,6 @@ inline void normal(Vec x, Vec& below, Vec& bell) {
     p = p * t * bell * splat(0.5f);
     below = where_negative(x, p, splat(1) - p);
 }
-inline Vec sigmoid(Vec x) { return splat(1) / (splat(1) + exp2(min(splat(0) - x, splat(80)) * splat(LOG2E))); }
 
 // GPT-2's share of the normal distribution below x, 0.5 (1 + tanh u) = sigmoid(2u), and the derivative of 2u.
 inline Vec tanh_share(Vec x, Vec& slope) {
@@ -33,20 +32,20 @@ void activation_forward(const Activation& a, int64_t begin, int64_t end) {
     const T *x = static_cast<const T*>(a.x) + begin, *gate = static_cast<const T*>(a.gate) + begin;
     T* y = static_cast<T*>(a.y) + begin;
     each(end - begin, [&](int64_t i, int64_t n) {
-        const Vec v = take(x + i, n);
+        const Vec v = load_n(x + i, n);
         if constexpr (act == Act::gelu) {
             Vec below, bell;
             normal(v, below, bell);
-            put(y + i, v * below, n);
+            store_n(y + i, v * below, n);
         } else if constexpr (act == Act::gelu_tanh) {
             Vec slope;
-            put(y + i, v * tanh_share(v, slope), n);
+            store_n(y + i, v * tanh_share(v, slope), n);
         } else if constexpr (act == Act::relu2) {
             const Vec r = max(v, splat(0));
-            put(y + i, r * r, n);
+            store_n(y + i, r * r, n);
         } else {
-            const Vec g = take(gate + i, n);
-            put(y + i, g * sigmoid(g) * v, n);
+            const Vec g = load_n(gate + i, n);
+            store_n(y + i, g * sigmoid(g) * v, n);
         }
     });
 }
@@ -57,21 +56,21 @@ void activation_backward(const Activation& a, int64_t begin, int64_t end) {
     const T* dy = static_cast<const T*>(a.dy) + begin;
     T *dx = static_cast<T*>(a.dx) + begin, *dgate = static_cast<T*>(a.dgate) + begin;
     each(end - begin, [&](int64_t i, int64_t n) {
-        const Vec v = take(x + i, n), d = take(dy + i, n);
+        const Vec v = load_n(x + i, n), d = load_n(dy + i, n);
         if constexpr (act == Act::gelu) {
             Vec below, bell;
             normal(v, below, bell);
-            put(dx + i, d * fma(v * bell, splat(0.39894228040f), below), n);
+            store_n(dx + i, d * fma(v * bell, splat(0.39894228040f), below), n);
         } else if constexpr (act == Act::gelu_tanh) {
             Vec slope;
             const Vec share = tanh_share(v, slope);
-            put(dx + i, d * share * fma(v * slope, splat(1) - share, splat(1)), n);
+            store_n(dx + i, d * share * fma(v * slope, splat(1) - share, splat(1)), n);
         } else if constexpr (act == Act::relu2) {
-            put(dx + i, d * splat(2) * max(v, splat(0)), n);
+            store_n(dx + i, d * splat(2) * max(v, splat(0)), n);
         } else {
-            const Vec g = take(gate + i, n), s = sigmoid(g), silu = g * s;
-            put(dx + i, d * silu, n);
-            put(dgate + i, d * v * fma(silu, splat(1) - s, s), n);
+            const Vec g = load_n(gate + i, n), s = sigmoid(g), silu = g * s;
+            store_n(dx + i, d * silu, n);
+            store_n(dgate + i, d * v * fma(silu, splat(1) - s, s), n);
         }
     });
 }

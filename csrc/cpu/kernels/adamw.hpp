@@ -1,7 +1,7 @@
 // AdamW with the clip folded in: the gradient is scaled as it is read, so that no pass of its own is spent on it.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/simd.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -21,7 +21,7 @@ double sum_squares(const void* data, int64_t begin, int64_t end) {
         }
         for (; i < at + count; i += Vec::W) {
             const int64_t left = at + count - i;
-            const Vec p = take(x + i, left < Vec::W ? left : static_cast<int64_t>(Vec::W));
+            const Vec p = load_n(x + i, left < Vec::W ? left : static_cast<int64_t>(Vec::W));
             a = fma(p, p, a);
         }
         total += static_cast<double>(sum((a + b) + (c + d)));
@@ -41,14 +41,14 @@ void adamw(const AdamW& a, int64_t begin, int64_t end) {
     const Vec inverse = splat(1 / __builtin_sqrtf(a.correction2)), eps = splat(a.eps), keep = splat(1 - a.lr * a.decay);
     constexpr int64_t AHEAD = 1024;  // elements: roots and quotients take too long for the processor to ask in time
     each(end - begin, [&](int64_t i, int64_t n) {
-        ask<1>(g + i + AHEAD), ask<1>(m + i + AHEAD), ask<1>(v + i + AHEAD), ask<1>(p + i + AHEAD);
-        const Vec grad = take(g + i, n) * scale;
-        const Vec first = fma(take(m + i, n), b1, grad * c1), second = fma(take(v + i, n), b2, grad * grad * c2);
-        const Vec moved = fma(step, first / fma(root(second), inverse, eps), take(p + i, n) * keep);
-        put(m + i, first, n);
-        put(v + i, second, n);
-        put(p + i, moved, n);
-        if (copy) put(copy + i, moved, n);
+        prefetch<1>(g + i + AHEAD), prefetch<1>(m + i + AHEAD), prefetch<1>(v + i + AHEAD), prefetch<1>(p + i + AHEAD);
+        const Vec grad = load_n(g + i, n) * scale;
+        const Vec first = fma(load_n(m + i, n), b1, grad * c1), second = fma(load_n(v + i, n), b2, grad * grad * c2);
+        const Vec moved = fma(step, first / fma(sqrt(second), inverse, eps), load_n(p + i, n) * keep);
+        store_n(m + i, first, n);
+        store_n(v + i, second, n);
+        store_n(p + i, moved, n);
+        if (copy) store_n(copy + i, moved, n);
     });
 }
 

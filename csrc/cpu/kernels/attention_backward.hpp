@@ -1,5 +1,6 @@
-// The gradients of causal attention. Scores are computed anew, transposed (keys in rows): then chances and their
-// gradients are left operands of dV and dK as they stand, and row pairs of them the right operand of dQ transposed.
+// The gradients of causal attention. Scores are computed anew, transposed (keys in rows): then the probabilities P and
+// the gradients dS of the scores are left operands of dV = P·dO and dK = dS·Q as they stand, and row pairs of dS the
+// right operand of dQ transposed.
 #pragma once
 #include "cpu/kernels/attention.hpp"
 
@@ -8,38 +9,38 @@ namespace pylm::cpu::PYLM_VARIANT {
 constexpr int64_t KEYS = 48, CHUNK = 256;  // a block: keys in rows, queries in columns
 
 template <class Units>
-struct BackwardRoom {
+struct BackwardWorkspace {
     using Unit = typename Units::Unit;
-    Unit *keys, *values, *keys_across;    // left operands: [time][depth] twice, [dim][time]
-    Unit *queries, *grads;                // right operands, transposed: [depth][time]
-    Unit *query_rows, *grad_rows;         // right operands: [time][width]
-    Unit *chances, *slopes, *slope_rows;  // of a block: left, left, right
-    float *scores, *rises, *dq, *dk, *dv, *delta, *shift;
+    Unit *keys, *values, *keys_across;  // left operands: [time][depth] twice, [dim][time]
+    Unit *queries, *grads;              // right operands, transposed: [depth][time]
+    Unit *query_rows, *grad_rows;       // right operands: [time][width]
+    Unit *p, *ds, *ds_rows;             // of a block: left, left, right
+    float *scores, *dp, *dq, *dk, *dv, *delta, *shift;
     int64_t time, depth, width, size;
-    BackwardRoom(char* base, int64_t length, int64_t dim) {
-        Carver carve{base};
+    BackwardWorkspace(char* base, int64_t length, int64_t dim) {
+        ScratchLayout layout{base};
         time = round_up(length, CHUNK);
         depth = (dim + Units::STEP - 1) / Units::STEP;
         width = round_up(dim, Vec::W);
         const int64_t units = time / Units::STEP;
-        keys = carve.take<Unit>(time * depth), values = carve.take<Unit>(time * depth);
-        keys_across = carve.take<Unit>(dim * units);
-        queries = carve.take<Unit>(depth * time), grads = carve.take<Unit>(depth * time);
-        query_rows = carve.take<Unit>(units * width), grad_rows = carve.take<Unit>(units * width);
-        chances = carve.take<Unit>(KEYS * CHUNK / Units::STEP), slopes = carve.take<Unit>(KEYS * CHUNK / Units::STEP);
-        slope_rows = carve.take<Unit>(KEYS / Units::STEP * CHUNK);
-        scores = carve.take<float>(KEYS * CHUNK), rises = carve.take<float>(KEYS * CHUNK);
-        dq = carve.take<float>(dim * time);
-        dk = carve.take<float>(time * width), dv = carve.take<float>(time * width);
-        delta = carve.take<float>(time), shift = carve.take<float>(time);
-        size = carve.used;
+        keys = layout.take<Unit>(time * depth), values = layout.take<Unit>(time * depth);
+        keys_across = layout.take<Unit>(dim * units);
+        queries = layout.take<Unit>(depth * time), grads = layout.take<Unit>(depth * time);
+        query_rows = layout.take<Unit>(units * width), grad_rows = layout.take<Unit>(units * width);
+        p = layout.take<Unit>(KEYS * CHUNK / Units::STEP), ds = layout.take<Unit>(KEYS * CHUNK / Units::STEP);
+        ds_rows = layout.take<Unit>(KEYS / Units::STEP * CHUNK);
+        scores = layout.take<float>(KEYS * CHUNK), dp = layout.take<float>(KEYS * CHUNK);
+        dq = layout.take<float>(dim * time);
+        dk = layout.take<float>(time * width), dv = layout.take<float>(time * width);
+        delta = layout.take<float>(time), shift = layout.take<float>(time);
+        size = layout.used;
     }
 };
 
-// Scores and rises (dP) of a block become chances and slopes (dS), in both the forms that the products want.
+// Scores and dP of a block become P and dS, in both the forms that the products want.
 template <class Units>
-inline void slopes_of(const BackwardRoom<Units>& room, const Attention& a, const int32_t* first, int64_t key,
-                      int64_t rows, int64_t query, int64_t count) {
+inline void softmax_gradients(const BackwardWorkspace<Units>& work, const Attention& a, const int32_t* first,
+                              int64_t key, int64_t rows, int64_t query, int64_t count) {
     using Element = typename Units::Element;
     const bool capped = a.softcap > 0;
     const Vec factor = splat(capped ? a.softcap * LOG2E : a.scale * LOG2E), weight = splat(a.scale);
@@ -47,46 +48,46 @@ inline void slopes_of(const BackwardRoom<Units>& room, const Attention& a, const
     const int64_t units = count / Units::STEP, length = a.time;
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t t = key + r;
-        auto* p = reinterpret_cast<Element*>(room.chances + r * units);
-        auto* d = reinterpret_cast<Element*>(room.slopes + r * units);
+        auto* p_row = reinterpret_cast<Element*>(work.p + r * units);
+        auto* ds_row = reinterpret_cast<Element*>(work.ds + r * units);
         for (int64_t i = 0; i < count; i += Vec::W) {
             const int64_t at = query + i;
-            Vec score = load(room.scores + r * count + i), steep = weight;
+            Vec score = load(work.scores + r * count + i), derivative = weight;
             if (capped) {
-                score = tangent(score * inverse);
-                steep = weight * (splat(1) - score * score);
+                score = tanh(score * inverse);
+                derivative = weight * (splat(1) - score * score);
             }
-            Vec chance = exp2(fma(score, factor, load(room.shift + at)));
+            Vec p = exp2(fma(score, factor, load(work.shift + at)));
             // queries before the key, past the end, or of a later document or window attend nothing here
             const bool whole = at >= t && at + Vec::W <= length && first[at + Vec::W - 1] <= t;
             if (!whole) {
                 float lanes[Vec::W];
-                store(lanes, chance);
+                store(lanes, p);
                 for (int64_t l = 0; l < Vec::W; ++l)
                     if (at + l < t || at + l >= length || first[at + l] > t) lanes[l] = 0;
-                chance = load(lanes);
+                p = load(lanes);
             }
-            const Vec slope = chance * steep * (load(room.rises + r * count + i) - load(room.delta + at));
-            store(p + i, chance);
-            store(d + i, slope);
+            const Vec ds = p * derivative * (load(work.dp + r * count + i) - load(work.delta + at));
+            store(p_row + i, p);
+            store(ds_row + i, ds);
         }
     }
     if constexpr (Units::STEP == 1) {
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t i = 0; i < count; i += Vec::W)
-                store(room.slope_rows + r * count + i, load(room.slopes + r * count + i));
+                store(work.ds_rows + r * count + i, load(work.ds + r * count + i));
     } else {
 #if PYLM_LEVEL == 512
         for (int64_t r = 0; r < rows; r += 2) {
-            const auto* even = reinterpret_cast<const uint16_t*>(room.slopes + r * units);
-            const auto* odd = reinterpret_cast<const uint16_t*>(room.slopes + (r + 1) * units);
+            const auto* even = reinterpret_cast<const uint16_t*>(work.ds + r * units);
+            const auto* odd = reinterpret_cast<const uint16_t*>(work.ds + (r + 1) * units);
             for (int64_t i = 0; i < count; i += 16) {
                 const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even + i));
                 const __m256i high = r + 1 < rows ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd + i))
                                                   : _mm256_setzero_si256();
                 const __m512i pair =
                     _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-                _mm512_storeu_si512(room.slope_rows + r / 2 * count + i, pair);
+                _mm512_storeu_si512(work.ds_rows + r / 2 * count + i, pair);
             }
         }
 #endif
@@ -98,78 +99,78 @@ template <class T>
 void attention_backward(const Attention& a, int64_t unit, char* scratch) {
     using Units = typename UnitsOf<T>::type;
     const int64_t b = unit / a.kv_heads, g = unit % a.kv_heads, share = a.heads / a.kv_heads, dim = a.dim;
-    const BackwardRoom<Units> room(scratch, a.time, dim);
+    const BackwardWorkspace<Units> work(scratch, a.time, dim);
     // SAFETY: as in attention_forward; the gradients have their tensors' shapes and strides of their own
     const T* k = static_cast<const T*>(a.k) + b * a.sk.batch + g * a.sk.head;
     const T* v = static_cast<const T*>(a.v) + b * a.sv.batch + g * a.sv.head;
     const int32_t* first = a.first + b * a.time;
-    const int64_t units = room.time / Units::STEP;
-    pack_left<Units>(k, a.sk.time, a.time, dim, room.keys, room.depth);
-    pack_left<Units>(v, a.sv.time, a.time, dim, room.values, room.depth);
+    const int64_t units = work.time / Units::STEP;
+    pack_left<Units>(k, a.sk.time, a.time, dim, work.keys, work.depth);
+    pack_left<Units>(v, a.sv.time, a.time, dim, work.values, work.depth);
     for (int64_t i = 0; i < dim; ++i) {
-        auto* to = reinterpret_cast<typename Units::Element*>(room.keys_across + i * units);
+        auto* to = reinterpret_cast<typename Units::Element*>(work.keys_across + i * units);
         for (int64_t t = 0; t < a.time; ++t) to[t] = element<Units>(k[t * a.sk.time + i]);
-        for (int64_t t = a.time; t < room.time; ++t) to[t] = {};
+        for (int64_t t = a.time; t < work.time; ++t) to[t] = {};
     }
-    memset(room.dk, 0, static_cast<size_t>(room.time * room.width) * sizeof(float));
-    memset(room.dv, 0, static_cast<size_t>(room.time * room.width) * sizeof(float));
+    memset(work.dk, 0, static_cast<size_t>(work.time * work.width) * sizeof(float));
+    memset(work.dv, 0, static_cast<size_t>(work.time * work.width) * sizeof(float));
     for (int64_t h = g * share; h < (g + 1) * share; ++h) {
         const T* q = static_cast<const T*>(a.q) + b * a.sq.batch + h * a.sq.head;
         const T* o = static_cast<const T*>(a.out) + b * a.so.batch + h * a.so.head;
         const T* d = static_cast<const T*>(a.dout) + b * a.sd.batch + h * a.sd.head;
         const float* lse = a.lse + (b * a.heads + h) * a.time;
-        pack_transposed<Units>(q, a.sq.time, a.time, dim, room.queries, room.time, room.depth);
-        pack_transposed<Units>(d, a.sd.time, a.time, dim, room.grads, room.time, room.depth);
-        pack_rows<Units>(q, a.sq.time, a.time, dim, room.query_rows, room.width, units);
-        pack_rows<Units>(d, a.sd.time, a.time, dim, room.grad_rows, room.width, units);
-        for (int64_t t = 0; t < room.time; ++t) {
+        pack_transposed<Units>(q, a.sq.time, a.time, dim, work.queries, work.time, work.depth);
+        pack_transposed<Units>(d, a.sd.time, a.time, dim, work.grads, work.time, work.depth);
+        pack_rows<Units>(q, a.sq.time, a.time, dim, work.query_rows, work.width, units);
+        pack_rows<Units>(d, a.sd.time, a.time, dim, work.grad_rows, work.width, units);
+        for (int64_t t = 0; t < work.time; ++t) {
             Vec dot = splat(0);
             if (t < a.time)
                 each(dim, [&](int64_t i, int64_t n) {
-                    dot = fma(take(d + t * a.sd.time + i, n), take(o + t * a.so.time + i, n), dot);
+                    dot = fma(load_n(d + t * a.sd.time + i, n), load_n(o + t * a.so.time + i, n), dot);
                 });
-            room.delta[t] = sum(dot);
-            room.shift[t] = t < a.time ? -lse[t] * LOG2E : 0;
+            work.delta[t] = sum(dot);
+            work.shift[t] = t < a.time ? -lse[t] * LOG2E : 0;
         }
-        memset(room.dq, 0, static_cast<size_t>(dim * room.time) * sizeof(float));
+        memset(work.dq, 0, static_cast<size_t>(dim * work.time) * sizeof(float));
         for (int64_t key = 0; key < a.time; key += KEYS) {
             const int64_t rows = a.time - key < KEYS ? a.time - key : KEYS, last = key + rows - 1;
             const int64_t pairs = (rows + Units::STEP - 1) / Units::STEP;
             for (int64_t query = key / CHUNK * CHUNK; query < a.time && first[query] <= last; query += CHUNK) {
                 // the chunk from the first vector that any of these keys is seen from
                 const int64_t from = query > key ? query : key / (Vec::W * Units::STEP) * (Vec::W * Units::STEP);
-                const int64_t count = query + CHUNK - from, width = room.width;
-                product<Units>(room.keys + key * room.depth, room.depth, room.queries + from, room.time, room.scores,
-                               count, rows, count, room.depth, false);
-                product<Units>(room.values + key * room.depth, room.depth, room.grads + from, room.time, room.rises,
-                               count, rows, count, room.depth, false);
-                slopes_of<Units>(room, a, first, key, rows, from, count);
-                product<Units>(room.chances, count / Units::STEP, room.grad_rows + from / Units::STEP * width, width,
-                               room.dv + key * width, width, rows, width, count / Units::STEP, true);
-                product<Units>(room.slopes, count / Units::STEP, room.query_rows + from / Units::STEP * width, width,
-                               room.dk + key * width, width, rows, width, count / Units::STEP, true);
-                product<Units>(room.keys_across + key / Units::STEP, units, room.slope_rows, count, room.dq + from,
-                               room.time, dim, count, pairs, true);
+                const int64_t count = query + CHUNK - from, width = work.width;
+                product<Units>(work.keys + key * work.depth, work.depth, work.queries + from, work.time, work.scores,
+                               count, rows, count, work.depth, false);
+                product<Units>(work.values + key * work.depth, work.depth, work.grads + from, work.time, work.dp, count,
+                               rows, count, work.depth, false);
+                softmax_gradients<Units>(work, a, first, key, rows, from, count);
+                product<Units>(work.p, count / Units::STEP, work.grad_rows + from / Units::STEP * width, width,
+                               work.dv + key * width, width, rows, width, count / Units::STEP, true);
+                product<Units>(work.ds, count / Units::STEP, work.query_rows + from / Units::STEP * width, width,
+                               work.dk + key * width, width, rows, width, count / Units::STEP, true);
+                product<Units>(work.keys_across + key / Units::STEP, units, work.ds_rows, count, work.dq + from,
+                               work.time, dim, count, pairs, true);
             }
         }
         T* dq = static_cast<T*>(a.dq) + b * a.sdq.batch + h * a.sdq.head;
         for (int64_t t0 = 0; t0 < a.time; t0 += 16)
             for (int64_t i = 0; i < dim; ++i)
                 for (int64_t t = t0; t < t0 + 16 && t < a.time; ++t)
-                    narrow(dq + t * a.sdq.time + i, room.dq[i * room.time + t]);
+                    narrow(dq + t * a.sdq.time + i, work.dq[i * work.time + t]);
     }
     T* dk = static_cast<T*>(a.dk) + b * a.sdk.batch + g * a.sdk.head;
     T* dv = static_cast<T*>(a.dv) + b * a.sdv.batch + g * a.sdv.head;
     for (int64_t t = 0; t < a.time; ++t)
         each(dim, [&](int64_t i, int64_t n) {
-            put(dk + t * a.sdk.time + i, load(room.dk + t * room.width + i), n);
-            put(dv + t * a.sdv.time + i, load(room.dv + t * room.width + i), n);
+            store_n(dk + t * a.sdk.time + i, load(work.dk + t * work.width + i), n);
+            store_n(dv + t * a.sdv.time + i, load(work.dv + t * work.width + i), n);
         });
 }
 
 template <class T>
 int64_t attention_backward_scratch(int64_t time, int64_t dim) {
-    return BackwardRoom<typename UnitsOf<T>::type>(nullptr, time, dim).size;
+    return BackwardWorkspace<typename UnitsOf<T>::type>(nullptr, time, dim).size;
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

@@ -1,8 +1,8 @@
 // Cross-entropy over rows of logits. Where the gradient is wanted with the loss, memory is read once: a row lies in L2
 // for its second reading. The gradient is written around the caches where it would not stay in them.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -15,9 +15,9 @@ struct Plain {
 struct Capped {
     Vec cap, inverse;
     explicit Capped(float softcap) : cap(splat(softcap)), inverse(splat(1 / softcap)) {}
-    Vec operator()(Vec x) const { return cap * tangent(x * inverse); }
+    Vec operator()(Vec x) const { return cap * tanh(x * inverse); }
     Vec slope(Vec x) const {
-        const Vec t = tangent(x * inverse);
+        const Vec t = tanh(x * inverse);
         return splat(1) - t * t;
     }
 };
@@ -61,7 +61,7 @@ struct Powers {
         Vec s0 = splat(0), s1 = s0, s2 = s0, s3 = s0;
         int64_t i = 0;
         for (; i + 4 * Vec::W <= count; i += 4 * Vec::W) {
-            ask<4>(x + 2 * BLOCK + i);  // or memory idles while exponentials are made: twice as long on one thread
+            prefetch<4>(x + 2 * BLOCK + i);  // or memory idles while exponentials are made: twice as long on one thread
             s0 = s0 + exp2((cap(load(x + i)) - shift) * log2e);
             s1 = s1 + exp2((cap(load(x + i + Vec::W)) - shift) * log2e);
             s2 = s2 + exp2((cap(load(x + i + 2 * Vec::W)) - shift) * log2e);
@@ -71,7 +71,7 @@ struct Powers {
         for (; i < count; i += Vec::W) {
             const int64_t n = count - i < Vec::W ? count - i : Vec::W;
             float lanes[Vec::W];  // those past the end hold no logit
-            store(lanes, exp2((cap(take(x + i, n)) - shift) * log2e));
+            store(lanes, exp2((cap(load_n(x + i, n)) - shift) * log2e));
             for (int64_t l = 0; l < n; ++l) total += static_cast<double>(lanes[l]);
         }
     }
@@ -89,7 +89,7 @@ inline void conclude(const CrossEntropy& a, int64_t row, float target, const Cap
 }
 
 // The gradient of one row's loss times `grad`, block by block.
-template <class T, class Cap, bool past>
+template <class T, class Cap, bool streaming>
 struct Gradient {
     const T* x;
     T* out;
@@ -109,37 +109,37 @@ struct Gradient {
             memset(static_cast<void*>(out + begin), 0, static_cast<size_t>(end - begin) * sizeof(T));
             return;
         }
-        if (target < begin || target >= end) return write_others<past>(begin, end, cap);
+        if (target < begin || target >= end) return write_others<streaming>(begin, end, cap);
         const Vec right = splat(widen(x[target]));
         const int64_t from = target / Vec::W * Vec::W, to = from + Vec::W < end ? from + Vec::W : end;
-        write_others<past>(begin, from, cap);
+        write_others<streaming>(begin, from, cap);
         write_others<false>(from, to, cap);
-        write_others<past>(to, end, cap);
-        const float chance = __builtin_expf(cap_one(cap, highest(right)) - lse);
-        narrow(out + target, (chance * weight - grad) * highest(cap.slope(right)));
+        write_others<streaming>(to, end, cap);
+        const float p = __builtin_expf(cap_one(cap, highest(right)) - lse);
+        narrow(out + target, (p * weight - grad) * highest(cap.slope(right)));
     }
-    template <bool around>
+    template <bool streamed>
     void write_others(int64_t begin, int64_t end, const Cap& cap) const {
         const Vec log2e = splat(LOG2E), shift = splat(lse), scale = splat(weight);
         const T* from = x + begin;
         T* to = out + begin;
         each(end - begin, [&](int64_t i, int64_t n) {
-            const Vec v = take(from + i, n);
-            put<around>(to + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
+            const Vec v = load_n(from + i, n);
+            store_n<streamed>(to + i, exp2((cap(v) - shift) * log2e) * scale * cap.slope(v), n);
         });
     }
 };
 
 // Losses, and gradients where they are wanted: those of a row while the next one is read, so that memory is asked to
 // read and to write at the same time, and each row lies in L2 for its second reading.
-template <class T, class Cap, bool past>
+template <class T, class Cap, bool streaming>
 void losses_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
     const Cap cap(a.softcap);
     for (int64_t row = begin; row < end + (a.dlogits != nullptr); ++row) {
         const bool reads = row < end && a.targets[row] != a.ignore_index, writes = a.dlogits && row > begin;
         // SAFETY: rows of `vocab` logits lie `stride` apart; the driver has checked targets against the vocabulary
         const T* x = static_cast<const T*>(a.logits) + row * a.stride;
-        const Gradient<T, Cap, past> before(a, writes ? row - 1 : begin, a.ahead);
+        const Gradient<T, Cap, streaming> before(a, writes ? row - 1 : begin, a.ahead);
         Powers powers;
         for (int64_t at = 0; at < a.vocab; at += BLOCK) {
             const int64_t stop = a.vocab - at < BLOCK ? a.vocab : at + BLOCK;
@@ -151,35 +151,35 @@ void losses_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
         else if (row < end)
             a.lse[row] = a.losses[row] = 0;
     }
-    if (past) fence();
+    if (streaming) fence();
 }
 
-template <class T, class Cap, bool past>
+template <class T, class Cap, bool streaming>
 void gradients_of_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
     const Cap cap(a.softcap);
     for (int64_t row = begin; row < end; ++row) {
-        const Gradient<T, Cap, past> gradient(a, row, a.grads[row]);
+        const Gradient<T, Cap, streaming> gradient(a, row, a.grads[row]);
         for (int64_t at = 0; at < a.vocab; at += BLOCK)
             gradient.write(at, a.vocab - at < BLOCK ? a.vocab : at + BLOCK, cap);
     }
-    if (past) fence();
+    if (streaming) fence();
 }
 
 // Whether results may be written around the caches.
 template <class T>
-inline bool goes_past(const CrossEntropy& a) {
-    return a.past && streamable(static_cast<const T*>(a.dlogits), a.vocab) && a.stride == a.vocab;
+inline bool streams(const CrossEntropy& a) {
+    return a.streaming && streamable(static_cast<const T*>(a.dlogits), a.vocab) && a.stride == a.vocab;
 }
 template <class T>
 void cross_entropy_forward(const CrossEntropy& a, int64_t begin, int64_t end) {
     if (a.softcap > 0) return losses_of_rows<T, Capped, false>(a, begin, end);
-    goes_past<T>(a) ? losses_of_rows<T, Plain, true>(a, begin, end) : losses_of_rows<T, Plain, false>(a, begin, end);
+    streams<T>(a) ? losses_of_rows<T, Plain, true>(a, begin, end) : losses_of_rows<T, Plain, false>(a, begin, end);
 }
 template <class T>
 void cross_entropy_backward(const CrossEntropy& a, int64_t begin, int64_t end) {
     if (a.softcap > 0) return gradients_of_rows<T, Capped, false>(a, begin, end);
-    goes_past<T>(a) ? gradients_of_rows<T, Plain, true>(a, begin, end)
-                    : gradients_of_rows<T, Plain, false>(a, begin, end);
+    streams<T>(a) ? gradients_of_rows<T, Plain, true>(a, begin, end)
+                  : gradients_of_rows<T, Plain, false>(a, begin, end);
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

@@ -1,8 +1,8 @@
 // One new token's attention over a cache, split along the keys: memory is read once, heads that share keys share the
 // reading.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -16,7 +16,7 @@ inline float dot(const float* q, const T* k, int64_t dim) {
     }
     for (; i < dim; i += Vec::W) {
         const int64_t n = dim - i < Vec::W ? dim - i : Vec::W;
-        a = fma(take(q + i, n), take(k + i, n), a);
+        a = fma(load_n(q + i, n), load_n(k + i, n), a);
     }
     return sum(a + b);
 }
@@ -67,8 +67,8 @@ inline Vec dots_of(const float* q, const bf16* narrow, const T* k, int64_t strid
     (void)narrow;
 #endif
     each(dim, [&](int64_t i, int64_t n) {
-        const Vec query = take(q + i, n);
-        for (int r = 0; r < Vec::W; ++r) acc[r] = fma(query, take(k + r * stride + i, n), acc[r]);
+        const Vec query = load_n(q + i, n);
+        for (int r = 0; r < Vec::W; ++r) acc[r] = fma(query, load_n(k + r * stride + i, n), acc[r]);
     });
     return sums(acc);
 }
@@ -100,14 +100,14 @@ void decode_attention(const Decode& a, int64_t g, int64_t begin, int64_t end, fl
                     __builtin_prefetch(v + r * a.sv.time);
                 }
             Vec found = dots_of(query, narrow, k + s * a.sk.time, a.sk.time, dim) * scale;
-            if (a.softcap > 0) found = tangent(found) * cap;
+            if (a.softcap > 0) found = tanh(found) * cap;
             store(scores + s, found);
             best = max(best, found);
         }
         float top = highest(best);
         for (; s < count; ++s) {
             Vec found = splat(dot(query, k + s * a.sk.time, dim)) * scale;
-            if (a.softcap > 0) found = tangent(found) * cap;
+            if (a.softcap > 0) found = tanh(found) * cap;
             scores[s] = highest(found);
             top = scores[s] > top ? scores[s] : top;
         }
@@ -148,25 +148,10 @@ void decode_attention(const Decode& a, int64_t g, int64_t begin, int64_t end, fl
         for (; i < dim; i += Vec::W) {
             const int64_t n = dim - i < Vec::W ? dim - i : Vec::W;
             Vec acc = splat(0);
-            for (int64_t r = 0; r < count; ++r) acc = fma(splat(scores[r]), take(v + r * a.sv.time + i, n), acc);
-            put(values + i, acc, n);
+            for (int64_t r = 0; r < count; ++r) acc = fma(splat(scores[r]), load_n(v + r * a.sv.time + i, n), acc);
+            store_n(values + i, acc, n);
         }
     }
-}
-
-/// Bytes [begin, end), in whole cache lines, added up: as fast as this memory can be read.
-inline uint64_t read_all(const void* data, int64_t begin, int64_t end) {
-    const char* bytes = static_cast<const char*>(data);
-    uint64_t sums[8] = {};
-    for (int64_t i = begin; i + 64 <= end; i += 64)
-        for (int l = 0; l < 8; ++l) {
-            uint64_t word;
-            memcpy(&word, bytes + i + 8 * l, 8);
-            sums[l] += word;
-        }
-    uint64_t total = 0;
-    for (uint64_t sum : sums) total += sum;
-    return total;
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT

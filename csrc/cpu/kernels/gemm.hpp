@@ -1,7 +1,7 @@
 // Small products for attention, from operands packed in units of 32 bits: a float, or (AVX-512 with BF16) two bf16
 // neighbours along the dimension that is summed over.
 #pragma once
-#include "cpu/kernels/simd.hpp"
+#include "cpu/simd/simd.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 

@@ -2,8 +2,8 @@
 // dweight += dlogitsᵀ · x. Sums stay in fp32 registers and operands in L2, which a general product cannot arrange
 // (docs/log.md has what that gains).
 #pragma once
+#include "cpu/args.hpp"
 #include "cpu/kernels/gemm.hpp"
-#include "cpu/kernels/table.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -43,8 +43,9 @@ inline void head_dx(const Head& a, int64_t begin, int64_t end, char* scratch) {
     }
     auto* dx = static_cast<bf16*>(a.dx);
     for (int64_t r = 0; r < rows; ++r)
-        each(a.dim,
-             [&](int64_t i, int64_t n) { put(dx + (begin + r) * a.dim + i, take(sums + r * a.padded + i, n), n); });
+        each(a.dim, [&](int64_t i, int64_t n) {
+            store_n(dx + (begin + r) * a.dim + i, load_n(sums + r * a.padded + i, n), n);
+        });
 }
 
 /// Rows [begin, end) of dweight, at most HEAD_CLASSES of them; scratch holds their sums and dlogits in pairs of rows.
@@ -73,7 +74,8 @@ inline void head_dweight(const Head& a, int64_t begin, int64_t end, char* scratc
         });
     product<PairUnits, true>(pairs, HEAD_CLASSES, a.x_pairs, a.padded, sums, a.padded, classes, a.padded, units, true);
     for (int64_t c = 0; c < classes; ++c)
-        each(a.dim, [&](int64_t i, int64_t n) { put(dweight + c * a.dim + i, take(sums + c * a.padded + i, n), n); });
+        each(a.dim,
+             [&](int64_t i, int64_t n) { store_n(dweight + c * a.dim + i, load_n(sums + c * a.padded + i, n), n); });
 }
 
 #endif

@@ -1,8 +1,8 @@
 // rms_norm and layer_norm with the residual fused. A row stays in L1, so passes over it cost little; arithmetic is
 // fp32.
 #pragma once
-#include "cpu/kernels/simd.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/args.hpp"
+#include "cpu/simd/simd.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -10,11 +10,11 @@ constexpr int64_t AHEAD = 2048;  // elements: rows are too short for the process
 
 template <class T>
 inline Vec summed(const T* x, const T* residual, int64_t i, int64_t n) {
-    const Vec a = take(x + i, n);
-    return residual ? a + take(residual + i, n) : a;
+    const Vec a = load_n(x + i, n);
+    return residual ? a + load_n(residual + i, n) : a;
 }
 
-template <class T, bool past>
+template <class T, bool streaming>
 void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
     const int64_t width = a.width;
     for (int64_t row = begin; row < end; ++row) {
@@ -33,17 +33,17 @@ void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
         const Vec center = splat(mean);
         int64_t i = 0;
         for (; i + 2 * Vec::W <= width; i += 2 * Vec::W) {
-            ask<2>(x + AHEAD + i);
-            if (residual) ask<2>(residual + AHEAD + i);
+            prefetch<2>(x + AHEAD + i);
+            if (residual) prefetch<2>(residual + AHEAD + i);
             const Vec p = summed(x, residual, i, Vec::W), q = summed(x, residual, i + Vec::W, Vec::W);
-            if (h) put<past>(h + i, p, Vec::W), put<past>(h + i + Vec::W, q, Vec::W);
+            if (h) store_n<streaming>(h + i, p, Vec::W), store_n<streaming>(h + i + Vec::W, q, Vec::W);
             squares = fma(p - center, p - center, squares);
             second = fma(q - center, q - center, second);
         }
         for (; i < width; i += Vec::W) {
             const int64_t n = width - i < Vec::W ? width - i : Vec::W;
             const Vec p = summed(x, residual, i, n);
-            if (h) put(h + i, p, n);
+            if (h) store_n(h + i, p, n);
             float lanes[Vec::W];  // those past the end hold no element
             store(lanes, p - center);
             for (int64_t l = 0; l < n; ++l) rest += lanes[l] * lanes[l];
@@ -53,22 +53,22 @@ void normalise_rows(const NormForward& a, int64_t begin, int64_t end) {
         const Vec scale = splat(rstd), offset = splat(a.offset);
         each(width, [&](int64_t j, int64_t n) {
             Vec value = (summed(x, residual, j, n) - center) * scale;
-            if (a.weight) value = value * (take(a.weight + j, n) + offset);
-            if (a.bias) value = value + take(a.bias + j, n);
-            put<past>(y + j, value, n);
+            if (a.weight) value = value * (load_n(a.weight + j, n) + offset);
+            if (a.bias) value = value + load_n(a.bias + j, n);
+            store_n<streaming>(y + j, value, n);
         });
     }
-    if (past) fence();
+    if (streaming) fence();
 }
 
 template <class T>
 void norm_forward(const NormForward& a, int64_t begin, int64_t end) {
-    const bool past = a.past && streamable(static_cast<const T*>(a.y), a.width) &&
-                      (!a.h || streamable(static_cast<const T*>(a.h), a.width));
-    past ? normalise_rows<T, true>(a, begin, end) : normalise_rows<T, false>(a, begin, end);
+    const bool streaming = a.streaming && streamable(static_cast<const T*>(a.y), a.width) &&
+                           (!a.h || streamable(static_cast<const T*>(a.h), a.width));
+    streaming ? normalise_rows<T, true>(a, begin, end) : normalise_rows<T, false>(a, begin, end);
 }
 
-template <class T, bool past>
+template <class T, bool streaming>
 void gradients_of_norm(const NormBackward& a, int64_t begin, int64_t end) {
     const int64_t width = a.width;
     const Vec offset = splat(a.offset);
@@ -80,30 +80,30 @@ void gradients_of_norm(const NormBackward& a, int64_t begin, int64_t end) {
         const Vec center = splat(a.mean ? a.mean[row] : 0), scale = splat(a.rstd[row]);
         Vec along = splat(0), total = splat(0);
         each(width, [&](int64_t i, int64_t n) {
-            const Vec unit = (take(h + i, n) - center) * scale, d = take(dy + i, n);
-            const Vec g = a.weight ? d * (take(a.weight + i, n) + offset) : d;
+            const Vec unit = (load_n(h + i, n) - center) * scale, d = load_n(dy + i, n);
+            const Vec g = a.weight ? d * (load_n(a.weight + i, n) + offset) : d;
             along = fma(g, unit, along);
             total = total + g;
-            if (a.dweight) put(a.dweight + i, fma(d, unit, take(a.dweight + i, n)), n);
-            if (a.dbias) put(a.dbias + i, d + take(a.dbias + i, n), n);
+            if (a.dweight) store_n(a.dweight + i, fma(d, unit, load_n(a.dweight + i, n)), n);
+            if (a.dbias) store_n(a.dbias + i, d + load_n(a.dbias + i, n), n);
         });
         const Vec slope = splat(sum(along) / static_cast<float>(width));
         const Vec level = splat(a.mean ? sum(total) / static_cast<float>(width) : 0);
         each(width, [&](int64_t i, int64_t n) {
-            const Vec unit = (take(h + i, n) - center) * scale, d = take(dy + i, n);
-            const Vec g = a.weight ? d * (take(a.weight + i, n) + offset) : d;
+            const Vec unit = (load_n(h + i, n) - center) * scale, d = load_n(dy + i, n);
+            const Vec g = a.weight ? d * (load_n(a.weight + i, n) + offset) : d;
             Vec value = (g - level - unit * slope) * scale;
-            if (dh) value = value + take(dh + i, n);
-            put<past>(dx + i, value, n);
+            if (dh) value = value + load_n(dh + i, n);
+            store_n<streaming>(dx + i, value, n);
         });
     }
-    if (past) fence();
+    if (streaming) fence();
 }
 
 template <class T>
 void norm_backward(const NormBackward& a, int64_t begin, int64_t end) {
-    const bool past = a.past && streamable(static_cast<const T*>(a.dx), a.width);
-    past ? gradients_of_norm<T, true>(a, begin, end) : gradients_of_norm<T, false>(a, begin, end);
+    const bool streaming = a.streaming && streamable(static_cast<const T*>(a.dx), a.width);
+    streaming ? gradients_of_norm<T, true>(a, begin, end) : gradients_of_norm<T, false>(a, begin, end);
 }
 
 }  // namespace pylm::cpu::PYLM_VARIANT
