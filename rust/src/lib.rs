@@ -4,7 +4,9 @@
 
 pub mod bpe;
 pub mod error;
+pub mod id;
 pub mod input;
+pub mod memory;
 pub mod pattern;
 pub mod shard;
 mod threads;

@@ -1,9 +1,9 @@
 //! Pieces seen before, up to 15 bytes long, with their ids: two entries a cache line, of fixed size in memory.
 
-use super::key::fold;
-use super::pairs::prefetch;
-use super::table::Plain;
-use super::zeroed::Zeroed;
+use crate::memory::huge::Zeroed;
+use crate::memory::key::fold;
+use crate::memory::mapped_slice::Plain;
+use crate::memory::prefetch::prefetch;
 
 /// Set in the length of a piece whose ids need two entries.
 const FIRST_HALF: u128 = 1 << 126;

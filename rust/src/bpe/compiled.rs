@@ -24,9 +24,9 @@ use super::packed::{Layout, Narrow, Wide};
 use super::pairs::PairTable;
 use super::pieces::Pieces;
 use super::prefixes::Prefixes;
-use super::table::{Plain, Table};
 use super::vocab::Vocab;
 use crate::error::Result;
+use crate::memory::mapped_slice::{MappedSlice, Plain};
 use crate::pattern::Pattern;
 
 /// Changes with anything that the tables mean.
@@ -197,7 +197,7 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
             .collect::<Option<HashMap<_, _>>>()?,
     };
     let joints = Joints::of_tables(file.take()?, file.take()?)?;
-    let (chars, seeds): (Table<[u64; 2]>, Table<Entry>) = (file.take()?, file.take()?);
+    let (chars, seeds): (MappedSlice<[u64; 2]>, MappedSlice<Entry>) = (file.take()?, file.take()?);
     let count = if tokens.len() <= 1 << 16 { Narrow::count } else { Wide::count };
     let fits = model.byte_pairs.len() == 1 << 16
         && model.ids.len() >= 256
@@ -240,11 +240,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn put<T: Plain>(&mut self, table: Table<T>) {
+    fn put<T: Plain>(&mut self, table: MappedSlice<T>) {
         self.add(&table);
     }
 
-    fn add<T: Plain>(&mut self, table: &Table<T>) {
+    fn add<T: Plain>(&mut self, table: &MappedSlice<T>) {
         self.bytes.extend((table.len() as u64).to_le_bytes());
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
         self.bytes.extend(table.bytes());
@@ -258,10 +258,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn take<T: Plain>(&mut self) -> Option<Table<T>> {
+    fn take<T: Plain>(&mut self) -> Option<MappedSlice<T>> {
         let count = u64::from_le_bytes(*self.map.get(self.at..)?.first_chunk()?) as usize;
         let at = (self.at + 8).next_multiple_of(ALIGNMENT);
-        let table = Table::mapped(self.map, at, count)?;
+        let table = MappedSlice::mapped(self.map, at, count)?;
         self.at = (at + size_of_val(&*table)).next_multiple_of(8);
         Some(table)
     }

@@ -14,48 +14,7 @@ use super::specials::{Allowed, Chosen, Finder};
 use super::vocab::Vocab;
 use super::windows::Joiner;
 use crate::error::Result;
-
-/// What an id is stored as: `u16` while the vocabulary has at most 65,536 ids, else `u32`.
-pub trait Id: Copy + Default + Send + Sync + 'static {
-    fn from_u32(id: u32) -> Self;
-    fn to_u32(self) -> u32;
-    /// Where the memory of results of this width waits for the next.
-    fn spare() -> &'static Mutex<Vec<Self>>;
-}
-
-impl Id for u16 {
-    #[inline(always)]
-    fn from_u32(id: u32) -> Self {
-        id as u16
-    }
-
-    #[inline(always)]
-    fn to_u32(self) -> u32 {
-        self.into()
-    }
-
-    fn spare() -> &'static Mutex<Vec<Self>> {
-        static SPARE: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-        &SPARE
-    }
-}
-
-impl Id for u32 {
-    #[inline(always)]
-    fn from_u32(id: u32) -> Self {
-        id
-    }
-
-    #[inline(always)]
-    fn to_u32(self) -> u32 {
-        self
-    }
-
-    fn spare() -> &'static Mutex<Vec<Self>> {
-        static SPARE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-        &SPARE
-    }
-}
+use crate::id::{is_narrow, Id};
 
 /// What one thread needs to encode: its cache, and buffers that are kept between calls.
 pub struct Scratch {
@@ -82,7 +41,7 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(vocab: Vocab) -> Self {
-        let pieces = if narrow(&vocab) {
+        let pieces = if is_narrow(vocab.size()) {
             Pieces::new::<Narrow>(&vocab.model, &vocab.tokens)
         } else {
             Pieces::new::<Wide>(&vocab.model, &vocab.tokens)
@@ -151,7 +110,7 @@ impl Encoder {
         if scratch.owner != self.number {
             *scratch = self.scratch();
         }
-        if narrow(&self.vocab) {
+        if is_narrow(self.vocab.size()) {
             self.encode_layout::<Narrow, T>(text, start, budget, scratch, out)
         } else {
             assert!(size_of::<T>() > 2, "ids of this vocabulary do not fit in 16 bits");
@@ -232,8 +191,4 @@ impl Encoder {
 fn most_idle() -> usize {
     static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-}
-
-fn narrow(vocab: &Vocab) -> bool {
-    vocab.size() <= 1 << 16
 }

@@ -2,9 +2,8 @@
 //! are cut where no token spans, and the segments are sought, or merged from many places at once.
 
 use super::cache::Cache;
-use super::encode::{Id, Scratch};
+use super::encode::Scratch;
 use super::joints::wide_char;
-use super::key::{key_at, key_of, LONGEST};
 use super::long;
 use super::merge::merge;
 use super::model::Model;
@@ -13,6 +12,8 @@ use super::pending::Pending;
 use super::periodic::Cycle;
 use super::pieces::Pieces;
 use super::windows::Joiner;
+use crate::id::Id;
+use crate::memory::key::{key_at, key_of, LONGEST};
 
 /// Segments whose cache lines are on their way before the first of them is looked at.
 const AHEAD: usize = 64;

@@ -2,16 +2,16 @@
 //!
 //! Of all pairs of Han characters that text holds, cl100k's tokens hold 761, so that nearly every character stands alone.
 
-use super::table::Table;
+use crate::memory::mapped_slice::MappedSlice;
 
 /// Bits of the filter of character pairs: o200k holds 16,412 pairs, which fill 3 % of it.
 const FILTER_BITS: u32 = 19;
 
 pub struct Joints {
     /// Two bytes side by side in a token, where they are not the border of two whole characters beyond ASCII.
-    pub bytes: Table<[u64; 4]>,
+    pub bytes: MappedSlice<[u64; 4]>,
     /// Pairs of whole characters beyond ASCII side by side in a token. It may claim a pair that is in none.
-    pub pairs: Table<u64>,
+    pub pairs: MappedSlice<u64>,
 }
 
 /// The character that starts at `at`, beyond ASCII and well-formed; its code and its end.
@@ -66,7 +66,7 @@ impl Joints {
     }
 
     /// The filters as they were made before; None where they have another size.
-    pub fn of_tables(bytes: Table<[u64; 4]>, pairs: Table<u64>) -> Option<Self> {
+    pub fn of_tables(bytes: MappedSlice<[u64; 4]>, pairs: MappedSlice<u64>) -> Option<Self> {
         (bytes.len() == 256 && pairs.len() == 1 << (FILTER_BITS - 6)).then_some(Self { bytes, pairs })
     }
 

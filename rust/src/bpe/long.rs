@@ -1,10 +1,10 @@
 //! Pieces of 16 to 110 bytes seen before, with their ids: long words of any script but Han, rules of dashes, indents.
 
-use super::key::fold;
 use super::packed::Layout;
-use super::pairs::prefetch;
-use super::table::Plain;
-use super::zeroed::Zeroed;
+use crate::memory::huge::Zeroed;
+use crate::memory::key::fold;
+use crate::memory::mapped_slice::Plain;
+use crate::memory::prefetch::prefetch;
 
 /// Shortest and longest piece that is kept.
 pub const SHORTEST: usize = 16;

@@ -6,22 +6,22 @@ use std::collections::HashMap;
 use super::alphabet;
 use super::merge::{merge, merge_few, Parts, FEW};
 use super::pairs::{PairTable, Pairs};
-use super::table::Table;
 use crate::error::{Error, Result};
+use crate::memory::mapped_slice::MappedSlice;
 
 pub struct Model {
     /// (left, right) → rank, in the inner numbering.
     pub pairs: PairTable,
     /// Rank of each pair of bytes, `u32::MAX` where they do not merge.
-    pub byte_pairs: Table<u32>,
+    pub byte_pairs: MappedSlice<u32>,
     /// The token that each rank makes.
-    pub results: Table<u32>,
+    pub results: MappedSlice<u32>,
     /// Ids by inner number.
-    pub ids: Table<u32>,
+    pub ids: MappedSlice<u32>,
     /// The two parts of each inner token; a byte is two times itself.
-    pub splits: Table<[u32; 2]>,
+    pub splits: MappedSlice<[u32; 2]>,
     /// How many bytes each inner token has.
-    pub lengths: Table<u32>,
+    pub lengths: MappedSlice<u32>,
     /// Every token that merges make has one merge, of parts of lower rank, and its own bytes encode to it. Then two
     /// adjacent tokens can be checked alone, and the inner number of a merge's token is 256 plus its rank.
     pub regular: bool,

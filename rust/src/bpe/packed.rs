@@ -1,6 +1,6 @@
 //! The ids of one piece in 16 bytes, written with one store.
 
-use super::encode::Id;
+use crate::id::Id;
 
 /// How the ids of one piece lie in 16 bytes, and how they get out.
 pub trait Layout: Copy + Send + Sync + 'static {

@@ -1,23 +1,11 @@
 //! From a pair of tokens to the rank of its merge: eight bytes a slot, eight slots a cache line.
 
-use super::table::{Plain, Table};
+use crate::memory::mapped_slice::{MappedSlice, Plain};
+use crate::memory::prefetch::prefetch;
 
 /// Tokens and ranks have 21 bits each: 2,097,151 at most, ten times the largest vocabulary in use.
 pub const LIMIT: usize = (1 << 21) - 1;
 const EMPTY: u64 = u64::MAX;
-
-/// Asks for a cache line before it is read: a hint, of any address.
-#[inline(always)]
-pub fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint touches no memory
-    unsafe {
-        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        _mm_prefetch(address.cast(), _MM_HINT_T0);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
 
 /// A table that is being filled.
 pub struct Pairs {
@@ -37,10 +25,10 @@ unsafe impl Plain for Line {}
 /// once: where in it a pair lies is a matter of chance, which a branch guesses wrong.
 pub struct PairTable {
     /// A power of two, and one that is empty.
-    pub lines: Table<Line>,
+    pub lines: MappedSlice<Line>,
     /// Four bits a slot, of which a pair sets one: most look-ups are of pairs that are in no table, and a table that
     /// takes 1 MB for GPT-2 is far away where this is near.
-    pub filter: Table<u64>,
+    pub filter: MappedSlice<u64>,
     shift: u32,
 }
 
@@ -122,7 +110,7 @@ impl From<Pairs> for PairTable {
 
 impl PairTable {
     /// A table as it was made before; None where its parts are not of one size, or the last line is not empty.
-    pub fn of_tables(lines: Table<Line>, filter: Table<u64>) -> Option<Self> {
+    pub fn of_tables(lines: MappedSlice<Line>, filter: MappedSlice<u64>) -> Option<Self> {
         let slots = lines.len().checked_sub(1)? * 8;
         let empty = lines.last()?.0 == [EMPTY; 8] && lines[..slots / 8].iter().any(|line| line.0[7] == EMPTY);
         let fits = slots.is_power_of_two() && slots >= 16 && empty && filter.len() * 64 == slots << SPREAD;

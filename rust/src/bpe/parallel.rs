@@ -1,13 +1,15 @@
 //! Many texts, or one huge one, by several threads: a text is cut where no pre-token can straddle.
 
+use crate::id::Id;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::encode::{Encoder, Id, Scratch};
-use super::flat::{room, Filling, Flat};
+use super::encode::{Encoder, Scratch};
+use super::flat::{Filling, Flat};
 use super::specials::{Allowed, Chosen};
 use crate::error::{Error, Result};
+use crate::memory::spare::room;
 
 /// Bytes of a chunk: a megabyte is encoded in milliseconds, which is how soon Ctrl-C is heard.
 const CHUNK: usize = 1 << 20;

@@ -1,10 +1,10 @@
 //! Pieces that the loop did not find at home. They are encoded together when a batch is through, for each of them waits
 //! for memory several times, and their ids are then inserted among those that were found.
 
+use crate::id::Id;
 use std::mem::MaybeUninit;
 
 use super::cache::Cache;
-use super::encode::Id;
 use super::long::Long;
 use super::model::Model;
 use super::packed::{Layout, SLACK};

@@ -5,10 +5,10 @@
 //! makes the longer row what merging makes of the longer piece (see `windows`). So a piece is encoded without most of
 //! its repetitions, and its tokens are repeated instead.
 
-use super::encode::Id;
 use super::exact::Path;
 use super::model::Model;
 use super::prefixes::Prefixes;
+use crate::id::Id;
 
 /// Longest period that is looked for.
 const LONGEST: usize = 64;

@@ -1,15 +1,16 @@
 //! Pre-tokens to ids, from the cache where they were seen before.
 
 use super::cache::{Cache, Entry};
-use super::encode::{Id, Scratch};
+use super::encode::Scratch;
 use super::joints::Joints;
-use super::key::{key_at, key_of, LONGEST};
 use super::long;
 use super::merge::{merge, Parts};
 use super::model::Model;
 use super::packed::Layout;
 use super::prefixes::Prefixes;
-use super::table::Table;
+use crate::id::Id;
+use crate::memory::key::{key_at, key_of, LONGEST};
+use crate::memory::mapped_slice::MappedSlice;
 #[cfg(target_arch = "x86_64")]
 use crate::pattern::Variant;
 
@@ -26,11 +27,11 @@ pub struct Pieces {
     pub prefixes: Option<Prefixes>,
     pub joints: Joints,
     /// Ids of every character of two or three bytes that stands alone, packed.
-    pub chars: Table<[u64; 2]>,
+    pub chars: MappedSlice<[u64; 2]>,
     #[cfg(target_arch = "x86_64")]
     pub(super) vectors: bool,
     /// Every token of up to 15 bytes and its own id, packed.
-    pub seeds: Table<Entry>,
+    pub seeds: MappedSlice<Entry>,
 }
 
 impl Pieces {
@@ -54,7 +55,12 @@ impl Pieces {
         Self::of_tables(prefixes, Joints::new(inner.iter().copied()), chars.collect(), seeds.collect())
     }
 
-    pub fn of_tables(prefixes: Option<Prefixes>, joints: Joints, chars: Table<[u64; 2]>, seeds: Table<Entry>) -> Self {
+    pub fn of_tables(
+        prefixes: Option<Prefixes>,
+        joints: Joints,
+        chars: MappedSlice<[u64; 2]>,
+        seeds: MappedSlice<Entry>,
+    ) -> Self {
         Self {
             prefixes,
             joints,

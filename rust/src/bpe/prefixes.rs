@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::key::{fold, key_of, of_word, LONGEST};
 use super::model::Model;
-use super::table::Table;
+use crate::memory::key::{fold, key_of, of_word, LONGEST};
+use crate::memory::mapped_slice::MappedSlice;
 
 const EMPTY: u32 = u32::MAX;
 /// What `shorter` says of a byte.
@@ -19,18 +19,18 @@ type Family = Vec<(u32, Box<[u8]>)>;
 
 pub struct Prefixes {
     /// By a hash of four bytes: bit n says that a token of n bytes may start with them, bit 0 that a longer one may.
-    pub lengths: Table<u16>,
+    pub lengths: MappedSlice<u16>,
     /// A hash table of tokens of 3 to 15 bytes: the inner number above, bits of the hash below.
-    pub slots: Table<u32>,
+    pub slots: MappedSlice<u32>,
     shift: u32,
     /// How many low bits of a slot are the hash's.
     tag_bits: u32,
     /// Tokens by inner number, as keys.
-    pub keys: Table<u128>,
+    pub keys: MappedSlice<u128>,
     /// Tokens that are longer and their bytes, the longest first, by their first 16 bytes.
     long: HashMap<u128, Family>,
     /// The longest token that is a proper prefix of each token; of a byte, `NONE`.
-    pub shorter: Table<u32>,
+    pub shorter: MappedSlice<u32>,
 }
 
 impl Prefixes {
@@ -39,7 +39,7 @@ impl Prefixes {
         let bits = (tokens.len() * 2).next_power_of_two().trailing_zeros().max(9);
         let number_bits = usize::BITS - tokens.len().leading_zeros();
         let tag_bits = 32 - number_bits;
-        let keys: Table<u128> =
+        let keys: MappedSlice<u128> =
             tokens.iter().map(|token| if token.len() <= LONGEST { key_of(token) } else { 0 }).collect();
         let (mut lengths, mut slots) = (vec![0_u16; 1 << FILTER_BITS], vec![EMPTY; 1 << bits]);
         for (token, (bytes, &key)) in (0_u32..).zip(tokens.iter().zip(&*keys)) {
@@ -77,10 +77,10 @@ impl Prefixes {
     /// The same from tables made before; None where they do not fit each other.
     pub fn of_tables(
         tokens: &[&[u8]],
-        lengths: Table<u16>,
-        slots: Table<u32>,
-        keys: Table<u128>,
-        shorter: Table<u32>,
+        lengths: MappedSlice<u16>,
+        slots: MappedSlice<u32>,
+        keys: MappedSlice<u128>,
+        shorter: MappedSlice<u32>,
     ) -> Option<Self> {
         let bits = slots.len().trailing_zeros();
         let tag_bits = 32 - (usize::BITS - tokens.len().leading_zeros());

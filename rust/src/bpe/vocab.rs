@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use super::alphabet;
 use super::model::Model;
 use super::pairs;
-use super::table::Table;
 use crate::error::{Error, Result};
+use crate::memory::mapped_slice::MappedSlice;
 use crate::pattern::Pattern;
 
 /// Tokens that are found in text before it is cut and merged.
@@ -40,7 +40,7 @@ pub struct Vocab {
     pub(super) results: Vec<u32>,
     pub(super) model: Model,
     /// Identity and tokenizer.json, where they were kept with the compiled vocabulary.
-    pub(super) known: Option<(String, Table<u8>)>,
+    pub(super) known: Option<(String, MappedSlice<u8>)>,
 }
 
 impl Vocab {

@@ -1,11 +1,9 @@
 //! `pylm._rust.tokenize` and what looks into its shards.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyException;
@@ -16,61 +14,13 @@ use serde_json::{json, Value};
 use super::caller::Caller;
 use super::thread_count;
 use super::tokenizer::Bpe;
-use crate::bpe::{Allowed, Scratch};
 use crate::error::{Error, Result};
-use crate::input::{look, Input, Options, SafeCut, Separator};
+use crate::id::Id;
+use crate::input::{look, Input, Options, Separator};
 use crate::shard::{
-    changed, run, sample, verify, Job, Lengths, Limit, Progress, Reader, Request, Share, Task, TextEncoder,
+    changed, run, sample, verify, BpeEncoder, Files, Job, Lengths, Limit, Progress, Reader, Request, Share, Task,
+    TextEncoder,
 };
-
-/// The Rust encoder in the pipeline.
-struct Native {
-    bpe: Arc<Py<Bpe>>,
-    allowed: Allowed,
-    names: Vec<String>,
-}
-
-impl Native {
-    fn scratch_of(scratch: &mut dyn Any) -> Result<&mut Scratch> {
-        scratch.downcast_mut().ok_or_else(|| Error::tokenizer("a scratch of another encoder"))
-    }
-
-    fn encode<T: crate::bpe::Id>(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<T>) -> Result<()> {
-        let scratch = Self::scratch_of(scratch)?;
-        let encoder = &self.bpe.get().encoder;
-        encoder.encode_with(text, &self.allowed, scratch, out)
-    }
-}
-
-impl TextEncoder for Native {
-    fn scratch(&self) -> Box<dyn Any + Send> {
-        Box::new(self.bpe.get().encoder.scratch())
-    }
-
-    fn encode_u16(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u16>) -> Result<()> {
-        self.encode(text, scratch, out)
-    }
-
-    fn encode_u32(&self, text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u32>) -> Result<()> {
-        self.encode(text, scratch, out)
-    }
-
-    fn vocab_size(&self) -> u32 {
-        self.bpe.get().encoder.vocab.size() as u32
-    }
-
-    fn safe_cut(&self) -> Option<SafeCut> {
-        let bpe = self.bpe.clone();
-        let names = self.names.clone();
-        // a special token that lies near a cut may hold it, or decide what is before it
-        let near = 64 + names.iter().map(String::len).max().unwrap_or(0);
-        Some(Arc::new(move |text, low, high| {
-            let cut = bpe.get().encoder.vocab.pattern.safe_cut(text, low, high)?;
-            let around = &text[cut.saturating_sub(near)..(cut + near).min(text.len())];
-            names.iter().all(|name| memchr::memmem::find(around, name.as_bytes()).is_none()).then_some(cut)
-        }))
-    }
-}
 
 /// A tokenizer of Python's in the pipeline: called with the documents of a piece, gives the ids of each.
 struct Foreign {
@@ -82,11 +32,6 @@ struct Foreign {
 type Waiting = VecDeque<Vec<u32>>;
 
 impl Foreign {
-    fn next(scratch: &mut dyn Any) -> Result<Vec<u32>> {
-        let waiting: Option<&mut Waiting> = scratch.downcast_mut();
-        waiting.and_then(VecDeque::pop_front).ok_or_else(|| Error::tokenizer("the tokenizer gave too few results"))
-    }
-
     fn call(&self, py: Python<'_>, documents: &[&[u8]]) -> PyResult<Waiting> {
         let texts = PyList::empty(py);
         for document in documents {
@@ -126,11 +71,13 @@ fn of_library(py: Python<'_>, error: PyErr) -> PyErr {
 }
 
 impl TextEncoder for Foreign {
-    fn scratch(&self) -> Box<dyn Any + Send> {
-        Box::new(Waiting::new())
+    type Scratch = Waiting;
+
+    fn scratch(&self) -> Waiting {
+        Waiting::new()
     }
 
-    fn prepare(&self, documents: &[&[u8]], scratch: &mut dyn Any) -> Result<()> {
+    fn prepare(&self, documents: &[&[u8]], scratch: &mut Waiting) -> Result<()> {
         let made = self.caller.call(|py| self.call(py, documents).map_err(|error| of_library(py, error)))?;
         if made.len() != documents.len() {
             let (made, asked) = (made.len(), documents.len());
@@ -140,36 +87,15 @@ impl TextEncoder for Foreign {
             return Err(Error::tokenizer(format!("the tokenizer gave id {id}, its vocabulary is {}", self.vocab_size))
                 .hint("its vocab_size is wrong, or its files do not belong together"));
         }
-        if let Some(waiting) = scratch.downcast_mut::<Waiting>() {
-            *waiting = made;
-        }
+        *scratch = made;
         Ok(())
     }
 
-    fn encode_u16(&self, _text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u16>) -> Result<()> {
-        out.extend(Self::next(scratch)?.into_iter().map(|id| id as u16));
+    fn encode<T: Id>(&self, _text: &[u8], scratch: &mut Waiting, out: &mut Vec<T>) -> Result<()> {
+        let ids = scratch.pop_front().ok_or_else(|| Error::tokenizer("the tokenizer gave too few results"))?;
+        out.extend(ids.into_iter().map(T::from_u32));
         Ok(())
     }
-
-    fn encode_u32(&self, _text: &[u8], scratch: &mut dyn Any, out: &mut Vec<u32>) -> Result<()> {
-        out.extend(Self::next(scratch)?);
-        Ok(())
-    }
-
-    fn vocab_size(&self) -> u32 {
-        self.vocab_size
-    }
-}
-
-fn encoder(object: &Bound<'_, PyAny>, vocab_size: u32, names: &[String], caller: &Caller) -> Box<dyn TextEncoder> {
-    if let Ok(bpe) = object.cast::<Bpe>() {
-        let allowed = if names.is_empty() { Allowed::None } else { Allowed::These(names.to_vec()) };
-        // what is found in every text may lie across a cut like what is allowed
-        let always = bpe.get().encoder.vocab.added.iter().map(|(name, _)| name.clone());
-        let names = names.iter().cloned().chain(always).collect();
-        return Box::new(Native { bpe: Arc::new(bpe.clone().unbind()), allowed, names });
-    }
-    Box::new(Foreign { caller: caller.clone(), encode_batch: object.clone().unbind(), vocab_size })
 }
 
 /// A value as Python's own objects.
@@ -216,11 +142,52 @@ pub fn tokenize<'py>(
     let request: Request =
         serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
     let caller = Caller::default();
-    let encoder = self::encoder(encoder, request.vocab_size, &request.allow_special, &caller);
     let threads = thread_count(threads)?;
     let share = Share::new(rank, world)?;
-    let beside = || files.as_ref().map_or(Ok(Vec::new()), |files| files_of(files, &caller));
-    let made = py.detach(|| -> Result<Value> {
+    let work = Work {
+        caller: &caller,
+        sources: &sources,
+        folder: &folder,
+        request,
+        threads,
+        share,
+        force,
+        dry_run,
+        stdin,
+        stdin_jsonl,
+        files,
+        progress,
+    };
+    let made = if let Ok(bpe) = encoder.cast::<Bpe>() {
+        let encoder = BpeEncoder::new(bpe.get().encoder.clone(), &work.request.allow_special);
+        py.detach(|| work.run(&encoder))
+    } else {
+        let vocab_size = work.request.vocab_size;
+        let encoder = Foreign { caller: caller.clone(), encode_batch: encoder.clone().unbind(), vocab_size };
+        py.detach(|| work.run(&encoder))
+    };
+    to_python(py, &caller.clone().settle(made)?)
+}
+
+/// What [`tokenize`] was asked.
+struct Work<'a> {
+    caller: &'a Caller,
+    sources: &'a [OsString],
+    folder: &'a Path,
+    request: Request,
+    threads: usize,
+    share: Share,
+    force: bool,
+    dry_run: bool,
+    stdin: Option<PathBuf>,
+    stdin_jsonl: bool,
+    files: Option<Py<PyAny>>,
+    progress: Option<Py<PyAny>>,
+}
+
+impl Work<'_> {
+    fn run(self, encoder: &impl TextEncoder) -> Result<Value> {
+        let Self { caller, request, .. } = self;
         let options = Options {
             separator: Separator::parse(&request.split)?,
             field: request.field.clone(),
@@ -228,28 +195,20 @@ pub fn tokenize<'py>(
             invalid: request.invalid,
             skip_bad: request.skip_bad,
             safe_cut: encoder.safe_cut(),
-            stdin,
-            stdin_jsonl,
+            stdin: self.stdin,
+            stdin_jsonl: self.stdin_jsonl,
             check: Some(caller.check()),
         };
-        let input = Input::resolve(&sources, options)?;
-        let seen = sample(&input, &*encoder)?;
+        let input = Input::resolve(self.sources, options)?;
+        let seen = sample(&input, encoder)?;
         let job = Job::plan(&input, request, seen.bytes_per_token)?;
-        let mut result = plan_to_json(&job, seen.bytes_per_second * threads as f64);
+        let mut result = plan_to_json(&job, seen.bytes_per_second * self.threads as f64);
         result["repeated"] = json!(*input.repeated);
-        if !dry_run {
-            let task = Task {
-                job: &job,
-                input: &input,
-                encoder: &*encoder,
-                folder: &folder,
-                threads,
-                share,
-                force,
-                files: &beside,
-            };
-            let mut observe = |now: &Progress| observe(&caller, progress.as_ref(), now);
-            let outcome = run(&task, &mut observe)?;
+        if !self.dry_run {
+            let files: &Files<'_> = &|| self.files.as_ref().map_or(Ok(Vec::new()), |files| files_of(files, caller));
+            let (folder, threads, share, force) = (self.folder, self.threads, self.share, self.force);
+            let task = Task { job: &job, input: &input, folder, threads, share, force, files };
+            let outcome = run(&task, encoder, &mut |now| observe(caller, self.progress.as_ref(), now))?;
             result["found"] = json!(outcome.found);
             result["replaced"] = json!(outcome.replaced);
             result["missing"] = json!(outcome.missing);
@@ -257,8 +216,7 @@ pub fn tokenize<'py>(
             result["progress"] = progress_to_json(&outcome.progress);
         }
         Ok(result)
-    });
-    to_python(py, &caller.clone().settle(made)?)
+    }
 }
 
 fn plan_to_json(job: &Job, bytes_per_second: f64) -> Value {

@@ -1,6 +1,7 @@
 //! `pylm._rust.Bpe`: a vocabulary and its encoder.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use numpy::ndarray::ArrayView1;
 use numpy::{Element, PyArray1, PyReadonlyArray1};
@@ -9,15 +10,17 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PySlice, PyString};
 
 use super::caller::Caller;
-use crate::bpe::flat::{give_back, Flat};
+use crate::bpe::flat::Flat;
 use crate::bpe::parallel::encode_all;
-use crate::bpe::{Allowed, Encoder, Id, Vocab};
+use crate::bpe::{Allowed, Encoder, Vocab};
 use crate::error::{Error, Result};
+use crate::id::{is_narrow, Id};
+use crate::memory::spare::give_back;
 use crate::pattern::{portable, Pattern};
 
 #[pyclass(frozen, module = "pylm._rust")]
 pub struct Bpe {
-    pub encoder: Encoder,
+    pub encoder: Arc<Encoder>,
 }
 
 /// Where compiled vocabularies are kept: below `PYLM_CACHE`, else below the user's cache folder; None for a user without
@@ -96,7 +99,7 @@ impl Bpe {
     fn from_tokenizer_json(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         let source = [b"tokenizer.json".as_slice(), data];
         let read = || Encoder::cached(cache_folder().as_deref(), &source, || Vocab::from_tokenizer_json(data));
-        Ok(Self { encoder: py.detach(read)? })
+        Ok(Self { encoder: py.detach(read)?.into() })
     }
 
     #[staticmethod]
@@ -107,7 +110,7 @@ impl Bpe {
         source.extend(named.iter().map(String::as_bytes));
         let read = || Vocab::from_ranks(data, Pattern::new(pattern)?, specials);
         let encoder = py.detach(|| Encoder::cached(cache_folder().as_deref(), &source, read))?;
-        Ok(Self { encoder })
+        Ok(Self { encoder: encoder.into() })
     }
 
     #[staticmethod]
@@ -259,12 +262,12 @@ pub fn portable_pattern(pattern: &str) -> PyResult<(String, Vec<String>)> {
 }
 
 fn make(py: Python<'_>, read: impl FnOnce() -> Result<Vocab> + Send) -> PyResult<Bpe> {
-    Ok(Bpe { encoder: py.detach(|| read().map(Encoder::new))? })
+    Ok(Bpe { encoder: py.detach(|| read().map(Encoder::new))?.into() })
 }
 
 impl Bpe {
     fn narrow(&self) -> bool {
-        self.encoder.vocab.size() <= 1 << 16
+        is_narrow(self.encoder.vocab.size())
     }
 
     fn encode_one<T: Id>(&self, py: Python<'_>, text: Borrowed<'_>, allowed: &Allowed) -> PyResult<Vec<T>> {

@@ -11,6 +11,7 @@ use super::encoder::TextEncoder;
 use super::files::read_json;
 use super::limit::Limit;
 use crate::error::{Error, Result};
+use crate::id::is_narrow;
 use crate::input::{
     plan_units, survey, Event, Feed, Format, Input, Invalid, Piece, SourceFile, Span, Survey, Ticket, Unit, Validation,
 };
@@ -27,7 +28,7 @@ pub enum Dtype {
 impl Dtype {
     /// The narrowest that holds every id below `vocab_size`.
     pub fn of(vocab_size: u32) -> Self {
-        if vocab_size <= 1 << 16 {
+        if is_narrow(vocab_size as usize) {
             Self::Uint16
         } else {
             Self::Uint32
@@ -224,13 +225,13 @@ pub struct Sample {
 }
 
 /// Encodes a little of a few files, the same of them each time.
-pub fn sample(input: &Input, encoder: &dyn TextEncoder) -> Result<Sample> {
+pub fn sample(input: &Input, encoder: &impl TextEncoder) -> Result<Sample> {
     const FILES: usize = 8;
     const BYTES: usize = 256 << 10;
     let files: Vec<usize> = (0..input.files.len()).filter(|&file| input.files[file].size > 0).collect();
     let step = files.len().div_ceil(FILES).max(1);
     let mut scratch = encoder.scratch();
-    let (mut bytes, mut tokens, mut ids) = (0, 0, Vec::new());
+    let (mut bytes, mut tokens, mut ids) = (0, 0, Vec::<u32>::new());
     let started = Instant::now();
     for &file in files.iter().step_by(step) {
         let found = &input.files[file];
@@ -247,8 +248,8 @@ pub fn sample(input: &Input, encoder: &dyn TextEncoder) -> Result<Sample> {
                 most += 1;
             }
             ids.clear();
-            encoder.prepare(&[&text[..most]], &mut *scratch)?;
-            encoder.encode_u32(&text[..most], &mut *scratch, &mut ids)?;
+            encoder.prepare(&[&text[..most]], &mut scratch)?;
+            encoder.encode(&text[..most], &mut scratch, &mut ids)?;
             taken += most;
             bytes += most;
             tokens += ids.len();

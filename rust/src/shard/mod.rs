@@ -21,7 +21,7 @@ mod stream;
 mod verify;
 mod writer;
 
-pub use encoder::{Id, TextEncoder};
+pub use encoder::{BpeEncoder, TextEncoder};
 pub use files::Lock;
 pub use job::{sample, Dtype, Header, Job, Request, Sample, Settings};
 pub use limit::{parse_count, Limit};

@@ -1,9 +1,8 @@
 //! What a thread makes of one piece: ids of both splits, and where documents end. Used again for the next piece.
 
-use std::any::Any;
-
-use super::encoder::{Id, TextEncoder};
+use super::encoder::TextEncoder;
 use crate::error::Result;
+use crate::id::Id;
 use crate::input::{Piece, Side, Skipped};
 
 /// A document, or a part of one.
@@ -42,11 +41,11 @@ impl<T: Id> Output<T> {
     }
 
     /// Encodes a piece into the buffers, which keep their memory.
-    pub fn fill(
+    pub fn fill<E: TextEncoder>(
         &mut self,
         piece: Piece,
-        encoder: &dyn TextEncoder,
-        scratch: &mut dyn Any,
+        encoder: &E,
+        scratch: &mut E::Scratch,
         eot: Option<u32>,
     ) -> Result<()> {
         self.ids.iter_mut().for_each(Vec::clear);
@@ -57,9 +56,9 @@ impl<T: Id> Output<T> {
         encoder.prepare(&documents, scratch)?;
         for (segment, text) in piece.segments.iter().zip(documents) {
             let ids = &mut self.ids[segment.side as usize];
-            T::encode(encoder, text, scratch, ids)?;
+            encoder.encode(text, scratch, ids)?;
             if segment.ends {
-                ids.extend(eot.map(T::from_id));
+                ids.extend(eot.map(T::from_u32));
             }
             let bytes = text.len() as u64;
             self.parts.push(Part { side: segment.side, end: ids.len(), bytes, ends: segment.ends });

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::begin::{begin, complete, finished_by_another, refuse_conflict, tidy_finished, write_beside, Begun};
-use super::encoder::{Id, TextEncoder};
+use super::encoder::TextEncoder;
 use super::files::read_json;
 use super::finish::finish;
 use super::job::{Dtype, Job};
@@ -17,6 +17,7 @@ use super::progress::{Counters, Progress};
 use super::record::{Names, Record};
 use super::writer::{Item, ShardWriter};
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::input::{Event, Feed, Input, Piece, Ticket};
 use crate::threads::spawn;
 
@@ -54,7 +55,6 @@ pub struct Outcome {
 pub struct Task<'a> {
     pub job: &'a Job,
     pub input: &'a Input,
-    pub encoder: &'a dyn TextEncoder,
     pub folder: &'a Path,
     pub threads: usize,
     pub share: Share,
@@ -70,7 +70,7 @@ pub type Files<'a> = dyn Fn() -> Result<Vec<(String, Vec<u8>)>> + Sync + 'a;
 pub type Observer<'a> = dyn FnMut(&Progress) -> Result<()> + 'a;
 
 /// Encodes what is missing of the job, and finishes it if nothing is missing afterwards.
-pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
+pub fn run<E: TextEncoder>(task: &Task<'_>, encoder: &E, observe: &mut Observer<'_>) -> Result<Outcome> {
     let Share { rank, world } = task.share;
     if world == 0 || rank >= world {
         Share::new(rank as i64, world as i64)?;
@@ -103,8 +103,8 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
             result
         })?;
         let progress = match task.job.settings.dtype {
-            Dtype::Uint16 => encode::<u16>(task, &mut observe),
-            Dtype::Uint32 => encode::<u32>(task, &mut observe),
+            Dtype::Uint16 => encode::<E, u16>(task, encoder, &mut observe),
+            Dtype::Uint32 => encode::<E, u32>(task, encoder, &mut observe),
         };
         beside.join().map_err(|_| Error::data("a thread failed while it wrote; this is a fault of pylm"))??;
         progress
@@ -143,8 +143,9 @@ pub(super) fn stands(names: &Names<'_>, record: &Record, job: &Job) -> bool {
         && (job.settings.request.limit.is_none() || size(names.log()) == record.log_entries * super::writer::LOG_ENTRY)
 }
 
-struct Crew<'a, T> {
+struct Crew<'a, E, T> {
     task: &'a Task<'a>,
+    encoder: &'a E,
     feed: Feed,
     counters: Counters,
     /// Those that are being written: opened with their first piece, closed after their last.
@@ -158,7 +159,7 @@ struct Crew<'a, T> {
     stopped: Condvar,
 }
 
-fn encode<T: Id>(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Progress> {
+fn encode<E: TextEncoder, T: Id>(task: &Task<'_>, encoder: &E, observe: &mut Observer<'_>) -> Result<Progress> {
     let job = task.job;
     let limit = job.settings.request.limit;
     let threads = task.threads.max(1);
@@ -201,6 +202,7 @@ fn encode<T: Id>(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Progress
     let buffers = (0..2 * threads + 2).map(|_| Output::new()).collect();
     let crew = Crew {
         task,
+        encoder,
         feed,
         counters: Counters::default(),
         shards: Mutex::new(shards),
@@ -250,11 +252,11 @@ fn open<T: Id>(job: &Job, names: &Names<'_>, record: Option<Record>) -> Result<(
     ShardWriter::open(names, request.header, job.settings.dtype, request.limit.is_some(), record)
 }
 
-impl<T: Id> Crew<'_, T> {
+impl<E: TextEncoder, T: Id> Crew<'_, E, T> {
     fn work(&self, worker: usize) {
         // counts down also where the thread panics, so that nobody waits for it for ever
-        struct Leaving<'a, 'b, T: Id>(&'a Crew<'b, T>);
-        impl<T: Id> Drop for Leaving<'_, '_, T> {
+        struct Leaving<'a, 'b, E: TextEncoder, T: Id>(&'a Crew<'b, E, T>);
+        impl<E: TextEncoder, T: Id> Drop for Leaving<'_, '_, E, T> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
                     self.0.fail(Error::data("a thread failed while encoding; this is a fault of pylm"));
@@ -278,7 +280,7 @@ impl<T: Id> Crew<'_, T> {
     }
 
     fn serve(&self, worker: usize) -> Result<()> {
-        let mut scratch = self.task.encoder.scratch();
+        let mut scratch = self.encoder.scratch();
         let eot = self.task.job.settings.request.eot;
         // the buffer before the ticket: whoever holds the earliest ticket can then always go on
         while let Some(mut output) = self.buffer()? {
@@ -292,7 +294,7 @@ impl<T: Id> Crew<'_, T> {
                     let bytes = raw.len() as u64;
                     let file = &self.task.input.files[raw.file()];
                     let piece = Piece::new(raw, file, &self.task.input.options, self.task.job.settings.rule)?;
-                    output.fill(piece, self.task.encoder, &mut *scratch, eot)?;
+                    output.fill(piece, self.encoder, &mut scratch, eot)?;
                     Counters::add(&self.counters.bytes, bytes);
                     Counters::add(&self.counters.tokens, output.tokens());
                     Counters::add(&self.counters.documents, output.documents());

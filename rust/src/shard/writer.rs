@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::encoder::Id;
 use super::files::{remove, sync_folder, to_json, write_atomically, write_error, write_lightly};
 use super::job::{Dtype, Header};
 use super::output::{Output, Part};
 use super::record::{Names, Record};
 use super::stream::{Tally, Target};
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::input::Side;
 
 /// Tokens that llm.c's header can count: an int32.

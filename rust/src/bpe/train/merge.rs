@@ -6,12 +6,13 @@
 //! they then are, with a lower threshold. The same is done where the lists of occurrences outgrow their room, with a
 //! threshold so high that they fit. The result does not depend on how thresholds are chosen.
 
+use crate::id::Id;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashSet};
 
 use super::crew::{each_of, Crew, Sharing};
 use super::pairs::{pair, Pairs};
-use super::shard::{Shard, Symbol, LEFT, RIGHT};
+use super::shard::{Shard, LEFT, RIGHT};
 use super::{recount, Merge, Settings};
 
 /// A pair in the heap: greatest count first, then lowest ids. Counts there may be too high, never too low.
@@ -111,7 +112,7 @@ pub(super) struct Merger<'a, S> {
     merges: Vec<Merge>,
 }
 
-impl<'a, S: Symbol> Merger<'a, S> {
+impl<'a, S: Id> Merger<'a, S> {
     /// One shard for each thread of the crew.
     pub fn new(shards: Vec<Shard<S>>, settings: &Settings, room: usize, crew: &'a Crew) -> Self {
         Self {

@@ -22,13 +22,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::pattern::Pattern;
 use count::Spill;
 use crew::Crew;
 use merge::Merger;
 use progress::Clock;
 use saved::Saved;
-use shard::Symbol;
 use words::Words;
 
 /// The ids of the two halves of a token. The result's id is 256 and the rank of the merge.
@@ -147,19 +147,6 @@ pub struct Trained {
     pub merge_seconds: f64,
 }
 
-/// Asks the processor for the line that holds `items[at]`, if there is one.
-#[inline(always)]
-fn prefetch<T>(items: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch faults on no address, and wrapping arithmetic makes none that is undefined.
-    unsafe {
-        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        _mm_prefetch(items.as_ptr().wrapping_add(at).cast(), _MM_HINT_T0);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (items, at);
-}
-
 /// Trains on `texts`, cut by `pattern`.
 pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &dyn Watch) -> Result<Trained> {
     let goal = settings.goal()?;
@@ -229,7 +216,7 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    fn run<S: Symbol>(&mut self, words: Words, crew: &Crew) -> Result<()> {
+    fn run<S: Id>(&mut self, words: Words, crew: &Crew) -> Result<()> {
         let ids = (256 + self.goal) as u32;
         let (shards, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew)?;
         let mut before = self.settings.before.clone();

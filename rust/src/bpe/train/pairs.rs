@@ -1,5 +1,7 @@
 //! Exact counts of the pairs that can still be merged, by pair; open-addressed.
 
+use crate::memory::prefetch::prefetch_item;
+
 /// Two ids in one number: the order of numbers is the order of pairs.
 #[inline(always)]
 pub(super) fn pair(left: u32, right: u32) -> u64 {
@@ -46,7 +48,7 @@ impl Pairs {
 
     #[inline(always)]
     pub fn prefetch(&self, key: u64) {
-        super::prefetch(&self.entries, self.home(key));
+        prefetch_item(&self.entries, self.home(key));
     }
 
     #[inline(always)]

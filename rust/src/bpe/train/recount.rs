@@ -3,11 +3,12 @@
 use super::crew::{each_of, Crew};
 use super::merge::{Keep, Tokens};
 use super::pairs::{pair, Entry, Pairs};
-use super::shard::{Shard, Symbol};
+use super::shard::Shard;
+use crate::id::Id;
 
 /// Compacts the words, and counts and lists the pairs to keep: those that `keep` wants, or the most frequent of them
 /// where all would not fit into `room` occurrences, and `keep` is raised to these.
-pub(super) fn recount<S: Symbol>(
+pub(super) fn recount<S: Id>(
     crew: &Crew,
     shards: &mut [Shard<S>],
     tokens: &mut Tokens,
@@ -27,7 +28,7 @@ pub(super) fn recount<S: Symbol>(
 }
 
 /// While there are only bytes, a pair is a place in a table.
-fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep: &mut Keep, room: usize) -> Pairs {
+fn bytes<S: Id>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep: &mut Keep, room: usize) -> Pairs {
     const PLACES: usize = 1 << 16;
     let place = |left: u32, right: u32| (left << 8 | right) as usize;
     /// Weight and number of the occurrences of each pair in a shard.
@@ -71,7 +72,7 @@ fn bytes<S: Symbol>(crew: &Crew, shards: &mut [Shard<S>], tokens: &Tokens, keep:
 /// Places of the table that says which pairs may be worth a count of their own.
 const SKETCH: usize = 1 << 21;
 
-fn any<S: Symbol>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &mut Keep, room: usize) -> Pairs {
+fn any<S: Id>(shards: &mut [Shard<S>], tokens: &Tokens, keep: &mut Keep, room: usize) -> Pairs {
     let place = |left: u32, right: u32| {
         let mixed = (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         ((mixed ^ mixed >> 29).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 43) as usize

@@ -6,30 +6,8 @@
 //! Occurrences are visited in order of address, and lists come out sorted because the list they are made from was.
 
 use crate::bpe::alphabet::ORDER;
-
-/// What a slot holds: 16 bits where every id fits, else 32.
-pub(super) trait Symbol: Copy + Eq + Send + Sync + 'static {
-    fn new(id: u32) -> Self;
-    fn id(self) -> u32;
-}
-
-impl Symbol for u16 {
-    fn new(id: u32) -> Self {
-        id as u16
-    }
-    fn id(self) -> u32 {
-        u32::from(self)
-    }
-}
-
-impl Symbol for u32 {
-    fn new(id: u32) -> Self {
-        id
-    }
-    fn id(self) -> u32 {
-        self
-    }
-}
+use crate::id::Id;
+use crate::memory::prefetch::prefetch_item;
 
 /// Slots up to `end`, all of words that occur `weight` times.
 #[derive(Clone, Copy)]
@@ -127,12 +105,12 @@ pub(super) struct Shard<S> {
 /// How far ahead of its use a slot is asked for.
 const AHEAD: usize = 16;
 
-impl<S: Symbol> Shard<S> {
+impl<S: Id> Shard<S> {
     /// `ids` is one more than the largest id there will be.
     pub fn new(layout: &Layout, ids: u32) -> Self {
-        let boundary = S::new(ids);
+        let boundary = S::from_u32(ids);
         // zeros take no memory until words are put there, and those come from a table that shrinks meanwhile
-        let mut slots = vec![S::new(0); layout.slots() as usize];
+        let mut slots = vec![S::from_u32(0); layout.slots() as usize];
         slots[0] = boundary;
         let mut end = 1;
         let runs = layout
@@ -156,7 +134,7 @@ impl<S: Symbol> Shard<S> {
             most: u32::MAX as usize - 1,
             full: false,
             boundary,
-            dead: S::new(ids + 1),
+            dead: S::from_u32(ids + 1),
         }
     }
 
@@ -164,7 +142,7 @@ impl<S: Symbol> Shard<S> {
     pub fn put(&mut self, position: u32, word: &[u8]) -> u32 {
         let start = position as usize;
         for (slot, &byte) in self.slots[start..start + word.len()].iter_mut().zip(word) {
-            *slot = S::new(u32::from(ORDER[byte as usize]));
+            *slot = S::from_u32(u32::from(ORDER[byte as usize]));
         }
         self.slots[start + word.len()] = self.boundary;
         position + word.len() as u32 + 1
@@ -194,7 +172,7 @@ impl<S: Symbol> Shard<S> {
                     let token = self.slots[read];
                     self.slots[write] = token;
                     write += 1;
-                    read += width[token.id() as usize] as usize;
+                    read += width[token.to_u32() as usize] as usize;
                 }
                 read += 1;
                 if write - start < 2 {
@@ -231,7 +209,7 @@ impl<S: Symbol> Shard<S> {
                 if right == self.boundary {
                     at += 2;
                 } else {
-                    visit(left.id(), right.id(), at, run.weight);
+                    visit(left.to_u32(), right.to_u32(), at, run.weight);
                     at += 1;
                 }
             }
@@ -279,7 +257,7 @@ impl<S: Symbol> Shard<S> {
     /// Merges the pair wherever its list says, and notes its neighbours.
     pub fn merge(&mut self, (left, right): (u32, u32), new: u32, index: u32, width: &[u32]) {
         let Some(&list) = self.lists.get(index as usize) else { return };
-        let (a, b, x) = (S::new(left), S::new(right), S::new(new));
+        let (a, b, x) = (S::from_u32(left), S::from_u32(right), S::from_u32(new));
         let (width_a, width_b) = (width[left as usize], width[right as usize]);
         let slots = &mut self.slots[..];
         let sides = &mut self.sides;
@@ -290,7 +268,7 @@ impl<S: Symbol> Shard<S> {
         let mut end_of_last = 0;
         for (number, &position) in positions.iter().enumerate() {
             if let Some(&later) = positions.get(number + AHEAD) {
-                super::prefetch(slots, later as usize);
+                prefetch_item(slots, later as usize);
             }
             let (start, middle) = (position as usize, (position + width_a) as usize);
             if slots[start] != a || slots[middle] != b {
@@ -320,10 +298,10 @@ impl<S: Symbol> Shard<S> {
             }
             // a token that was just made is the one before, and has noted this one
             if before != x && before != self.boundary {
-                sides[LEFT].note(before.id(), position - width[before.id() as usize], weight);
+                sides[LEFT].note(before.to_u32(), position - width[before.to_u32() as usize], weight);
             }
             if after != self.boundary {
-                waiting = Some((after.id(), position, weight));
+                waiting = Some((after.to_u32(), position, weight));
                 end_of_last = end;
             }
         }

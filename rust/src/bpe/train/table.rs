@@ -10,6 +10,8 @@ use std::ops::{Deref, DerefMut, Range};
 use memmap2::MmapMut;
 
 use super::words::Visit;
+use crate::memory::huge::whole_pages;
+use crate::memory::prefetch::prefetch_item;
 
 /// Longest pre-token that is its own key.
 pub(super) const INLINE: usize = 15;
@@ -77,12 +79,10 @@ impl DerefMut for Lines {
 fn release(lines: &mut [Line]) {
     #[cfg(target_os = "linux")]
     if lines.len() == RELEASED {
-        const PAGE: usize = 1 << 12;
-        let range = lines.as_mut_ptr_range();
-        let (start, end) = ((range.start as usize).next_multiple_of(PAGE), range.end as usize / PAGE * PAGE);
-        if start < end {
-            // SAFETY: whole pages of memory that is borrowed mutably; they read as zeros, an empty line, afterwards.
-            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        let start = lines.as_mut_ptr();
+        if let Some((first, length)) = whole_pages(start.cast(), size_of_val(lines)) {
+            // SAFETY: whole pages of memory that is borrowed mutably; they read as zeros, an empty line, afterwards
+            unsafe { libc::madvise(first as *mut libc::c_void, length, libc::MADV_DONTNEED) };
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -166,7 +166,7 @@ impl Table {
     /// Asks for the line that `probe` will look at.
     #[inline(always)]
     pub fn prefetch(&self, probe: Probe) {
-        super::prefetch(&self.lines, self.line_of(probe.hash));
+        prefetch_item(&self.lines, self.line_of(probe.hash));
     }
 
     /// Counts `bytes`, whose probe this is, `times` more. The caller has made room: [`Self::reserve`].

@@ -1,10 +1,11 @@
 //! Counted pre-tokens become the words of the merge phase.
 
+use crate::id::Id;
 use std::collections::HashMap;
 
 use super::crew::{each_of, Crew};
 use super::runs::{Sorted, Temporary};
-use super::shard::{Layout, Shard, Symbol};
+use super::shard::{Layout, Shard};
 use super::table::{self, Table};
 use crate::error::{Error, Result};
 
@@ -111,7 +112,7 @@ impl<T: Copy + Default> ByCount<T> {
 
 /// Lays the words out in a shard for each thread of the crew, by falling count; says how many occurrences of pairs may
 /// be listed beside them. `ids` is the number of ids there will be.
-pub(super) fn lay_out<S: Symbol>(
+pub(super) fn lay_out<S: Id>(
     mut words: Words,
     ids: u32,
     memory: Option<u64>,

@@ -12,21 +12,21 @@ use memmap2::Mmap;
 /// Every byte belongs to a value, and any bytes are a valid value.
 pub unsafe trait Plain: Copy + Send + Sync + 'static {}
 
-// SAFETY: integers, and arrays of them
+// SAFETY: an integer
 unsafe impl Plain for u8 {}
-// SAFETY: as above
+// SAFETY: an integer
 unsafe impl Plain for u16 {}
-// SAFETY: as above
+// SAFETY: an integer
 unsafe impl Plain for u32 {}
-// SAFETY: as above
+// SAFETY: an integer
 unsafe impl Plain for u64 {}
-// SAFETY: as above
+// SAFETY: an integer
 unsafe impl Plain for u128 {}
-// SAFETY: as above
+// SAFETY: plain values without gaps between them
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// A slice and what keeps it alive: reading it asks no question of where it lies.
-pub struct Table<T: 'static> {
+pub struct MappedSlice<T: 'static> {
     slice: &'static [T],
     _owner: Owner<T>,
 }
@@ -41,7 +41,7 @@ enum Owner<T> {
 
 // SAFETY: what it owns is sent and shared as a box of it would be
 unsafe impl<T: Send> Send for Owner<T> {}
-// SAFETY: as above
+// SAFETY: what it owns is only read through a shared reference, as in a box
 unsafe impl<T: Sync> Sync for Owner<T> {}
 
 impl<T> Drop for Owner<T> {
@@ -53,7 +53,7 @@ impl<T> Drop for Owner<T> {
     }
 }
 
-impl<T> From<Box<[T]>> for Table<T> {
+impl<T> From<Box<[T]>> for MappedSlice<T> {
     fn from(made: Box<[T]>) -> Self {
         let made = NonNull::from(Box::leak(made));
         // SAFETY: the memory does not move, and lives as long as the slice is lent out by `deref`
@@ -62,19 +62,19 @@ impl<T> From<Box<[T]>> for Table<T> {
     }
 }
 
-impl<T> From<Vec<T>> for Table<T> {
+impl<T> From<Vec<T>> for MappedSlice<T> {
     fn from(made: Vec<T>) -> Self {
         made.into_boxed_slice().into()
     }
 }
 
-impl<T> FromIterator<T> for Table<T> {
+impl<T> FromIterator<T> for MappedSlice<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         values.into_iter().collect::<Vec<T>>().into()
     }
 }
 
-impl<T> Deref for Table<T> {
+impl<T> Deref for MappedSlice<T> {
     type Target = [T];
 
     #[inline(always)]
@@ -83,7 +83,7 @@ impl<T> Deref for Table<T> {
     }
 }
 
-impl<T: Plain> Table<T> {
+impl<T: Plain> MappedSlice<T> {
     /// `count` values from `at` on in a map that nobody changes; None where they are not all there.
     pub fn mapped(map: &Arc<Mmap>, at: usize, count: usize) -> Option<Self> {
         let bytes = map.get(at..at.checked_add(count.checked_mul(size_of::<T>())?)?)?;
