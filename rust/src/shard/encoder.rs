@@ -69,3 +69,49 @@ impl TextEncoder for BpeEncoder {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{request, Bench, ALL};
+    use super::super::{run, Request, Task};
+    use super::*;
+    use crate::bpe::Vocab;
+    use crate::pattern::Pattern;
+
+    #[test]
+    fn text_becomes_shards_without_python() {
+        let bench = Bench::new("core", 61);
+        let order = |byte: u8| u32::from(crate::bpe::alphabet::ORDER[usize::from(byte)]);
+        let vocab = Vocab::from_merges(
+            vec![(order(b'e'), order(b' ')), (order(b' '), order(b'a')), (order(b'0'), order(b'0'))],
+            vec!["<|endoftext|>".into()],
+            Pattern::new("gpt2").unwrap(),
+        );
+        let encoder = Arc::new(Encoder::new(vocab.unwrap()));
+        let eot = encoder.vocab.size() as u32 - 1;
+        let native = BpeEncoder::new(encoder.clone(), &[]);
+        let job = bench.job(Request { eot: Some(eot), validation: 0.0, ..request(eot + 1) });
+        let files = || Ok(Vec::new());
+        let folder = bench.folder.0.join("core");
+        let task = Task {
+            job: &job,
+            input: &bench.input,
+            folder: &folder,
+            threads: 2,
+            share: ALL,
+            force: false,
+            files: &files,
+        };
+        let manifest = run(&task, &native, &mut |_| Ok(())).unwrap().manifest.unwrap();
+        let ids = manifest.splits.train.shards.iter().flat_map(|shard| {
+            let bytes = std::fs::read(folder.join(&shard.file)).unwrap();
+            bytes.chunks_exact(2).map(|id| u32::from(u16::from_le_bytes([id[0], id[1]]))).collect::<Vec<_>>()
+        });
+        let (written, mut expected) = (ids.collect::<Vec<_>>(), Vec::new());
+        for document in &bench.documents {
+            encoder.encode_plainly(document.as_bytes(), &mut expected).unwrap();
+            expected.push(eot);
+        }
+        assert_eq!(written, expected);
+    }
+}
