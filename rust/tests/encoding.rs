@@ -5,7 +5,7 @@
 mod properties;
 
 use properties::trained;
-use pylm_rust::bpe::parallel::{encode_all, encode_in_chunks};
+use pylm_rust::bpe::encode::many::{encode_all, encode_in_chunks};
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
 use pylm_rust::pattern::Pattern;
 

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pylm_rust::bpe::parallel::encode_in_chunks;
+use pylm_rust::bpe::encode::many::encode_in_chunks;
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
 use pylm_rust::pattern::{Named, Pattern, Variant};
 

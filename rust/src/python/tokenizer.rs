@@ -10,8 +10,8 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PySlice, PyString};
 
 use super::caller::Caller;
-use crate::bpe::flat::Flat;
-use crate::bpe::parallel::encode_all;
+use crate::bpe::encode::many::encode_all;
+use crate::bpe::encode::ragged::Flat;
 use crate::bpe::{Allowed, Encoder, Vocab};
 use crate::error::{Error, Result};
 use crate::id::{is_narrow, Id};

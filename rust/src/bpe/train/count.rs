@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::count_table::{Probe, Table};
 use super::progress::{Clock, Phase};
-use super::runs::{self, Sorted, Temporary};
-use super::table::{Probe, Table};
+use super::spill::{self, Sorted, Temporary};
 use super::words::Words;
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
@@ -53,7 +53,7 @@ impl Spill {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.folder.path.join(format!("run-{}", runs.len()));
         // one file at a time: two threads would only make the disk seek
-        runs.push(runs::write_table(&table, &path)?);
+        runs.push(spill::write_table(&table, &path)?);
         Ok(())
     }
 }
@@ -164,7 +164,7 @@ fn gather(mut tables: Vec<Table>, spill: Option<Spill>) -> Result<(Words, u64)> 
             }
             let runs = spill.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
             let spills = runs.len() as u64;
-            let sorted = runs::merge(runs, &spill.folder.path)?;
+            let sorted = spill::merge(runs, &spill.folder.path)?;
             Ok((Words::File { sorted, _folder: Some(spill.folder) }, spills))
         }
         _ => {

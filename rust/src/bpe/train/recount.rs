@@ -1,9 +1,9 @@
 //! All pairs of the words as they are, counted; those worth it are listed.
 
 use super::crew::{each_of, Crew};
-use super::merge::{Keep, Tokens};
-use super::pairs::{pair, Entry, Pairs};
-use super::shard::Shard;
+use super::keep::{Keep, Tokens};
+use super::occurrences::Shard;
+use super::pair_counts::{pair, Entry, Pairs};
 use crate::id::Id;
 
 /// Compacts the words, and counts and lists the pairs to keep: those that `keep` wants, or the most frequent of them

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::count::Counts;
-use super::runs::{cannot_write, put_table, Sorted, Writer, COUNTS};
+use super::spill::{cannot_write, put_table, Sorted, Writer, COUNTS};
 use super::words::Words;
 use super::Merge;
 use crate::error::{Error, Result};

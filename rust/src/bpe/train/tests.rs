@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::bpe::alphabet::ORDER;
 
@@ -359,7 +361,7 @@ fn a_panic_while_counting_or_merging_is_an_error() {
 fn folders_of_counts_are_new_and_for_this_user_alone() {
     use std::os::unix::fs::PermissionsExt;
     let parent = folder("exclusive").join("not/there");
-    let made: Vec<runs::Temporary> = (0..20).map(|_| runs::Temporary::new(&parent).unwrap()).collect();
+    let made: Vec<spill::Temporary> = (0..20).map(|_| spill::Temporary::new(&parent).unwrap()).collect();
     let names: std::collections::HashSet<&PathBuf> = made.iter().map(|folder| &folder.path).collect();
     assert_eq!(names.len(), 20);
     for folder in &made {
@@ -462,10 +464,10 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
 
 #[test]
 fn counts_go_beyond_32_bits() {
-    let mut table = table::Table::new();
+    let mut table = count_table::Table::new();
     let long = b"a pre-token of more than fifteen bytes".as_slice();
     for bytes in [b"short".as_slice(), long] {
-        let probe = table::Probe::new(bytes, 0, bytes.len());
+        let probe = count_table::Probe::new(bytes, 0, bytes.len());
         for times in [u64::from(u32::MAX), 1, 7 << 32, u64::from(u32::MAX) - 3, 9] {
             table.reserve(1);
             table.add(probe, bytes, times);

@@ -3,14 +3,12 @@
 use crate::id::Id;
 use std::collections::HashMap;
 
+use super::count_table::{self, Table};
 use super::crew::{each_of, Crew};
-use super::runs::{Sorted, Temporary};
-use super::shard::{Layout, Shard};
-use super::table::{self, Table};
+use super::occurrences::{Layout, Shard};
+use super::spill::{Sorted, Temporary};
+use super::visit::Visit;
 use crate::error::{Error, Result};
-
-/// Takes bytes, hash and count of a pre-token.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], u64, u64);
 
 /// Every distinct pre-token and how often it occurs.
 pub(super) enum Words {
@@ -57,7 +55,7 @@ impl Words {
 
 /// Some of the words, to be visited once.
 enum Share<'a> {
-    Lines(table::Share<'a>),
+    Lines(count_table::Share<'a>),
     File { sorted: &'a Sorted, part: usize, parts: usize },
 }
 

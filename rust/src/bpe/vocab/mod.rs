@@ -1,19 +1,25 @@
 //! A vocabulary: tokens, the merges that make them, the pattern that cuts text first, and special tokens.
 
+mod compile;
+mod gpt2_files;
+pub mod specials;
+mod tiktoken_ranks;
+mod tokenizer_json;
+
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::alphabet;
-use super::model::Model;
-use super::pairs;
+use crate::bpe::alphabet;
+use crate::bpe::model::pair_ranks;
+use crate::bpe::model::Model;
 use crate::error::{Error, Result};
 use crate::memory::mapped_slice::MappedSlice;
 use crate::pattern::Pattern;
 
 /// Tokens that are found in text before it is cut and merged.
 #[derive(Default)]
-pub(super) struct AddedTokens {
+pub(in crate::bpe) struct AddedTokens {
     pub specials: Vec<(String, u32)>,
     pub added: Vec<(String, u32)>,
     pub late: Vec<u32>,
@@ -37,10 +43,10 @@ pub struct Vocab {
     /// What a tokenizer.json wants done after encoding (Llama 3 adds a first token); carried along, never applied.
     pub post_processor: Option<serde_json::Value>,
     /// The id that each merge makes.
-    pub(super) results: Vec<u32>,
-    pub(super) model: Model,
+    pub(in crate::bpe) results: Vec<u32>,
+    pub(in crate::bpe) model: Model,
     /// Identity and tokenizer.json, where they were kept with the compiled vocabulary.
-    pub(super) known: Option<(String, MappedSlice<u8>)>,
+    pub(in crate::bpe) known: Option<(String, MappedSlice<u8>)>,
 }
 
 impl Vocab {
@@ -64,7 +70,7 @@ impl Vocab {
     }
 
     /// Checks the parts against each other and compiles them. `tokens` may leave out what is added.
-    pub(super) fn from_parts(
+    pub(in crate::bpe) fn from_parts(
         mut tokens: Vec<Vec<u8>>,
         merges: Vec<(u32, u32)>,
         results: Vec<u32>,
@@ -78,19 +84,19 @@ impl Vocab {
         let AddedTokens { specials, added, late } = extra;
         let all: Vec<(String, u32)> = specials.iter().chain(&added).cloned().collect();
         place_specials(&mut tokens, &all)?;
-        if merges.len() > pairs::LIMIT {
+        if merges.len() > pair_ranks::LIMIT {
             return Err(Error::tokenizer(format!(
                 "the vocabulary has {} merges; {} is the most",
                 merges.len(),
-                pairs::LIMIT
+                pair_ranks::LIMIT
             ))
             .hint("train a smaller vocabulary: the largest in use have a tenth of that"));
         }
-        if tokens.len() > pairs::LIMIT {
+        if tokens.len() > pair_ranks::LIMIT {
             return Err(Error::tokenizer(format!(
                 "the vocabulary numbers {} tokens; {} is the most",
                 tokens.len(),
-                pairs::LIMIT
+                pair_ranks::LIMIT
             ))
             .hint("check the largest id in the file"));
         }
@@ -134,7 +140,7 @@ impl Vocab {
     }
 
     /// Ids in order, without what is added and holes.
-    pub(super) fn ordinary(&self) -> impl Iterator<Item = (u32, &[u8])> {
+    pub(in crate::bpe) fn ordinary(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let mut specials: Vec<u32> = self.specials.iter().chain(&self.added).map(|special| special.1).collect();
         specials.sort_unstable();
         let mut specials = specials.into_iter().peekable();
@@ -205,8 +211,11 @@ fn place_specials(tokens: &mut Vec<Vec<u8>>, specials: &[(String, u32)]) -> Resu
             return Err(Error::tokenizer(format!("special token {text} is given twice, as {other} and as {id}")));
         }
         let id = *id as usize;
-        if id > pairs::LIMIT {
-            return Err(Error::tokenizer(format!("special token {text} has id {id}; {} is the highest", pairs::LIMIT)));
+        if id > pair_ranks::LIMIT {
+            return Err(Error::tokenizer(format!(
+                "special token {text} has id {id}; {} is the highest",
+                pair_ranks::LIMIT
+            )));
         }
         if tokens.len() <= id {
             tokens.resize(id + 1, Vec::new());
@@ -229,7 +238,7 @@ mod tests {
     #[test]
     fn more_merges_than_ranks_have_room_for_are_refused() {
         let pattern = || Pattern::new("gpt2").unwrap();
-        let merges = vec![(0, 1); pairs::LIMIT + 1];
+        let merges = vec![(0, 1); pair_ranks::LIMIT + 1];
         let error = Vocab::from_parts(Vec::new(), merges, Vec::new(), AddedTokens::default(), pattern(), false);
         let error = error.err().unwrap();
         assert!(error.message.contains("2097152 merges; 2097151 is the most") && error.hint.is_some(), "{error}");

@@ -1,6 +1,6 @@
 //! Pieces of 16 to 110 bytes seen before, with their ids: long words of any script but Han, rules of dashes, indents.
 
-use super::packed::Layout;
+use super::packed_ids::Layout;
 use crate::memory::huge::Zeroed;
 use crate::memory::key::fold;
 use crate::memory::mapped_slice::Plain;

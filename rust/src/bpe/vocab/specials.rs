@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use super::vocab::Vocab;
+use crate::bpe::vocab::Vocab;
 use crate::error::{Error, Result};
 
 /// Which special tokens in a text are more than text.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::encode::{Encoder, Scratch};
-use super::flat::{Filling, Flat};
-use super::specials::{Allowed, Chosen};
+use super::encoder::Encoder;
+use super::ragged::{Filling, Flat};
+use super::scratch::Scratch;
+use crate::bpe::vocab::specials::{Allowed, Chosen};
 use crate::error::{Error, Result};
 use crate::memory::spare::room;
 

@@ -1,12 +1,11 @@
 //! A piece of any length in linear time, a token at a time: the longest token first, taken back where merging would have gone another way.
 //!
-//! In a regular vocabulary a row of tokens is what merging makes of its bytes exactly when every two neighbours are
-//! what merging makes of theirs (van Antwerpen and Neubeck, "Fast byte-pair encoding"). So the encoder tries at each
-//! place the longest token that stands with the one before it, then shorter ones, and where none does it gives up the
-//! one before. A place given up is marked and never tried again, which bounds the work.
+//! Whether two tokens may stand side by side can be told from the two alone (see the lemma in `merge`). So the encoder
+//! tries at each place the longest token that stands with the one before it, then shorter ones, and where none does it
+//! gives up the one before. A place given up is marked and never tried again, which bounds the work.
 
-use super::model::Model;
-use super::prefixes::Prefixes;
+use crate::bpe::model::longest_prefix::Prefixes;
+use crate::bpe::model::Model;
 
 /// Neighbours judged before: an eighth of a megabyte would fall out of the cache that the rest works in.
 const JUDGED: usize = 1 << 12;

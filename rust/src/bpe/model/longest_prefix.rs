@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::model::Model;
+use crate::bpe::model::Model;
 use crate::memory::key::{fold, key_of, of_word, LONGEST};
 use crate::memory::mapped_slice::MappedSlice;
 

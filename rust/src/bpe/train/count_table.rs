@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut, Range};
 
 use memmap2::MmapMut;
 
-use super::words::Visit;
+use super::visit::Visit;
 use crate::memory::huge::whole_pages;
 use crate::memory::prefetch::prefetch_item;
 

@@ -4,11 +4,13 @@
 use crate::id::Id;
 use std::mem::MaybeUninit;
 
-use super::cache::Cache;
-use super::long::Long;
-use super::model::Model;
-use super::packed::{Layout, SLACK};
-use super::side_by_side::{merge_all, padded, FEW, MANY};
+use super::long_cache::Long;
+use super::packed_ids::{Layout, SLACK};
+use super::scratch::Scratch;
+use super::short_cache::Cache;
+use super::tables::Pieces;
+use crate::bpe::merge::lockstep::{merge_all, padded, FEW, MANY};
+use crate::bpe::model::Model;
 
 /// What is not in `spilled`.
 const NONE: u32 = u32::MAX;
@@ -188,6 +190,65 @@ impl Pending {
             self.pieces.clear();
             write + moved - read
         }
+    }
+}
+
+impl Pieces {
+    /// Encodes what is pending and inserts it among the `count` ids; returns how many there are then.
+    ///
+    /// # Safety
+    /// As for [`Pieces::encode`].
+    pub(super) unsafe fn settle<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        if scratch.pending.len() == 0 {
+            return count;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if self.vectors {
+            // SAFETY: the processor was asked; the rest as the caller promised
+            return unsafe { self.settle_avx2::<V, T>(model, text, scratch, out, count) };
+        }
+        // SAFETY: as the caller promised
+        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
+    }
+
+    /// The same, compiled for what every processor with wide vectors has.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+    unsafe fn settle_avx2<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        // SAFETY: as the caller promised
+        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn settle_here<V: Layout, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        scratch: &mut Scratch,
+        out: *mut T,
+        count: usize,
+    ) -> usize {
+        let Scratch { pending, cache, long, joiner, .. } = scratch;
+        pending.find::<V>(model, text, cache, long, |piece, ids| {
+            let tokens = self.tokens(model, piece, joiner).iter();
+            ids.extend(tokens.map(|&token| model.ids[token as usize]));
+        });
+        // SAFETY: as the caller promised
+        unsafe { pending.insert::<V, T>(out, count) }
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 
-use super::alphabet;
-use super::pairs::{Pairs, LIMIT};
-use super::vocab::{AddedTokens, Vocab};
+use crate::bpe::alphabet;
+use crate::bpe::model::pair_ranks::{Pairs, LIMIT};
+use crate::bpe::vocab::{AddedTokens, Vocab};
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 

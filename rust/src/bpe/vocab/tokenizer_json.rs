@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
-use super::alphabet;
-use super::pairs::LIMIT;
-use super::vocab::{AddedTokens, Vocab};
+use crate::bpe::alphabet;
+use crate::bpe::model::pair_ranks::LIMIT;
+use crate::bpe::vocab::{AddedTokens, Vocab};
 use crate::error::{Error, Result};
 use crate::pattern::{portable, Named, Pattern};
 
@@ -48,22 +48,22 @@ struct Cut {
 }
 
 #[derive(Deserialize)]
-struct Bpe {
-    vocab: HashMap<String, u32>,
-    merges: Vec<Merge>,
-    dropout: Option<f64>,
-    continuing_subword_prefix: Option<String>,
-    end_of_word_suffix: Option<String>,
+pub(super) struct Bpe {
+    pub vocab: HashMap<String, u32>,
+    pub merges: Vec<Merge>,
+    pub dropout: Option<f64>,
+    pub continuing_subword_prefix: Option<String>,
+    pub end_of_word_suffix: Option<String>,
     #[serde(default)]
-    byte_fallback: bool,
+    pub byte_fallback: bool,
     #[serde(default)]
-    ignore_merges: bool,
+    pub ignore_merges: bool,
 }
 
 /// `["Ġ", "t"]` since tokenizers 0.20, `"Ġ t"` before.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Merge {
+pub(super) enum Merge {
     Pair(String, String),
     Line(String),
 }
@@ -169,37 +169,6 @@ impl Vocab {
         serde_json::to_string(&file).expect("strings and numbers")
     }
 
-    /// Reads `encoder.json` (or `vocab.json`) with `vocab.bpe` (or `merges.txt`), as GPT-2 was published.
-    /// Special tokens are those named; they must be in the vocabulary.
-    pub fn from_vocab_and_merges(vocab: &[u8], merges: &[u8], pattern: Pattern, specials: &[String]) -> Result<Self> {
-        let vocab: HashMap<String, u32> = serde_json::from_slice(vocab).map_err(|error| {
-            Error::tokenizer(format!("the vocabulary is not a JSON object of tokens and ids: {error}"))
-        })?;
-        let merges = std::str::from_utf8(merges)
-            .map_err(|error| Error::tokenizer(format!("the merges are not UTF-8 at byte {}", error.valid_up_to())))?;
-        // lines() ends lines at \r\n too; the first may be a comment, and only the first: `#` starts merges as well
-        let merges = merges
-            .lines()
-            .enumerate()
-            .filter(|(at, line)| !(line.is_empty() || *at == 0 && line.starts_with("#version")));
-        let merges = merges.map(|(_, line)| Merge::Line(line.into())).collect();
-        let specials = specials.iter().map(|text| match vocab.get(text) {
-            Some(&id) => Ok((text.clone(), id)),
-            None => Err(Error::tokenizer(format!("special token {text} is not in the vocabulary"))),
-        });
-        let specials = specials.collect::<Result<Vec<_>>>()?;
-        let model = Bpe {
-            vocab,
-            merges,
-            dropout: None,
-            continuing_subword_prefix: None,
-            end_of_word_suffix: None,
-            byte_fallback: false,
-            ignore_merges: false,
-        };
-        model.build(AddedTokens { specials, ..AddedTokens::default() }, pattern)
-    }
-
     /// Whether a tokenizer.json is what [`Vocab::to_tokenizer_json`] writes of this vocabulary.
     fn wrote(&self, file: &[u8]) -> bool {
         let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
@@ -225,7 +194,7 @@ impl Bpe {
         Ok(())
     }
 
-    fn build(self, extra: AddedTokens, pattern: Pattern) -> Result<Vocab> {
+    pub fn build(self, extra: AddedTokens, pattern: Pattern) -> Result<Vocab> {
         let mut tokens: Vec<Vec<u8>> = Vec::new();
         let special_ids: HashMap<&str, u32> =
             extra.specials.iter().chain(&extra.added).map(|(text, id)| (text.as_str(), *id)).collect();

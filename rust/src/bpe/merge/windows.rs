@@ -1,16 +1,15 @@
 //! A piece of any length from many places at once.
 //!
-//! In a regular vocabulary a row of tokens is what merging makes of its bytes exactly when every two neighbours are
-//! what merging makes of theirs (van Antwerpen and Neubeck, "Fast byte-pair encoding"). What merging makes of a part of
-//! the piece is therefore right but near the part's ends: where two overlapping parts hold the same token at the same
-//! place, the one's tokens up to there and the other's from there on are what merging makes of both together. So the
-//! piece is merged in overlapping windows, side by side, and joined at such tokens.
+//! What merging makes of a part of the piece is right but near the part's ends: where two overlapping parts hold the same
+//! token at the same place, the one's tokens up to there and the other's from there on are what merging makes of both
+//! together (by the lemma in `merge`). So the piece is merged in overlapping windows, side by side, and joined at such
+//! tokens.
 
-use super::exact::Path;
-use super::merge::Parts;
-use super::model::Model;
-use super::prefixes::Prefixes;
-use super::side_by_side::{merge_all, padded, MANY};
+use super::backtrack::Path;
+use super::by_rank::Parts;
+use super::lockstep::{merge_all, padded, MANY};
+use crate::bpe::model::longest_prefix::Prefixes;
+use crate::bpe::model::Model;
 
 /// From window to window. The sixteen bytes that two have in common hold a common token nearly always: a token of random
 /// letters has two.

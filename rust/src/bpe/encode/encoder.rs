@@ -3,32 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use super::cache::Cache;
-use super::hard::Ring;
-use super::long::Long;
-use super::merge::{merge, Parts};
-use super::packed::{Layout, Narrow, Wide, SLACK};
-use super::pending::Pending;
-use super::pieces::Pieces;
-use super::specials::{Allowed, Chosen, Finder};
-use super::vocab::Vocab;
-use super::windows::Joiner;
+use super::long_cache::Long;
+use super::misses::Pending;
+use super::packed_ids::{Layout, Narrow, Wide, SLACK};
+use super::ring::Ring;
+use super::scratch::Scratch;
+use super::tables::Pieces;
+use crate::bpe::merge::by_rank::{merge, Parts};
+use crate::bpe::merge::windows::Joiner;
+use crate::bpe::vocab::specials::{Allowed, Chosen, Finder};
+use crate::bpe::vocab::Vocab;
 use crate::error::Result;
 use crate::id::{is_narrow, Id};
-
-/// What one thread needs to encode: its cache, and buffers that are kept between calls.
-pub struct Scratch {
-    /// The encoder whose ids the cache holds.
-    owner: u64,
-    /// The worker whose it is.
-    worker: usize,
-    ends: Vec<u32>,
-    pub(super) cache: Cache,
-    pub(super) long: Long,
-    pub(super) pending: Pending,
-    pub(super) ring: Ring,
-    pub(super) joiner: Joiner,
-}
 
 /// A compiled vocabulary. Share it between threads; each has its own [`Scratch`].
 pub struct Encoder {

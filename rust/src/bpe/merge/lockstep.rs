@@ -2,16 +2,15 @@
 //! look-up that has to come from memory takes as long as a hundred of a merge's own instructions: while one piece's is
 //! on its way, the others go on.
 
-use super::model::Model;
-use super::pairs::NONE;
-
-pub use super::merge::FEW;
+use crate::bpe::model::pair_ranks::NONE;
+use crate::bpe::model::Model;
 
 /// Pieces on their way together: short ones' states are 3 KB, their look-ups twice as many lines as a core fetches at
 /// once.
 const TOGETHER: usize = 16;
 
-/// Bytes of the longest pieces that are merged here.
+/// Bytes of the longest of short pieces, and of the longest that are merged here at all.
+pub const FEW: usize = 16;
 pub const MANY: usize = 64;
 
 /// A piece of at most `N` bytes, 16 or 64, that is being merged.
@@ -161,7 +160,7 @@ impl<const N: usize> Job<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpe::merge::{merge, Parts};
+    use crate::bpe::merge::by_rank::{merge, Parts};
     use crate::bpe::Vocab;
     use crate::pattern::Pattern;
 

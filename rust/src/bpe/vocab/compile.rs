@@ -1,33 +1,14 @@
-//! A vocabulary compiled for merging: tokens renumbered so that bytes are themselves and the others follow in the order
-//! in which merges make them.
+//! A vocabulary made ready for merging: inner numbers given out, ranks put into tables, and a check of whether every
+//! token is what merging makes of its own bytes.
 
 use std::collections::HashMap;
 
-use super::alphabet;
-use super::merge::{merge, merge_few, Parts, FEW};
-use super::pairs::{PairTable, Pairs};
+use crate::bpe::alphabet;
+use crate::bpe::merge::by_rank::{merge, Parts};
+use crate::bpe::merge::lockstep::{merge_all, padded, FEW};
+use crate::bpe::model::pair_ranks::Pairs;
+use crate::bpe::model::Model;
 use crate::error::{Error, Result};
-use crate::memory::mapped_slice::MappedSlice;
-
-pub struct Model {
-    /// (left, right) → rank, in the inner numbering.
-    pub pairs: PairTable,
-    /// Rank of each pair of bytes, `u32::MAX` where they do not merge.
-    pub byte_pairs: MappedSlice<u32>,
-    /// The token that each rank makes.
-    pub results: MappedSlice<u32>,
-    /// Ids by inner number.
-    pub ids: MappedSlice<u32>,
-    /// The two parts of each inner token; a byte is two times itself.
-    pub splits: MappedSlice<[u32; 2]>,
-    /// How many bytes each inner token has.
-    pub lengths: MappedSlice<u32>,
-    /// Every token that merges make has one merge, of parts of lower rank, and its own bytes encode to it. Then two
-    /// adjacent tokens can be checked alone, and the inner number of a merge's token is 256 plus its rank.
-    pub regular: bool,
-    /// Tokens that merges do not make out of their bytes, where a pre-token that is a token is that token.
-    pub whole: HashMap<Box<[u8]>, u32>,
-}
 
 impl Model {
     pub fn new(
@@ -70,47 +51,38 @@ impl Model {
             regular,
             whole: HashMap::new(),
         };
-        let mut parts = Parts::default();
-        model.regular = regular && (256..model.ids.len() as u32).all(|token| model.makes(tokens, token, &mut parts));
+        let alone = model.made_of_own_bytes(tokens);
+        model.regular = regular && alone[256..].iter().all(|&alone| alone);
         if whole_first {
-            model.find_whole(tokens, specials, &mut parts);
+            model.find_whole(tokens, specials, &alone);
         }
         Ok(model)
     }
 
-    /// The token that a rank makes.
-    #[inline(always)]
-    pub fn result(&self, rank: u32) -> u32 {
-        if self.regular {
-            rank + 256
-        } else {
-            self.results[rank as usize]
+    /// Of each inner token, whether merging its own bytes makes it.
+    fn made_of_own_bytes(&self, tokens: &[Vec<u8>]) -> Vec<bool> {
+        let bytes = |inner: usize| tokens[self.ids[inner] as usize].as_slice();
+        let (short, long): (Vec<usize>, Vec<usize>) =
+            (0..self.ids.len()).partition(|&inner| (1..=FEW).contains(&bytes(inner).len()));
+        let mut alone = vec![false; self.ids.len()];
+        merge_all::<FEW>(self, short.iter().map(|&inner| padded(bytes(inner))), |number, job| {
+            alone[short[number]] = job.parts().eq([short[number] as u32]);
+        });
+        let mut parts = Parts::default();
+        for inner in long {
+            merge(self, bytes(inner), &mut parts);
+            alone[inner] = parts.tokens().eq([inner as u32]);
         }
+        alone
     }
 
-    #[inline(always)]
-    pub fn length(&self, token: u32) -> usize {
-        self.lengths[token as usize] as usize
-    }
-
-    /// Whether the bytes of an inner token encode to it.
-    pub fn makes(&self, tokens: &[Vec<u8>], token: u32, parts: &mut Parts) -> bool {
-        let bytes = &tokens[self.ids[token as usize] as usize];
-        if bytes.len() <= FEW {
-            let mut out = [0; FEW];
-            return merge_few(self, bytes, &mut out) == 1 && out[0] == token;
-        }
-        merge(self, bytes, parts);
-        parts.tokens().eq([token])
-    }
-
-    fn find_whole(&mut self, tokens: &[Vec<u8>], specials: &[(String, u32)], parts: &mut Parts) {
+    fn find_whole(&mut self, tokens: &[Vec<u8>], specials: &[(String, u32)], made: &[bool]) {
         let mut alone = vec![false; tokens.len()];
         for special in specials {
             alone[special.1 as usize] = true;
         }
-        for token in 0..self.ids.len() as u32 {
-            alone[self.ids[token as usize] as usize] = self.regular || self.makes(tokens, token, parts);
+        for (&id, &made) in self.ids.iter().zip(made) {
+            alone[id as usize] = self.regular || made;
         }
         for (id, token) in (0_u32..).zip(tokens) {
             if !alone[id as usize] && !token.is_empty() {

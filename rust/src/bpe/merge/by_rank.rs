@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::model::Model;
+use crate::bpe::model::Model;
 
 /// Above this a heap wins over searching: a search of 64 ranks costs less than two steps of a heap.
 const SHORT: usize = 64;
@@ -35,71 +35,6 @@ impl Parts {
             at = part.next;
             Some(part.token)
         })
-    }
-}
-
-/// Bytes that [`merge_few`] takes.
-pub const FEW: usize = 16;
-
-/// Encodes a piece of up to 16 bytes into inner tokens; returns how many. Everything it works on but the ranks lies in
-/// registers and one cache line: half of all new words come here, and a heap or a list costs more than their merges.
-pub fn merge_few(model: &Model, piece: &[u8], out: &mut [u32; FEW]) -> usize {
-    let size = piece.len();
-    debug_assert!((1..=FEW).contains(&size));
-    let mut tokens = [0_u32; FEW];
-    // rank and place, so that the least is the leftmost of the lowest
-    let mut keys = [NONE; FEW];
-    for at in 0..size {
-        tokens[at] = piece[at].into();
-    }
-    for at in 0..size - 1 {
-        keys[at] = few_key(model.byte_pairs[usize::from(piece[at]) << 8 | usize::from(piece[at + 1])], at);
-    }
-    // a bit for each part that is left
-    let mut left = (1_u32 << size) - 1;
-    loop {
-        let mut least = NONE;
-        for &key in &keys {
-            least = least.min(key);
-        }
-        if least == NONE {
-            break;
-        }
-        let at = least as usize % FEW;
-        let rank = least >> 4;
-        let after = left & !((2_u32 << at) - 1);
-        let next = after.trailing_zeros() as usize % FEW;
-        let after = after & (after - 1);
-        let token = model.result(rank);
-        left &= !(1 << next);
-        tokens[at] = token;
-        keys[next] = NONE;
-        keys[at] = NONE;
-        if after != 0 {
-            let right = tokens[after.trailing_zeros() as usize % FEW];
-            keys[at] = few_key(model.pairs.get(token, right).unwrap_or(NONE), at);
-        }
-        let before = left & ((1 << at) - 1);
-        if before != 0 {
-            let place = 31 - before.leading_zeros() as usize;
-            keys[place % FEW] = few_key(model.pairs.get(tokens[place % FEW], token).unwrap_or(NONE), place);
-        }
-    }
-    let mut count = 0;
-    while left != 0 {
-        out[count] = tokens[left.trailing_zeros() as usize % FEW];
-        count += 1;
-        left &= left - 1;
-    }
-    count
-}
-
-#[inline(always)]
-fn few_key(rank: u32, at: usize) -> u32 {
-    if rank == NONE {
-        NONE
-    } else {
-        rank << 4 | at as u32
     }
 }
 

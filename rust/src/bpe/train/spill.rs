@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::table::Table;
-use super::words::Visit;
+use super::count_table::Table;
+use super::visit::Visit;
 use crate::error::{Error, Result};
 
 /// Files that are merged at a time: each holds a buffer and a descriptor.

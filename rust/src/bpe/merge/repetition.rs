@@ -2,12 +2,12 @@
 //!
 //! Its tokens repeat themselves too. Between two places with the same token before them lies a row of tokens that may
 //! stand once more after itself, for every two neighbours then stand side by side already. In a regular vocabulary that
-//! makes the longer row what merging makes of the longer piece (see `windows`). So a piece is encoded without most of
+//! makes the longer row what merging makes of the longer piece (by the lemma in `merge`). So a piece is encoded without most of
 //! its repetitions, and its tokens are repeated instead.
 
-use super::exact::Path;
-use super::model::Model;
-use super::prefixes::Prefixes;
+use super::backtrack::Path;
+use crate::bpe::model::longest_prefix::Prefixes;
+use crate::bpe::model::Model;
 use crate::id::Id;
 
 /// Longest period that is looked for.

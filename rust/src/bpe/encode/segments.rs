@@ -1,82 +1,21 @@
 //! Pieces that are in no cache: very long ones, and those whose characters seldom come twice in the same company. They
 //! are cut where no token spans, and the segments are sought, or merged from many places at once.
 
-use super::cache::Cache;
-use super::encode::Scratch;
-use super::joints::wide_char;
-use super::long;
-use super::merge::merge;
-use super::model::Model;
-use super::packed::Layout;
-use super::pending::Pending;
-use super::periodic::Cycle;
-use super::pieces::Pieces;
-use super::windows::Joiner;
+use super::long_cache;
+use super::packed_ids::Layout;
+use super::ring::{AHEAD, CHARACTER};
+use super::scratch::Scratch;
+use super::tables::Pieces;
+use crate::bpe::merge::by_rank::merge;
+use crate::bpe::merge::repetition::Cycle;
+use crate::bpe::merge::windows::Joiner;
+use crate::bpe::model::token_borders::wide_char;
+use crate::bpe::model::Model;
 use crate::id::Id;
 use crate::memory::key::{key_at, key_of, LONGEST};
 
-/// Segments whose cache lines are on their way before the first of them is looked at.
-const AHEAD: usize = 64;
 /// Pending segments of one piece that are encoded together; a piece may have millions.
 const ENOUGH: usize = 4096;
-/// The home of a character that stands alone; its code is in the place of the key.
-const CHARACTER: u32 = u32::MAX;
-
-/// Segments that are being fetched.
-pub struct Ring {
-    keys: [u128; AHEAD],
-    homes: [u32; AHEAD],
-    count: usize,
-}
-
-impl Default for Ring {
-    fn default() -> Self {
-        Self { keys: [0; AHEAD], homes: [0; AHEAD], count: 0 }
-    }
-}
-
-impl Ring {
-    #[inline(always)]
-    fn push(&mut self, key: u128, home: u32) {
-        self.keys[self.count % AHEAD] = key;
-        self.homes[self.count % AHEAD] = home;
-        self.count += 1;
-    }
-
-    /// Writes the ids of all segments that are known after `count` ids and notes the others; returns how many there are
-    /// then.
-    ///
-    /// # Safety
-    /// As for [`Pieces::encode`].
-    #[inline(always)]
-    unsafe fn flush<V: Layout, T: Id>(
-        &mut self,
-        chars: &[[u64; 2]],
-        cache: &Cache,
-        pending: &mut Pending,
-        out: *mut T,
-        mut count: usize,
-    ) -> usize {
-        for (&key, &home) in self.keys.iter().zip(&self.homes).take(self.count) {
-            // SAFETY: as the caller promised
-            unsafe {
-                if home == CHARACTER {
-                    count += V::unpack(chars[key as usize], out.add(count));
-                    continue;
-                }
-                let entry = cache.at_home(home as usize);
-                if entry.key == key {
-                    count += V::unpack(entry.ids, out.add(count));
-                } else {
-                    pending.add(cache, key, home as usize, count);
-                }
-            }
-        }
-        self.count = 0;
-        count
-    }
-}
-
 impl Pieces {
     /// Writes the ids of `text[from..to]` after `count` ids, or notes segments of it for later; returns how many ids
     /// there are then.
@@ -141,7 +80,7 @@ impl Pieces {
         // the character before, where it is a whole one beyond ASCII
         let mut left: Option<u32> = None;
         if piece.is_ascii() {
-            if self.prefixes.is_some() && piece.len() > long::LONGEST && !self.falls_apart(piece) {
+            if self.prefixes.is_some() && piece.len() > long_cache::LONGEST && !self.falls_apart(piece) {
                 // SAFETY: as the caller promised
                 return unsafe { self.exact(model, piece, &mut scratch.joiner, out, count) };
             }
@@ -210,7 +149,7 @@ impl Pieces {
                 _ => {
                     let Scratch { ring, cache, pending, long, .. } = &mut *scratch;
                     count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
-                    if bytes.len() <= long::LONGEST && known {
+                    if bytes.len() <= long_cache::LONGEST && known {
                         pending.add_long(long, bytes, range.start, count);
                     } else {
                         return self.exact(model, bytes, &mut scratch.joiner, out, count);
@@ -228,63 +167,6 @@ impl Pieces {
             }
             count
         }
-    }
-
-    /// Encodes what is pending and inserts it among the `count` ids; returns how many there are then.
-    ///
-    /// # Safety
-    /// As for [`Pieces::encode`].
-    pub(super) unsafe fn settle<V: Layout, T: Id>(
-        &self,
-        model: &Model,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        if scratch.pending.len() == 0 {
-            return count;
-        }
-        #[cfg(target_arch = "x86_64")]
-        if self.vectors {
-            // SAFETY: the processor was asked; the rest as the caller promised
-            return unsafe { self.settle_avx2::<V, T>(model, text, scratch, out, count) };
-        }
-        // SAFETY: as the caller promised
-        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
-    }
-
-    /// The same, compiled for what every processor with wide vectors has.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-    unsafe fn settle_avx2<V: Layout, T: Id>(
-        &self,
-        model: &Model,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        // SAFETY: as the caller promised
-        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
-    }
-
-    #[inline(always)]
-    unsafe fn settle_here<V: Layout, T: Id>(
-        &self,
-        model: &Model,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        let Scratch { pending, cache, long, joiner, .. } = scratch;
-        pending.find::<V>(model, text, cache, long, |piece, ids| {
-            let tokens = self.tokens(model, piece, joiner).iter();
-            ids.extend(tokens.map(|&token| model.ids[token as usize]));
-        });
-        // SAFETY: as the caller promised
-        unsafe { pending.insert::<V, T>(out, count) }
     }
 
     /// Whether most of an ASCII piece can be cut into segments of a few bytes, as few as come again and again; longer
@@ -312,7 +194,7 @@ impl Pieces {
     }
 
     /// The inner tokens of a piece, without the cache.
-    fn tokens<'a>(&self, model: &Model, piece: &[u8], joiner: &'a mut Joiner) -> &'a [u32] {
+    pub(super) fn tokens<'a>(&self, model: &Model, piece: &[u8], joiner: &'a mut Joiner) -> &'a [u32] {
         let Some(prefixes) = &self.prefixes else {
             merge(model, piece, &mut joiner.parts);
             joiner.tokens.clear();

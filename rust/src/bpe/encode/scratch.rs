@@ -1,0 +1,21 @@
+//! What one thread keeps between calls.
+
+use super::long_cache::Long;
+use super::misses::Pending;
+use super::ring::Ring;
+use super::short_cache::Cache;
+use crate::bpe::merge::windows::Joiner;
+
+/// What one thread needs to encode: its cache, and buffers that are kept between calls.
+pub struct Scratch {
+    /// The encoder whose ids the cache holds.
+    pub(super) owner: u64,
+    /// The worker whose it is.
+    pub(super) worker: usize,
+    pub(super) ends: Vec<u32>,
+    pub(super) cache: Cache,
+    pub(super) long: Long,
+    pub(super) pending: Pending,
+    pub(super) ring: Ring,
+    pub(super) joiner: Joiner,
+}

@@ -1,0 +1,76 @@
+//! The vocabulary in the forms that encoding reads.
+
+use super::packed_ids::Layout;
+use super::short_cache::{Cache, Entry};
+use crate::bpe::merge::by_rank::{merge, Parts};
+use crate::bpe::model::longest_prefix::Prefixes;
+use crate::bpe::model::token_borders::Joints;
+use crate::bpe::model::Model;
+use crate::memory::key::{key_of, LONGEST};
+use crate::memory::mapped_slice::MappedSlice;
+#[cfg(target_arch = "x86_64")]
+use crate::pattern::Variant;
+
+/// 2^19 entries are 16 MB a thread: 60 MB of English prose have 230,000 besides the vocabulary. With half the room the
+/// same text took 1.6 times as long.
+const BITS: u32 = 19;
+
+/// The vocabulary in the forms that encoding reads.
+pub struct Pieces {
+    /// What the exact encoder asks, where the vocabulary is regular.
+    pub prefixes: Option<Prefixes>,
+    pub joints: Joints,
+    /// Ids of every character of two or three bytes that stands alone, packed.
+    pub chars: MappedSlice<[u64; 2]>,
+    #[cfg(target_arch = "x86_64")]
+    pub(super) vectors: bool,
+    /// Every token of up to 15 bytes and its own id, packed.
+    pub seeds: MappedSlice<Entry>,
+}
+
+impl Pieces {
+    /// `tokens`: by id.
+    pub fn new<V: Layout>(model: &Model, tokens: &[Vec<u8>]) -> Self {
+        let inner: Vec<&[u8]> = model.ids.iter().map(|&id| tokens[id as usize].as_slice()).collect();
+        let seed = |bytes: &[u8], id: u32| Entry { key: key_of(bytes), ids: V::pack(&[id]) };
+        let made = inner.iter().zip(&*model.ids).enumerate();
+        let made = made.filter(|(number, (bytes, _))| bytes.len() <= LONGEST && (model.regular || *number < 256));
+        let whole = model.whole.iter().filter(|(bytes, _)| bytes.len() <= LONGEST);
+        let seeds = made.map(|(_, (bytes, &id))| seed(bytes, id)).chain(whole.map(|(bytes, &id)| seed(bytes, id)));
+        let mut parts = Parts::default();
+        let mut text = [0; 4];
+        let chars = (0..1_u32 << 16).map(|code| {
+            let Some(char) = char::from_u32(code).filter(|char| !char.is_ascii()) else { return [0; 2] };
+            merge(model, char.encode_utf8(&mut text).as_bytes(), &mut parts);
+            let ids: Vec<u32> = parts.tokens().map(|token| model.ids[token as usize]).collect();
+            V::pack(&ids)
+        });
+        let prefixes = model.regular.then(|| Prefixes::new(model, &inner));
+        Self::of_tables(prefixes, Joints::new(inner.iter().copied()), chars.collect(), seeds.collect())
+    }
+
+    pub fn of_tables(
+        prefixes: Option<Prefixes>,
+        joints: Joints,
+        chars: MappedSlice<[u64; 2]>,
+        seeds: MappedSlice<Entry>,
+    ) -> Self {
+        Self {
+            prefixes,
+            joints,
+            chars,
+            #[cfg(target_arch = "x86_64")]
+            vectors: Variant::best() != Variant::Scalar,
+            seeds,
+        }
+    }
+
+    /// A cache that holds the vocabulary.
+    pub fn cache(&self) -> Cache {
+        let mut cache = Cache::new(BITS);
+        for &entry in &*self.seeds {
+            cache.seed(entry);
+        }
+        cache
+    }
+}
