@@ -6,6 +6,7 @@ pub mod bpe;
 pub mod error;
 pub mod id;
 pub mod input;
+mod lock;
 pub mod memory;
 pub mod pattern;
 pub mod shard;

@@ -8,11 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::caller::Caller;
-use super::thread_count;
+use super::{options, Caller};
 use crate::bpe::train::{train, Phase, Report, Settings, State, Texts, Watch};
-use crate::error::{Error, Result};
-use crate::input::{Blocks, Input, Invalid, Options, Piece, Separator};
+use crate::error::Result;
+use crate::input::{Blocks, Input, Options, Piece};
 use crate::pattern::Pattern;
 
 /// The documents of the sources, or the first of them.
@@ -96,11 +95,6 @@ impl Watch for Told {
     }
 }
 
-/// What `--split` says where nothing may be said.
-pub(super) fn separator(split: Option<&str>) -> Result<Separator> {
-    split.map_or_else(|| Ok(Separator::end_of_text()), Separator::parse)
-}
-
 /// What tells these sources, read in this way, from others.
 fn fingerprint(input: &Input, how: &str) -> String {
     let files =
@@ -145,14 +139,10 @@ pub fn train_bpe<'py>(
     let pattern = std::sync::Arc::new(Pattern::new(pattern)?);
     let cutter = pattern.clone();
     let options = Options {
-        separator: separator(split)?,
+        separator: options::separator(split)?,
         field: field.into(),
         column: column.into(),
-        invalid: match invalid {
-            "error" => Invalid::Error,
-            "replace" => Invalid::Replace,
-            other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into()),
-        },
+        invalid: options::invalid(invalid)?,
         safe_cut: Some(std::sync::Arc::new(move |text: &[u8], low, high| cutter.safe_cut(text, low, high))),
         skip_bad,
         stdin: stdin.map(Into::into),
@@ -167,7 +157,7 @@ pub fn train_bpe<'py>(
         specials,
         min_frequency,
         max_token_length,
-        threads: thread_count(threads)?,
+        threads: options::thread_count(threads)?,
         allow_fewer,
         before: before.unwrap_or_default(),
         memory,

@@ -7,6 +7,7 @@ use super::*;
 use crate::error::Kind;
 use crate::input::tests::{space_cut, Folder, Random};
 use crate::input::{Input, Options};
+use crate::lock::Lock;
 
 const RANKS: usize = 4;
 
@@ -160,7 +161,7 @@ fn a_log_of_documents_that_a_power_loss_took_is_written_anew() {
             }
             for shard in 0..job.shards.len() {
                 let names = record::Names { folder: &bench.folder.0.join(&out), shard };
-                let entries = run::record(&names, &job).filter(|record| !record.complete).map(|it| it.log_entries);
+                let entries = record::record(&names, &job).filter(|record| !record.complete).map(|it| it.log_entries);
                 if entries.is_some_and(|entries| entries > 0) {
                     // as long as it was: a file whose end never reached the disk
                     let length = std::fs::metadata(names.log()).unwrap().len() as usize;
@@ -190,7 +191,7 @@ fn a_damaged_log_of_a_complete_shard_is_noticed_before_it_decides_where_to_cut()
     let mut damaged = 0;
     for shard in 0..job.shards.len() {
         let names = record::Names { folder: &folder, shard };
-        if run::record(&names, &job).is_some_and(|record| record.complete) {
+        if record::record(&names, &job).is_some_and(|record| record.complete) {
             let mut log = std::fs::read(names.log()).unwrap();
             log[3] ^= 1;
             std::fs::write(names.log(), log).unwrap();

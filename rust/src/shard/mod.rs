@@ -6,29 +6,33 @@
 //! each unit a record says how far the shard's files are good. The manifest comes last.
 
 mod begin;
+mod block;
 mod encoder;
 mod files;
 mod finish;
-mod job;
+mod inspect;
 mod limit;
 mod manifest;
-mod output;
+mod plan;
+mod positioned_file;
 mod progress;
-mod read;
 mod record;
 mod run;
-mod stream;
+mod sample;
+mod task;
 mod verify;
+mod workers;
 mod writer;
 
 pub use encoder::{BpeEncoder, TextEncoder};
-pub use files::Lock;
-pub use job::{sample, Dtype, Header, Job, Request, Sample, Settings};
+pub use inspect::{Document, Reader, Statistics};
 pub use limit::{parse_count, Limit};
 pub use manifest::{changed, Manifest, Shard, Split, Splits};
+pub use plan::{Dtype, Header, Job, Request, Settings};
 pub use progress::Progress;
-pub use read::{Document, Reader, Statistics};
-pub use run::{run, Files, Outcome, Share, Task};
+pub use run::{run, Outcome};
+pub use sample::{sample, Sample};
+pub use task::{Files, Share, Task};
 pub use verify::{verify, Lengths, Problem, Verified};
 
 #[cfg(test)]

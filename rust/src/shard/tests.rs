@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::Id;
 use crate::input::tests::{space_cut, Folder, Random};
 use crate::input::{Input, Options, SafeCut, Separator, Side, Validation};
+use crate::lock::Lock;
 
 /// Ids are bytes: what was written can be read as text. Fails after `calls` where that is not negative.
 pub(super) struct Bytes {
@@ -149,7 +150,7 @@ pub(super) fn read_split(folder: &Path, split: &str, size: usize, skip: usize) -
     for name in names {
         let bytes = std::fs::read(&name).unwrap();
         let shard: Vec<u32> =
-            read::widen(if size == 2 { Dtype::Uint16 } else { Dtype::Uint32 }, &bytes[skip..]).collect();
+            inspect::widen(if size == 2 { Dtype::Uint16 } else { Dtype::Uint32 }, &bytes[skip..]).collect();
         let index = std::fs::read(name.with_extension("idx")).unwrap();
         let starts: Vec<usize> =
             index.chunks(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap()) as usize).collect();

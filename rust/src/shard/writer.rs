@@ -5,20 +5,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::files::{remove, sync_folder, to_json, write_atomically, write_error, write_lightly};
-use super::job::{Dtype, Header};
-use super::output::{Output, Part};
-use super::record::{Names, Record};
-use super::stream::{Tally, Target};
-use crate::error::{Error, Result};
+use super::block::{Output, Part};
+use super::files::{remove, sync_folder, to_json, write_atomically, write_lightly};
+use super::plan::{Dtype, Header};
+use super::positioned_file::{Tally, Target};
+use super::record::{Names, Record, LOG_ENTRY};
+use crate::error::{write_error, Error, Result};
 use crate::id::Id;
 use crate::input::Side;
 
 /// Tokens that llm.c's header can count: an int32.
 pub(super) const LLMC_MOST: u64 = if cfg!(test) { 700_000 } else { i32::MAX as u64 };
-
-/// Bytes of an entry of the log, one for each document and each part of one: text << 2 | part << 1 | side, and tokens.
-pub(super) const LOG_ENTRY: u64 = 16;
 
 /// What a thread brings.
 #[expect(clippy::large_enum_variant, reason = "it moves once for a megabyte of text")]

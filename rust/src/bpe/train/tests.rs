@@ -436,7 +436,7 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
     }
     std::fs::remove_file(folder.join("merges")).unwrap();
     // a second training with the same state waits for its turn elsewhere
-    let held = crate::shard::Lock::take(&folder.join("lock"), false).unwrap();
+    let held = crate::lock::Lock::take(&folder.join("lock"), false).unwrap();
     let error = train(&Unread, &pattern, &settings, &Unwatched).unwrap_err();
     assert!(error.to_string().starts_with("another training keeps its state in "), "{error}");
     drop(held);

@@ -11,9 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use serde_json::{json, Value};
 
-use super::caller::Caller;
-use super::thread_count;
-use super::tokenizer::Bpe;
+use super::bpe::Bpe;
+use super::{options, Caller};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::input::{look, Input, Options, Separator};
@@ -142,7 +141,7 @@ pub fn tokenize<'py>(
     let request: Request =
         serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
     let caller = Caller::default();
-    let threads = thread_count(threads)?;
+    let threads = options::thread_count(threads)?;
     let share = Share::new(rank, world)?;
     let work = Work {
         caller: &caller,

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PySlice, PyString};
 
-use super::caller::Caller;
+use super::Caller;
 use crate::bpe::encode::many::encode_all;
 use crate::bpe::encode::ragged::Flat;
 use crate::bpe::{Allowed, Encoder, Vocab};

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::files::write_error;
-use crate::error::{Error, Result};
+use crate::error::{write_error, Error, Result};
 
 /// The file: any thread writes its own range.
 pub(super) struct Target {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::job::Dtype;
 use super::manifest::{Manifest, Shard, Split, MANIFEST};
+use super::plan::Dtype;
 use crate::error::{Error, Result};
 
 pub struct Reader {
@@ -43,7 +43,7 @@ impl Reader {
                 .hint("pylm tokenize writes one: pylm tokenize SOURCE --out DIR"));
         }
         let manifest = Manifest::read(folder)?.ok_or_else(|| {
-            let unfinished = folder.join(super::job::JOB).exists();
+            let unfinished = folder.join(super::plan::JOB).exists();
             let what = if unfinished { "is not finished: it has" } else { "holds no token shards: it has" };
             let hint = if unfinished {
                 "run the same pylm tokenize command again; it does what is missing"
