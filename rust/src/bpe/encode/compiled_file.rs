@@ -2,9 +2,9 @@
 //! tokenizer.json and compiling it takes 100 ms, mapping it 2.
 //!
 //! A file is good for one version of this module, one processor's byte order and one source, whose hash is in its name
-//! and in it. A hash of the whole tells damage, not malice, and encoding trusts these tables: so a file counts only where
-//! it is this user's or root's and nobody else may write it, and what unchecked code relies on is looked at all the same.
-//! It is a cache: what is missing, damaged, another's or cannot be written is made anew, and no error.
+//! and in it. A hash of the whole tells damage, not malice, and encoding trusts these tables: so a file counts only
+//! where it is this user's or root's and nobody else may write it, and what unchecked code relies on is looked at all
+//! the same. It is a cache: what is missing, damaged, another's or cannot be written is made anew, and no error.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::encoder::Encoder;
 use super::packed_ids::{Layout, Narrow, Wide};
 use super::short_cache::Entry;
-use super::tables::Pieces;
+use super::tables::EncodeTables;
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::pair_ranks::PairTable;
 use crate::bpe::model::token_borders::Joints;
@@ -98,7 +98,7 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
         identity: vocab.identity(),
         regular: model.regular,
         whole: model.whole.values().copied().collect(),
-        prefixes: encoder.pieces.prefixes.is_some(),
+        prefixes: encoder.tables.prefixes.is_some(),
     };
     file.put(serde_json::to_vec(&header)?.into());
     file.put(vocab.tokens.iter().map(|token| token.len() as u32).collect());
@@ -111,7 +111,7 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
     file.add(&model.ids);
     file.add(&model.splits);
     file.add(&model.lengths);
-    let Pieces { prefixes, joints, chars, seeds, .. } = &encoder.pieces;
+    let EncodeTables { prefixes, joints, chars, seeds, .. } = &encoder.tables;
     file.add(&joints.bytes);
     file.add(&joints.pairs);
     file.add(chars);
@@ -232,7 +232,7 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
         model,
         known: Some((header.identity, tokenizer_json)),
     };
-    Some(Encoder::of_pieces(vocab, Pieces::of_tables(prefixes, joints, chars, seeds)))
+    Some(Encoder::of_tables(vocab, EncodeTables::of_tables(prefixes, joints, chars, seeds)))
 }
 
 struct Writer {

@@ -8,7 +8,7 @@ use super::misses::Pending;
 use super::packed_ids::{Layout, Narrow, Wide, SLACK};
 use super::ring::Ring;
 use super::scratch::Scratch;
-use super::tables::Pieces;
+use super::tables::EncodeTables;
 use crate::bpe::merge::by_rank::{merge, Parts};
 use crate::bpe::merge::windows::Joiner;
 use crate::bpe::vocab::specials::{Allowed, Chosen, Finder};
@@ -19,7 +19,7 @@ use crate::id::{is_narrow, Id};
 /// A compiled vocabulary. Share it between threads; each has its own [`Scratch`].
 pub struct Encoder {
     pub vocab: Vocab,
-    pub(super) pieces: Pieces,
+    pub(super) tables: EncodeTables,
     specials: Finder,
     number: u64,
     idle: Mutex<Vec<Scratch>>,
@@ -27,18 +27,18 @@ pub struct Encoder {
 
 impl Encoder {
     pub fn new(vocab: Vocab) -> Self {
-        let pieces = if is_narrow(vocab.size()) {
-            Pieces::new::<Narrow>(&vocab.model, &vocab.tokens)
+        let tables = if is_narrow(vocab.size()) {
+            EncodeTables::new::<Narrow>(&vocab.model, &vocab.tokens)
         } else {
-            Pieces::new::<Wide>(&vocab.model, &vocab.tokens)
+            EncodeTables::new::<Wide>(&vocab.model, &vocab.tokens)
         };
-        Self::of_pieces(vocab, pieces)
+        Self::of_tables(vocab, tables)
     }
 
-    pub(super) fn of_pieces(vocab: Vocab, pieces: Pieces) -> Self {
+    pub(super) fn of_tables(vocab: Vocab, tables: EncodeTables) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let specials = Finder::new(&vocab);
-        Self { vocab, pieces, specials, number: COUNT.fetch_add(1, Ordering::Relaxed), idle: Mutex::default() }
+        Self { vocab, tables, specials, number: COUNT.fetch_add(1, Ordering::Relaxed), idle: Mutex::default() }
     }
 
     /// Its cache starts with the vocabulary in it, so that the first text is encoded as fast as the next.
@@ -47,7 +47,7 @@ impl Encoder {
             owner: self.number,
             worker: 0,
             ends: Vec::new(),
-            cache: self.pieces.cache(),
+            cache: self.tables.cache(),
             long: Long::new(),
             pending: Pending::default(),
             ring: Ring::default(),
@@ -116,12 +116,12 @@ impl Encoder {
         let mut ends = std::mem::take(&mut scratch.ends);
         while at < text.len() && at - start < budget {
             let next = self.vocab.pattern.scan(text, at, &mut ends)?;
-            // a piece has no more tokens than bytes
+            // a pre-token has no more tokens than bytes
             out.reserve(next - at + SLACK);
             // SAFETY: the room was just reserved, and `encode` says how much of it holds ids
             unsafe {
                 let room = out.as_mut_ptr().add(out.len());
-                let count = self.pieces.encode::<V, T>(&self.vocab.model, text, at, &ends, scratch, room);
+                let count = self.tables.encode::<V, T>(&self.vocab.model, text, at, &ends, scratch, room);
                 out.set_len(out.len() + count);
             }
             at = next;
@@ -138,8 +138,8 @@ impl Encoder {
         scratch: &mut Scratch,
         out: &mut Vec<T>,
     ) -> Result<()> {
-        self.choose(allowed)?.split(text, |piece, special| {
-            self.encode(piece, scratch, out)?;
+        self.choose(allowed)?.split(text, |stretch, special| {
+            self.encode(stretch, scratch, out)?;
             out.extend(special.map(T::from_u32));
             Ok(())
         })
@@ -158,12 +158,12 @@ impl Encoder {
             let next = self.vocab.pattern.scan(text, at, &mut ends)?;
             let mut from = at;
             for &end in &ends {
-                let piece = &text[from..at + end as usize];
+                let pre_token = &text[from..at + end as usize];
                 from = at + end as usize;
-                if let Some(&id) = model.whole.get(piece) {
+                if let Some(&id) = model.whole.get(pre_token) {
                     out.push(id);
                 } else {
-                    merge(model, piece, &mut parts);
+                    merge(model, pre_token, &mut parts);
                     out.extend(parts.tokens().map(|token| model.ids[token as usize]));
                 }
             }
@@ -173,7 +173,8 @@ impl Encoder {
     }
 }
 
-/// Scratches that wait for the next call: 22 MB each, so no more than can work at once, whatever number of threads came.
+/// Scratches that wait for the next call: 22 MB each, so no more than can work at once, whatever number of threads
+/// came.
 fn most_idle() -> usize {
     static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))

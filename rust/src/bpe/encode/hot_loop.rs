@@ -3,15 +3,15 @@
 use super::long_cache;
 use super::packed_ids::Layout;
 use super::scratch::Scratch;
-use super::tables::Pieces;
+use super::tables::EncodeTables;
 use crate::bpe::model::Model;
 use crate::id::Id;
 use crate::memory::key::{key_at, LONGEST};
 
-/// Pieces whose cache lines are fetched ahead: 64 are on their way while the 64 before are used.
+/// Pre-tokens whose cache lines are fetched ahead: 64 are on their way while the 64 before are used.
 const AHEAD: usize = 128;
 
-impl Pieces {
+impl EncodeTables {
     /// Writes the ids of the pre-tokens of `text` that end at `ends`, relative to `start`; returns how many.
     ///
     /// # Safety
@@ -61,7 +61,7 @@ impl Pieces {
         out: *mut T,
     ) -> usize {
         let text = &text[start..];
-        // a key is made by reading 16 bytes, which the last few pieces of a text have not
+        // a key is made by reading 16 bytes, which the last few pre-tokens of a text have not
         let begins = ends.iter().rev().skip(1).chain([&0]);
         let inside = ends.len() - begins.take_while(|&&begin| begin as usize + 16 > text.len()).count();
         // SAFETY: as the caller promised
@@ -83,7 +83,7 @@ impl Pieces {
     }
 
     /// Writes what is known after `count` ids and notes what is not; returns how many there are then. 16 bytes can be
-    /// read from the beginning of each piece.
+    /// read from the beginning of each pre-token.
     #[inline(always)]
     unsafe fn pass<V: Layout, T: Id>(
         &self,
@@ -110,7 +110,7 @@ impl Pieces {
             for ((&end, &key), &home) in ends.iter().zip(&keys).zip(&homes) {
                 let home = home as usize;
                 let entry = scratch.cache.at_home(home);
-                // SAFETY: every write stays within the bytes of its piece and the slack, as the caller promised
+                // SAFETY: every write stays within the bytes of its pre-token and the slack, as the caller promised
                 count = unsafe {
                     if entry.key == key {
                         count + V::unpack(entry.ids, out.add(count))
@@ -143,16 +143,16 @@ impl Pieces {
             // SAFETY: as the caller promised
             return unsafe { count + V::unpack(ids, out.add(count)) };
         }
-        let piece = &text[from..to];
+        let pre_token = &text[from..to];
         // characters of three bytes from U+3000 on, alone or after a space: nearly all stand alone, and few such
-        // pieces come twice
-        let han = piece[0] >= 0xe3 || piece.get(1).is_some_and(|&second| second >= 0xe3);
-        if piece.len() <= LONGEST && !han {
+        // pre-tokens come twice
+        let han = pre_token[0] >= 0xe3 || pre_token.get(1).is_some_and(|&second| second >= 0xe3);
+        if pre_token.len() <= LONGEST && !han {
             scratch.pending.add(&scratch.cache, key, home, count);
             return count;
         }
-        if piece.len() <= long_cache::LONGEST && !han {
-            scratch.pending.add_long(&scratch.long, piece, from, count);
+        if pre_token.len() <= long_cache::LONGEST && !han {
+            scratch.pending.add_long(&scratch.long, pre_token, from, count);
             return count;
         }
         // SAFETY: as the caller promised

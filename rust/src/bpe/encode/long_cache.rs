@@ -1,4 +1,5 @@
-//! Pieces of 16 to 110 bytes seen before, with their ids: long words of any script but Han, rules of dashes, indents.
+//! Pre-tokens of 16 to 110 bytes seen before, with their ids: long words of any script but Han, rules of dashes,
+//! indents.
 
 use super::packed_ids::Layout;
 use crate::memory::huge::Zeroed;
@@ -6,7 +7,7 @@ use crate::memory::key::fold;
 use crate::memory::mapped_slice::Plain;
 use crate::memory::prefetch::prefetch;
 
-/// Shortest and longest piece that is kept.
+/// Shortest and longest pre-token that is kept.
 pub const SHORTEST: usize = 16;
 pub const LONGEST: usize = 110;
 /// Ids that fit, in halves of 16 bits.
@@ -28,7 +29,7 @@ struct Entry {
 // SAFETY: integers without gaps: 2 + 110 + 80 bytes
 unsafe impl Plain for Entry {}
 
-/// One place a piece, and the last comer has it.
+/// One place a pre-token, and the last comer has it.
 pub struct Long {
     entries: Zeroed<Entry>,
 }
@@ -39,11 +40,11 @@ impl Long {
     }
 
     #[inline(always)]
-    pub fn place(piece: &[u8]) -> usize {
-        debug_assert!((SHORTEST..=LONGEST).contains(&piece.len()));
-        let word = |at: usize| u128::from_le_bytes(piece[at..at + 16].try_into().expect("sixteen bytes"));
-        let starts = (0..piece.len() - 16).step_by(16).chain([piece.len() - 16]);
-        let hash = starts.fold(piece.len() as u64, |hash, at| fold(word(at) ^ u128::from(hash)));
+    pub fn place(pre_token: &[u8]) -> usize {
+        debug_assert!((SHORTEST..=LONGEST).contains(&pre_token.len()));
+        let word = |at: usize| u128::from_le_bytes(pre_token[at..at + 16].try_into().expect("sixteen bytes"));
+        let starts = (0..pre_token.len() - 16).step_by(16).chain([pre_token.len() - 16]);
+        let hash = starts.fold(pre_token.len() as u64, |hash, at| fold(word(at) ^ u128::from(hash)));
         (hash >> (64 - BITS)) as usize
     }
 
@@ -53,11 +54,11 @@ impl Long {
         (0..size_of::<Entry>()).step_by(64).for_each(|at| prefetch(entry.cast::<u8>().wrapping_add(at)));
     }
 
-    /// Appends the ids of a piece; false where it is not kept.
+    /// Appends the ids of a pre-token; false where it is not kept.
     #[inline(always)]
-    pub fn get<V: Layout>(&self, place: usize, piece: &[u8], ids: &mut Vec<u32>) -> bool {
+    pub fn get<V: Layout>(&self, place: usize, pre_token: &[u8], ids: &mut Vec<u32>) -> bool {
         let entry = &self.entries[place];
-        if usize::from(entry.length) != piece.len() || entry.text[..piece.len()] != *piece {
+        if usize::from(entry.length) != pre_token.len() || entry.text[..pre_token.len()] != *pre_token {
             return false;
         }
         let halves = &entry.ids[..usize::from(entry.halves)];
@@ -69,15 +70,15 @@ impl Long {
         true
     }
 
-    pub fn put<V: Layout>(&mut self, place: usize, piece: &[u8], ids: &[u32]) {
+    pub fn put<V: Layout>(&mut self, place: usize, pre_token: &[u8], ids: &[u32]) {
         let halves = if V::NARROW { ids.len() } else { 2 * ids.len() };
         if halves > HALVES {
             return;
         }
         let entry = &mut self.entries[place];
-        entry.length = piece.len() as u8;
+        entry.length = pre_token.len() as u8;
         entry.halves = halves as u8;
-        entry.text[..piece.len()].copy_from_slice(piece);
+        entry.text[..pre_token.len()].copy_from_slice(pre_token);
         if V::NARROW {
             entry.ids.iter_mut().zip(ids).for_each(|(half, &id)| *half = id as u16);
         } else {

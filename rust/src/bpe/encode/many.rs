@@ -108,14 +108,15 @@ pub fn encode_in_chunks<T: Id>(
     Ok(Flat { ids, ends })
 }
 
-/// Who encodes which chunk. Each of the threads takes every so-manieth, so that it meets its own pieces when a text comes
-/// again: what only another has seen, it would have to merge once more.
+/// Who encodes which chunk. Each of the threads takes every so-manieth, so that it meets its own pre-tokens when a text
+/// comes again: what only another has seen, it would have to merge once more.
 struct Turns {
     taken: Vec<AtomicBool>,
     /// All before were taken.
     first: AtomicUsize,
     threads: usize,
-    /// Chunks that a thread may be ahead of the first that nobody has taken; it helps those behind then, and at the end.
+    /// Chunks that a thread may be ahead of the first that nobody has taken; it helps those behind then, and at the
+    /// end.
     ahead: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Pieces that the loop did not find at home. They are encoded together when a batch is through, for each of them waits
-//! for memory several times, and their ids are then inserted among those that were found.
+//! Pre-tokens that the loop did not find at home. They are encoded together when a batch is through, for each of them
+//! waits for memory several times, and their ids are then inserted among those that were found.
 
 use crate::id::Id;
 use std::mem::MaybeUninit;
@@ -8,14 +8,14 @@ use super::long_cache::Long;
 use super::packed_ids::{Layout, SLACK};
 use super::scratch::Scratch;
 use super::short_cache::Cache;
-use super::tables::Pieces;
+use super::tables::EncodeTables;
 use crate::bpe::merge::lockstep::{merge_all, padded, FEW, MANY};
 use crate::bpe::model::Model;
 
 /// What is not in `spilled`.
 const NONE: u32 = u32::MAX;
 
-struct Piece {
+struct Miss {
     /// Of a long one, where it begins and ends in the text.
     key: u128,
     /// Packed ids, where they fit.
@@ -23,7 +23,7 @@ struct Piece {
     /// Of a long one, its place among the long ones.
     home: u32,
     long: bool,
-    /// How many ids stand before its own, those of other pending pieces left out.
+    /// How many ids stand before its own, those of other pending pre-tokens left out.
     at: u32,
     /// How many it has.
     count: u32,
@@ -34,7 +34,7 @@ struct Piece {
 /// Kept between calls.
 #[derive(Default)]
 pub struct Pending {
-    pieces: Vec<Piece>,
+    misses: Vec<Miss>,
     /// Those that the cache does not hold: key and number.
     unknown: Vec<(u128, u32)>,
     /// The numbers of those that the long ones do not hold.
@@ -46,33 +46,34 @@ pub struct Pending {
 
 impl Pending {
     pub fn len(&self) -> usize {
-        self.pieces.len()
+        self.misses.len()
     }
 
-    /// Notes a piece whose ids belong after the `at` that are written, and fetches the lines in which it may lie.
+    /// Notes a pre-token whose ids belong after the `at` that are written, and fetches the lines in which it may lie.
     #[inline(always)]
     pub fn add(&mut self, cache: &Cache, key: u128, home: usize, at: usize) {
         cache.prefetch_beside(home);
         self.note(key, home, false, at);
     }
 
-    /// The same of a piece that is too long for a key; it lies at `range` in the text that [`Pending::find`] is given.
+    /// The same of a pre-token that is too long for a key; it lies at `range` in the text that [`Pending::find`] is
+    /// given.
     #[inline(always)]
-    pub fn add_long(&mut self, long: &Long, piece: &[u8], from: usize, at: usize) {
-        let home = Long::place(piece);
+    pub fn add_long(&mut self, long: &Long, miss: &[u8], from: usize, at: usize) {
+        let home = Long::place(miss);
         long.prefetch(home);
-        let key = from as u128 | (piece.len() as u128) << 64;
+        let key = from as u128 | (miss.len() as u128) << 64;
         self.note(key, home, true, at);
     }
 
     #[inline(always)]
     fn note(&mut self, key: u128, home: usize, long: bool, at: usize) {
         let (home, at) = (home as u32, at as u32);
-        self.pieces.push(Piece { key, ids: [0; 2], home, long, at, count: 0, spilled: NONE });
+        self.misses.push(Miss { key, ids: [0; 2], home, long, at, count: 0, spilled: NONE });
     }
 
-    /// Looks each piece up, and encodes and keeps those that are new; `encode` does so with one that is too long to be
-    /// merged beside others.
+    /// Looks each pre-token up, and encodes and keeps those that are new; `encode` does so with one that is too long to
+    /// be merged beside others.
     #[inline(always)]
     pub fn find<V: Layout>(
         &mut self,
@@ -82,19 +83,19 @@ impl Pending {
         long: &mut Long,
         mut encode: impl FnMut(&[u8], &mut Vec<u32>),
     ) {
-        let Self { pieces, unknown, unknown_long, spilled, .. } = self;
+        let Self { misses, unknown, unknown_long, spilled, .. } = self;
         spilled.clear();
         unknown.clear();
         unknown_long.clear();
-        let bytes = |piece: &Piece| {
-            let (from, length) = (piece.key as u64 as usize, (piece.key >> 64) as usize);
+        let bytes = |miss: &Miss| {
+            let (from, length) = (miss.key as u64 as usize, (miss.key >> 64) as usize);
             &text[from..from + length]
         };
-        for (number, piece) in (0_u32..).zip(&mut *pieces) {
-            if piece.long {
-                let bytes = bytes(piece);
+        for (number, miss) in (0_u32..).zip(&mut *misses) {
+            if miss.long {
+                let bytes = bytes(miss);
                 let first = spilled.len();
-                if !long.get::<V>(piece.home as usize, bytes, spilled) {
+                if !long.get::<V>(miss.home as usize, bytes, spilled) {
                     if let Some(&id) = model.whole.get(bytes) {
                         spilled.push(id);
                     } else if bytes.len() <= MANY {
@@ -102,67 +103,67 @@ impl Pending {
                         continue;
                     } else {
                         encode(bytes, spilled);
-                        long.put::<V>(piece.home as usize, bytes, &spilled[first..]);
+                        long.put::<V>(miss.home as usize, bytes, &spilled[first..]);
                     }
                 }
-                piece.spilled = first as u32;
-                piece.count = (spilled.len() - first) as u32;
-            } else if let Some(ids) = cache.get(piece.home as usize, piece.key) {
-                piece.ids = ids;
-                piece.count = V::count(ids);
-            } else if let Some(&id) = whole(model, piece.key) {
-                piece.ids = V::pack(&[id]);
-                piece.count = 1;
-            } else if let Some(halves) = cache.get_halves(piece.home as usize, piece.key) {
-                piece.spilled = spilled.len() as u32;
+                miss.spilled = first as u32;
+                miss.count = (spilled.len() - first) as u32;
+            } else if let Some(ids) = cache.get(miss.home as usize, miss.key) {
+                miss.ids = ids;
+                miss.count = V::count(ids);
+            } else if let Some(&id) = whole(model, miss.key) {
+                miss.ids = V::pack(&[id]);
+                miss.count = 1;
+            } else if let Some(halves) = cache.get_halves(miss.home as usize, miss.key) {
+                miss.spilled = spilled.len() as u32;
                 for half in halves {
                     extend::<V>(spilled, half);
                 }
-                piece.count = spilled.len() as u32 - piece.spilled;
+                miss.count = spilled.len() as u32 - miss.spilled;
             } else {
-                unknown.push((piece.key, number));
+                unknown.push((miss.key, number));
             }
         }
         let keys = unknown.iter().map(|(key, _)| (key.to_le_bytes(), (key >> 120) as usize));
         merge_all::<FEW>(model, keys, |number, job| {
-            let piece = &mut pieces[unknown[number].1 as usize];
+            let miss = &mut misses[unknown[number].1 as usize];
             let (mut ids, mut count) = ([0; FEW], 0);
             for token in job.parts() {
                 ids[count % FEW] = model.ids[token as usize];
                 count += 1;
             }
-            piece.count = count as u32;
+            miss.count = count as u32;
             if count <= V::MOST {
-                piece.ids = V::pack(&ids[..count]);
-                cache.put(piece.home as usize, piece.key, piece.ids);
+                miss.ids = V::pack(&ids[..count]);
+                cache.put(miss.home as usize, miss.key, miss.ids);
             } else {
-                piece.spilled = spilled.len() as u32;
+                miss.spilled = spilled.len() as u32;
                 spilled.extend_from_slice(&ids[..count]);
                 if count <= 2 * V::MOST {
                     let (first, second) = ids[..count].split_at(V::MOST);
-                    cache.put_halves(piece.home as usize, piece.key, [V::pack(first), V::pack(second)]);
+                    cache.put_halves(miss.home as usize, miss.key, [V::pack(first), V::pack(second)]);
                 }
             }
         });
-        let texts = unknown_long.iter().map(|&number| bytes(&pieces[number as usize]));
+        let texts = unknown_long.iter().map(|&number| bytes(&misses[number as usize]));
         let texts: Vec<&[u8]> = texts.collect();
         merge_all::<MANY>(model, texts.iter().map(|bytes| padded(bytes)), |number, job| {
-            let piece = &mut pieces[unknown_long[number] as usize];
+            let miss = &mut misses[unknown_long[number] as usize];
             let first = spilled.len();
             spilled.extend(job.parts().map(|token| model.ids[token as usize]));
-            long.put::<V>(piece.home as usize, texts[number], &spilled[first..]);
-            piece.spilled = first as u32;
-            piece.count = (spilled.len() - first) as u32;
+            long.put::<V>(miss.home as usize, texts[number], &spilled[first..]);
+            miss.spilled = first as u32;
+            miss.count = (spilled.len() - first) as u32;
         });
     }
 
-    /// Makes room among the `count` ids at `out` and inserts those of the pieces; returns how many there are then.
+    /// Makes room among the `count` ids at `out` and inserts those of the pre-tokens; returns how many there are then.
     ///
     /// # Safety
     /// `out` has room for all of them and for `SLACK` more.
     #[inline(always)]
     pub unsafe fn insert<V: Layout, T: Id>(&mut self, out: *mut T, count: usize) -> usize {
-        let first = self.pieces[0].at as usize;
+        let first = self.misses[0].at as usize;
         let moved = count - first;
         self.held.clear();
         self.held.reserve((moved + SLACK) * size_of::<T>() / 8 + 1);
@@ -171,33 +172,33 @@ impl Pending {
         unsafe {
             held.copy_from_nonoverlapping(out.add(first), moved);
             let (mut read, mut write) = (0, first);
-            for piece in &self.pieces {
-                let until = piece.at as usize - first;
+            for miss in &self.misses {
+                let until = miss.at as usize - first;
                 copy(held.add(read), out.add(write), until - read);
                 write += until - read;
                 read = until;
-                if piece.spilled == NONE {
-                    V::unpack(piece.ids, out.add(write));
+                if miss.spilled == NONE {
+                    V::unpack(miss.ids, out.add(write));
                 } else {
-                    let ids = &self.spilled[piece.spilled as usize..][..piece.count as usize];
+                    let ids = &self.spilled[miss.spilled as usize..][..miss.count as usize];
                     for (place, &id) in ids.iter().enumerate() {
                         out.add(write + place).write(T::from_u32(id));
                     }
                 }
-                write += piece.count as usize;
+                write += miss.count as usize;
             }
             copy(held.add(read), out.add(write), moved - read);
-            self.pieces.clear();
+            self.misses.clear();
             write + moved - read
         }
     }
 }
 
-impl Pieces {
+impl EncodeTables {
     /// Encodes what is pending and inserts it among the `count` ids; returns how many there are then.
     ///
     /// # Safety
-    /// As for [`Pieces::encode`].
+    /// As for [`Pre-tokens::encode`].
     pub(super) unsafe fn settle<V: Layout, T: Id>(
         &self,
         model: &Model,
@@ -243,8 +244,8 @@ impl Pieces {
         count: usize,
     ) -> usize {
         let Scratch { pending, cache, long, joiner, .. } = scratch;
-        pending.find::<V>(model, text, cache, long, |piece, ids| {
-            let tokens = self.tokens(model, piece, joiner).iter();
+        pending.find::<V>(model, text, cache, long, |miss, ids| {
+            let tokens = self.tokens(model, miss, joiner).iter();
             ids.extend(tokens.map(|&token| model.ids[token as usize]));
         });
         // SAFETY: as the caller promised

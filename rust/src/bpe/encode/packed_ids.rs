@@ -1,8 +1,8 @@
-//! The ids of one piece in 16 bytes, written with one store.
+//! The ids of one pre-token in 16 bytes, written with one store.
 
 use crate::id::Id;
 
-/// How the ids of one piece lie in 16 bytes, and how they get out.
+/// How the ids of one pre-token lie in 16 bytes, and how they get out.
 pub trait Layout: Copy + Send + Sync + 'static {
     /// Ids that fit.
     const MOST: usize;

@@ -35,7 +35,7 @@ impl Ring {
     /// then.
     ///
     /// # Safety
-    /// As for [`Pieces::encode`].
+    /// As for [`EncodeTables::encode`].
     #[inline(always)]
     pub unsafe fn flush<V: Layout, T: Id>(
         &mut self,

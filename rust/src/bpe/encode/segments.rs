@@ -1,11 +1,11 @@
-//! Pieces that are in no cache: very long ones, and those whose characters seldom come twice in the same company. They
-//! are cut where no token spans, and the segments are sought, or merged from many places at once.
+//! Pre-tokens that are in no cache: very long ones, and those whose characters seldom come twice in the same company.
+//! They are cut where no token spans, and the segments are sought, or merged from many places at once.
 
 use super::long_cache;
 use super::packed_ids::Layout;
 use super::ring::{AHEAD, CHARACTER};
 use super::scratch::Scratch;
-use super::tables::Pieces;
+use super::tables::EncodeTables;
 use crate::bpe::merge::by_rank::merge;
 use crate::bpe::merge::repetition::Cycle;
 use crate::bpe::merge::windows::Joiner;
@@ -14,14 +14,14 @@ use crate::bpe::model::Model;
 use crate::id::Id;
 use crate::memory::key::{key_at, key_of, LONGEST};
 
-/// Pending segments of one piece that are encoded together; a piece may have millions.
+/// Pending segments of one pre-token that are encoded together; a pre-token may have millions.
 const ENOUGH: usize = 4096;
-impl Pieces {
+impl EncodeTables {
     /// Writes the ids of `text[from..to]` after `count` ids, or notes segments of it for later; returns how many ids
     /// there are then.
     ///
     /// # Safety
-    /// As for [`Pieces::encode`].
+    /// As for [`EncodeTables::encode`].
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
     pub(super) unsafe fn hard<V: Layout, T: Id>(
@@ -69,7 +69,7 @@ impl Pieces {
         out: *mut T,
         mut count: usize,
     ) -> usize {
-        let piece = &text[from..to];
+        let pre_token = &text[from..to];
         let mut start = 0;
         let mut segment = |range: std::ops::Range<usize>, last, count| {
             // SAFETY: as the caller promised
@@ -79,12 +79,12 @@ impl Pieces {
         };
         // the character before, where it is a whole one beyond ASCII
         let mut left: Option<u32> = None;
-        if piece.is_ascii() {
-            if self.prefixes.is_some() && piece.len() > long_cache::LONGEST && !self.falls_apart(piece) {
+        if pre_token.is_ascii() {
+            if self.prefixes.is_some() && pre_token.len() > long_cache::LONGEST && !self.falls_apart(pre_token) {
                 // SAFETY: as the caller promised
-                return unsafe { self.exact(model, piece, &mut scratch.joiner, out, count) };
+                return unsafe { self.exact(model, pre_token, &mut scratch.joiner, out, count) };
             }
-            for (at, pair) in (1..).zip(piece.windows(2)) {
+            for (at, pair) in (1..).zip(pre_token.windows(2)) {
                 if !self.joints.joins_bytes(pair[0], pair[1]) {
                     count = segment(start..at, None, count);
                     start = at;
@@ -92,13 +92,13 @@ impl Pieces {
             }
         } else {
             let mut at = 0;
-            while at < piece.len() {
-                let (char, end) = match wide_char(piece, at) {
+            while at < pre_token.len() {
+                let (char, end) = match wide_char(pre_token, at) {
                     Some((code, end)) => (Some(code), end),
                     None => (None, at + 1),
                 };
                 if at > 0 {
-                    let joined = self.joints.joins_bytes(piece[at - 1], piece[at])
+                    let joined = self.joints.joins_bytes(pre_token[at - 1], pre_token[at])
                         || matches!((left, char), (Some(left), Some(right)) if self.joints.joins_chars(left, right));
                     if !joined {
                         count = segment(start..at, left, count);
@@ -109,7 +109,7 @@ impl Pieces {
                 at = end;
             }
         }
-        count = segment(start..piece.len(), left, count);
+        count = segment(start..pre_token.len(), left, count);
         // SAFETY: as the caller promised
         unsafe { scratch.ring.flush::<V, T>(&self.chars, &scratch.cache, &mut scratch.pending, out, count) }
     }
@@ -169,23 +169,23 @@ impl Pieces {
         }
     }
 
-    /// Whether most of an ASCII piece can be cut into segments of a few bytes, as few as come again and again; longer
-    /// ones of random letters do not, and would fill the cache.
-    fn falls_apart(&self, piece: &[u8]) -> bool {
-        let sample = &piece[..piece.len().min(1024)];
+    /// Whether most of an ASCII pre-token can be cut into segments of a few bytes, as few as come again and again;
+    /// longer ones of random letters do not, and would fill the cache.
+    fn falls_apart(&self, pre_token: &[u8]) -> bool {
+        let sample = &pre_token[..pre_token.len().min(1024)];
         5 * sample.windows(2).filter(|pair| !self.joints.joins_bytes(pair[0], pair[1])).count() > sample.len()
     }
 
-    /// Writes the ids of a piece after `count` ids, without the cache; returns how many there are then.
+    /// Writes the ids of a pre-token after `count` ids, without the cache; returns how many there are then.
     unsafe fn exact<T: Id>(
         &self,
         model: &Model,
-        piece: &[u8],
+        pre_token: &[u8],
         joiner: &mut Joiner,
         out: *mut T,
         count: usize,
     ) -> usize {
-        let tokens = self.tokens(model, piece, joiner);
+        let tokens = self.tokens(model, pre_token, joiner);
         for (place, &token) in tokens.iter().enumerate() {
             // SAFETY: there are no more tokens than bytes
             unsafe { out.add(count + place).write(T::from_u32(model.ids[token as usize])) };
@@ -193,10 +193,10 @@ impl Pieces {
         count + tokens.len()
     }
 
-    /// The inner tokens of a piece, without the cache.
-    pub(super) fn tokens<'a>(&self, model: &Model, piece: &[u8], joiner: &'a mut Joiner) -> &'a [u32] {
+    /// The inner tokens of a pre-token, without the cache.
+    pub(super) fn tokens<'a>(&self, model: &Model, pre_token: &[u8], joiner: &'a mut Joiner) -> &'a [u32] {
         let Some(prefixes) = &self.prefixes else {
-            merge(model, piece, &mut joiner.parts);
+            merge(model, pre_token, &mut joiner.parts);
             joiner.tokens.clear();
             joiner.tokens.extend(joiner.parts.tokens());
             return &joiner.tokens;
@@ -204,8 +204,8 @@ impl Pieces {
         #[cfg(target_arch = "x86_64")]
         if self.vectors {
             // SAFETY: the processor was asked
-            return unsafe { joiner.encode_avx2(model, prefixes, piece) };
+            return unsafe { joiner.encode_avx2(model, prefixes, pre_token) };
         }
-        joiner.encode(model, prefixes, piece)
+        joiner.encode(model, prefixes, pre_token)
     }
 }

@@ -1,18 +1,18 @@
-//! Pieces seen before, up to 15 bytes long, with their ids: two entries a cache line, of fixed size in memory.
+//! Pre-tokens seen before, up to 15 bytes long, with their ids: two entries a cache line, of fixed size in memory.
 
 use crate::memory::huge::Zeroed;
 use crate::memory::key::fold;
 use crate::memory::mapped_slice::Plain;
 use crate::memory::prefetch::prefetch;
 
-/// Set in the length of a piece whose ids need two entries.
+/// Set in the length of a pre-token whose ids need two entries.
 const FIRST_HALF: u128 = 1 << 126;
 const SECOND_HALF: u128 = 1 << 127;
 
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(32))]
 pub struct Entry {
-    /// Bytes of the piece, zeros, and its length; zero where nothing is kept.
+    /// Bytes of the pre-token, zeros, and its length; zero where nothing is kept.
     pub key: u128,
     pub ids: [u64; 2],
 }
@@ -20,13 +20,13 @@ pub struct Entry {
 // SAFETY: integers without gaps
 unsafe impl Plain for Entry {}
 
-/// Entries among which a piece may lie: with four, one in eleven found no place beside 60 MB of English, and taking turns
-/// made twice as many new in every pass.
+/// Entries among which a pre-token may lie: with four, one in eleven found no place beside 60 MB of English, and taking
+/// turns made twice as many new in every pass.
 const REACH: usize = 8;
 
-/// A piece has one place, its home. It lies there, in the other entry of the same cache line, in one of the three lines
-/// beside it, or nowhere. The loop looks at home only: looking at two entries of a line cost as much again, for which of
-/// them it is is a matter of chance that a branch guesses wrong.
+/// A pre-token has one place, its home. It lies there, in the other entry of the same cache line, in one of the three
+/// lines beside it, or nowhere. The loop looks at home only: looking at two entries of a line cost as much again, for
+/// which of them it is is a matter of chance that a branch guesses wrong.
 pub struct Cache {
     entries: Zeroed<Entry>,
     shift: u32,
@@ -69,7 +69,7 @@ impl Cache {
         if entry.key != key {
             return None;
         }
-        // two common pieces of one home would take turns for ever
+        // two common pre-tokens of one home would take turns for ever
         if self.next_turn().is_multiple_of(8) {
             self.entries.swap(home, home ^ 1);
         }
@@ -89,7 +89,7 @@ impl Cache {
         Some(ids)
     }
 
-    /// Keeps a piece whose ids are packed, in place of another where all that it may have are taken.
+    /// Keeps a pre-token whose ids are packed, in place of another where all that it may have are taken.
     pub fn put(&mut self, home: usize, key: u128, ids: [u64; 2]) {
         let fits = |&place: &usize| self.entries[place].key == 0 || self.entries[place].key == key;
         let free = (0..REACH).map(|step| home ^ step).find(fits);
@@ -104,7 +104,7 @@ impl Cache {
         Some([find(key | FIRST_HALF)?.ids, find(key | SECOND_HALF)?.ids])
     }
 
-    /// Keeps a piece whose ids need two entries, where the loop does not see them: in its place and one more.
+    /// Keeps a pre-token whose ids need two entries, where the loop does not see them: in its place and one more.
     pub fn put_halves(&mut self, home: usize, key: u128, [first, second]: [[u64; 2]; 2]) {
         self.put(home, key | FIRST_HALF, first);
         self.put(home, key | SECOND_HALF, second);
@@ -133,13 +133,13 @@ mod tests {
     #[test]
     fn what_is_found_is_what_was_kept_wherever_it_lies() {
         let mut cache = Cache::new(6);
-        let piece = |number: u64| (u128::from(number) * 0x1_0000_0001) | (9 << 120);
+        let pre_token = |number: u64| (u128::from(number) * 0x1_0000_0001) | (9 << 120);
         let ids = |number: u64| [number, !number];
         let (mut state, mut at_home, mut in_line, mut elsewhere, mut halves) = (3_u64, 0, 0, 0, 0);
         for _ in 0..20_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let number = (state >> 33) % 90;
-            let (key, home) = (piece(number), cache.home(piece(number)));
+            let (key, home) = (pre_token(number), cache.home(pre_token(number)));
             if number.is_multiple_of(3) {
                 let Some(found) = cache.get_halves(home, key) else {
                     cache.put_halves(home, key, [ids(number), ids(1000 + number)]);

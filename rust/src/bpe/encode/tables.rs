@@ -16,7 +16,7 @@ use crate::pattern::Variant;
 const BITS: u32 = 19;
 
 /// The vocabulary in the forms that encoding reads.
-pub struct Pieces {
+pub struct EncodeTables {
     /// What the exact encoder asks, where the vocabulary is regular.
     pub prefixes: Option<Prefixes>,
     pub joints: Joints,
@@ -28,7 +28,7 @@ pub struct Pieces {
     pub seeds: MappedSlice<Entry>,
 }
 
-impl Pieces {
+impl EncodeTables {
     /// `tokens`: by id.
     pub fn new<V: Layout>(model: &Model, tokens: &[Vec<u8>]) -> Self {
         let inner: Vec<&[u8]> = model.ids.iter().map(|&id| tokens[id as usize].as_slice()).collect();

@@ -1,4 +1,5 @@
-//! A piece of any length in linear time, a token at a time: the longest token first, taken back where merging would have gone another way.
+//! A pre-token of any length in linear time, a token at a time: the longest token first, taken back where merging would
+//! have gone another way.
 //!
 //! Whether two tokens may stand side by side can be told from the two alone (see the lemma in `merge`). So the encoder
 //! tries at each place the longest token that stands with the one before it, then shorter ones, and where none does it
@@ -25,14 +26,14 @@ impl Default for Path {
 }
 
 impl Path {
-    /// The inner tokens of `piece`, which is not empty; `model` is regular.
-    pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> &[u32] {
+    /// The inner tokens of `pre_token`, which is not empty; `model` is regular.
+    pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
         let Self { tokens, dead, judged } = self;
         tokens.clear();
         dead.clear();
-        dead.resize(piece.len() / 64 + 1, 0);
+        dead.resize(pre_token.len() / 64 + 1, 0);
         let mut at = 0;
-        let mut token = prefixes.longest(model, piece);
+        let mut token = prefixes.longest(model, pre_token);
         loop {
             let end = at + model.length(token);
             let fits = dead[end / 64] >> (end % 64) & 1 == 0
@@ -40,10 +41,10 @@ impl Path {
             if fits {
                 tokens.push(token);
                 at = end;
-                if at == piece.len() {
+                if at == pre_token.len() {
                     return tokens;
                 }
-                token = prefixes.longest(model, &piece[at..]);
+                token = prefixes.longest(model, &pre_token[at..]);
             } else if let Some(shorter) = prefixes.shorter(token) {
                 token = shorter;
             } else {

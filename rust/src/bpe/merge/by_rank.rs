@@ -1,4 +1,4 @@
-//! Merging by rank: the lowest rank first, the leftmost of equals, until no pair is left. Short pieces are searched
+//! Merging by rank: the lowest rank first, the leftmost of equals, until no pair is left. Short pre-tokens are searched
 //! anew after each merge, long ones keep their pairs in a heap, so that n bytes cost n log n.
 
 use std::cmp::Reverse;
@@ -19,7 +19,7 @@ struct Part {
     next: u32,
 }
 
-/// The parts of one piece, kept between calls so that merging never allocates.
+/// The parts of one pre-token, kept between calls so that merging never allocates.
 #[derive(Default)]
 pub struct Parts {
     parts: Vec<Part>,
@@ -38,17 +38,17 @@ impl Parts {
     }
 }
 
-/// Encodes a piece into inner tokens, left in `parts`.
-pub fn merge(model: &Model, piece: &[u8], parts: &mut Parts) {
+/// Encodes a pre-token into inner tokens, left in `parts`.
+pub fn merge(model: &Model, pre_token: &[u8], parts: &mut Parts) {
     let Parts { parts, heap } = parts;
     parts.clear();
     let rank = |left: u32, right: u32| model.pairs.get(left, right).unwrap_or(NONE);
-    for (at, &byte) in piece.iter().enumerate() {
-        let next = if at + 1 < piece.len() { at as u32 + 1 } else { NONE };
-        let with_next = if next == NONE { NONE } else { rank(u32::from(byte), u32::from(piece[at + 1])) };
+    for (at, &byte) in pre_token.iter().enumerate() {
+        let next = if at + 1 < pre_token.len() { at as u32 + 1 } else { NONE };
+        let with_next = if next == NONE { NONE } else { rank(u32::from(byte), u32::from(pre_token[at + 1])) };
         parts.push(Part { token: u32::from(byte), rank: with_next, previous: (at as u32).wrapping_sub(1), next });
     }
-    if piece.len() <= SHORT {
+    if pre_token.len() <= SHORT {
         merge_short(model, parts);
     } else {
         merge_long(model, parts, heap);

@@ -1,19 +1,19 @@
-//! Merging many pieces at once. Each merge asks a table that does not fit the second-level cache for ranks, and a
-//! look-up that has to come from memory takes as long as a hundred of a merge's own instructions: while one piece's is
-//! on its way, the others go on.
+//! Merging many pre-tokens at once. Each merge asks a table that does not fit the second-level cache for ranks, and a
+//! look-up that has to come from memory takes as long as a hundred of a merge's own instructions: while one pre-token's
+//! is on its way, the others go on.
 
 use crate::bpe::model::pair_ranks::NONE;
 use crate::bpe::model::Model;
 
-/// Pieces on their way together: short ones' states are 3 KB, their look-ups twice as many lines as a core fetches at
-/// once.
+/// Pre-tokens on their way together: short ones' states are 3 KB, their look-ups twice as many lines as a core fetches
+/// at once.
 const TOGETHER: usize = 16;
 
-/// Bytes of the longest of short pieces, and of the longest that are merged here at all.
+/// Bytes of the longest of short pre-tokens, and of the longest that are merged here at all.
 pub const FEW: usize = 16;
 pub const MANY: usize = 64;
 
-/// A piece of at most `N` bytes, 16 or 64, that is being merged.
+/// A pre-token of at most `N` bytes, 16 or 64, that is being merged.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Job<const N: usize> {
@@ -37,25 +37,25 @@ pub struct Job<const N: usize> {
 pub type Padded<const N: usize> = ([u8; N], usize);
 
 #[inline(always)]
-pub fn padded<const N: usize>(piece: &[u8]) -> Padded<N> {
+pub fn padded<const N: usize>(pre_token: &[u8]) -> Padded<N> {
     let mut bytes = [0; N];
-    bytes[..piece.len()].copy_from_slice(piece);
-    (bytes, piece.len())
+    bytes[..pre_token.len()].copy_from_slice(pre_token);
+    (bytes, pre_token.len())
 }
 
-/// Merges `pieces`, of at least one byte, and calls `done` with the number of each, in any order, and what is left.
+/// Merges `pre_tokens`, of at least one byte, and calls `done` with the number of each, in any order, and what is left.
 #[inline(always)]
 pub fn merge_all<const N: usize>(
     model: &Model,
-    pieces: impl Iterator<Item = Padded<N>>,
+    pre_tokens: impl Iterator<Item = Padded<N>>,
     mut done: impl FnMut(usize, &Job<N>),
 ) {
-    let mut pieces = pieces.enumerate();
+    let mut pre_tokens = pre_tokens.enumerate();
     let mut jobs = [Job::<N>::EMPTY; TOGETHER];
     let mut numbers = [0; TOGETHER];
     let mut count = 0;
-    while let Some((number, piece)) = (count < TOGETHER).then(|| pieces.next()).flatten() {
-        jobs[count].begin(model, &piece);
+    while let Some((number, pre_token)) = (count < TOGETHER).then(|| pre_tokens.next()).flatten() {
+        jobs[count].begin(model, &pre_token);
         numbers[count] = number;
         count += 1;
     }
@@ -67,8 +67,8 @@ pub fn merge_all<const N: usize>(
                 continue;
             }
             done(numbers[at], &jobs[at]);
-            if let Some((number, piece)) = pieces.next() {
-                jobs[at].begin(model, &piece);
+            if let Some((number, pre_token)) = pre_tokens.next() {
+                jobs[at].begin(model, &pre_token);
                 numbers[at] = number;
                 at += 1;
             } else {
@@ -165,7 +165,7 @@ mod tests {
     use crate::pattern::Pattern;
 
     #[test]
-    fn pieces_of_any_length_merge_as_one_alone_does() {
+    fn pre_tokens_of_any_length_merge_as_one_alone_does() {
         let order = |byte: u8| u32::from(crate::bpe::alphabet::ORDER[usize::from(byte)]);
         let (a, b, c) = (order(b'a'), order(b'b'), order(b'c'));
         let merges = vec![(a, b), (b, a), (256, c), (256, 257), (a, a), (260, 260), (258, 256), (261, a), (c, 259)];
@@ -176,26 +176,27 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
-        let pieces: Vec<Vec<u8>> =
+        let pre_tokens: Vec<Vec<u8>> =
             (0..600).map(|round| (0..=round % MANY).map(|_| b"aaabbc"[draw(6) as usize]).collect()).collect();
-        let expected = |piece: &[u8]| {
+        let expected = |pre_token: &[u8]| {
             let mut parts = Parts::default();
-            merge(model, piece, &mut parts);
+            merge(model, pre_token, &mut parts);
             parts.tokens().collect::<Vec<_>>()
         };
         let mut seen = 0;
-        merge_all::<MANY>(model, pieces.iter().map(|piece| padded(piece)), |number, job| {
-            assert_eq!(job.parts().collect::<Vec<_>>(), expected(&pieces[number]));
+        merge_all::<MANY>(model, pre_tokens.iter().map(|pre_token| padded(pre_token)), |number, job| {
+            assert_eq!(job.parts().collect::<Vec<_>>(), expected(&pre_tokens[number]));
             let starts: Vec<usize> = (0..64).filter(|at| job.left >> at & 1 == 1).collect();
             let lengths = job.parts().scan(0, |at, part| Some(std::mem::replace(at, *at + model.length(part))));
             assert_eq!(starts, lengths.collect::<Vec<_>>());
             seen += 1;
         });
-        let short: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).filter(|piece| piece.len() <= FEW).collect();
-        merge_all::<FEW>(model, short.iter().map(|piece| padded(piece)), |number, job| {
+        let short: Vec<&[u8]> =
+            pre_tokens.iter().map(Vec::as_slice).filter(|pre_token| pre_token.len() <= FEW).collect();
+        merge_all::<FEW>(model, short.iter().map(|pre_token| padded(pre_token)), |number, job| {
             assert_eq!(job.parts().collect::<Vec<_>>(), expected(short[number]));
             seen += 1;
         });
-        assert_eq!(seen, pieces.len() + short.len());
+        assert_eq!(seen, pre_tokens.len() + short.len());
     }
 }

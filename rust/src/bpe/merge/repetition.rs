@@ -1,9 +1,9 @@
-//! A piece that repeats itself from its beginning on: a megabyte of one letter.
+//! A pre-token that repeats itself from its beginning on: a megabyte of one letter.
 //!
 //! Its tokens repeat themselves too. Between two places with the same token before them lies a row of tokens that may
 //! stand once more after itself, for every two neighbours then stand side by side already. In a regular vocabulary that
-//! makes the longer row what merging makes of the longer piece (by the lemma in `merge`). So a piece is encoded without most of
-//! its repetitions, and its tokens are repeated instead.
+//! makes the longer row what merging makes of the longer pre-token (by the lemma in `merge`). So a pre-token is encoded
+//! without most of its repetitions, and its tokens are repeated instead.
 
 use super::backtrack::Path;
 use crate::bpe::model::longest_prefix::Prefixes;
@@ -14,16 +14,16 @@ use crate::id::Id;
 const LONGEST: usize = 64;
 /// Bytes whose tokens are searched for a cycle: several tokens of the longest kind.
 const HEAD: usize = 2048;
-/// What is left of the repetitions, so that the cycle is not near the piece's end.
+/// What is left of the repetitions, so that the cycle is not near the pre-token's end.
 const KEPT: usize = 2 * HEAD;
 /// What must repeat to be worth the search.
 pub const LEAST: usize = 4 * HEAD;
 
-/// What may be left out of a piece: its first `bytes` bytes, for which a row of tokens of the rest's is repeated.
+/// What may be left out of a pre-token: its first `bytes` bytes, for which a row of tokens of the rest's is repeated.
 #[derive(Debug)]
 pub struct Cycle {
     pub bytes: usize,
-    /// Inner tokens that the piece begins with, up to the end of the row.
+    /// Inner tokens that the pre-token begins with, up to the end of the row.
     head: Vec<u32>,
     /// Where the row begins among them.
     first: usize,
@@ -31,22 +31,22 @@ pub struct Cycle {
 }
 
 impl Cycle {
-    /// None where the piece does not repeat itself for long enough. `model` is regular.
-    pub fn find(model: &Model, prefixes: &Prefixes, path: &mut Path, piece: &[u8]) -> Option<Self> {
-        if piece.len() < LEAST {
+    /// None where the pre-token does not repeat itself for long enough. `model` is regular.
+    pub fn find(model: &Model, prefixes: &Prefixes, path: &mut Path, pre_token: &[u8]) -> Option<Self> {
+        if pre_token.len() < LEAST {
             return None;
         }
-        let period = (1..=LONGEST).find(|&period| piece[period..HEAD] == piece[..HEAD - period])?;
-        let extent = period + common(piece, &piece[period..]);
+        let period = (1..=LONGEST).find(|&period| pre_token[period..HEAD] == pre_token[..HEAD - period])?;
+        let extent = period + common(pre_token, &pre_token[period..]);
         if extent < LEAST {
             return None;
         }
-        let mut head = path.encode(model, prefixes, &piece[..HEAD]).to_vec();
+        let mut head = path.encode(model, prefixes, &pre_token[..HEAD]).to_vec();
         let ends = head.iter().scan(0, |end, &token| {
             *end += model.length(token);
             Some(*end)
         });
-        // away from the end, which other bytes follow in the piece
+        // away from the end, which other bytes follow in the pre-token
         let inner: Vec<(usize, usize)> =
             ends.enumerate().filter(|(_, end)| (HEAD / 4..3 * HEAD / 4).contains(end)).collect();
         let &(first, begin) = inner.first()?;
@@ -60,10 +60,10 @@ impl Cycle {
     }
 
     /// Repeats the row among the `count` ids of the rest at `out`; returns how many there are then, None where the rest
-    /// does not begin as the piece does.
+    /// does not begin as the pre-token does.
     ///
     /// # Safety
-    /// `out` has room for as many ids as the piece has bytes.
+    /// `out` has room for as many ids as the pre-token has bytes.
     pub unsafe fn repeat<T: Id>(&self, model: &Model, out: *mut T, count: usize) -> Option<usize> {
         let (first, last) = (self.first, self.head.len());
         let id = |token: &u32| model.ids[*token as usize];
@@ -73,7 +73,7 @@ impl Cycle {
             return None;
         }
         let more = (last - first) * self.times;
-        // SAFETY: all of it are the piece's ids, of which there are no more than bytes
+        // SAFETY: all of it are the pre-token's ids, of which there are no more than bytes
         unsafe {
             std::ptr::copy(out.add(first), out.add(first + more), count - first);
             let mut done = 0;

@@ -1,9 +1,9 @@
-//! A piece of any length from many places at once.
+//! A pre-token of any length from many places at once.
 //!
-//! What merging makes of a part of the piece is right but near the part's ends: where two overlapping parts hold the same
-//! token at the same place, the one's tokens up to there and the other's from there on are what merging makes of both
-//! together (by the lemma in `merge`). So the piece is merged in overlapping windows, side by side, and joined at such
-//! tokens.
+//! What merging makes of a part of the pre-token is right but near the part's ends: where two overlapping parts hold
+//! the same token at the same place, the one's tokens up to there and the other's from there on are what merging makes
+//! of both together (by the lemma in `merge`). So the pre-token is merged in overlapping windows, side by side, and
+//! joined at such tokens.
 
 use super::backtrack::Path;
 use super::by_rank::Parts;
@@ -11,8 +11,8 @@ use super::lockstep::{merge_all, padded, MANY};
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::Model;
 
-/// From window to window. The sixteen bytes that two have in common hold a common token nearly always: a token of random
-/// letters has two.
+/// From window to window. The sixteen bytes that two have in common hold a common token nearly always: a token of
+/// random letters has two.
 const STRIDE: usize = 48;
 /// Windows merged before they are joined: 33 KB.
 const BATCH: usize = 128;
@@ -24,7 +24,7 @@ struct Window {
     starts: u64,
 }
 
-/// Encodes pieces of any length. Kept between calls.
+/// Encodes pre-tokens of any length. Kept between calls.
 #[derive(Default)]
 pub struct Joiner {
     windows: Vec<Window>,
@@ -37,33 +37,33 @@ impl Joiner {
     /// As [`Joiner::encode`], compiled for what every processor with wide vectors has.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-    pub fn encode_avx2(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> &[u32] {
-        self.encode(model, prefixes, piece)
+    pub fn encode_avx2(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
+        self.encode(model, prefixes, pre_token)
     }
 
-    /// The inner tokens of `piece`, which is not empty; `model` is regular.
+    /// The inner tokens of `pre_token`, which is not empty; `model` is regular.
     #[inline(always)]
-    pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> &[u32] {
+    pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
         self.tokens.clear();
-        if self.join(model, prefixes, piece).is_some() {
+        if self.join(model, prefixes, pre_token).is_some() {
             &self.tokens
         } else {
-            self.path.encode(model, prefixes, piece)
+            self.path.encode(model, prefixes, pre_token)
         }
     }
 
     /// None where two windows could not be joined.
     #[inline(always)]
-    fn join(&mut self, model: &Model, prefixes: &Prefixes, piece: &[u8]) -> Option<()> {
+    fn join(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> Option<()> {
         let Self { windows, tokens, path, .. } = self;
         windows.resize(BATCH, Window { tokens: [0; MANY], starts: 0 });
-        let count = 1 + piece.len().saturating_sub(MANY).div_ceil(STRIDE);
+        let count = 1 + pre_token.len().saturating_sub(MANY).div_ceil(STRIDE);
         let (mut first, mut entry) = (0, 0);
         loop {
             let ready = BATCH.min(count - first);
             let bytes = (first..first + ready).map(|number| {
                 let start = number * STRIDE;
-                padded(&piece[start..piece.len().min(start + MANY)])
+                padded(&pre_token[start..pre_token.len().min(start + MANY)])
             });
             let windows = &mut windows[..ready];
             merge_all::<MANY>(model, bytes, |number, job| {
@@ -79,8 +79,8 @@ impl Joiner {
                     at
                 } else {
                     let start = (first + number) * STRIDE;
-                    let until = piece.len().min(start + STRIDE + MANY);
-                    let row = path.encode(model, prefixes, &piece[start + entry..until]);
+                    let until = pre_token.len().min(start + STRIDE + MANY);
+                    let row = path.encode(model, prefixes, &pre_token[start + entry..until]);
                     bridge(model, row, left.tokens[entry], entry, right, tokens)?
                 };
             }
@@ -94,9 +94,9 @@ impl Joiner {
     }
 }
 
-/// Appends the tokens of `row`, which begins `entry` bytes after the window before, up to one that it shares with `window`,
-/// and returns where in the window. None where it shares none, or does not begin with the token `first`, on which what
-/// was appended before relies.
+/// Appends the tokens of `row`, which begins `entry` bytes after the window before, up to one that it shares with
+/// `window`, and returns where in the window. None where it shares none, or does not begin with the token `first`, on
+/// which what was appended before relies.
 #[cold]
 fn bridge(
     model: &Model,

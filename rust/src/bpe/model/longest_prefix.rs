@@ -113,7 +113,8 @@ impl Prefixes {
         }
     }
 
-    /// The longest token that starts the `size` bytes, 1 to 15, at the low end of `word`; what is above them is ignored.
+    /// The longest token that starts the `size` bytes, 1 to 15, at the low end of `word`; what is above them is
+    /// ignored.
     #[inline(always)]
     pub fn longest_of_word(&self, model: &Model, word: u128, size: usize) -> u32 {
         // SAFETY: a hash of `FILTER_BITS` bits

@@ -21,8 +21,8 @@ pub struct Line([u64; 8]);
 // SAFETY: integers without gaps
 unsafe impl Plain for Line {}
 
-/// A table that is full. A pair lies in its line or, where that is full, in the next. All slots of a line are compared at
-/// once: where in it a pair lies is a matter of chance, which a branch guesses wrong.
+/// A table that is full. A pair lies in its line or, where that is full, in the next. All slots of a line are compared
+/// at once: where in it a pair lies is a matter of chance, which a branch guesses wrong.
 pub struct PairTable {
     /// A power of two, and one that is empty.
     pub lines: MappedSlice<Line>,

@@ -1,6 +1,7 @@
-//! Where a piece may be cut without changing its tokens: between two characters that no token spans.
+//! Where a pre-token may be cut without changing its tokens: between two characters that no token spans.
 //!
-//! Of all pairs of Han characters that text holds, cl100k's tokens hold 761, so that nearly every character stands alone.
+//! Of all pairs of Han characters that text holds, cl100k's tokens hold 761, so that nearly every character stands
+//! alone.
 
 use crate::memory::mapped_slice::MappedSlice;
 

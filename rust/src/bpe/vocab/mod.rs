@@ -159,7 +159,8 @@ impl Vocab {
         self.ordinary().filter_map(|(_, token)| spelled.get(token).map(|text| (*text).clone())).collect()
     }
 
-    /// SHA-256, in hex, of vocabulary, merges, pattern and specials: equal for equal behaviour, whatever file it came from.
+    /// SHA-256, in hex, of vocabulary, merges, pattern and specials: equal for equal behaviour, whatever file it came
+    /// from.
     pub fn identity(&self) -> String {
         if let Some((identity, _)) = &self.known {
             return identity.clone();

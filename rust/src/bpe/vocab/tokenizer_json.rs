@@ -1,4 +1,5 @@
-//! tokenizer.json, the format of Hugging Face `tokenizers`: byte-level BPE is read and written, anything else refused by name.
+//! tokenizer.json, the format of Hugging Face `tokenizers`: byte-level BPE is read and written, anything else refused
+//! by name.
 
 use std::collections::HashMap;
 
@@ -75,8 +76,8 @@ fn foreign(what: impl std::fmt::Display) -> Error {
 impl Vocab {
     /// Reads a tokenizer.json.
     ///
-    /// A regex that Hugging Face's engine reads in another way has that engine's meaning: such a file is not served here.
-    /// But one that was written here, before regexes were looked at, keeps the meaning with which it was trained.
+    /// A regex that Hugging Face's engine reads in another way has that engine's meaning: such a file is not served
+    /// here. But one that was written here, before regexes were looked at, keeps the meaning with which it was trained.
     pub fn from_tokenizer_json(data: &[u8]) -> Result<Self> {
         let file: File = serde_json::from_slice(data).map_err(|error| {
             Error::tokenizer(format!("not a tokenizer.json: {error}"))
@@ -239,8 +240,8 @@ impl Bpe {
                     })
             };
             let result = format!("{left}{right}");
-            // What spells an added token is that token wherever it may be one, and plain text where it may not: no merge
-            // makes it, and none takes it further.
+            // What spells an added token is that token wherever it may be one, and plain text where it may not: no
+            // merge makes it, and none takes it further.
             if let Some(name) = [left, right, &result].into_iter().find(|name| special_ids.contains_key(name)) {
                 if alphabet::from_printable(name).is_none_or(|bytes| bytes != name.as_bytes()) {
                     return Err(foreign(format_args!("a merge makes its added token {name} of other bytes")));
