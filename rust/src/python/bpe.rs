@@ -23,8 +23,8 @@ pub struct Bpe {
     pub encoder: Arc<Encoder>,
 }
 
-/// Where compiled vocabularies are kept: below `PYLM_CACHE`, else below the user's cache folder; None for a user without
-/// a home.
+/// Where compiled vocabularies are kept: below `PYLM_CACHE`, else below the user's cache folder; None for a user
+/// without a home.
 fn cache_folder() -> Option<PathBuf> {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || {
@@ -44,7 +44,8 @@ enum Text<'py> {
     Bytes(Bound<'py, PyBytes>),
 }
 
-/// A text that may be read without the interpreter's lock: `str` and `bytes` do not change, and `Text` keeps them alive.
+/// A text that may be read without the interpreter's lock: `str` and `bytes` do not change, and `Text` keeps them
+/// alive.
 #[derive(Clone, Copy)]
 struct Borrowed<'a>(&'a [u8]);
 
@@ -147,7 +148,8 @@ impl Bpe {
     }
 
     /// The same of many texts, by `threads` threads (0: one a core). The arrays are parts of one: keeping a small one
-    /// keeps them all; copy it if that matters. When none is left, their memory (128 MB at most) waits for the next call.
+    /// keeps them all; copy it if that matters. When none is left, their memory (128 MB at most) waits for the next
+    /// call.
     #[pyo3(signature = (texts, threads=0, allowed_special=None))]
     fn encode_batch<'py>(
         &self,

@@ -21,7 +21,7 @@ use crate::shard::{
     TextEncoder,
 };
 
-/// A tokenizer of Python's in the pipeline: called with the documents of a piece, gives the ids of each.
+/// A tokenizer of Python's in the pipeline: called with the documents of a block, gives the ids of each.
 struct Foreign {
     caller: Caller,
     encode_batch: Py<PyAny>,
@@ -117,7 +117,8 @@ fn files_of(function: &Py<PyAny>, caller: &Caller) -> Result<Vec<(String, Vec<u8
 /// Writes shards of `sources` into `folder`, or says what that would take.
 ///
 /// `encoder` is a `Bpe`, or a callable that takes a list of `str` and returns the ids of each. `request` holds what
-/// decides the bytes, as in job.json; `files` returns by name what is written beside the shards. `progress` is called with a dictionary.
+/// decides the bytes, as in job.json; `files` returns by name what is written beside the shards. `progress` is called
+/// with a dictionary.
 #[pyfunction]
 #[pyo3(signature = (sources, folder, encoder, request, *, threads=0, rank=0, world=1, force=false, dry_run=false,
                     stdin=None, stdin_jsonl=false, files=None, progress=None))]

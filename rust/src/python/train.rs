@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use super::{options, Caller};
 use crate::bpe::train::{train, Phase, Report, Settings, State, Texts, Watch};
 use crate::error::Result;
-use crate::input::{Blocks, Input, Options, Piece};
+use crate::input::{Block, Blocks, Input, Options};
 use crate::pattern::Pattern;
 
 /// The documents of the sources, or the first of them.
@@ -24,11 +24,11 @@ struct Sources {
 }
 
 impl Sources {
-    fn take(&self) -> Result<Option<(Piece, usize)>> {
+    fn take(&self) -> Result<Option<(Block, usize)>> {
         let Some(left) = &self.left else {
-            return Ok(self.blocks.next()?.map(|piece| {
-                let segments = piece.segments.len();
-                (piece, segments)
+            return Ok(self.blocks.next()?.map(|block| {
+                let segments = block.segments.len();
+                (block, segments)
             }));
         };
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,9 +36,9 @@ impl Sources {
         if *documents == 0 || *bytes == 0 {
             return Ok(None);
         }
-        let Some(piece) = self.blocks.next()? else { return Ok(None) };
+        let Some(block) = self.blocks.next()? else { return Ok(None) };
         let mut taken = 0;
-        for segment in &piece.segments {
+        for segment in &block.segments {
             if *documents == 0 || *bytes == 0 {
                 break;
             }
@@ -46,17 +46,17 @@ impl Sources {
             *bytes = bytes.saturating_sub(segment.range.len() as u64);
             taken += 1;
         }
-        Ok(Some((piece, taken)))
+        Ok(Some((block, taken)))
     }
 }
 
 impl Texts for Sources {
     fn next(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        let Some((piece, taken)) = self.take()? else { return Ok(false) };
-        self.replaced.fetch_add(piece.replaced, Ordering::Relaxed);
+        let Some((block, taken)) = self.take()? else { return Ok(false) };
+        self.replaced.fetch_add(block.replaced, Ordering::Relaxed);
         let mut documents = 0;
-        for segment in &piece.segments[..taken] {
-            visit(&piece.text[segment.range.clone()]);
+        for segment in &block.segments[..taken] {
+            visit(&block.text[segment.range.clone()]);
             documents += u64::from(segment.ends);
         }
         self.documents.fetch_add(documents, Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! What a thread makes of one piece: ids of both splits, and where documents end. Used again for the next piece.
+//! What a thread makes of one block: ids of both splits, and where documents end. Used again for the next block.
 
 use super::encoder::TextEncoder;
 use crate::error::Result;
 use crate::id::Id;
-use crate::input::{Piece, Side, Skipped};
+use crate::input::{Block, Side, Skipped};
 
 /// A document, or a part of one.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +40,10 @@ impl<T: Id> Output<T> {
         }
     }
 
-    /// Encodes a piece into the buffers, which keep their memory.
+    /// Encodes a block into the buffers, which keep their memory.
     pub fn fill<E: TextEncoder>(
         &mut self,
-        piece: Piece,
+        block: Block,
         encoder: &E,
         scratch: &mut E::Scratch,
         eot: Option<u32>,
@@ -52,9 +52,9 @@ impl<T: Id> Output<T> {
         self.index.iter_mut().for_each(Vec::clear);
         self.log.clear();
         self.parts.clear();
-        let documents: Vec<&[u8]> = piece.documents().collect();
+        let documents: Vec<&[u8]> = block.documents().collect();
         encoder.prepare(&documents, scratch)?;
-        for (segment, text) in piece.segments.iter().zip(documents) {
+        for (segment, text) in block.segments.iter().zip(documents) {
             let ids = &mut self.ids[segment.side as usize];
             encoder.encode(text, scratch, ids)?;
             if segment.ends {
@@ -63,8 +63,8 @@ impl<T: Id> Output<T> {
             let bytes = text.len() as u64;
             self.parts.push(Part { side: segment.side, end: ids.len(), bytes, ends: segment.ends });
         }
-        self.skipped = piece.skipped;
-        self.replaced = piece.replaced;
+        self.skipped = block.skipped;
+        self.replaced = block.replaced;
         Ok(())
     }
 

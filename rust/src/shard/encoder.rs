@@ -13,7 +13,7 @@ pub trait TextEncoder: Sync {
 
     fn scratch(&self) -> Self::Scratch;
 
-    /// Called before the documents of a piece are encoded one by one in this order: a tokenizer that is better at many
+    /// Called before the documents of a block are encoded one by one in this order: a tokenizer that is better at many
     /// at once does its work here.
     fn prepare(&self, documents: &[&[u8]], scratch: &mut Self::Scratch) -> Result<()> {
         let _ = (documents, scratch);

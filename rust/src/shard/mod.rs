@@ -1,7 +1,7 @@
 //! Documents → files of token ids that survive anything.
 //!
 //! A [`Job`] lists the units of the sources and the runs of units that become shards, before anything is encoded; it is
-//! all that decides a byte of the output. Worker threads take pieces from a [`Feed`](crate::input::Feed), encode them
+//! all that decides a byte of the output. Worker threads take blocks from a [`Feed`](crate::input::Feed), encode them
 //! and hand them to the shard's writer, which fixes their places in order and lets every thread write its own. After
 //! each unit a record says how far the shard's files are good. The manifest comes last.
 

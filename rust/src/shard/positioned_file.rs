@@ -63,7 +63,7 @@ impl Target {
         Ok(())
     }
 
-    /// Lets the disk begin while the next pieces are encoded, so that little is left for the sync at the end. Waiting
+    /// Lets the disk begin while the next blocks are encoded, so that little is left for the sync at the end. Waiting
     /// for 28 MB at the end took 90 to 700 ms here, as long as encoding what had made them.
     fn begin_writeback(&self, place: u64, length: usize) {
         #[cfg(target_os = "linux")]

@@ -53,7 +53,7 @@ pub fn run<E: TextEncoder>(task: &Task<'_>, encoder: &E, observe: &mut Observer<
         observe(progress)
     };
     let encoded = std::thread::scope(|scope| {
-        // the disk takes these while the first pieces are encoded
+        // the disk takes these while the first blocks are encoded
         let beside = spawn(scope, || {
             let result = write_beside(task);
             failed.store(result.is_err(), Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::encoder::TextEncoder;
 use crate::error::Result;
-use crate::input::{Event, Feed, Format, Input, Piece, Span, Ticket, Unit, Validation};
+use crate::input::{Block, Event, Feed, Format, Input, Span, Ticket, Unit, Validation};
 
 /// What encoding the beginning of the sources shows.
 #[derive(Debug, Clone, Copy)]
@@ -29,10 +29,10 @@ pub fn sample(input: &Input, encoder: &impl TextEncoder) -> Result<Sample> {
         let span = Span { file: file as u32, start: 0, end, inside: None, open: false };
         let unit = Unit { spans: vec![span], bytes: found.size, offset: 0 };
         let feed = Feed::new(input, Arc::new(vec![unit]), vec![(0, 0..1)], Validation::None);
-        let Some(Ticket { event: Event::Piece(raw), .. }) = feed.next(0)? else { continue };
-        let piece = Piece::new(raw, found, &input.options, Validation::None)?;
+        let Some(Ticket { event: Event::Block(raw), .. }) = feed.next(0)? else { continue };
+        let block = Block::new(raw, found, &input.options, Validation::None)?;
         let mut taken = 0;
-        for text in piece.documents() {
+        for text in block.documents() {
             let mut most = text.len().min(BYTES - taken);
             while most < text.len() && text[most] & 0xc0 == 0x80 {
                 most += 1;

@@ -36,7 +36,7 @@ pub struct Task<'a> {
     pub files: &'a Files<'a>,
 }
 
-/// Called at most once, by another thread while the first pieces are encoded: GPT-2's tokenizer.json takes 60 ms.
+/// Called at most once, by another thread while the first blocks are encoded: GPT-2's tokenizer.json takes 60 ms.
 pub type Files<'a> = dyn Fn() -> Result<Vec<(String, Vec<u8>)>> + Sync + 'a;
 
 /// Called five times a second; an error from it stops the run.

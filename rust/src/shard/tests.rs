@@ -279,7 +279,7 @@ fn a_limit_stops_at_the_document_that_reaches_it() {
             let folder = bench.folder.0.join(&out);
             for (name, side) in [("train", Side::Train), ("val", Side::Validation)] {
                 let (mut read, mut expected) = (read_split(&folder, name, 2, 0), bench.expected(side, 0.2, count));
-                // a document of many pieces may be cut between them: what is there is its beginning
+                // a document of many blocks may be cut between them: what is there is its beginning
                 let last = bench.documents[count - 1].as_str();
                 if expected.last() == Some(&last) {
                     let found = read.pop().unwrap();

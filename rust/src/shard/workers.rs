@@ -1,4 +1,4 @@
-//! The threads that encode a job: who takes which piece, who waits for whom, and what ends them all.
+//! The threads that encode a job: who takes which block, who waits for whom, and what ends them all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::task::{Observer, Task};
 use super::writer::{Item, ShardWriter};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::input::{Event, Feed, Piece, Ticket};
+use crate::input::{Block, Event, Feed, Ticket};
 use crate::threads::spawn;
 
 struct Crew<'a, E, T> {
@@ -21,7 +21,7 @@ struct Crew<'a, E, T> {
     encoder: &'a E,
     feed: Feed,
     counters: Counters,
-    /// Those that are being written: opened with their first piece, closed after their last.
+    /// Those that are being written: opened with their first block, closed after their last.
     shards: Mutex<BTreeMap<usize, Arc<ShardWriter<T>>>>,
     buffers: Mutex<Vec<Output<T>>>,
     returned: Condvar,
@@ -76,7 +76,7 @@ pub(super) fn encode<E: TextEncoder, T: Id>(
         lanes.push((number, left));
     }
     let feed = Feed::new(task.input, Arc::new(job.units.clone()), lanes, job.settings.rule);
-    // one for each thread, and some that wait for an earlier piece
+    // one for each thread, and some that wait for an earlier block
     let buffers = (0..2 * threads + 2).map(|_| Output::new()).collect();
     let crew = Crew {
         task,
@@ -168,11 +168,11 @@ impl<E: TextEncoder, T: Id> Crew<'_, E, T> {
             };
             let shard = self.shard(lane)?;
             let item = match event {
-                Event::Piece(raw) => {
+                Event::Block(raw) => {
                     let bytes = raw.len() as u64;
                     let file = &self.task.input.files[raw.file()];
-                    let piece = Piece::new(raw, file, &self.task.input.options, self.task.job.settings.rule)?;
-                    output.fill(piece, self.encoder, &mut scratch, eot)?;
+                    let block = Block::new(raw, file, &self.task.input.options, self.task.job.settings.rule)?;
+                    output.fill(block, self.encoder, &mut scratch, eot)?;
                     Counters::add(&self.counters.bytes, bytes);
                     Counters::add(&self.counters.tokens, output.tokens());
                     Counters::add(&self.counters.documents, output.documents());

@@ -1,4 +1,4 @@
-//! The files of one shard. Threads bring pieces in any order; places are given in the pieces' order, and every thread
+//! The files of one shard. Threads bring blocks in any order; places are given in the blocks' order, and every thread
 //! then writes its own, so that one shard can be written by all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,7 +44,7 @@ struct State<T> {
     ids: [Tally; 2],
     index: [Tally; 2],
     log: Tally,
-    /// Numbers of the pieces that are being written.
+    /// Numbers of the blocks that are being written.
     writing: BTreeSet<u64>,
     /// Records that hold once everything before their number is written.
     checkpoints: VecDeque<(u64, Record)>,

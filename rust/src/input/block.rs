@@ -1,11 +1,11 @@
-//! A piece of text and the documents in it.
+//! A block of text and the documents in it.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{jsonl, Invalid, Mapping, Options, RawPiece, SafeCut, SourceFile, Text, Validation};
+use super::{jsonl, Invalid, Mapping, Options, RawBlock, SafeCut, SourceFile, Text, Validation};
 use crate::error::{quoted, Error, Result};
 use crate::input::magic::after_mark;
 use crate::input::reader::Content;
@@ -36,7 +36,7 @@ pub struct Skipped {
 }
 
 /// Text and its documents, in order; empty documents are left out.
-pub struct Piece {
+pub struct Block {
     pub text: Text,
     pub segments: Vec<Segment>,
     pub skipped: Vec<Skipped>,
@@ -44,8 +44,8 @@ pub struct Piece {
     pub replaced: u64,
 }
 
-impl Piece {
-    /// The documents and parts of documents of this piece.
+impl Block {
+    /// The documents and parts of documents of this block.
     pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
         self.segments.iter().map(|segment| &self.text[segment.range.clone()])
     }
@@ -56,54 +56,54 @@ impl Piece {
     }
 
     /// Finds the documents of what a reader cut off: the work that many threads share.
-    pub fn new(raw: RawPiece, file: &SourceFile, options: &Options, validation: Validation) -> Result<Self> {
-        let mut piece = Self { text: Text::Owned(Vec::new()), segments: Vec::new(), skipped: Vec::new(), replaced: 0 };
+    pub fn new(raw: RawBlock, file: &SourceFile, options: &Options, validation: Validation) -> Result<Self> {
+        let mut block = Self { text: Text::Owned(Vec::new()), segments: Vec::new(), skipped: Vec::new(), replaced: 0 };
         match raw.content {
             Content::Text { text, inside, open } => {
-                piece.text = text;
-                let mut start = piece.text.len() - after_mark(&piece.text, raw.position).len();
+                block.text = text;
+                let mut start = block.text.len() - after_mark(&block.text, raw.position).len();
                 let mut inside = inside;
-                let length = piece.text.len();
+                let length = block.text.len();
                 while start < length {
-                    let found = if open { None } else { options.separator.first(&piece.text, start, true) };
+                    let found = if open { None } else { options.separator.first(&block.text, start, true) };
                     let end = found.map_or(length, |found| found.end);
-                    let document = &piece.text[start..end];
-                    // the end of a document that began in an earlier piece is kept even where nothing is left of it
+                    let document = &block.text[start..end];
+                    // the end of a document that began in an earlier block is kept even where nothing is left of it
                     if !document.is_empty() || inside.is_some() {
                         let side = inside.unwrap_or_else(|| validation.side(document));
-                        piece.segments.push(Segment { range: start..end, ends: !open, side });
+                        block.segments.push(Segment { range: start..end, ends: !open, side });
                     }
                     inside = None;
                     start = found.map_or(length, |found| found.next);
                 }
                 if let (Some(side), true, false) = (inside, length == 0, open) {
-                    piece.segments.push(Segment { range: 0..0, ends: true, side });
+                    block.segments.push(Segment { range: 0..0, ends: true, side });
                 }
-                piece.check_utf8(file, raw.position, options.invalid)?;
+                block.check_utf8(file, raw.position, options.invalid)?;
             }
             Content::Lines { text } => {
                 let origin = jsonl::Origin { file, position: raw.position, line: raw.line };
                 let found = jsonl::documents(&text, &origin, options, validation)?;
-                piece.text = Text::Owned(found.bytes);
-                (piece.segments, piece.skipped, piece.replaced) = (found.segments, found.skipped, found.replaced);
+                block.text = Text::Owned(found.bytes);
+                (block.segments, block.skipped, block.replaced) = (found.segments, found.skipped, found.replaced);
             }
             Content::Documents { text, ends } => {
-                piece.text = Text::Owned(text);
+                block.text = Text::Owned(text);
                 let mut start = 0;
                 for end in ends {
                     if end > start {
-                        let side = validation.side(&piece.text[start..end]);
-                        piece.segments.push(Segment { range: start..end, ends: true, side });
+                        let side = validation.side(&block.text[start..end]);
+                        block.segments.push(Segment { range: start..end, ends: true, side });
                     }
                     start = end;
                 }
-                piece.check_utf8(file, raw.position, options.invalid)?;
+                block.check_utf8(file, raw.position, options.invalid)?;
             }
         }
         if let Validation::Blocks { period, width } = validation {
-            piece.segments = blocks(&piece, raw.offset, period, width, options.safe_cut.as_ref());
+            block.segments = validation_blocks(&block, raw.offset, period, width, options.safe_cut.as_ref());
         }
-        Ok(piece)
+        Ok(block)
     }
 
     fn check_utf8(&mut self, file: &SourceFile, position: u64, invalid: Invalid) -> Result<()> {
@@ -149,9 +149,9 @@ impl Piece {
     }
 }
 
-/// Cuts segments where blocks of validation text begin and end. `offset` is where the piece lies in all of the text,
-/// so that neither threads nor pieces move a block; a block ends its document.
-fn blocks(piece: &Piece, offset: u64, period: u64, width: u64, safe_cut: Option<&SafeCut>) -> Vec<Segment> {
+/// Cuts segments where blocks of validation text begin and end. `offset` is where the block lies in all of the text,
+/// so that neither threads nor cuts move it; a block ends its document.
+fn validation_blocks(block: &Block, offset: u64, period: u64, width: u64, safe_cut: Option<&SafeCut>) -> Vec<Segment> {
     let first = (period - width) / 2;
     let side_at = |place: u64| {
         let phase = place % period;
@@ -168,13 +168,13 @@ fn blocks(piece: &Piece, offset: u64, period: u64, width: u64, safe_cut: Option<
         turn + next.unwrap_or(period + first)
     };
     let mut segments = Vec::new();
-    for segment in &piece.segments {
+    for segment in &block.segments {
         let Range { mut start, end } = segment.range;
         loop {
             let nominal = change(offset + start as u64) - offset;
             let cut = match usize::try_from(nominal) {
                 Ok(nominal) if nominal < end => {
-                    near(&piece.text[start..end], nominal - start, safe_cut).map(|cut| start + cut)
+                    near(&block.text[start..end], nominal - start, safe_cut).map(|cut| start + cut)
                 }
                 _ => None,
             };
@@ -214,9 +214,9 @@ fn near(text: &[u8], low: usize, safe_cut: Option<&SafeCut>) -> Option<usize> {
     }
 }
 
-/// Maps are shared by pieces of several threads.
+/// Maps are shared by blocks of several threads.
 const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<Mapping>();
-    shared::<Piece>();
+    shared::<Block>();
 };
