@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
 use super::long_cache::Long;
-use super::misses::Pending;
+use super::misses::Misses;
 use super::packed_ids::{Layout, Narrow, Wide, SLACK};
 use super::ring::Ring;
 use super::scratch::Scratch;
@@ -49,7 +49,7 @@ impl Encoder {
             ends: Vec::new(),
             cache: self.tables.cache(),
             long: Long::new(),
-            pending: Pending::default(),
+            misses: Misses::default(),
             ring: Ring::default(),
             joiner: Joiner::default(),
         }

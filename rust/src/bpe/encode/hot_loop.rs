@@ -148,11 +148,11 @@ impl EncodeTables {
         // pre-tokens come twice
         let han = pre_token[0] >= 0xe3 || pre_token.get(1).is_some_and(|&second| second >= 0xe3);
         if pre_token.len() <= LONGEST && !han {
-            scratch.pending.add(&scratch.cache, key, home, count);
+            scratch.misses.add(&scratch.cache, key, home, count);
             return count;
         }
         if pre_token.len() <= long_cache::LONGEST && !han {
-            scratch.pending.add_long(&scratch.long, pre_token, from, count);
+            scratch.misses.add_long(&scratch.long, pre_token, from, count);
             return count;
         }
         // SAFETY: as the caller promised

@@ -33,7 +33,7 @@ struct Miss {
 
 /// Kept between calls.
 #[derive(Default)]
-pub struct Pending {
+pub struct Misses {
     misses: Vec<Miss>,
     /// Those that the cache does not hold: key and number.
     unknown: Vec<(u128, u32)>,
@@ -44,7 +44,7 @@ pub struct Pending {
     held: Vec<u64>,
 }
 
-impl Pending {
+impl Misses {
     pub fn len(&self) -> usize {
         self.misses.len()
     }
@@ -56,7 +56,7 @@ impl Pending {
         self.note(key, home, false, at);
     }
 
-    /// The same of a pre-token that is too long for a key; it lies at `range` in the text that [`Pending::find`] is
+    /// The same of a pre-token that is too long for a key; it lies at `range` in the text that [`Misses::find`] is
     /// given.
     #[inline(always)]
     pub fn add_long(&mut self, long: &Long, miss: &[u8], from: usize, at: usize) {
@@ -207,7 +207,7 @@ impl EncodeTables {
         out: *mut T,
         count: usize,
     ) -> usize {
-        if scratch.pending.len() == 0 {
+        if scratch.misses.len() == 0 {
             return count;
         }
         #[cfg(target_arch = "x86_64")]
@@ -243,13 +243,13 @@ impl EncodeTables {
         out: *mut T,
         count: usize,
     ) -> usize {
-        let Scratch { pending, cache, long, joiner, .. } = scratch;
-        pending.find::<V>(model, text, cache, long, |miss, ids| {
+        let Scratch { misses, cache, long, joiner, .. } = scratch;
+        misses.find::<V>(model, text, cache, long, |miss, ids| {
             let tokens = self.tokens(model, miss, joiner).iter();
             ids.extend(tokens.map(|&token| model.ids[token as usize]));
         });
         // SAFETY: as the caller promised
-        unsafe { pending.insert::<V, T>(out, count) }
+        unsafe { misses.insert::<V, T>(out, count) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Segments whose cache lines are being fetched: all are asked for before the first is looked at.
 
-use super::misses::Pending;
+use super::misses::Misses;
 use super::packed_ids::Layout;
 use super::short_cache::Cache;
 use crate::id::Id;
@@ -41,7 +41,7 @@ impl Ring {
         &mut self,
         chars: &[[u64; 2]],
         cache: &Cache,
-        pending: &mut Pending,
+        misses: &mut Misses,
         out: *mut T,
         mut count: usize,
     ) -> usize {
@@ -56,7 +56,7 @@ impl Ring {
                 if entry.key == key {
                     count += V::unpack(entry.ids, out.add(count));
                 } else {
-                    pending.add(cache, key, home as usize, count);
+                    misses.add(cache, key, home as usize, count);
                 }
             }
         }

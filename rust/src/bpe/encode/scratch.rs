@@ -1,7 +1,7 @@
 //! What one thread keeps between calls.
 
 use super::long_cache::Long;
-use super::misses::Pending;
+use super::misses::Misses;
 use super::ring::Ring;
 use super::short_cache::Cache;
 use crate::bpe::merge::windows::Joiner;
@@ -15,7 +15,7 @@ pub struct Scratch {
     pub(super) ends: Vec<u32>,
     pub(super) cache: Cache,
     pub(super) long: Long,
-    pub(super) pending: Pending,
+    pub(super) misses: Misses,
     pub(super) ring: Ring,
     pub(super) joiner: Joiner,
 }

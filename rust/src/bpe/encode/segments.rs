@@ -111,7 +111,7 @@ impl EncodeTables {
         }
         count = segment(start..pre_token.len(), left, count);
         // SAFETY: as the caller promised
-        unsafe { scratch.ring.flush::<V, T>(&self.chars, &scratch.cache, &mut scratch.pending, out, count) }
+        unsafe { scratch.ring.flush::<V, T>(&self.chars, &scratch.cache, &mut scratch.misses, out, count) }
     }
 
     /// A stretch between two cuts; `last` is its last character.
@@ -147,22 +147,22 @@ impl EncodeTables {
                     scratch.ring.push(key, home as u32);
                 }
                 _ => {
-                    let Scratch { ring, cache, pending, long, .. } = &mut *scratch;
-                    count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
+                    let Scratch { ring, cache, misses, long, .. } = &mut *scratch;
+                    count = ring.flush::<V, T>(&self.chars, cache, misses, out, count);
                     if bytes.len() <= long_cache::LONGEST && known {
-                        pending.add_long(long, bytes, range.start, count);
+                        misses.add_long(long, bytes, range.start, count);
                     } else {
                         return self.exact(model, bytes, &mut scratch.joiner, out, count);
                     }
                 }
             }
             if scratch.ring.count == AHEAD {
-                let Scratch { ring, cache, pending, .. } = &mut *scratch;
-                count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
+                let Scratch { ring, cache, misses, .. } = &mut *scratch;
+                count = ring.flush::<V, T>(&self.chars, cache, misses, out, count);
             }
-            if scratch.pending.len() >= ENOUGH {
-                let Scratch { ring, cache, pending, .. } = &mut *scratch;
-                count = ring.flush::<V, T>(&self.chars, cache, pending, out, count);
+            if scratch.misses.len() >= ENOUGH {
+                let Scratch { ring, cache, misses, .. } = &mut *scratch;
+                count = ring.flush::<V, T>(&self.chars, cache, misses, out, count);
                 count = self.settle::<V, T>(model, text, scratch, out, count);
             }
             count
