@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use super::long_cache::Long;
+use super::long_cache::LongCache;
 use super::misses::Misses;
 use super::packed_ids::{Layout, Narrow, Wide, SLACK};
 use super::ring::Ring;
@@ -48,7 +48,7 @@ impl Encoder {
             worker: 0,
             ends: Vec::new(),
             cache: self.tables.cache(),
-            long: Long::new(),
+            long: LongCache::new(),
             misses: Misses::default(),
             ring: Ring::default(),
             joiner: Joiner::default(),

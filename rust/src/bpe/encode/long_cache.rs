@@ -30,11 +30,11 @@ struct Entry {
 unsafe impl Plain for Entry {}
 
 /// One place a pre-token, and the last comer has it.
-pub struct Long {
+pub struct LongCache {
     entries: Zeroed<Entry>,
 }
 
-impl Long {
+impl LongCache {
     pub fn new() -> Self {
         Self { entries: Zeroed::new(1 << BITS) }
     }

@@ -4,10 +4,10 @@
 use crate::id::Id;
 use std::mem::MaybeUninit;
 
-use super::long_cache::Long;
+use super::long_cache::LongCache;
 use super::packed_ids::{Layout, SLACK};
 use super::scratch::Scratch;
-use super::short_cache::Cache;
+use super::short_cache::ShortCache;
 use super::tables::EncodeTables;
 use crate::bpe::merge::lockstep::{merge_all, padded, FEW, MANY};
 use crate::bpe::model::Model;
@@ -51,7 +51,7 @@ impl Misses {
 
     /// Notes a pre-token whose ids belong after the `at` that are written, and fetches the lines in which it may lie.
     #[inline(always)]
-    pub fn add(&mut self, cache: &Cache, key: u128, home: usize, at: usize) {
+    pub fn add(&mut self, cache: &ShortCache, key: u128, home: usize, at: usize) {
         cache.prefetch_beside(home);
         self.note(key, home, false, at);
     }
@@ -59,8 +59,8 @@ impl Misses {
     /// The same of a pre-token that is too long for a key; it lies at `range` in the text that [`Misses::find`] is
     /// given.
     #[inline(always)]
-    pub fn add_long(&mut self, long: &Long, miss: &[u8], from: usize, at: usize) {
-        let home = Long::place(miss);
+    pub fn add_long(&mut self, long: &LongCache, miss: &[u8], from: usize, at: usize) {
+        let home = LongCache::place(miss);
         long.prefetch(home);
         let key = from as u128 | (miss.len() as u128) << 64;
         self.note(key, home, true, at);
@@ -79,8 +79,8 @@ impl Misses {
         &mut self,
         model: &Model,
         text: &[u8],
-        cache: &mut Cache,
-        long: &mut Long,
+        cache: &mut ShortCache,
+        long: &mut LongCache,
         mut encode: impl FnMut(&[u8], &mut Vec<u32>),
     ) {
         let Self { misses, unknown, unknown_long, spilled, .. } = self;

@@ -2,7 +2,7 @@
 
 use super::misses::Misses;
 use super::packed_ids::Layout;
-use super::short_cache::Cache;
+use super::short_cache::ShortCache;
 use crate::id::Id;
 
 /// Segments whose cache lines are on their way before the first of them is looked at.
@@ -40,7 +40,7 @@ impl Ring {
     pub unsafe fn flush<V: Layout, T: Id>(
         &mut self,
         chars: &[[u64; 2]],
-        cache: &Cache,
+        cache: &ShortCache,
         misses: &mut Misses,
         out: *mut T,
         mut count: usize,

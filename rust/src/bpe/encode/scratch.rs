@@ -1,9 +1,9 @@
 //! What one thread keeps between calls.
 
-use super::long_cache::Long;
+use super::long_cache::LongCache;
 use super::misses::Misses;
 use super::ring::Ring;
-use super::short_cache::Cache;
+use super::short_cache::ShortCache;
 use crate::bpe::merge::windows::Joiner;
 
 /// What one thread needs to encode: its cache, and buffers that are kept between calls.
@@ -13,8 +13,8 @@ pub struct Scratch {
     /// The worker whose it is.
     pub(super) worker: usize,
     pub(super) ends: Vec<u32>,
-    pub(super) cache: Cache,
-    pub(super) long: Long,
+    pub(super) cache: ShortCache,
+    pub(super) long: LongCache,
     pub(super) misses: Misses,
     pub(super) ring: Ring,
     pub(super) joiner: Joiner,

@@ -27,13 +27,13 @@ const REACH: usize = 8;
 /// A pre-token has one place, its home. It lies there, in the other entry of the same cache line, in one of the three
 /// lines beside it, or nowhere. The loop looks at home only: looking at two entries of a line cost as much again, for
 /// which of them it is is a matter of chance that a branch guesses wrong.
-pub struct Cache {
+pub struct ShortCache {
     entries: Zeroed<Entry>,
     shift: u32,
     turn: u32,
 }
 
-impl Cache {
+impl ShortCache {
     /// `bits`: the binary logarithm of the number of entries.
     pub fn new(bits: u32) -> Self {
         Self { entries: Zeroed::new(1 << bits), shift: 64 - bits, turn: 0 }
@@ -58,7 +58,7 @@ impl Cache {
     /// What lies at a home; its key tells whether it is what was sought.
     #[inline(always)]
     pub fn at_home(&self, home: usize) -> &Entry {
-        // SAFETY: `home` comes from `Cache::home`, which yields fewer bits than there are entries
+        // SAFETY: `home` comes from `ShortCache::home`, which yields fewer bits than there are entries
         unsafe { self.entries.get_unchecked(home) }
     }
 
@@ -97,7 +97,7 @@ impl Cache {
         self.entries[place] = Entry { key, ids };
     }
 
-    /// What [`Cache::put_halves`] keeps.
+    /// What [`ShortCache::put_halves`] keeps.
     #[inline(always)]
     pub fn get_halves(&mut self, home: usize, key: u128) -> Option<[[u64; 2]; 2]> {
         let find = |key| (0..REACH).map(|step| &self.entries[home ^ step]).find(|entry| entry.key == key);
@@ -115,7 +115,7 @@ impl Cache {
         self.turn >> 16
     }
 
-    /// As [`Cache::put`], but never in place of another.
+    /// As [`ShortCache::put`], but never in place of another.
     pub fn seed(&mut self, Entry { key, ids }: Entry) {
         let home = self.home(key);
         let mut places = (0..REACH).map(|step| home ^ step);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_found_is_what_was_kept_wherever_it_lies() {
-        let mut cache = Cache::new(6);
+        let mut cache = ShortCache::new(6);
         let pre_token = |number: u64| (u128::from(number) * 0x1_0000_0001) | (9 << 120);
         let ids = |number: u64| [number, !number];
         let (mut state, mut at_home, mut in_line, mut elsewhere, mut halves) = (3_u64, 0, 0, 0, 0);

@@ -1,7 +1,7 @@
 //! The vocabulary in the forms that encoding reads.
 
 use super::packed_ids::Layout;
-use super::short_cache::{Cache, Entry};
+use super::short_cache::{Entry, ShortCache};
 use crate::bpe::merge::by_rank::{merge, Parts};
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::token_borders::Joints;
@@ -66,8 +66,8 @@ impl EncodeTables {
     }
 
     /// A cache that holds the vocabulary.
-    pub fn cache(&self) -> Cache {
-        let mut cache = Cache::new(BITS);
+    pub fn cache(&self) -> ShortCache {
+        let mut cache = ShortCache::new(BITS);
         for &entry in &*self.seeds {
             cache.seed(entry);
         }
