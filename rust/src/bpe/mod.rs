@@ -1,7 +1,7 @@
 //! Byte-pair encoding: training merges and applying them.
 //!
-//! [`train`] counts and merges; [`vocab`] reads what was trained and makes it ready as a `model`; `merge` applies merges
-//! to one pre-token; [`encode`] remembers what came of it.
+//! [`train`] counts and merges; [`vocab`] reads what was trained and makes it ready as a `model`; `merge` applies
+//! merges to one pre-token; [`encode`] remembers what came of it.
 
 pub mod alphabet;
 pub mod encode;

@@ -22,7 +22,7 @@ use super::short_cache::Entry;
 use super::tables::EncodeTables;
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::pair_ranks::PairTable;
-use crate::bpe::model::token_borders::Joints;
+use crate::bpe::model::token_borders::TokenBorders;
 use crate::bpe::model::Model;
 use crate::bpe::vocab::Vocab;
 use crate::error::Result;
@@ -111,9 +111,9 @@ fn save(encoder: &Encoder, path: &Path, key: String) -> std::io::Result<()> {
     file.add(&model.ids);
     file.add(&model.splits);
     file.add(&model.lengths);
-    let EncodeTables { prefixes, joints, chars, seeds, .. } = &encoder.tables;
-    file.add(&joints.bytes);
-    file.add(&joints.pairs);
+    let EncodeTables { prefixes, borders, chars, seeds, .. } = &encoder.tables;
+    file.add(&borders.bytes);
+    file.add(&borders.pairs);
     file.add(chars);
     file.add(seeds);
     if let Some(prefixes) = prefixes {
@@ -196,7 +196,7 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
             .map(|&id| Some((tokens.get(id as usize)?.as_slice().into(), id)))
             .collect::<Option<HashMap<_, _>>>()?,
     };
-    let joints = Joints::of_tables(file.take()?, file.take()?)?;
+    let borders = TokenBorders::of_tables(file.take()?, file.take()?)?;
     let (chars, seeds): (MappedSlice<[u64; 2]>, MappedSlice<Entry>) = (file.take()?, file.take()?);
     let count = if tokens.len() <= 1 << 16 { Narrow::count } else { Wide::count };
     let fits = model.byte_pairs.len() == 1 << 16
@@ -232,7 +232,7 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
         model,
         known: Some((header.identity, tokenizer_json)),
     };
-    Some(Encoder::of_tables(vocab, EncodeTables::of_tables(prefixes, joints, chars, seeds)))
+    Some(Encoder::of_tables(vocab, EncodeTables::of_tables(prefixes, borders, chars, seeds)))
 }
 
 struct Writer {

@@ -85,7 +85,7 @@ impl EncodeTables {
                 return unsafe { self.exact(model, pre_token, &mut scratch.joiner, out, count) };
             }
             for (at, pair) in (1..).zip(pre_token.windows(2)) {
-                if !self.joints.joins_bytes(pair[0], pair[1]) {
+                if !self.borders.joins_bytes(pair[0], pair[1]) {
                     count = segment(start..at, None, count);
                     start = at;
                 }
@@ -98,8 +98,8 @@ impl EncodeTables {
                     None => (None, at + 1),
                 };
                 if at > 0 {
-                    let joined = self.joints.joins_bytes(pre_token[at - 1], pre_token[at])
-                        || matches!((left, char), (Some(left), Some(right)) if self.joints.joins_chars(left, right));
+                    let joined = self.borders.joins_bytes(pre_token[at - 1], pre_token[at])
+                        || matches!((left, char), (Some(left), Some(right)) if self.borders.joins_chars(left, right));
                     if !joined {
                         count = segment(start..at, left, count);
                         start = at;
@@ -173,7 +173,7 @@ impl EncodeTables {
     /// longer ones of random letters do not, and would fill the cache.
     fn falls_apart(&self, pre_token: &[u8]) -> bool {
         let sample = &pre_token[..pre_token.len().min(1024)];
-        5 * sample.windows(2).filter(|pair| !self.joints.joins_bytes(pair[0], pair[1])).count() > sample.len()
+        5 * sample.windows(2).filter(|pair| !self.borders.joins_bytes(pair[0], pair[1])).count() > sample.len()
     }
 
     /// Writes the ids of a pre-token after `count` ids, without the cache; returns how many there are then.

@@ -4,7 +4,7 @@ use super::packed_ids::Layout;
 use super::short_cache::{Entry, ShortCache};
 use crate::bpe::merge::by_rank::{merge, Parts};
 use crate::bpe::model::longest_prefix::Prefixes;
-use crate::bpe::model::token_borders::Joints;
+use crate::bpe::model::token_borders::TokenBorders;
 use crate::bpe::model::Model;
 use crate::memory::key::{key_of, LONGEST};
 use crate::memory::mapped_slice::MappedSlice;
@@ -19,7 +19,7 @@ const BITS: u32 = 19;
 pub struct EncodeTables {
     /// What the exact encoder asks, where the vocabulary is regular.
     pub prefixes: Option<Prefixes>,
-    pub joints: Joints,
+    pub borders: TokenBorders,
     /// Ids of every character of two or three bytes that stands alone, packed.
     pub chars: MappedSlice<[u64; 2]>,
     #[cfg(target_arch = "x86_64")]
@@ -46,18 +46,18 @@ impl EncodeTables {
             V::pack(&ids)
         });
         let prefixes = model.regular.then(|| Prefixes::new(model, &inner));
-        Self::of_tables(prefixes, Joints::new(inner.iter().copied()), chars.collect(), seeds.collect())
+        Self::of_tables(prefixes, TokenBorders::new(inner.iter().copied()), chars.collect(), seeds.collect())
     }
 
     pub fn of_tables(
         prefixes: Option<Prefixes>,
-        joints: Joints,
+        borders: TokenBorders,
         chars: MappedSlice<[u64; 2]>,
         seeds: MappedSlice<Entry>,
     ) -> Self {
         Self {
             prefixes,
-            joints,
+            borders,
             chars,
             #[cfg(target_arch = "x86_64")]
             vectors: Variant::best() != Variant::Scalar,

@@ -8,7 +8,7 @@ use crate::memory::mapped_slice::MappedSlice;
 /// Bits of the filter of character pairs: o200k holds 16,412 pairs, which fill 3 % of it.
 const FILTER_BITS: u32 = 19;
 
-pub struct Joints {
+pub struct TokenBorders {
     /// Two bytes side by side in a token, where they are not the border of two whole characters beyond ASCII.
     pub bytes: MappedSlice<[u64; 4]>,
     /// Pairs of whole characters beyond ASCII side by side in a token. It may claim a pair that is in none.
@@ -39,7 +39,7 @@ pub fn wide_char(text: &[u8], at: usize) -> Option<(u32, usize)> {
     }
 }
 
-impl Joints {
+impl TokenBorders {
     pub fn new<'a>(tokens: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut bytes, mut pairs) = (vec![[0; 4]; 256], vec![0; 1 << (FILTER_BITS - 6)]);
         for token in tokens {
