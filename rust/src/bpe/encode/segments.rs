@@ -43,8 +43,8 @@ impl EncodeTables {
                 }
             }
             let prefixes = self.prefixes.as_ref();
-            let cycle =
-                prefixes.and_then(|prefixes| Cycle::find(model, prefixes, &mut scratch.joiner.path, &text[from..to]));
+            let cycle = prefixes
+                .and_then(|prefixes| Cycle::find(model, prefixes, &mut scratch.joiner.backtracker, &text[from..to]));
             let Some(cycle) = cycle else { return self.segments::<V, T>(model, text, from, to, scratch, out, count) };
             let begin = self.settle::<V, T>(model, text, scratch, out, count);
             let end = self.segments::<V, T>(model, text, from + cycle.bytes, to, scratch, out, begin);

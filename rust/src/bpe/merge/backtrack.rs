@@ -12,20 +12,20 @@ use crate::bpe::model::Model;
 const JUDGED: usize = 1 << 12;
 
 /// Kept between calls.
-pub struct Path {
+pub struct Backtracker {
     tokens: Vec<u32>,
     /// A bit for each place at which no row of tokens can end.
     dead: Vec<u64>,
     judged: Box<[u64]>,
 }
 
-impl Default for Path {
+impl Default for Backtracker {
     fn default() -> Self {
         Self { tokens: Vec::new(), dead: Vec::new(), judged: vec![u64::MAX; JUDGED].into_boxed_slice() }
     }
 }
 
-impl Path {
+impl Backtracker {
     /// The inner tokens of `pre_token`, which is not empty; `model` is regular.
     pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
         let Self { tokens, dead, judged } = self;

@@ -5,7 +5,7 @@
 //! makes the longer row what merging makes of the longer pre-token (by the lemma in `merge`). So a pre-token is encoded
 //! without most of its repetitions, and its tokens are repeated instead.
 
-use super::backtrack::Path;
+use super::backtrack::Backtracker;
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::Model;
 use crate::id::Id;
@@ -32,7 +32,7 @@ pub struct Cycle {
 
 impl Cycle {
     /// None where the pre-token does not repeat itself for long enough. `model` is regular.
-    pub fn find(model: &Model, prefixes: &Prefixes, path: &mut Path, pre_token: &[u8]) -> Option<Self> {
+    pub fn find(model: &Model, prefixes: &Prefixes, backtracker: &mut Backtracker, pre_token: &[u8]) -> Option<Self> {
         if pre_token.len() < LEAST {
             return None;
         }
@@ -41,7 +41,7 @@ impl Cycle {
         if extent < LEAST {
             return None;
         }
-        let mut head = path.encode(model, prefixes, &pre_token[..HEAD]).to_vec();
+        let mut head = backtracker.encode(model, prefixes, &pre_token[..HEAD]).to_vec();
         let ends = head.iter().scan(0, |end, &token| {
             *end += model.length(token);
             Some(*end)

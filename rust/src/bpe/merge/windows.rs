@@ -5,7 +5,7 @@
 //! of both together (by the lemma in `merge`). So the pre-token is merged in overlapping windows, side by side, and
 //! joined at such tokens.
 
-use super::backtrack::Path;
+use super::backtrack::Backtracker;
 use super::by_rank::Parts;
 use super::lockstep::{merge_all, padded, MANY};
 use crate::bpe::model::longest_prefix::Prefixes;
@@ -29,7 +29,7 @@ struct Window {
 pub struct Joiner {
     windows: Vec<Window>,
     pub tokens: Vec<u32>,
-    pub path: Path,
+    pub backtracker: Backtracker,
     pub parts: Parts,
 }
 
@@ -48,14 +48,14 @@ impl Joiner {
         if self.join(model, prefixes, pre_token).is_some() {
             &self.tokens
         } else {
-            self.path.encode(model, prefixes, pre_token)
+            self.backtracker.encode(model, prefixes, pre_token)
         }
     }
 
     /// None where two windows could not be joined.
     #[inline(always)]
     fn join(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> Option<()> {
-        let Self { windows, tokens, path, .. } = self;
+        let Self { windows, tokens, backtracker, .. } = self;
         windows.resize(BATCH, Window { tokens: [0; MANY], starts: 0 });
         let count = 1 + pre_token.len().saturating_sub(MANY).div_ceil(STRIDE);
         let (mut first, mut entry) = (0, 0);
@@ -80,7 +80,7 @@ impl Joiner {
                 } else {
                     let start = (first + number) * STRIDE;
                     let until = pre_token.len().min(start + STRIDE + MANY);
-                    let row = path.encode(model, prefixes, &pre_token[start + entry..until]);
+                    let row = backtracker.encode(model, prefixes, &pre_token[start + entry..until]);
                     bridge(model, row, left.tokens[entry], entry, right, tokens)?
                 };
             }
