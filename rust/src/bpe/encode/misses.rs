@@ -125,10 +125,10 @@ impl Misses {
             }
         }
         let keys = unknown.iter().map(|(key, _)| (key.to_le_bytes(), (key >> 120) as usize));
-        merge_all::<FEW>(model, keys, |number, job| {
+        merge_all::<FEW>(model, keys, |number, merged| {
             let miss = &mut misses[unknown[number].1 as usize];
             let (mut ids, mut count) = ([0; FEW], 0);
-            for token in job.parts() {
+            for token in merged.parts() {
                 ids[count % FEW] = model.ids[token as usize];
                 count += 1;
             }
@@ -147,10 +147,10 @@ impl Misses {
         });
         let texts = unknown_long.iter().map(|&number| bytes(&misses[number as usize]));
         let texts: Vec<&[u8]> = texts.collect();
-        merge_all::<MANY>(model, texts.iter().map(|bytes| padded(bytes)), |number, job| {
+        merge_all::<MANY>(model, texts.iter().map(|bytes| padded(bytes)), |number, merged| {
             let miss = &mut misses[unknown_long[number] as usize];
             let first = spilled.len();
-            spilled.extend(job.parts().map(|token| model.ids[token as usize]));
+            spilled.extend(merged.parts().map(|token| model.ids[token as usize]));
             long.put::<V>(miss.home as usize, texts[number], &spilled[first..]);
             miss.spilled = first as u32;
             miss.count = (spilled.len() - first) as u32;

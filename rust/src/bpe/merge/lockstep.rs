@@ -16,7 +16,7 @@ pub const MANY: usize = 64;
 /// A pre-token of at most `N` bytes, 16 or 64, that is being merged.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Job<const N: usize> {
+pub struct LockstepMerge<const N: usize> {
     /// Rank and place of each merge that a part and its right neighbour could make, so that the least is the leftmost
     /// of the lowest.
     keys: [u32; N],
@@ -48,39 +48,39 @@ pub fn padded<const N: usize>(pre_token: &[u8]) -> Padded<N> {
 pub fn merge_all<const N: usize>(
     model: &Model,
     pre_tokens: impl Iterator<Item = Padded<N>>,
-    mut done: impl FnMut(usize, &Job<N>),
+    mut done: impl FnMut(usize, &LockstepMerge<N>),
 ) {
     let mut pre_tokens = pre_tokens.enumerate();
-    let mut jobs = [Job::<N>::EMPTY; TOGETHER];
+    let mut going = [LockstepMerge::<N>::EMPTY; TOGETHER];
     let mut numbers = [0; TOGETHER];
     let mut count = 0;
     while let Some((number, pre_token)) = (count < TOGETHER).then(|| pre_tokens.next()).flatten() {
-        jobs[count].begin(model, &pre_token);
+        going[count].begin(model, &pre_token);
         numbers[count] = number;
         count += 1;
     }
     while count > 0 {
         let mut at = 0;
         while at < count {
-            if jobs[at].step(model) {
+            if going[at].step(model) {
                 at += 1;
                 continue;
             }
-            done(numbers[at], &jobs[at]);
+            done(numbers[at], &going[at]);
             if let Some((number, pre_token)) = pre_tokens.next() {
-                jobs[at].begin(model, &pre_token);
+                going[at].begin(model, &pre_token);
                 numbers[at] = number;
                 at += 1;
             } else {
                 count -= 1;
-                jobs[at] = jobs[count];
+                going[at] = going[count];
                 numbers[at] = numbers[count];
             }
         }
     }
 }
 
-impl<const N: usize> Job<N> {
+impl<const N: usize> LockstepMerge<N> {
     const EMPTY: Self =
         Self { keys: [NONE; N], tokens: [0; N], left: 0, made: 0, before: 0, after: 0, before_line: 0, after_line: 0 };
     const PLACE_BITS: u32 = N.trailing_zeros();
@@ -184,17 +184,17 @@ mod tests {
             parts.tokens().collect::<Vec<_>>()
         };
         let mut seen = 0;
-        merge_all::<MANY>(model, pre_tokens.iter().map(|pre_token| padded(pre_token)), |number, job| {
-            assert_eq!(job.parts().collect::<Vec<_>>(), expected(&pre_tokens[number]));
-            let starts: Vec<usize> = (0..64).filter(|at| job.left >> at & 1 == 1).collect();
-            let lengths = job.parts().scan(0, |at, part| Some(std::mem::replace(at, *at + model.length(part))));
+        merge_all::<MANY>(model, pre_tokens.iter().map(|pre_token| padded(pre_token)), |number, merged| {
+            assert_eq!(merged.parts().collect::<Vec<_>>(), expected(&pre_tokens[number]));
+            let starts: Vec<usize> = (0..64).filter(|at| merged.left >> at & 1 == 1).collect();
+            let lengths = merged.parts().scan(0, |at, part| Some(std::mem::replace(at, *at + model.length(part))));
             assert_eq!(starts, lengths.collect::<Vec<_>>());
             seen += 1;
         });
         let short: Vec<&[u8]> =
             pre_tokens.iter().map(Vec::as_slice).filter(|pre_token| pre_token.len() <= FEW).collect();
-        merge_all::<FEW>(model, short.iter().map(|pre_token| padded(pre_token)), |number, job| {
-            assert_eq!(job.parts().collect::<Vec<_>>(), expected(short[number]));
+        merge_all::<FEW>(model, short.iter().map(|pre_token| padded(pre_token)), |number, merged| {
+            assert_eq!(merged.parts().collect::<Vec<_>>(), expected(short[number]));
             seen += 1;
         });
         assert_eq!(seen, pre_tokens.len() + short.len());

@@ -66,8 +66,8 @@ impl Joiner {
                 padded(&pre_token[start..pre_token.len().min(start + MANY)])
             });
             let windows = &mut windows[..ready];
-            merge_all::<MANY>(model, bytes, |number, job| {
-                windows[number] = Window { tokens: job.tokens, starts: job.left };
+            merge_all::<MANY>(model, bytes, |number, merged| {
+                windows[number] = Window { tokens: merged.tokens, starts: merged.left };
             });
             for (number, pair) in windows.windows(2).enumerate() {
                 let [left, right] = pair else { break };

@@ -65,8 +65,8 @@ impl Model {
         let (short, long): (Vec<usize>, Vec<usize>) =
             (0..self.ids.len()).partition(|&inner| (1..=FEW).contains(&bytes(inner).len()));
         let mut alone = vec![false; self.ids.len()];
-        merge_all::<FEW>(self, short.iter().map(|&inner| padded(bytes(inner))), |number, job| {
-            alone[short[number]] = job.parts().eq([short[number] as u32]);
+        merge_all::<FEW>(self, short.iter().map(|&inner| padded(bytes(inner))), |number, merged| {
+            alone[short[number]] = merged.parts().eq([short[number] as u32]);
         });
         let mut parts = Parts::default();
         for inner in long {
