@@ -7,7 +7,7 @@ use super::ring::{AHEAD, CHARACTER};
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
 use crate::bpe::merge::by_rank::merge;
-use crate::bpe::merge::repetition::Cycle;
+use crate::bpe::merge::repetition::Repetition;
 use crate::bpe::merge::windows::Joiner;
 use crate::bpe::model::token_borders::wide_char;
 use crate::bpe::model::Model;
@@ -43,13 +43,16 @@ impl EncodeTables {
                 }
             }
             let prefixes = self.prefixes.as_ref();
-            let cycle = prefixes
-                .and_then(|prefixes| Cycle::find(model, prefixes, &mut scratch.joiner.backtracker, &text[from..to]));
-            let Some(cycle) = cycle else { return self.segments::<V, T>(model, text, from, to, scratch, out, count) };
+            let repetition = prefixes.and_then(|prefixes| {
+                Repetition::find(model, prefixes, &mut scratch.joiner.backtracker, &text[from..to])
+            });
+            let Some(repetition) = repetition else {
+                return self.segments::<V, T>(model, text, from, to, scratch, out, count);
+            };
             let begin = self.settle::<V, T>(model, text, scratch, out, count);
-            let end = self.segments::<V, T>(model, text, from + cycle.bytes, to, scratch, out, begin);
+            let end = self.segments::<V, T>(model, text, from + repetition.bytes, to, scratch, out, begin);
             let end = self.settle::<V, T>(model, text, scratch, out, end);
-            match cycle.repeat(model, out.add(begin), end - begin) {
+            match repetition.repeat(model, out.add(begin), end - begin) {
                 Some(ids) => begin + ids,
                 None => self.segments::<V, T>(model, text, from, to, scratch, out, begin),
             }

@@ -21,7 +21,7 @@ pub const LEAST: usize = 4 * HEAD;
 
 /// What may be left out of a pre-token: its first `bytes` bytes, for which a row of tokens of the rest's is repeated.
 #[derive(Debug)]
-pub struct Cycle {
+pub struct Repetition {
     pub bytes: usize,
     /// Inner tokens that the pre-token begins with, up to the end of the row.
     head: Vec<u32>,
@@ -30,7 +30,7 @@ pub struct Cycle {
     times: usize,
 }
 
-impl Cycle {
+impl Repetition {
     /// None where the pre-token does not repeat itself for long enough. `model` is regular.
     pub fn find(model: &Model, prefixes: &Prefixes, backtracker: &mut Backtracker, pre_token: &[u8]) -> Option<Self> {
         if pre_token.len() < LEAST {
