@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::encoder::Encoder;
-use super::packed_ids::{Layout, Narrow, Wide};
+use super::packed_ids::{Narrow, Packing, Wide};
 use super::short_cache::Entry;
 use super::tables::EncodeTables;
 use crate::bpe::model::longest_prefix::Prefixes;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::long_cache::LongCache;
 use super::misses::Misses;
-use super::packed_ids::{Layout, Narrow, Wide, SLACK};
+use super::packed_ids::{Narrow, Packing, Wide, SLACK};
 use super::ring::Ring;
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
@@ -97,14 +97,14 @@ impl Encoder {
             *scratch = self.scratch();
         }
         if is_narrow(self.vocab.size()) {
-            self.encode_layout::<Narrow, T>(text, start, budget, scratch, out)
+            self.encode_packed::<Narrow, T>(text, start, budget, scratch, out)
         } else {
             assert!(size_of::<T>() > 2, "ids of this vocabulary do not fit in 16 bits");
-            self.encode_layout::<Wide, T>(text, start, budget, scratch, out)
+            self.encode_packed::<Wide, T>(text, start, budget, scratch, out)
         }
     }
 
-    fn encode_layout<V: Layout, T: Id>(
+    fn encode_packed<V: Packing, T: Id>(
         &self,
         text: &[u8],
         start: usize,

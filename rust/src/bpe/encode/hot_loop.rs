@@ -1,7 +1,7 @@
 //! Pre-tokens to ids, from the cache where they were seen before.
 
 use super::long_cache;
-use super::packed_ids::Layout;
+use super::packed_ids::Packing;
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
 use crate::bpe::model::Model;
@@ -16,7 +16,7 @@ impl EncodeTables {
     ///
     /// # Safety
     /// `out` has room for as many ids as the pre-tokens have bytes and `SLACK` more.
-    pub unsafe fn encode<V: Layout, T: Id>(
+    pub unsafe fn encode<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -37,7 +37,7 @@ impl EncodeTables {
     /// The same, compiled for what every processor with wide vectors has.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-    unsafe fn encode_avx2<V: Layout, T: Id>(
+    unsafe fn encode_avx2<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -51,7 +51,7 @@ impl EncodeTables {
     }
 
     #[inline(always)]
-    unsafe fn encode_here<V: Layout, T: Id>(
+    unsafe fn encode_here<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -85,7 +85,7 @@ impl EncodeTables {
     /// Writes what is known after `count` ids and notes what is not; returns how many there are then. 16 bytes can be
     /// read from the beginning of each pre-token.
     #[inline(always)]
-    unsafe fn pass<V: Layout, T: Id>(
+    unsafe fn pass<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -127,7 +127,7 @@ impl EncodeTables {
     /// A pre-token that does not lie at home: written, or noted for later; returns how many ids there are then.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
-    unsafe fn miss<V: Layout, T: Id>(
+    unsafe fn miss<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],

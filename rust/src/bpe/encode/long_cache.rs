@@ -1,7 +1,7 @@
 //! Pre-tokens of 16 to 110 bytes seen before, with their ids: long words of any script but Han, rules of dashes,
 //! indents.
 
-use super::packed_ids::Layout;
+use super::packed_ids::Packing;
 use crate::memory::huge::Zeroed;
 use crate::memory::key::fold;
 use crate::memory::mapped_slice::Plain;
@@ -56,7 +56,7 @@ impl LongCache {
 
     /// Appends the ids of a pre-token; false where it is not kept.
     #[inline(always)]
-    pub fn get<V: Layout>(&self, place: usize, pre_token: &[u8], ids: &mut Vec<u32>) -> bool {
+    pub fn get<V: Packing>(&self, place: usize, pre_token: &[u8], ids: &mut Vec<u32>) -> bool {
         let entry = &self.entries[place];
         if usize::from(entry.length) != pre_token.len() || entry.text[..pre_token.len()] != *pre_token {
             return false;
@@ -70,7 +70,7 @@ impl LongCache {
         true
     }
 
-    pub fn put<V: Layout>(&mut self, place: usize, pre_token: &[u8], ids: &[u32]) {
+    pub fn put<V: Packing>(&mut self, place: usize, pre_token: &[u8], ids: &[u32]) {
         let halves = if V::NARROW { ids.len() } else { 2 * ids.len() };
         if halves > HALVES {
             return;

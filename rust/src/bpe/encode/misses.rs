@@ -5,7 +5,7 @@ use crate::id::Id;
 use std::mem::MaybeUninit;
 
 use super::long_cache::LongCache;
-use super::packed_ids::{Layout, SLACK};
+use super::packed_ids::{Packing, SLACK};
 use super::scratch::Scratch;
 use super::short_cache::ShortCache;
 use super::tables::EncodeTables;
@@ -75,7 +75,7 @@ impl Misses {
     /// Looks each pre-token up, and encodes and keeps those that are new; `encode` does so with one that is too long to
     /// be merged beside others.
     #[inline(always)]
-    pub fn find<V: Layout>(
+    pub fn find<V: Packing>(
         &mut self,
         model: &Model,
         text: &[u8],
@@ -162,7 +162,7 @@ impl Misses {
     /// # Safety
     /// `out` has room for all of them and for `SLACK` more.
     #[inline(always)]
-    pub unsafe fn insert<V: Layout, T: Id>(&mut self, out: *mut T, count: usize) -> usize {
+    pub unsafe fn insert<V: Packing, T: Id>(&mut self, out: *mut T, count: usize) -> usize {
         let first = self.misses[0].at as usize;
         let moved = count - first;
         self.held.clear();
@@ -199,7 +199,7 @@ impl EncodeTables {
     ///
     /// # Safety
     /// As for [`Pre-tokens::encode`].
-    pub(super) unsafe fn settle<V: Layout, T: Id>(
+    pub(super) unsafe fn settle<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -222,7 +222,7 @@ impl EncodeTables {
     /// The same, compiled for what every processor with wide vectors has.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-    unsafe fn settle_avx2<V: Layout, T: Id>(
+    unsafe fn settle_avx2<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -235,7 +235,7 @@ impl EncodeTables {
     }
 
     #[inline(always)]
-    unsafe fn settle_here<V: Layout, T: Id>(
+    unsafe fn settle_here<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -254,7 +254,7 @@ impl EncodeTables {
 }
 
 #[inline(always)]
-fn extend<V: Layout>(ids: &mut Vec<u32>, packed: [u64; 2]) {
+fn extend<V: Packing>(ids: &mut Vec<u32>, packed: [u64; 2]) {
     let mut lanes = [0_u32; SLACK];
     // SAFETY: there is room for as many as a write may touch
     let count = unsafe { V::unpack(packed, lanes.as_mut_ptr()) };

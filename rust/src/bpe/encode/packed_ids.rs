@@ -3,7 +3,7 @@
 use crate::id::Id;
 
 /// How the ids of one pre-token lie in 16 bytes, and how they get out.
-pub trait Layout: Copy + Send + Sync + 'static {
+pub trait Packing: Copy + Send + Sync + 'static {
     /// Ids that fit.
     const MOST: usize;
     /// Whether every id fits in 16 bits.
@@ -32,7 +32,7 @@ pub struct Narrow;
 #[derive(Clone, Copy)]
 pub struct Wide;
 
-impl Layout for Narrow {
+impl Packing for Narrow {
     const MOST: usize = 7;
     const NARROW: bool = true;
 
@@ -67,7 +67,7 @@ impl Layout for Narrow {
     }
 }
 
-impl Layout for Wide {
+impl Packing for Wide {
     const MOST: usize = 4;
     const NARROW: bool = false;
 

@@ -1,7 +1,7 @@
 //! Segments whose cache lines are being fetched: all are asked for before the first is looked at.
 
 use super::misses::Misses;
-use super::packed_ids::Layout;
+use super::packed_ids::Packing;
 use super::short_cache::ShortCache;
 use crate::id::Id;
 
@@ -37,7 +37,7 @@ impl Ring {
     /// # Safety
     /// As for [`EncodeTables::encode`].
     #[inline(always)]
-    pub unsafe fn flush<V: Layout, T: Id>(
+    pub unsafe fn flush<V: Packing, T: Id>(
         &mut self,
         chars: &[[u64; 2]],
         cache: &ShortCache,

@@ -2,7 +2,7 @@
 //! They are cut where no token spans, and the segments are sought, or merged from many places at once.
 
 use super::long_cache;
-use super::packed_ids::Layout;
+use super::packed_ids::Packing;
 use super::ring::{AHEAD, CHARACTER};
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
@@ -24,7 +24,7 @@ impl EncodeTables {
     /// As for [`EncodeTables::encode`].
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
-    pub(super) unsafe fn hard<V: Layout, T: Id>(
+    pub(super) unsafe fn hard<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -62,7 +62,7 @@ impl EncodeTables {
     /// Cuts where no token spans two characters; what lies between is written, or noted for later.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
-    unsafe fn segments<V: Layout, T: Id>(
+    unsafe fn segments<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],
@@ -120,7 +120,7 @@ impl EncodeTables {
     /// A stretch between two cuts; `last` is its last character.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "what the loop has at hand")]
-    unsafe fn segment<V: Layout, T: Id>(
+    unsafe fn segment<V: Packing, T: Id>(
         &self,
         model: &Model,
         text: &[u8],

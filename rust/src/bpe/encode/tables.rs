@@ -1,6 +1,6 @@
 //! The vocabulary in the forms that encoding reads.
 
-use super::packed_ids::Layout;
+use super::packed_ids::Packing;
 use super::short_cache::{Entry, ShortCache};
 use crate::bpe::merge::by_rank::{merge, Parts};
 use crate::bpe::model::longest_prefix::Prefixes;
@@ -30,7 +30,7 @@ pub struct EncodeTables {
 
 impl EncodeTables {
     /// `tokens`: by id.
-    pub fn new<V: Layout>(model: &Model, tokens: &[Vec<u8>]) -> Self {
+    pub fn new<V: Packing>(model: &Model, tokens: &[Vec<u8>]) -> Self {
         let inner: Vec<&[u8]> = model.ids.iter().map(|&id| tokens[id as usize].as_slice()).collect();
         let seed = |bytes: &[u8], id: u32| Entry { key: key_of(bytes), ids: V::pack(&[id]) };
         let made = inner.iter().zip(&*model.ids).enumerate();
