@@ -5,14 +5,14 @@ use std::sync::PoisonError;
 use super::huge::prefer_huge_pages;
 use crate::id::Id;
 
-/// Bytes from which on an array is worth huge pages, and keeping: faulting in small ones takes as long as a fifth of the
-/// encoding, and in a virtual machine pages that were given back may have gone to the host.
+/// Bytes from which on an array is worth huge pages, and keeping: faulting in small ones takes as long as a fifth of
+/// the encoding, and in a virtual machine pages that were given back may have gone to the host.
 const LARGE: usize = 2 << 20;
 /// Bytes of the largest array that is kept for the next result.
 const KEPT: usize = 128 << 20;
 
 /// An empty vector with room for so many ids.
-pub fn room<T: Id>(count: usize) -> Vec<T> {
+pub fn spare_or_new<T: Id>(count: usize) -> Vec<T> {
     if count * size_of::<T>() < LARGE {
         return Vec::with_capacity(count);
     }
@@ -28,7 +28,7 @@ pub fn room<T: Id>(count: usize) -> Vec<T> {
 }
 
 /// Keeps the memory of a result that nobody needs any more: of each width the largest one.
-pub fn give_back<T: Id>(mut ids: Vec<T>) {
+pub fn keep_spare<T: Id>(mut ids: Vec<T>) {
     if (LARGE..=KEPT).contains(&(ids.capacity() * size_of::<T>())) {
         ids.clear();
         let mut spare = T::spare().lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,21 +44,21 @@ mod tests {
 
     #[test]
     fn a_large_result_serves_the_next_of_its_size_and_no_small_one() {
-        let mut ids: Vec<u32> = room(LARGE);
+        let mut ids: Vec<u32> = spare_or_new(LARGE);
         ids.push(7);
         let memory = ids.as_ptr();
-        give_back(ids);
-        let small: Vec<u32> = room(LARGE / 8);
+        keep_spare(ids);
+        let small: Vec<u32> = spare_or_new(LARGE / 8);
         assert_ne!(small.as_ptr(), memory);
-        let large: Vec<u32> = room(LARGE / 2);
+        let large: Vec<u32> = spare_or_new(LARGE / 2);
         assert!(large.as_ptr() == memory && large.is_empty());
-        let other: Vec<u32> = room(LARGE / 2);
+        let other: Vec<u32> = spare_or_new(LARGE / 2);
         assert_ne!(other.as_ptr(), memory);
-        give_back(other);
-        give_back(large);
-        let larger: Vec<u32> = room(LARGE / 2);
+        keep_spare(other);
+        keep_spare(large);
+        let larger: Vec<u32> = spare_or_new(LARGE / 2);
         assert_eq!(larger.as_ptr(), memory);
-        give_back(Vec::<u32>::with_capacity(KEPT));
+        keep_spare(Vec::<u32>::with_capacity(KEPT));
         assert_eq!(u32::spare().lock().unwrap().capacity(), 0, "too much is not kept");
     }
 }

@@ -11,11 +11,11 @@ use pyo3::types::{PyBytes, PySlice, PyString};
 
 use super::Caller;
 use crate::bpe::encode::many::encode_all;
-use crate::bpe::encode::ragged::Flat;
+use crate::bpe::encode::ragged::Ragged;
 use crate::bpe::{Allowed, Encoder, Vocab};
 use crate::error::{Error, Result};
 use crate::id::{is_narrow, Id};
-use crate::memory::spare::give_back;
+use crate::memory::spare::keep_spare;
 use crate::pattern::{portable, Pattern};
 
 #[pyclass(frozen, module = "pylm._rust")]
@@ -292,7 +292,7 @@ impl Bpe {
         let caller = Caller::default();
         let stop = || caller.signals().is_err();
         let made = py.detach(|| encode_all::<T>(&self.encoder, &texts, allowed, threads, &stop));
-        let Flat { ids, ends } = caller.settle(made)?;
+        let Ragged { ids, ends } = caller.settle(made)?;
         let all = array(py, ids)?;
         let starts = std::iter::once(&0).chain(&ends);
         let part = |(&start, &end): (&usize, &usize)| all.get_item(PySlice::new(py, start as isize, end as isize, 1));
@@ -324,8 +324,8 @@ impl From<Vec<u32>> for Ids {
 impl Drop for Results {
     fn drop(&mut self) {
         match &mut self.0 {
-            Ids::Narrow(ids) => give_back(std::mem::take(ids)),
-            Ids::Wide(ids) => give_back(std::mem::take(ids)),
+            Ids::Narrow(ids) => keep_spare(std::mem::take(ids)),
+            Ids::Wide(ids) => keep_spare(std::mem::take(ids)),
         }
     }
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::encoder::Encoder;
-use super::ragged::{Filling, Flat};
+use super::ragged::{Gather, Ragged};
 use super::scratch::Scratch;
 use crate::bpe::vocab::specials::{Allowed, Chosen};
 use crate::error::{Error, Result};
-use crate::memory::spare::room;
+use crate::memory::spare::spare_or_new;
 
 /// Bytes of a chunk: a megabyte is encoded in milliseconds, which is how soon Ctrl-C is heard.
 const CHUNK: usize = 1 << 20;
@@ -33,7 +33,7 @@ pub fn encode_all<T: Id>(
     allowed: &Allowed,
     threads: usize,
     interrupted: &dyn Fn() -> bool,
-) -> Result<Flat<T>> {
+) -> Result<Ragged<T>> {
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let threads = useful_threads(bytes, threads);
     // looking for a place to cut is in vain, and takes longer than encoding, where a text is one huge pre-token
@@ -49,7 +49,7 @@ pub fn encode_in_chunks<T: Id>(
     threads: usize,
     chunk: usize,
     interrupted: &dyn Fn() -> bool,
-) -> Result<Flat<T>> {
+) -> Result<Ragged<T>> {
     let mut chunks = Vec::new();
     let chosen = encoder.choose(allowed)?;
     for (number, text) in texts.iter().enumerate() {
@@ -63,7 +63,7 @@ pub fn encode_in_chunks<T: Id>(
     let turns = Turns::new(chunks.len(), threads, AHEAD * chunks.len() / bytes.max(1));
     let stop = AtomicBool::new(false);
     let failure = Mutex::new(None);
-    let filling = Filling::new(expected(texts));
+    let gather = Gather::new(expected(texts));
     let work = |worker: usize, interrupted: &dyn Fn() -> bool| {
         encoder.with_scratch(worker, |scratch| {
             let mut ids = Vec::new();
@@ -81,7 +81,7 @@ pub fn encode_in_chunks<T: Id>(
                     return;
                 }
                 ids.extend(chunk.special.map(T::from_u32));
-                filling.put(index, &mut ids);
+                gather.put(index, &mut ids);
             }
         });
     };
@@ -101,11 +101,11 @@ pub fn encode_in_chunks<T: Id>(
         let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         return Err(failure.unwrap_or_else(Error::interrupted));
     }
-    let (ids, ends) = filling.finish();
+    let (ids, ends) = gather.finish();
     let last = |own: &[(&Chunk, usize)]| own[own.len() - 1].1;
     let ends: Vec<(&Chunk, usize)> = chunks.iter().zip(ends).collect();
     let ends = ends.chunk_by(|left, right| left.0.text == right.0.text).map(last).collect();
-    Ok(Flat { ids, ends })
+    Ok(Ragged { ids, ends })
 }
 
 /// Who encodes which chunk. Each of the threads takes every so-manieth, so that it meets its own pre-tokens when a text
@@ -156,8 +156,8 @@ fn in_turn<T: Id>(
     texts: &[&[u8]],
     chunks: &[Chunk],
     interrupted: &dyn Fn() -> bool,
-) -> Result<Flat<T>> {
-    let mut flat = Flat { ids: room(expected(texts)), ends: Vec::with_capacity(texts.len()) };
+) -> Result<Ragged<T>> {
+    let mut ragged = Ragged { ids: spare_or_new(expected(texts)), ends: Vec::with_capacity(texts.len()) };
     encoder.with_scratch(0, |scratch| {
         let mut since = 0;
         for chunk in chunks {
@@ -169,12 +169,12 @@ fn in_turn<T: Id>(
                 }
             }
             let text = &texts[chunk.text][chunk.range.clone()];
-            encode(encoder, text, scratch, &mut flat.ids, interrupted)?;
-            flat.ids.extend(chunk.special.map(T::from_u32));
-            flat.ends.resize(chunk.text + 1, 0);
-            flat.ends[chunk.text] = flat.ids.len();
+            encode(encoder, text, scratch, &mut ragged.ids, interrupted)?;
+            ragged.ids.extend(chunk.special.map(T::from_u32));
+            ragged.ends.resize(chunk.text + 1, 0);
+            ragged.ends[chunk.text] = ragged.ids.len();
         }
-        Ok(flat)
+        Ok(ragged)
     })
 }
 

@@ -6,17 +6,17 @@ use std::mem::MaybeUninit;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::id::Id;
-use crate::memory::spare::room;
+use crate::memory::spare::spare_or_new;
 
 /// The ids of each text.
 #[derive(Debug, PartialEq)]
-pub struct Flat<T> {
+pub struct Ragged<T> {
     pub ids: Vec<T>,
     /// Where the ids of each text end.
     pub ends: Vec<usize>,
 }
 
-impl<T> Flat<T> {
+impl<T> Ragged<T> {
     pub fn texts(&self) -> impl Iterator<Item = &[T]> {
         let starts = std::iter::once(&0).chain(&self.ends);
         starts.zip(&self.ends).map(|(&start, &end)| &self.ids[start..end])
@@ -24,7 +24,7 @@ impl<T> Flat<T> {
 }
 
 /// An array that threads fill in any order: each chunk gets its place once all before it have theirs.
-pub struct Filling<T> {
+pub struct Gather<T> {
     turn: Mutex<Turn<T>>,
     ids: RwLock<Place<T>>,
 }
@@ -49,10 +49,10 @@ unsafe impl<T: Send> Send for Place<T> {}
 // SAFETY: as above; who writes through it does so in a range of its own
 unsafe impl<T: Send> Sync for Place<T> {}
 
-impl<T: Id> Filling<T> {
+impl<T: Id> Gather<T> {
     /// `expected`: about how many ids there will be.
     pub fn new(expected: usize) -> Self {
-        let mut ids = room::<T>(expected);
+        let mut ids = spare_or_new::<T>(expected);
         let (start, capacity) = (ids.as_mut_ptr().cast(), ids.capacity());
         std::mem::forget(ids);
         // SAFETY: the same vector, in which nothing counts as written
