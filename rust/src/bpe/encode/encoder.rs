@@ -10,7 +10,7 @@ use super::ring::Ring;
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
 use crate::bpe::merge::by_rank::{merge, Parts};
-use crate::bpe::merge::windows::Joiner;
+use crate::bpe::merge::windows::WindowMerger;
 use crate::bpe::vocab::specials::{Allowed, Chosen, Finder};
 use crate::bpe::vocab::Vocab;
 use crate::error::Result;
@@ -51,7 +51,7 @@ impl Encoder {
             long: LongCache::new(),
             misses: Misses::default(),
             ring: Ring::default(),
-            joiner: Joiner::default(),
+            window_merger: WindowMerger::default(),
         }
     }
 

@@ -243,9 +243,9 @@ impl EncodeTables {
         out: *mut T,
         count: usize,
     ) -> usize {
-        let Scratch { misses, cache, long, joiner, .. } = scratch;
+        let Scratch { misses, cache, long, window_merger, .. } = scratch;
         misses.find::<V>(model, text, cache, long, |miss, ids| {
-            let tokens = self.tokens(model, miss, joiner).iter();
+            let tokens = self.tokens(model, miss, window_merger).iter();
             ids.extend(tokens.map(|&token| model.ids[token as usize]));
         });
         // SAFETY: as the caller promised

@@ -4,7 +4,7 @@ use super::long_cache::LongCache;
 use super::misses::Misses;
 use super::ring::Ring;
 use super::short_cache::ShortCache;
-use crate::bpe::merge::windows::Joiner;
+use crate::bpe::merge::windows::WindowMerger;
 
 /// What one thread needs to encode: its cache, and buffers that are kept between calls.
 pub struct Scratch {
@@ -17,5 +17,5 @@ pub struct Scratch {
     pub(super) long: LongCache,
     pub(super) misses: Misses,
     pub(super) ring: Ring,
-    pub(super) joiner: Joiner,
+    pub(super) window_merger: WindowMerger,
 }

@@ -8,7 +8,7 @@ use super::scratch::Scratch;
 use super::tables::EncodeTables;
 use crate::bpe::merge::by_rank::merge;
 use crate::bpe::merge::repetition::Repetition;
-use crate::bpe::merge::windows::Joiner;
+use crate::bpe::merge::windows::WindowMerger;
 use crate::bpe::model::token_borders::wide_char;
 use crate::bpe::model::Model;
 use crate::id::Id;
@@ -44,7 +44,7 @@ impl EncodeTables {
             }
             let prefixes = self.prefixes.as_ref();
             let repetition = prefixes.and_then(|prefixes| {
-                Repetition::find(model, prefixes, &mut scratch.joiner.backtracker, &text[from..to])
+                Repetition::find(model, prefixes, &mut scratch.window_merger.backtracker, &text[from..to])
             });
             let Some(repetition) = repetition else {
                 return self.segments::<V, T>(model, text, from, to, scratch, out, count);
@@ -85,7 +85,7 @@ impl EncodeTables {
         if pre_token.is_ascii() {
             if self.prefixes.is_some() && pre_token.len() > long_cache::LONGEST && !self.falls_apart(pre_token) {
                 // SAFETY: as the caller promised
-                return unsafe { self.exact(model, pre_token, &mut scratch.joiner, out, count) };
+                return unsafe { self.exact(model, pre_token, &mut scratch.window_merger, out, count) };
             }
             for (at, pair) in (1..).zip(pre_token.windows(2)) {
                 if !self.borders.joins_bytes(pair[0], pair[1]) {
@@ -155,7 +155,7 @@ impl EncodeTables {
                     if bytes.len() <= long_cache::LONGEST && known {
                         misses.add_long(long, bytes, range.start, count);
                     } else {
-                        return self.exact(model, bytes, &mut scratch.joiner, out, count);
+                        return self.exact(model, bytes, &mut scratch.window_merger, out, count);
                     }
                 }
             }
@@ -184,11 +184,11 @@ impl EncodeTables {
         &self,
         model: &Model,
         pre_token: &[u8],
-        joiner: &mut Joiner,
+        window_merger: &mut WindowMerger,
         out: *mut T,
         count: usize,
     ) -> usize {
-        let tokens = self.tokens(model, pre_token, joiner);
+        let tokens = self.tokens(model, pre_token, window_merger);
         for (place, &token) in tokens.iter().enumerate() {
             // SAFETY: there are no more tokens than bytes
             unsafe { out.add(count + place).write(T::from_u32(model.ids[token as usize])) };
@@ -197,18 +197,18 @@ impl EncodeTables {
     }
 
     /// The inner tokens of a pre-token, without the cache.
-    pub(super) fn tokens<'a>(&self, model: &Model, pre_token: &[u8], joiner: &'a mut Joiner) -> &'a [u32] {
+    pub(super) fn tokens<'a>(&self, model: &Model, pre_token: &[u8], window_merger: &'a mut WindowMerger) -> &'a [u32] {
         let Some(prefixes) = &self.prefixes else {
-            merge(model, pre_token, &mut joiner.parts);
-            joiner.tokens.clear();
-            joiner.tokens.extend(joiner.parts.tokens());
-            return &joiner.tokens;
+            merge(model, pre_token, &mut window_merger.parts);
+            window_merger.tokens.clear();
+            window_merger.tokens.extend(window_merger.parts.tokens());
+            return &window_merger.tokens;
         };
         #[cfg(target_arch = "x86_64")]
         if self.vectors {
             // SAFETY: the processor was asked
-            return unsafe { joiner.encode_avx2(model, prefixes, pre_token) };
+            return unsafe { window_merger.encode_avx2(model, prefixes, pre_token) };
         }
-        joiner.encode(model, prefixes, pre_token)
+        window_merger.encode(model, prefixes, pre_token)
     }
 }

@@ -26,15 +26,15 @@ struct Window {
 
 /// Encodes pre-tokens of any length. Kept between calls.
 #[derive(Default)]
-pub struct Joiner {
+pub struct WindowMerger {
     windows: Vec<Window>,
     pub tokens: Vec<u32>,
     pub backtracker: Backtracker,
     pub parts: Parts,
 }
 
-impl Joiner {
-    /// As [`Joiner::encode`], compiled for what every processor with wide vectors has.
+impl WindowMerger {
+    /// As [`WindowMerger::encode`], compiled for what every processor with wide vectors has.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
     pub fn encode_avx2(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
