@@ -21,7 +21,7 @@ use super::packed_ids::{Narrow, Packing, Wide};
 use super::short_cache::Entry;
 use super::tables::EncodeTables;
 use crate::bpe::model::longest_prefix::Prefixes;
-use crate::bpe::model::pair_ranks::PairTable;
+use crate::bpe::model::pair_ranks::PairRanks;
 use crate::bpe::model::token_borders::TokenBorders;
 use crate::bpe::model::Model;
 use crate::bpe::vocab::Vocab;
@@ -183,7 +183,7 @@ fn load(path: &Path, key: &str) -> Option<Encoder> {
     }
     let tokenizer_json = file.take()?;
     let model = Model {
-        pairs: PairTable::of_tables(file.take()?, file.take()?)?,
+        pairs: PairRanks::of_tables(file.take()?, file.take()?)?,
         byte_pairs: file.take()?,
         results: file.take()?,
         ids: file.take()?,

@@ -8,11 +8,11 @@ pub mod token_borders;
 use std::collections::HashMap;
 
 use crate::memory::mapped_slice::MappedSlice;
-use pair_ranks::PairTable;
+use pair_ranks::PairRanks;
 
 pub struct Model {
     /// (left, right) → rank, in the inner numbering.
-    pub pairs: PairTable,
+    pub pairs: PairRanks,
     /// Rank of each pair of bytes, `u32::MAX` where they do not merge.
     pub byte_pairs: MappedSlice<u32>,
     /// The token that each rank makes.

@@ -8,7 +8,7 @@ pub const LIMIT: usize = (1 << 21) - 1;
 const EMPTY: u64 = u64::MAX;
 
 /// A table that is being filled.
-pub struct Pairs {
+pub struct PairRanksBuilder {
     slots: Vec<u64>,
     shift: u32,
 }
@@ -23,7 +23,7 @@ unsafe impl Plain for Line {}
 
 /// A table that is full. A pair lies in its line or, where that is full, in the next. All slots of a line are compared
 /// at once: where in it a pair lies is a matter of chance, which a branch guesses wrong.
-pub struct PairTable {
+pub struct PairRanks {
     /// A power of two, and one that is empty.
     pub lines: MappedSlice<Line>,
     /// Four bits a slot, of which a pair sets one: most look-ups are of pairs that are in no table, and a table that
@@ -64,7 +64,7 @@ fn find(slots: &[u64], shift: u32, left: u32, right: u32) -> Option<u32> {
     }
 }
 
-impl Pairs {
+impl PairRanksBuilder {
     /// Room for `capacity` pairs, at most half full.
     pub fn with_capacity(capacity: usize) -> Self {
         let bits = (capacity.max(8) * 2).next_power_of_two().trailing_zeros();
@@ -90,8 +90,8 @@ impl Pairs {
     }
 }
 
-impl From<Pairs> for PairTable {
-    fn from(pairs: Pairs) -> Self {
+impl From<PairRanksBuilder> for PairRanks {
+    fn from(pairs: PairRanksBuilder) -> Self {
         let mut filter = vec![0_u64; (pairs.slots.len() << SPREAD) / 64];
         let count = pairs.slots.len() / 8;
         let mut lines = vec![Line([EMPTY; 8]); count + 1];
@@ -108,7 +108,7 @@ impl From<Pairs> for PairTable {
     }
 }
 
-impl PairTable {
+impl PairRanks {
     /// A table as it was made before; None where its parts are not of one size, or the last line is not empty.
     pub fn of_tables(lines: MappedSlice<Line>, filter: MappedSlice<u64>) -> Option<Self> {
         let slots = lines.len().checked_sub(1)? * 8;
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn agrees_with_a_map() {
-        let mut table = Pairs::with_capacity(5000);
+        let mut table = PairRanksBuilder::with_capacity(5000);
         let mut map = std::collections::HashMap::new();
         let mut state = 1_u64;
         let mut draw = |below: u64| {
@@ -177,7 +177,7 @@ mod tests {
             map.entry(pair).or_insert(rank);
         }
         table.insert(LIMIT as u32, LIMIT as u32 - 1, LIMIT as u32);
-        let table = PairTable::from(table);
+        let table = PairRanks::from(table);
         assert_eq!(table.get(LIMIT as u32, LIMIT as u32 - 1), Some(LIMIT as u32));
         assert_eq!(table.get(LIMIT as u32, LIMIT as u32), None);
         for (&(left, right), &rank) in &map {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::bpe::alphabet;
 use crate::bpe::merge::by_rank::{merge, Parts};
 use crate::bpe::merge::lockstep::{merge_all, padded, FEW};
-use crate::bpe::model::pair_ranks::Pairs;
+use crate::bpe::model::pair_ranks::PairRanksBuilder;
 use crate::bpe::model::Model;
 use crate::error::{Error, Result};
 
@@ -19,7 +19,7 @@ impl Model {
         whole_first: bool,
     ) -> Result<Self> {
         let mut numbering = Numbering::new(tokens, specials)?;
-        let mut pairs = Pairs::with_capacity(merges.len());
+        let mut pairs = PairRanksBuilder::with_capacity(merges.len());
         let mut ranks_to = Vec::with_capacity(merges.len());
         let mut splits: Vec<[u32; 2]> = (0..256).map(|byte| [byte, byte]).collect();
         let mut regular = true;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 
 use crate::bpe::alphabet;
-use crate::bpe::model::pair_ranks::{Pairs, LIMIT};
+use crate::bpe::model::pair_ranks::{PairRanksBuilder, LIMIT};
 use crate::bpe::vocab::{AddedTokens, Vocab};
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
@@ -84,7 +84,7 @@ fn merges_of_ranks(tokens: &[Vec<u8>]) -> Result<Merges> {
         }
     }
     let (mut merges, mut results) = (Vec::new(), Vec::new());
-    let mut known = Pairs::with_capacity(tokens.len());
+    let mut known = PairRanksBuilder::with_capacity(tokens.len());
     let mut parts: Vec<u32> = Vec::new();
     for (rank, token) in (0_u32..).zip(tokens).filter(|(_, token)| token.len() > 1) {
         let byte = |byte: &u8| ranks.get([*byte].as_slice()).copied();
@@ -107,7 +107,7 @@ fn merges_of_ranks(tokens: &[Vec<u8>]) -> Result<Merges> {
 }
 
 /// Joins by the merges of lower ranks, which is all that most tokens need, until two parts are left.
-fn join_known(known: &Pairs, parts: &mut Vec<u32>) {
+fn join_known(known: &PairRanksBuilder, parts: &mut Vec<u32>) {
     while parts.len() > 2 {
         let pairs = parts.windows(2).enumerate();
         let Some((rank, at)) = pairs.filter_map(|(at, pair)| known.get(pair[0], pair[1]).map(|rank| (rank, at))).min()
