@@ -35,7 +35,7 @@ pub(super) struct Probe {
     pub hash: u64,
 }
 
-pub(super) struct Table {
+pub(super) struct CountTable {
     lines: Lines,
     used: usize,
     arena: Vec<u8>,
@@ -140,7 +140,7 @@ impl Probe {
     }
 }
 
-impl Table {
+impl CountTable {
     pub fn new() -> Self {
         Self::with_lines(1 << 6)
     }
@@ -381,7 +381,7 @@ fn hash_of(key: u128) -> u64 {
     }
 }
 
-impl Table {
+impl CountTable {
     /// Adds all that `other` counted.
     pub fn absorb(&mut self, other: &Self) {
         const BATCH: usize = 32;

@@ -125,7 +125,7 @@ struct Merging<'a> {
 impl Merging<'_> {
     fn run<S: Id>(&mut self, words: Words, crew: &Crew) -> Result<()> {
         let ids = (256 + self.goal) as u32;
-        let (shards, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew)?;
+        let (shares, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew)?;
         let mut before = self.settings.before.clone();
         if let Some(saved) = &mut self.saved {
             let resumed = saved.merges(before.len())?;
@@ -133,7 +133,7 @@ impl Merging<'_> {
             before.truncate(self.goal);
             self.trained.resumed = before.len() - self.settings.before.len();
         }
-        let mut merger = Merger::new(shards, self.settings, room, crew);
+        let mut merger = Merger::new(shares, self.settings, room, crew);
         merger.start(&before, self.goal);
         let state = loop {
             let state = merger.run(self.goal, 16);

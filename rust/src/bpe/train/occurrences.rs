@@ -68,7 +68,7 @@ impl Side {
     }
 }
 
-/// What is laid out in a shard.
+/// What is laid out in a share.
 pub(super) struct Layout {
     /// Count, and slots that the words of this count take, by falling count.
     pub runs: Vec<(u64, u64)>,
@@ -81,7 +81,7 @@ impl Layout {
     }
 }
 
-pub(super) struct Shard<S> {
+pub(super) struct WordShare<S> {
     slots: Vec<S>,
     runs: Vec<Run>,
     coarse: Vec<u32>,
@@ -105,7 +105,7 @@ pub(super) struct Shard<S> {
 /// How far ahead of its use a slot is asked for.
 const AHEAD: usize = 16;
 
-impl<S: Id> Shard<S> {
+impl<S: Id> WordShare<S> {
     /// `ids` is one more than the largest id there will be.
     pub fn new(layout: &Layout, ids: u32) -> Self {
         let boundary = S::from_u32(ids);
@@ -351,7 +351,7 @@ fn open(arena: &mut Vec<u32>, most: usize, lists: &mut Vec<List>, neighbour: &mu
         lists.resize(index as usize + 1, List::default());
     }
     if neighbour.count == 0 {
-        // occurs in other shards only
+        // occurs in other shares only
         return true;
     }
     let start = arena.len();

@@ -12,7 +12,7 @@ pub(super) fn pair(left: u32, right: u32) -> u64 {
 pub(super) struct Entry {
     key: u64,
     pub count: u64,
-    /// Names the lists of occurrences in the shards.
+    /// Names the lists of occurrences in the shares.
     pub index: u32,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Entry {
 const NONE: u64 = u64::MAX;
 const EMPTY: Entry = Entry { key: NONE, count: 0, index: 0 };
 
-pub(super) struct Pairs {
+pub(super) struct PairCounts {
     entries: Vec<Entry>,
     used: usize,
     shift: u32,
@@ -28,7 +28,7 @@ pub(super) struct Pairs {
     next: u32,
 }
 
-impl Pairs {
+impl PairCounts {
     pub fn new() -> Self {
         let bits = 12;
         Self { entries: vec![EMPTY; 1 << bits], used: 0, shift: 64 - bits, next: 0 }

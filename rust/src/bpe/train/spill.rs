@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::count_table::Table;
+use super::count_table::CountTable;
 use super::visit::Visit;
 use crate::error::{Error, Result};
 
@@ -128,7 +128,7 @@ impl Sorted {
 }
 
 /// Writes what a table holds, in order.
-pub(super) fn write_table(table: &Table, path: &Path) -> Result<Sorted> {
+pub(super) fn write_table(table: &CountTable, path: &Path) -> Result<Sorted> {
     let mut writer = Writer::new(path)?;
     put_table(table, &mut writer)?;
     let records = writer.records;
@@ -136,7 +136,7 @@ pub(super) fn write_table(table: &Table, path: &Path) -> Result<Sorted> {
     Ok(Sorted { path: path.into(), start: 0, records })
 }
 
-pub(super) fn put_table(table: &Table, writer: &mut Writer) -> Result<()> {
+pub(super) fn put_table(table: &CountTable, writer: &mut Writer) -> Result<()> {
     table.in_order().into_iter().try_for_each(|place| {
         let (bytes, hash, count) = table.at(place);
         writer.put(bytes, hash, count)

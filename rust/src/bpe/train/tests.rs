@@ -302,8 +302,8 @@ fn counts_that_spill_many_times_are_the_same() {
             (whole.bytes, whole.pre_tokens, whole.distinct)
         );
         let merges = Crew::with(threads, |crew| {
-            let (shards, room) = words::lay_out::<u16>(counts.words, 1000, None, crew).unwrap();
-            let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
+            let (shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew).unwrap();
+            let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
             merger.start(&[], 444);
             assert_eq!(merger.run(444, 444), merge::State::Done);
             Ok(merger.into_merges())
@@ -324,11 +324,11 @@ fn lists_that_outgrow_their_places_are_made_anew() {
         let clock = Clock::new(&Unwatched);
         let counts = count::count(&listed(&[text.as_bytes()]), &pattern, 1, None, &clock).unwrap();
         let merges = Crew::with(threads, |crew| {
-            let (mut shards, room) = words::lay_out::<u16>(counts.words, 1000, None, crew)?;
-            for shard in &mut shards {
-                shard.most = most;
+            let (mut shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew)?;
+            for share in &mut shares {
+                share.most = most;
             }
-            let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
+            let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
             merger.start(&whole.merges[..before], 444);
             merger.run(444, 444);
             Ok(merger.into_merges())
@@ -464,7 +464,7 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
 
 #[test]
 fn counts_go_beyond_32_bits() {
-    let mut table = count_table::Table::new();
+    let mut table = count_table::CountTable::new();
     let long = b"a pre-token of more than fifteen bytes".as_slice();
     for bytes in [b"short".as_slice(), long] {
         let probe = count_table::Probe::new(bytes, 0, bytes.len());
