@@ -15,7 +15,7 @@ pub(super) struct Part {
     pub ends: bool,
 }
 
-pub(super) struct Output<T> {
+pub(super) struct EncodedBlock<T> {
     /// By [`Side`].
     pub ids: [Vec<T>; 2],
     pub parts: Vec<Part>,
@@ -27,7 +27,7 @@ pub(super) struct Output<T> {
     pub places: [u64; 5],
 }
 
-impl<T: Id> Output<T> {
+impl<T: Id> EncodedBlock<T> {
     pub fn new() -> Self {
         Self {
             ids: [Vec::new(), Vec::new()],

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::error::{write_error, Error, Result};
 
 /// The file: any thread writes its own range.
-pub(super) struct Target {
+pub(super) struct PositionedFile {
     file: File,
     path: PathBuf,
     /// Bytes of a header before the payload.
@@ -41,7 +41,7 @@ impl Tally {
     }
 }
 
-impl Target {
+impl PositionedFile {
     /// Opens the file, made where it is missing, and leaves what it holds.
     pub fn open(path: PathBuf, base: u64) -> Result<Self> {
         let file = OpenOptions::new()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::block::Output;
+use super::block::EncodedBlock;
 use super::encoder::TextEncoder;
 use super::plan::Job;
 use super::progress::{Counters, Progress};
@@ -16,14 +16,14 @@ use crate::id::Id;
 use crate::input::{Block, Event, Feed, Ticket};
 use crate::threads::spawn;
 
-struct Crew<'a, E, T> {
+struct Workers<'a, E, T> {
     task: &'a Task<'a>,
     encoder: &'a E,
     feed: Feed,
     counters: Counters,
     /// Those that are being written: opened with their first block, closed after their last.
     shards: Mutex<BTreeMap<usize, Arc<ShardWriter<T>>>>,
-    buffers: Mutex<Vec<Output<T>>>,
+    buffers: Mutex<Vec<EncodedBlock<T>>>,
     returned: Condvar,
     /// Totals of complete shards by number, for the limit.
     totals: Mutex<BTreeMap<usize, (u64, u64, u64)>>,
@@ -77,8 +77,8 @@ pub(super) fn encode<E: TextEncoder, T: Id>(
     }
     let feed = Feed::new(task.input, Arc::new(job.units.clone()), lanes, job.settings.rule);
     // one for each thread, and some that wait for an earlier block
-    let buffers = (0..2 * threads + 2).map(|_| Output::new()).collect();
-    let crew = Crew {
+    let buffers = (0..2 * threads + 2).map(|_| EncodedBlock::new()).collect();
+    let workers = Workers {
         task,
         encoder,
         feed,
@@ -92,34 +92,36 @@ pub(super) fn encode<E: TextEncoder, T: Id>(
         stopped: Condvar::new(),
     };
     let started = Instant::now();
-    let snapshot = || crew.counters.snapshot(started.elapsed().as_secs_f64(), total, before);
+    let snapshot = || workers.counters.snapshot(started.elapsed().as_secs_f64(), total, before);
     std::thread::scope(|scope| {
         for worker in 0..threads {
             let begun = spawn(scope, {
-                let crew = &crew;
-                move || crew.work(worker)
+                let workers = &workers;
+                move || workers.work(worker)
             });
             if let Err(error) = begun {
-                *crew.working.lock().unwrap_or_else(PoisonError::into_inner) -= threads - worker;
-                crew.fail(error);
+                *workers.working.lock().unwrap_or_else(PoisonError::into_inner) -= threads - worker;
+                workers.fail(error);
                 break;
             }
         }
-        let mut working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut working = workers.working.lock().unwrap_or_else(PoisonError::into_inner);
         while *working > 0 {
-            let (guard, waited) =
-                crew.stopped.wait_timeout(working, Duration::from_millis(200)).unwrap_or_else(PoisonError::into_inner);
+            let (guard, waited) = workers
+                .stopped
+                .wait_timeout(working, Duration::from_millis(200))
+                .unwrap_or_else(PoisonError::into_inner);
             working = guard;
             if waited.timed_out() {
                 drop(working);
                 if let Err(error) = observe(&snapshot()) {
-                    crew.fail(error);
+                    workers.fail(error);
                 }
-                working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
+                working = workers.working.lock().unwrap_or_else(PoisonError::into_inner);
             }
         }
     });
-    if let Some(error) = crew.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    if let Some(error) = workers.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }
     Ok(snapshot())
@@ -130,10 +132,10 @@ fn open<T: Id>(job: &Job, names: &Names<'_>, record: Option<Record>) -> Result<(
     ShardWriter::open(names, request.header, job.settings.dtype, request.limit.is_some(), record)
 }
 
-impl<E: TextEncoder, T: Id> Crew<'_, E, T> {
+impl<E: TextEncoder, T: Id> Workers<'_, E, T> {
     fn work(&self, worker: usize) {
         // counts down also where the thread panics, so that nobody waits for it for ever
-        struct Leaving<'a, 'b, E: TextEncoder, T: Id>(&'a Crew<'b, E, T>);
+        struct Leaving<'a, 'b, E: TextEncoder, T: Id>(&'a Workers<'b, E, T>);
         impl<E: TextEncoder, T: Id> Drop for Leaving<'_, '_, E, T> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
@@ -176,7 +178,7 @@ impl<E: TextEncoder, T: Id> Crew<'_, E, T> {
                     Counters::add(&self.counters.bytes, bytes);
                     Counters::add(&self.counters.tokens, output.tokens());
                     Counters::add(&self.counters.documents, output.documents());
-                    Item::Output(output)
+                    Item::EncodedBlock(output)
                 }
                 Event::UnitEnd => {
                     self.give_back(vec![output]);
@@ -229,7 +231,7 @@ impl<E: TextEncoder, T: Id> Crew<'_, E, T> {
         }
     }
 
-    fn buffer(&self) -> Result<Option<Output<T>>> {
+    fn buffer(&self) -> Result<Option<EncodedBlock<T>>> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if self.counters.check().is_err() {
@@ -242,7 +244,7 @@ impl<E: TextEncoder, T: Id> Crew<'_, E, T> {
         }
     }
 
-    fn give_back(&self, outputs: Vec<Output<T>>) {
+    fn give_back(&self, outputs: Vec<EncodedBlock<T>>) {
         if outputs.is_empty() {
             return;
         }
