@@ -121,7 +121,7 @@ impl Encoder {
             // SAFETY: the room was just reserved, and `encode` says how much of it holds ids
             unsafe {
                 let room = out.as_mut_ptr().add(out.len());
-                let count = self.tables.encode::<V, T>(&self.vocab.model, text, at, &ends, scratch, room);
+                let count = self.tables.encode::<V, T>(&self.vocab.model, &text[at..], &ends, scratch, room);
                 out.set_len(out.len() + count);
             }
             at = next;

@@ -4,11 +4,12 @@
 use crate::id::Id;
 use std::mem::MaybeUninit;
 
+use super::batch::Batch;
+use super::isa::Isa;
 use super::long_cache::LongCache;
 use super::packed_ids::{Packing, SLACK};
 use super::scratch::Scratch;
 use super::short_cache::ShortCache;
-use super::tables::EncodeTables;
 use crate::bpe::merge::lockstep::{merge_all, padded, FEW, MANY};
 use crate::bpe::model::Model;
 
@@ -194,62 +195,26 @@ impl Misses {
     }
 }
 
-impl EncodeTables {
-    /// Encodes what is pending and inserts it among the `count` ids; returns how many there are then.
-    ///
-    /// # Safety
-    /// As for [`Pre-tokens::encode`].
-    pub(super) unsafe fn settle<V: Packing, T: Id>(
-        &self,
-        model: &Model,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        if scratch.misses.len() == 0 {
-            return count;
+impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
+    /// Encodes what was noted and inserts its ids where they belong.
+    pub(super) fn settle(&mut self) {
+        if self.scratch.misses.len() > 0 {
+            let isa = self.isa;
+            isa.run(|| self.find_and_insert());
         }
-        #[cfg(target_arch = "x86_64")]
-        if self.vectors {
-            // SAFETY: the processor was asked; the rest as the caller promised
-            return unsafe { self.settle_avx2::<V, T>(model, text, scratch, out, count) };
-        }
-        // SAFETY: as the caller promised
-        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
-    }
-
-    /// The same, compiled for what every processor with wide vectors has.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-    unsafe fn settle_avx2<V: Packing, T: Id>(
-        &self,
-        model: &Model,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        // SAFETY: as the caller promised
-        unsafe { self.settle_here::<V, T>(model, text, scratch, out, count) }
     }
 
     #[inline(always)]
-    unsafe fn settle_here<V: Packing, T: Id>(
-        &self,
-        model: &Model,
-        text: &[u8],
-        scratch: &mut Scratch,
-        out: *mut T,
-        count: usize,
-    ) -> usize {
-        let Scratch { misses, cache, long, window_merger, .. } = scratch;
-        misses.find::<V>(model, text, cache, long, |miss, ids| {
-            let tokens = self.tokens(model, miss, window_merger).iter();
+    fn find_and_insert(&mut self) {
+        let (model, tables, isa) = (self.model, self.tables, self.isa);
+        let (out, count) = (self.start(), self.count);
+        let Scratch { misses, cache, long, window_merger, .. } = &mut *self.scratch;
+        misses.find::<V>(model, self.text, cache, long, |pre_token, ids| {
+            let tokens = tables.tokens(model, pre_token, window_merger, isa).iter();
             ids.extend(tokens.map(|&token| model.ids[token as usize]));
         });
-        // SAFETY: as the caller promised
-        unsafe { misses.insert::<V, T>(out, count) }
+        // SAFETY: those inserted are of bytes that had none before, for which `out` has room and `SLACK` more
+        self.count = unsafe { misses.insert::<V, T>(out, count) };
     }
 }
 

@@ -1,8 +1,10 @@
 //! Text to ids: pre-tokens are looked up where they were seen before, and merged where not.
 
+mod batch;
 mod compiled_file;
 mod encoder;
 mod hot_loop;
+mod isa;
 mod long_cache;
 pub mod many;
 mod misses;

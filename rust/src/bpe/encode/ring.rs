@@ -1,12 +1,12 @@
 //! Segments whose cache lines are being fetched: all are asked for before the first is looked at.
 
-use super::misses::Misses;
+use super::batch::Batch;
+use super::isa::Isa;
 use super::packed_ids::Packing;
-use super::short_cache::ShortCache;
 use crate::id::Id;
 
 /// Segments whose cache lines are on their way before the first of them is looked at.
-pub const AHEAD: usize = 64;
+const AHEAD: usize = 64;
 /// The home of a character that stands alone; its code is in the place of the key.
 pub const CHARACTER: u32 = u32::MAX;
 
@@ -14,7 +14,7 @@ pub const CHARACTER: u32 = u32::MAX;
 pub struct Ring {
     keys: [u128; AHEAD],
     homes: [u32; AHEAD],
-    pub count: usize,
+    count: usize,
 }
 
 impl Default for Ring {
@@ -31,36 +31,36 @@ impl Ring {
         self.count += 1;
     }
 
-    /// Writes the ids of all segments that are known after `count` ids and notes the others; returns how many there are
-    /// then.
-    ///
-    /// # Safety
-    /// As for [`EncodeTables::encode`].
     #[inline(always)]
-    pub unsafe fn flush<V: Packing, T: Id>(
-        &mut self,
-        chars: &[[u64; 2]],
-        cache: &ShortCache,
-        misses: &mut Misses,
-        out: *mut T,
-        mut count: usize,
-    ) -> usize {
-        for (&key, &home) in self.keys.iter().zip(&self.homes).take(self.count) {
-            // SAFETY: as the caller promised
-            unsafe {
-                if home == CHARACTER {
-                    count += V::unpack(chars[key as usize], out.add(count));
-                    continue;
-                }
-                let entry = cache.at_home(home as usize);
-                if entry.key == key {
-                    count += V::unpack(entry.ids, out.add(count));
-                } else {
-                    misses.add(cache, key, home as usize, count);
-                }
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the next one needs a flush first.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        self.count == AHEAD
+    }
+}
+
+impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
+    /// Writes the ids of all segments of the ring that are known and notes the others.
+    #[inline(always)]
+    pub(super) fn flush(&mut self) {
+        for at in 0..self.scratch.ring.count {
+            let ring = &self.scratch.ring;
+            let (key, home) = (ring.keys[at % AHEAD], ring.homes[at % AHEAD]);
+            if home == CHARACTER {
+                self.write_packed(self.tables.chars[key as usize]);
+                continue;
+            }
+            let entry = self.scratch.cache.at_home(home as usize);
+            if entry.key == key {
+                self.write_packed(entry.ids);
+            } else {
+                self.scratch.misses.add(&self.scratch.cache, key, home as usize, self.count);
             }
         }
-        self.count = 0;
-        count
+        self.scratch.ring.count = 0;
     }
 }

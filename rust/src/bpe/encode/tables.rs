@@ -1,15 +1,19 @@
 //! The vocabulary in the forms that encoding reads.
 
+use super::batch::Batch;
+use super::isa::Baseline;
+#[cfg(target_arch = "x86_64")]
+use super::isa::{Avx2, Isa};
 use super::packed_ids::Packing;
+use super::scratch::Scratch;
 use super::short_cache::{Entry, ShortCache};
 use crate::bpe::merge::by_rank::{merge, Parts};
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::token_borders::TokenBorders;
 use crate::bpe::model::Model;
+use crate::id::Id;
 use crate::memory::key::{key_of, LONGEST};
 use crate::memory::mapped_slice::MappedSlice;
-#[cfg(target_arch = "x86_64")]
-use crate::pattern::Variant;
 
 /// 2^19 entries are 16 MB a thread: 60 MB of English prose have 230,000 besides the vocabulary. With half the room the
 /// same text took 1.6 times as long.
@@ -22,8 +26,9 @@ pub struct EncodeTables {
     pub borders: TokenBorders,
     /// Ids of every character of two or three bytes that stands alone, packed.
     pub chars: MappedSlice<[u64; 2]>,
+    /// Wide vectors, where the processor has them.
     #[cfg(target_arch = "x86_64")]
-    pub(super) vectors: bool,
+    avx2: Option<Avx2>,
     /// Every token of up to 15 bytes and its own id, packed.
     pub seeds: MappedSlice<Entry>,
 }
@@ -60,7 +65,7 @@ impl EncodeTables {
             borders,
             chars,
             #[cfg(target_arch = "x86_64")]
-            vectors: Variant::best() != Variant::Scalar,
+            avx2: Avx2::here(),
             seeds,
         }
     }
@@ -72,5 +77,28 @@ impl EncodeTables {
             cache.seed(entry);
         }
         cache
+    }
+
+    /// Writes the ids of the pre-tokens of `text` that end at `ends`; returns how many. Here it is decided once what the
+    /// code that does it is compiled for.
+    ///
+    /// # Safety
+    /// As for [`Batch::new`].
+    pub unsafe fn encode<V: Packing, T: Id>(
+        &self,
+        model: &Model,
+        text: &[u8],
+        ends: &[u32],
+        scratch: &mut Scratch,
+        out: *mut T,
+    ) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2 {
+            // SAFETY: `out` has the room that `new` asks for
+            let batch = unsafe { Batch::<V, T, _>::new(model, self, text, scratch, out, isa) };
+            return isa.run(|| batch.encode(ends));
+        }
+        // SAFETY: `out` has the room that `new` asks for
+        unsafe { Batch::<V, T, _>::new(model, self, text, scratch, out, Baseline) }.encode(ends)
     }
 }

@@ -34,13 +34,6 @@ pub struct WindowMerger {
 }
 
 impl WindowMerger {
-    /// As [`WindowMerger::encode`], compiled for what every processor with wide vectors has.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-    pub fn encode_avx2(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
-        self.encode(model, prefixes, pre_token)
-    }
-
     /// The inner tokens of `pre_token`, which is not empty; `model` is regular.
     #[inline(always)]
     pub fn encode(&mut self, model: &Model, prefixes: &Prefixes, pre_token: &[u8]) -> &[u32] {
