@@ -50,11 +50,6 @@ impl Block {
         self.segments.iter().map(|segment| &self.text[segment.range.clone()])
     }
 
-    /// The bytes of all documents.
-    pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.range.len() as u64).sum()
-    }
-
     /// Finds the documents of what a reader cut off: the work that many threads share.
     pub fn new(raw: RawBlock, file: &SourceFile, options: &Options, validation: Validation) -> Result<Self> {
         let mut block = Self { text: Text::Owned(Vec::new()), segments: Vec::new(), skipped: Vec::new(), replaced: 0 };

@@ -1,7 +1,7 @@
 //! One shared object from which worker threads pull blocks.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::reader::UnitReader;
@@ -11,7 +11,6 @@ use crate::error::Result;
 /// Something taken from a lane, numbered in the lane's order.
 pub struct Ticket {
     pub lane: usize,
-    pub unit: usize,
     pub sequence: u64,
     pub event: Event,
 }
@@ -153,7 +152,7 @@ impl Feed {
         };
         let sequence = state.sequence;
         state.sequence += 1;
-        Ok(Ticket { lane: lane.number, unit, sequence, event })
+        Ok(Ticket { lane: lane.number, sequence, event })
     }
 }
 
@@ -161,7 +160,6 @@ impl Feed {
 /// by any number of threads from one shared object.
 pub struct Blocks {
     feed: Feed,
-    read: AtomicU64,
     pub bytes: u64,
 }
 
@@ -173,29 +171,18 @@ impl Blocks {
         let units = Arc::new(plan_units(input, UNIT, Validation::None, None)?);
         let lanes = (0..units.len()).map(|unit| (unit, unit..unit + 1)).collect();
         let bytes = units.iter().map(|unit| unit.bytes).sum();
-        Ok(Self { feed: Feed::new(input, units, lanes, Validation::None), read: AtomicU64::new(0), bytes })
+        Ok(Self { feed: Feed::new(input, units, lanes, Validation::None), bytes })
     }
 
     /// About a megabyte of documents, whole or cut where a pre-token cannot straddle; None when all were taken.
     pub fn next(&self) -> Result<Option<Block>> {
         while let Some(ticket) = self.feed.next(0)? {
             if let Event::Block(raw) = ticket.event {
-                self.read.fetch_add(raw.len() as u64, Ordering::Relaxed);
                 let file = &self.feed.input.files[raw.file()];
                 let block = Block::new(raw, file, &self.feed.input.options, Validation::None);
                 return block.map(Some).inspect_err(|_| self.feed.stop());
             }
         }
         Ok(None)
-    }
-
-    /// Bytes of text handed out so far, of about `bytes`.
-    pub fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-
-    /// Hands out nothing more.
-    pub fn stop(&self) {
-        self.feed.stop();
     }
 }

@@ -58,6 +58,7 @@ struct Header {
 /// Names one source: the files it is made of and how they are read.
 pub fn key_of_source(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
+    // how a one lies in memory tells byte order and word size: a file of another kind of processor has another name
     for part in [VERSION.as_bytes(), &1_usize.to_ne_bytes()].iter().chain(parts) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);

@@ -108,7 +108,7 @@ pub fn encode_in_chunks<T: Id>(
     Ok(Ragged { ids, ends })
 }
 
-/// Who encodes which chunk. Each of the threads takes every so-manieth, so that it meets its own pre-tokens when a text
+/// Who encodes which chunk. With n threads each takes every n-th, so that it meets its own pre-tokens when a text
 /// comes again: what only another has seen, it would have to merge once more.
 struct Turns {
     taken: Vec<AtomicBool>,

@@ -169,7 +169,7 @@ impl Misses {
         self.held.clear();
         self.held.reserve((moved + SLACK) * size_of::<T>() / 8 + 1);
         let held = self.held.as_mut_ptr().cast::<T>();
-        // SAFETY: the room was just reserved; every write stays within what the caller promised
+        // SAFETY: `held` was given room for what is moved and `SLACK` more, and so was `out` for all ids together
         unsafe {
             held.copy_from_nonoverlapping(out.add(first), moved);
             let (mut read, mut write) = (0, first);
@@ -243,7 +243,7 @@ fn whole(model: &Model, key: u128) -> Option<&u32> {
 unsafe fn copy<T: Id>(from: *const T, to: *mut T, count: usize) {
     let mut done = 0;
     while done < count {
-        // SAFETY: as the caller promised
+        // SAFETY: both have room for `SLACK` ids more than `count`, so for the whole of the last step
         unsafe {
             let from = from.add(done).cast::<[MaybeUninit<T>; SLACK]>();
             to.add(done).cast::<[MaybeUninit<T>; SLACK]>().write_unaligned(from.read_unaligned());

@@ -53,7 +53,7 @@ impl Packing for Narrow {
 
     #[inline(always)]
     unsafe fn unpack<T: Id>(packed: [u64; 2], out: *mut T) -> usize {
-        if size_of::<T>() == 2 && cfg!(target_endian = "little") {
+        if size_of::<T>() == 2 {
             // SAFETY: eight ids of two bytes
             unsafe { out.cast::<[u64; 2]>().write_unaligned(packed) };
         } else {
@@ -87,7 +87,7 @@ impl Packing for Wide {
     #[inline(always)]
     unsafe fn unpack<T: Id>(packed: [u64; 2], out: *mut T) -> usize {
         let ids = [packed[0], packed[1] & ((1 << 60) - 1)];
-        if size_of::<T>() == 4 && cfg!(target_endian = "little") {
+        if size_of::<T>() == 4 {
             // SAFETY: four ids of four bytes
             unsafe { out.cast::<[u64; 2]>().write_unaligned(ids) };
         } else {

@@ -44,9 +44,9 @@ struct Place<T> {
     start: *mut MaybeUninit<T>,
 }
 
-// SAFETY: the pointer is into memory that goes with it
+// SAFETY: the pointer is into the vector beside it, which goes where it goes
 unsafe impl<T: Send> Send for Place<T> {}
-// SAFETY: as above; who writes through it does so in a range of its own
+// SAFETY: threads that share it write through the pointer in ranges that no two of them have
 unsafe impl<T: Send> Sync for Place<T> {}
 
 impl<T: Id> Gather<T> {

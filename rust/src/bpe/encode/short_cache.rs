@@ -26,7 +26,7 @@ const REACH: usize = 8;
 
 /// A pre-token has one place, its home. It lies there, in the other entry of the same cache line, in one of the three
 /// lines beside it, or nowhere. The loop looks at home only: looking at two entries of a line cost as much again, for
-/// which of them it is is a matter of chance that a branch guesses wrong.
+/// nothing tells the processor which of the two it will be, and half of its guesses are wrong.
 pub struct ShortCache {
     entries: Zeroed<Entry>,
     shift: u32,

@@ -22,7 +22,7 @@ pub struct Line([u64; 8]);
 unsafe impl Plain for Line {}
 
 /// A table that is full. A pair lies in its line or, where that is full, in the next. All slots of a line are compared
-/// at once: where in it a pair lies is a matter of chance, which a branch guesses wrong.
+/// at once: nothing tells in which of the eight a pair lies, so a branch would be guessed wrong.
 pub struct PairRanks {
     /// A power of two, and one that is empty.
     pub lines: MappedSlice<Line>,

@@ -70,7 +70,7 @@ impl Deref for Lines {
 impl DerefMut for Lines {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [Line] {
-        // SAFETY: as above.
+        // SAFETY: pages are aligned as lines are, zeros are an empty line, and `self` is borrowed alone
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() / size_of::<Line>()) }
     }
 }
