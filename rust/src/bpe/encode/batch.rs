@@ -2,13 +2,36 @@
 
 use std::marker::PhantomData;
 
-use super::isa::Isa;
+use super::isa::{Baseline, Isa};
 use super::packed_ids::{Packing, SLACK};
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
 use crate::bpe::model::Model;
 use crate::id::Id;
 use crate::memory::key::LONGEST;
+
+/// Writes the ids of the pre-tokens of `text` that end at `ends`; returns how many. Here it is decided once what the code
+/// that does it is compiled for.
+///
+/// # Safety
+/// As for [`Batch::new`].
+pub unsafe fn encode<V: Packing, T: Id>(
+    model: &Model,
+    tables: &EncodeTables,
+    text: &[u8],
+    ends: &[u32],
+    scratch: &mut Scratch,
+    out: *mut T,
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(isa) = tables.avx2 {
+        // SAFETY: `out` has the room that `new` asks for
+        let batch = unsafe { Batch::<V, T, _>::new(model, tables, text, scratch, out, isa) };
+        return isa.run(|| batch.encode(ends));
+    }
+    // SAFETY: `out` has the room that `new` asks for
+    unsafe { Batch::<V, T, _>::new(model, tables, text, scratch, out, Baseline) }.encode(ends)
+}
 
 /// Writes the ids of pre-tokens of a text one after another, and notes those that have to wait, until it is settled.
 ///
@@ -69,6 +92,27 @@ impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
         unsafe { tail.pass(tail_ends) };
         tail.settle();
         self.count = tail.count;
+    }
+
+    /// Encodes what was noted and inserts its ids where they belong.
+    pub(super) fn settle(&mut self) {
+        if self.scratch.misses.len() > 0 {
+            let isa = self.isa;
+            isa.run(|| self.find_and_insert());
+        }
+    }
+
+    #[inline(always)]
+    fn find_and_insert(&mut self) {
+        let (model, tables, isa) = (self.model, self.tables, self.isa);
+        let (out, count) = (self.start(), self.count);
+        let Scratch { misses, cache, long, window_merger, .. } = &mut *self.scratch;
+        misses.find::<V>(model, self.text, cache, long, |pre_token, ids| {
+            let tokens = tables.tokens(model, pre_token, window_merger, isa).iter();
+            ids.extend(tokens.map(|&token| model.ids[token as usize]));
+        });
+        // SAFETY: those inserted are of bytes that had none before, for which `out` has room and `SLACK` more
+        self.count = unsafe { misses.insert::<V, T>(out, count) };
     }
 
     /// Writes one id.

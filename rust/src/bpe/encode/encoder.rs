@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
+use super::batch;
 use super::long_cache::LongCache;
 use super::misses::Misses;
 use super::packed_ids::{Narrow, Packing, Wide, SLACK};
@@ -121,7 +122,7 @@ impl Encoder {
             // SAFETY: the room was just reserved, and `encode` says how much of it holds ids
             unsafe {
                 let room = out.as_mut_ptr().add(out.len());
-                let count = self.tables.encode::<V, T>(&self.vocab.model, &text[at..], &ends, scratch, room);
+                let count = batch::encode::<V, T>(&self.vocab.model, &self.tables, &text[at..], &ends, scratch, room);
                 out.set_len(out.len() + count);
             }
             at = next;

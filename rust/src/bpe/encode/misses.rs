@@ -4,11 +4,8 @@
 use crate::id::Id;
 use std::mem::MaybeUninit;
 
-use super::batch::Batch;
-use super::isa::Isa;
 use super::long_cache::LongCache;
 use super::packed_ids::{Packing, SLACK};
-use super::scratch::Scratch;
 use super::short_cache::ShortCache;
 use crate::bpe::merge::lockstep::{merge_all, padded, FEW, MANY};
 use crate::bpe::model::Model;
@@ -192,29 +189,6 @@ impl Misses {
             self.misses.clear();
             write + moved - read
         }
-    }
-}
-
-impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
-    /// Encodes what was noted and inserts its ids where they belong.
-    pub(super) fn settle(&mut self) {
-        if self.scratch.misses.len() > 0 {
-            let isa = self.isa;
-            isa.run(|| self.find_and_insert());
-        }
-    }
-
-    #[inline(always)]
-    fn find_and_insert(&mut self) {
-        let (model, tables, isa) = (self.model, self.tables, self.isa);
-        let (out, count) = (self.start(), self.count);
-        let Scratch { misses, cache, long, window_merger, .. } = &mut *self.scratch;
-        misses.find::<V>(model, self.text, cache, long, |pre_token, ids| {
-            let tokens = tables.tokens(model, pre_token, window_merger, isa).iter();
-            ids.extend(tokens.map(|&token| model.ids[token as usize]));
-        });
-        // SAFETY: those inserted are of bytes that had none before, for which `out` has room and `SLACK` more
-        self.count = unsafe { misses.insert::<V, T>(out, count) };
     }
 }
 

@@ -1,10 +1,5 @@
 //! Segments whose cache lines are being fetched: all are asked for before the first is looked at.
 
-use super::batch::Batch;
-use super::isa::Isa;
-use super::packed_ids::Packing;
-use crate::id::Id;
-
 /// Segments whose cache lines are on their way before the first of them is looked at.
 const AHEAD: usize = 64;
 /// The home of a character that stands alone; its code is in the place of the key.
@@ -31,36 +26,25 @@ impl Ring {
         self.count += 1;
     }
 
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Whether the next one needs a flush first.
     #[inline(always)]
     pub fn is_full(&self) -> bool {
         self.count == AHEAD
     }
-}
 
-impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
-    /// Writes the ids of all segments of the ring that are known and notes the others.
     #[inline(always)]
-    pub(super) fn flush(&mut self) {
-        for at in 0..self.scratch.ring.count {
-            let ring = &self.scratch.ring;
-            let (key, home) = (ring.keys[at % AHEAD], ring.homes[at % AHEAD]);
-            if home == CHARACTER {
-                self.write_packed(self.tables.chars[key as usize]);
-                continue;
-            }
-            let entry = self.scratch.cache.at_home(home as usize);
-            if entry.key == key {
-                self.write_packed(entry.ids);
-            } else {
-                self.scratch.misses.add(&self.scratch.cache, key, home as usize, self.count);
-            }
-        }
-        self.scratch.ring.count = 0;
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Key and home of a segment, or code and [`CHARACTER`].
+    #[inline(always)]
+    pub fn get(&self, at: usize) -> (u128, u32) {
+        (self.keys[at % AHEAD], self.homes[at % AHEAD])
+    }
+
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.count = 0;
     }
 }

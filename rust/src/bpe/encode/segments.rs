@@ -10,11 +10,8 @@ use super::long_cache;
 use super::packed_ids::Packing;
 use super::ring::CHARACTER;
 use super::tables::EncodeTables;
-use crate::bpe::merge::by_rank::merge;
 use crate::bpe::merge::repetition::Repetition;
-use crate::bpe::merge::windows::WindowMerger;
 use crate::bpe::model::token_borders::wide_char;
-use crate::bpe::model::Model;
 use crate::id::Id;
 use crate::memory::key::{key_at, key_of, LONGEST};
 
@@ -99,7 +96,7 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
         let known = self.model.whole.is_empty();
         match last {
             Some(code) if bytes.len() <= 3 && code < 1 << 16 && bytes.len() == 2 + usize::from(code >= 0x800) => {
-                if scratch.ring.is_empty() {
+                if scratch.ring.len() == 0 {
                     return self.write_packed(self.tables.chars[code as usize]);
                 }
                 scratch.ring.push(code.into(), CHARACTER);
@@ -129,6 +126,25 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
         }
     }
 
+    /// Writes the ids of all segments of the ring that are known and notes the others.
+    #[inline(always)]
+    fn flush(&mut self) {
+        for at in 0..self.scratch.ring.len() {
+            let (key, home) = self.scratch.ring.get(at);
+            if home == CHARACTER {
+                self.write_packed(self.tables.chars[key as usize]);
+                continue;
+            }
+            let entry = self.scratch.cache.at_home(home as usize);
+            if entry.key == key {
+                self.write_packed(entry.ids);
+            } else {
+                self.scratch.misses.add(&self.scratch.cache, key, home as usize, self.count);
+            }
+        }
+        self.scratch.ring.clear();
+    }
+
     /// Writes the ids of a stretch by merging it, without the cache.
     fn write_merged(&mut self, range: Range<usize>) {
         let (mut out, start) = (self.start(), self.count);
@@ -150,22 +166,5 @@ impl EncodeTables {
     fn falls_apart(&self, pre_token: &[u8]) -> bool {
         let sample = &pre_token[..pre_token.len().min(1024)];
         5 * sample.windows(2).filter(|pair| !self.borders.joins_bytes(pair[0], pair[1])).count() > sample.len()
-    }
-
-    /// The inner tokens of a pre-token, without the cache.
-    pub(super) fn tokens<'a>(
-        &self,
-        model: &Model,
-        pre_token: &[u8],
-        merger: &'a mut WindowMerger,
-        isa: impl Isa,
-    ) -> &'a [u32] {
-        let Some(prefixes) = &self.prefixes else {
-            merge(model, pre_token, &mut merger.parts);
-            merger.tokens.clear();
-            merger.tokens.extend(merger.parts.tokens());
-            return &merger.tokens;
-        };
-        isa.run(|| merger.encode(model, prefixes, pre_token))
     }
 }

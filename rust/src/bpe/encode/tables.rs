@@ -1,17 +1,15 @@
 //! The vocabulary in the forms that encoding reads.
 
-use super::batch::Batch;
-use super::isa::Baseline;
 #[cfg(target_arch = "x86_64")]
-use super::isa::{Avx2, Isa};
+use super::isa::Avx2;
+use super::isa::Isa;
 use super::packed_ids::Packing;
-use super::scratch::Scratch;
 use super::short_cache::{Entry, ShortCache};
 use crate::bpe::merge::by_rank::{merge, Parts};
+use crate::bpe::merge::windows::WindowMerger;
 use crate::bpe::model::longest_prefix::Prefixes;
 use crate::bpe::model::token_borders::TokenBorders;
 use crate::bpe::model::Model;
-use crate::id::Id;
 use crate::memory::key::{key_of, LONGEST};
 use crate::memory::mapped_slice::MappedSlice;
 
@@ -28,7 +26,7 @@ pub struct EncodeTables {
     pub chars: MappedSlice<[u64; 2]>,
     /// Wide vectors, where the processor has them.
     #[cfg(target_arch = "x86_64")]
-    avx2: Option<Avx2>,
+    pub avx2: Option<Avx2>,
     /// Every token of up to 15 bytes and its own id, packed.
     pub seeds: MappedSlice<Entry>,
 }
@@ -79,26 +77,20 @@ impl EncodeTables {
         cache
     }
 
-    /// Writes the ids of the pre-tokens of `text` that end at `ends`; returns how many. Here it is decided once what the
-    /// code that does it is compiled for.
-    ///
-    /// # Safety
-    /// As for [`Batch::new`].
-    pub unsafe fn encode<V: Packing, T: Id>(
+    /// The inner tokens of a pre-token, without the cache.
+    pub fn tokens<'a>(
         &self,
         model: &Model,
-        text: &[u8],
-        ends: &[u32],
-        scratch: &mut Scratch,
-        out: *mut T,
-    ) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(isa) = self.avx2 {
-            // SAFETY: `out` has the room that `new` asks for
-            let batch = unsafe { Batch::<V, T, _>::new(model, self, text, scratch, out, isa) };
-            return isa.run(|| batch.encode(ends));
-        }
-        // SAFETY: `out` has the room that `new` asks for
-        unsafe { Batch::<V, T, _>::new(model, self, text, scratch, out, Baseline) }.encode(ends)
+        pre_token: &[u8],
+        merger: &'a mut WindowMerger,
+        isa: impl Isa,
+    ) -> &'a [u32] {
+        let Some(prefixes) = &self.prefixes else {
+            merge(model, pre_token, &mut merger.parts);
+            merger.tokens.clear();
+            merger.tokens.extend(merger.parts.tokens());
+            return &merger.tokens;
+        };
+        isa.run(|| merger.encode(model, prefixes, pre_token))
     }
 }
