@@ -31,7 +31,7 @@ impl<E: Plain> Zeroed<E> {
         let bytes = count * size_of::<E>();
         let mut map = MmapMut::map_anon(bytes + HUGE).expect("a few megabytes");
         let start = map.as_ptr().align_offset(HUGE);
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise_range(memmap2::Advice::HugePage, start, bytes);
         // SAFETY: `start` is less than the huge page by which the map is longer than the entries
         let memory = unsafe { NonNull::new_unchecked(map.as_mut_ptr().add(start)) }.cast::<E>();
@@ -73,12 +73,12 @@ pub fn whole_pages(start: *const u8, bytes: usize) -> Option<(usize, usize)> {
 
 /// Asks for huge pages under memory that somebody else allocated and nobody has touched yet.
 pub fn prefer_huge_pages(start: *const u8, bytes: usize) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     if let Some((first, length)) = whole_pages(start, bytes) {
         // SAFETY: advice changes how memory is backed, never what it holds, and fails where it is not mapped
         unsafe { libc::madvise(first as *mut libc::c_void, length, libc::MADV_HUGEPAGE) };
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = (start, bytes);
 }
 

@@ -225,3 +225,53 @@ unsafe fn copy<T: Id>(from: *const T, to: *mut T, count: usize) {
         done += SLACK;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::packed_ids::{Narrow, Wide};
+    use super::*;
+
+    /// Rows of ids between which known ids stand: once inserted, once joined as they come.
+    fn inserts<V: Packing, T: Id>(rows: &[(usize, usize)]) {
+        let mut misses = Misses::default();
+        let (mut written, mut expected, mut next) = (Vec::<T>::new(), Vec::new(), 0_u32);
+        let mut take = |count: usize| {
+            next += count as u32;
+            (next - count as u32..next).collect::<Vec<u32>>()
+        };
+        for &(known, row) in rows {
+            let (known, row) = (take(known), take(row));
+            written.extend(known.iter().map(|&id| T::from_u32(id)));
+            expected.extend(known.iter().chain(&row).copied());
+            misses.note(0, 0, false, written.len());
+            let last = misses.misses.len() - 1;
+            let miss = &mut misses.misses[last];
+            miss.count = row.len() as u32;
+            if row.len() <= V::MOST {
+                miss.ids = V::pack(&row);
+            } else {
+                miss.spilled = misses.spilled.len() as u32;
+                misses.spilled.extend(&row);
+            }
+        }
+        let count = written.len();
+        written.reserve(expected.len() + SLACK);
+        // SAFETY: there is room for all ids and `SLACK` more, and so many are written
+        unsafe {
+            let total = misses.insert::<V, T>(written.as_mut_ptr(), count);
+            written.set_len(total);
+        }
+        assert!(written.iter().map(|id| id.to_u32()).eq(expected));
+        assert_eq!(misses.len(), 0);
+    }
+
+    #[test]
+    fn ids_of_misses_are_inserted_where_they_belong() {
+        let rows = [(0, 1), (3, 4), (0, 0), (9, 9), (1, 20), (30, 7), (8, 3)];
+        for from in 0..rows.len() {
+            inserts::<Narrow, u16>(&rows[from..]);
+            inserts::<Narrow, u32>(&rows[from..]);
+            inserts::<Wide, u32>(&rows[from..]);
+        }
+    }
+}

@@ -108,3 +108,28 @@ impl<T: Id> Gather<T> {
         (ids, turn.ends)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_out_in_order_whoever_brings_them_when() {
+        let chunk = |number: usize| (0..number % 7).map(|at| (100 * number + at) as u16).collect::<Vec<_>>();
+        // room for one id: it grows while others write
+        let gather = Gather::<u16>::new(1);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let gather = &gather;
+                scope.spawn(move || {
+                    for number in (0..30).rev().filter(|number| number % 3 == thread) {
+                        gather.put(number, &mut chunk(number));
+                    }
+                });
+            }
+        });
+        let (ids, ends) = gather.finish();
+        let ragged = Ragged { ids, ends };
+        assert!(ragged.texts().eq((0..30).map(chunk).collect::<Vec<_>>().iter().map(Vec::as_slice)));
+    }
+}
