@@ -1,4 +1,5 @@
-//! What an id is stored as: `u16` while every id of a vocabulary fits, else `u32`. Encoder, shards and trainer share it.
+//! What an id is stored as: `u16` while every id of a vocabulary fits, else `u32`. Encoder, shards and trainer share
+//! it.
 
 use std::sync::Mutex;
 

@@ -4,10 +4,10 @@
 //!
 //! **A text's way, to shards.** [`input`] finds the files, cuts them into units and those into blocks of documents
 //! (`input::Feed`). A thread of `shard::workers` takes a block and hands its documents to the encoder
-//! ([`shard::TextEncoder`]): [`pattern`] cuts a document into pre-tokens, `bpe::encode::hot_loop` writes the ids of those
-//! that lie at home in the short cache, `misses` looks the others up together and merges the new ones, and `segments`
-//! cuts what no cache should hold. `shard::block` collects the ids, `shard::writer` gives each block its place and writes
-//! it, `shard::finish` joins what belongs together and writes the manifest.
+//! ([`shard::TextEncoder`]): [`pattern`] cuts a document into pre-tokens, `bpe::encode::hot_loop` writes the ids of
+//! those that lie at home in the short cache, `misses` looks the others up together and merges the new ones, and
+//! `segments` cuts what no cache should hold. `shard::block` collects the ids, `shard::writer` gives each block its
+//! place and writes it, `shard::finish` joins what belongs together and writes the manifest.
 //!
 //! **A vocabulary's way.** `bpe::vocab` reads it, from a tokenizer.json, tiktoken's ranks, GPT-2's files or merges that
 //! were trained here; `vocab::compile` numbers its tokens in the order of their merges and makes a `bpe::model` of it:
@@ -15,9 +15,9 @@
 //! `encode::compiled_file` keeps all of it to be mapped the next time.
 //!
 //! **A merge's way.** `bpe::train::count` counts pre-tokens (`spill` where they outgrow memory), `words` lays the
-//! distinct ones out as symbols in one share a thread, `recount` lists where each pair occurs. Then `merge` takes the most
-//! frequent pair, `occurrences` joins it wherever its list says and notes its neighbours, and `pair_counts` learns what
-//! became more and less frequent, until there are enough.
+//! distinct ones out as symbols in one share a thread, `recount` lists where each pair occurs. Then `merge` takes the
+//! most frequent pair, `occurrences` joins it wherever its list says and notes its neighbours, and `pair_counts` learns
+//! what became more and less frequent, until there are enough.
 //!
 //! # Words
 //!

@@ -3,8 +3,8 @@
 /// Most bytes that have a key: its length takes the sixteenth byte.
 pub const LONGEST: usize = 15;
 
-/// The first bytes of a `u128`: a shift of 128 bits by a variable is eight instructions, this is one load. The mask of 16
-/// is zero: the bytes of what is too long for a key are dropped, and only its length makes the key.
+/// The first bytes of a `u128`: a shift of 128 bits by a variable is eight instructions, this is one load. The mask of
+/// 16 is zero: the bytes of what is too long for a key are dropped, and only its length makes the key.
 static MASKS: [u128; 17] = masks();
 
 const fn masks() -> [u128; 17] {

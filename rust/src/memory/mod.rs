@@ -1,5 +1,5 @@
-//! What the machine wants: cache lines asked for early, huge pages, mapped files, keys that compare at once. Nothing here
-//! knows what a token is.
+//! What the machine wants: cache lines asked for early, huge pages, mapped files, keys that compare at once. Nothing
+//! here knows what a token is.
 
 pub mod huge;
 pub mod key;

@@ -11,7 +11,8 @@ pub fn prefetch<T>(address: *const T) {
         _mm_prefetch(address.cast(), _MM_HINT_T0);
     }
     #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: the instruction is part of every AArch64, changes no register and accesses no memory that a program can see
+    // SAFETY: the instruction is part of every AArch64, changes no register and accesses no memory that a program can
+    // see
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }

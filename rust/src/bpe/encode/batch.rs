@@ -3,15 +3,15 @@
 use std::marker::PhantomData;
 
 use super::isa::{Baseline, Isa};
-use super::packed_ids::{Packing, SLACK};
+use super::packed_ids::Packing;
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
 use crate::bpe::model::Model;
 use crate::id::Id;
 use crate::memory::key::LONGEST;
 
-/// Writes the ids of the pre-tokens of `text` that end at `ends`; returns how many. Here it is decided once what the code
-/// that does it is compiled for.
+/// Writes the ids of the pre-tokens of `text` that end at `ends`; returns how many. Here it is decided, once, what the
+/// code that does it is compiled for.
 ///
 /// # Safety
 /// As for [`Batch::new`].
@@ -51,8 +51,8 @@ pub struct Batch<'a, V, T, I> {
 
 impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
     /// # Safety
-    /// `out` has room for one id for every byte of the text, and for [`SLACK`] more. No id is made of nothing, so that what
-    /// is written stays within as long as no byte is encoded twice.
+    /// `out` has room for one id for every byte of the pre-tokens that are encoded, and for `SLACK` more. No id is made
+    /// of nothing, so that what is written stays within as long as no byte is encoded twice.
     pub unsafe fn new(
         model: &'a Model,
         tables: &'a EncodeTables,
@@ -80,7 +80,8 @@ impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
         self.count
     }
 
-    /// The last few pre-tokens, of fewer than 16 bytes together, from a copy with zeros after it.
+    /// Encodes the last few pre-tokens, of fewer than 16 bytes together, from a copy with zeros after it.
+    #[inline(always)]
     fn encode_tail(&mut self, from: u32, ends: &[u32]) {
         let rest = &self.text[from as usize..];
         let (mut text, mut tail_ends) = ([0; 2 * (LONGEST + 1)], [0; LONGEST + 1]);
@@ -95,7 +96,7 @@ impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
     }
 
     /// Encodes what was noted and inserts its ids where they belong.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         if self.scratch.misses.len() > 0 {
             let isa = self.isa;
             isa.run(|| self.find_and_insert());
@@ -136,5 +137,3 @@ impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
         self.out
     }
 }
-
-const _: () = assert!(SLACK * size_of::<u16>() == size_of::<[u64; 2]>(), "a narrow pack writes no further");

@@ -1,7 +1,7 @@
 //! Pre-tokens to ids, from the cache where they were seen before.
 //!
-//! Nearly all lie at home: the loop computes their homes, asks for the lines, and then writes two words for each. docs/log.md
-//! has what it cost to look anywhere else in it.
+//! Nearly all lie at home: the loop computes their homes, asks for the lines, and then writes two words for each.
+//! docs/log.md has what it cost to look anywhere else in it.
 
 use super::batch::Batch;
 use super::isa::Isa;

@@ -5,8 +5,8 @@ use crate::pattern::Variant;
 
 /// A set of instructions. A value of it is the proof that the processor has them.
 pub trait Isa: Copy {
-    /// Runs `work` in a function of its own that is compiled for the set: the loop stays small, and what it calls seldom
-    /// is as fast as it.
+    /// Runs `work` in a function of its own that is compiled for the set: so the loop stays small, and what it calls
+    /// seldom has the same instructions.
     fn run<R>(self, work: impl FnOnce() -> R) -> R;
 }
 

@@ -1,6 +1,5 @@
 //! Many texts, or one huge one, by several threads: a text is cut where no pre-token can straddle.
 
-use crate::id::Id;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +9,7 @@ use super::ragged::{Gather, Ragged};
 use super::scratch::Scratch;
 use crate::bpe::vocab::specials::{Allowed, Chosen};
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::memory::spare::spare_or_new;
 
 /// Bytes of a chunk: a megabyte is encoded in milliseconds, which is how soon Ctrl-C is heard.

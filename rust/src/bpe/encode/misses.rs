@@ -1,7 +1,6 @@
 //! Pre-tokens that the loop did not find at home. They are encoded together when a batch is through, for each of them
 //! waits for memory several times, and their ids are then inserted among those that were found.
 
-use crate::id::Id;
 use std::mem::MaybeUninit;
 
 use super::long_cache::LongCache;
@@ -9,10 +8,12 @@ use super::packed_ids::{Packing, SLACK};
 use super::short_cache::ShortCache;
 use crate::bpe::merge::lockstep::{merge_all, padded, FEW, MANY};
 use crate::bpe::model::Model;
+use crate::id::Id;
 
-/// What is not in `spilled`.
+/// Where ids begin that are not in `spilled`.
 const NONE: u32 = u32::MAX;
 
+/// A pre-token, or a segment of one, on its way to its ids.
 struct Miss {
     /// Of a long one, where it begins and ends in the text.
     key: u128,
@@ -21,7 +22,7 @@ struct Miss {
     /// Of a long one, its place among the long ones.
     home: u32,
     long: bool,
-    /// How many ids stand before its own, those of other pending pre-tokens left out.
+    /// How many ids stand before its own, those of other misses left out.
     at: u32,
     /// How many it has.
     count: u32,
@@ -54,7 +55,7 @@ impl Misses {
         self.note(key, home, false, at);
     }
 
-    /// The same of a pre-token that is too long for a key; it lies at `range` in the text that [`Misses::find`] is
+    /// The same of a pre-token that is too long for a key; it begins at `from` in the text that [`Misses::find`] is
     /// given.
     #[inline(always)]
     pub fn add_long(&mut self, long: &LongCache, miss: &[u8], from: usize, at: usize) {

@@ -1,6 +1,6 @@
-//! Pre-tokens that no cache should hold: very long ones, and those of characters that hardly ever come in the same order
-//! twice, such as Han. They are cut where no token spans two characters, and the segments are looked up, or merged from
-//! many places at once.
+//! Pre-tokens that no cache should hold: very long ones, and those of characters that hardly ever come in the same
+//! order twice, such as Han. They are cut where no token spans two characters, and the segments are looked up, or
+//! merged from many places at once.
 
 use std::ops::Range;
 
@@ -19,8 +19,8 @@ use crate::memory::key::{key_at, key_of, LONGEST};
 const ENOUGH: usize = 4096;
 
 impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
-    /// Writes the ids of a pre-token, or notes segments of it for later. What repeats itself is encoded without most of its
-    /// repetitions.
+    /// Writes the ids of a pre-token, or notes segments of it for later. What repeats itself is encoded without most of
+    /// its repetitions.
     pub(super) fn cut_up(&mut self, range: Range<usize>) {
         let pre_token = &self.text[range.clone()];
         if !self.model.whole.is_empty() {
@@ -36,7 +36,8 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
         let begin = self.count;
         self.segments(range.start + repetition.bytes..range.end);
         self.settle();
-        // SAFETY: the ids from `begin` on are those of the rest, and `out` has room for one for each byte of the pre-token
+        // SAFETY: the ids from `begin` on are those of the rest, and `out` has room for one for each byte of the
+        // pre-token
         match unsafe { repetition.repeat(self.model, self.start().add(begin), self.count - begin) } {
             Some(ids) => self.count = begin + ids,
             None => {
@@ -161,8 +162,8 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
 }
 
 impl EncodeTables {
-    /// Whether most of an ASCII pre-token can be cut into segments of a few bytes, as few as come again and again; longer
-    /// ones of random letters do not, and would fill the cache.
+    /// Whether most of an ASCII pre-token can be cut into segments of a few bytes, as few as come again and again;
+    /// longer ones of random letters do not, and would fill the cache.
     fn falls_apart(&self, pre_token: &[u8]) -> bool {
         let sample = &pre_token[..pre_token.len().min(1024)];
         5 * sample.windows(2).filter(|pair| !self.borders.joins_bytes(pair[0], pair[1])).count() > sample.len()

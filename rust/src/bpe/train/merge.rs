@@ -6,7 +6,6 @@
 //! they then are, with a lower threshold. The same is done where the lists of occurrences outgrow their room, with a
 //! threshold so high that they fit. The result does not depend on how thresholds are chosen.
 
-use crate::id::Id;
 use std::collections::binary_heap::PeekMut;
 use std::collections::BinaryHeap;
 
@@ -15,6 +14,7 @@ use super::keep::{Keep, Tokens};
 use super::occurrences::{WordShare, LEFT, RIGHT};
 use super::pair_counts::{pair, PairCounts};
 use super::{recount, Merge, Settings};
+use crate::id::Id;
 
 /// A pair in the heap: greatest count first, then lowest ids. Counts there may be too high, never too low.
 fn candidate(key: u64, count: u64) -> (u64, u64) {

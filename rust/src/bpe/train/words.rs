@@ -1,6 +1,5 @@
 //! Counted pre-tokens become the words of the merge phase.
 
-use crate::id::Id;
 use std::collections::HashMap;
 
 use super::count_table::{self, CountTable};
@@ -9,6 +8,7 @@ use super::occurrences::{Layout, WordShare};
 use super::spill::{Sorted, Temporary};
 use super::visit::Visit;
 use crate::error::{Error, Result};
+use crate::id::Id;
 
 /// Every distinct pre-token and how often it occurs.
 pub(super) enum Words {
