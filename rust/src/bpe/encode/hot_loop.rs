@@ -37,7 +37,8 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
             }
             from = first;
             for ((&end, &key), &home) in ends.iter().zip(&keys).zip(&homes) {
-                let entry = self.scratch.cache.at_home(home as usize);
+                // SAFETY: this cache was asked for the home, above
+                let entry = unsafe { self.scratch.cache.at_home(home as usize) };
                 if entry.key == key {
                     // SAFETY: ids of bytes that had none before, for which `out` has room and `SLACK` more
                     count += unsafe { V::unpack(entry.ids, out.add(count)) };

@@ -136,7 +136,8 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
                 self.write_packed(self.tables.chars[key as usize]);
                 continue;
             }
-            let entry = self.scratch.cache.at_home(home as usize);
+            // SAFETY: `segment` asked this cache for the home
+            let entry = unsafe { self.scratch.cache.at_home(home as usize) };
             if entry.key == key {
                 self.write_packed(entry.ids);
             } else {

@@ -19,7 +19,7 @@ const BITS: u32 = 19;
 
 /// The vocabulary in the forms that encoding reads.
 pub struct EncodeTables {
-    /// What the exact encoder asks, where the vocabulary is regular.
+    /// What backtracking asks, where the vocabulary is regular.
     pub prefixes: Option<Prefixes>,
     pub borders: TokenBorders,
     /// Ids of every character of two or three bytes that stands alone, packed.

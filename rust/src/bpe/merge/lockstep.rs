@@ -125,8 +125,10 @@ impl<const N: usize> LockstepMerge<N> {
     #[inline(always)]
     fn step(&mut self, model: &Model) -> bool {
         let token = |place: u32| self.tokens[place as usize % N];
-        let with_after = model.pairs.rank_in(self.after_line, token(self.made), token(self.after));
-        let with_before = model.pairs.rank_in(self.before_line, token(self.before), token(self.made));
+        // SAFETY: `begin` and the step before asked this table for the lines
+        let with_after = unsafe { model.pairs.rank_in(self.after_line, token(self.made), token(self.after)) };
+        // SAFETY: they asked it for both
+        let with_before = unsafe { model.pairs.rank_in(self.before_line, token(self.before), token(self.made)) };
         self.keys[self.made as usize % N] = Self::key(with_after, self.made);
         self.keys[self.before as usize % N] = Self::key(with_before, self.before);
         let mut least = NONE;

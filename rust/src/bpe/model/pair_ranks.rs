@@ -130,9 +130,12 @@ impl PairRanks {
         line
     }
 
-    /// The rank of a pair whose [`PairTable::line`] that is, `NONE` where it has none.
+    /// The rank of a pair whose [`PairRanks::line`] that is, `NONE` where it has none.
+    ///
+    /// # Safety
+    /// The line comes from this table.
     #[inline(always)]
-    pub fn rank_in(&self, line: usize, left: u32, right: u32) -> u32 {
+    pub unsafe fn rank_in(&self, line: usize, left: u32, right: u32) -> u32 {
         const FOUND: u64 = 1 << 21;
         let wanted = key(left, right) >> 21;
         let mut line = line;
@@ -154,7 +157,9 @@ impl PairRanks {
 
     #[inline(always)]
     pub fn get(&self, left: u32, right: u32) -> Option<u32> {
-        Some(self.rank_in(self.line(left, right, true), left, right)).filter(|&rank| rank != NONE)
+        // SAFETY: the line is this table's
+        let rank = unsafe { self.rank_in(self.line(left, right, true), left, right) };
+        Some(rank).filter(|&rank| rank != NONE)
     }
 }
 
@@ -183,7 +188,8 @@ mod tests {
         for (&(left, right), &rank) in &map {
             assert_eq!(table.get(left, right), Some(rank));
             assert_eq!(table.get(right, left), map.get(&(right, left)).copied());
-            assert_eq!(table.rank_in(table.line(left, right, false), left, right), NONE);
+            // SAFETY: the line is this table's
+            assert_eq!(unsafe { table.rank_in(table.line(left, right, false), left, right) }, NONE);
         }
         let full = table.lines.iter().filter(|line| line.0[7] != EMPTY).count();
         assert!(full > 5, "{full} lines are full: what overflows was not tried");
