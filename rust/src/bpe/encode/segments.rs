@@ -21,6 +21,7 @@ const ENOUGH: usize = 4096;
 impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
     /// Writes the ids of a pre-token, or notes segments of it for later. What repeats itself is encoded without most of
     /// its repetitions.
+    #[inline(always)]
     pub(super) fn cut_up(&mut self, range: Range<usize>) {
         let pre_token = &self.text[range.clone()];
         if !self.model.whole.is_empty() {
@@ -49,6 +50,12 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
 
     /// Cuts where no token spans two characters; what lies between is written, or noted for later.
     fn segments(&mut self, range: Range<usize>) {
+        let isa = self.isa;
+        isa.run(|| self.cut_at_borders(range));
+    }
+
+    #[inline(always)]
+    fn cut_at_borders(&mut self, range: Range<usize>) {
         let (from, pre_token) = (range.start, &self.text[range.clone()]);
         let borders = &self.tables.borders;
         let mut start = 0;
@@ -130,6 +137,14 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
     /// Writes the ids of all segments of the ring that are known and notes the others.
     #[inline(always)]
     fn flush(&mut self) {
+        if self.scratch.ring.len() > 0 {
+            let isa = self.isa;
+            isa.run(|| self.write_ring());
+        }
+    }
+
+    #[inline(always)]
+    fn write_ring(&mut self) {
         for at in 0..self.scratch.ring.len() {
             let (key, home) = self.scratch.ring.get(at);
             if home == CHARACTER {
