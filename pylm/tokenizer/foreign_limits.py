@@ -12,7 +12,7 @@ __all__ = ["refuse_bombs"]
 
 Json = Mapping[str, Any]
 
-# Gemma 3 has 6,415; `tokenizers` takes 20 s for a million. rust/src/bpe/json.rs has the same bound.
+# Gemma 3 has 6,415; `tokenizers` takes 20 s for a million. rust/src/bpe/vocab/tokenizer_json.rs has the same bound.
 MOST_ADDED = 100_000
 # how many times as long replacing may make a text: a space of one byte becomes SentencePiece's of three
 MOST_GROWTH = 64

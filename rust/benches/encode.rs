@@ -1,7 +1,7 @@
 //! The encoder's parts apart: `cargo bench --bench encode`.
 //!
-//! The scanner has a benchmark of its own (pattern.rs). Here: pieces that the cache holds, new pieces of up to 15 bytes
-//! (the merges that go on side by side), long ones, and runs that are one piece (the linear encoder).
+//! The scanner has a benchmark of its own (pattern.rs). Here: pre-tokens that the cache holds, new pre-tokens of up to
+//! 15 bytes (the merges that go on side by side), long ones, and runs that are one pre-token (the linear encoder).
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -14,8 +14,6 @@ pub enum Kind {
     Data,
     /// The tokenizer, its files or its training failed (exit 1).
     Tokenizer,
-    /// A check that was asked for said no (exit 3).
-    Check,
     /// The caller asked to stop (exit 130).
     Interrupted,
 }
@@ -44,10 +42,6 @@ impl Error {
         Self::new(Kind::Tokenizer, message)
     }
 
-    pub fn check(message: impl Into<String>) -> Self {
-        Self::new(Kind::Check, message)
-    }
-
     pub fn interrupted() -> Self {
         Self::new(Kind::Interrupted, "interrupted")
     }
@@ -64,6 +58,20 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+/// What can go wrong while writing; a full disk says how to go on.
+pub(crate) fn write_error(doing: &str, path: &Path, error: &io::Error) -> Error {
+    let said = Error::io(doing, path, error);
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            said.hint("what is complete stays; make room and run the same command again to finish the rest")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            said.hint("choose a folder that may be written to, with --out")
+        }
+        _ => said,
     }
 }
 

@@ -5,7 +5,7 @@
 mod properties;
 
 use properties::trained;
-use pylm_rust::bpe::parallel::{encode_all, encode_in_chunks};
+use pylm_rust::bpe::encode::many::{encode_all, encode_in_chunks};
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
 use pylm_rust::pattern::Pattern;
 
@@ -19,9 +19,9 @@ impl Draw {
 }
 
 /// The definition: join the leftmost pair of the lowest rank until none is left.
-fn defined(vocab: &Vocab, piece: &[u8]) -> Vec<u32> {
+fn defined(vocab: &Vocab, pre_token: &[u8]) -> Vec<u32> {
     let byte = |byte: &u8| vocab.tokens.iter().position(|token| token == &[*byte]).unwrap() as u32;
-    let mut ids: Vec<u32> = piece.iter().map(byte).collect();
+    let mut ids: Vec<u32> = pre_token.iter().map(byte).collect();
     loop {
         let rank = |pair: &[u32]| vocab.merges.iter().position(|merge| *merge == (pair[0], pair[1]));
         let best = ids.windows(2).enumerate().filter_map(|(at, pair)| rank(pair).map(|rank| (rank, at))).min();
@@ -81,7 +81,7 @@ fn random_merges_encode_as_merging_is_defined() {
     let mut draw = Draw(7);
     for round in 0..24 {
         let alphabet: &[u8] = [b"ab".as_slice(), b"abcd ", "中文的ー".as_bytes(), b"a\xe4\xb8\xad\xff "][round % 4];
-        // the whole text is one piece, so that nothing but merging decides
+        // the whole text is one pre-token, so that nothing but merging decides
         let encoder = Encoder::new(vocab(&mut draw, [3, 20, 120][round % 3], alphabet, r"(?s).+"));
         let mut scratch = encoder.scratch();
         for length in 0..100 {
@@ -154,7 +154,7 @@ fn a_scratch_of_another_encoder_is_replaced() {
 }
 
 /// What scanners and merging find hard: runs, spaces before words and at ends, contractions, cut characters.
-fn hostile(draw: &mut Draw, pieces: usize) -> Vec<u8> {
+fn hostile(draw: &mut Draw, pre_tokens: usize) -> Vec<u8> {
     let parts: [&[u8]; 14] = [
         b"the",
         b" quick",
@@ -171,7 +171,7 @@ fn hostile(draw: &mut Draw, pieces: usize) -> Vec<u8> {
         b"================================",
         b" <|endoftext|>",
     ];
-    let drawn = (0..pieces).map(|_| parts[draw.below(parts.len())].repeat(1 + draw.below(3)));
+    let drawn = (0..pre_tokens).map(|_| parts[draw.below(parts.len())].repeat(1 + draw.below(3)));
     drawn.collect::<Vec<_>>().concat()
 }
 
@@ -271,7 +271,7 @@ fn a_compiled_vocabulary_encodes_as_the_one_it_was_made_from() {
     Encoder::cached(Some(unwritable), &[&source], || Ok(vocab(&mut draw, 20, b"ab ", "gpt2"))).unwrap();
 }
 
-/// Pieces that are merged in windows, repeat themselves, or both, up to where something else follows.
+/// Pre-tokens that are merged in windows, repeat themselves, or both, up to where something else follows.
 #[test]
 fn long_pieces_encode_as_merging_one_by_one_does() {
     let mut draw = Draw(37);

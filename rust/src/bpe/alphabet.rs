@@ -1,4 +1,5 @@
-//! The printable alphabet of byte-level BPE: every byte as one visible character, in the order that numbers the first 256 tokens.
+//! The printable alphabet of byte-level BPE: every byte as one visible character, in the order that numbers the first
+//! 256 tokens.
 
 use std::sync::OnceLock;
 

@@ -1,34 +1,15 @@
 //! Byte-pair encoding: training merges and applying them.
+//!
+//! [`train`] counts and merges; [`vocab`] reads what was trained and makes it ready as a `model`; `merge` applies
+//! merges to one pre-token; [`encode`] remembers what came of it.
 
 pub mod alphabet;
-mod cache;
-mod compiled;
 pub mod encode;
-mod exact;
-pub mod flat;
-mod hard;
-mod joints;
-mod json;
-mod key;
-mod long;
 mod merge;
 mod model;
-mod packed;
-mod pairs;
-pub mod parallel;
-mod pending;
-mod periodic;
-mod pieces;
-mod prefixes;
-mod ranks;
-mod side_by_side;
-pub mod specials;
-mod table;
 pub mod train;
 pub mod vocab;
-mod windows;
-mod zeroed;
 
-pub use encode::{Encoder, Id, Scratch};
-pub use specials::Allowed;
+pub use encode::{Encoder, Scratch};
+pub use vocab::specials::Allowed;
 pub use vocab::Vocab;

@@ -1,30 +1,29 @@
-//! One shared object from which worker threads pull pieces.
+//! One shared object from which worker threads pull blocks.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::reader::UnitReader;
-use super::{plan_units, Input, Piece, RawPiece, Unit, Validation};
+use super::{plan_units, Block, Input, RawBlock, Unit, Validation};
 use crate::error::Result;
 
 /// Something taken from a lane, numbered in the lane's order.
 pub struct Ticket {
     pub lane: usize,
-    pub unit: usize,
     pub sequence: u64,
     pub event: Event,
 }
 
 pub enum Event {
-    Piece(RawPiece),
-    /// All pieces of the unit came before.
+    Block(RawBlock),
+    /// All blocks of the unit came before.
     UnitEnd,
     /// All units of the lane came before.
     LaneEnd,
 }
 
-/// Hands out pieces, those of earlier lanes first. A lane is a run of units that is read in order: what becomes one
+/// Hands out blocks, those of earlier lanes first. A lane is a run of units that is read in order: what becomes one
 /// shard.
 pub struct Feed {
     input: Input,
@@ -43,7 +42,7 @@ struct Lanes {
 
 struct Lane {
     number: usize,
-    /// Cutting a piece off takes a while (it is decompressed): other threads had better begin another lane.
+    /// Cutting a block off takes a while (it is decompressed): other threads had better begin another lane.
     slow: AtomicBool,
     done: AtomicBool,
     state: Mutex<LaneState>,
@@ -143,8 +142,8 @@ impl Feed {
             let reader = state.reader.get_or_insert_with(begin);
             let next = reader.next()?;
             lane.slow.store(reader.slow(), Ordering::Relaxed);
-            if let Some(piece) = next {
-                Event::Piece(piece)
+            if let Some(block) = next {
+                Event::Block(block)
             } else {
                 state.reader = None;
                 state.units.start += 1;
@@ -153,7 +152,7 @@ impl Feed {
         };
         let sequence = state.sequence;
         state.sequence += 1;
-        Ok(Ticket { lane: lane.number, unit, sequence, event })
+        Ok(Ticket { lane: lane.number, sequence, event })
     }
 }
 
@@ -161,7 +160,6 @@ impl Feed {
 /// by any number of threads from one shared object.
 pub struct Blocks {
     feed: Feed,
-    read: AtomicU64,
     pub bytes: u64,
 }
 
@@ -173,29 +171,18 @@ impl Blocks {
         let units = Arc::new(plan_units(input, UNIT, Validation::None, None)?);
         let lanes = (0..units.len()).map(|unit| (unit, unit..unit + 1)).collect();
         let bytes = units.iter().map(|unit| unit.bytes).sum();
-        Ok(Self { feed: Feed::new(input, units, lanes, Validation::None), read: AtomicU64::new(0), bytes })
+        Ok(Self { feed: Feed::new(input, units, lanes, Validation::None), bytes })
     }
 
     /// About a megabyte of documents, whole or cut where a pre-token cannot straddle; None when all were taken.
-    pub fn next(&self) -> Result<Option<Piece>> {
+    pub fn next(&self) -> Result<Option<Block>> {
         while let Some(ticket) = self.feed.next(0)? {
-            if let Event::Piece(raw) = ticket.event {
-                self.read.fetch_add(raw.len() as u64, Ordering::Relaxed);
+            if let Event::Block(raw) = ticket.event {
                 let file = &self.feed.input.files[raw.file()];
-                let piece = Piece::new(raw, file, &self.feed.input.options, Validation::None);
-                return piece.map(Some).inspect_err(|_| self.feed.stop());
+                let block = Block::new(raw, file, &self.feed.input.options, Validation::None);
+                return block.map(Some).inspect_err(|_| self.feed.stop());
             }
         }
         Ok(None)
-    }
-
-    /// Bytes of text handed out so far, of about `bytes`.
-    pub fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-
-    /// Hands out nothing more.
-    pub fn stop(&self) {
-        self.feed.stop();
     }
 }

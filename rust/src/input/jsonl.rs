@@ -66,7 +66,8 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                 Err(error) => {
                     bytes.truncate(from);
                     let column = error.column().saturating_sub(1);
-                    // where the first line lacks the field, the others do too: leaving such lines out would leave nothing
+                    // where the first line lacks the field, the others do too: leaving such lines out would leave
+                    // nothing
                     let first = origin.position == 0 && segments.is_empty() && skipped.is_empty();
                     let advice = hint(&error, line, &options.field, first);
                     let broken = Skipped {

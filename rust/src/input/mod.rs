@@ -1,10 +1,11 @@
 //! Text from wherever it lies: files, folders, globs and stdin; txt, jsonl and parquet, gzip and zstd of them.
 //!
-//! SOURCE… is resolved to [`SourceFile`]s in a fixed order, these are cut into [`Unit`]s of bounded size before anything
-//! is read through, and a [`Feed`] hands pieces of the units to worker threads: about a megabyte each, ending where a
-//! document ends or where the pre-tokenizer provably cannot straddle. A plain file is mapped and never copied; pages
-//! are dropped once their piece is done, so that memory does not grow with the input.
+//! SOURCE… is resolved to [`SourceFile`]s in a fixed order, these are cut into [`Unit`]s of bounded size before
+//! anything is read through, and a [`Feed`] hands blocks of the units to worker threads: about a megabyte each, ending
+//! where a document ends or where the pre-tokenizer provably cannot straddle. A plain file is mapped and never copied;
+//! pages are dropped once their block is done, so that memory does not grow with the input.
 
+mod block;
 mod compressed;
 mod expand;
 mod feed;
@@ -12,17 +13,16 @@ mod jsonl;
 mod magic;
 mod mapped;
 mod parquet;
-mod piece;
 mod reader;
 mod separator;
 mod source;
 mod survey;
 mod unit;
 
+pub use block::{Block, Segment, Side, Skipped};
 pub use feed::{Blocks, Event, Feed, Ticket};
 pub use mapped::{Mapping, Text};
-pub use piece::{Piece, Segment, Side, Skipped};
-pub use reader::RawPiece;
+pub use reader::RawBlock;
 pub use separator::Separator;
 pub use source::{look, Compression, Format, Input, Look, SourceFile};
 pub use survey::{survey, Survey};

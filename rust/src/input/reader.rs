@@ -1,5 +1,5 @@
-//! One unit → pieces of about a megabyte, one after another. Finding where to cut is all that happens here; what is
-//! in a piece is found by whichever thread took it.
+//! One unit → blocks of about a megabyte, one after another. Finding where to cut is all that happens here; what is
+//! in a block is found by whichever thread took it.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::parquet::Rows;
 use super::{Format, Input, Mapping, SafeCut, Separator, Side, Span, Text, Unit, Validation};
 use crate::error::Result;
 
-/// Bytes of text in a piece: large enough that handing it over costs nothing, small enough to stay in a core's cache.
-pub const PIECE: usize = if cfg!(test) { 4096 } else { 1 << 20 };
+/// Bytes of text in a block: large enough that handing it over costs nothing, small enough to stay in a core's cache.
+pub const BLOCK_BYTES: usize = if cfg!(test) { 4096 } else { 1 << 20 };
 
 /// What a reader cut off, not yet looked into.
-pub struct RawPiece {
+pub struct RawBlock {
     pub(super) file: u32,
-    /// Where the piece begins in its file, or in what was decompressed of it.
+    /// Where the block begins in its file, or in what was decompressed of it.
     pub(super) position: u64,
     /// Where it begins in all of the text, as the plan counted it.
     pub(super) offset: u64,
@@ -24,7 +24,7 @@ pub struct RawPiece {
     pub(super) content: Content,
 }
 
-impl RawPiece {
+impl RawBlock {
     pub fn file(&self) -> usize {
         self.file as usize
     }
@@ -68,16 +68,16 @@ impl UnitReader {
         Self { input: input.clone(), spans, validation, offset: unit.offset, current: None }
     }
 
-    /// Whether the next piece costs time to cut off, so that a second thread had better start another unit.
+    /// Whether the next block costs time to cut off, so that a second thread had better start another unit.
     pub fn slow(&self) -> bool {
         self.current.as_ref().is_some_and(|span| !matches!(span.bytes, Bytes::Mapped { .. }))
     }
 
-    pub fn next(&mut self) -> Result<Option<RawPiece>> {
+    pub fn next(&mut self) -> Result<Option<RawBlock>> {
         loop {
             if let Some(current) = &mut self.current {
-                if let Some(piece) = current.next(&self.input, self.validation)? {
-                    return Ok(Some(piece));
+                if let Some(block) = current.next(&self.input, self.validation)? {
+                    return Ok(Some(block));
                 }
                 self.offset = current.offset + current.position - current.start;
             }
@@ -133,14 +133,14 @@ impl SpanReader {
         Ok(Self { file: span.file, start, position: start, offset, inside: span.inside, open: span.open, line, bytes })
     }
 
-    fn next(&mut self, input: &Input, validation: Validation) -> Result<Option<RawPiece>> {
+    fn next(&mut self, input: &Input, validation: Validation) -> Result<Option<RawBlock>> {
         let file = &input.files[self.file as usize];
         let lines = file.format == Format::Jsonl;
         let (separator, safe_cut) =
             if lines { (&Separator::Line, None) } else { (&input.options.separator, input.options.safe_cut.as_ref()) };
         let (text, open, side) = match &mut self.bytes {
             Bytes::Rows(rows) => {
-                let Some((text, ends)) = rows.next(PIECE)? else { return Ok(None) };
+                let Some((text, ends)) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
                 let length = text.len() as u64;
                 let content = Content::Documents { text, ends };
                 return Ok(Some(self.take(length, content)));
@@ -159,7 +159,7 @@ impl SpanReader {
                 (Text::Mapped { map: map.clone(), range: start..start + length }, open, side)
             }
             Bytes::Stream { stream, window, taken, ended } => {
-                let mut wanted = PIECE + PIECE / 4;
+                let mut wanted = BLOCK_BYTES + BLOCK_BYTES / 4;
                 let (length, open) = loop {
                     let there = window.len() - *taken;
                     if there < wanted && !*ended {
@@ -171,7 +171,7 @@ impl SpanReader {
                     if let Some(found) = cut(&window[*taken..], *ended, false, separator, safe_cut) {
                         break found;
                     }
-                    wanted = (wanted * 2).max(SEARCH + PIECE / 4);
+                    wanted = (wanted * 2).max(SEARCH + BLOCK_BYTES / 4);
                 };
                 let text = take_front(window, taken, length);
                 let side =
@@ -186,21 +186,21 @@ impl SpanReader {
         };
         let content = if lines { Content::Lines { text } } else { Content::Text { text, inside: self.inside, open } };
         self.inside = side;
-        let piece = self.take(length, content);
+        let block = self.take(length, content);
         self.line = self.line.map(|line| line + newlines);
-        Ok(Some(piece))
+        Ok(Some(block))
     }
 
-    fn take(&mut self, length: u64, content: Content) -> RawPiece {
+    fn take(&mut self, length: u64, content: Content) -> RawBlock {
         let offset = self.offset + self.position - self.start;
-        let piece = RawPiece { file: self.file, position: self.position, offset, line: self.line, content };
+        let block = RawBlock { file: self.file, position: self.position, offset, line: self.line, content };
         self.position += length;
-        piece
+        block
     }
 }
 
 /// The next `length` bytes of a window. Whichever of them and what is behind them is less is copied: after a long
-/// document much may be left, which is not to be moved for every piece.
+/// document much may be left, which is not to be moved for every block.
 fn take_front(window: &mut Vec<u8>, taken: &mut usize, length: usize) -> Vec<u8> {
     let end = *taken + length;
     if window.len() - end > length {
@@ -221,9 +221,9 @@ fn take_front(window: &mut Vec<u8>, taken: &mut usize, length: usize) -> Vec<u8>
 }
 
 /// How far a document's end is sought before the document itself is cut.
-const SEARCH: usize = 4 * PIECE;
+const SEARCH: usize = 4 * BLOCK_BYTES;
 
-/// Where to cut the next piece off `window`, and whether that is within a document: a piece is whole documents, or one
+/// Where to cut the next block off `window`, and whether that is within a document: a block is whole documents, or one
 /// part of one. None where more text is needed first.
 fn cut(
     window: &[u8],
@@ -232,18 +232,18 @@ fn cut(
     separator: &Separator,
     safe_cut: Option<&SafeCut>,
 ) -> Option<(usize, bool)> {
-    if complete && window.len() <= PIECE + PIECE / 4 {
+    if complete && window.len() <= BLOCK_BYTES + BLOCK_BYTES / 4 {
         return Some((window.len(), open));
     }
-    if window.len() < PIECE {
+    if window.len() < BLOCK_BYTES {
         return None;
     }
     // a span that ends within a document holds no separator: the plan cut it so
     let separator = if open { &Separator::File } else { separator };
-    if let Some(found) = separator.last(&window[..PIECE]) {
+    if let Some(found) = separator.last(&window[..BLOCK_BYTES]) {
         return Some((found.next, false));
     }
-    let from = separator.tail(&window[..PIECE]);
+    let from = separator.tail(&window[..BLOCK_BYTES]);
     let search = window.len().min(SEARCH);
     if let Some(found) = separator.first(&window[..search], from, complete && search == window.len()) {
         return Some((found.next, false));
@@ -254,7 +254,7 @@ fn cut(
     // a separator may begin here, and a document is not cut within one
     let tail = from + separator.tail(&window[from..search]);
     if let Some(safe_cut) = safe_cut {
-        let mut low = PIECE / 2;
+        let mut low = BLOCK_BYTES / 2;
         while low < search {
             let high = (low * 2).min(search);
             if let Some(cut) = safe_cut(window, low, high.min(tail)) {

@@ -22,7 +22,7 @@ pub enum Separator {
     Blank,
     /// A file is one document.
     File,
-    /// A line is one document; also how a jsonl file is cut into pieces.
+    /// A line is one document; also how a jsonl file is cut into blocks.
     Line,
 }
 

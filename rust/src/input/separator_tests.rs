@@ -18,7 +18,7 @@ fn paragraphs(text: &str) -> Vec<&str> {
     found
 }
 
-/// Words, and runs of blanks that are longer than pieces, than searches and than the steps of the plan.
+/// Words, and runs of blanks that are longer than blocks, than searches and than the steps of the plan.
 fn blanks_and_words(random: &mut Random, parts: usize) -> String {
     let mut text = String::new();
     for _ in 0..parts {
@@ -82,11 +82,11 @@ fn what_follows_a_long_run_in_a_stream_is_not_moved_for_every_piece() {
     let started = Instant::now();
     let blocks = Blocks::new(&input).unwrap();
     let mut documents = 0;
-    while let Some(piece) = blocks.next().unwrap() {
-        documents += piece.segments.len();
+    while let Some(block) = blocks.next().unwrap() {
+        documents += block.segments.len();
     }
     assert_eq!(documents, 1_000_001);
-    // 3,000 pieces of 4 KB: moving 12 MB for each would be 36 GB
+    // 3,000 blocks of 4 KB: moving 12 MB for each would be 36 GB
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 

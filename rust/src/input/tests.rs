@@ -88,13 +88,13 @@ pub(super) fn read_all(input: &Input, target: u64, validation: Validation) -> Re
     let mut documents: Vec<(Vec<u8>, Side)> = Vec::new();
     let mut open: Option<(Vec<u8>, Side)> = None;
     while let Some(ticket) = feed.next(0)? {
-        let Event::Piece(raw) = ticket.event else { continue };
+        let Event::Block(raw) = ticket.event else { continue };
         let file = &input.files[raw.file()];
-        let piece = Piece::new(raw, file, &input.options, validation)?;
-        for segment in &piece.segments {
+        let block = Block::new(raw, file, &input.options, validation)?;
+        for segment in &block.segments {
             let (mut text, side) = open.take().unwrap_or((Vec::new(), segment.side));
             assert_eq!(side, segment.side, "a document goes on where it began");
-            text.extend_from_slice(&piece.text[segment.range.clone()]);
+            text.extend_from_slice(&block.text[segment.range.clone()]);
             if segment.ends {
                 documents.push((text, side));
             } else {
@@ -203,12 +203,12 @@ fn a_text_of_one_document_is_cut_into_many_pieces_and_units() {
     let units = plan_units(&input, 30_000, Validation::None, None).unwrap();
     assert!(units.len() >= 10, "{}", units.len());
     let blocks = Blocks::new(&input).unwrap();
-    let mut pieces = 0;
-    while let Some(piece) = blocks.next().unwrap() {
-        pieces += 1;
-        assert!(piece.text.len() <= 5 * reader::PIECE);
+    let mut count = 0;
+    while let Some(block) = blocks.next().unwrap() {
+        count += 1;
+        assert!(block.text.len() <= 5 * reader::BLOCK_BYTES);
     }
-    assert!(pieces >= 50, "{pieces}");
+    assert!(count >= 50, "{count}");
 }
 
 #[test]
@@ -245,8 +245,8 @@ fn jsonl_keeps_escapes_and_names_a_broken_line() {
         assert_eq!(texts(read_all(&input, 20_000, Validation::None).unwrap()), expected);
         let blocks = Blocks::new(&input).unwrap();
         let mut skipped = Vec::new();
-        while let Some(piece) = blocks.next().unwrap() {
-            skipped.extend(piece.skipped.into_iter().map(|line| (line.line, line.why)));
+        while let Some(block) = blocks.next().unwrap() {
+            skipped.extend(block.skipped.into_iter().map(|line| (line.line, line.why)));
         }
         assert_eq!(skipped.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [601, 602, 603]);
         assert!(skipped[1].1.contains("no \"text\""), "{:?}", skipped[1]);
@@ -385,8 +385,8 @@ fn many_threads_pull_every_document_once() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut found = Vec::new();
-                    while let Some(piece) = blocks.next().unwrap() {
-                        found.extend(piece.documents().map(|text| String::from_utf8(text.to_vec()).unwrap()));
+                    while let Some(block) = blocks.next().unwrap() {
+                        found.extend(block.documents().map(|text| String::from_utf8(text.to_vec()).unwrap()));
                     }
                     found
                 })

@@ -1,9 +1,9 @@
-//! Pre-tokenizers: cut text into the pieces that byte-pair merges never cross.
+//! Pre-tokenizers: cut text into the pre-tokens that byte-pair merges never cross.
 //!
 //! # What an invalid byte is
 //! Every byte sequence is text. A byte that belongs to no well-formed UTF-8 sequence stands for U+FFFD, one per byte: a
-//! symbol, neither letter, number nor whitespace. Whether a sequence is well-formed depends on its own bytes alone, so a
-//! scanner may start at any character.
+//! symbol, neither letter, number nor whitespace. Whether a sequence is well-formed depends on its own bytes alone, so
+//! a scanner may start at any character.
 
 mod cut;
 mod names;

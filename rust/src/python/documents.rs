@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::caller::Caller;
-use super::train::separator;
-use crate::error::{Error, Result};
-use crate::input::{plan_units, Event, Feed, Input, Invalid, Options, Piece, Validation};
+use super::{options, Caller};
+use crate::error::Result;
+use crate::input::{plan_units, Block, Event, Feed, Input, Options, Validation};
 
 /// Source text that is planned at a time; nothing depends on it but the length of a list.
 const UNIT: u64 = 64 << 20;
@@ -42,16 +41,10 @@ impl Documents {
     ) -> PyResult<Self> {
         let caller = Caller::default();
         let options = Options {
-            separator: separator(split)?,
+            separator: options::separator(split)?,
             field: field.into(),
             column: column.into(),
-            invalid: match invalid {
-                "error" => Invalid::Error,
-                "replace" => Invalid::Replace,
-                other => {
-                    return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into());
-                }
-            },
+            invalid: options::invalid(invalid)?,
             skip_bad,
             stdin: stdin.map(Into::into),
             stdin_jsonl,
@@ -89,11 +82,11 @@ impl Documents {
 impl Documents {
     fn next(&self) -> Result<Option<(String, Vec<String>)>> {
         while let Some(ticket) = self.feed.next(0)? {
-            let Event::Piece(raw) = ticket.event else { continue };
+            let Event::Block(raw) = ticket.event else { continue };
             let file = &self.input.files[raw.file()];
-            let piece = Piece::new(raw, file, &self.input.options, Validation::None)?;
-            self.replaced.fetch_add(piece.replaced, Ordering::Relaxed);
-            let documents = piece.documents().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+            let block = Block::new(raw, file, &self.input.options, Validation::None)?;
+            self.replaced.fetch_add(block.replaced, Ordering::Relaxed);
+            let documents = block.documents().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
             return Ok(Some((file.name.clone(), documents)));
         }
         Ok(None)

@@ -1,16 +1,19 @@
 //! The Python face of this crate: the only room that names pyo3.
 
-mod caller;
+mod bpe;
 mod documents;
-mod pipeline;
-mod tokenizer;
+mod options;
+mod shards;
 mod train;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
+use crate::input::Check;
 
 /// The crate's errors become those of `pylm.errors`, message and hint kept apart.
 impl From<Error> for PyErr {
@@ -20,7 +23,6 @@ impl From<Error> for PyErr {
                 Kind::Usage => "UsageError",
                 Kind::Data => "DataError",
                 Kind::Tokenizer => "TokenizerError",
-                Kind::Check => "CheckError",
                 Kind::Interrupted => return PyKeyboardInterrupt::new_err(()),
             };
             let made = py
@@ -35,12 +37,43 @@ impl From<Error> for PyErr {
     }
 }
 
-/// A number of threads as a caller gives it: 0 for as many as there are cores.
-fn thread_count(given: i64) -> crate::Result<usize> {
-    match usize::try_from(given) {
-        Ok(0) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-        Ok(threads) => Ok(threads),
-        Err(_) => Err(Error::usage(format!("{given} threads cannot work")).hint("0 is as many as there are cores")),
+/// Calls into Python from work without the interpreter's lock, and keeps the first exception that comes of it: of a
+/// callback, or of a signal's handler. It passes through as itself.
+#[derive(Clone, Default)]
+pub(super) struct Caller {
+    raised: Arc<Mutex<Option<PyErr>>>,
+}
+
+impl Caller {
+    /// Calls Python. What it raises is kept, and the work is told to stop.
+    pub fn call<T>(&self, function: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+        Python::attach(function).map_err(|error| self.keep(error))
+    }
+
+    /// Lets Ctrl-C and other signals be heard.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself lives too short for `attach`")]
+    pub fn signals(&self) -> Result<()> {
+        self.call(|py| py.check_signals())
+    }
+
+    /// For work that looks through sources alone.
+    pub fn check(&self) -> Check {
+        let caller = self.clone();
+        Arc::new(move || caller.signals())
+    }
+
+    pub fn keep(&self, error: PyErr) -> Error {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        Error::interrupted()
+    }
+
+    /// What the work came to, or the exception that ended it.
+    pub fn settle<T>(self, result: Result<T>) -> PyResult<T> {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match raised {
+            Some(error) => Err(error),
+            None => Ok(result?),
+        }
     }
 }
 
@@ -57,10 +90,10 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pymodule]
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
-    module.add_class::<tokenizer::Bpe>()?;
-    module.add_function(wrap_pyfunction!(tokenizer::portable_pattern, module)?)?;
+    module.add_class::<bpe::Bpe>()?;
+    module.add_function(wrap_pyfunction!(bpe::portable_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     module.add_class::<documents::Documents>()?;
-    pipeline::register(module)?;
+    shards::register(module)?;
     Ok(())
 }

@@ -8,11 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::caller::Caller;
-use super::thread_count;
+use super::{options, Caller};
 use crate::bpe::train::{train, Phase, Report, Settings, State, Texts, Watch};
-use crate::error::{Error, Result};
-use crate::input::{Blocks, Input, Invalid, Options, Piece, Separator};
+use crate::error::Result;
+use crate::input::{Block, Blocks, Input, Options};
 use crate::pattern::Pattern;
 
 /// The documents of the sources, or the first of them.
@@ -25,11 +24,11 @@ struct Sources {
 }
 
 impl Sources {
-    fn take(&self) -> Result<Option<(Piece, usize)>> {
+    fn take(&self) -> Result<Option<(Block, usize)>> {
         let Some(left) = &self.left else {
-            return Ok(self.blocks.next()?.map(|piece| {
-                let segments = piece.segments.len();
-                (piece, segments)
+            return Ok(self.blocks.next()?.map(|block| {
+                let segments = block.segments.len();
+                (block, segments)
             }));
         };
         let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,9 +36,9 @@ impl Sources {
         if *documents == 0 || *bytes == 0 {
             return Ok(None);
         }
-        let Some(piece) = self.blocks.next()? else { return Ok(None) };
+        let Some(block) = self.blocks.next()? else { return Ok(None) };
         let mut taken = 0;
-        for segment in &piece.segments {
+        for segment in &block.segments {
             if *documents == 0 || *bytes == 0 {
                 break;
             }
@@ -47,17 +46,17 @@ impl Sources {
             *bytes = bytes.saturating_sub(segment.range.len() as u64);
             taken += 1;
         }
-        Ok(Some((piece, taken)))
+        Ok(Some((block, taken)))
     }
 }
 
 impl Texts for Sources {
     fn next(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        let Some((piece, taken)) = self.take()? else { return Ok(false) };
-        self.replaced.fetch_add(piece.replaced, Ordering::Relaxed);
+        let Some((block, taken)) = self.take()? else { return Ok(false) };
+        self.replaced.fetch_add(block.replaced, Ordering::Relaxed);
         let mut documents = 0;
-        for segment in &piece.segments[..taken] {
-            visit(&piece.text[segment.range.clone()]);
+        for segment in &block.segments[..taken] {
+            visit(&block.text[segment.range.clone()]);
             documents += u64::from(segment.ends);
         }
         self.documents.fetch_add(documents, Ordering::Relaxed);
@@ -94,11 +93,6 @@ impl Watch for Told {
         });
         told.is_ok()
     }
-}
-
-/// What `--split` says where nothing may be said.
-pub(super) fn separator(split: Option<&str>) -> Result<Separator> {
-    split.map_or_else(|| Ok(Separator::end_of_text()), Separator::parse)
 }
 
 /// What tells these sources, read in this way, from others.
@@ -145,14 +139,10 @@ pub fn train_bpe<'py>(
     let pattern = std::sync::Arc::new(Pattern::new(pattern)?);
     let cutter = pattern.clone();
     let options = Options {
-        separator: separator(split)?,
+        separator: options::separator(split)?,
         field: field.into(),
         column: column.into(),
-        invalid: match invalid {
-            "error" => Invalid::Error,
-            "replace" => Invalid::Replace,
-            other => return Err(Error::usage(format!("--invalid {other:?} is neither error nor replace")).into()),
-        },
+        invalid: options::invalid(invalid)?,
         safe_cut: Some(std::sync::Arc::new(move |text: &[u8], low, high| cutter.safe_cut(text, low, high))),
         skip_bad,
         stdin: stdin.map(Into::into),
@@ -167,7 +157,7 @@ pub fn train_bpe<'py>(
         specials,
         min_frequency,
         max_token_length,
-        threads: thread_count(threads)?,
+        threads: options::thread_count(threads)?,
         allow_fewer,
         before: before.unwrap_or_default(),
         memory,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::files::{
     is_shard_file, make_folder, read_json, remove, remove_parts, remove_temporaries, sync_file, temporaries, to_json,
-    write_atomically, write_lightly, Lock, PARTS,
+    write_atomically, write_lightly, PARTS,
 };
-use super::job::{Job, JOB};
 use super::manifest::{Manifest, Shard, MANIFEST};
+use super::plan::{Job, JOB};
 use super::record::{Names, Record};
-use super::run::Task;
+use super::task::Task;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 
 impl Task<'_> {
     pub(super) fn parts(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use super::*;
 use crate::error::Kind;
 use crate::input::tests::{space_cut, Folder, Random};
 use crate::input::{Input, Options};
+use crate::lock::Lock;
 
 const RANKS: usize = 4;
 
@@ -17,7 +18,7 @@ fn ranks_at_once(bench: &Bench, job: &Job, out: &str) {
             scope.spawn(move || {
                 for _ in 0..=(rank % 2) {
                     let share = Share { rank, world: RANKS };
-                    bench.run(job, &Bytes::new(EOT + 1), out, 1, share, false).unwrap();
+                    bench.run(job, &Bytes::new(), out, 1, share, false).unwrap();
                 }
             });
         }
@@ -83,13 +84,13 @@ fn a_job_that_a_power_loss_tore_counts_as_absent_until_a_shard_is_complete() {
         assert!(bench.files(&out) == expected, "{torn:?}");
     }
     bench.folder.write("whole/job.json", "{");
-    let error = bench.run(&job, &Bytes::new(EOT + 1), "whole", 1, ALL, false).unwrap_err();
+    let error = bench.run(&job, &Bytes::new(), "whole", 1, ALL, false).unwrap_err();
     assert!(error.message.contains("job.json is damaged"), "{}", error.message);
     // complete and not yet finished
     let share = Share { rank: 0, world: 2 };
-    bench.run(&job, &Bytes::new(EOT + 1), "half", 1, share, false).unwrap();
+    bench.run(&job, &Bytes::new(), "half", 1, share, false).unwrap();
     bench.folder.write("half/job.json", "{");
-    let error = bench.run(&job, &Bytes::new(EOT + 1), "half", 1, share, false).unwrap_err();
+    let error = bench.run(&job, &Bytes::new(), "half", 1, share, false).unwrap_err();
     assert!(error.message.contains("job.json is damaged") && error.hint.unwrap().contains("--force"));
 }
 
@@ -160,7 +161,7 @@ fn a_log_of_documents_that_a_power_loss_took_is_written_anew() {
             }
             for shard in 0..job.shards.len() {
                 let names = record::Names { folder: &bench.folder.0.join(&out), shard };
-                let entries = run::record(&names, &job).filter(|record| !record.complete).map(|it| it.log_entries);
+                let entries = record::record(&names, &job).filter(|record| !record.complete).map(|it| it.log_entries);
                 if entries.is_some_and(|entries| entries > 0) {
                     // as long as it was: a file whose end never reached the disk
                     let length = std::fs::metadata(names.log()).unwrap().len() as usize;
@@ -182,23 +183,15 @@ fn a_damaged_log_of_a_complete_shard_is_noticed_before_it_decides_where_to_cut()
     bench.all(&job, "whole", 1);
     let files = || Err(crate::error::Error::tokenizer("no tokenizer yet"));
     let folder = bench.folder.0.join("out");
-    let encoder = Bytes::new(EOT + 1);
-    let task = Task {
-        job: &job,
-        input: &bench.input,
-        encoder: &encoder,
-        folder: &folder,
-        threads: 1,
-        share: ALL,
-        force: false,
-        files: &files,
-    };
+    let encoder = Bytes::new();
+    let task =
+        Task { job: &job, input: &bench.input, folder: &folder, threads: 1, share: ALL, force: false, files: &files };
     // encodes all that is wanted, and does not finish
-    assert!(run(&task, &mut |_| Ok(())).is_err());
+    assert!(run(&task, &encoder, &mut |_| Ok(())).is_err());
     let mut damaged = 0;
     for shard in 0..job.shards.len() {
         let names = record::Names { folder: &folder, shard };
-        if run::record(&names, &job).is_some_and(|record| record.complete) {
+        if record::record(&names, &job).is_some_and(|record| record.complete) {
             let mut log = std::fs::read(names.log()).unwrap();
             log[3] ^= 1;
             std::fs::write(names.log(), log).unwrap();
@@ -231,17 +224,17 @@ fn what_kills_left_is_cleaned_up_by_the_next_writer_that_is_alone() {
     // another rank is alive: these may be its own
     let other = Lock::take(&bench.folder.0.join("out/.parts/rank_1.lock"), false).unwrap();
     let share = Share { rank: 0, world: 2 };
-    assert!(bench.run(&job, &Bytes::new(EOT + 1), "out", 2, share, false).unwrap().manifest.is_none());
+    assert!(bench.run(&job, &Bytes::new(), "out", 2, share, false).unwrap().manifest.is_none());
     // but for the parts: there was no job that they could belong to
     assert!(litter[..5].iter().all(|name| there(name)));
     drop(other);
     let share = Share { rank: 1, world: 2 };
-    assert!(bench.run(&job, &Bytes::new(EOT + 1), "out", 2, share, false).unwrap().manifest.is_some());
+    assert!(bench.run(&job, &Bytes::new(), "out", 2, share, false).unwrap().manifest.is_some());
     assert!(!litter.iter().any(|name| there(name)) && theirs.iter().all(|name| there(name)));
     // a kill between the manifest and the end of finishing
     spill();
     bench.folder.write("out/.writing.lock", "");
-    assert!(bench.run(&job, &Bytes::new(EOT + 1), "out", 2, ALL, false).unwrap().found);
+    assert!(bench.run(&job, &Bytes::new(), "out", 2, ALL, false).unwrap().found);
     assert!(!litter.iter().any(|name| there(name)) && theirs.iter().all(|name| there(name)));
     assert!(!there(".parts") && !there(".writing.lock"));
     bench.all(&job, "whole", 1);
@@ -256,12 +249,12 @@ fn force_does_not_replace_what_another_process_writes() {
     let bench = Bench::new("force", 47);
     let job = bench.job(request(EOT + 1));
     let share = Share { rank: 0, world: 2 };
-    bench.run(&job, &Bytes::new(EOT + 1), "out", 1, share, false).unwrap();
+    bench.run(&job, &Bytes::new(), "out", 1, share, false).unwrap();
     let other = Lock::take(&bench.folder.0.join("out/.parts/rank_1.lock"), false).unwrap();
-    let error = bench.run(&job, &Bytes::new(EOT + 1), "out", 1, ALL, true).unwrap_err();
+    let error = bench.run(&job, &Bytes::new(), "out", 1, ALL, true).unwrap_err();
     assert!(error.message.contains("other processes are writing"), "{}", error.message);
     drop(other);
-    bench.run(&job, &Bytes::new(EOT + 1), "out", 1, ALL, true).unwrap();
+    bench.run(&job, &Bytes::new(), "out", 1, ALL, true).unwrap();
 }
 
 #[test]
@@ -282,7 +275,7 @@ fn llmc_headers_count_what_they_can_and_no_more() {
     for header in [Header::Llmc, Header::None] {
         let job = bench.job(Request { validation: 0.0, header, ..request(EOT + 1) });
         let out = format!("out{header:?}");
-        let outcome = bench.run(&job, &Bytes::new(EOT + 1), &out, 2, ALL, false);
+        let outcome = bench.run(&job, &Bytes::new(), &out, 2, ALL, false);
         match header {
             Header::None => assert_eq!(outcome.unwrap().manifest.unwrap().splits.train.shards.len(), 1),
             Header::Llmc => {

@@ -6,18 +6,17 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::begin::{alone, ours_beside, remove_strays};
-use super::files::{
-    remove, remove_parts, remove_temporaries, sync_folder, to_json, write_atomically, write_error, Lock, PARTS,
-};
-use super::job::{Header, Job};
+use super::files::{remove, remove_parts, remove_temporaries, sync_folder, to_json, write_atomically, PARTS};
 use super::limit::Limit;
 use super::manifest::{Manifest, Shard, SkippedLines, Source, Split, Splits, FORMAT, MANIFEST, VERSION};
-use super::record::{file_name, Half, Names, Record};
-use super::run::{record, stands, Task};
-use super::stream::Tally;
-use super::writer::{llmc_header, LLMC_MOST, LOG_ENTRY};
-use crate::error::{Error, Result};
+use super::plan::{Header, Job};
+use super::positioned_file::Tally;
+use super::record::{file_name, record, stands, Half, Names, Record, LOG_ENTRY};
+use super::task::Task;
+use super::writer::{llmc_header, LLMC_MOST};
+use crate::error::{write_error, Error, Result};
 use crate::input::Side;
+use crate::lock::Lock;
 
 /// What is kept of a shard.
 struct Kept {

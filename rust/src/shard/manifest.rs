@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::{xxh3_128, Xxh3};
 
-use super::job::{Dtype, Header, Settings, JOB};
+use super::plan::{Dtype, Header, Settings, JOB};
 use crate::error::{quoted, Error, Result};
 use crate::input::{Skipped, SourceFile};
 

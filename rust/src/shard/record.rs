@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::PARTS;
+use super::files::{read_json, PARTS};
+use super::plan::Job;
 use crate::input::{Side, Skipped};
 
+/// Bytes of an entry of the log, one for each document and each part of one: text << 2 | part << 1 | side, and tokens.
+pub(super) const LOG_ENTRY: u64 = 16;
 /// Broken lines that are listed; the others are counted.
 const LISTED: usize = 20;
 
@@ -120,4 +123,25 @@ pub(super) fn file_name(side: Side, number: usize, suffix: &str) -> String {
         Side::Validation => "val",
     };
     format!("{split}_{number:05}.{suffix}")
+}
+
+/// The record of a shard, where one can be read that makes sense.
+pub(super) fn record(names: &Names<'_>, job: &Job) -> Option<Record> {
+    let record = read_json::<Record>(&names.record()).ok().flatten();
+    record.filter(|record| record.is_sound(job.shards[names.shard].len()))
+}
+
+/// Whether a shard that is said to be complete still has its files.
+pub(super) fn stands(names: &Names<'_>, record: &Record, job: &Job) -> bool {
+    let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let [train, val] = &record.halves;
+    let id = job.settings.dtype.size();
+    let index = |entries: u64| 8 * (1 + entries);
+    record.complete
+        && (train.tokens == 0
+            || (size(names.final_ids()) == job.header_bytes() + train.tokens * id
+                && size(names.final_index()) == index(train.entries)))
+        && size(names.ids(Side::Validation)) == val.tokens * id
+        && size(names.index(Side::Validation)) == index(val.entries)
+        && (job.settings.request.limit.is_none() || size(names.log()) == record.log_entries * LOG_ENTRY)
 }

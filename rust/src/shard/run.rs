@@ -1,41 +1,17 @@
 //! Running a job: threads, locks, what to do again and what to leave.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::begin::{begin, complete, finished_by_another, refuse_conflict, tidy_finished, write_beside, Begun};
-use super::encoder::{Id, TextEncoder};
-use super::files::read_json;
+use super::encoder::TextEncoder;
 use super::finish::finish;
-use super::job::{Dtype, Job};
 use super::manifest::Manifest;
-use super::output::Output;
-use super::progress::{Counters, Progress};
-use super::record::{Names, Record};
-use super::writer::{Item, ShardWriter};
+use super::plan::Dtype;
+use super::progress::Progress;
+use super::task::{Observer, Share, Task};
+use super::workers::encode;
 use crate::error::{Error, Result};
-use crate::input::{Event, Feed, Input, Piece, Ticket};
 use crate::threads::spawn;
-
-/// Which shards are this process's: every `world`-th from `rank`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    pub rank: usize,
-    pub world: usize,
-}
-
-impl Share {
-    pub fn new(rank: i64, world: i64) -> Result<Self> {
-        match (usize::try_from(rank), usize::try_from(world)) {
-            (Ok(rank), Ok(world)) if rank < world => Ok(Self { rank, world }),
-            _ => Err(Error::usage(format!("there is no rank {rank} in a world of {world}"))
-                .hint("ranks count from 0 to world - 1")),
-        }
-    }
-}
 
 #[derive(Debug)]
 pub struct Outcome {
@@ -50,27 +26,8 @@ pub struct Outcome {
     pub missing: usize,
 }
 
-/// What to run and where.
-pub struct Task<'a> {
-    pub job: &'a Job,
-    pub input: &'a Input,
-    pub encoder: &'a dyn TextEncoder,
-    pub folder: &'a Path,
-    pub threads: usize,
-    pub share: Share,
-    pub force: bool,
-    /// Makes what is written beside the shards once the folder is known to be ours: the tokenizer's own files.
-    pub files: &'a Files<'a>,
-}
-
-/// Called at most once, by another thread while the first pieces are encoded: GPT-2's tokenizer.json takes 60 ms.
-pub type Files<'a> = dyn Fn() -> Result<Vec<(String, Vec<u8>)>> + Sync + 'a;
-
-/// Called five times a second; an error from it stops the run.
-pub type Observer<'a> = dyn FnMut(&Progress) -> Result<()> + 'a;
-
 /// Encodes what is missing of the job, and finishes it if nothing is missing afterwards.
-pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
+pub fn run<E: TextEncoder>(task: &Task<'_>, encoder: &E, observe: &mut Observer<'_>) -> Result<Outcome> {
     let Share { rank, world } = task.share;
     if world == 0 || rank >= world {
         Share::new(rank as i64, world as i64)?;
@@ -96,15 +53,15 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
         observe(progress)
     };
     let encoded = std::thread::scope(|scope| {
-        // the disk takes these while the first pieces are encoded
+        // the disk takes these while the first blocks are encoded
         let beside = spawn(scope, || {
             let result = write_beside(task);
             failed.store(result.is_err(), Ordering::Relaxed);
             result
         })?;
         let progress = match task.job.settings.dtype {
-            Dtype::Uint16 => encode::<u16>(task, &mut observe),
-            Dtype::Uint32 => encode::<u32>(task, &mut observe),
+            Dtype::Uint16 => encode::<E, u16>(task, encoder, &mut observe),
+            Dtype::Uint32 => encode::<E, u32>(task, encoder, &mut observe),
         };
         beside.join().map_err(|_| Error::data("a thread failed while it wrote; this is a fault of pylm"))??;
         progress
@@ -120,253 +77,4 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
 
 fn found(manifest: Manifest) -> Outcome {
     Outcome { manifest: Some(manifest), found: true, progress: Progress::default(), replaced: None, missing: 0 }
-}
-
-/// The record of a shard, where one can be read that makes sense.
-pub(super) fn record(names: &Names<'_>, job: &Job) -> Option<Record> {
-    let record = read_json::<Record>(&names.record()).ok().flatten();
-    record.filter(|record| record.is_sound(job.shards[names.shard].len()))
-}
-
-/// Whether a shard that is said to be complete still has its files.
-pub(super) fn stands(names: &Names<'_>, record: &Record, job: &Job) -> bool {
-    let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let [train, val] = &record.halves;
-    let id = job.settings.dtype.size();
-    let index = |entries: u64| 8 * (1 + entries);
-    record.complete
-        && (train.tokens == 0
-            || (size(names.final_ids()) == job.header_bytes() + train.tokens * id
-                && size(names.final_index()) == index(train.entries)))
-        && size(names.ids(crate::input::Side::Validation)) == val.tokens * id
-        && size(names.index(crate::input::Side::Validation)) == index(val.entries)
-        && (job.settings.request.limit.is_none() || size(names.log()) == record.log_entries * super::writer::LOG_ENTRY)
-}
-
-struct Crew<'a, T> {
-    task: &'a Task<'a>,
-    feed: Feed,
-    counters: Counters,
-    /// Those that are being written: opened with their first piece, closed after their last.
-    shards: Mutex<BTreeMap<usize, Arc<ShardWriter<T>>>>,
-    buffers: Mutex<Vec<Output<T>>>,
-    returned: Condvar,
-    /// Totals of complete shards by number, for the limit.
-    totals: Mutex<BTreeMap<usize, (u64, u64, u64)>>,
-    failure: Mutex<Option<Error>>,
-    working: Mutex<usize>,
-    stopped: Condvar,
-}
-
-fn encode<T: Id>(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Progress> {
-    let job = task.job;
-    let limit = job.settings.request.limit;
-    let threads = task.threads.max(1);
-    let (mut shards, mut lanes, mut totals) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-    let (mut total, mut before) = (0, 0);
-    let mut reached = (0, 0, 0);
-    let mut gap = false;
-    for (number, units) in job.shards.iter().enumerate() {
-        if !gap && limit.is_some_and(|limit| limit.reached(reached.0, reached.1, reached.2)) {
-            break;
-        }
-        let names = Names { folder: task.folder, shard: number };
-        let record = record(&names, job);
-        let bytes = |units: std::ops::Range<usize>| job.units[units].iter().map(|unit| unit.bytes).sum::<u64>();
-        if let Some(record) = record.as_ref().filter(|record| stands(&names, record, job)) {
-            let (documents, text, tokens) = record.totals();
-            reached = (reached.0 + documents, reached.1 + text, reached.2 + tokens);
-            totals.insert(number, record.totals());
-            before += bytes(units.clone());
-            continue;
-        }
-        gap = true;
-        if number % task.share.world != task.share.rank {
-            continue;
-        }
-        let mut done = 0;
-        // one that was complete and has lost a file is written anew
-        if record.as_ref().is_some_and(|record| !record.complete) {
-            let (writer, units) = open::<T>(job, &names, record)?;
-            done = units;
-            shards.insert(number, Arc::new(writer));
-        }
-        before += bytes(units.start..units.start + done);
-        let left = units.start + done..units.end;
-        total += bytes(left.clone());
-        lanes.push((number, left));
-    }
-    let feed = Feed::new(task.input, Arc::new(job.units.clone()), lanes, job.settings.rule);
-    // one for each thread, and some that wait for an earlier piece
-    let buffers = (0..2 * threads + 2).map(|_| Output::new()).collect();
-    let crew = Crew {
-        task,
-        feed,
-        counters: Counters::default(),
-        shards: Mutex::new(shards),
-        buffers: Mutex::new(buffers),
-        returned: Condvar::new(),
-        totals: Mutex::new(totals),
-        failure: Mutex::new(None),
-        working: Mutex::new(threads),
-        stopped: Condvar::new(),
-    };
-    let started = Instant::now();
-    let snapshot = || crew.counters.snapshot(started.elapsed().as_secs_f64(), total, before);
-    std::thread::scope(|scope| {
-        for worker in 0..threads {
-            let begun = spawn(scope, {
-                let crew = &crew;
-                move || crew.work(worker)
-            });
-            if let Err(error) = begun {
-                *crew.working.lock().unwrap_or_else(PoisonError::into_inner) -= threads - worker;
-                crew.fail(error);
-                break;
-            }
-        }
-        let mut working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
-        while *working > 0 {
-            let (guard, waited) =
-                crew.stopped.wait_timeout(working, Duration::from_millis(200)).unwrap_or_else(PoisonError::into_inner);
-            working = guard;
-            if waited.timed_out() {
-                drop(working);
-                if let Err(error) = observe(&snapshot()) {
-                    crew.fail(error);
-                }
-                working = crew.working.lock().unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    });
-    if let Some(error) = crew.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
-    Ok(snapshot())
-}
-
-fn open<T: Id>(job: &Job, names: &Names<'_>, record: Option<Record>) -> Result<(ShardWriter<T>, usize)> {
-    let request = &job.settings.request;
-    ShardWriter::open(names, request.header, job.settings.dtype, request.limit.is_some(), record)
-}
-
-impl<T: Id> Crew<'_, T> {
-    fn work(&self, worker: usize) {
-        // counts down also where the thread panics, so that nobody waits for it for ever
-        struct Leaving<'a, 'b, T: Id>(&'a Crew<'b, T>);
-        impl<T: Id> Drop for Leaving<'_, '_, T> {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.fail(Error::data("a thread failed while encoding; this is a fault of pylm"));
-                }
-                *self.0.working.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-                self.0.stopped.notify_all();
-            }
-        }
-        let _leaving = Leaving(self);
-        if let Err(error) = self.serve(worker) {
-            self.fail(error);
-        }
-    }
-
-    /// The first failure is the one that is told.
-    fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.counters.cancel();
-        self.feed.stop();
-        self.returned.notify_all();
-    }
-
-    fn serve(&self, worker: usize) -> Result<()> {
-        let mut scratch = self.task.encoder.scratch();
-        let eot = self.task.job.settings.request.eot;
-        // the buffer before the ticket: whoever holds the earliest ticket can then always go on
-        while let Some(mut output) = self.buffer()? {
-            let Some(Ticket { lane, sequence, event, .. }) = self.feed.next(worker)? else {
-                self.give_back(vec![output]);
-                break;
-            };
-            let shard = self.shard(lane)?;
-            let item = match event {
-                Event::Piece(raw) => {
-                    let bytes = raw.len() as u64;
-                    let file = &self.task.input.files[raw.file()];
-                    let piece = Piece::new(raw, file, &self.task.input.options, self.task.job.settings.rule)?;
-                    output.fill(piece, self.task.encoder, &mut *scratch, eot)?;
-                    Counters::add(&self.counters.bytes, bytes);
-                    Counters::add(&self.counters.tokens, output.tokens());
-                    Counters::add(&self.counters.documents, output.documents());
-                    Item::Output(output)
-                }
-                Event::UnitEnd => {
-                    self.give_back(vec![output]);
-                    Item::UnitEnd
-                }
-                Event::LaneEnd => {
-                    self.give_back(vec![output]);
-                    Item::LaneEnd
-                }
-            };
-            let committed = shard.commit(sequence, item)?;
-            Counters::add(&self.counters.units, committed.units);
-            self.give_back(committed.free);
-            if let Some(record) = committed.record {
-                self.lock_totals().insert(lane, record.totals());
-                self.shards.lock().unwrap_or_else(PoisonError::into_inner).remove(&lane);
-            }
-            self.check_limit(lane, committed.totals);
-        }
-        Ok(())
-    }
-
-    fn shard(&self, number: usize) -> Result<Arc<ShardWriter<T>>> {
-        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shard) = shards.get(&number) {
-            return Ok(shard.clone());
-        }
-        let names = Names { folder: self.task.folder, shard: number };
-        let shard = Arc::new(open(self.task.job, &names, None)?.0);
-        shards.insert(number, shard.clone());
-        Ok(shard)
-    }
-
-    fn lock_totals(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, (u64, u64, u64)>> {
-        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the work once the shards from the first on hold what is wanted.
-    fn check_limit(&self, lane: usize, now: (u64, u64, u64)) {
-        let Some(limit) = self.task.job.settings.request.limit else { return };
-        let totals = self.lock_totals();
-        let before = (0..lane).try_fold((0, 0, 0), |sum, shard| {
-            let add = totals.get(&shard)?;
-            Some((sum.0 + add.0, sum.1 + add.1, sum.2 + add.2))
-        });
-        // what earlier shards hold may not be known yet; this one's own may do
-        let before = before.unwrap_or((0, 0, 0));
-        if limit.reached(before.0 + now.0, before.1 + now.1, before.2 + now.2) {
-            self.feed.end_after(lane);
-        }
-    }
-
-    fn buffer(&self) -> Result<Option<Output<T>>> {
-        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if self.counters.check().is_err() {
-                return Ok(None);
-            }
-            if let Some(output) = buffers.pop() {
-                return Ok(Some(output));
-            }
-            buffers = self.returned.wait(buffers).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn give_back(&self, outputs: Vec<Output<T>>) {
-        if outputs.is_empty() {
-            return;
-        }
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).extend(outputs);
-        self.returned.notify_all();
-    }
 }

@@ -1,26 +1,26 @@
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::error::{Error, Kind, Result};
+use crate::id::Id;
 use crate::input::tests::{space_cut, Folder, Random};
 use crate::input::{Input, Options, SafeCut, Separator, Side, Validation};
+use crate::lock::Lock;
 
 /// Ids are bytes: what was written can be read as text. Fails after `calls` where that is not negative.
 pub(super) struct Bytes {
     calls: AtomicI64,
-    vocab_size: u32,
 }
 
 impl Bytes {
-    pub(super) fn new(vocab_size: u32) -> Self {
-        Self { calls: AtomicI64::new(-1), vocab_size }
+    pub(super) fn new() -> Self {
+        Self { calls: AtomicI64::new(-1) }
     }
 
     pub(super) fn failing_after(calls: usize) -> Self {
-        Self { calls: AtomicI64::new(calls as i64), vocab_size: EOT + 1 }
+        Self { calls: AtomicI64::new(calls as i64) }
     }
 
     fn count(&self) -> Result<()> {
@@ -35,22 +35,13 @@ impl Bytes {
 pub(super) const EOT: u32 = 256;
 
 impl TextEncoder for Bytes {
-    fn scratch(&self) -> Box<dyn Any + Send> {
-        Box::new(())
-    }
+    type Scratch = ();
 
-    fn encode_u16(&self, text: &[u8], _: &mut dyn Any, out: &mut Vec<u16>) -> Result<()> {
-        out.extend(text.iter().map(|&byte| u16::from(byte)));
+    fn scratch(&self) {}
+
+    fn encode<T: Id>(&self, text: &[u8], (): &mut (), out: &mut Vec<T>) -> Result<()> {
+        out.extend(text.iter().map(|&byte| T::from_u32(byte.into())));
         self.count()
-    }
-
-    fn encode_u32(&self, text: &[u8], _: &mut dyn Any, out: &mut Vec<u32>) -> Result<()> {
-        out.extend(text.iter().map(|&byte| u32::from(byte)));
-        self.count()
-    }
-
-    fn vocab_size(&self) -> u32 {
-        self.vocab_size
     }
 
     fn safe_cut(&self) -> Option<SafeCut> {
@@ -125,12 +116,12 @@ impl Bench {
     ) -> Result<Outcome> {
         let files = || Ok(vec![("tokenizer.json".to_string(), b"{}".to_vec())]);
         let folder = self.folder.0.join(out);
-        let task = Task { job, input: &self.input, encoder, folder: &folder, threads, share, force, files: &files };
-        run(&task, &mut |_| Ok(()))
+        let task = Task { job, input: &self.input, folder: &folder, threads, share, force, files: &files };
+        run(&task, encoder, &mut |_| Ok(()))
     }
 
     pub(super) fn all(&self, job: &Job, out: &str, threads: usize) -> Manifest {
-        let encoder = Bytes::new(job.settings.request.vocab_size);
+        let encoder = Bytes::new();
         self.run(job, &encoder, out, threads, ALL, false).unwrap().manifest.unwrap()
     }
 
@@ -159,7 +150,7 @@ pub(super) fn read_split(folder: &Path, split: &str, size: usize, skip: usize) -
     for name in names {
         let bytes = std::fs::read(&name).unwrap();
         let shard: Vec<u32> =
-            read::widen(if size == 2 { Dtype::Uint16 } else { Dtype::Uint32 }, &bytes[skip..]).collect();
+            inspect::widen(if size == 2 { Dtype::Uint16 } else { Dtype::Uint32 }, &bytes[skip..]).collect();
         let index = std::fs::read(name.with_extension("idx")).unwrap();
         let starts: Vec<usize> =
             index.chunks(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap()) as usize).collect();
@@ -237,7 +228,7 @@ fn bytes_depend_on_nothing_but_the_job() {
         // ranks one after another, and the last one finishes
         let out = name("ranks");
         for rank in [2, 0, 1] {
-            let encoder = Bytes::new(EOT + 1);
+            let encoder = Bytes::new();
             let outcome = bench.run(&job, &encoder, &out, 2, Share { rank, world: 3 }, false).unwrap();
             assert_eq!(outcome.manifest.is_some(), outcome.missing == 0);
         }
@@ -288,7 +279,7 @@ fn a_limit_stops_at_the_document_that_reaches_it() {
             let folder = bench.folder.0.join(&out);
             for (name, side) in [("train", Side::Train), ("val", Side::Validation)] {
                 let (mut read, mut expected) = (read_split(&folder, name, 2, 0), bench.expected(side, 0.2, count));
-                // a document of many pieces may be cut between them: what is there is its beginning
+                // a document of many blocks may be cut between them: what is there is its beginning
                 let last = bench.documents[count - 1].as_str();
                 if expected.last() == Some(&last) {
                     let found = read.pop().unwrap();
@@ -308,19 +299,11 @@ fn files_that_cannot_be_made_leave_no_manifest_and_a_rerun_finishes() {
     let bench = Bench::new("beside", 3);
     let job = bench.job(request(EOT + 1));
     let folder = bench.folder.0.join("out");
-    let encoder = Bytes::new(job.settings.request.vocab_size);
+    let encoder = Bytes::new();
     let files = || Err(Error::tokenizer("it cannot be written"));
-    let task = Task {
-        job: &job,
-        input: &bench.input,
-        encoder: &encoder,
-        folder: &folder,
-        threads: 2,
-        share: ALL,
-        force: false,
-        files: &files,
-    };
-    assert_eq!(run(&task, &mut |_| Ok(())).unwrap_err().message, "it cannot be written");
+    let task =
+        Task { job: &job, input: &bench.input, folder: &folder, threads: 2, share: ALL, force: false, files: &files };
+    assert_eq!(run(&task, &encoder, &mut |_| Ok(())).unwrap_err().message, "it cannot be written");
     assert!(!folder.join("manifest.json").exists());
     bench.all(&job, "out", 2);
     assert_eq!(std::fs::read(folder.join("tokenizer.json")).unwrap(), b"{}");
@@ -379,7 +362,7 @@ fn a_folder_of_another_run_is_refused_and_replaced_only_by_force() {
     let job = bench.job(request(EOT + 1));
     bench.all(&job, "out", 2);
     let before = bench.files("out");
-    let encoder = Bytes::new(EOT + 1);
+    let encoder = Bytes::new();
     let again = bench.run(&job, &encoder, "out", 2, ALL, false).unwrap();
     assert!(again.found && bench.files("out") == before);
     let others = [
@@ -412,7 +395,7 @@ fn a_second_writer_of_a_rank_is_refused() {
     std::fs::create_dir_all(&parts).unwrap();
     let lock = Lock::take(&parts.join("rank_0.lock"), false).unwrap();
     assert!(lock.is_some());
-    let encoder = Bytes::new(EOT + 1);
+    let encoder = Bytes::new();
     let error = bench.run(&job, &encoder, "out", 2, ALL, false).unwrap_err();
     assert!(error.message.contains("another process is writing rank 0"), "{}", error.message);
     drop(lock);
@@ -448,7 +431,7 @@ fn damage_anywhere_is_found() {
             let problems = verify(&folder, &Lengths::default(), &mut |_, _| Ok(())).unwrap().problems;
             assert_eq!(problems[0].what, "the file is missing");
             // a run of the same job mends it
-            let encoder = Bytes::new(EOT + 1);
+            let encoder = Bytes::new();
             assert!(!bench.run(&job, &encoder, &out, 2, ALL, false).unwrap().found);
             assert!(bench.files(&out) == files, "{name}");
         }

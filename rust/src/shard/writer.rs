@@ -1,29 +1,26 @@
-//! The files of one shard. Threads bring pieces in any order; places are given in the pieces' order, and every thread
+//! The files of one shard. Threads bring blocks in any order; places are given in the blocks' order, and every thread
 //! then writes its own, so that one shard can be written by all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::encoder::Id;
-use super::files::{remove, sync_folder, to_json, write_atomically, write_error, write_lightly};
-use super::job::{Dtype, Header};
-use super::output::{Output, Part};
-use super::record::{Names, Record};
-use super::stream::{Tally, Target};
-use crate::error::{Error, Result};
+use super::block::{EncodedBlock, Part};
+use super::files::{remove, sync_folder, to_json, write_atomically, write_lightly};
+use super::plan::{Dtype, Header};
+use super::positioned_file::{PositionedFile, Tally};
+use super::record::{Names, Record, LOG_ENTRY};
+use crate::error::{write_error, Error, Result};
+use crate::id::Id;
 use crate::input::Side;
 
 /// Tokens that llm.c's header can count: an int32.
 pub(super) const LLMC_MOST: u64 = if cfg!(test) { 700_000 } else { i32::MAX as u64 };
 
-/// Bytes of an entry of the log, one for each document and each part of one: text << 2 | part << 1 | side, and tokens.
-pub(super) const LOG_ENTRY: u64 = 16;
-
 /// What a thread brings.
 #[expect(clippy::large_enum_variant, reason = "it moves once for a megabyte of text")]
 pub(super) enum Item<T> {
-    Output(Output<T>),
+    EncodedBlock(EncodedBlock<T>),
     UnitEnd,
     LaneEnd,
 }
@@ -33,9 +30,9 @@ pub(super) struct ShardWriter<T> {
     shard: usize,
     header: Header,
     dtype: Dtype,
-    ids: [Target; 2],
-    index: [Target; 2],
-    log: Option<Target>,
+    ids: [PositionedFile; 2],
+    index: [PositionedFile; 2],
+    log: Option<PositionedFile>,
     state: Mutex<State<T>>,
 }
 
@@ -47,7 +44,7 @@ struct State<T> {
     ids: [Tally; 2],
     index: [Tally; 2],
     log: Tally,
-    /// Numbers of the pieces that are being written.
+    /// Numbers of the blocks that are being written.
     writing: BTreeSet<u64>,
     /// Records that hold once everything before their number is written.
     checkpoints: VecDeque<(u64, Record)>,
@@ -57,7 +54,7 @@ struct State<T> {
 /// What came of bringing something.
 pub(super) struct Committed<T> {
     /// Buffers to use again.
-    pub free: Vec<Output<T>>,
+    pub free: Vec<EncodedBlock<T>>,
     pub units: u64,
     /// What the shard holds so far.
     pub totals: (u64, u64, u64),
@@ -83,9 +80,15 @@ impl<T: Id> ShardWriter<T> {
             }
         }
         let base = if header == Header::Llmc { 1024 } else { 0 };
-        let ids = [Target::open(names.ids(Side::Train), base)?, Target::open(names.ids(Side::Validation), 0)?];
-        let index = [Target::open(names.index(Side::Train), 0)?, Target::open(names.index(Side::Validation), 0)?];
-        let log = if logged { Some(Target::open(names.log(), 0)?) } else { None };
+        let ids = [
+            PositionedFile::open(names.ids(Side::Train), base)?,
+            PositionedFile::open(names.ids(Side::Validation), 0)?,
+        ];
+        let index = [
+            PositionedFile::open(names.index(Side::Train), 0)?,
+            PositionedFile::open(names.index(Side::Validation), 0)?,
+        ];
+        let log = if logged { Some(PositionedFile::open(names.log(), 0)?) } else { None };
         let mut state = State {
             next: 0,
             pending: BTreeMap::new(),
@@ -104,7 +107,7 @@ impl<T: Id> ShardWriter<T> {
                 found.push(ids[side].recall(half.tokens * dtype.size(), &half.hash)?);
                 found.push(index[side].recall(8 * (1 + half.entries), &half.index_hash)?);
             }
-            let entries = |log: &Target| log.recall(record.log_entries * LOG_ENTRY, &record.log_hash);
+            let entries = |log: &PositionedFile| log.recall(record.log_entries * LOG_ENTRY, &record.log_hash);
             let logged = log.as_ref().map_or(Ok(Some(Tally::new())), entries)?;
             if let ([Some(ids0), Some(index0), Some(ids1), Some(index1)], Some(log)) = (found.as_slice(), logged) {
                 (state.ids, state.index) = ([ids0.clone(), ids1.clone()], [index0.clone(), index1.clone()]);
@@ -143,7 +146,7 @@ impl<T: Id> ShardWriter<T> {
             let turn = state.next;
             let Some(item) = state.pending.remove(&turn) else { break };
             match item {
-                Item::Output(mut output) => {
+                Item::EncodedBlock(mut output) => {
                     self.check_header(&state.record, &output)?;
                     state.place(&mut output, self.dtype, self.log.is_some());
                     state.writing.insert(turn);
@@ -182,7 +185,7 @@ impl<T: Id> ShardWriter<T> {
     }
 
     /// Fails before more is written than the shard's header can say.
-    fn check_header(&self, record: &Record, output: &Output<T>) -> Result<()> {
+    fn check_header(&self, record: &Record, output: &EncodedBlock<T>) -> Result<()> {
         let too_many = |side: usize| record.halves[side].tokens + output.ids[side].len() as u64 > LLMC_MOST;
         if self.header == Header::Llmc && (too_many(0) || too_many(1)) {
             return Err(over_header(&format!("shard {} of {}", self.shard, self.folder.display())));
@@ -260,7 +263,7 @@ impl<T: Id> ShardWriter<T> {
 
 impl<T: Id> State<T> {
     /// Gives an output its places and moves the totals on.
-    fn place(&mut self, output: &mut Output<T>, dtype: Dtype, logged: bool) {
+    fn place(&mut self, output: &mut EncodedBlock<T>, dtype: Dtype, logged: bool) {
         let before = [self.record.halves[0].tokens, self.record.halves[1].tokens];
         let mut last = before;
         for part in &output.parts {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::count_table::{CountTable, Probe};
 use super::progress::{Clock, Phase};
-use super::runs::{self, Sorted, Temporary};
-use super::table::{Probe, Table};
+use super::spill::{self, Sorted, Temporary};
 use super::words::Words;
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
@@ -48,12 +48,12 @@ impl Spill {
         Ok(Self { folder: Temporary::new(parent)?, runs: Mutex::default(), allowed })
     }
 
-    fn write(&self, table: &mut Table) -> Result<()> {
-        let table = std::mem::replace(table, Table::new());
+    fn write(&self, table: &mut CountTable) -> Result<()> {
+        let table = std::mem::replace(table, CountTable::new());
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.folder.path.join(format!("run-{}", runs.len()));
         // one file at a time: two threads would only make the disk seek
-        runs.push(runs::write_table(&table, &path)?);
+        runs.push(spill::write_table(&table, &path)?);
         Ok(())
     }
 }
@@ -156,7 +156,7 @@ pub(super) fn count(
 }
 
 /// One count of what several tables and files counted.
-fn gather(mut tables: Vec<Table>, spill: Option<Spill>) -> Result<(Words, u64)> {
+fn gather(mut tables: Vec<CountTable>, spill: Option<Spill>) -> Result<(Words, u64)> {
     match spill {
         Some(spill) if !spill.runs.lock().unwrap_or_else(PoisonError::into_inner).is_empty() => {
             for mut table in tables {
@@ -164,7 +164,7 @@ fn gather(mut tables: Vec<Table>, spill: Option<Spill>) -> Result<(Words, u64)> 
             }
             let runs = spill.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
             let spills = runs.len() as u64;
-            let sorted = runs::merge(runs, &spill.folder.path)?;
+            let sorted = spill::merge(runs, &spill.folder.path)?;
             Ok((Words::File { sorted, _folder: Some(spill.folder) }, spills))
         }
         _ => {
@@ -178,13 +178,13 @@ fn gather(mut tables: Vec<Table>, spill: Option<Spill>) -> Result<(Words, u64)> 
 }
 
 struct Counter {
-    table: Table,
+    table: CountTable,
     ends: Vec<u32>,
 }
 
 impl Counter {
     fn new() -> Self {
-        Self { table: Table::new(), ends: Vec::new() }
+        Self { table: CountTable::new(), ends: Vec::new() }
     }
 
     /// Counts one block; false when there was none.

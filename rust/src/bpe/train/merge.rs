@@ -7,85 +7,18 @@
 //! threshold so high that they fit. The result does not depend on how thresholds are chosen.
 
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 
 use super::crew::{each_of, Crew, Sharing};
-use super::pairs::{pair, Pairs};
-use super::shard::{Shard, Symbol, LEFT, RIGHT};
+use super::keep::{Keep, Tokens};
+use super::occurrences::{WordShare, LEFT, RIGHT};
+use super::pair_counts::{pair, PairCounts};
 use super::{recount, Merge, Settings};
+use crate::id::Id;
 
 /// A pair in the heap: greatest count first, then lowest ids. Counts there may be too high, never too low.
 fn candidate(key: u64, count: u64) -> (u64, u64) {
     (count, !key)
-}
-
-/// Which pairs are worth to be known.
-pub(super) enum Keep {
-    AtLeast(u64),
-    /// While merges that were made before are applied: theirs.
-    These(HashSet<u64>),
-}
-
-impl Keep {
-    #[inline(always)]
-    pub fn wants(&self, key: u64, count: u64) -> bool {
-        match self {
-            Self::AtLeast(worth) => count >= *worth,
-            Self::These(keys) => keys.contains(&key),
-        }
-    }
-
-    /// Raises the threshold until what is listed fits `room`; `pairs` are counts and occurrences of those wanted now.
-    /// The most frequent stay whatever they take: without them there is no next merge.
-    pub fn fit(&mut self, mut pairs: Vec<(u64, u64)>, room: usize) {
-        let Self::AtLeast(worth) = self else { return };
-        pairs.sort_unstable_by_key(|&(count, _)| std::cmp::Reverse(count));
-        let mut listed = 0;
-        for &(count, occurrences) in &pairs {
-            listed += occurrences;
-            if listed > room as u64 {
-                *worth = (count + 1).min(pairs[0].0).max(*worth);
-                return;
-            }
-        }
-    }
-
-    /// A pair counted less is not needed any more.
-    pub fn worth(&self) -> u64 {
-        match self {
-            Self::AtLeast(worth) => *worth,
-            Self::These(_) => 0,
-        }
-    }
-}
-
-/// Bytes and slots of the tokens, by id.
-pub(super) struct Tokens {
-    bytes: Vec<u32>,
-    /// One for tokens that are older than the last count.
-    pub slots: Vec<u32>,
-    longest: u64,
-}
-
-impl Tokens {
-    /// Whether the pair may ever be merged. A pair of two bytes always may, and a longer one if it stays below the
-    /// greatest length: what the trainer does whose merges these must be.
-    #[inline(always)]
-    pub fn may_merge(&self, key: u64) -> bool {
-        let (left, right) = ((key >> 32) as usize, key as u32 as usize);
-        left.max(right) < 256 || u64::from(self.bytes[left]) + u64::from(self.bytes[right]) < self.longest
-    }
-
-    fn push(&mut self, (left, right): Merge) -> u32 {
-        let (left, right) = (left as usize, right as usize);
-        self.bytes.push(self.bytes[left] + self.bytes[right]);
-        self.slots.push(self.slots[left] + self.slots[right]);
-        self.bytes.len() as u32 - 1
-    }
-
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 /// What is left to do after a call.
@@ -100,9 +33,9 @@ pub(super) enum State {
 pub(super) struct Merger<'a, S> {
     crew: &'a Crew,
     sharing: Sharing,
-    shards: Vec<Shard<S>>,
+    shares: Vec<WordShare<S>>,
     tokens: Tokens,
-    pairs: Pairs,
+    pairs: PairCounts,
     heap: BinaryHeap<(u64, u64)>,
     keep: Keep,
     lowest: u64,
@@ -111,19 +44,19 @@ pub(super) struct Merger<'a, S> {
     merges: Vec<Merge>,
 }
 
-impl<'a, S: Symbol> Merger<'a, S> {
-    /// One shard for each thread of the crew.
-    pub fn new(shards: Vec<Shard<S>>, settings: &Settings, room: usize, crew: &'a Crew) -> Self {
+impl<'a, S: Id> Merger<'a, S> {
+    /// One share for each thread of the crew.
+    pub fn new(shares: Vec<WordShare<S>>, settings: &Settings, room: usize, crew: &'a Crew) -> Self {
         Self {
             crew,
             sharing: Sharing::new(),
-            shards,
+            shares,
             tokens: Tokens {
                 bytes: vec![1; 256],
                 slots: vec![1; 256],
                 longest: settings.max_token_length.map_or(u64::MAX, |length| length as u64),
             },
-            pairs: Pairs::new(),
+            pairs: PairCounts::new(),
             heap: BinaryHeap::new(),
             keep: Keep::AtLeast(0),
             lowest: settings.min_frequency.max(1),
@@ -138,7 +71,7 @@ impl<'a, S: Symbol> Merger<'a, S> {
 
     /// Occurrences that were merged.
     pub fn operations(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.merged).sum()
+        self.shares.iter().map(|share| share.merged).sum()
     }
 
     pub fn merges(&self) -> &[Merge] {
@@ -155,7 +88,7 @@ impl<'a, S: Symbol> Merger<'a, S> {
                 self.step(merge, index);
             }
         }
-        let total: u64 = self.shards.iter().map(Shard::weight).sum();
+        let total: u64 = self.shares.iter().map(WordShare::weight).sum();
         // English prose ends its first 32,000 merges at a 25th of this, other text lower; a guess too high costs one
         // more count, one too low the keeping of pairs that are never merged
         let worth = total / (goal.max(1) as u64 * GUESS);
@@ -169,7 +102,7 @@ impl<'a, S: Symbol> Merger<'a, S> {
         while self.merges.len() < pause {
             if let Some((key, index)) = self.most_frequent() {
                 self.step(((key >> 32) as u32, key as u32), Some(index));
-                if self.shards.iter().map(Shard::listed).sum::<usize>() > self.room {
+                if self.shares.iter().map(WordShare::listed).sum::<usize>() > self.room {
                     self.recount();
                 }
                 continue;
@@ -190,10 +123,10 @@ impl<'a, S: Symbol> Merger<'a, S> {
 
     fn recount(&mut self) {
         self.heap.clear();
-        self.pairs = Pairs::new(); // the old ones' memory goes before the new ones take theirs
-                                   // the other half is for the lists of pairs that merging makes
+        self.pairs = PairCounts::new(); // the old ones' memory goes before the new ones take theirs
+                                        // the other half is for the lists of pairs that merging makes
         let room = self.room / 2;
-        self.pairs = recount::recount(self.crew, &mut self.shards, &mut self.tokens, &mut self.keep, room);
+        self.pairs = recount::recount(self.crew, &mut self.shares, &mut self.tokens, &mut self.keep, room);
         if let Keep::AtLeast(_) = self.keep {
             self.heap.extend(self.pairs.iter().map(|(key, entry)| candidate(key, entry.count)));
         }
@@ -221,15 +154,15 @@ impl<'a, S: Symbol> Merger<'a, S> {
         let new = self.tokens.push((left, right));
         self.merges.push((left, right));
         let Some(index) = index else { return };
-        let occurrences: usize = self.shards.iter().map(|shard| shard.occurrences(index)).sum();
-        let together = self.shards.len() > 1 && occurrences >= TOGETHER && self.sharing.ask();
+        let occurrences: usize = self.shares.iter().map(|share| share.occurrences(index)).sum();
+        let together = self.shares.len() > 1 && occurrences >= TOGETHER && self.sharing.ask();
         let slots = &self.tokens.slots;
         if together {
-            let wait = each_of(self.crew, &mut self.shards, |_, shard| shard.merge((left, right), new, index, slots));
+            let wait = each_of(self.crew, &mut self.shares, |_, share| share.merge((left, right), new, index, slots));
             self.sharing.waited(wait);
         } else {
-            for shard in &mut self.shards {
-                shard.merge((left, right), new, index, slots);
+            for share in &mut self.shares {
+                share.merge((left, right), new, index, slots);
             }
         }
         self.pairs.clear(pair(left, right));
@@ -237,12 +170,12 @@ impl<'a, S: Symbol> Merger<'a, S> {
         self.neighbours::<RIGHT>((left, right), new);
         self.twins(pair(right, left), pair(new, new));
         if together {
-            let wait = each_of(self.crew, &mut self.shards, |_, shard| shard.settle());
+            let wait = each_of(self.crew, &mut self.shares, |_, share| share.settle());
             self.sharing.waited(wait);
         } else {
-            self.shards.iter_mut().for_each(Shard::settle);
+            self.shares.iter_mut().for_each(WordShare::settle);
         }
-        if self.shards.iter().any(|shard| shard.full) {
+        if self.shares.iter().any(|share| share.full) {
             self.recount();
         }
     }
@@ -251,18 +184,18 @@ impl<'a, S: Symbol> Merger<'a, S> {
     fn neighbours<const SIDE: usize>(&mut self, (left, right): Merge, new: u32) {
         let old_pair = |id| if SIDE == LEFT { pair(id, left) } else { pair(right, id) };
         let new_pair = |id| if SIDE == LEFT { pair(id, new) } else { pair(new, id) };
-        for shard in &self.shards {
-            for &id in &shard.sides[SIDE].ids {
+        for share in &self.shares {
+            for &id in &share.sides[SIDE].ids {
                 self.pairs.prefetch(old_pair(id));
             }
         }
-        for first in 0..self.shards.len() {
-            for number in 0..self.shards[first].sides[SIDE].ids.len() {
-                let id = self.shards[first].sides[SIDE].ids[number];
+        for first in 0..self.shares.len() {
+            for number in 0..self.shares[first].sides[SIDE].ids.len() {
+                let id = self.shares[first].sides[SIDE].ids[number];
                 let mut weight = 0;
                 let mut seen = false;
-                for (place, shard) in self.shards.iter().enumerate() {
-                    let neighbour = shard.sides[SIDE].get(id);
+                for (place, share) in self.shares.iter().enumerate() {
+                    let neighbour = share.sides[SIDE].get(id);
                     seen |= place < first && neighbour.count > 0;
                     weight += neighbour.weight;
                 }
@@ -271,8 +204,8 @@ impl<'a, S: Symbol> Merger<'a, S> {
                 }
                 self.pairs.lower(old_pair(id), weight);
                 if let Some(index) = self.admit(new_pair(id), weight) {
-                    for shard in &mut self.shards {
-                        shard.want(SIDE, id, index);
+                    for share in &mut self.shares {
+                        share.want(SIDE, id, index);
                     }
                 }
             }
@@ -280,12 +213,12 @@ impl<'a, S: Symbol> Merger<'a, S> {
     }
 
     fn twins(&mut self, old: u64, new: u64) {
-        let weight = self.shards.iter().map(|shard| shard.twins.weight).sum();
+        let weight = self.shares.iter().map(|share| share.twins.weight).sum();
         if weight > 0 {
             self.pairs.lower(old, weight);
             if let Some(index) = self.admit(new, weight) {
-                for shard in &mut self.shards {
-                    shard.want_twins(index);
+                for share in &mut self.shares {
+                    share.want_twins(index);
                 }
             }
         }

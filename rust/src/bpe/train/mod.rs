@@ -4,128 +4,35 @@
 //! alphabet: highest count first, then the lowest pair of ids. They depend on neither threads, blocks nor file order.
 
 mod count;
+mod count_table;
 mod crew;
+mod keep;
 mod merge;
-mod pairs;
+mod occurrences;
+mod pair_counts;
 mod progress;
 mod recount;
-mod runs;
 mod saved;
-mod shard;
-mod table;
+mod settings;
+mod spill;
+mod visit;
 mod words;
 
 pub use count::Texts;
 pub use progress::{Phase, Report, Unwatched, Watch};
+pub use settings::{Merge, Settings, State};
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::pattern::Pattern;
 use count::Spill;
 use crew::Crew;
 use merge::Merger;
 use progress::Clock;
 use saved::Saved;
-use shard::Symbol;
 use words::Words;
-
-/// The ids of the two halves of a token. The result's id is 256 and the rank of the merge.
-pub type Merge = (u32, u32);
-
-/// What to train, and within what bounds.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Bytes, merges and special tokens together.
-    pub vocab_size: usize,
-    /// How many special tokens take their ids after the last merge.
-    pub specials: usize,
-    /// The least count of a pair that is merged; 0 and 1 mean the same.
-    pub min_frequency: u64,
-    /// Tokens of more than two bytes stay below this many bytes, as with `BpeTrainer`.
-    pub max_token_length: Option<usize>,
-    pub threads: usize,
-    /// Where the text has fewer pairs than the vocabulary has room for, be content with those.
-    pub allow_fewer: bool,
-    /// Merges made before, which come first.
-    pub before: Vec<Merge>,
-    /// Bytes that the counts, and then the merges, may take.
-    pub memory: Option<u64>,
-    /// Where counts go that take more; the system's folder for such things if not said.
-    pub temporary: Option<PathBuf>,
-    /// Where the state is kept from which an interrupted training goes on.
-    pub state: Option<State>,
-}
-
-/// A folder, and what tells the sources of this training from others.
-#[derive(Debug, Clone)]
-pub struct State {
-    pub folder: PathBuf,
-    pub sources: String,
-}
-
-impl Settings {
-    pub fn new(vocab_size: usize) -> Self {
-        Self {
-            vocab_size,
-            specials: 0,
-            min_frequency: 0,
-            max_token_length: None,
-            threads: 1,
-            allow_fewer: false,
-            before: Vec::new(),
-            memory: None,
-            temporary: None,
-            state: None,
-        }
-    }
-
-    /// Tells apart all trainings whose merges differ.
-    fn fingerprint(&self, sources: &str, pattern: &Pattern) -> String {
-        let before: Vec<u8> =
-            self.before.iter().flat_map(|&(left, right)| [left, right]).flat_map(u32::to_le_bytes).collect();
-        format!(
-            "{sources}\n{}\n{:?} {:?} {:032x}",
-            pattern.regex(),
-            self.min_frequency.max(1),
-            self.max_token_length,
-            xxhash_rust::xxh3::xxh3_128(&before)
-        )
-    }
-
-    /// The number of merges, if the settings make sense.
-    fn goal(&self) -> Result<usize> {
-        let least = 256 + self.specials;
-        let Some(goal) = self.vocab_size.checked_sub(least) else {
-            let message = format!(
-                "a vocabulary of {} cannot hold the 256 bytes and {} special token{}",
-                self.vocab_size,
-                self.specials,
-                if self.specials == 1 { "" } else { "s" }
-            );
-            return Err(Error::usage(message).hint(format!("ask for at least {least}, sensibly for some thousands")));
-        };
-        if self.vocab_size >= 1 << 31 {
-            return Err(Error::usage(format!("a vocabulary of {} is beyond 31 bits", self.vocab_size)));
-        }
-        if self.before.len() > goal {
-            let message = format!(
-                "{} merges exist already, and a vocabulary of {} has room for {goal}",
-                self.before.len(),
-                self.vocab_size
-            );
-            return Err(Error::usage(message).hint(format!("ask for more than {}", self.before.len() + least)));
-        }
-        for (rank, &(left, right)) in self.before.iter().enumerate() {
-            if left.max(right) as usize >= 256 + rank {
-                return Err(Error::tokenizer(format!("merge {rank} names a token that no merge before it makes"))
-                    .hint("the tokenizer to continue from is damaged, or its ids are not in the order of its merges"));
-            }
-        }
-        Ok(goal)
-    }
-}
 
 /// The merges, and what it took.
 #[derive(Debug, Clone, Default)]
@@ -145,19 +52,6 @@ pub struct Trained {
     pub operations: u64,
     pub count_seconds: f64,
     pub merge_seconds: f64,
-}
-
-/// Asks the processor for the line that holds `items[at]`, if there is one.
-#[inline(always)]
-fn prefetch<T>(items: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch faults on no address, and wrapping arithmetic makes none that is undefined.
-    unsafe {
-        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        _mm_prefetch(items.as_ptr().wrapping_add(at).cast(), _MM_HINT_T0);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (items, at);
 }
 
 /// Trains on `texts`, cut by `pattern`.
@@ -229,9 +123,9 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    fn run<S: Symbol>(&mut self, words: Words, crew: &Crew) -> Result<()> {
+    fn run<S: Id>(&mut self, words: Words, crew: &Crew) -> Result<()> {
         let ids = (256 + self.goal) as u32;
-        let (shards, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew)?;
+        let (shares, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew)?;
         let mut before = self.settings.before.clone();
         if let Some(saved) = &mut self.saved {
             let resumed = saved.merges(before.len())?;
@@ -239,7 +133,7 @@ impl Merging<'_> {
             before.truncate(self.goal);
             self.trained.resumed = before.len() - self.settings.before.len();
         }
-        let mut merger = Merger::new(shards, self.settings, room, crew);
+        let mut merger = Merger::new(shares, self.settings, room, crew);
         merger.start(&before, self.goal);
         let state = loop {
             let state = merger.run(self.goal, 16);

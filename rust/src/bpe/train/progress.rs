@@ -28,7 +28,8 @@ impl Report {
         self.done as f64 / self.seconds.max(1e-9)
     }
 
-    /// Seconds left at this rate, where the end is known. Late merges are quicker than early ones: an upper bound there.
+    /// Seconds left at this rate, where the end is known. Late merges are quicker than early ones: an upper bound
+    /// there.
     pub fn left(&self) -> Option<f64> {
         (self.total > 0 && self.done > 0).then(|| self.total.saturating_sub(self.done) as f64 / self.rate())
     }

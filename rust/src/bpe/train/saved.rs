@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::count::Counts;
-use super::runs::{cannot_write, put_table, Sorted, Writer, COUNTS};
+use super::spill::{cannot_write, put_table, Sorted, Writer, COUNTS};
 use super::words::Words;
 use super::Merge;
 use crate::error::{Error, Result};
-use crate::shard::Lock;
+use crate::lock::Lock;
 
 const MAGIC: &[u8; 8] = b"pylmcnt1";
 const INTERVAL: Duration = Duration::from_secs(5);

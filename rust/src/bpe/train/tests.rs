@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::bpe::alphabet::ORDER;
 
@@ -300,8 +302,8 @@ fn counts_that_spill_many_times_are_the_same() {
             (whole.bytes, whole.pre_tokens, whole.distinct)
         );
         let merges = Crew::with(threads, |crew| {
-            let (shards, room) = words::lay_out::<u16>(counts.words, 1000, None, crew).unwrap();
-            let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
+            let (shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew).unwrap();
+            let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
             merger.start(&[], 444);
             assert_eq!(merger.run(444, 444), merge::State::Done);
             Ok(merger.into_merges())
@@ -322,11 +324,11 @@ fn lists_that_outgrow_their_places_are_made_anew() {
         let clock = Clock::new(&Unwatched);
         let counts = count::count(&listed(&[text.as_bytes()]), &pattern, 1, None, &clock).unwrap();
         let merges = Crew::with(threads, |crew| {
-            let (mut shards, room) = words::lay_out::<u16>(counts.words, 1000, None, crew)?;
-            for shard in &mut shards {
-                shard.most = most;
+            let (mut shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew)?;
+            for share in &mut shares {
+                share.most = most;
             }
-            let mut merger = Merger::new(shards, &Settings::new(700), room, crew);
+            let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
             merger.start(&whole.merges[..before], 444);
             merger.run(444, 444);
             Ok(merger.into_merges())
@@ -359,7 +361,7 @@ fn a_panic_while_counting_or_merging_is_an_error() {
 fn folders_of_counts_are_new_and_for_this_user_alone() {
     use std::os::unix::fs::PermissionsExt;
     let parent = folder("exclusive").join("not/there");
-    let made: Vec<runs::Temporary> = (0..20).map(|_| runs::Temporary::new(&parent).unwrap()).collect();
+    let made: Vec<spill::Temporary> = (0..20).map(|_| spill::Temporary::new(&parent).unwrap()).collect();
     let names: std::collections::HashSet<&PathBuf> = made.iter().map(|folder| &folder.path).collect();
     assert_eq!(names.len(), 20);
     for folder in &made {
@@ -434,7 +436,7 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
     }
     std::fs::remove_file(folder.join("merges")).unwrap();
     // a second training with the same state waits for its turn elsewhere
-    let held = crate::shard::Lock::take(&folder.join("lock"), false).unwrap();
+    let held = crate::lock::Lock::take(&folder.join("lock"), false).unwrap();
     let error = train(&Unread, &pattern, &settings, &Unwatched).unwrap_err();
     assert!(error.to_string().starts_with("another training keeps its state in "), "{error}");
     drop(held);
@@ -462,10 +464,10 @@ fn an_interrupted_training_goes_on_to_the_same_merges() {
 
 #[test]
 fn counts_go_beyond_32_bits() {
-    let mut table = table::Table::new();
+    let mut table = count_table::CountTable::new();
     let long = b"a pre-token of more than fifteen bytes".as_slice();
     for bytes in [b"short".as_slice(), long] {
-        let probe = table::Probe::new(bytes, 0, bytes.len());
+        let probe = count_table::Probe::new(bytes, 0, bytes.len());
         for times in [u64::from(u32::MAX), 1, 7 << 32, u64::from(u32::MAX) - 3, 9] {
             table.reserve(1);
             table.add(probe, bytes, times);

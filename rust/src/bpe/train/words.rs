@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 
+use super::count_table::{self, CountTable};
 use super::crew::{each_of, Crew};
-use super::runs::{Sorted, Temporary};
-use super::shard::{Layout, Shard, Symbol};
-use super::table::{self, Table};
+use super::occurrences::{Layout, WordShare};
+use super::spill::{Sorted, Temporary};
+use super::visit::Visit;
 use crate::error::{Error, Result};
-
-/// Takes bytes, hash and count of a pre-token.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], u64, u64);
+use crate::id::Id;
 
 /// Every distinct pre-token and how often it occurs.
 pub(super) enum Words {
-    Table(Table),
+    Table(CountTable),
     File {
         sorted: Sorted,
         /// Goes away once the words are laid out.
@@ -56,7 +55,7 @@ impl Words {
 
 /// Some of the words, to be visited once.
 enum Share<'a> {
-    Lines(table::Share<'a>),
+    Lines(count_table::Share<'a>),
     File { sorted: &'a Sorted, part: usize, parts: usize },
 }
 
@@ -109,14 +108,14 @@ impl<T: Copy + Default> ByCount<T> {
     }
 }
 
-/// Lays the words out in a shard for each thread of the crew, by falling count; says how many occurrences of pairs may
+/// Lays the words out in a share for each thread of the crew, by falling count; says how many occurrences of pairs may
 /// be listed beside them. `ids` is the number of ids there will be.
-pub(super) fn lay_out<S: Symbol>(
+pub(super) fn lay_out<S: Id>(
     mut words: Words,
     ids: u32,
     memory: Option<u64>,
     crew: &Crew,
-) -> Result<(Vec<Shard<S>>, usize)> {
+) -> Result<(Vec<WordShare<S>>, usize)> {
     let parts = crew.threads();
     let mut sizes: Vec<Result<ByCount<u64>>> = (0..parts).map(|_| Ok(ByCount::new())).collect();
     each_of(crew, &mut sizes, |part, sizes| {
@@ -146,12 +145,12 @@ pub(super) fn lay_out<S: Symbol>(
                 .hint("use more threads, or train on a part of the text: --bytes or --documents"));
         }
     }
-    type Built<'a, S> = (Layout, Option<Share<'a>>, Result<Option<Shard<S>>>);
+    type Built<'a, S> = (Layout, Option<Share<'a>>, Result<Option<WordShare<S>>>);
     let shares = words.shares(parts).into_iter().map(Some);
     let mut built: Vec<Built<'_, S>> =
         layouts.into_iter().zip(shares).map(|(layout, share)| (layout, share, Ok(None))).collect();
     each_of(crew, &mut built, |_, (layout, share, built)| {
-        let mut shard = Shard::new(layout, ids);
+        let mut word_share = WordShare::new(layout, ids);
         let mut cursors = ByCount::new();
         let mut start = 1;
         for &(count, slots) in &layout.runs {
@@ -161,14 +160,16 @@ pub(super) fn lay_out<S: Symbol>(
         let told = share.take().expect("a share is visited once").drain(&mut |bytes, _, count| {
             if bytes.len() > 1 {
                 let cursor = cursors.at(count);
-                *cursor = shard.put(*cursor, bytes);
+                *cursor = word_share.put(*cursor, bytes);
             }
         });
-        *built = told.map(|()| Some(shard));
+        *built = told.map(|()| Some(word_share));
     });
-    let shards: Result<Vec<_>> =
-        built.into_iter().map(|(.., built)| built.map(|shard| shard.expect("a shard was built"))).collect();
-    Ok((shards?, room))
+    let word_shares: Result<Vec<_>> = built
+        .into_iter()
+        .map(|(.., built)| built.map(|word_share| word_share.expect("a word_share was built")))
+        .collect();
+    Ok((word_shares?, room))
 }
 
 /// What slots and lists take together where nobody limits memory, if no pair is to be counted again for it. Counting

@@ -64,7 +64,7 @@ unsafe impl Simd for Avx2 {
 /// The processor must have AVX2.
 #[inline(always)]
 unsafe fn within(half: __m256i, first: u8, count: u8) -> __m256i {
-    // SAFETY: as above.
+    // SAFETY: the caller vouches for AVX2, which works on values alone here.
     unsafe {
         let moved = _mm256_add_epi8(half, _mm256_set1_epi8(0x80u8.wrapping_sub(first) as i8));
         _mm256_cmpgt_epi8(_mm256_set1_epi8(0x80u8.wrapping_add(count) as i8), moved)

@@ -93,7 +93,7 @@ pub unsafe fn wide(high: u64, text: &[u8], origin: usize, tables: &Tables) -> Op
 /// The processor must have AVX-512 BW.
 #[inline(always)]
 unsafe fn equal(window: __m512i, byte: u8) -> u64 {
-    // SAFETY: as above.
+    // SAFETY: the caller vouches for the instructions, which work on values alone.
     unsafe { _mm512_cmpeq_epi8_mask(window, _mm512_set1_epi8(byte as i8)) }
 }
 
@@ -110,7 +110,7 @@ unsafe fn choose(
     whole: impl Fn(u64) -> u64,
 ) {
     for (mask, bitmap) in masks.iter_mut().zip(bitmaps).skip(1) {
-        // SAFETY: as above.
+        // SAFETY: the caller vouches for the instructions, which work on values alone.
         *mask |= whole(unsafe { _mm512_bitshuffle_epi64_mask(_mm512_set1_epi64(*bitmap as i64), window) } & lasts);
     }
 }
