@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pylm_kernels import dispatch, launch
+from pylm_kernels import dispatch
+from pylm_kernels.triton_runtime import launch
 
-PACKAGE = Path(launch.__file__).parent
+TABLES = Path(launch.__file__).parent
 Tensors = tuple[torch.Tensor, ...]
 WORTH = 0.98
 CLOSE = 1e-2  # relative error against the present configuration: other tiles add in another order
@@ -332,7 +333,7 @@ def main(words: list[str], bench: Bench, folder: Path, name: str) -> None:
     table = {kernel: entries for kernel, entries in launch._table().items()}
     (folder / "configurations.json").write_text(written(table), encoding="utf-8")
     if not words or any(word in "rope_attention" for word in words):
-        preferences = json.loads((PACKAGE / "preferences.json").read_text(encoding="utf-8"))
+        preferences = json.loads((TABLES / "preferences.json").read_text(encoding="utf-8"))
         preferences.setdefault(name, {})["rope_attention"] = prefer(bench)
         (folder / "preferences.json").write_text(json.dumps(preferences, indent=2) + "\n", encoding="utf-8")
 
@@ -345,4 +346,4 @@ if __name__ == "__main__":
     if not torch.cuda.is_available():
         sys.exit("error: there is no GPU here that PyTorch sees\nhint: run this where `nvidia-smi` shows one")
     device_name = dispatch.device_name("cuda")
-    main(given.words, Bench(), Path.cwd() if given.dry_run else PACKAGE, device_name)
+    main(given.words, Bench(), Path.cwd() if given.dry_run else TABLES, device_name)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pylm_kernels import transforms
-from pylm_kernels.launch import interpreting
+from pylm_kernels.triton_runtime.launch import interpreting
 
 Serves = Callable[[str, torch.dtype, Mapping[str, Any]], "str | None"]
 
@@ -131,7 +131,7 @@ def implementation(op: str, backend: str) -> Backend:
 
 @functools.cache
 def _measured() -> dict[str, dict[str, list[str]]]:
-    table = json.loads(Path(__file__).with_name("preferences.json").read_text(encoding="utf-8"))
+    table = json.loads((Path(__file__).parent / "triton_runtime" / "preferences.json").read_text(encoding="utf-8"))
     return {device: dict(entries) for device, entries in table.items() if not device.startswith("_")}
 
 

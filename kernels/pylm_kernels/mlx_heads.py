@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from pylm_kernels.mlx_rope import Rope
-from pylm_kernels.packing import check_edges
+from pylm_kernels.operands.packing import check_edges
 
 FLOATS = (mx.float32, mx.bfloat16, mx.float16)  # MLX has float64 on CPUs only
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.frequencies import frequencies, rotating
 from pylm_kernels.hugging_face import rope_settings
+from pylm_kernels.operands.frequencies import frequencies, rotating
 
 
 class Rope:

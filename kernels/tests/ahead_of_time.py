@@ -24,7 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from pylm_kernels import launch
+from pylm_kernels.triton_runtime import launch
 
 TABLE = Path(__file__).with_name("ahead_of_time.json")
 TARGETS = {

@@ -9,7 +9,8 @@ import pytest
 import torch
 from proof import dtypes, random
 
-from pylm_kernels import Rope, launch, rope_attention
+from pylm_kernels import Rope, rope_attention
+from pylm_kernels.triton_runtime import launch
 
 FORWARD = "pylm_kernels.ops.rope_attention.triton"
 BACKWARD = "pylm_kernels.ops.rope_attention.backward"

@@ -7,7 +7,7 @@ import torch
 from pylm import _native
 from pylm.native_kernels.arguments import Some, threads
 from pylm.native_kernels.heads import rotated, split
-from pylm_kernels import caches
+from pylm_kernels.operands import caches
 
 
 def decode_attention(

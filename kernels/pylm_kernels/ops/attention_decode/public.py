@@ -18,13 +18,15 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, launch, transforms
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast, transforms
 from pylm_kernels.dispatch import choose, implementation, lazily, register
+from pylm_kernels.operands import caches
+from pylm_kernels.operands import heads as _heads
+from pylm_kernels.operands.rope import Rope
 from pylm_kernels.operation import define, refuse
 from pylm_kernels.ops.attention_decode import reference
 from pylm_kernels.ops.qk_norm_rope import reference as rotation
-from pylm_kernels.rope import Rope
+from pylm_kernels.triton_runtime import launch
 
 ROWS = 64  # new tokens times the heads that share a key: what one program of the kernel holds
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pylm_kernels import caches, transforms
+from pylm_kernels import transforms
+from pylm_kernels.operands import caches
 from pylm_kernels.ops.rope_attention import reference as attention
 
 

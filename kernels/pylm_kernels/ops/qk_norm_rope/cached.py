@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, transforms
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast, transforms
 from pylm_kernels.dispatch import implementation, lazily
+from pylm_kernels.operands import caches
+from pylm_kernels.operands import heads as _heads
 from pylm_kernels.operation import define
 from pylm_kernels.ops.qk_norm_rope import reference
 

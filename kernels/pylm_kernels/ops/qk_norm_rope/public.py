@@ -18,14 +18,16 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, launch
-from pylm_kernels import documents as _documents
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
-from pylm_kernels.documents import Documents
+from pylm_kernels.operands import caches
+from pylm_kernels.operands import documents as _documents
+from pylm_kernels.operands import heads as _heads
+from pylm_kernels.operands.documents import Documents
+from pylm_kernels.operands.rope import Rope
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.qk_norm_rope import cached, reference
-from pylm_kernels.rope import Rope
+from pylm_kernels.triton_runtime import launch
 
 _TRITON = "pylm_kernels.ops.qk_norm_rope.triton"
 register("qk_norm_rope", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), launch.serves)

@@ -14,11 +14,11 @@ import torch
 import triton
 import triton.language as tl
 
-from pylm_kernels import launch
-from pylm_kernels.heads import split
+from pylm_kernels.operands.heads import split
 from pylm_kernels.ops.qk_norm_rope.triton import last_contiguous, unrotate
 from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, rows_of_keys, scores_of
 from pylm_kernels.ops.rope_attention.triton import settings
+from pylm_kernels.triton_runtime import launch
 
 LOG2E = tl.constexpr(1.4426950408889634)
 

@@ -21,15 +21,16 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, launch
-from pylm_kernels import documents as _documents
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
-from pylm_kernels.documents import Documents
+from pylm_kernels.operands import documents as _documents
+from pylm_kernels.operands import heads as _heads
+from pylm_kernels.operands.documents import Documents
+from pylm_kernels.operands.rope import Rope
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.qk_norm_rope import reference as rotation
 from pylm_kernels.ops.rope_attention import reference, sdpa
-from pylm_kernels.rope import Rope
+from pylm_kernels.triton_runtime import launch
 
 
 def _serves(device: str, dtype: torch.dtype, facts: Any) -> str | None:

@@ -9,13 +9,13 @@ import torch
 import triton
 import triton.language as tl
 
-from pylm_kernels import launch
-from pylm_kernels.heads import split
+from pylm_kernels.operands.heads import split
 from pylm_kernels.ops.qk_norm_rope.triton import last_contiguous, rotate
 from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, scores_of
+from pylm_kernels.triton_runtime import launch
 
 if launch.interpreting():
-    from pylm_kernels.interpreter import mend
+    from pylm_kernels.triton_runtime.interpreter import mend
 
     mend()
 

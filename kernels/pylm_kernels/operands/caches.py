@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pylm_kernels import arguments, transforms
-from pylm_kernels.heads import Heads
+from pylm_kernels.operands.heads import Heads
 
 
 def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, heads: Heads) -> str:

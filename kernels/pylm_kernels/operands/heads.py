@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pylm_kernels import arguments
-from pylm_kernels.rope import Rope
+from pylm_kernels.operands.rope import Rope
 
 
 class Heads(NamedTuple):
