@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_launch import SIMD, UNROLL, Kernel, launch
+from pylm_kernels.mlx.launch import SIMD, UNROLL, Kernel, launch
 
 SIMDGROUPS = 4  # in a threadgroup
 TEAMS = 4096  # simdgroups at most where the weights have gradients: each has a line of them

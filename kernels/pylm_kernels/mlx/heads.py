@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_rope import Rope
+from pylm_kernels.mlx.arguments import array, floating
+from pylm_kernels.mlx.rope import Rope
 from pylm_kernels.operands.packing import check_edges
-
-FLOATS = (mx.float32, mx.bfloat16, mx.float16)  # MLX has float64 on CPUs only
 
 
 class Heads(NamedTuple):
@@ -31,19 +30,6 @@ class Mask(NamedTuple):
     scale: float
     starts: Any
     ends: Any
-
-
-def array(name: str, x: Any) -> None:
-    """Raise ValueError unless x is an MLX array."""
-    if not isinstance(x, mx.array):
-        raise ValueError(f"{name}: is a {type(x).__module__}.{type(x).__name__}, not an mlx.core.array")
-
-
-def floating(name: str, x: Any) -> None:
-    """Raise ValueError unless x is an MLX array of a floating dtype that every device has."""
-    array(name, x)
-    if x.dtype not in FLOATS:
-        raise ValueError(f"{name}: dtype {x.dtype} is not float32, bfloat16 or float16; cast it first")
 
 
 def split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
