@@ -75,9 +75,9 @@ class Bench:
         return torch.randn(shape, device=self.device).bfloat16()
 
 
-def kernels(operation: str) -> Any:
+def kernels(operation: str, module: str = "triton") -> Any:
     """The module of an operation's launches."""
-    return importlib.import_module(f"pylm_kernels.ops.{operation}.triton")
+    return importlib.import_module(f"pylm_kernels.ops.{operation}.{module}")
 
 
 def rms_norm(rows: int, width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]]:
@@ -145,7 +145,8 @@ def attention(width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]
             return lambda: module.forward(*tensors, *settings)[:1]
         outputs = module.forward(*tensors, *settings)
         do = torch.randn_like(outputs[0])
-        return lambda: module.backward(do, *tensors, *outputs, *settings)[:1]
+        gradients = kernels("rope_attention", "triton_backward")
+        return lambda: gradients.backward(do, *tensors, *outputs, *settings)[:1]
 
     return make
 

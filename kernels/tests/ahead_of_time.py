@@ -73,13 +73,14 @@ def qk_norm_rope_cached(width: int) -> None:
 
 def rope_attention(width: int, **masks: Any) -> None:
     from pylm_kernels.ops.rope_attention import triton as kernels
+    from pylm_kernels.ops.rope_attention import triton_backward
 
     qkv, table = meta(4, 2048, 48, width), meta(4096, width // 2, dtype=torch.float32)
     bounds = meta(4, 2048, dtype=torch.int32) if masks.get("documents") else None
     tensors = (qkv, None, None, table, table, None, None, None, None, bounds, bounds)
     settings = (32, 8, 1e-5, False, 0, True, masks.get("window", 0), masks.get("softcap", 0.0), 0.125)
     outputs = kernels.forward(*tensors, *settings)
-    kernels.backward(outputs[0], *tensors, *outputs, *settings)
+    triton_backward.backward(outputs[0], *tensors, *outputs, *settings)
 
 
 def attention_decode(width: int, kv: int = 8, **masks: Any) -> None:

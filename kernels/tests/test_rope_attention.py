@@ -13,7 +13,7 @@ from pylm_kernels import Rope, rope_attention
 from pylm_kernels.triton_runtime import launch
 
 FORWARD = "pylm_kernels.ops.rope_attention.triton"
-BACKWARD = "pylm_kernels.ops.rope_attention.backward"
+BACKWARD = "pylm_kernels.ops.rope_attention.triton_backward"
 # two rows of 50, several documents: one empty, one across the row's end
 DOCUMENTS = torch.tensor([0, 7, 7, 30, 64, 90, 100], device=proof.DEVICE)
 

@@ -40,7 +40,7 @@ def _serves(device: str, dtype: torch.dtype, facts: Any) -> str | None:
 
 
 _TRITON = "pylm_kernels.ops.rope_attention.triton"
-register("rope_attention", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), _serves)
+register("rope_attention", "triton", lazily(_TRITON, "forward"), lazily(_TRITON + "_backward", "backward"), _serves)
 # differentiable as it stands, so it is composed in rope_attention below and has no raw form
 register("rope_attention", "sdpa", sdpa.attend, sdpa.attend, sdpa.serves)
 N_TENSORS, N_SETTINGS = 11, 9

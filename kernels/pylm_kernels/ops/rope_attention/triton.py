@@ -1,4 +1,4 @@
-"""The forward kernel of attention, and the raw forms: rotation, attention and their gradients in launches."""
+"""rope_attention on GPUs, forward: one launch rotates, one attends."""
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
 # ruff: noqa: E741 (O is what attention's output is called)
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, union-attr, arg-type, type-arg"
@@ -11,7 +11,7 @@ import triton.language as tl
 
 from pylm_kernels.operands.heads import split
 from pylm_kernels.ops.qk_norm_rope.triton import last_contiguous, rotate
-from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, scores_of
+from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, scores_of, settings
 from pylm_kernels.triton_runtime import launch
 
 if launch.interpreting():
@@ -112,16 +112,6 @@ def forward_kernel(
     tl.store(O + ((b * T_Q + row[:, None]) * H + h) * D + d[None, :], o.to(O.dtype.element_ty), mask=keep)
 
 
-def settings(q, window: int, softcap: float, causal: bool, starts) -> dict:
-    """The constants that the attention kernels share."""
-    d = q.shape[-1]
-    return {
-        "DP": max(16, launch.power_of_2(d)), "CAUSAL": causal, "WINDOW": window > 0, "DOCS": starts is not None,
-        "SOFTCAP": softcap > 0, "FULL_D": d >= 16 and d == launch.power_of_2(d),
-        "ACC": tl.float64 if q.dtype == torch.float64 else tl.float32,
-    }  # fmt: skip
-
-
 def attend(q, k, v, sinks, starts, ends, causal: bool, window: int, softcap: float, scale: float):
     """O [B, Tq, H, D] and the logarithm of each row's sum [B, H, Tq], 0 where a row sees no key."""
     b, t_q, n, d = q.shape
@@ -157,10 +147,3 @@ def forward(
         q_out, k_out = q, k
     o, lse = attend(q, k, v, sinks, starts, ends, causal, window, softcap, scale)
     return o, lse, q_out, k_out, q_rstd, k_rstd
-
-
-def backward(*arguments):
-    """The raw form: see public.py and backward.py."""
-    from pylm_kernels.ops.rope_attention.backward import backward as run
-
-    return run(*arguments)

@@ -16,9 +16,13 @@ import triton.language as tl
 
 from pylm_kernels.operands.heads import split
 from pylm_kernels.ops.qk_norm_rope.triton import last_contiguous, unrotate
-from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, rows_of_keys, scores_of
-from pylm_kernels.ops.rope_attention.triton import settings
+from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, rows_of_keys, scores_of, settings
 from pylm_kernels.triton_runtime import launch
+
+if launch.interpreting():
+    from pylm_kernels.triton_runtime.interpreter import mend
+
+    mend()
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
