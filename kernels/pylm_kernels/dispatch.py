@@ -119,9 +119,15 @@ def lazily(module: str, name: str) -> Callable[..., Any]:
     """A function of a module that is imported when first called: triton need not be installed to be registered."""
 
     def call(*args: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*args)
+        return _bound(module, name)(*args)
 
     return call
+
+
+@functools.cache
+def _bound(module: str, name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def implementation(op: str, backend: str) -> Backend:
