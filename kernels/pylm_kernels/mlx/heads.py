@@ -20,6 +20,11 @@ class Heads(NamedTuple):
     n_heads: int
     n_kv_heads: int
 
+    def parts(self) -> tuple[Any, Any, Any]:
+        """The three in a packed projection, or the three themselves. v may be absent beside k."""
+        q, k, v, n, m = self
+        return (q, k, v) if k is not None else (q[:, :, :n], q[:, :, n : n + m], q[:, :, n + m :])
+
 
 class Mask(NamedTuple):
     """Which keys a row sees, and how their scores are bent; 0 where there is no window or cap."""
@@ -30,13 +35,6 @@ class Mask(NamedTuple):
     scale: float
     starts: Any
     ends: Any
-
-
-def split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
-    """The three in a packed projection, or the three themselves. v may be absent beside k."""
-    if k is not None:
-        return q, k, v
-    return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
 
 
 def arrange(q: Any, k: Any, v: Any, n_heads: int | None, n_kv_heads: int | None, wants_v: bool) -> Heads:

@@ -11,8 +11,9 @@ from pylm_kernels.mlx import arguments
 from pylm_kernels.mlx import heads as _heads
 from pylm_kernels.mlx.heads import Heads, Mask
 from pylm_kernels.mlx.launch import on_metal
-from pylm_kernels.mlx.rope import Rope
-from pylm_kernels.ops.qk_norm_rope.mlx import rotate, turned
+from pylm_kernels.mlx.rope import Rope, Rotation
+from pylm_kernels.ops.qk_norm_rope import metal as turning
+from pylm_kernels.ops.qk_norm_rope.mlx import rotate
 from pylm_kernels.ops.rope_attention import metal
 from pylm_kernels.ops.rope_attention.mlx import attend
 
@@ -119,13 +120,11 @@ def attention_decode(
     fused = heads.q.size > 0 and on_metal(metal.refusal(d))
     # [B or 1, T]: where the new tokens stand
     rows = (lengths.astype(mx.int32)[:, None] if isinstance(lengths, mx.array) else lengths) + mx.arange(t)[None]
-    q, k, v = _heads.split(heads.q, heads.k, heads.v, heads.n_heads, heads.n_kv_heads)
+    q, k, v = heads.parts()
     if rope is not None:
         positions = _heads.positions_of(rope, None) if rope.positions is not None else rows
-        if fused:
-            q, k = turned(rope, positions, heads, q_weight, k_weight, float(eps))
-        else:
-            q, k = rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
+        rotation = Rotation(rope, positions, q_weight, k_weight, float(eps))
+        q, k = turning.forward(heads, rotation) if fused else rotate(q, k, rotation)
     k_cache, v_cache = _written(k_cache, k, lengths), _written(v_cache, v, lengths)
     filled = k_cache.shape[1] if isinstance(lengths, mx.array) else int(lengths) + t
     keys, values = k_cache[:, :filled], v_cache[:, :filled]

@@ -6,17 +6,23 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.mlx.heads import Heads, arrange, documents, norms, positions_of, rotary, split
+from pylm_kernels.mlx.heads import Heads, arrange, documents, norms, positions_of, rotary
 from pylm_kernels.mlx.launch import on_metal, with_gradient
-from pylm_kernels.mlx.rope import Rope
+from pylm_kernels.mlx.rope import Rope, Rotation
 from pylm_kernels.ops.qk_norm_rope import metal
 
 
-def rotate(x: Any, rope: Rope, positions: Any, weight: Any, eps: float) -> Any:
-    """Normalise each head of [B, T, heads, D] where there is a weight, then rotate it; plain MLX."""
+def rotate(q: Any, k: Any, rotation: Rotation) -> tuple[Any, Any]:
+    """Both turned, in plain MLX."""
+    return _rotate(q, rotation, rotation.q_weight), _rotate(k, rotation, rotation.k_weight)
+
+
+def _rotate(x: Any, rotation: Rotation, weight: Any) -> Any:
+    """Normalise each head of [B, T, heads, D] where there is a weight, then rotate it."""
+    rope, positions = rotation.rope, rotation.positions
     wide = x.astype(mx.float32)
     if weight is not None:
-        wide = wide * mx.rsqrt(mx.square(wide).mean(-1, keepdims=True) + eps) * weight.astype(mx.float32)
+        wide = wide * mx.rsqrt(mx.square(wide).mean(-1, keepdims=True) + rotation.eps) * weight.astype(mx.float32)
     at = (mx.arange(x.shape[1], dtype=mx.int32)[None] if positions is None else positions) + rope.offset
     there = ((at >= 0) & (at < rope.max_positions))[..., None]
     index = mx.where(there[..., 0], at, 0)
@@ -68,47 +74,34 @@ def qk_norm_rope(
     rotary(rope, heads)
     norms(q_weight, k_weight, heads)
     starts = None if cu_seqlens is None else documents(cu_seqlens, heads)[0]
-    positions = positions_of(rope, starts)
+    rotation = Rotation(rope, positions_of(rope, starts), q_weight, k_weight, float(eps))
     if heads.q.size == 0 or not on_metal():
-        q, k, _ = split(heads.q, heads.k, None, heads.n_heads, heads.n_kv_heads)
-        return rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
-
-    turn = Turn(rope, positions, heads, float(eps))
-    given = {"q": heads.q, "k": heads.k, "q_weight": q_weight, "k_weight": k_weight}
+        q, k, _ = heads.parts()
+        return rotate(q, k, rotation)
+    turn = Turn(heads, rotation)
     q_out, k_out = with_gradient(
-        turn.forward, lambda given, cotangents, outputs: turn.backward(given, cotangents[0], cotangents[1], None), given
+        turn.forward,
+        lambda given, cotangents, outputs: turn.backward(given, cotangents[0], cotangents[1], None),
+        {"q": heads.q, "k": heads.k, "q_weight": q_weight, "k_weight": k_weight},
     )
     return q_out, k_out
 
 
-def turned(rope: Rope, positions: Any, heads: Heads, q_weight: Any, k_weight: Any, eps: float) -> tuple[Any, Any]:
-    """Q and k normalised and rotated by the Metal kernel, without a gradient."""
-    given = {"q": heads.q, "k": heads.k, "q_weight": q_weight, "k_weight": k_weight}
-    q, k = Turn(rope, positions, heads, eps).forward(given)
-    return q, k
-
-
 class Turn(NamedTuple):
-    """The rotation and its gradient by their Metal kernels."""
+    """The rotation and its gradient by their Metal kernels, of whatever stands in place of the arrays here."""
 
-    rope: Rope
-    positions: Any
     heads: Heads
-    eps: float
+    rotation: Rotation
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "cos": self.rope.cos, "sin": self.rope.sin, "positions": self.positions, "n_heads": self.heads.n_heads,
-            "n_kv_heads": self.heads.n_kv_heads, "eps": self.eps, "interleaved": self.rope.layout == "interleaved",
-            "offset": self.rope.offset,
-        }  # fmt: skip
+    def _of(self, given: dict[str, Any]) -> tuple[Heads, Rotation]:
+        weights = {name: given[name] for name in ("q_weight", "k_weight")}
+        return self.heads._replace(q=given["q"], k=given["k"]), self.rotation._replace(**weights)
 
     def forward(self, given: dict[str, Any]) -> Any:
         """Q and k, rotated."""
-        arrays = {name: given[name] for name in ("q", "k", "q_weight", "k_weight")}
-        return metal.forward(**arrays, **self._settings())
+        return metal.forward(*self._of(given))
 
     def backward(self, given: dict[str, Any], gq: Any, gk: Any, gv: Any) -> dict[str, Any]:
         """The gradients of what was given; gv is that of a packed v."""
-        arrays = {name: given[name] for name in ("q", "k", "q_weight", "k_weight")}
-        return dict(zip(arrays, metal.backward(gq, gk, gv, **arrays, **self._settings()), strict=True))
+        found = metal.backward(gq, gk, gv, *self._of(given))
+        return dict(zip(("q", "k", "q_weight", "k_weight"), found, strict=True))

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.mlx.heads import Heads, Mask, arrange, documents, norms, positions_of, rotary, scores, split
+from pylm_kernels.mlx.heads import Heads, Mask, arrange, documents, norms, positions_of, rotary, scores
 from pylm_kernels.mlx.launch import on_metal, with_gradient
-from pylm_kernels.mlx.rope import Rope
+from pylm_kernels.mlx.rope import Rope, Rotation
 from pylm_kernels.ops.qk_norm_rope.mlx import Turn, rotate
 from pylm_kernels.ops.rope_attention import metal, metal_backward
 
@@ -95,15 +95,14 @@ def rope_attention(
     mask = Mask(
         causal, window or 0, float(softcap or 0.0), 1 / math.sqrt(d) if scale is None else float(scale), starts, ends
     )
-    positions = None if rope is None else positions_of(rope, starts)
+    rotation = None if rope is None else Rotation(rope, positions_of(rope, starts), q_weight, k_weight, float(eps))
     empty = heads.q.size == 0 or (heads.k is not None and heads.k.size == 0)
     if empty or not on_metal(metal.refusal(d)):
-        q, k, v = split(heads.q, heads.k, heads.v, heads.n_heads, heads.n_kv_heads)
-        if rope is not None:
-            q, k = rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
+        q, k, v = heads.parts()
+        if rotation is not None:
+            q, k = rotate(q, k, rotation)
         return attend(q, k, v, mask, sinks).astype(heads.q.dtype)
-    turn = None if rope is None else Turn(rope, positions, heads, float(eps))
-    attention = _Attention(turn, heads, mask)
+    attention = _Attention(None if rotation is None else Turn(heads, rotation), heads, mask)
     given = {"q": heads.q, "k": heads.k, "v": heads.v, "q_weight": q_weight, "k_weight": k_weight, "sinks": sinks}
     return with_gradient(attention.forward, attention.backward, given)[0]
 

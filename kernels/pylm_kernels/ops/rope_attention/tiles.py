@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
+from pylm_kernels.operands.heads import Mask
 from pylm_kernels.triton_runtime import launch
 
 
@@ -107,11 +108,11 @@ def rows_of_keys(
     return low, full_low, full_high, high
 
 
-def settings(q, window: int, softcap: float, causal: bool, starts) -> dict:
+def settings(q: torch.Tensor, mask: Mask):
     """The constants that the kernels of both ways share."""
     d = q.shape[-1]
     return {
-        "DP": max(16, launch.power_of_2(d)), "CAUSAL": causal, "WINDOW": window > 0, "DOCS": starts is not None,
-        "SOFTCAP": softcap > 0, "FULL_D": d >= 16 and d == launch.power_of_2(d),
-        "ACC": tl.float64 if q.dtype == torch.float64 else tl.float32,
+        "DP": max(16, launch.power_of_2(d)), "CAUSAL": mask.causal, "WINDOW": mask.window > 0,
+        "DOCS": mask.starts is not None, "SOFTCAP": mask.softcap > 0,
+        "FULL_D": d >= 16 and d == launch.power_of_2(d), "ACC": tl.float64 if q.dtype == torch.float64 else tl.float32,
     }  # fmt: skip
