@@ -24,9 +24,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pylm_kernels import dispatch, launch
+from pylm_kernels import dispatch
+from pylm_kernels.operands.caches import Cache
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotated, Rotation
+from pylm_kernels.triton_runtime import launch
 
-PACKAGE = Path(launch.__file__).parent
+TABLES = Path(launch.__file__).parent
 Tensors = tuple[torch.Tensor, ...]
 WORTH = 0.98
 CLOSE = 1e-2  # relative error against the present configuration: other tiles add in another order
@@ -74,9 +78,9 @@ class Bench:
         return torch.randn(shape, device=self.device).bfloat16()
 
 
-def kernels(operation: str) -> Any:
+def kernels(operation: str, module: str = "triton") -> Any:
     """The module of an operation's launches."""
-    return importlib.import_module(f"pylm_kernels.ops.{operation}.triton")
+    return importlib.import_module(f"pylm_kernels.ops.{operation}.{module}")
 
 
 def rms_norm(rows: int, width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]]:
@@ -120,11 +124,12 @@ def qk_norm_rope(width: int) -> Callable[[Bench], Callable[[], Any]]:
     def make(bench: Bench) -> Callable[[], Any]:
         batch, heads, kv = bench.heads(32, 8)
         module, (qkv, table) = kernels("qk_norm_rope"), packed(bench, batch, 4096, heads + 2 * kv, width)
-        w, settings = bench.random(width), (heads, kv, 1e-5, False, 0)
+        w = bench.random(width)
+        raw = (Heads(qkv, None, None, heads, kv), Rotation(table, table, None, w, w, 1e-5, False, 0))
 
         def both() -> Tensors:
-            q, k, q_rstd, k_rstd = module.forward(qkv, None, table, table, None, w, w, *settings)
-            return module.backward(q, k, qkv, None, table, table, None, w, w, q_rstd, k_rstd, *settings)
+            q, k, *rstds = module.forward(*raw)
+            return module.backward(q, k, *raw, *rstds)
 
         return both
 
@@ -138,13 +143,14 @@ def attention(width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]
         module = kernels("rope_attention")
         batch, heads, kv = bench.heads(12, 12) if width <= 64 else bench.heads(32, 8)
         qkv, table = packed(bench, batch, 2048 if width <= 64 else 4096, heads + 2 * kv, width)
-        tensors = (qkv, None, None, table, table, None, None, None, None, None, None)
-        settings = (heads, kv, 1e-5, False, 0, True, 0, 0.0, width**-0.5)
+        mask = Mask(None, None, None, True, 0, 0.0, width**-0.5)
+        raw = (Heads(qkv, None, None, heads, kv), Rotation(table, table, None, None, None, 1e-5, False, 0), mask)
         if not backward:
-            return lambda: module.forward(*tensors, *settings)[:1]
-        outputs = module.forward(*tensors, *settings)
-        do = torch.randn_like(outputs[0])
-        return lambda: module.backward(do, *tensors, *outputs, *settings)[:1]
+            return lambda: module.forward(*raw)[:1]
+        o, lse, *rotated = module.forward(*raw)
+        do = torch.randn_like(o)
+        gradients = kernels("rope_attention", "triton_backward")
+        return lambda: gradients.backward(do, *raw, o, lse, Rotated(*rotated))[:1]
 
     return make
 
@@ -159,8 +165,10 @@ def decode(width: int) -> Callable[[Bench], Callable[[], Any]]:
         table = torch.randn(2 * filled, width // 2, device=bench.device)
         caches = [bench.random(batch, 2 * filled, kv, width) for _ in "kv"]
         lengths = torch.full((batch,), filled, dtype=torch.int32, device=bench.device)
-        settings = (None, None, None, None, heads, kv, 1e-5, False, 0, 0, 0.0, width**-0.5)
-        return lambda: (module.forward(qkv, None, None, *caches, lengths, table, table, *settings),)
+        rotation = Rotation(table, table, None, None, None, 1e-5, False, 0)
+        mask = Mask(None, None, None, True, 0, 0.0, width**-0.5)
+        raw = (Heads(qkv, None, None, heads, kv), Cache(*caches, lengths), rotation, mask)
+        return lambda: (module.forward(*raw),)
 
     return make
 
@@ -332,7 +340,7 @@ def main(words: list[str], bench: Bench, folder: Path, name: str) -> None:
     table = {kernel: entries for kernel, entries in launch._table().items()}
     (folder / "configurations.json").write_text(written(table), encoding="utf-8")
     if not words or any(word in "rope_attention" for word in words):
-        preferences = json.loads((PACKAGE / "preferences.json").read_text(encoding="utf-8"))
+        preferences = json.loads((TABLES / "preferences.json").read_text(encoding="utf-8"))
         preferences.setdefault(name, {})["rope_attention"] = prefer(bench)
         (folder / "preferences.json").write_text(json.dumps(preferences, indent=2) + "\n", encoding="utf-8")
 
@@ -345,4 +353,4 @@ if __name__ == "__main__":
     if not torch.cuda.is_available():
         sys.exit("error: there is no GPU here that PyTorch sees\nhint: run this where `nvidia-smi` shows one")
     device_name = dispatch.device_name("cuda")
-    main(given.words, Bench(), Path.cwd() if given.dry_run else PACKAGE, device_name)
+    main(given.words, Bench(), Path.cwd() if given.dry_run else TABLES, device_name)

@@ -18,8 +18,8 @@ _HOMES = {
     "RMSNorm": "ops.rms_norm.public",
     "layer_norm": "ops.layer_norm.public",
     "LayerNorm": "ops.layer_norm.public",
-    "Rope": "rope",
-    "Documents": "documents",
+    "Rope": "operands.rope",
+    "Documents": "operands.documents",
     "qk_norm_rope": "ops.qk_norm_rope.public",
     "rope_attention": "ops.rope_attention.public",
     "attention_decode": "ops.attention_decode.public",
@@ -36,7 +36,8 @@ __all__ = list(_HOMES)
 if TYPE_CHECKING:
     from pylm_kernels.dispatch import backends as backends
     from pylm_kernels.dispatch import register as register
-    from pylm_kernels.documents import Documents as Documents
+    from pylm_kernels.operands.documents import Documents as Documents
+    from pylm_kernels.operands.rope import Rope as Rope
     from pylm_kernels.ops.attention_decode.public import attention_decode as attention_decode
     from pylm_kernels.ops.cross_entropy.public import cross_entropy as cross_entropy
     from pylm_kernels.ops.gelu.public import gelu as gelu
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from pylm_kernels.ops.swiglu.public import swiglu as swiglu
     from pylm_kernels.patching.public import patch as patch
     from pylm_kernels.patching.public import unpatch as unpatch
-    from pylm_kernels.rope import Rope as Rope
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pylm_kernels import transforms
-from pylm_kernels.launch import interpreting
+from pylm_kernels.triton_runtime.launch import interpreting
 
 Serves = Callable[[str, torch.dtype, Mapping[str, Any]], "str | None"]
 
@@ -119,9 +119,15 @@ def lazily(module: str, name: str) -> Callable[..., Any]:
     """A function of a module that is imported when first called: triton need not be installed to be registered."""
 
     def call(*args: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*args)
+        return _bound(module, name)(*args)
 
     return call
+
+
+@functools.cache
+def _bound(module: str, name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def implementation(op: str, backend: str) -> Backend:
@@ -131,7 +137,7 @@ def implementation(op: str, backend: str) -> Backend:
 
 @functools.cache
 def _measured() -> dict[str, dict[str, list[str]]]:
-    table = json.loads(Path(__file__).with_name("preferences.json").read_text(encoding="utf-8"))
+    table = json.loads((Path(__file__).parent / "triton_runtime" / "preferences.json").read_text(encoding="utf-8"))
     return {device: dict(entries) for device, entries in table.items() if not device.startswith("_")}
 
 

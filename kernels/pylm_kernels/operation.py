@@ -7,7 +7,7 @@ same forward, the same setup_context and the same backward.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -85,6 +85,33 @@ def differentiable(
         return forward(*args)
 
     return call
+
+
+def gathered(flat: Any, *kinds: Any) -> tuple[Any, ...]:
+    """The named tuples that stand one after the other in an operation's arguments, and what follows them."""
+    found, at = [], 0
+    for kind in kinds:
+        found.append(kind(*flat[at : at + len(kind._fields)]))
+        at += len(kind._fields)
+    return (*found, *flat[at:])
+
+
+def keep(ctx: Any, inputs: Any, outputs: Any) -> None:
+    """Save an operation's arguments for its backward, the tensors among them and its outputs as autograd wants it."""
+    ctx.numbers = [None if isinstance(x, torch.Tensor) else (x,) for x in inputs]
+    ctx.save_for_backward(*(x for x in inputs if isinstance(x, torch.Tensor)), *outputs)
+
+
+def kept(ctx: Any) -> tuple[list[Any], list[Any]]:
+    """The arguments that `keep` saved, and the outputs."""
+    saved = list(ctx.saved_tensors)  # once: under checkpointing each look unpacks, and a second one is an error
+    inputs = [saved.pop(0) if number is None else number[0] for number in ctx.numbers]
+    return inputs, saved
+
+
+def gradients(names: tuple[str, ...], found: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A gradient for each argument of these names: that which was found, else None."""
+    return tuple(found.get(name) for name in names)
 
 
 class Refused(ValueError):

@@ -24,7 +24,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from pylm_kernels import launch
+from pylm_kernels.operands.caches import Cache
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotated, Rotation
+from pylm_kernels.triton_runtime import launch
 
 TABLE = Path(__file__).with_name("ahead_of_time.json")
 TARGETS = {
@@ -58,8 +61,9 @@ def qk_norm_rope(width: int) -> None:
     from pylm_kernels.ops.qk_norm_rope import triton as kernels
 
     qkv, w, table = meta(4, 2048, 48, width), meta(width), meta(4096, width // 2, dtype=torch.float32)
-    q, k, q_rstd, k_rstd = kernels.forward(qkv, None, table, table, None, w, w, 32, 8, 1e-5, False, 0)
-    kernels.backward(q, k, qkv, None, table, table, None, w, w, q_rstd, k_rstd, 32, 8, 1e-5, False, 0)
+    heads, rotation = Heads(qkv, None, None, 32, 8), Rotation(table, table, None, w, w, 1e-5, False, 0)
+    q, k, *rstds = kernels.forward(heads, rotation)
+    kernels.backward(q, k, heads, rotation, *rstds)
 
 
 def qk_norm_rope_cached(width: int) -> None:
@@ -67,19 +71,21 @@ def qk_norm_rope_cached(width: int) -> None:
 
     qkv, w, table = meta(4, 2048, 48, width), meta(width), meta(4096, width // 2, dtype=torch.float32)
     cache, lengths = meta(4, 4096, 8, width), meta(4, dtype=torch.int64)
-    held = (None, None, cache, cache, lengths)
-    kernels.forward_cached(qkv, *held, table, table, None, w, w, 32, 8, 1e-5, False, 0)
+    rotation = Rotation(table, table, None, w, w, 1e-5, False, 0)
+    kernels.forward_cached(Heads(qkv, None, None, 32, 8), Cache(cache, cache, lengths), rotation)
 
 
 def rope_attention(width: int, **masks: Any) -> None:
     from pylm_kernels.ops.rope_attention import triton as kernels
+    from pylm_kernels.ops.rope_attention import triton_backward
 
     qkv, table = meta(4, 2048, 48, width), meta(4096, width // 2, dtype=torch.float32)
     bounds = meta(4, 2048, dtype=torch.int32) if masks.get("documents") else None
-    tensors = (qkv, None, None, table, table, None, None, None, None, bounds, bounds)
-    settings = (32, 8, 1e-5, False, 0, True, masks.get("window", 0), masks.get("softcap", 0.0), 0.125)
-    outputs = kernels.forward(*tensors, *settings)
-    kernels.backward(outputs[0], *tensors, *outputs, *settings)
+    rotation = Rotation(table, table, None, None, None, 1e-5, False, 0)
+    mask = Mask(None, bounds, bounds, True, masks.get("window", 0), masks.get("softcap", 0.0), 0.125)
+    raw = (Heads(qkv, None, None, 32, 8), rotation, mask)
+    o, lse, *rotated = kernels.forward(*raw)
+    triton_backward.backward(o, *raw, o, lse, Rotated(*rotated))
 
 
 def attention_decode(width: int, kv: int = 8, **masks: Any) -> None:
@@ -87,8 +93,9 @@ def attention_decode(width: int, kv: int = 8, **masks: Any) -> None:
 
     qkv, w, table = meta(8, 1, 32 + 2 * kv, width), meta(width), meta(4096, width // 2, dtype=torch.float32)
     cache, lengths = meta(8, 4096, kv, width), meta(8, dtype=torch.int32)
-    settings = (32, kv, 1e-5, False, 0, masks.get("window", 0), masks.get("softcap", 0.0), 0.125)
-    kernels.forward(qkv, None, None, cache, cache, lengths, table, table, None, w, w, None, *settings)
+    rotation = Rotation(table, table, None, w, w, 1e-5, False, 0)
+    mask = Mask(None, None, None, True, masks.get("window", 0), masks.get("softcap", 0.0), 0.125)
+    kernels.forward(Heads(qkv, None, None, 32, kv), Cache(cache, cache, lengths), rotation, mask)
 
 
 def layer_norm(width: int) -> None:
@@ -162,22 +169,25 @@ def launches(run: Callable[[], None], architecture: str) -> Iterator[Launch]:
 
 
 def compiled(kernel: JITFunction, values: dict[str, Any], options: dict[str, int], target: GPUTarget) -> Any:
-    signature: dict[str, str] = {}
     constants: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], list[list[Any]]] = {}
-    for place, parameter in enumerate(kernel.params):
-        value = values[parameter.name]
-        if parameter.is_constexpr or value is None or (type(value) is int and value == 1):
-            signature[parameter.name], constants[(place,)] = "constexpr", value
-        elif isinstance(value, torch.Tensor):
-            signature[parameter.name] = TYPES[value.dtype]
-            attributes[(place,)] = [["tt.divisibility", 16]]
-        elif isinstance(value, float):
-            signature[parameter.name] = "fp32"
-        else:
-            signature[parameter.name] = "i32" if -(2**31) <= value < 2**31 else "i64"
-            if value % 16 == 0:
-                attributes[(place,)] = [["tt.divisibility", 16]]
+
+    def kind(path: tuple[int, ...], value: Any, constant: bool = False) -> Any:
+        """The type of an argument, or of each in a tuple, as Triton's launcher would see it."""
+        if constant or value is None or (type(value) is int and value == 1):
+            constants[path] = value
+            return "constexpr"
+        if isinstance(value, tuple):
+            return type(value)(*(kind((*path, number), one) for number, one in enumerate(value)))
+        if isinstance(value, float):
+            return "fp32"
+        if isinstance(value, torch.Tensor) or value % 16 == 0:
+            attributes[path] = [["tt.divisibility", 16]]
+        if isinstance(value, torch.Tensor):
+            return TYPES[value.dtype]
+        return "i32" if -(2**31) <= value < 2**31 else "i64"
+
+    signature = {p.name: kind((place,), values[p.name], p.is_constexpr) for place, p in enumerate(kernel.params)}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     return triton.compile(source, target=target, options=options)
 

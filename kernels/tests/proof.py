@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import warnings
@@ -14,6 +15,8 @@ import torch
 
 pytest.importorskip("triton")
 from triton.runtime.errors import InterpreterError  # noqa: E402 (numpy's warnings arrive as this)
+
+from pylm_kernels import dispatch  # noqa: E402
 
 Tensors = dict[str, torch.Tensor]
 Function = Callable[..., Any]
@@ -168,7 +171,7 @@ def survives_checkpointing(function: Function, tensors: Tensors) -> None:
 
 
 def mutated(module: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Put a broken copy of a kernel module in the place of the module."""
+    """Put a broken copy of a kernel module in the place of the module, for the functions that dispatch binds too."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
     source = Path(spec.origin).read_text(encoding="utf-8")
@@ -179,6 +182,7 @@ def mutated(module: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, fo
     assert broken_spec is not None and broken_spec.loader is not None
     broken = importlib.util.module_from_spec(broken_spec)
     monkeypatch.setitem(sys.modules, module, broken)
+    monkeypatch.setattr(dispatch, "_bound", functools.cache(dispatch._bound.__wrapped__))
     broken_spec.loader.exec_module(broken)
 
 

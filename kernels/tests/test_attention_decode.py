@@ -10,6 +10,8 @@ import torch
 from proof import random
 
 from pylm_kernels import Rope, attention_decode, qk_norm_rope, rope_attention
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotation
 
 LENGTHS = torch.tensor([0, 37, 63], device=proof.DEVICE)
 CAPACITY = 70
@@ -138,8 +140,8 @@ MUTATIONS = {
     "a part lost": ("tl.max(top, 0))  #", "tl.max(top, 0)) * (part > 0)  #"),
     "no fading": ("total = total * fade", "total = total"),
     "the sink's share": ("total = tl.where(last, total + 1.0, total)", "total = total"),
-    "stride": ("KC + key * kc_t", "KC + key * (kc_t // 2)"),
-    "head of q": ("(g * GROUP + m % GROUP) * q_h", "(g + m % GROUP) * q_h"),
+    "stride": ("KC + key * kc_s.t", "KC + key * (kc_s.t // 2)"),
+    "head of q": ("(g * GROUP + m % GROUP) * q_s.h", "(g + m % GROUP) * q_s.h"),
     "place": ("to = (length + j)", "to = (length + j + 1)"),
     "values not turned": ("return x * c + y * s", "return x * c - y * s"),
     "norm": ("rstd = (1 / tl.sqrt(tl.sum(x * x, 1) / D + eps))", "rstd = (1 / tl.sqrt(tl.sum(x * x, 1) / D))"),
@@ -160,11 +162,14 @@ def test_a_broken_kernel_is_seen(name: str, monkeypatch: pytest.MonkeyPatch, tmp
 def test_opcheck() -> None:
     cos, sin = Rope(8).tables(torch.device(proof.DEVICE))
     caches = (random(3, 70, 1, 8), random(3, 70, 1, 8), LENGTHS)
-    settings = (2, 1, 1e-5, False, 0, 0, 0.0, 0.3, 4096, "triton")
+    rotation = Rotation(cos, sin, None, random(8), random(8), 1e-5, False, 0)
     torch.library.opcheck(
         torch.ops.pylm_kernels.attention_decode.default,
-        (random(3, 2, 4, 8), None, None, *caches, cos, sin, None, random(8), random(8), None, *settings),
-    )
+        (
+            *Heads(random(3, 2, 4, 8), None, None, 2, 1), *caches, *rotation,
+            *Mask(None, None, None, True, 0, 0.0, 0.3), 4096, "triton",
+        ),
+    )  # fmt: skip
 
 
 def test_compile() -> None:

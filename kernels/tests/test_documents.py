@@ -14,7 +14,7 @@ from torch._dynamo.utils import counters
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pylm_kernels import Documents, Rope, qk_norm_rope, rope_attention
-from pylm_kernels.documents import search
+from pylm_kernels.operands.documents import search
 
 BACKENDS = ["reference", "sdpa", "triton"]
 FIRST, SECOND = [0, 3, 9, 20], [0, 11, 14, 20]  # two rows of 10

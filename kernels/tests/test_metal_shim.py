@@ -10,7 +10,7 @@ import pytest
 mx = pytest.importorskip("mlx.core")
 from metal.shim import MetalError, Shim  # noqa: E402
 
-from pylm_kernels.mlx_launch import Kernel  # noqa: E402
+from pylm_kernels.mlx.launch import Kernel  # noqa: E402
 
 SUM = """
     threadgroup float part[64];

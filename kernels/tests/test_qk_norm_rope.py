@@ -114,9 +114,9 @@ def test_what_the_cache_holds() -> None:
     "mutation",
     [
         ("to = row % T + tl.load", "to = row % T + 1 + tl.load"),
-        ("to * kc_t", "to * (kc_t // 2)"),
+        ("to * kc_s.t", "to * (kc_s.t // 2)"),
         ("tl.store(kc + tail[None, :], z.to", "tl.store(kc + tail[None, :], (z * 2).to"),
-        ("(row % T) * v_t", "(row % T) * D"),
+        ("(row % T) * v_s.t", "(row % T) * D"),
         ("position += tl.load(LENGTHS", "position += 0 * tl.load(LENGTHS"),
     ],
     ids=["off by one", "stride", "tail", "stride of v", "position"],
@@ -134,7 +134,7 @@ def test_opcheck_and_compile_with_a_cache() -> None:
     cache = (random(2, 9, 1, 8), random(2, 9, 1, 8), LENGTHS)
     torch.library.opcheck(
         torch.ops.pylm_kernels.qk_norm_rope_cached.default,
-        (random(2, 5, 4, 8), None, None, *cache, cos, sin, None, None, None, 2, 1, 1e-5, False, 0, 9, "triton"),
+        (random(2, 5, 4, 8), None, None, 2, 1, *cache, cos, sin, None, None, None, 1e-5, False, 0, 9, "triton"),
     )
     torch._dynamo.reset()
     rope = Rope(8, device=proof.DEVICE)
@@ -198,7 +198,7 @@ def test_rotation_by_complex_numbers() -> None:
     [
         ("(a * c - b * s)", "(a * c + b * s)"),
         ("position += offset", "position += 0"),
-        ("(row % T) * q_t", "(row % T) * D"),
+        ("(row % T) * q_s.t", "(row % T) * D"),
         ("square += tl.sum(z * z, 1)", "square += 0"),
         ("da = ga * c + gb * s", "da = ga * c - gb * s"),
         ("dot += tl.sum(dz * z, 1)", "dot += 0"),
@@ -223,7 +223,7 @@ def test_opcheck() -> None:
     packed, weight = random(1, 5, 4, 8).requires_grad_(), random(8).requires_grad_()
     torch.library.opcheck(
         torch.ops.pylm_kernels.qk_norm_rope.default,
-        (packed, None, cos, sin, None, weight, weight.detach().clone(), 2, 1, 1e-5, False, 0, "triton"),
+        (packed, None, None, 2, 1, cos, sin, None, weight, weight.detach().clone(), 1e-5, False, 0, "triton"),
     )
 
 

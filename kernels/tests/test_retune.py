@@ -14,9 +14,10 @@ import proof
 import pytest
 import torch
 
-from pylm_kernels import dispatch, launch
+from pylm_kernels import dispatch
+from pylm_kernels.triton_runtime import launch
 
-PATH = Path(launch.__file__).parent.parent / "retune.py"
+PATH = Path(__file__).parent.parent / "retune.py"
 SPEC = importlib.util.spec_from_file_location("retune", PATH)
 assert SPEC is not None and SPEC.loader is not None
 retune = importlib.util.module_from_spec(SPEC)
@@ -70,14 +71,14 @@ def test_the_faster_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
     retune.main(["qk_norm"], Toy("qk_norm_rope", ("ROWS", 16)), tmp_path, "A-GPU")
     found = json.loads((tmp_path / "configurations.json").read_text())
     assert found["qk_norm_rope"]["interpreter"]["1"]["ROWS"] == 16
-    committed = json.loads((retune.PACKAGE / "configurations.json").read_text())
+    committed = json.loads((retune.TABLES / "configurations.json").read_text())
     assert found.keys() == committed.keys()
     assert found["qk_norm_rope"]["default"] == committed["qk_norm_rope"]["default"]
     assert not (tmp_path / "preferences.json").exists()
 
 
 def test_a_table_written_again_is_the_committed_one() -> None:
-    path = retune.PACKAGE / "configurations.json"
+    path = retune.TABLES / "configurations.json"
     assert retune.written(json.loads(path.read_text())) == path.read_text()
 
 

@@ -9,10 +9,13 @@ import pytest
 import torch
 from proof import dtypes, random
 
-from pylm_kernels import Rope, launch, rope_attention
+from pylm_kernels import Rope, rope_attention
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotation
+from pylm_kernels.triton_runtime import launch
 
 FORWARD = "pylm_kernels.ops.rope_attention.triton"
-BACKWARD = "pylm_kernels.ops.rope_attention.backward"
+BACKWARD = "pylm_kernels.ops.rope_attention.triton_backward"
 # two rows of 50, several documents: one empty, one across the row's end
 DOCUMENTS = torch.tensor([0, 7, 7, 30, 64, 90, 100], device=proof.DEVICE)
 
@@ -128,7 +131,7 @@ MUTATIONS: dict[str, tuple[str, tuple[str, str]]] = {
     "forward: a tile lost": (FORWARD, ("range(low, high, BN)", "range(low, high - BN, BN)")),
     "forward: stride": (FORWARD, ("key[:, None] * k_t", "key[:, None] * D")),
     "forward: no fading": (FORWARD, ("total = total * fade", "total = total")),
-    "forward: head of k": (FORWARD, ("K += b * k_b + (h // GROUP)", "K += b * k_b + (h % GROUP)")),
+    "forward: head of k": (FORWARD, ("K += b * k_s.b + (h // GROUP)", "K += b * k_s.b + (h % GROUP)")),
     "forward: log-sum": (FORWARD, ("(top + tl.log2", "(top - tl.log2")),
     "delta: not summed": (BACKWARD, ("tl.store(DELTA + at, tl.sum(o * do, 1)", "tl.store(DELTA + at, tl.sum(o, 1)")),
     "dkdv: a head lost": (BACKWARD, ("range(0, group)", "range(0, group - 1)")),
@@ -178,12 +181,13 @@ def test_double_precision_checks() -> None:
 def test_opcheck() -> None:
     cos, sin = Rope(16).tables(torch.device(proof.DEVICE))
     packed = random(1, 20, 4, 16).requires_grad_()
-    turned = (packed, None, None, cos, sin, None, None, None, None, None, None)
-    settings = (2, 1, 1e-5, False, 0, True, 0, 0.0, 0.25, "triton")
-    torch.library.opcheck(torch.ops.pylm_kernels.rope_attention.default, (*turned, *settings))
+    heads, rotation = Heads(packed, None, None, 2, 1), Rotation(cos, sin, None, None, None, 1e-5, False, 0)
+    mask = Mask(None, None, None, True, 0, 0.0, 0.25)
+    torch.library.opcheck(torch.ops.pylm_kernels.rope_attention.default, (*heads, *rotation, *mask, "triton"))
     q, k, v, sinks = random(1, 20, 2, 8), random(1, 20, 1, 8), random(1, 20, 1, 8), random(2)
-    plain = (*(x.requires_grad_() for x in (q, k, v)), None, None, None, None, None, sinks.requires_grad_(), None, None)
-    torch.library.opcheck(torch.ops.pylm_kernels.rope_attention.default, (*plain, *settings))
+    heads, rotation = Heads(*(x.requires_grad_() for x in (q, k, v)), 2, 1), rotation._replace(cos=None, sin=None)
+    mask = mask._replace(sinks=sinks.requires_grad_())
+    torch.library.opcheck(torch.ops.pylm_kernels.rope_attention.default, (*heads, *rotation, *mask, "triton"))
 
 
 def test_compile() -> None:

@@ -13,7 +13,7 @@ def scaled_frequencies(shape: Shape) -> tuple[list[float], float]:
     if shape.rope_scaling is None:
         return [], 1.0
     try:
-        from pylm_kernels.frequencies import frequencies
+        from pylm_kernels.operands.frequencies import frequencies
     except ModuleNotFoundError:
         raise UsageError(
             f"this model scales its positions by {shape.rope_scaling['type']}, which pylm_kernels works out, "

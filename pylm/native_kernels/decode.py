@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 
 from pylm import _native
-from pylm.native_kernels.arguments import Some, threads
-from pylm.native_kernels.heads import rotated, split
-from pylm_kernels import caches
+from pylm.native_kernels.arguments import threads
+from pylm.native_kernels.heads import qk_norm_rope_forward
+from pylm_kernels.operands import caches
+from pylm_kernels.operands.caches import Cache
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotation
 
 
 def decode_attention(
@@ -26,25 +29,20 @@ def decode_attention(
     return out
 
 
-def attention_decode_forward(
-    q: torch.Tensor, k: Some, v: Some, k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, cos: Some,
-    sin: Some, positions: Some, q_weight: Some, k_weight: Some, sinks: Some, n_heads: int, n_kv_heads: int, eps: float,
-    interleaved: bool, offset: int, window: int, softcap: float, scale: float,
-) -> torch.Tensor:  # fmt: skip
+def attention_decode_forward(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask) -> torch.Tensor:
     """Attend a few new tokens a row to caches, which get their keys and values; no window, no sinks."""
-    queries, keys, values = split(q, k, v, n_heads, n_kv_heads)
-    if cos is not None and sin is not None:
-        positions = caches.positions_of(lengths, queries.shape[1]) if positions is None else positions
-        queries, _ = rotated(queries, cos, sin, positions, q_weight, eps, interleaved, offset)
-        keys, _ = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
-    caches.write(k_cache, keys, lengths)
-    caches.write(v_cache, values, lengths)
-    filled = lengths.tolist()
-    if not queries.numel():
-        return torch.empty_like(queries)
+    q, k, v = heads.parts()
+    if rotation.cos is not None:
+        if rotation.positions is None:
+            rotation = rotation._replace(positions=caches.positions_of(cache.lengths, q.shape[1]))
+        q, k = qk_norm_rope_forward(heads, rotation)[:2]
+    cache.write(k, v)
+    filled = cache.lengths.tolist()
+    if not q.numel():
+        return torch.empty_like(q)
     rows = [
-        decode_attention(queries[:, t], k_cache, v_cache, [length + t + 1 for length in filled], scale, softcap)
-        for t in range(queries.shape[1])
+        decode_attention(q[:, t], cache.k, cache.v, [length + t + 1 for length in filled], mask.scale, mask.softcap)
+        for t in range(q.shape[1])
     ]
     return torch.stack(rows, 1)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from pylm import _native
 from pylm.native_kernels.arguments import Some, side_by_side, threads, wide
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotated, Rotation
 
 
 def attention_forward(
@@ -65,18 +65,9 @@ def _scale(scale: float | None, q: torch.Tensor) -> float:
     return float(q.shape[-1] ** -0.5) if scale is None else scale
 
 
-def split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
-    """Return views of the three in a packed projection, or the three themselves."""
-    if k is not None:
-        return q, k, v
-    return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
-
-
-def rotated(
-    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: Some, weight: Some, eps: float,
-    interleaved: bool, offset: int,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+def rotated(x: torch.Tensor, rotation: Rotation, weight: Some) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the heads turned, and the reciprocal root mean squares (empty without a weight)."""
+    cos, sin, positions, _, _, eps, interleaved, offset = rotation
     x = side_by_side(x)
     out = x.new_empty(x.shape)
     rstd = x.new_empty(x.shape[:3] if weight is not None else 0, dtype=torch.float32)
@@ -86,10 +77,10 @@ def rotated(
 
 
 def _turn_back(
-    dy: torch.Tensor, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: Some, weight: Some,
-    rstd: torch.Tensor, dx: torch.Tensor, interleaved: bool, offset: int,
-) -> torch.Tensor:  # fmt: skip
+    dy: torch.Tensor, x: torch.Tensor, rotation: Rotation, weight: Some, rstd: torch.Tensor, dx: torch.Tensor
+) -> torch.Tensor:
     """Write the gradient of the heads to dx; return that of the weight, empty without one."""
+    cos, sin, positions, _, _, _, interleaved, offset = rotation
     dy, x = side_by_side(dy), side_by_side(x)
     dweight = None if weight is None else x.new_zeros(x.shape[3], dtype=torch.float32)
     if x.numel():
@@ -99,68 +90,68 @@ def _turn_back(
     return x.new_empty(0) if dweight is None or weight is None else dweight.to(weight.dtype)
 
 
-def qk_norm_rope_forward(
-    q: torch.Tensor, k: Some, cos: torch.Tensor, sin: torch.Tensor, positions: Some, q_weight: Some, k_weight: Some,
-    n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+def qk_norm_rope_forward(heads: Heads, rotation: Rotation) -> Rotated:
     """Return q and k, normalised where there are weights and rotated, and their reciprocal root mean squares."""
-    q, keys, _ = split(q, k, None, n_heads, n_kv_heads)
-    q_out, q_rstd = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-    k_out, k_rstd = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
-    return q_out, k_out, q_rstd, k_rstd
+    q, k, _ = heads.parts()
+    q_out, q_rstd = rotated(q, rotation, rotation.q_weight)
+    k_out, k_rstd = rotated(k, rotation, rotation.k_weight)
+    return Rotated(q_out, k_out, q_rstd, k_rstd)
 
 
 def qk_norm_rope_backward(
-    dq_out: torch.Tensor, dk_out: torch.Tensor, q: torch.Tensor, k: Some, cos: torch.Tensor, sin: torch.Tensor,
-    positions: Some, q_weight: Some, k_weight: Some, q_rstd: torch.Tensor, k_rstd: torch.Tensor, n_heads: int,
-    n_kv_heads: int, eps: float, interleaved: bool, offset: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    dq_out: torch.Tensor,
+    dk_out: torch.Tensor,
+    heads: Heads,
+    rotation: Rotation,
+    q_rstd: torch.Tensor,
+    k_rstd: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the gradients of q (of everything that is packed in it), k and the weights."""
-    dq = q.new_empty(q.shape)
-    dk = q.new_empty(0 if k is None else k.shape)
-    q, k_heads, _ = split(q, k, None, n_heads, n_kv_heads)
-    to_q, to_k, to_v = split(dq, None if k is None else dk, None, n_heads, n_kv_heads)
-    if k is None:
+    packed = heads.k is None
+    dq = heads.q.new_empty(heads.q.shape)
+    dk = heads.q.new_empty(0 if heads.k is None else heads.k.shape)
+    q, k, _ = heads.parts()
+    to_q, to_k, to_v = heads._replace(q=dq, k=None if packed else dk, v=None).parts()
+    if packed:
         to_v.zero_()
-    dq_weight = _turn_back(dq_out, q, cos, sin, positions, q_weight, q_rstd, to_q, interleaved, offset)
-    dk_weight = _turn_back(dk_out, k_heads, cos, sin, positions, k_weight, k_rstd, to_k, interleaved, offset)
+    dq_weight = _turn_back(dq_out, q, rotation, rotation.q_weight, q_rstd, to_q)
+    dk_weight = _turn_back(dk_out, k, rotation, rotation.k_weight, k_rstd, to_k)
     return dq, dk, dq_weight, dk_weight
 
 
-def rope_attention_forward(
-    q: torch.Tensor, k: Some, v: Some, cos: Some, sin: Some, positions: Some, q_weight: Some, k_weight: Some,
-    sinks: Some, starts: Some, ends: Some, n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
-    causal: bool, window: int, softcap: float, scale: float,
-) -> tuple[torch.Tensor, ...]:  # fmt: skip
+def rope_attention_forward(heads: Heads, rotation: Rotation, mask: Mask) -> tuple[torch.Tensor, ...]:
     """Return the output, the logarithms of the sums, and what rotation made for the backward."""
-    q, keys, values = split(q, k, v, n_heads, n_kv_heads)
-    kept = q.new_empty(0), q.new_empty(0), q.new_empty(0, dtype=q.dtype), q.new_empty(0, dtype=q.dtype)
-    if cos is not None and sin is not None:
-        q, q_rstd = rotated(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-        keys, k_rstd = rotated(keys, cos, sin, positions, k_weight, eps, interleaved, offset)
-        kept = q, keys, q_rstd, k_rstd
-    out, lse = attention_forward(q, keys, values, starts, window, scale, softcap)
-    return out, lse, *kept
+    q, k, v = heads.parts()
+    made = Rotated(*(q.new_empty(0) for _ in Rotated._fields))
+    if rotation.cos is not None:
+        made = qk_norm_rope_forward(heads, rotation)
+        q, k = made.q, made.k
+    out, lse = attention_forward(q, k, v, mask.starts, mask.window, mask.scale, mask.softcap)
+    return out, lse, *made
 
 
 def rope_attention_backward(
-    do: torch.Tensor, q: torch.Tensor, k: Some, v: Some, cos: Some, sin: Some, positions: Some, q_weight: Some,
-    k_weight: Some, sinks: Some, starts: Some, ends: Some, o: torch.Tensor, lse: torch.Tensor, q_out: torch.Tensor,
-    k_out: torch.Tensor, q_rstd: torch.Tensor, k_rstd: torch.Tensor, n_heads: int, n_kv_heads: int, eps: float,
-    interleaved: bool, offset: int, causal: bool, window: int, softcap: float, scale: float,
-) -> tuple[torch.Tensor, ...]:  # fmt: skip
+    do: torch.Tensor,
+    heads: Heads,
+    rotation: Rotation,
+    mask: Mask,
+    o: torch.Tensor,
+    lse: torch.Tensor,
+    made: Rotated,
+) -> tuple[torch.Tensor, ...]:
     """Return the gradients of q (of everything that is packed in it), k, v and the weights; there are no sinks."""
-    dq = q.new_empty(q.shape)
-    dk, dv = (q.new_empty(0 if x is None else x.shape) for x in (k, v))
-    packed = k is None
-    q, k_heads, v_heads = split(q, k, v, n_heads, n_kv_heads)
-    to_q, to_k, to_v = split(dq, None if packed else dk, None if packed else dv, n_heads, n_kv_heads)
+    packed = heads.k is None
+    dq = heads.q.new_empty(heads.q.shape)
+    dk, dv = (heads.q.new_empty(0 if x is None else x.shape) for x in (heads.k, heads.v))
+    q, k, v = heads.parts()
+    to_q, to_k, to_v = heads._replace(q=dq, k=None if packed else dk, v=None if packed else dv).parts()
     nothing = q.new_empty(0)
-    if cos is None or sin is None:
-        attention_backward(do, q, k_heads, v_heads, o, lse, starts, window, scale, softcap, into=(to_q, to_k, to_v))
+    bends = (mask.starts, mask.window, mask.scale, mask.softcap)
+    if rotation.cos is None:
+        attention_backward(do, q, k, v, o, lse, *bends, into=(to_q, to_k, to_v))
         return dq, dk, dv, nothing, nothing, nothing
-    turned = torch.empty_like(q_out), torch.empty_like(k_out)
-    attention_backward(do, q_out, k_out, v_heads, o, lse, starts, window, scale, softcap, into=(*turned, to_v))
-    dq_weight = _turn_back(turned[0], q, cos, sin, positions, q_weight, q_rstd, to_q, interleaved, offset)
-    dk_weight = _turn_back(turned[1], k_heads, cos, sin, positions, k_weight, k_rstd, to_k, interleaved, offset)
+    turned = torch.empty_like(made.q), torch.empty_like(made.k)
+    attention_backward(do, made.q, made.k, v, o, lse, *bends, into=(*turned, to_v))
+    dq_weight = _turn_back(turned[0], q, rotation, rotation.q_weight, made.q_rstd, to_q)
+    dk_weight = _turn_back(turned[1], k, rotation, rotation.k_weight, made.k_rstd, to_k)
     return dq, dk, dv, dq_weight, dk_weight, nothing

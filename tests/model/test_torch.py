@@ -13,7 +13,7 @@ from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete, count_parameters
 from pylm.errors import CheckpointError, UsageError
 from pylm.model.torch import Model
-from pylm_kernels import documents
+from pylm_kernels.operands import documents
 from tests.model import plain
 
 VOCAB = 101

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from metal.shim import COMPILER, Shim
-from pylm_kernels import mlx_launch
+from pylm_kernels.mlx import launch
 
 BOUNDS = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 5e-3}
 dtypes = pytest.mark.parametrize("dtype", BOUNDS, ids=lambda dtype: str(dtype).removeprefix("torch."))
@@ -25,8 +25,8 @@ def in_shim(monkeypatch: pytest.MonkeyPatch) -> Shim:
     if not hasattr(mx, "export_function") or tuple(map(int, mx.__version__.split(".")[:2])) < (0, 32):
         pytest.skip(f"the source of a kernel is recorded by mlx 0.32 or later; this is {mx.__version__}")
     shim = Shim()
-    monkeypatch.setattr(mlx_launch, "run", shim)
-    monkeypatch.setattr(mlx_launch, "here", lambda: True)
+    monkeypatch.setattr(launch, "run", shim)
+    monkeypatch.setattr(launch, "here", lambda: True)
     return shim
 
 

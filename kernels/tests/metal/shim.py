@@ -180,7 +180,7 @@ def bytes_of(x: Any) -> np.ndarray[Any, Any]:
 
 
 class Shim:
-    """Stands in for pylm_kernels.mlx_launch.run; remembers what it was asked for."""
+    """Stands in for pylm_kernels.mlx.launch.run; remembers what it was asked for."""
 
     def __init__(self, schedules: Sequence[int] = SCHEDULES) -> None:
         self.schedules = tuple(schedules)

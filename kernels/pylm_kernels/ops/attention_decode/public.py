@@ -1,14 +1,13 @@
 """attention_decode.
 
-Raw form, which a backend implements (heads as in qk_norm_rope; cos absent: no rotation and no norm):
+Raw form, which a backend implements (operands.heads.Heads and Mask, operands.caches.Cache, operands.rope.Rotation):
 
-    forward(q, k?, v?, k_cache, v_cache, lengths, cos?, sin?, positions?, q_weight?, k_weight?, sinks?, n_heads,
-            n_kv_heads, eps, interleaved, offset, window, softcap, scale) -> o
+    forward(heads, cache, rotation, mask) -> o
 
-o is [B, T, H, D] contiguous. The caches, [B, S, kv heads, D] by strides, are written in place: row b gets its T
-new keys, normalised and rotated, and its T new values at positions lengths[b] … lengths[b] + T - 1. Row t of q sees the
-keys up to its own, lengths[b] + t. Angles are those of positions [B or 1, T] where given, else of lengths[b] + t, plus
-offset. window and softcap are 0 where there is none. lengths has been checked. There is no gradient, and no backward.
+o is [B, T, H, D] contiguous. The cache is written in place: row b gets its T new keys, normalised and rotated, and its
+T new values at positions lengths[b] … lengths[b] + T - 1. Row t of q sees the keys up to its own, lengths[b] + t.
+Angles are those of rotation.positions where given, else of lengths[b] + t, plus offset; without rotation.cos nothing
+turns. The mask is causal, without documents. lengths has been checked. There is no gradient, and no backward.
 """
 
 from __future__ import annotations
@@ -18,51 +17,48 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, launch, transforms
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast, transforms
 from pylm_kernels.dispatch import choose, implementation, lazily, register
-from pylm_kernels.operation import define, refuse
+from pylm_kernels.operands import caches
+from pylm_kernels.operands import heads as _heads
+from pylm_kernels.operands.caches import CACHE, Cache
+from pylm_kernels.operands.heads import HEADS, MASK, Heads, Mask
+from pylm_kernels.operands.rope import ROTATION, Rope, Rotation
+from pylm_kernels.operation import define, gathered, refuse
 from pylm_kernels.ops.attention_decode import reference
-from pylm_kernels.ops.qk_norm_rope import reference as rotation
-from pylm_kernels.rope import Rope
+from pylm_kernels.ops.qk_norm_rope import reference as turning
+from pylm_kernels.triton_runtime import launch
 
 ROWS = 64  # new tokens times the heads that share a key: what one program of the kernel holds
 
 
-def compose(
-    q: Any, k: Any, v: Any, k_cache: Any, v_cache: Any, lengths: Any, cos: Any, sin: Any, positions: Any, q_weight: Any,
-    k_weight: Any, sinks: Any, n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int, window: int,
-    softcap: float, scale: float,
-) -> torch.Tensor:  # fmt: skip
+def compose(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask) -> torch.Tensor:
     """The operation by its reference, from the arguments of the raw form."""
-    q, k, v = _heads.split(q, k, v, n_heads, n_kv_heads)
-    if cos is not None:
-        positions = caches.positions_of(lengths, q.shape[1]) if positions is None else positions
-        q = rotation.rotate(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-        k = rotation.rotate(k, cos, sin, positions, k_weight, eps, interleaved, offset)
-    return reference.decode(q, k, v, k_cache, v_cache, lengths, sinks, window, softcap, scale)
+    q, k, v = heads.parts()
+    if rotation.cos is not None:
+        if rotation.positions is None:
+            rotation = rotation._replace(positions=caches.positions_of(cache.lengths, q.shape[1]))
+        q, k = turning.rotate(q, k, rotation)
+    return reference.decode(q, k, v, cache, mask)
 
 
 def _run(*inputs: Any) -> torch.Tensor:
-    *raw, table, name = inputs
-    q, k_cache, lengths = raw[0], raw[3], raw[5]
-    caches.check(lengths, q.shape[1], k_cache.shape[1], table)
+    *raw, last, name = gathered(inputs, Heads, Cache, Rotation, Mask)
+    q, cache = raw[0].q, raw[1]
+    caches.check(cache.lengths, q.shape[1], cache.k.shape[1], last)
     run = compose if name == "reference" else implementation("attention_decode", name).forward
     with torch.no_grad(), autocast.off(q):
         o: torch.Tensor = run(*raw)
     return o
 
 
-def _fake(q: Any, *rest: Any) -> Any:
-    n_heads = rest[11]
+def _fake(q: Any, k: Any, v: Any, n_heads: int, *rest: Any) -> Any:
     return q.new_empty((q.shape[0], q.shape[1], n_heads, q.shape[3]))
 
 
 _operation = define(
     "attention_decode",
-    "(Tensor q, Tensor? k, Tensor? v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor lengths, Tensor? cos, Tensor? sin,"
-    " Tensor? positions, Tensor? q_weight, Tensor? k_weight, Tensor? sinks, int n_heads, int n_kv_heads, float eps,"
-    " bool interleaved, int offset, int window, float softcap, float scale, int? table, str backend) -> Tensor",
+    f"({HEADS}, {CACHE}, {ROTATION}, {MASK}, int? last, str backend) -> Tensor",
     _run,
     _fake,
 )
@@ -137,17 +133,11 @@ def attention_decode(
     name, refusal = choose("attention_decode", backend, q, facts)
     if refusal:
         return refuse(q, refusal)
-    cos, sin = (None, None) if rope is None else rope.tables(q.device)
-    positions = None if rope is None else _heads.positions_of(rope, None)
-    counting = rope is not None and positions is None
+    scale = 1 / math.sqrt(d) if scale is None else float(scale)
+    rotation = Rotation.of(rope, None, q_weight, k_weight, eps, q.device)
+    mask = Mask(sinks, None, None, True, window or 0, float(softcap or 0.0), scale)
     call = _operation if transforms.traced(q, k_cache) else _run
-    o: torch.Tensor = call(
-        heads.q, heads.k, heads.v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, sinks,
-        heads.n_heads, heads.n_kv_heads, float(eps), rope is not None and rope.layout == "interleaved",
-        0 if rope is None else rope.offset, window or 0, float(softcap or 0.0),
-        1 / math.sqrt(d) if scale is None else float(scale),
-        rope.max_positions - rope.offset if rope is not None and counting else None, name,
-    )  # fmt: skip
+    o: torch.Tensor = call(*heads, k_cache, v_cache, lengths, *rotation, *mask, rotation.last(rope), name)
     return o
 
 

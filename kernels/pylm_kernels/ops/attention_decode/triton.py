@@ -15,13 +15,14 @@ import torch
 import triton
 import triton.language as tl
 
-from pylm_kernels import launch
-from pylm_kernels.heads import split
-from pylm_kernels.ops.qk_norm_rope.triton import last_contiguous
+from pylm_kernels.operands.caches import Cache
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotation
 from pylm_kernels.ops.rope_attention.tiles import scores_of
+from pylm_kernels.triton_runtime import launch
 
 if launch.interpreting():
-    from pylm_kernels.interpreter import mend
+    from pylm_kernels.triton_runtime.interpreter import mend
 
     mend()
 
@@ -97,7 +98,7 @@ def _join(
 def decode_kernel(
     Q, K, V, KC, VC, LENGTHS, O, PART, TOP, TOTAL, DONE, COS, SIN, POS, QW, KW, SINKS,
     T, S, H_K, GROUP, D, HALF, P, offset, pos_b, eps, window, scale, softcap,
-    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, kc_b, kc_t, kc_h, vc_b, vc_t, vc_h,
+    q_s, k_s, v_s, kc_s, vc_s,
     BM: tl.constexpr, BT: tl.constexpr, BN: tl.constexpr, DP: tl.constexpr, PARTS: tl.constexpr, TURN: tl.constexpr,
     NORM: tl.constexpr, INTERLEAVED: tl.constexpr, HAS_POS: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr,
     HAS_SINKS: tl.constexpr, ACC: tl.constexpr,
@@ -113,7 +114,7 @@ def decode_kernel(
     m = tl.arange(0, BM)
     t = m // GROUP
     there = m < T * GROUP
-    X = Q + (b * q_b + t * q_t + (g * GROUP + m % GROUP) * q_h)[:, None]
+    X = Q + (b * q_s.b + t * q_s.t + (g * GROUP + m % GROUP) * q_s.h)[:, None]
     if TURN:
         position = (length + t).to(tl.int64)
         if HAS_POS:
@@ -138,13 +139,13 @@ def decode_kernel(
     first = tl.minimum(low + part * share, length)
     end = tl.minimum(first + share, length)
     n = tl.arange(0, BN)
-    KC += b * kc_b + g * kc_h
-    VC += b * vc_b + g * vc_h
+    KC += b * kc_s.b + g * kc_s.h
+    VC += b * vc_s.b + g * vc_s.h
     for at in range(first, end, BN):
         keep = (at + n < end)[:, None] & (d < D)[None, :]
         key = (at + n).to(tl.int64)[:, None]
-        k = tl.load(KC + key * kc_t + d[None, :], mask=keep, other=0.0)
-        v = tl.load(VC + key * vc_t + d[None, :], mask=keep, other=0.0)
+        k = tl.load(KC + key * kc_s.t + d[None, :], mask=keep, other=0.0)
+        v = tl.load(VC + key * vc_s.t + d[None, :], mask=keep, other=0.0)
         seen = there[:, None] & (at + n < end)[None, :]
         if WINDOW:
             seen = seen & ((at + n)[None, :] > (length + t - window)[:, None])
@@ -154,7 +155,7 @@ def decode_kernel(
         j = tl.arange(0, BT)
         new = j < T
         kept = new[:, None] & (d < D)[None, :]
-        X_K = K + (b * k_b + j * k_t + g * k_h)[:, None]
+        X_K = K + (b * k_s.b + j * k_s.t + g * k_s.h)[:, None]
         if TURN:
             place = (length + j).to(tl.int64)
             if HAS_POS:
@@ -163,12 +164,12 @@ def decode_kernel(
             new_k = turned.to(K.dtype.element_ty)
         else:
             new_k = tl.load(X_K + d[None, :], mask=kept, other=0.0)
-        new_v = tl.load(V + (b * v_b + j * v_t + g * v_h)[:, None] + d[None, :], mask=kept, other=0.0)
+        new_v = tl.load(V + (b * v_s.b + j * v_s.t + g * v_s.h)[:, None] + d[None, :], mask=kept, other=0.0)
         # a graph that is replayed past the end of its cache must not write elsewhere
         to = (length + j).to(tl.int64)[:, None]
         fits = kept & (to >= 0) & (to < S)
-        tl.store(KC + to * kc_t + d[None, :], new_k, mask=fits)
-        tl.store(VC + to * vc_t + d[None, :], new_v, mask=fits)
+        tl.store(KC + to * kc_s.t + d[None, :], new_k, mask=fits)
+        tl.store(VC + to * vc_s.t + d[None, :], new_v, mask=fits)
         before = there[:, None] & new[None, :] & (j[None, :] <= t[:, None])
         if WINDOW:
             before = before & (j[None, :] > t[:, None] - window)
@@ -209,14 +210,12 @@ def counters(x: torch.Tensor, count: int) -> torch.Tensor:
     return held
 
 
-def forward(
-    q, k, v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, sinks, n_heads, n_kv_heads, eps,
-    interleaved, offset, window, softcap, scale,
-):  # fmt: skip
+def forward(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask):
     """The raw form: see public.py."""
-    q, k, v = (last_contiguous(x) for x in split(q, k, v, n_heads, n_kv_heads))
-    b, t, _, d = q.shape
-    capacity, group = k_cache.shape[1], n_heads // n_kv_heads
+    q, k, v = (launch.last_contiguous(x) for x in heads.parts())
+    b, t, n_heads, d = q.shape
+    capacity, n_kv_heads = cache.k.shape[1:3]
+    group = n_heads // n_kv_heads
     o = torch.empty((b, t, n_heads, d), dtype=q.dtype, device=q.device)
     if b * t == 0:
         return o
@@ -229,16 +228,17 @@ def forward(
     lines = b * n_heads * t * parts if parts > 1 else 0
     part = torch.empty(lines * dp, dtype=wide, device=q.device)
     top, total = (torch.empty(lines, dtype=wide, device=q.device) for _ in range(2))
-    turn = cos is not None
+    cos, sin, positions, q_weight, k_weight, eps, interleaved, offset = rotation
+    known, half = cos.shape if cos is not None else (0, 0)
     with launch.on(q):
         decode_kernel[(b * n_kv_heads, parts)](
-            q, k, v, k_cache, v_cache, lengths, o, part, top, total, counters(q, b * n_kv_heads), cos, sin, positions,
-            q_weight, k_weight, sinks, t, capacity, n_kv_heads, group, d, cos.shape[1] if turn else 0,
-            cos.shape[0] if turn else 0, offset, 0 if positions is None or positions.shape[0] == 1 else t, eps, window,
-            scale, softcap, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *k_cache.stride()[:3],
-            *v_cache.stride()[:3], BM=max(16, launch.power_of_2(group * t)), BT=max(16, launch.power_of_2(t)), DP=dp,
-            PARTS=launch.power_of_2(parts), TURN=turn, NORM=q_weight is not None, INTERLEAVED=interleaved,
-            HAS_POS=positions is not None, WINDOW=window > 0, SOFTCAP=softcap > 0, HAS_SINKS=sinks is not None,
+            q, k, v, *cache, o, part, top, total, counters(q, b * n_kv_heads), cos, sin, positions, q_weight, k_weight,
+            mask.sinks, t, capacity, n_kv_heads, group, d, half, known, offset,
+            0 if positions is None or positions.shape[0] == 1 else t, eps, mask.window, mask.scale, mask.softcap,
+            *(launch.strides(x) for x in (q, k, v, cache.k, cache.v)), BM=max(16, launch.power_of_2(group * t)),
+            BT=max(16, launch.power_of_2(t)), DP=dp, PARTS=launch.power_of_2(parts), TURN=cos is not None,
+            NORM=q_weight is not None, INTERLEAVED=interleaved, HAS_POS=positions is not None, WINDOW=mask.window > 0,
+            SOFTCAP=mask.softcap > 0, HAS_SINKS=mask.sinks is not None,
             ACC=tl.float64 if wide == torch.float64 else tl.float32, **options,
         )  # fmt: skip
     return o

@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import launch, losses, transforms
+from pylm_kernels import transforms
 from pylm_kernels.dispatch import choose, implementation, lazily, register
+from pylm_kernels.operands import losses
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.cross_entropy import reference
+from pylm_kernels.triton_runtime import launch
 
 _TRITON = "pylm_kernels.ops.cross_entropy.triton"
 register("cross_entropy", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), launch.serves)

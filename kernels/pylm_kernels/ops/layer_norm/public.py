@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, autocast, launch
+from pylm_kernels import arguments, autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.layer_norm import reference
+from pylm_kernels.triton_runtime import launch
 
 WIDEST = 16384
 

@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, autocast, launch, losses
+from pylm_kernels import arguments, autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
+from pylm_kernels.operands import losses
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.cross_entropy.reference import reduced
 from pylm_kernels.ops.linear_cross_entropy import reference
+from pylm_kernels.triton_runtime import launch
 
 AHEAD = ("cpu",)
 _TRITON = "pylm_kernels.ops.linear_cross_entropy.triton"

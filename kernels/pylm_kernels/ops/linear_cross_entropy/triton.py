@@ -14,11 +14,11 @@ import torch
 import triton
 import triton.language as tl
 
-from pylm_kernels import launch
 from pylm_kernels.ops.cross_entropy.triton import capped, slope
+from pylm_kernels.triton_runtime import launch
 
 if launch.interpreting():
-    from pylm_kernels.interpreter import mend
+    from pylm_kernels.triton_runtime.interpreter import mend
 
     mend()
 

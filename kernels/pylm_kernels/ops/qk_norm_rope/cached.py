@@ -10,57 +10,51 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, transforms
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast, transforms
 from pylm_kernels.dispatch import implementation, lazily
-from pylm_kernels.operation import define
+from pylm_kernels.operands import caches
+from pylm_kernels.operands.caches import CACHE, Cache
+from pylm_kernels.operands.heads import HEADS, Heads
+from pylm_kernels.operands.rope import ROTATION, Rotation
+from pylm_kernels.operation import define, gathered
 from pylm_kernels.ops.qk_norm_rope import reference
 
 _one_launch = lazily("pylm_kernels.ops.qk_norm_rope.triton", "forward_cached")
 
 
-def _run(
-    q: Any, k: Any, v: Any, k_cache: Any, v_cache: Any, lengths: Any, cos: Any, sin: Any, positions: Any,
-    q_weight: Any, k_weight: Any, n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
-    table: int | None, backend: str,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    caches.check(lengths, q.shape[1], k_cache.shape[1], table)
-    settings = (n_heads, n_kv_heads, eps, interleaved, offset)
+def _run(*inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    heads, cache, rotation, last, backend = gathered(inputs, Heads, Cache, Rotation)
+    q, k, v = heads.parts()
+    caches.check(cache.lengths, q.shape[1], cache.k.shape[1], last)
     with torch.no_grad(), autocast.off(q):
         if backend == "triton":
-            held = (k_cache, v_cache, lengths)
-            found = _one_launch(q, k, v, *held, cos, sin, positions, q_weight, k_weight, *settings)
-            return found[0], found[1]
-        positions = caches.positions_of(lengths, q.shape[1]) if positions is None else positions
-        q_heads, k_heads, v_heads = _heads.split(q, k, v, n_heads, n_kv_heads)
+            rotated = _one_launch(heads, cache, rotation)
+            return rotated[0], rotated[1]
+        if rotation.positions is None:
+            rotation = rotation._replace(positions=caches.positions_of(cache.lengths, q.shape[1]))
         if backend == "reference":
-            q_out = reference.rotate(q_heads, cos, sin, positions, q_weight, eps, interleaved, offset)
-            k_out = reference.rotate(k_heads, cos, sin, positions, k_weight, eps, interleaved, offset)
+            q_out, k_out = reference.rotate(q, k, rotation)
         else:
             run = implementation("qk_norm_rope", backend).forward
-            q_out, k_out = run(q, k, cos, sin, positions, q_weight, k_weight, *settings)[:2]
-        caches.write(k_cache, k_out, lengths)
-        caches.write(v_cache, v_heads, lengths)
+            q_out, k_out = run(heads._replace(v=None), rotation)[:2]
+        cache.write(k_out, v)
     return q_out, k_out
 
 
-def _fake(q: Any, *rest: Any) -> Any:
-    n_heads, n_kv_heads = rest[10:12]
+def _fake(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int, *rest: Any) -> Any:
     b, t, _, d = q.shape
     return q.new_empty((b, t, n_heads, d)), q.new_empty((b, t, n_kv_heads, d))
 
 
 _operation = define(
     "qk_norm_rope_cached",
-    "(Tensor q, Tensor? k, Tensor? v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor lengths, Tensor cos, Tensor sin,"
-    " Tensor? positions, Tensor? q_weight, Tensor? k_weight, int n_heads, int n_kv_heads, float eps, bool interleaved,"
-    " int offset, int? table, str backend) -> (Tensor q_out, Tensor k_out)",
+    f"({HEADS}, {CACHE}, {ROTATION}, int? last, str backend) -> (Tensor q_out, Tensor k_out)",
     _run,
     _fake,
 )
 
 
-def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, heads: _heads.Heads) -> str:
+def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, heads: Heads) -> str:
     """A sentence unless these make a cache, or none of them is given."""
     given = {"k_cache": k_cache, "v_cache": v_cache, "lengths": lengths}
     missing = [name for name, x in given.items() if x is None]
@@ -75,7 +69,10 @@ def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, h
     return caches.problem(k_cache, v_cache, lengths, heads)
 
 
-def rotate_and_keep(*raw: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotated q and k, with k and v in the cache; the arguments of the operation."""
-    q_out, k_out = (_operation if transforms.traced(*raw[:6]) else _run)(*raw)
+def rotate_and_keep(
+    heads: Heads, cache: Cache, rotation: Rotation, last: int | None, backend: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotated q and k, with k and v in the cache, whose angles reach up to `last` where that is asked."""
+    call = _operation if transforms.traced(heads.q, heads.k, heads.v, *cache) else _run
+    q_out, k_out = call(*heads, *cache, *rotation, last, backend)
     return q_out, k_out

@@ -11,7 +11,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_launch import SIMD, UNROLL, Kernel, launch
+from pylm_kernels.mlx.heads import Heads
+from pylm_kernels.mlx.launch import SIMD, UNROLL, Kernel, launch
+from pylm_kernels.mlx.rope import Rope, Rotation
 
 SIMDGROUPS = 4  # in a threadgroup
 TEAMS = 4096  # simdgroups at most where the weights have gradients: each has a line of them
@@ -208,41 +210,47 @@ BACKWARD = Kernel(
 )
 
 
-def _template(q: Any, heads: tuple[int, int], cos: Any, interleaved: bool) -> dict[str, Any]:
+def _template(heads: Heads, rope: Rope) -> dict[str, Any]:
     return {
-        "T": q.dtype, "H": heads[0], "KV": heads[1], "D": q.shape[3], "HALF": cos.shape[1], "INTERLEAVED": interleaved,
+        "T": heads.q.dtype, "H": heads.n_heads, "KV": heads.n_kv_heads, "D": heads.q.shape[3],
+        "HALF": rope.cos.shape[1], "INTERLEAVED": rope.layout == "interleaved",
     }  # fmt: skip
 
 
-def forward(
-    q: Any, k: Any, cos: Any, sin: Any, positions: Any, q_weight: Any, k_weight: Any, n_heads: int, n_kv_heads: int,
-    eps: float, interleaved: bool, offset: int,
-) -> tuple[Any, Any]:  # fmt: skip
+def _inputs(heads: Heads, rotation: Rotation, whole: list[int]) -> dict[str, Any]:
+    """The arrays that both kernels read, and their numbers."""
+    rope, positions, q_weight, k_weight, eps = rotation
+    return {
+        "q": heads.q, "k": heads.k, "cos": rope.cos, "sin": rope.sin, "positions": positions, "q_weight": q_weight,
+        "k_weight": k_weight, "eps": mx.array([eps]), "whole": mx.array(whole, dtype=mx.int32),
+    }  # fmt: skip
+
+
+def forward(heads: Heads, rotation: Rotation) -> tuple[Any, Any]:
     """Q and k, normalised and rotated: [B, T, heads, D] from q and k of that shape, or from q with all packed in it."""
+    q, _, _, n_heads, n_kv_heads = heads
     b, t, _, d = q.shape
     count = b * t * (n_heads + n_kv_heads)
     found = launch(
         FORWARD,
-        {"q": q, "k": k, "cos": cos, "sin": sin, "positions": positions, "q_weight": q_weight, "k_weight": k_weight,
-         "eps": mx.array([eps]), "whole": mx.array([offset], dtype=mx.int32)},
+        _inputs(heads, rotation, [rotation.rope.offset]),
         {"q_out": ((b, t, n_heads, d), q.dtype), "k_out": ((b, t, n_kv_heads, d), q.dtype)},
-        template=_template(q, (n_heads, n_kv_heads), cos, interleaved),
+        template=_template(heads, rotation.rope),
         threadgroups=(-(-count // SIMDGROUPS), 1, 1),
         threads=SIMD * SIMDGROUPS,
-    )  # fmt: skip
+    )
     return found["q_out"], found["k_out"]
 
 
-def backward(
-    gq: Any, gk: Any, gv: Any, q: Any, k: Any, cos: Any, sin: Any, positions: Any, q_weight: Any, k_weight: Any,
-    n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int,
-) -> tuple[Any, Any, Any, Any]:  # fmt: skip
+def backward(gq: Any, gk: Any, gv: Any, heads: Heads, rotation: Rotation) -> tuple[Any, Any, Any, Any]:
     """The gradients of q, k, q_weight and k_weight, None for what was not given.
 
     With q packed its gradient is too: gv, the gradient of v, takes its place in it, or zeros do.
     """
+    q, k, _, n_heads, n_kv_heads = heads
+    rope, _, q_weight, k_weight, _ = rotation
     b, t, _, d = q.shape
-    half = cos.shape[1]
+    half = rope.cos.shape[1]
     every = n_heads + n_kv_heads
     limit = b * t * every if q_weight is None else min(b * t * every, TEAMS)
     groups = -(-max(limit, 2) // SIMDGROUPS)
@@ -250,13 +258,10 @@ def backward(
     q_teams = min(max(teams * n_heads // every, 1), teams - 1)
     found = launch(
         BACKWARD,
-        {"gq": gq, "gk": gk, "gv": gv, "q": q, "k": k, "cos": cos, "sin": sin, "positions": positions,
-         "q_weight": q_weight, "k_weight": k_weight, "eps": mx.array([eps]),
-         "whole": mx.array([offset, q_teams], dtype=mx.int32)},
+        {"gq": gq, "gk": gk, "gv": gv, **_inputs(heads, rotation, [rope.offset, q_teams])},
         {"dq": (q.shape, q.dtype), "dk": None if k is None else (k.shape, k.dtype),
          "lines": None if q_weight is None else ((teams, d), mx.float32)},
-        template=_template(q, (n_heads, n_kv_heads), cos, interleaved)
-        | {"PAIRS": -(-half // SIMD), "RESTS": max(1, -(-(d - 2 * half) // SIMD))},
+        template=_template(heads, rope) | {"PAIRS": -(-half // SIMD), "RESTS": max(1, -(-(d - 2 * half) // SIMD))},
         threadgroups=(groups, 1, 1),
         threads=SIMD * SIMDGROUPS,
     )  # fmt: skip

@@ -1,15 +1,13 @@
 """qk_norm_rope.
 
-Raw form, which a backend implements ([B, T, heads, D] of any strides; k absent: q holds n_heads of q, n_kv_heads of k
-and n_kv_heads of v, packed):
+Raw form, which a backend implements:
 
-    forward(q, k?, cos, sin, positions?, q_weight?, k_weight?, n_heads, n_kv_heads, eps, interleaved, offset)
-        -> (q_out, k_out, q_rstd, k_rstd)
-    backward(dq_out, dk_out, q, k?, cos, sin, positions?, q_weight?, k_weight?, q_rstd, k_rstd, n_heads, n_kv_heads,
-             eps, interleaved, offset) -> (dq, dk, dq_weight, dk_weight)
+    forward(heads, rotation) -> (q_out, k_out, q_rstd, k_rstd)
+    backward(dq_out, dk_out, heads, rotation, q_rstd, k_rstd) -> (dq, dk, dq_weight, dk_weight)
 
-cos and sin are [positions, rotating dims / 2] in float32, positions [B or 1, T] int32; what is absent comes out empty.
-With q packed, dq is the packed gradient, zero where v stands.
+heads is operands.heads.Heads, [B, T, heads, D] of any strides, or everything packed in q; `heads.parts()` are views of
+the three. rotation is operands.rope.Rotation. What is absent comes out empty. With q packed, dq is the packed gradient,
+zero where v stands.
 """
 
 from __future__ import annotations
@@ -18,104 +16,98 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, caches, launch
-from pylm_kernels import documents as _documents
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
-from pylm_kernels.documents import Documents
-from pylm_kernels.operation import differentiable, differentiate, refuse
+from pylm_kernels.operands import caches
+from pylm_kernels.operands import documents as _documents
+from pylm_kernels.operands import heads as _heads
+from pylm_kernels.operands.caches import Cache
+from pylm_kernels.operands.documents import Documents
+from pylm_kernels.operands.heads import HEADS, Heads
+from pylm_kernels.operands.rope import ROTATION, Rope, Rotation
+from pylm_kernels.operation import differentiable, differentiate, gathered, gradients, keep, kept, refuse
 from pylm_kernels.ops.qk_norm_rope import cached, reference
-from pylm_kernels.rope import Rope
+from pylm_kernels.triton_runtime import launch
 
 _TRITON = "pylm_kernels.ops.qk_norm_rope.triton"
 register("qk_norm_rope", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), launch.serves)
+_ARGUMENTS = (*Heads._fields, *Rotation._fields, "backend")
 
 
 def _forward(*inputs: Any) -> Any:
-    return implementation("qk_norm_rope", inputs[-1]).forward(*inputs[:-1])
+    heads, rotation, name = gathered(inputs, Heads, Rotation)
+    return implementation("qk_norm_rope", name).forward(heads, rotation)
 
 
-def _fake(
-    q: Any, k: Any, cos: Any, sin: Any, positions: Any, q_weight: Any, k_weight: Any, n_heads: int, n_kv_heads: int,
-    eps: float, interleaved: bool, offset: int, backend: str,
-) -> Any:  # fmt: skip
+def _fake(*inputs: Any) -> Any:
+    heads, rotation, _ = gathered(inputs, Heads, Rotation)
+    q = heads.q
     b, t, _, d = q.shape
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    norm = q_weight is not None
+    norm = rotation.q_weight is not None
     return (
-        q.new_empty((b, t, n_heads, d)),
-        q.new_empty((b, t, n_kv_heads, d)),
-        q.new_empty((b, t, n_heads) if norm else (0,), dtype=wide),
-        q.new_empty((b, t, n_kv_heads) if norm else (0,), dtype=wide),
+        q.new_empty((b, t, heads.n_heads, d)),
+        q.new_empty((b, t, heads.n_kv_heads, d)),
+        q.new_empty((b, t, heads.n_heads) if norm else (0,), dtype=wide),
+        q.new_empty((b, t, heads.n_kv_heads) if norm else (0,), dtype=wide),
     )
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    *tensors, ctx.n_heads, ctx.n_kv_heads, ctx.eps, ctx.interleaved, ctx.offset, ctx.backend = inputs
     _, _, q_rstd, k_rstd = output
     ctx.mark_non_differentiable(q_rstd, k_rstd)
-    ctx.save_for_backward(*tensors, q_rstd, k_rstd)
+    keep(ctx, inputs, (q_rstd, k_rstd))
 
 
-def _settings(ctx: Any) -> tuple[Any, ...]:
-    return ctx.n_heads, ctx.n_kv_heads, ctx.eps, ctx.interleaved, ctx.offset
+def _backward_body(dq_out: Any, dk_out: Any, *inputs: Any) -> Any:
+    *raw, name = gathered(inputs, Heads, Rotation)
+    return implementation("qk_norm_rope", name).backward(dq_out, dk_out, *raw)
 
 
-def _backward_body(*inputs: Any) -> Any:
-    return implementation("qk_norm_rope", inputs[-1]).backward(*inputs[:-1])
+def _leaves(heads: Heads, rotation: Rotation) -> dict[str, Any]:
+    """What may have a gradient, in the order of backward's results."""
+    return {"q": heads.q, "k": heads.k, "q_weight": rotation.q_weight, "k_weight": rotation.k_weight}
 
 
-def _backward_fake(
-    dq_out: Any, dk_out: Any, q: Any, k: Any, cos: Any, sin: Any, positions: Any, q_weight: Any, k_weight: Any,
-    *rest: Any,
-) -> Any:  # fmt: skip
-    return tuple(q.new_empty(0) if x is None else x.new_empty(x.shape) for x in (q, k, q_weight, k_weight))
+def _backward_fake(dq_out: Any, dk_out: Any, *inputs: Any) -> Any:
+    heads, rotation, *_ = gathered(inputs, Heads, Rotation)
+    leaves = _leaves(heads, rotation).values()
+    return tuple(heads.q.new_empty(0) if x is None else x.new_empty(x.shape) for x in leaves)
 
 
 def _backward(ctx: Any, run: Any, dq_out: Any, dk_out: Any, *_: Any) -> Any:
-    saved = ctx.saved_tensors  # once: under checkpointing each look unpacks, and a second one is an error
-    k, q_weight = saved[1], saved[5]
-    dq, dk, dq_weight, dk_weight = run(dq_out, dk_out, *saved, *_settings(ctx), ctx.backend)
-    norm = q_weight is not None
-    return (
-        dq, dk if k is not None else None, None, None, None, dq_weight if norm else None,
-        dk_weight if norm else None, *(None,) * 6,
-    )  # fmt: skip
+    inputs, rstds = kept(ctx)
+    heads, rotation, name = gathered(inputs, Heads, Rotation)
+    found = run(dq_out, dk_out, *heads, *rotation, *rstds, name)
+    leaves = _leaves(heads, rotation)
+    return gradients(_ARGUMENTS, {n: g for (n, x), g in zip(leaves.items(), found, strict=True) if x is not None})
 
 
 def _composite(ctx: Any, dq_out: Any, dk_out: Any, *_: Any) -> Any:
-    q, k, cos, sin, positions, q_weight, k_weight, _, _ = ctx.saved_tensors
+    heads, rotation, _ = gathered(kept(ctx)[0], Heads, Rotation)
 
     def outputs(q: Any, k: Any, q_weight: Any, k_weight: Any) -> Any:
-        return compose(q, k, cos, sin, positions, q_weight, k_weight, *_settings(ctx))
+        return compose(heads._replace(q=q, k=k), rotation._replace(q_weight=q_weight, k_weight=k_weight))
 
-    dq, dk, dq_weight, dk_weight = differentiate(outputs, (q, k, q_weight, k_weight), (dq_out, dk_out))
-    return dq, dk, None, None, None, dq_weight, dk_weight, *(None,) * 6
+    leaves = _leaves(heads, rotation)
+    found = differentiate(outputs, tuple(leaves.values()), (dq_out, dk_out))
+    return gradients(_ARGUMENTS, dict(zip(leaves, found, strict=True)))
 
 
-def compose(
-    q: Any, k: Any, cos: Any, sin: Any, positions: Any, q_weight: Any, k_weight: Any, n_heads: int, n_kv_heads: int,
-    eps: float, interleaved: bool, offset: int,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+def compose(heads: Heads, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
     """The operation by its reference, from the arguments of the raw form."""
-    q, k, _ = _heads.split(q, k, None, n_heads, n_kv_heads)
-    return (
-        reference.rotate(q, cos, sin, positions, q_weight, eps, interleaved, offset),
-        reference.rotate(k, cos, sin, positions, k_weight, eps, interleaved, offset),
-    )
+    q, k, _ = heads.parts()
+    return reference.rotate(q, k, rotation)
 
 
-_ARGUMENTS = "Tensor cos, Tensor sin, Tensor? positions, Tensor? q_weight, Tensor? k_weight"
-_SETTINGS = "int n_heads, int n_kv_heads, float eps, bool interleaved, int offset, str backend"
 _call = differentiable(
     "qk_norm_rope",
-    schema=f"(Tensor q, Tensor? k, {_ARGUMENTS}, {_SETTINGS})"
-    " -> (Tensor q_out, Tensor k_out, Tensor q_rstd, Tensor k_rstd)",
+    schema=f"({HEADS}, {ROTATION}, str backend) -> (Tensor q_out, Tensor k_out, Tensor q_rstd, Tensor k_rstd)",
     forward=_forward,
     fake=_fake,
     setup=_setup,
-    backward_schema=f"(Tensor dq_out, Tensor dk_out, Tensor q, Tensor? k, {_ARGUMENTS}, Tensor q_rstd,"
-    f" Tensor k_rstd, {_SETTINGS}) -> (Tensor dq, Tensor dk, Tensor dq_weight, Tensor dk_weight)",
+    backward_schema=f"(Tensor dq_out, Tensor dk_out, {HEADS}, {ROTATION}, Tensor q_rstd, Tensor k_rstd, str backend)"
+    " -> (Tensor dq, Tensor dk, Tensor dq_weight, Tensor dk_weight)",
     backward_body=_backward_body,
     backward_fake=_backward_fake,
     backward=_backward,
@@ -175,19 +167,13 @@ def qk_norm_rope(
         refused = refuse(q, problem or refusal)
         return refused, refused
     if k_cache is not None:
-        positions = _heads.positions_of(rope, None)
-        return cached.rotate_and_keep(
-            heads.q, heads.k, heads.v, k_cache, v_cache, lengths, *rope.tables(q.device), positions, q_weight, k_weight,
-            heads.n_heads, heads.n_kv_heads, float(eps), rope.layout == "interleaved", rope.offset,
-            rope.max_positions - rope.offset if positions is None else None, name,
-        )  # fmt: skip
+        assert v_cache is not None and lengths is not None
+        rotation = Rotation.of(rope, None, q_weight, k_weight, eps, q.device)
+        return cached.rotate_and_keep(heads, Cache(k_cache, v_cache, lengths), rotation, rotation.last(rope), name)
     starts = None if cu_seqlens is None else Documents.of(cu_seqlens, q.shape[0], q.shape[1]).starts
-    raw = (
-        heads.q, heads.k, *rope.tables(q.device), _heads.positions_of(rope, starts), q_weight, k_weight,
-        heads.n_heads, heads.n_kv_heads, float(eps), rope.layout == "interleaved", rope.offset,
-    )  # fmt: skip
+    rotation = Rotation.of(rope, starts, q_weight, k_weight, eps, q.device)
     if name == "reference":
         with autocast.off(q):
-            return compose(*raw)
-    q_out, k_out, _, _ = _call(*raw, name)
+            return compose(heads, rotation)
+    q_out, k_out, _, _ = _call(*heads, *rotation, name)
     return q_out, k_out

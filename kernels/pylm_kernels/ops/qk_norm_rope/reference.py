@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import torch
 
+from pylm_kernels.operands.rope import Rotation
 
-def rotate(
-    x_BTHD: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
-    positions: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    eps: float,
-    interleaved: bool,
-    offset: int,
-) -> torch.Tensor:
+
+def rotate(q_BTHD: torch.Tensor, k_BTHD: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both rotated."""
+    return _rotate(q_BTHD, rotation, rotation.q_weight), _rotate(k_BTHD, rotation, rotation.k_weight)
+
+
+def _rotate(x_BTHD: torch.Tensor, rotation: Rotation, weight: torch.Tensor | None) -> torch.Tensor:
     """Normalise each head where there is a weight, then rotate its leading dimensions by the position's angles."""
     wide = torch.float64 if x_BTHD.dtype == torch.float64 else torch.float32
+    cos, sin, positions, _, _, eps, interleaved, offset = rotation
+    assert cos is not None and sin is not None
     x = x_BTHD.to(wide)
     if weight is not None:
         x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight.to(wide)

@@ -8,11 +8,13 @@ import torch
 import triton
 import triton.language as tl
 
-from pylm_kernels import launch
-from pylm_kernels.heads import split
+from pylm_kernels.operands.caches import Cache
+from pylm_kernels.operands.heads import Heads
+from pylm_kernels.operands.rope import Rotated, Rotation
+from pylm_kernels.triton_runtime import launch
 
 if launch.interpreting():
-    from pylm_kernels.interpreter import mend
+    from pylm_kernels.triton_runtime.interpreter import mend
 
     mend()
 
@@ -50,7 +52,7 @@ def _pair(at, HALF, INTERLEAVED: tl.constexpr):
 @triton.jit
 def forward_kernel(
     Q, K, QO, KO, QW, KW, QR, KR, COS, SIN, POS, V, KC, VC, LENGTHS, ROWS_ALL, T, P, S, offset, stride_pos,
-    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, kc_b, kc_t, kc_h, vc_b, vc_t, vc_h, N_Q, N_K, D, HALF, eps,
+    q_s, k_s, v_s, kc_s, vc_s, N_Q, N_K, D, HALF, eps,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, CACHE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -64,12 +66,12 @@ def forward_kernel(
     at = tl.arange(0, BLOCK)
     c, s = _angles(COS, SIN, POS, LENGTHS, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, CACHE, ACC)
     if head < N_Q:
-        x = Q + (row // T) * q_b + (row % T) * q_t + head.to(tl.int64) * q_h
+        x = Q + (row // T) * q_s.b + (row % T) * q_s.t + head.to(tl.int64) * q_s.h
         y = QO + (row * N_Q + head) * D
         w = QW
         r = QR + row * N_Q + head
     else:
-        x = K + (row // T) * k_b + (row % T) * k_t + (head - N_Q).to(tl.int64) * k_h
+        x = K + (row // T) * k_s.b + (row % T) * k_s.t + (head - N_Q).to(tl.int64) * k_s.h
         y = KO + (row * N_K + head - N_Q) * D
         w = KW
         r = KR + row * N_K + head - N_Q
@@ -100,9 +102,9 @@ def forward_kernel(
             g = (head - N_Q).to(tl.int64)
             to = row % T + tl.load(LENGTHS + row // T, mask=there, other=0)
             fits = there & (to >= 0) & (to < S)  # a graph that is replayed past the end must not write elsewhere
-            kc = (KC + (row // T) * kc_b + to * kc_t + g * kc_h)[:, None]
-            vc = (VC + (row // T) * vc_b + to * vc_t + g * vc_h)[:, None]
-            v = (V + (row // T) * v_b + (row % T) * v_t + g * v_h)[:, None]
+            kc = (KC + (row // T) * kc_s.b + to * kc_s.t + g * kc_s.h)[:, None]
+            vc = (VC + (row // T) * vc_s.b + to * vc_s.t + g * vc_s.h)[:, None]
+            v = (V + (row // T) * v_s.b + (row % T) * v_s.t + g * v_s.h)[:, None]
             room = keep & fits[:, None]
             tl.store(kc + first[None, :], (a * c - b * s).to(QO.dtype.element_ty), mask=room)
             tl.store(kc + second[None, :], (b * c + a * s).to(QO.dtype.element_ty), mask=room)
@@ -117,7 +119,7 @@ def forward_kernel(
 @triton.jit
 def backward_kernel(
     DQO, DKO, Q, K, DQ, DK, QW, KW, QR, KR, DW, COS, SIN, POS, ROWS_ALL, T, P, offset, stride_pos,
-    q_b, q_t, q_h, k_b, k_t, k_h, dq_b, dq_t, dq_h, dk_b, dk_t, dk_h, N_Q, N_K, D, HALF,
+    q_s, k_s, dq_s, dk_s, N_Q, N_K, D, HALF,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -129,14 +131,14 @@ def backward_kernel(
     c, s = _angles(COS, SIN, POS, None, row, there, T, P, stride_pos, offset, HALF, at, HAS_POS, False, ACC)
     if head < N_Q:
         g = DQO + (row * N_Q + head) * D
-        x = Q + (row // T) * q_b + (row % T) * q_t + head.to(tl.int64) * q_h
-        dx = DQ + (row // T) * dq_b + (row % T) * dq_t + head.to(tl.int64) * dq_h
+        x = Q + (row // T) * q_s.b + (row % T) * q_s.t + head.to(tl.int64) * q_s.h
+        dx = DQ + (row // T) * dq_s.b + (row % T) * dq_s.t + head.to(tl.int64) * dq_s.h
         w = QW
         r = QR + row * N_Q + head
     else:
         g = DKO + (row * N_K + head - N_Q) * D
-        x = K + (row // T) * k_b + (row % T) * k_t + (head - N_Q).to(tl.int64) * k_h
-        dx = DK + (row // T) * dk_b + (row % T) * dk_t + (head - N_Q).to(tl.int64) * dk_h
+        x = K + (row // T) * k_s.b + (row % T) * k_s.t + (head - N_Q).to(tl.int64) * k_s.h
+        dx = DK + (row // T) * dk_s.b + (row % T) * dk_s.t + (head - N_Q).to(tl.int64) * dk_s.h
         w = KW
         r = KR + row * N_K + head - N_Q
     first, second = _pair(at, HALF, INTERLEAVED)
@@ -175,20 +177,15 @@ def backward_kernel(
         tl.store(dx[:, None] + tail[None, :], dz.to(DQ.dtype.element_ty), mask=keep_tail)
 
 
-def last_contiguous(x: torch.Tensor) -> torch.Tensor:
-    """The tensor, copied only where a head's own dimensions are not next to each other."""
-    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
-
-
-def _settings(q: torch.Tensor, cos: torch.Tensor, positions: torch.Tensor | None, norm: bool, interleaved: bool):
-    d, half = q.shape[-1], cos.shape[1]
+def _settings(q: torch.Tensor, rotation: Rotation):
+    d, half = q.shape[-1], rotation.cos.shape[1]
     options = launch.configuration("qk_norm_rope", launch.architecture(q.device), d)
     rows = options.pop("ROWS")
     wide = q.dtype == torch.float64
     return rows, {
         "ROWS": rows, "BLOCK": launch.power_of_2(half), "REST": launch.power_of_2(d - 2 * half) if d > 2 * half else 1,
-        "NORM": norm, "INTERLEAVED": interleaved, "HAS_POS": positions is not None,
-        "ACC": tl.float64 if wide else tl.float32, **options,
+        "NORM": rotation.q_weight is not None, "INTERLEAVED": rotation.interleaved,
+        "HAS_POS": rotation.positions is not None, "ACC": tl.float64 if wide else tl.float32, **options,
     }  # fmt: skip
 
 
@@ -196,100 +193,103 @@ def _stride(positions: torch.Tensor | None) -> int:
     return 0 if positions is None or positions.shape[0] == 1 else positions.stride(0)
 
 
-def _places(cache: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
-    v, k_cache, v_cache, lengths = cache
-    v = last_contiguous(v)
-    return (v, k_cache, v_cache, lengths), (*v.stride()[:3], *k_cache.stride()[:3], *v_cache.stride()[:3])
-
-
 def rotate(
-    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor | None,
-    q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, eps: float, interleaved: bool, offset: int,
-    cache: tuple[torch.Tensor, ...] | None = None,
-) -> tuple[torch.Tensor, ...]:  # fmt: skip
-    """Rotated q and k, contiguous, and one over each head's root mean square (empty without weights).
-
-    `cache` is v, the caches of keys and values, and the filled lengths: k and v are written there too.
-    """
+    q: torch.Tensor,
+    k: torch.Tensor,
+    rotation: Rotation,
+    v: torch.Tensor | None = None,
+    cache: Cache | None = None,
+) -> Rotated:
+    """Q and k turned, contiguous. With a cache k and v are written there too."""
     b, t, n_q, d = q.shape
     n_k = k.shape[2]
-    norm = q_weight is not None
+    norm = rotation.q_weight is not None
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    q, k = last_contiguous(q), last_contiguous(k)
-    q_out = torch.empty((b, t, n_q, d), dtype=q.dtype, device=q.device)
-    k_out = torch.empty((b, t, n_k, d), dtype=q.dtype, device=q.device)
-    q_rstd = torch.empty((b, t, n_q) if norm else (0,), dtype=wide, device=q.device)
-    k_rstd = torch.empty((b, t, n_k) if norm else (0,), dtype=wide, device=q.device)
+    q, k = launch.last_contiguous(q), launch.last_contiguous(k)
+    out = Rotated(
+        torch.empty((b, t, n_q, d), dtype=q.dtype, device=q.device),
+        torch.empty((b, t, n_k, d), dtype=q.dtype, device=q.device),
+        torch.empty((b, t, n_q) if norm else (0,), dtype=wide, device=q.device),
+        torch.empty((b, t, n_k) if norm else (0,), dtype=wide, device=q.device),
+    )
     if b * t == 0:
-        return q_out, k_out, q_rstd, k_rstd
-    rows, settings = _settings(q, cos, positions, norm, interleaved)
-    weights = (q_weight, k_weight) if norm else (q, k)  # unread without a norm, but one of them is chosen by head
-    held, into = ((None,) * 4, (None,) * 9) if cache is None else _places(cache)
+        return out
+    rows, settings = _settings(q, rotation)
+    # unread without a norm, but one of them is chosen by head
+    weights = (rotation.q_weight, rotation.k_weight) if norm else (q, k)
+    held = (None, None, None, None) if cache is None else (launch.last_contiguous(v), *cache)
+    into = [None if x is None else launch.strides(x) for x in held[:3]]
+    capacity = None if cache is None else cache.k.shape[1]
+    cos, sin, positions = rotation[:3]
     with launch.on(q):
         forward_kernel[(triton.cdiv(b * t, rows), n_q + n_k)](
-            q, k, q_out, k_out, *weights, q_rstd, k_rstd, cos, sin, positions, *held, b * t, t, cos.shape[0],
-            None if cache is None else cache[1].shape[1], offset, _stride(positions), *q.stride()[:3], *k.stride()[:3],
-            *into, n_q, n_k, d, cos.shape[1], eps, CACHE=cache is not None, **settings,
+            q, k, out.q, out.k, *weights, out.q_rstd, out.k_rstd, cos, sin, positions, *held, b * t, t, cos.shape[0],
+            capacity, rotation.offset, _stride(positions), launch.strides(q), launch.strides(k), *into, n_q, n_k, d,
+            cos.shape[1], rotation.eps, CACHE=cache is not None, **settings,
         )  # fmt: skip
-    return q_out, k_out, q_rstd, k_rstd
+    return out
 
 
 def unrotate(
-    dq_out: torch.Tensor, dk_out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, dq: torch.Tensor, dk: torch.Tensor,
-    cos: torch.Tensor, sin: torch.Tensor, positions: torch.Tensor | None, q_weight: torch.Tensor | None,
-    k_weight: torch.Tensor | None, q_rstd: torch.Tensor, k_rstd: torch.Tensor, interleaved: bool, offset: int,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    dq_out: torch.Tensor,
+    dk_out: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    dq: torch.Tensor,
+    dk: torch.Tensor,
+    rotation: Rotation,
+    q_rstd: torch.Tensor,
+    k_rstd: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Write the gradients into dq and dk; gives those of the weights (empty without weights)."""
     b, t, n_q, d = q.shape
     n_k = k.shape[2]
+    q_weight, k_weight = rotation.q_weight, rotation.k_weight
     norm = q_weight is not None
-    q, k, dq_out, dk_out = last_contiguous(q), last_contiguous(k), dq_out.contiguous(), dk_out.contiguous()
+    q, k, dq_out, dk_out = (
+        launch.last_contiguous(q),
+        launch.last_contiguous(k),
+        dq_out.contiguous(),
+        dk_out.contiguous(),
+    )
     if b * t == 0:
         return (torch.zeros_like(q_weight), torch.zeros_like(k_weight)) if norm else (q.new_empty(0), q.new_empty(0))
-    rows, settings = _settings(q, cos, positions, norm, interleaved)
+    rows, settings = _settings(q, rotation)
     weights = (q_weight, k_weight) if norm else (q, k)  # unread without a norm, but one of them is chosen by head
     blocks = triton.cdiv(b * t, rows)
     lines = torch.empty((blocks, n_q + n_k, d) if norm else (0,), dtype=q_rstd.dtype, device=q.device)
+    cos, sin, positions = rotation[:3]
     with launch.on(q):
         backward_kernel[(blocks, n_q + n_k)](
             dq_out, dk_out, q, k, dq, dk, *weights, q_rstd, k_rstd, lines, cos, sin, positions, b * t, t,
-            cos.shape[0], offset, _stride(positions), *q.stride()[:3], *k.stride()[:3], *dq.stride()[:3],
-            *dk.stride()[:3], n_q, n_k, d, cos.shape[1], **settings,
+            cos.shape[0], rotation.offset, _stride(positions), *(launch.strides(x) for x in (q, k, dq, dk)), n_q, n_k,
+            d, cos.shape[1], **settings,
         )  # fmt: skip
     if not norm:
         return q.new_empty(0), q.new_empty(0)
     return lines[:, :n_q].sum((0, 1)).to(q_weight.dtype), lines[:, n_q:].sum((0, 1)).to(k_weight.dtype)
 
 
-def forward(q, k, cos, sin, positions, q_weight, k_weight, n_heads, n_kv_heads, eps, interleaved, offset):
+def forward(heads: Heads, rotation: Rotation) -> Rotated:
     """The raw form: see public.py."""
-    q, k, _ = split(q, k, None, n_heads, n_kv_heads)
-    return rotate(q, k, cos, sin, positions, q_weight, k_weight, eps, interleaved, offset)
+    q, k, _ = heads.parts()
+    return rotate(q, k, rotation)
 
 
-def forward_cached(
-    q, k, v, k_cache, v_cache, lengths, cos, sin, positions, q_weight, k_weight, n_heads, n_kv_heads, eps, interleaved,
-    offset,
-):  # fmt: skip
+def forward_cached(heads: Heads, cache: Cache, rotation: Rotation) -> Rotated:
     """The raw form that writes a cache: see cached.py."""
-    q, k, v = split(q, k, v, n_heads, n_kv_heads)
-    cache = (v, k_cache, v_cache, lengths)
-    return rotate(q, k, cos, sin, positions, q_weight, k_weight, eps, interleaved, offset, cache)[:2]
+    q, k, v = heads.parts()
+    return rotate(q, k, rotation, v, cache)
 
 
-def backward(
-    dq_out, dk_out, q, k, cos, sin, positions, q_weight, k_weight, q_rstd, k_rstd, n_heads, n_kv_heads, eps,
-    interleaved, offset,
-):  # fmt: skip
+def backward(dq_out, dk_out, heads: Heads, rotation: Rotation, q_rstd, k_rstd):
     """The raw form: see public.py."""
+    q, k = heads.q, heads.k
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     dk = torch.empty(k.shape if k is not None else (0,), dtype=q.dtype, device=q.device)
-    q_part, k_part, _ = split(q, k, None, n_heads, n_kv_heads)
-    dq_part, dk_part, dv_part = split(dq, dk if k is not None else None, None, n_heads, n_kv_heads)
+    q_part, k_part, _ = heads.parts()
+    dq_part, dk_part, dv_part = heads._replace(q=dq, k=None if k is None else dk, v=None).parts()
     if k is None:
         dv_part.zero_()
-    dq_weight, dk_weight = unrotate(
-        dq_out, dk_out, q_part, k_part, dq_part, dk_part, cos, sin, positions, q_weight, k_weight, q_rstd, k_rstd,
-        interleaved, offset,
-    )  # fmt: skip
-    return dq, dk, dq_weight, dk_weight
+    weights = unrotate(dq_out, dk_out, q_part, k_part, dq_part, dk_part, rotation, q_rstd, k_rstd)
+    return dq, dk, *weights

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_launch import SIMD, UNROLL, Kernel, launch, with_gradient
+from pylm_kernels.mlx.launch import SIMD, UNROLL, Kernel, launch, with_gradient
 
 COLUMNS = 4  # that a thread takes at once, side by side
 IN_REGISTERS = 8  # columns of the weight's gradient that a thread holds

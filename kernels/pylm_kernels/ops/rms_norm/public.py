@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import arguments, autocast, launch
+from pylm_kernels import arguments, autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
 from pylm_kernels.operation import differentiable, differentiate, refuse
 from pylm_kernels.ops.rms_norm import reference
+from pylm_kernels.triton_runtime import launch
 
 _TRITON = "pylm_kernels.ops.rms_norm.triton"
 register("rms_norm", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), launch.serves)

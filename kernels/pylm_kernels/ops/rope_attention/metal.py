@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_heads import Mask
-from pylm_kernels.mlx_launch import SIMD, UNROLL, Kernel, launch
+from pylm_kernels.mlx.heads import Mask
+from pylm_kernels.mlx.launch import SIMD, UNROLL, Kernel, launch
 
+WIDEST = 256  # head that the kernels' registers hold
 ROWS = 32  # of a threadgroup: eight for each of its simdgroups
 
 HEADER = (
@@ -231,6 +232,11 @@ class Where(NamedTuple):
     first: tuple[int, int, int]
     n_heads: int
     n_kv_heads: int
+
+
+def refusal(head_dim: int) -> str:
+    """Why these kernels cannot serve heads of this width; nothing where they can."""
+    return f"its tiles hold heads of up to {WIDEST}, not {head_dim}" if head_dim > WIDEST else ""
 
 
 def template(where: Where, mask: Mask, tiles: int) -> dict[str, Any]:

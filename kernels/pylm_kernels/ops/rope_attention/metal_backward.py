@@ -10,8 +10,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_heads import Mask
-from pylm_kernels.mlx_launch import SIMD, Kernel, launch
+from pylm_kernels.mlx.heads import Mask
+from pylm_kernels.mlx.launch import SIMD, Kernel, launch
 from pylm_kernels.ops.rope_attention.metal import HEADER, KEYS, PLACES, ROWS, UNDEFINE, Where, numbers, template
 
 # s of eight rows and eight keys, p, and the gradient of s but for the scale

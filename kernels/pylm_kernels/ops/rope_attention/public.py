@@ -1,17 +1,14 @@
 """rope_attention.
 
-Raw form, which a backend implements (heads as in qk_norm_rope; cos absent: no rotation and no norm):
+Raw form, which a backend implements (operands.heads.Heads and Mask, operands.rope.Rotation and Rotated):
 
-    forward(q, k?, v?, cos?, sin?, positions?, q_weight?, k_weight?, sinks?, starts?, ends?, n_heads, n_kv_heads, eps,
-            interleaved, offset, causal, window, softcap, scale) -> (o, lse, q_out, k_out, q_rstd, k_rstd)
-    backward(do, q, k?, v?, cos?, sin?, positions?, q_weight?, k_weight?, sinks?, starts?, ends?, o, lse, q_out, k_out,
-             q_rstd, k_rstd, n_heads, n_kv_heads, eps, interleaved, offset, causal, window, softcap, scale)
-        -> (dq, dk, dv, dq_weight, dk_weight, dsinks)
+    forward(heads, rotation, mask) -> (o, lse, q_out, k_out, q_rstd, k_rstd)
+    backward(do, heads, rotation, mask, o, lse, rotated) -> (dq, dk, dv, dq_weight, dk_weight, dsinks)
 
 o is [B, Tq, H, D] contiguous, lse [B, H, Tq] the natural logarithm of each row's sum (sink included; 0 for a row that
-sees no key). window and softcap are 0 where there is none. starts and ends, [B, T] int32, bound each row's document.
-What is absent comes out empty; with q packed, dq is the packed gradient, v's part included. What q_out to k_rstd hold
-is the backend's own business between its forward and its backward, but their shapes are those of qk_norm_rope.
+sees no key). Without rotation.cos nothing is normalised or turned. What is absent comes out empty; with q packed, dq is
+the packed gradient, v's part included. What q_out to k_rstd hold, which come back as `rotated`, is the backend's own
+business between its forward and its backward, but their shapes are those of qk_norm_rope.
 """
 
 from __future__ import annotations
@@ -21,15 +18,17 @@ from typing import Any
 
 import torch
 
-from pylm_kernels import autocast, launch
-from pylm_kernels import documents as _documents
-from pylm_kernels import heads as _heads
+from pylm_kernels import autocast
 from pylm_kernels.dispatch import choose, implementation, lazily, register
-from pylm_kernels.documents import Documents
-from pylm_kernels.operation import differentiable, differentiate, refuse
-from pylm_kernels.ops.qk_norm_rope import reference as rotation
+from pylm_kernels.operands import documents as _documents
+from pylm_kernels.operands import heads as _heads
+from pylm_kernels.operands.documents import Documents
+from pylm_kernels.operands.heads import HEADS, MASK, Heads, Mask
+from pylm_kernels.operands.rope import ROTATION, Rope, Rotated, Rotation
+from pylm_kernels.operation import differentiable, differentiate, gathered, gradients, keep, kept, refuse
+from pylm_kernels.ops.qk_norm_rope import reference as turning
 from pylm_kernels.ops.rope_attention import reference, sdpa
-from pylm_kernels.rope import Rope
+from pylm_kernels.triton_runtime import launch
 
 
 def _serves(device: str, dtype: torch.dtype, facts: Any) -> str | None:
@@ -39,99 +38,97 @@ def _serves(device: str, dtype: torch.dtype, facts: Any) -> str | None:
 
 
 _TRITON = "pylm_kernels.ops.rope_attention.triton"
-register("rope_attention", "triton", lazily(_TRITON, "forward"), lazily(_TRITON, "backward"), _serves)
+register("rope_attention", "triton", lazily(_TRITON, "forward"), lazily(_TRITON + "_backward", "backward"), _serves)
 # differentiable as it stands, so it is composed in rope_attention below and has no raw form
 register("rope_attention", "sdpa", sdpa.attend, sdpa.attend, sdpa.serves)
-N_TENSORS, N_SETTINGS = 11, 9
+_ARGUMENTS = (*Heads._fields, *Rotation._fields, *Mask._fields, "backend")
 
 
 def _forward(*inputs: Any) -> Any:
-    return implementation("rope_attention", inputs[-1]).forward(*inputs[:-1])
+    *raw, name = gathered(inputs, Heads, Rotation, Mask)
+    return implementation("rope_attention", name).forward(*raw)
 
 
 def _fake(*inputs: Any) -> Any:
-    q, k, _, cos, _, _, q_weight, *_ = inputs
-    n_heads, n_kv_heads = inputs[N_TENSORS : N_TENSORS + 2]
+    heads, rotation, _, _ = gathered(inputs, Heads, Rotation, Mask)
+    q, n_heads, n_kv_heads = heads.q, heads.n_heads, heads.n_kv_heads
     b, t, _, d = q.shape
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    turned, norm = cos is not None, q_weight is not None
+    turned, norm = rotation.cos is not None, rotation.q_weight is not None
     return (
         q.new_empty((b, t, n_heads, d)),
         q.new_empty((b, n_heads, t), dtype=wide),
         q.new_empty((b, t, n_heads, d) if turned else (0,)),
         q.new_empty((b, t, n_kv_heads, d) if turned else (0,)),
-        q.new_empty((b, t, n_heads) if norm else (0,), dtype=wide if norm else q.dtype if not turned else wide),
-        q.new_empty((b, t, n_kv_heads) if norm else (0,), dtype=wide if norm else q.dtype if not turned else wide),
+        q.new_empty((b, t, n_heads) if norm else (0,), dtype=wide if norm or turned else q.dtype),
+        q.new_empty((b, t, n_kv_heads) if norm else (0,), dtype=wide if norm or turned else q.dtype),
     )
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.settings = inputs[N_TENSORS:]
     ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*inputs[:N_TENSORS], *output)
+    keep(ctx, inputs, output)
 
 
-def _backward_body(*inputs: Any) -> Any:
-    return implementation("rope_attention", inputs[-1]).backward(*inputs[:-1])
+def _backward_body(do: Any, *inputs: Any) -> Any:
+    heads, rotation, mask, o, lse, rotated, name = _of_backward(inputs)
+    return implementation("rope_attention", name).backward(do, heads, rotation, mask, o, lse, rotated)
 
 
-def _backward_fake(do: Any, q: Any, k: Any, v: Any, cos: Any, sin: Any, positions: Any, *rest: Any) -> Any:
-    q_weight, k_weight, sinks = rest[:3]
-    return tuple(q.new_empty(0) if x is None else x.new_empty(x.shape) for x in (q, k, v, q_weight, k_weight, sinks))
+def _of_backward(inputs: Any) -> tuple[Any, ...]:
+    heads, rotation, mask, o, lse, *rest = gathered(inputs, Heads, Rotation, Mask)
+    return (heads, rotation, mask, o, lse, *gathered(rest, Rotated))
+
+
+def _leaves(heads: Heads, rotation: Rotation, mask: Mask) -> dict[str, Any]:
+    """What may have a gradient, in the order of backward's results."""
+    vectors = {"q_weight": rotation.q_weight, "k_weight": rotation.k_weight, "sinks": mask.sinks}
+    return {"q": heads.q, "k": heads.k, "v": heads.v, **vectors}
+
+
+def _backward_fake(do: Any, *inputs: Any) -> Any:
+    heads, rotation, mask = _of_backward(inputs)[:3]
+    leaves = _leaves(heads, rotation, mask).values()
+    return tuple(heads.q.new_empty(0) if x is None else x.new_empty(x.shape) for x in leaves)
 
 
 def _backward(ctx: Any, run: Any, do: Any, *others: Any) -> Any:
-    saved = ctx.saved_tensors  # once: under checkpointing each look unpacks, and a second one is an error
-    q, k, v, _, _, _, q_weight, k_weight, sinks, *_ = saved
-    found = run(do, *saved, *ctx.settings)
-    given = (q, k, v, q_weight, k_weight, sinks)
-    grads = tuple(g if x is not None else None for g, x in zip(found, given, strict=True))
-    return (*grads[:3], None, None, None, *grads[3:], *(None,) * (2 + N_SETTINGS + 1))
+    inputs, outputs = kept(ctx)
+    heads, rotation, mask, name = gathered(inputs, Heads, Rotation, Mask)
+    found = run(do, *heads, *rotation, *mask, *outputs, name)
+    leaves = _leaves(heads, rotation, mask)
+    return gradients(_ARGUMENTS, {n: g for (n, x), g in zip(leaves.items(), found, strict=True) if x is not None})
 
 
 def _composite(ctx: Any, do: Any, *others: Any) -> Any:
-    tensors = ctx.saved_tensors[:N_TENSORS]
-    angles, masks = tensors[3:6], tensors[9:]  # cos, sin, positions; starts, ends
+    heads, rotation, mask, _ = gathered(kept(ctx)[0], Heads, Rotation, Mask)
 
-    def o(q: Any, k: Any, v: Any, *vectors: Any) -> Any:
-        return compose("reference", q, k, v, *angles, *vectors, *masks, *ctx.settings[:-1])
+    def o(q: Any, k: Any, v: Any, q_weight: Any, k_weight: Any, sinks: Any) -> Any:
+        turned = rotation._replace(q_weight=q_weight, k_weight=k_weight)
+        return compose("reference", heads._replace(q=q, k=k, v=v), turned, mask._replace(sinks=sinks))
 
-    found = differentiate(o, (*tensors[:3], *tensors[6:9]), (do,))
-    return (*found[:3], None, None, None, *found[3:], *(None,) * (2 + N_SETTINGS + 1))
+    leaves = _leaves(heads, rotation, mask)
+    return gradients(_ARGUMENTS, dict(zip(leaves, differentiate(o, tuple(leaves.values()), (do,)), strict=True)))
 
 
-def compose(
-    way: str, q: Any, k: Any, v: Any, cos: Any, sin: Any, positions: Any, q_weight: Any, k_weight: Any, sinks: Any,
-    starts: Any, ends: Any, n_heads: int, n_kv_heads: int, eps: float, interleaved: bool, offset: int, causal: bool,
-    window: int, softcap: float, scale: float,
-) -> torch.Tensor:  # fmt: skip
+def compose(way: str, heads: Heads, rotation: Rotation, mask: Mask) -> torch.Tensor:
     """The operation in plain torch, by its reference or by torch's own attention, from the raw form's arguments."""
-    q, k, v = _heads.split(q, k, v, n_heads, n_kv_heads)
-    if cos is not None:
-        q = rotation.rotate(q, cos, sin, positions, q_weight, eps, interleaved, offset)
-        k = rotation.rotate(k, cos, sin, positions, k_weight, eps, interleaved, offset)
+    q, k, v = heads.parts()
+    if rotation.cos is not None:
+        q, k = turning.rotate(q, k, rotation)
     if way == "sdpa":
-        return sdpa.attend(q, k, v, starts, ends, causal, window, scale)
-    mask = reference.allowed(q.shape[1], k.shape[1], causal, window, starts, ends, q.device)
-    return reference.attend(q, k, v, mask, sinks, softcap, scale)
+        return sdpa.attend(q, k, v, mask)
+    return reference.attend(q, k, v, reference.seen(q.shape[1], k.shape[1], mask, q.device), mask)
 
 
-_TENSORS = (
-    "Tensor q, Tensor? k, Tensor? v, Tensor? cos, Tensor? sin, Tensor? positions, Tensor? q_weight, Tensor? k_weight,"
-    " Tensor? sinks, Tensor? starts, Tensor? ends"
-)
-_SETTINGS = (
-    "int n_heads, int n_kv_heads, float eps, bool interleaved, int offset, bool causal, int window, float softcap,"
-    " float scale, str backend"
-)
 _OUTPUTS = "Tensor o, Tensor lse, Tensor q_out, Tensor k_out, Tensor q_rstd, Tensor k_rstd"
 _call = differentiable(
     "rope_attention",
-    schema=f"({_TENSORS}, {_SETTINGS}) -> ({_OUTPUTS})",
+    schema=f"({HEADS}, {ROTATION}, {MASK}, str backend) -> ({_OUTPUTS})",
     forward=_forward,
     fake=_fake,
     setup=_setup,
-    backward_schema=f"(Tensor do, {_TENSORS}, {_OUTPUTS}, {_SETTINGS})"
+    backward_schema=f"(Tensor do, {HEADS}, {ROTATION}, {MASK}, {_OUTPUTS}, str backend)"
     " -> (Tensor dq, Tensor dk, Tensor dv, Tensor dq_weight, Tensor dk_weight, Tensor dsinks)",
     backward_body=_backward_body,
     backward_fake=_backward_fake,
@@ -207,15 +204,11 @@ def rope_attention(
     if refusal:
         return refuse(q, refusal)
     starts, ends = (None, None) if cu_seqlens is None else Documents.of(cu_seqlens, b, t)
-    cos, sin = (None, None) if rope is None else rope.tables(q.device)
-    raw = (
-        heads.q, heads.k, heads.v, cos, sin, None if rope is None else _heads.positions_of(rope, starts), q_weight,
-        k_weight, sinks, starts, ends, heads.n_heads, heads.n_kv_heads, float(eps),
-        rope is not None and rope.layout == "interleaved", 0 if rope is None else rope.offset, causal, window or 0,
-        float(softcap or 0.0), 1 / math.sqrt(d) if scale is None else float(scale),
-    )  # fmt: skip
+    scale = 1 / math.sqrt(d) if scale is None else float(scale)
+    rotation = Rotation.of(rope, starts, q_weight, k_weight, eps, q.device)
+    mask = Mask(sinks, starts, ends, causal, window or 0, float(softcap or 0.0), scale)
     if name in ("reference", "sdpa"):
         with autocast.off(q):
-            return compose(name, *raw)
-    o: torch.Tensor = _call(*raw, name)[0]
+            return compose(name, heads, rotation, mask)
+    o: torch.Tensor = _call(*heads, *rotation, *mask, name)[0]
     return o

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from pylm_kernels import transforms
-from pylm_kernels.operation import differentiate
+from pylm_kernels.operands.heads import Mask
+from pylm_kernels.operation import differentiate, keep, kept
 from pylm_kernels.ops.rope_attention import reference
 
 
@@ -31,29 +32,25 @@ def attend(
     q_BTHD: torch.Tensor,
     k_BTHD: torch.Tensor,
     v_BTHD: torch.Tensor,
-    starts: torch.Tensor | None,
-    ends: torch.Tensor | None,
-    causal: bool,
-    window: int,
-    scale: float,
+    mask: Mask,
 ) -> torch.Tensor:
     """O [B, Tq, H, D]."""
     t_q, t_k = q_BTHD.shape[1], k_BTHD.shape[1]
-    plain = window == 0 and starts is None and (t_q == t_k or not causal)
-    mask = None if plain else reference.allowed(t_q, t_k, causal, window, starts, ends, q_BTHD.device)
+    plain = mask.window == 0 and mask.starts is None and (t_q == t_k or not mask.causal)
+    sees = None if plain else reference.seen(t_q, t_k, mask, q_BTHD.device)
     o = torch.nn.functional.scaled_dot_product_attention(
         q_BTHD.transpose(1, 2),
         k_BTHD.transpose(1, 2),
         v_BTHD.transpose(1, 2),
-        attn_mask=mask,
-        is_causal=plain and causal,
-        scale=scale,
+        attn_mask=sees,
+        is_causal=plain and mask.causal,
+        scale=mask.scale,
         enable_gqa=q_BTHD.shape[2] != k_BTHD.shape[2],
     )
     o = o.transpose(1, 2)
     if torch.compiler.is_compiling() or not o.requires_grad:
         return o
-    again: torch.Tensor = _Again.apply(o, q_BTHD, k_BTHD, v_BTHD, starts, ends, causal, window, scale)  # type: ignore[no-untyped-call]
+    again: torch.Tensor = _Again.apply(o, q_BTHD, k_BTHD, v_BTHD, *mask)  # type: ignore[no-untyped-call]
     return again
 
 
@@ -70,17 +67,17 @@ class _Again(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        _, *tensors, ctx.causal, ctx.window, ctx.scale = inputs
-        ctx.save_for_backward(*tensors)
+        keep(ctx, inputs[1:], ())
 
     @staticmethod
     def backward(ctx: Any, do: torch.Tensor) -> Any:
         if not torch.is_grad_enabled() and not transforms.active():
-            return do, *(None,) * 8
-        q, k, v, starts, ends = ctx.saved_tensors
-        mask = reference.allowed(q.shape[1], k.shape[1], ctx.causal, ctx.window, starts, ends, q.device)
+            return do, *(None,) * (3 + len(Mask._fields))
+        q, k, v, *numbers = kept(ctx)[0]
+        mask = Mask(*numbers)
+        sees = reference.seen(q.shape[1], k.shape[1], mask, q.device)
 
         def o(q: Any, k: Any, v: Any) -> Any:
-            return reference.attend(q, k, v, mask, None, 0.0, ctx.scale)
+            return reference.attend(q, k, v, sees, mask)
 
-        return None, *differentiate(o, (q, k, v), (do,)), *(None,) * 5
+        return None, *differentiate(o, (q, k, v), (do,)), *(None,) * len(Mask._fields)

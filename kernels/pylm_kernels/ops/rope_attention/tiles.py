@@ -1,4 +1,4 @@
-"""Which keys a tile of rows sees, and which rows a tile of keys: masks, and loop bounds that skip what they forbid.
+"""What both ways of attention share: masks, loop bounds that skip what a mask forbids, and the constants of a launch.
 
 Row r of q stands at key r + shift. Causal: key <= r + shift. A window of w: the distance is below w. Documents: key
 within [start of r, end of r), where start and end never decrease along a row of the batch.
@@ -8,8 +8,12 @@ within [start of r, end of r), where start and end never decrease along a row of
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+
+from pylm_kernels.operands.heads import Mask
+from pylm_kernels.triton_runtime import launch
 
 
 @triton.jit
@@ -102,3 +106,13 @@ def rows_of_keys(
     full_high = tl.minimum(full_high, high)
     full_high = full_low + (full_high - full_low) // BM * BM
     return low, full_low, full_high, high
+
+
+def settings(q: torch.Tensor, mask: Mask):
+    """The constants that the kernels of both ways share."""
+    d = q.shape[-1]
+    return {
+        "DP": max(16, launch.power_of_2(d)), "CAUSAL": mask.causal, "WINDOW": mask.window > 0,
+        "DOCS": mask.starts is not None, "SOFTCAP": mask.softcap > 0,
+        "FULL_D": d >= 16 and d == launch.power_of_2(d), "ACC": tl.float64 if q.dtype == torch.float64 else tl.float32,
+    }  # fmt: skip

@@ -1,5 +1,12 @@
 """The gradients of attention: one launch for delta, one for dK and dV, one for dQ; no atomics, so the same bits always.
 
+With P the weights: dV = Pᵀ dO, dP = dO Vᵀ, dS = P · (dP - delta), dQ = dS K and dK = dSᵀ Q, times the scale. P is not
+stored: it is exp(S - lse), made anew from Q and K. delta is Σ p · dp over a row's keys, which is Σ o · do over its
+dimensions, a number a row that is found before any key is looked at.
+
+dK and dV are sums over rows, dQ is one over keys. One kernel for all would make 5 products and add one of the sums to
+memory by atomics, in another order and so with other bits at every run; two kernels make S and dP twice, 7 products.
+
 The rotation is undone in the epilogues of dK/dV and dQ, which store straight into the (packed) gradient, where a head
 rotates whole, its width is a power of two and no norm stands before the rotation. Otherwise the gradients of the
 rotated heads pass through the backward of qk_norm_rope, one more launch.
@@ -14,19 +21,22 @@ import torch
 import triton
 import triton.language as tl
 
-from pylm_kernels import launch
-from pylm_kernels.heads import split
-from pylm_kernels.ops.qk_norm_rope.triton import last_contiguous, unrotate
-from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, rows_of_keys, scores_of
-from pylm_kernels.ops.rope_attention.triton import settings
+from pylm_kernels.operands.heads import Heads, Mask
+from pylm_kernels.operands.rope import Rotated, Rotation
+from pylm_kernels.ops.qk_norm_rope.triton import unrotate
+from pylm_kernels.ops.rope_attention.tiles import keys_of_rows, masked, rows_of_keys, scores_of, settings
+from pylm_kernels.triton_runtime import launch
+
+if launch.interpreting():
+    from pylm_kernels.triton_runtime.interpreter import mend
+
+    mend()
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def delta_kernel(
-    O, DO, DELTA, ROWS_ALL, T, H, D, do_b, do_t, do_h, ROWS: tl.constexpr, DP: tl.constexpr, ACC: tl.constexpr
-):
+def delta_kernel(O, DO, DELTA, ROWS_ALL, T, H, D, do_s, ROWS: tl.constexpr, DP: tl.constexpr, ACC: tl.constexpr):
     """Delta = Σ o · do of each row, which the softmax's gradient subtracts."""
     at = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     t = at % T
@@ -35,7 +45,7 @@ def delta_kernel(
     d = tl.arange(0, DP)
     keep = (at < ROWS_ALL)[:, None] & (d < D)[None, :]
     o = tl.load(O + (((b * T + t) * H + h) * D)[:, None] + d[None, :], mask=keep, other=0.0).to(ACC)
-    do = tl.load(DO + (b * do_b + t * do_t + h * do_h)[:, None] + d[None, :], mask=keep, other=0.0).to(ACC)
+    do = tl.load(DO + (b * do_s.b + t * do_s.t + h * do_s.h)[:, None] + d[None, :], mask=keep, other=0.0).to(ACC)
     tl.store(DELTA + at, tl.sum(o * do, 1), mask=at < ROWS_ALL)
 
 
@@ -96,7 +106,7 @@ def _rows(
         dv = tl.dot(p.to(do.dtype), do, dv, input_precision="ieee", out_dtype=ACC)
         dp = tl.dot(v, tl.trans(do), tl.zeros([v.shape[0], BM], ACC), input_precision="ieee", out_dtype=ACC)
         ds = p * (dp - delta[None, :])
-        if SOFTCAP:
+        if SOFTCAP:  # the slope of softcap · tanh(x / softcap), from its value
             ds = ds * (1 - (s / softcap) * (s / softcap))
         dk = tl.dot(ds.to(q.dtype), q, dk, input_precision="ieee", out_dtype=ACC)
     return dk, dv
@@ -105,7 +115,7 @@ def _rows(
 @triton.jit
 def dkdv_kernel(
     Q, K, V, DO, LSE, DELTA, DK, DV, STARTS, ENDS, COS, SIN, POS, T_Q, T_K, H, H_K, D, P, offset, pos_b, window, scale,
-    softcap, q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h, dk_b, dk_t, dk_h, dv_b, dv_t, dv_h,
+    softcap, q_s, k_s, v_s, do_s, dk_s, dv_s,
     BM: tl.constexpr, BN: tl.constexpr, DP: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
     DOCS: tl.constexpr, SOFTCAP: tl.constexpr, FULL_D: tl.constexpr, ROTATED: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, ACC: tl.constexpr,
@@ -118,40 +128,42 @@ def dkdv_kernel(
     d = tl.arange(0, DP)
     keep = (key < T_K)[:, None] & (d < D)[None, :]
     at = key[:, None].to(tl.int64)
-    k = tl.load(K + b * k_b + h_k * k_h + at * k_t + d[None, :], mask=keep, other=0.0)
-    v = tl.load(V + b * v_b + h_k * v_h + at * v_t + d[None, :], mask=keep, other=0.0)
+    k = tl.load(K + b * k_s.b + h_k * k_s.h + at * k_s.t + d[None, :], mask=keep, other=0.0)
+    v = tl.load(V + b * v_s.b + h_k * v_s.h + at * v_s.t + d[None, :], mask=keep, other=0.0)
     shift = T_K - T_Q
     STARTS += b * T_Q
     ENDS += b * T_Q
     low, full_low, full_high, high = rows_of_keys(
         first, STARTS, ENDS, T_Q, T_K, shift, window, BM, BN, CAUSAL, WINDOW, DOCS
     )
+    # these two are why tiles are small here: 128 keys of 64 are 64 registers a thread of eight warps, of 225 in all
+    # (sm_90); with 64 rows a tile and heads of 256 the kernel spilled 528 bytes, so there it has 16 rows and 32 keys
     dk = tl.zeros([BN, DP], ACC)
     dv = tl.zeros([BN, DP], ACC)
     group = H // H_K
     for member in range(0, group):
         h = h_k * group + member
-        q = Q + b * q_b + h * q_h
-        do = DO + b * do_b + h * do_h
+        q = Q + b * q_s.b + h * q_s.h
+        do = DO + b * do_s.b + h * do_s.h
         lse = LSE + (b * H + h) * T_Q
         delta = DELTA + (b * H + h) * T_Q
         dk, dv = _rows(
-            dk, dv, k, v, q, do, lse, delta, STARTS, ENDS, q_t, do_t, key, low, full_low, T_Q, T_K, shift, window, D,
-            scale, softcap, BM, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
+            dk, dv, k, v, q, do, lse, delta, STARTS, ENDS, q_s.t, do_s.t, key, low, full_low, T_Q, T_K, shift, window,
+            D, scale, softcap, BM, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
         )  # fmt: skip
         dk, dv = _rows(
-            dk, dv, k, v, q, do, lse, delta, STARTS, ENDS, q_t, do_t, key, full_low, full_high, T_Q, T_K, shift,
+            dk, dv, k, v, q, do, lse, delta, STARTS, ENDS, q_s.t, do_s.t, key, full_low, full_high, T_Q, T_K, shift,
             window, D, scale, softcap, BM, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, False, FULL_D, ACC,
         )  # fmt: skip
         dk, dv = _rows(
-            dk, dv, k, v, q, do, lse, delta, STARTS, ENDS, q_t, do_t, key, full_high, high, T_Q, T_K, shift, window, D,
-            scale, softcap, BM, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
+            dk, dv, k, v, q, do, lse, delta, STARTS, ENDS, q_s.t, do_s.t, key, full_high, high, T_Q, T_K, shift, window,
+            D, scale, softcap, BM, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
         )  # fmt: skip
     dk = dk * scale
     if ROTATED:
         dk = _unturn(dk, COS, SIN, POS, key, T_K, P, b * pos_b, offset, BN, DP, INTERLEAVED, HAS_POS, ACC)
-    tl.store(DK + b * dk_b + h_k * dk_h + at * dk_t + d[None, :], dk.to(DK.dtype.element_ty), mask=keep)
-    tl.store(DV + b * dv_b + h_k * dv_h + at * dv_t + d[None, :], dv.to(DV.dtype.element_ty), mask=keep)
+    tl.store(DK + b * dk_s.b + h_k * dk_s.h + at * dk_s.t + d[None, :], dk.to(DK.dtype.element_ty), mask=keep)
+    tl.store(DV + b * dv_s.b + h_k * dv_s.h + at * dv_s.t + d[None, :], dv.to(DV.dtype.element_ty), mask=keep)
 
 
 @triton.jit
@@ -190,7 +202,7 @@ def _keys(
 @triton.jit
 def dq_kernel(
     Q, K, V, DO, LSE, DELTA, DQ, STARTS, ENDS, COS, SIN, POS, T_Q, T_K, H, GROUP, D, P, offset, pos_b, window, scale,
-    softcap, q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h, dq_b, dq_t, dq_h,
+    softcap, q_s, k_s, v_s, do_s, dq_s,
     BM: tl.constexpr, BN: tl.constexpr, DP: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
     DOCS: tl.constexpr, SOFTCAP: tl.constexpr, FULL_D: tl.constexpr, ROTATED: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, ACC: tl.constexpr,
@@ -203,12 +215,12 @@ def dq_kernel(
     d = tl.arange(0, DP)
     keep = (row < T_Q)[:, None] & (d < D)[None, :]
     at = row[:, None].to(tl.int64)
-    q = tl.load(Q + b * q_b + h * q_h + at * q_t + d[None, :], mask=keep, other=0.0)
-    do = tl.load(DO + b * do_b + h * do_h + at * do_t + d[None, :], mask=keep, other=0.0)
+    q = tl.load(Q + b * q_s.b + h * q_s.h + at * q_s.t + d[None, :], mask=keep, other=0.0)
+    do = tl.load(DO + b * do_s.b + h * do_s.h + at * do_s.t + d[None, :], mask=keep, other=0.0)
     lse = tl.load(LSE + (b * H + h) * T_Q + row, mask=row < T_Q, other=0.0) * LOG2E
     delta = tl.load(DELTA + (b * H + h) * T_Q + row, mask=row < T_Q, other=0.0)
-    K += b * k_b + (h // GROUP) * k_h
-    V += b * v_b + (h // GROUP) * v_h
+    K += b * k_s.b + (h // GROUP) * k_s.h
+    V += b * v_s.b + (h // GROUP) * v_s.h
     shift = T_K - T_Q
     start = tl.zeros([BM], tl.int32)
     end = tl.zeros([BM], tl.int32) + T_K
@@ -220,83 +232,82 @@ def dq_kernel(
     )
     dq = tl.zeros([BM, DP], ACC)
     dq = _keys(
-        dq, q, do, lse, delta, K, V, k_t, v_t, row, low, full_low, start, end, T_K, shift, window, D, scale, softcap,
-        BN, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
+        dq, q, do, lse, delta, K, V, k_s.t, v_s.t, row, low, full_low, start, end, T_K, shift, window, D, scale,
+        softcap, BN, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
     )  # fmt: skip
     dq = _keys(
-        dq, q, do, lse, delta, K, V, k_t, v_t, row, full_low, full_high, start, end, T_K, shift, window, D, scale,
+        dq, q, do, lse, delta, K, V, k_s.t, v_s.t, row, full_low, full_high, start, end, T_K, shift, window, D, scale,
         softcap, BN, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, False, FULL_D, ACC,
     )  # fmt: skip
     dq = _keys(
-        dq, q, do, lse, delta, K, V, k_t, v_t, row, full_high, high, start, end, T_K, shift, window, D, scale, softcap,
-        BN, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
+        dq, q, do, lse, delta, K, V, k_s.t, v_s.t, row, full_high, high, start, end, T_K, shift, window, D, scale,
+        softcap, BN, DP, CAUSAL, WINDOW, DOCS, SOFTCAP, True, FULL_D, ACC,
     )  # fmt: skip
     dq = dq * scale
     if ROTATED:
         dq = _unturn(dq, COS, SIN, POS, row, T_Q, P, b * pos_b, offset, BM, DP, INTERLEAVED, HAS_POS, ACC)
-    tl.store(DQ + b * dq_b + h * dq_h + at * dq_t + d[None, :], dq.to(DQ.dtype.element_ty), mask=keep)
+    tl.store(DQ + b * dq_s.b + h * dq_s.h + at * dq_s.t + d[None, :], dq.to(DQ.dtype.element_ty), mask=keep)
 
 
-def backward(
-    do, q, k, v, cos, sin, positions, q_weight, k_weight, sinks, starts, ends, o, lse, q_out, k_out, q_rstd, k_rstd,
-    n_heads, n_kv_heads, eps, interleaved, offset, causal, window, softcap, scale,
-):  # fmt: skip
+def backward(do, heads: Heads, rotation: Rotation, mask: Mask, o, lse, rotated: Rotated):
     """Dq (packed with q), dk, dv, dq_weight, dk_weight, dsinks; what does not exist comes out empty."""
+    q, k, v = heads[:3]
     grads = [torch.empty_like(q, memory_format=torch.contiguous_format)]
     grads += [torch.empty(x.shape if x is not None else (0,), dtype=q.dtype, device=q.device) for x in (k, v)]
     empty = q.new_empty(0)
-    q_in, k_in, v_in = split(q, k, v, n_heads, n_kv_heads)
-    dq, dk, dv = split(grads[0], grads[1] if k is not None else None, grads[2], n_heads, n_kv_heads)
-    dq_weight, dk_weight = empty, empty
-    rotated = cos is not None
-    used = (q_out, k_out) if rotated else (q_in, k_in)
-    q_used, k_used, v_in, do = (launch.within_reach(last_contiguous(x)) for x in (*used, v_in, do))
-    b, t_q, n, d = q_used.shape
-    t_k, n_k = k_used.shape[1:3]
-    if b * t_q * t_k == 0:
+    q_in, k_in, v_in = heads.parts()
+    dq, dk, dv = heads._replace(q=grads[0], k=None if k is None else grads[1], v=grads[2]).parts()
+    turned = rotation.cos is not None
+    used = (rotated.q, rotated.k) if turned else (q_in, k_in)
+    q_used, k_used, v_in, do = (launch.within_reach(launch.last_contiguous(x)) for x in (*used, v_in, do))
+    b, t_q, _, d = q_used.shape
+    if b * t_q * k_used.shape[1] == 0:
         grads = [torch.zeros_like(x) for x in grads]
-        rest = [torch.zeros_like(x) if x is not None else empty for x in (q_weight, k_weight, sinks)]
-        return (*grads, *rest)
-    fused = rotated and q_weight is None and 2 * cos.shape[1] == d and d >= 16 and d == launch.power_of_2(d)
-    aside = rotated and not fused
+        vectors = (rotation.q_weight, rotation.k_weight, mask.sinks)
+        return *grads, *(torch.zeros_like(x) if x is not None else empty for x in vectors)
+    half = rotation.cos.shape[1] if turned else 0
+    fused = rotation.q_weight is None and 2 * half == d and d >= 16 and d == launch.power_of_2(d)
+    aside = turned and not fused
     dq_at = torch.empty_like(q_used) if aside else dq
     dk_at = torch.empty_like(k_used) if aside else dk
     delta = torch.empty_like(lse)
-    common = settings(q_used, window, softcap, causal, starts)
+    _launches((q_used, k_used, v_in, do, lse, delta), (dk_at, dv, dq_at), o, rotation, fused, mask)
+    dq_weight = dk_weight = dsinks = empty
+    if aside:
+        rstds = rotated.q_rstd, rotated.k_rstd
+        dq_weight, dk_weight = unrotate(dq_at, dk_at, q_in, k_in, dq, dk, rotation, *rstds)
+    if (sinks := mask.sinks) is not None:
+        dsinks = -(torch.exp(sinks.to(lse.dtype)[None, :, None] - lse) * delta).sum((0, 2)).to(sinks.dtype)
+    return *grads, dq_weight, dk_weight, dsinks
+
+
+def _launches(read, into, o, rotation: Rotation, fused: bool, mask: Mask) -> None:
+    """Delta, then dK and dV, then dQ: from q, k, v, do, lse, delta into dk, dv, dq, turned back on the way if fused."""
+    q, k, v, do, _, delta = read
+    b, t_q, n, d = q.shape
+    t_k, n_k = k.shape[1:3]
+    common = settings(q, mask)
+    cos, sin, positions = rotation[:3] if fused else (None, None, None)
     # where nothing is undone in the epilogue the layout is one more constant that would only cause a second compile
-    turn = {"ROTATED": fused, "INTERLEAVED": fused and interleaved, "HAS_POS": fused and positions is not None}
-    bounds = (lse, lse) if starts is None else (starts, ends)  # unread, but a pointer to count from
-    angles = (cos, sin, positions) if fused else (None, None, None)
-    size = cos.shape[0] if fused else 0
-    pos_b = positions.stride(0) if fused and positions is not None and positions.shape[0] > 1 else 0
+    common |= {"ROTATED": fused, "INTERLEAVED": fused and rotation.interleaved, "HAS_POS": positions is not None}
+    pos_b = positions.stride(0) if positions is not None and positions.shape[0] > 1 else 0
+    bounds = (delta, delta) if mask.starts is None else (mask.starts, mask.ends)  # unread, but a pointer to count from
+    numbers = (d, cos.shape[0] if fused else 0, rotation.offset, pos_b, mask.window, mask.scale, mask.softcap)
+    strides = [launch.strides(x) for x in (q, k, v, do)]
+    dk_s, dv_s, dq_s = (launch.strides(x) for x in into)
     place = launch.architecture(q.device)
-    strides = (*q_used.stride()[:3], *k_used.stride()[:3], *v_in.stride()[:3], *do.stride()[:3])
+    of_keys, of_rows = (launch.configuration(f"attention_{name}", place, d) for name in ("dkdv", "dq"))
     with launch.on(q):
         rows = b * n * t_q
         delta_kernel[(triton.cdiv(rows, 32),)](
-            o, do, delta, rows, t_q, n, d, *do.stride()[:3], ROWS=32, DP=common["DP"], ACC=common["ACC"]
-        )  # fmt: skip
-        read = (q_used, k_used, v_in, do, lse, delta)
-        for *some, start, end, dk_part, dv_part, dq_part, at in launch.shares(
-            n, *read, *bounds, dk_at, dv, dq_at, positions if pos_b else None
-        ):
-            turned = (*angles[:2], at) if pos_b else angles
-            options = launch.configuration("attention_dkdv", place, d)
-            dkdv_kernel[(triton.cdiv(t_k, options["BN"]), some[0].shape[0] * n_k)](
-                *some, dk_part, dv_part, start, end, *turned, t_q, t_k, n, n_k, d, size, offset, pos_b, window,
-                scale, softcap, *strides, *dk_at.stride()[:3], *dv.stride()[:3], **turn, **common, **options,
+            o, do, delta, rows, t_q, n, d, strides[3], ROWS=32, DP=common["DP"], ACC=common["ACC"]
+        )
+        for *some, start, end, dk, dv, dq, at in launch.shares(n, *read, *bounds, *into, positions if pos_b else None):
+            turned = (cos, sin, at if pos_b else positions)
+            dkdv_kernel[(triton.cdiv(t_k, of_keys["BN"]), len(dk) * n_k)](
+                *some, dk, dv, start, end, *turned, t_q, t_k, n, n_k, *numbers, *strides, dk_s, dv_s, **common,
+                **of_keys,
             )  # fmt: skip
-            options = launch.configuration("attention_dq", place, d)
-            dq_kernel[(triton.cdiv(t_q, options["BM"]), some[0].shape[0] * n)](
-                *some, dq_part, start, end, *turned, t_q, t_k, n, n // n_k, d, size, offset, pos_b, window, scale,
-                softcap, *strides, *dq_at.stride()[:3], **turn, **common, **options,
-            )  # fmt: skip
-    if aside:
-        dq_weight, dk_weight = unrotate(
-            dq_at, dk_at, q_in, k_in, dq, dk, cos, sin, positions, q_weight, k_weight, q_rstd, k_rstd, interleaved,
-            offset,
-        )  # fmt: skip
-    dsinks = empty
-    if sinks is not None:
-        dsinks = -(torch.exp(sinks.to(lse.dtype)[None, :, None] - lse) * delta).sum((0, 2)).to(sinks.dtype)
-    return (*grads, dq_weight, dk_weight, dsinks)
+            dq_kernel[(triton.cdiv(t_q, of_rows["BM"]), len(dq) * n)](
+                *some, dq, start, end, *turned, t_q, t_k, n, n // n_k, *numbers, *strides, dq_s, **common, **of_rows
+            )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pylm_kernels import arguments
-from pylm_kernels.rope import Rope
+from pylm_kernels.operands.rope import Rope
 
 
 class Heads(NamedTuple):
@@ -19,14 +19,30 @@ class Heads(NamedTuple):
     n_heads: int
     n_kv_heads: int
 
+    def parts(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Views of the three in a packed projection, or the three themselves. v may be absent beside k."""
+        q, k, v, n, m = self
+        if k is not None:
+            return q, k, v if v is not None else k
+        return q[:, :, :n], q[:, :, n : n + m], q[:, :, n + m :]
 
-def split(
-    q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, n_heads: int, n_kv_heads: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Views of the three in a packed projection, or the three themselves. v may be absent beside k."""
-    if k is not None:
-        return q, k, v if v is not None else k
-    return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
+
+HEADS = "Tensor q, Tensor? k, Tensor? v, int n_heads, int n_kv_heads"  # in the notation of torch.library
+
+
+class Mask(NamedTuple):
+    """Which keys a row sees and how its scores are bent; 0 where there is no window or cap."""
+
+    sinks: torch.Tensor | None  # [heads], a score beside the keys'
+    starts: torch.Tensor | None  # [B, T] int32, with ends: each row's document
+    ends: torch.Tensor | None
+    causal: bool
+    window: int
+    softcap: float
+    scale: float
+
+
+MASK = "Tensor? sinks, Tensor? starts, Tensor? ends, bool causal, int window, float softcap, float scale"
 
 
 def arrange(
@@ -124,12 +140,3 @@ def scores(
         wrong = arguments.vector("sinks", sinks, heads.n_heads, "the number of heads", "q")
         return wrong or arguments.same_device("sinks", sinks, "q", heads.q)
     return ""
-
-
-def positions_of(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
-    """Explicit positions as [B or 1, T] int32, None where they simply count up."""
-    if rope.positions is not None:
-        return rope.positions if rope.positions.dim() == 2 else rope.positions[None]
-    if starts is None:
-        return None
-    return torch.arange(starts.shape[1], dtype=torch.int32, device=starts.device)[None] - starts

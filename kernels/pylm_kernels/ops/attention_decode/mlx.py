@@ -7,17 +7,21 @@ from typing import Any
 
 import mlx.core as mx
 
-from pylm_kernels import mlx_heads
-from pylm_kernels.mlx_attention import WIDEST, attend, rotate, turned
-from pylm_kernels.mlx_heads import Heads, Mask
-from pylm_kernels.mlx_launch import on_metal
-from pylm_kernels.mlx_rope import Rope
+from pylm_kernels.mlx import arguments
+from pylm_kernels.mlx import heads as _heads
+from pylm_kernels.mlx.heads import Heads, Mask
+from pylm_kernels.mlx.launch import on_metal
+from pylm_kernels.mlx.rope import Rope, Rotation
+from pylm_kernels.ops.qk_norm_rope import metal as turning
+from pylm_kernels.ops.qk_norm_rope.mlx import rotate
+from pylm_kernels.ops.rope_attention import metal
+from pylm_kernels.ops.rope_attention.mlx import attend
 
 
 def _check(k_cache: Any, v_cache: Any, lengths: Any, heads: Heads, rope: Rope | None) -> None:
     b, t, _, d = heads.q.shape
     for name, cache in (("k_cache", k_cache), ("v_cache", v_cache)):
-        mlx_heads.array(name, cache)
+        arguments.array(name, cache)
         shape = cache.shape
         if len(shape) != 4 or (shape[0], shape[2], shape[3]) != (b, heads.n_kv_heads, d):
             raise ValueError(
@@ -36,7 +40,7 @@ def _check(k_cache: Any, v_cache: Any, lengths: Any, heads: Heads, rope: Rope | 
     if isinstance(lengths, mx.array):
         if lengths.shape != (b,) or not mx.issubdtype(lengths.dtype, mx.integer):
             raise ValueError(f"lengths: must be an integer, or {b} of them: how many positions of each row are filled")
-        filled = mlx_heads.looked_at(lengths)
+        filled = _heads.looked_at(lengths)
     else:
         filled = [int(lengths)]
     for row, length in enumerate(filled or ()):
@@ -107,22 +111,20 @@ def attention_decode(
     Raises:
         ValueError: an argument does not fit the others.
     """
-    heads = mlx_heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
-    mlx_heads.rotary(rope.at(offset=0) if rope is not None and rope.positions is None else rope, heads)
-    mlx_heads.norms(q_weight, k_weight, heads)
-    mlx_heads.scores(heads, rope, q_weight, window, softcap, sinks)
+    heads = _heads.arrange(q, k, v, n_heads, n_kv_heads, wants_v=True)
+    _heads.rotary(rope.at(offset=0) if rope is not None and rope.positions is None else rope, heads)
+    _heads.norms(q_weight, k_weight, heads)
+    _heads.scores(heads, rope, q_weight, window, softcap, sinks)
     _check(k_cache, v_cache, lengths, heads, rope)
     t, d = heads.q.shape[1], heads.q.shape[3]
-    metal = heads.q.size > 0 and on_metal(f"its tiles hold heads of up to {WIDEST}, not {d}" if d > WIDEST else "")
+    fused = heads.q.size > 0 and on_metal(metal.refusal(d))
     # [B or 1, T]: where the new tokens stand
     rows = (lengths.astype(mx.int32)[:, None] if isinstance(lengths, mx.array) else lengths) + mx.arange(t)[None]
-    q, k, v = mlx_heads.split(heads.q, heads.k, heads.v, heads.n_heads, heads.n_kv_heads)
+    q, k, v = heads.parts()
     if rope is not None:
-        positions = mlx_heads.positions_of(rope, None) if rope.positions is not None else rows
-        if metal:
-            q, k = turned(rope, positions, heads, q_weight, k_weight, float(eps))
-        else:
-            q, k = rotate(q, rope, positions, q_weight, eps), rotate(k, rope, positions, k_weight, eps)
+        positions = _heads.positions_of(rope, None) if rope.positions is not None else rows
+        rotation = Rotation(rope, positions, q_weight, k_weight, float(eps))
+        q, k = turning.forward(heads, rotation) if fused else rotate(q, k, rotation)
     k_cache, v_cache = _written(k_cache, k, lengths), _written(v_cache, v, lengths)
     filled = k_cache.shape[1] if isinstance(lengths, mx.array) else int(lengths) + t
     keys, values = k_cache[:, :filled], v_cache[:, :filled]
@@ -132,12 +134,10 @@ def attention_decode(
         False, 0, float(softcap or 0.0), 1 / math.sqrt(d) if scale is None else float(scale),
         mx.broadcast_to(starts, shape), mx.broadcast_to(rows + 1, shape),
     )  # fmt: skip
-    if metal and mask.softcap:
-        from pylm_kernels.ops.rope_attention import metal as kernels
-
-        where = kernels.Where(q, keys, values, (0, 0, 0), heads.n_heads, heads.n_kv_heads)
-        o = kernels.forward(where, mask, sinks)[0]
-    elif metal:
+    if fused and mask.softcap:
+        where = metal.Where(q, keys, values, (0, 0, 0), heads.n_heads, heads.n_kv_heads)
+        o = metal.forward(where, mask, sinks)[0]
+    elif fused:
         o = _fast(q, keys, values, mask, sinks)
     else:
         o = attend(q, keys, values, mask, sinks).astype(heads.q.dtype)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.frequencies import frequencies, rotating
 from pylm_kernels.hugging_face import rope_settings
+from pylm_kernels.operands.frequencies import frequencies, rotating
 
 
 class Rope:
@@ -84,6 +84,16 @@ class Rope:
             raise ValueError(f"offset: {offset} is negative")
         other.positions, other.offset = positions, offset
         return other
+
+
+class Rotation(NamedTuple):
+    """How heads are turned, and normalised before where there are weights."""
+
+    rope: Rope
+    positions: Any  # [B or 1, T] int32; without them they count up
+    q_weight: Any  # [D]; both weights or none
+    k_weight: Any
+    eps: float
 
 
 def angles(frequencies: list[float], factor: float, max_positions: int) -> tuple[Any, Any]:

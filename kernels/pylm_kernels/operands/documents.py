@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 from pylm_kernels import arguments, transforms
+from pylm_kernels.operands.packing import check_edges
 from pylm_kernels.operation import define
-from pylm_kernels.packing import check_edges
 
 
 class Documents(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from pylm_kernels import transforms
-from pylm_kernels.frequencies import frequencies, rotating
 from pylm_kernels.hugging_face import rope_settings
+from pylm_kernels.operands.frequencies import frequencies, rotating
 
 
 class Rope:
@@ -126,6 +126,70 @@ class Rope:
             raise ValueError(f"offset: {offset} is negative")
         other.positions, other.offset = positions, offset
         return other
+
+
+class Rotation(NamedTuple):
+    """How heads are turned, and normalised before where there are weights; without cos they stay as they are."""
+
+    cos: torch.Tensor | None  # [positions, rotating dims / 2] in float32
+    sin: torch.Tensor | None
+    positions: torch.Tensor | None  # [B or 1, T] int32; without them they count up
+    q_weight: torch.Tensor | None  # [D]; both weights or none
+    k_weight: torch.Tensor | None
+    eps: float
+    interleaved: bool
+    offset: int  # added to every position
+
+    @classmethod
+    def of(
+        cls,
+        rope: Rope | None,
+        starts: torch.Tensor | None,
+        q_weight: torch.Tensor | None,
+        k_weight: torch.Tensor | None,
+        eps: float,
+        device: torch.device,
+    ) -> Rotation:
+        """The rotation by a Rope, whose positions restart where documents start."""
+        if rope is None:
+            return cls(None, None, None, None, None, float(eps), False, 0)
+        return cls(
+            *rope.tables(device),
+            _positions(rope, starts),
+            q_weight,
+            k_weight,
+            float(eps),
+            rope.layout == "interleaved",
+            rope.offset,
+        )
+
+    def last(self, rope: Rope | None) -> int | None:
+        """How many positions the tables hold past the first, None where positions do not count up from a length."""
+        return None if rope is None or self.positions is not None else rope.max_positions - rope.offset
+
+
+ROTATION = (  # in the notation of torch.library
+    "Tensor? cos, Tensor? sin, Tensor? positions, Tensor? q_weight, Tensor? k_weight, float eps, bool interleaved,"
+    " int offset"
+)
+
+
+class Rotated(NamedTuple):
+    """Heads of q and k that were turned, and one over each one's root mean square (empty without a norm)."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    q_rstd: torch.Tensor
+    k_rstd: torch.Tensor
+
+
+def _positions(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
+    """Explicit positions as [B or 1, T] int32, None where they simply count up."""
+    if rope.positions is not None:
+        return rope.positions if rope.positions.dim() == 2 else rope.positions[None]
+    if starts is None:
+        return None
+    return torch.arange(starts.shape[1], dtype=torch.int32, device=starts.device)[None] - starts
 
 
 def angles(

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from pylm_kernels.mlx_rope import Rope
-from pylm_kernels.packing import check_edges
-
-FLOATS = (mx.float32, mx.bfloat16, mx.float16)  # MLX has float64 on CPUs only
+from pylm_kernels.mlx.arguments import array, floating
+from pylm_kernels.mlx.rope import Rope
+from pylm_kernels.operands.packing import check_edges
 
 
 class Heads(NamedTuple):
@@ -21,6 +20,11 @@ class Heads(NamedTuple):
     n_heads: int
     n_kv_heads: int
 
+    def parts(self) -> tuple[Any, Any, Any]:
+        """The three in a packed projection, or the three themselves. v may be absent beside k."""
+        q, k, v, n, m = self
+        return (q, k, v) if k is not None else (q[:, :, :n], q[:, :, n : n + m], q[:, :, n + m :])
+
 
 class Mask(NamedTuple):
     """Which keys a row sees, and how their scores are bent; 0 where there is no window or cap."""
@@ -31,26 +35,6 @@ class Mask(NamedTuple):
     scale: float
     starts: Any
     ends: Any
-
-
-def array(name: str, x: Any) -> None:
-    """Raise ValueError unless x is an MLX array."""
-    if not isinstance(x, mx.array):
-        raise ValueError(f"{name}: is a {type(x).__module__}.{type(x).__name__}, not an mlx.core.array")
-
-
-def floating(name: str, x: Any) -> None:
-    """Raise ValueError unless x is an MLX array of a floating dtype that every device has."""
-    array(name, x)
-    if x.dtype not in FLOATS:
-        raise ValueError(f"{name}: dtype {x.dtype} is not float32, bfloat16 or float16; cast it first")
-
-
-def split(q: Any, k: Any, v: Any, n_heads: int, n_kv_heads: int) -> tuple[Any, Any, Any]:
-    """The three in a packed projection, or the three themselves. v may be absent beside k."""
-    if k is not None:
-        return q, k, v
-    return q[:, :, :n_heads], q[:, :, n_heads : n_heads + n_kv_heads], q[:, :, n_heads + n_kv_heads :]
 
 
 def arrange(q: Any, k: Any, v: Any, n_heads: int | None, n_kv_heads: int | None, wants_v: bool) -> Heads:

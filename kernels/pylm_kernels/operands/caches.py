@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from pylm_kernels import arguments, transforms
-from pylm_kernels.heads import Heads
+from pylm_kernels.operands.heads import Heads
+
+
+class Cache(NamedTuple):
+    """Caches of keys and values, [B, S, kv heads, D] by strides, and how many positions of each row are filled."""
+
+    k: torch.Tensor
+    v: torch.Tensor
+    lengths: torch.Tensor
+
+    def write(self, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Put new keys and values [B, T, kv heads, D] behind the filled ones of each row."""
+        rows = torch.arange(self.k.shape[0], device=self.k.device)[:, None]
+        places = positions_of(self.lengths, k.shape[1]).long()
+        self.k[rows, places], self.v[rows, places] = k, v
+
+
+CACHE = "Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor lengths"  # in the notation of torch.library
 
 
 def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, heads: Heads) -> str:
@@ -79,9 +96,3 @@ def positions_of(lengths: torch.Tensor, new: int) -> torch.Tensor:
     """Where the new positions of each row stand, [B, new] int32."""
     count = torch.arange(new, dtype=torch.int32, device=lengths.device)
     return lengths.to(torch.int32)[:, None] + count
-
-
-def write(cache: torch.Tensor, new: torch.Tensor, lengths: torch.Tensor) -> None:
-    """Put the new positions [B, T, kv heads, D] behind the filled ones of each row."""
-    rows = torch.arange(cache.shape[0], device=cache.device)[:, None]
-    cache[rows, positions_of(lengths, new.shape[1]).long()] = new

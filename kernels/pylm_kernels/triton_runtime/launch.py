@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -100,6 +100,29 @@ def shares(heads: int, *tensors: Any) -> Iterator[tuple[Any, ...]]:
     most = max(GRID // heads, 1)
     for at in range(0, batch, most):
         yield tuple(None if x is None else x[at : at + most] for x in tensors)
+
+
+class Strides(NamedTuple):
+    """Of a tensor [B, T, heads, D]: kernels take them as one argument.
+
+    Triton passes the three numbers of such a tuple, and what it compiles is the same as for three arguments, for every
+    GPU in tests/ahead_of_time.py. Kernels' other arguments stand alone: pointers are moved as a kernel goes (`K += …`),
+    which a field cannot be, and constants are told apart from numbers by their own names.
+    """
+
+    b: int
+    t: int
+    h: int
+
+
+def strides(x: torch.Tensor) -> Strides:
+    """From a row of the batch to the next, from a position to the next, from a head to the next."""
+    return Strides(*x.stride()[:3])
+
+
+def last_contiguous(x: torch.Tensor) -> torch.Tensor:
+    """The tensor, copied only where a head's own dimensions are not next to each other."""
+    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
 def within_reach(x: torch.Tensor) -> torch.Tensor:
