@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pylm.cli import run
 from pylm.runs import read_lines
@@ -68,6 +69,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A tokenizer with each of its files, shards, a run whose loss jumps, and a conversation."""
     folder = tmp_path_factory.mktemp("formats")
     chance = random.Random(5)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # products this small only wait for a second one
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PYLM_CACHE", str(folder / "cache"))
@@ -80,6 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rate = ["--learning-rate", "1", "--max-steps", "63"]
         assert run(["train", "--resume", "auto", "--out", "runs/x", *rate]) == 0
         yield folder
+    torch.set_num_threads(threads)
 
 
 def test_every_file_of_the_folders_is_named(place: Path) -> None:
