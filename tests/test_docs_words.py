@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pylm.cli import run
 from pylm.runs import read_lines
@@ -28,6 +29,7 @@ MOST_LINES = 250  # of README
 WORDS = "the cat sat on a mat and then it ran to see what was there but there was only an old dog".split()
 SHAPE = ["--n-layers", "1", "--n-heads", "2", "--d-model", "32", "--context-length", "16", "--batch-tokens", "64"]
 PACE = ["--log-every", "1", "--eval-every", "40", "--save-every", "40", "--schedule", "constant", "--optimizer", "muon"]
+FEW = ["--eval-batches", "2", "--sample.max-tokens", "4"]
 # Named in the page and not left by this run: other backends, devices, data and precisions
 ELSEWHERE = {"forward+backward", "mlx", "cuda", "mps", "loss_scale"}
 
@@ -67,6 +69,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A tokenizer with each of its files, shards, a run whose loss jumps, and a conversation."""
     folder = tmp_path_factory.mktemp("formats")
     chance = random.Random(5)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # products this small only wait for a second one
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PYLM_CACHE", str(folder / "cache"))
@@ -75,10 +79,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert run(["tokenizer", "train", "a.txt", "--vocab-size", "300", "--export", "tiktoken", "--out", "tok"]) == 0
         assert run(["tokenize", "a.txt", "--tokenizer", "tok", "--val", "0.1", "--out", "data"]) == 0
         # settled at first, then with a rate at which no loss stays where it was
-        assert run(["train", "--data", "data", *SHAPE, *PACE, "--max-steps", "60", "--out", "runs/x"]) == 0
+        assert run(["train", "--data", "data", *SHAPE, *PACE, *FEW, "--max-steps", "60", "--out", "runs/x"]) == 0
         rate = ["--learning-rate", "1", "--max-steps", "63"]
         assert run(["train", "--resume", "auto", "--out", "runs/x", *rate]) == 0
         yield folder
+    torch.set_num_threads(threads)
 
 
 def test_every_file_of_the_folders_is_named(place: Path) -> None:
