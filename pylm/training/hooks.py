@@ -66,5 +66,11 @@ def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[l
     """Return the beginning of any text, and that of a text held back for validation, else of the training data."""
     prompts = [] if eot is None else [[eot]]
     source, split = (source_of(config), "train") if identity.validation is None else split_of(config, identity)
-    batch = loader_of(source, config, 1, split=split, seed=0, window="contiguous", strided=False).batch(0)
+    tokens = loader_of(source, config, 1, split=split, context_length=1, window="contiguous", strided=False).tokens
+    # packed windows end with their document: a split that holds one of them may hold no whole window
+    context = min(config.model.context_length, tokens - 1)
+    loader = loader_of(
+        source, config, 1, split=split, seed=0, context_length=context, window="contiguous", strided=False
+    )
+    batch = loader.batch(0)
     return [*prompts, [int(token) for token in batch.inputs[0][:PROMPT_TOKENS]]]
