@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pylm.training.events import Doing, Event, Note
+from pylm.training.probe import MEASURING
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["backend_name", "make_backend", "measured_flops"]
 
 OnEvent = Callable[[Event], None]
-PRODUCTS = "measuring this machine: its matrix products"
+PRODUCTS = f"{MEASURING}: its matrix products"
 
 
 def backend_name(config: Config) -> str:
