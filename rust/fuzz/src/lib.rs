@@ -25,10 +25,13 @@ fn encoders() -> &'static [Encoder] {
 /// The same merges as ranks, and tokens above them that no merge makes; `last` is the id of the special token.
 fn ranked(pattern: &str, last: u32) -> Vocab {
     let mut ranks = trained(WORDS.as_bytes(), 180, pattern).to_ranks().expect("regular");
-    // "internationalisation", "12", " don't we", "\u{30fc}\u{30fc}\u{30b3}" and "=======" in base64
-    let whole = ["aW50ZXJuYXRpb25hbGlzYXRpb24=", "MTI=", "IGRvbid0IHdl", "44O844O844Kz", "PT09PT09PQ=="];
+    // "internationalisation", "1212", " don't we", "\u{30fc}\u{30fc}\u{30b3}" and "=======" in base64
+    let whole = ["aW50ZXJuYXRpb25hbGlzYXRpb24=", "MTIxMg==", "IGRvbid0IHdl", "44O844O844Kz", "PT09PT09PQ=="];
     for (rank, token) in (500..).zip(whole) {
-        ranks.extend(format!("{token} {rank}\n").bytes());
+        let line = format!("{token} {rank}\n");
+        if !ranks.windows(token.len() + 1).any(|known| known == &line.as_bytes()[..=token.len()]) {
+            ranks.extend(line.bytes());
+        }
     }
     let pattern = Pattern::new(pattern).expect("a pattern of ours");
     let vocab = Vocab::from_ranks(&ranks, pattern, vec![("<|endoftext|>".into(), last)]).expect("ranks in order");

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::isa::{Baseline, Isa};
+use super::isa::{Baseline, Isa, Work};
 use super::packed_ids::Packing;
 use super::scratch::Scratch;
 use super::tables::EncodeTables;
@@ -27,7 +27,7 @@ pub unsafe fn encode<V: Packing, T: Id>(
     if let Some(isa) = tables.avx2 {
         // SAFETY: `out` has the room that `new` asks for
         let batch = unsafe { Batch::<V, T, _>::new(model, tables, text, scratch, out, isa) };
-        return isa.run(|| batch.encode(ends));
+        return isa.run(Encode { batch, ends });
     }
     // SAFETY: `out` has the room that `new` asks for
     unsafe { Batch::<V, T, _>::new(model, tables, text, scratch, out, Baseline) }.encode(ends)
@@ -99,7 +99,7 @@ impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
     pub fn settle(&mut self) {
         if self.scratch.misses.len() > 0 {
             let isa = self.isa;
-            isa.run(|| self.find_and_insert());
+            isa.run(Settle(self));
         }
     }
 
@@ -135,5 +135,34 @@ impl<'a, V: Packing, T: Id, I: Isa> Batch<'a, V, T, I> {
     #[inline(always)]
     pub fn start(&self) -> *mut T {
         self.out
+    }
+}
+
+/// The pre-tokens of a batch that end at `ends`.
+#[cfg(target_arch = "x86_64")]
+struct Encode<'a, 'b, V, T, I> {
+    batch: Batch<'a, V, T, I>,
+    ends: &'b [u32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<V: Packing, T: Id, I: Isa> Work for Encode<'_, '_, V, T, I> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        self.batch.encode(self.ends)
+    }
+}
+
+/// The misses of a batch.
+struct Settle<'a, 'b, V, T, I>(&'b mut Batch<'a, V, T, I>);
+
+impl<V: Packing, T: Id, I: Isa> Work for Settle<'_, '_, V, T, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.find_and_insert();
     }
 }

@@ -4,7 +4,7 @@
 //! docs/log.md has what it cost to look anywhere else in it.
 
 use super::batch::Batch;
-use super::isa::Isa;
+use super::isa::{Isa, Work};
 use super::long_cache;
 use super::packed_ids::Packing;
 use crate::id::Id;
@@ -45,7 +45,7 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
                 } else {
                     self.count = count;
                     let isa = self.isa;
-                    isa.run(|| self.miss(from as usize, end as usize, home as usize, key));
+                    isa.run(Miss { batch: self, from: from as usize, to: end as usize, home: home as usize, key });
                     count = self.count;
                 }
                 from = end;
@@ -70,7 +70,24 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
         if pre_token.len() <= long_cache::LONGEST && !han {
             return self.scratch.misses.add_long(&self.scratch.long, pre_token, from, self.count);
         }
-        let isa = self.isa;
-        isa.run(|| self.cut_up(from..to));
+        self.cut_up(from..to);
+    }
+}
+
+/// A pre-token that does not lie at home.
+struct Miss<'a, 'b, V, T, I> {
+    batch: &'b mut Batch<'a, V, T, I>,
+    from: usize,
+    to: usize,
+    home: usize,
+    key: u128,
+}
+
+impl<V: Packing, T: Id, I: Isa> Work for Miss<'_, '_, V, T, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.batch.miss(self.from, self.to, self.home, self.key);
     }
 }

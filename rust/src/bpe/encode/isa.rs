@@ -7,7 +7,14 @@ use crate::pattern::Variant;
 pub trait Isa: Copy {
     /// Runs `work` in a function of its own that is compiled for the set: so the loop stays small, and what it calls
     /// seldom has the same instructions.
-    fn run<R>(self, work: impl FnOnce() -> R) -> R;
+    fn run<W: Work>(self, work: W) -> W::Output;
+}
+
+/// What a set of instructions is wanted for. No closure: whether one is compiled for the set of its caller is for the
+/// compiler to decide, and [`Work::run`] is `#[inline(always)]` wherever it is written.
+pub trait Work {
+    type Output;
+    fn run(self) -> Self::Output;
 }
 
 /// What every processor of the target has.
@@ -16,8 +23,8 @@ pub struct Baseline;
 
 impl Isa for Baseline {
     #[inline(never)]
-    fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        work()
+    fn run<W: Work>(self, work: W) -> W::Output {
+        work.run()
     }
 }
 
@@ -38,7 +45,7 @@ impl Avx2 {
 #[cfg(target_arch = "x86_64")]
 impl Isa for Avx2 {
     #[inline(always)]
-    fn run<R>(self, work: impl FnOnce() -> R) -> R {
+    fn run<W: Work>(self, work: W) -> W::Output {
         // SAFETY: the processor was asked before there was a value of this type
         unsafe { with_avx2(work) }
     }
@@ -47,6 +54,6 @@ impl Isa for Avx2 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
 #[inline(never)]
-fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
+fn with_avx2<W: Work>(work: W) -> W::Output {
+    work.run()
 }

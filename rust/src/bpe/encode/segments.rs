@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::batch::Batch;
-use super::isa::Isa;
+use super::isa::{Isa, Work};
 use super::long_cache;
 use super::packed_ids::Packing;
 use super::ring::CHARACTER;
@@ -51,7 +51,7 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
     /// Cuts where no token spans two characters; what lies between is written, or noted for later.
     fn segments(&mut self, range: Range<usize>) {
         let isa = self.isa;
-        isa.run(|| self.cut_at_borders(range));
+        isa.run(Segments { batch: self, range });
     }
 
     #[inline(always)]
@@ -139,7 +139,7 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
     fn flush(&mut self) {
         if self.scratch.ring.len() > 0 {
             let isa = self.isa;
-            isa.run(|| self.write_ring());
+            isa.run(Flush(self));
         }
     }
 
@@ -183,5 +183,32 @@ impl EncodeTables {
     fn falls_apart(&self, pre_token: &[u8]) -> bool {
         let sample = &pre_token[..pre_token.len().min(1024)];
         5 * sample.windows(2).filter(|pair| !self.borders.joins_bytes(pair[0], pair[1])).count() > sample.len()
+    }
+}
+
+/// A stretch of the text to be cut where no token spans.
+struct Segments<'a, 'b, V, T, I> {
+    batch: &'b mut Batch<'a, V, T, I>,
+    range: Range<usize>,
+}
+
+impl<V: Packing, T: Id, I: Isa> Work for Segments<'_, '_, V, T, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.batch.cut_at_borders(self.range);
+    }
+}
+
+/// The ring of a batch.
+struct Flush<'a, 'b, V, T, I>(&'b mut Batch<'a, V, T, I>);
+
+impl<V: Packing, T: Id, I: Isa> Work for Flush<'_, '_, V, T, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.write_ring();
     }
 }

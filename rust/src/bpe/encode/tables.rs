@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::isa::Avx2;
-use super::isa::Isa;
+use super::isa::{Isa, Work};
 use super::packed_ids::Packing;
 use super::short_cache::{Entry, ShortCache};
 use crate::bpe::merge::by_rank::{merge, Parts};
@@ -91,6 +91,23 @@ impl EncodeTables {
             merger.tokens.extend(merger.parts.tokens());
             return &merger.tokens;
         };
-        isa.run(|| merger.encode(model, prefixes, pre_token))
+        isa.run(Windows { merger, model, prefixes, pre_token })
+    }
+}
+
+/// A pre-token to be merged in windows.
+struct Windows<'a, 'b> {
+    merger: &'a mut WindowMerger,
+    model: &'b Model,
+    prefixes: &'b Prefixes,
+    pre_token: &'b [u8],
+}
+
+impl<'a> Work for Windows<'a, '_> {
+    type Output = &'a [u32];
+
+    #[inline(always)]
+    fn run(self) -> &'a [u32] {
+        self.merger.encode(self.model, self.prefixes, self.pre_token)
     }
 }
