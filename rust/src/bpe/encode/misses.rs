@@ -33,7 +33,7 @@ struct Miss {
 /// Kept between calls.
 #[derive(Default)]
 pub struct Misses {
-    misses: Vec<Miss>,
+    noted: Vec<Miss>,
     /// Those that the cache does not hold: key and number.
     unknown: Vec<(u128, u32)>,
     /// The numbers of those that the long ones do not hold.
@@ -45,7 +45,7 @@ pub struct Misses {
 
 impl Misses {
     pub fn len(&self) -> usize {
-        self.misses.len()
+        self.noted.len()
     }
 
     /// Notes a pre-token whose ids belong after the `at` that are written, and fetches the lines in which it may lie.
@@ -68,7 +68,7 @@ impl Misses {
     #[inline(always)]
     fn note(&mut self, key: u128, home: usize, long: bool, at: usize) {
         let (home, at) = (home as u32, at as u32);
-        self.misses.push(Miss { key, ids: [0; 2], home, long, at, count: 0, spilled: NONE });
+        self.noted.push(Miss { key, ids: [0; 2], home, long, at, count: 0, spilled: NONE });
     }
 
     /// Looks each pre-token up, and encodes and keeps those that are new; `encode` does so with one that is too long to
@@ -82,7 +82,7 @@ impl Misses {
         long: &mut LongCache,
         mut encode: impl FnMut(&[u8], &mut Vec<u32>),
     ) {
-        let Self { misses, unknown, unknown_long, spilled, .. } = self;
+        let Self { noted: misses, unknown, unknown_long, spilled, .. } = self;
         spilled.clear();
         unknown.clear();
         unknown_long.clear();
@@ -162,7 +162,7 @@ impl Misses {
     /// `out` has room for all of them and for `SLACK` more.
     #[inline(always)]
     pub unsafe fn insert<V: Packing, T: Id>(&mut self, out: *mut T, count: usize) -> usize {
-        let first = self.misses[0].at as usize;
+        let first = self.noted[0].at as usize;
         let moved = count - first;
         self.held.clear();
         self.held.reserve((moved + SLACK) * size_of::<T>() / 8 + 1);
@@ -171,7 +171,7 @@ impl Misses {
         unsafe {
             held.copy_from_nonoverlapping(out.add(first), moved);
             let (mut read, mut write) = (0, first);
-            for miss in &self.misses {
+            for miss in &self.noted {
                 let until = miss.at as usize - first;
                 copy(held.add(read), out.add(write), until - read);
                 write += until - read;
@@ -187,7 +187,7 @@ impl Misses {
                 write += miss.count as usize;
             }
             copy(held.add(read), out.add(write), moved - read);
-            self.misses.clear();
+            self.noted.clear();
             write + moved - read
         }
     }
@@ -245,8 +245,8 @@ mod tests {
             written.extend(known.iter().map(|&id| T::from_u32(id)));
             expected.extend(known.iter().chain(&row).copied());
             misses.note(0, 0, false, written.len());
-            let last = misses.misses.len() - 1;
-            let miss = &mut misses.misses[last];
+            let last = misses.noted.len() - 1;
+            let miss = &mut misses.noted[last];
             miss.count = row.len() as u32;
             if row.len() <= V::MOST {
                 miss.ids = V::pack(&row);

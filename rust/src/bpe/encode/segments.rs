@@ -39,12 +39,10 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
         self.settle();
         // SAFETY: the ids from `begin` on are those of the rest, and `out` has room for one for each byte of the
         // pre-token
-        match unsafe { repetition.repeat(self.model, self.start().add(begin), self.count - begin) } {
-            Some(ids) => self.count = begin + ids,
-            None => {
-                self.count = begin;
-                self.segments(range);
-            }
+        let repeated = unsafe { repetition.repeat(self.model, self.start().add(begin), self.count - begin) };
+        self.count = begin + repeated.unwrap_or(0);
+        if repeated.is_none() {
+            self.segments(range);
         }
     }
 
