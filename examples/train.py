@@ -34,7 +34,8 @@ def main(text: str, out: str, minutes: float = 1.0) -> None:
     run = pylm.train(
         text, preset="tiny", out=out, resume="auto", max_time=60 * minutes, learning_rate=1e-3, on_event=listen
     )
-    print(f"{run.path}: step {run.step:,}, loss {losses[0]:.3f} → {losses[-1]:.3f}, validation loss {run.val_loss}")
+    trained = f", loss {losses[0]:.3f} → {losses[-1]:.3f}" if losses else ", which it had reached before"
+    print(f"{run.path}: step {run.step:,}{trained}, validation loss {run.val_loss}")
 
     # A run that stands, or that another process still trains: read without its lock.
     again = pylm.Run(out)

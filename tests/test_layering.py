@@ -51,7 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.training.events": {"pylm.config", "pylm.training.plan", "pylm.training.schedule"},
     "pylm.training.schedule": {"pylm.config"},
     "pylm.training.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
-    "pylm.training.looks": {"pylm.training.events", "pylm.training.loop"},
+    "pylm.training.between_steps": {"pylm.training.events", "pylm.training.loop"},
     "pylm.training.record": {
         "pylm.training.backend",
         "pylm.training.events",
@@ -66,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.backend",
         "pylm.training.due",
         "pylm.training.events",
-        "pylm.training.looks",
+        "pylm.training.between_steps",
         "pylm.training.plan",
         "pylm.training.progress",
         "pylm.training.record",

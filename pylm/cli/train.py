@@ -74,14 +74,13 @@ def train(
     with Activity(quiet=as_json) as activity, Narrator(activity) as narrator:
         activity.doing("starting")
         from pylm.runs import SignalStop
-        from pylm.training.loop import Hooks
         from pylm.training.request import Request
         from pylm.training.run import train as run_training
         from pylm.training.words import said
 
         folder = Path(out) if out else None
         request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]))
-        run_training(request, Hooks(stop=SignalStop(), on_event=narrator, wants_step=narrator.wants_step))
+        run_training(request, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
     ended = narrator.ended
     assert ended is not None
     if as_json:

@@ -75,7 +75,10 @@ class Run:
 
         if not steps(self.path):
             return None
-        reason: str | None = self.checkpoint("last").state["progress"].get("finished")
+        last = self.checkpoint("last")
+        if last.step < self.step:
+            return None  # it went on since
+        reason: str | None = last.state["progress"].get("finished")
         return reason
 
     def metrics(self) -> list[dict[str, Any]]:

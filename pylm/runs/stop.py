@@ -10,8 +10,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Literal
 
-from pylm.wording import in_options
-
 __all__ = ["SignalStop", "Stop"]
 
 INTERRUPTED = 130
@@ -54,9 +52,10 @@ class Stop:
 class SignalStop(Stop):
     """One that Ctrl-C and SIGTERM ask, while it is entered: for a process that is pylm's own."""
 
-    def __init__(self) -> None:
-        """Hear nothing yet."""
+    def __init__(self, in_words: Callable[[str], str] = str) -> None:
+        """Hear nothing yet; `in_words` makes what is printed of a sentence that names parameters."""
         super().__init__()
+        self._in_words = in_words
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> SignalStop:
@@ -82,7 +81,7 @@ class SignalStop(Stop):
             _say("stopping after this step; again stops at once")
             return
         try:
-            _say(in_options(self.last_words()))
+            _say(self._in_words(self.last_words()))
         except Exception:  # noqa: BLE001 - whatever cannot be said now, the process leaves
             _say("left at once")
         if _is_a_guest():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from pylm.runs import Run
     from pylm.training.keywords import TrainKeywords
-    from pylm.training.loop import Hooks
 
 __all__ = ["train"]
 
@@ -95,20 +93,14 @@ def train(
 
 
 def _run(request: Request, on_event: Callable[[Event], object], listens: bool) -> Run:
-    """Run it here in a thread that hears no Ctrl-C, else in a thread of its own."""
+    """Run it in a thread of its own."""
     from pylm.training import run
-    from pylm.training.apart import in_own_thread
-    from pylm.training.loop import Hooks
+    from pylm.training.apart import Listening, in_own_thread
 
-    def tell(event: Event) -> None:
-        on_event(in_plain_python(event))
+    def work(to: Listening) -> Run:
+        return run.train(request, to.on_event, stop=to.stop, wants_step=to.wants_step)
 
-    def work(hooks: Hooks) -> Run:
-        return run.train(request, hooks)
-
-    if threading.current_thread() is threading.main_thread():
-        return in_own_thread(work, tell, listens)
-    return work(Hooks(on_event=tell, wants_step=lambda: listens))
+    return in_own_thread(work, lambda event: on_event(in_plain_python(event)), listens)
 
 
 def _several(named: Text | Sequence[Text] | None) -> Sequence[Text]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
-from pylm.training import continued, init_from, inputs, size
+from pylm.training import init_from, inputs, size
+from pylm.training.hooks import SAMPLE_TOKENS
 from pylm.wording import call
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     identity = identify(source, resolved.config.data.val)
     if request.init_from is not None and request.depth is None and resolved.config.model.n_layers is None:
         resolved = init_from.with_shape(resolved, request.init_from)
-    resolved = resolved.completed({"sample.max_tokens": continued.SAMPLE_TOKENS}, "samples while training")
+    resolved = resolved.completed({"sample.max_tokens": SAMPLE_TOKENS}, "samples while training")
     if not size.is_open(resolved, request):
         return resolved, identity, None
     resolved, why = size.sized(resolved, identity, request, on_event)
@@ -47,7 +48,7 @@ def _given(request: Request) -> Given:
     """Return what a request says of the configuration, with the folder that its text will be tokenized into."""
     from pylm.data.sources import default_folder
 
-    given = continued.lengthened(continued.given_by(request), 0.0)
+    given = request.configuration()
     begun = None if request.out is None else request.out / "config.yaml"
     if request.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
         given = dataclasses.replace(given, files=(str(begun),))  # it was killed before its first checkpoint

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.config.cascade import Resolved, Setting, resolve
 from pylm.config.given import Given
-from pylm.config.units import format_duration, parse_duration, typed_duration
+from pylm.config.units import format_duration, typed_duration
 from pylm.errors import ConfigError, DataError, UsageError
+from pylm.training.hooks import SAMPLE_TOKENS
 from pylm.training.plan import Length
 from pylm.wording import param
 
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.training.request import Request
 
-__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "configuration", "finished", "given_by", "lengthened",
-           "replayed_length", "source_of", "stored_configuration"]  # fmt: skip
+__all__ = ["configuration", "finished", "refuse_moved", "replayed_length", "stored_configuration"]
 
-SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another number
-SAMPLES_VERSION = 1  # how samples are drawn, noted in each checkpoint: since 1 they obey `sample`
 LENGTHS = ("max_steps", "max_epochs", "max_tokens", "max_time")
 # What a resumed run may have otherwise than it was started with; everything else would make it another run
 ADJUSTABLE = {
@@ -57,7 +54,7 @@ def stored_configuration(checkpoint: Checkpoint) -> Resolved:
 def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) -> Resolved:
     """Return the run's own configuration, with what was given now where that may change."""
     _refuse_another(request, stored.config)
-    given = lengthened(given_by(request), checkpoint.state["progress"]["seconds"])
+    given = request.configuration(checkpoint.state["progress"]["seconds"])
     # pylm.yaml beside us starts runs; this one has its configuration already
     explicit = given.resolve() if given.preset or given.files else _typed(given)
     values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
@@ -80,19 +77,6 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
         values["data"]["mix"] = explicit.config.data.mix
     resolved = Resolved(type(stored.config).model_validate(values), origins)
     return _as_it_sampled(checkpoint, stored, resolved)
-
-
-def lengthened(given: Given, seconds: float) -> Given:
-    """Return what was given with `max_time` +1h as the time that it makes, so many seconds lying behind."""
-    settings = []
-    for key, value, origin in given.settings:
-        if key == "train.max_time" and isinstance(value, str) and value.strip().startswith("+"):
-            try:
-                value = str(seconds + parse_duration(value.strip()[1:]))
-            except ValueError as error:
-                raise ConfigError(f"{key} ({origin}): {error}", f"such as {param('max_time', '+1h')}") from None
-        settings.append((key, value, origin))
-    return replace(given, settings=tuple(settings))
 
 
 def _typed(given: Given) -> Resolved:
@@ -139,24 +123,14 @@ def replayed_length(checkpoint: Checkpoint, stored: Config, config: Config) -> L
     return Length(length["steps"], length["why"], length.get("seconds"))
 
 
-def given_by(request: Request) -> Given:
-    """Return what a request says of the configuration, its data where that belongs."""
-    if request.data is None:
-        return request.given
-    return request.given.with_default("data.path", request.data, param("data"))
-
-
-def source_of(config: Config) -> str | dict[str, float]:
-    """Return the data of a run that goes on; refuse where it is not to be seen."""
+def refuse_moved(config: Config) -> None:
+    """Refuse to go on where the data is not to be seen."""
     path = config.data.path
     if path is not None and config.data.mix is None and not Path(path).exists():
         raise DataError(
             f"{path}, which the run was started with, is not there",
             f"{param('data', 'DIR')} names where it is now, seen from here",
         )
-    source = config.data.mix or path
-    assert source is not None
-    return source
 
 
 def _refuse_another(request: Request, stored: Config) -> None:

@@ -49,7 +49,7 @@ class Rules:
     def before(self, progress: Progress) -> Due:
         """Return what to look at, before a step or at the end."""
         end = _reached(self.length, progress)
-        return Due(*self._looks(progress, end is not None), end=end)
+        return Due(*self._to_look_at(progress, end is not None), end=end)
 
     def after(self, due: Due, progress: Progress, *, new_best: bool, last_saved: int | None, stopped: bool) -> Due:
         """Return whether to save and to leave, once what was due has been looked at.
@@ -62,12 +62,12 @@ class Rules:
             stopped: whether somebody asked to stop.
         """
         end = due.end or _given_up(self.train, progress)
-        if stopped and any(self._looks(progress, end is not None)):
+        if stopped and any(self._to_look_at(progress, end is not None)):
             end = None  # the stop came into the last evaluation, or its samples: they are made when the run goes on
         saves = stopped or end is not None or new_best or _every(self.train.save_every, progress.step, last_saved or 0)
         return Due(False, False, saves and last_saved != progress.step, end, stopped)
 
-    def _looks(self, progress: Progress, ends: bool) -> tuple[bool, bool]:
+    def _to_look_at(self, progress: Progress, ends: bool) -> tuple[bool, bool]:
         """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
         step, every = progress.step, self.train.sample_every
         evaluation = self.evaluates and _due(self.train.eval_every, step, progress.last_evaluated_step, ends)

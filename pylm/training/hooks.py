@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     Evaluate = Callable[[Backend, Stopping], Evaluation | None]
     Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
 
-__all__ = ["evaluator", "fixed_prompts", "sampler"]
+__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "evaluator", "fixed_prompts", "sampler"]
 
 PROMPT_TOKENS = 8
+SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another number
+SAMPLES_VERSION = 1  # how samples are drawn, noted in each checkpoint: since 1 they obey `sample`
 
 
 def evaluator(config: Config, identity: Identity) -> Evaluate | None:

@@ -16,7 +16,7 @@ from pylm.config.schema import Config
 from pylm.data import Loader
 from pylm.errors import Interrupted, PylmError
 from pylm.runs import RunFolder, Stop
-from pylm.training import looks, record
+from pylm.training import between_steps, record
 from pylm.training.backend import Backend, cut
 from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due, Rules
 from pylm.training.events import Evaluation, Event
@@ -94,21 +94,21 @@ def train(session: Session) -> Outcome:
     evaluation: Evaluation | None = None
 
     while True:
-        recorder.look_at_the_clock()
+        recorder.update_seconds()
         due, new_best = rules.before(progress), False
         if due.evaluation:
             with recorder.apart("eval"):
-                evaluation, new_best = looks.evaluate(session)
+                evaluation, new_best = between_steps.evaluate(session)
         if due.samples:
             with recorder.apart("eval"):
-                looks.sample(session)
+                between_steps.sample(session)
         due = rules.after(due, progress, new_best=new_best, last_saved=files.last_saved, stopped=hooks.stop())
         if new_best and files.last_saved == progress.step:
             files.saver.point_best(progress.step)
         if due.checkpoint:
             with recorder.apart("save"):
                 progress.finish_reason = due.end
-                looks.save(session, best=new_best)
+                between_steps.save(session, best=new_best)
         files.saver.check()  # a run that cannot save does not go on for hours
         if due.leaves:
             break

@@ -29,10 +29,10 @@ class Recorder:
         """Start the clocks where the run stands."""
         self._session = session
         self._clock, self._pace = Clock(session.progress.seconds), Pace(session.progress)
-        self._peak = _Peak(session.plan)
+        self._logged_peak, self._shown_peak = _Peak(session.plan), _Peak(session.plan)
         self.phase = Phases()
 
-    def look_at_the_clock(self) -> None:
+    def update_seconds(self) -> None:
         """Bring `progress.seconds` up to now."""
         self._session.progress.seconds = self._clock.total()
 
@@ -48,20 +48,20 @@ class Recorder:
         step, steps = session.progress.step, plan.length.steps
         logs, heard = step % plan.config.metrics.log_every == 0 or step == steps, hooks.wants_step()
         if logs or heard:
-            self.look_at_the_clock()
+            self.update_seconds()
         if logs:
             session.files.folder.check()
             timings = {**self.phase.take(), **session.backend.timings()}
             phases = {name: round(seconds, 6) for name, seconds in timings.items()}
             session.files.folder.metrics.append(
-                {**self._figures(result, lr, self._pace.logged.look()), "phase": phases}
+                {**self._figures(result, lr, self._pace.logged.look(), self._logged_peak), "phase": phases}
             )
         if heard:
-            figures = self._figures(result, lr, self._pace.shown.look())
+            figures = self._figures(result, lr, self._pace.shown.look(), self._shown_peak)
             left = plan.length.seconds_left(session.progress, self._pace.shown.seconds_per_step)
             hooks.on_event(Stepped(steps=steps, seconds_left=left, **figures))
 
-    def _figures(self, result: StepResult, lr: float, speed: float) -> dict[str, Any]:
+    def _figures(self, result: StepResult, lr: float, speed: float, peak: _Peak) -> dict[str, Any]:
         """Return a step in figures, by the names of metrics.jsonl."""
         progress = self._session.progress
         return {
@@ -72,7 +72,7 @@ class Recorder:
             "lr": lr,
             "grad_norm": result.grad_norm,
             "tokens_per_second": round(speed, 1),
-            "mfu": self._peak.share(speed),
+            "mfu": peak.share(speed),
             "memory": self._session.backend.memory(),
         }
 

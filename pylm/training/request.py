@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pylm.config.given import Given
-from pylm.errors import DataError, UsageError
+from pylm.config.units import parse_duration
+from pylm.errors import ConfigError, DataError, UsageError
 from pylm.wording import param
 
 __all__ = ["Request"]
@@ -44,6 +45,25 @@ class Request:
     def named(self) -> str | None:
         """What the caller called the text, if there is one."""
         return " ".join(self.text) or None
+
+    def configuration(self, seconds_behind: float = 0.0) -> Given:
+        """Return what was given of the configuration: its data where that belongs, its times counted from the start.
+
+        Args:
+            seconds_behind: that a run has trained for, which `max_time="+1h"` adds to.
+        """
+        given = self.given
+        if self.data is not None:
+            given = given.with_default("data.path", self.data, param("data"))
+        settings = []
+        for key, value, origin in given.settings:
+            if key == "train.max_time" and isinstance(value, str) and value.strip().startswith("+"):
+                try:
+                    value = str(seconds_behind + parse_duration(value.strip()[1:]))
+                except ValueError as error:
+                    raise ConfigError(f"{key} ({origin}): {error}", f"such as {param('max_time', '+1h')}") from None
+            settings.append((key, value, origin))
+        return replace(given, settings=tuple(settings))
 
     def check(self) -> None:
         """Refuse what cannot be asked together."""

@@ -7,19 +7,21 @@ the machine is measured, so that a folder which is taken, or holds another run, 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.data.identity import identify
+from pylm.data.open import source_of
 from pylm.errors import Interrupted
-from pylm.runs import Run, RunFolder
+from pylm.runs import Run, RunFolder, Stop
 from pylm.training import continued, ending, resume
 from pylm.training.configuration import configuration
-from pylm.training.events import CutShort
+from pylm.training.events import CutShort, Event
 from pylm.training.inputs import open_data
 from pylm.training.loop import TIME_IS_UP, Hooks, Session
 from pylm.training.loop import train as train_to_the_end
-from pylm.training.session import make_session
+from pylm.training.session import Beginning, make_session
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
@@ -28,17 +30,24 @@ if TYPE_CHECKING:
 __all__ = ["cut_short", "train"]
 
 
-def train(request: Request, listeners: Hooks | None = None) -> Run:
+def train(
+    request: Request,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    stop: Stop | None = None,
+    wants_step: Callable[[], bool] = lambda: True,
+) -> Run:
     """Train what was asked for, or go on with it, to the end.
 
-    Raises Interrupted once the state is saved where `listeners.stop` says that somebody asked to stop.
+    Raises Interrupted once the state is saved where `stop` says that somebody asked to stop.
 
     Args:
         request: what to train, on what, where.
-        listeners: who hears of it and who may stop it (see Hooks); nobody, unless given.
+        on_event: hears what happens, in this thread.
+        stop: asked between steps, and while anything takes long; nobody stops it unless given.
+        wants_step: whether a step is heard now: its figures cost a little.
     """
-    listeners = listeners or Hooks()
-    on_event, stop = listeners.on_event, listeners.stop
+    stop = stop or Stop()
     request.check()
     checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
     if checkpoint is None:
@@ -50,7 +59,8 @@ def train(request: Request, listeners: Hooks | None = None) -> Run:
         if (why := continued.finished(checkpoint, stored.config, resolved.config, length)) is not None:
             on_event(ending.finished_before(checkpoint, why, resolved.config.train.keep_last))
             return Run(resume.home(checkpoint))
-        identity = identify(continued.source_of(resolved.config), resolved.config.data.val)
+        continued.refuse_moved(resolved.config)
+        identity = identify(source_of(resolved.config), resolved.config.data.val)
     data = open_data(resolved.config, identity, request.named, on_event)
     if size is not None:
         on_event(size)
@@ -59,7 +69,9 @@ def train(request: Request, listeners: Hooks | None = None) -> Run:
         stop.last_words = lambda: ending.last_words(folder)
         try:
             resume.check_folder(out, checkpoint)
-            _train(make_session(request, resolved, data, checkpoint, length, folder, listeners))
+            hooks = Hooks(stop=stop, on_event=on_event, wants_step=wants_step)
+            begin = Beginning(resolved, data, checkpoint, length)
+            _train(make_session(request, begin, folder, hooks))
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from pylm.checkpoint import Saver
 from pylm.config.shape import complete, count_parameters
-from pylm.training import continued, hooks, init_from, inputs, plan, resume
-from pylm.training.backend import MicroBatch, cut
+from pylm.data.open import source_of
+from pylm.training import hooks, init_from, inputs, plan, resume
+from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
@@ -19,101 +20,133 @@ if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Config
+    from pylm.config.schema import Model as Shape
     from pylm.runs import RunFolder
+    from pylm.training.backend import Backend
     from pylm.training.inputs import TrainingData
     from pylm.training.request import Request
 
-__all__ = ["make_session"]
+__all__ = ["Beginning", "make_session"]
 
 
-def make_session(
-    request: Request,
-    resolved: Resolved,
-    data: TrainingData,
-    checkpoint: Checkpoint | None,
-    replayed: plan.Length | None,
-    folder: RunFolder,
-    listeners: Hooks,
-) -> Session:
-    """Return all that the loop needs.
+@dataclass(frozen=True)
+class Beginning:
+    """What a session is made from, once configuration and data are known."""
+
+    resolved: Resolved
+    data: TrainingData
+    checkpoint: Checkpoint | None = None  # the one to go on from
+    length: plan.Length | None = None  # the one that the run was begun with, where that still holds
+
+    @property
+    def config(self) -> Config:
+        """The configuration, complete."""
+        return self.resolved.config
+
+    @property
+    def behind(self) -> tuple[int, float]:
+        """The steps and seconds that lie behind."""
+        if self.checkpoint is None:
+            return 0, 0.0
+        return self.checkpoint.step, self.checkpoint.state["progress"]["seconds"]
+
+
+def make_session(request: Request, begin: Beginning, folder: RunFolder, listeners: Hooks) -> Session:
+    """Return all that the loop needs, and tell that it can start.
 
     Args:
         request: what was asked for.
-        resolved: the configuration, complete.
-        data: opened.
-        checkpoint: the one to go on from, if there is one.
-        replayed: the length that the run was begun with, where that still holds.
+        begin: what is known.
         folder: of the run, held.
         listeners: who is told, and who may ask to stop; what evaluates and samples is made here.
     """
-    config, on_event, identity = resolved.config, listeners.on_event, data.identity
-    shape = complete(config.model, inputs.vocab_size(config, identity))
+    config, data, checkpoint, on_event = begin.config, begin.data, begin.checkpoint, listeners.on_event
+    shape = complete(config.model, inputs.vocab_size(config, data.identity))
     if checkpoint is not None:
-        resume.check_bound(checkpoint, identity, str(config.data.mix or config.data.path))
+        resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
     plan.check_disk(folder.path, parameters, config.train.keep_last)
-    sequences = plan.sequences_of_step(config.train, shape.context_length, parameters)
-
-    def run_seconds(step: float) -> float:
-        """Return how long the run is at so many seconds a step: what probing may cost depends on it."""
-        batches = plan.resolve_batches(config.train, shape.context_length, parameters, sequences or 1)
-        return plan.resolve_length(config.train, batches, data.windows, step).steps * step
-
-    backend = make_backend(config, shape, checkpoint, on_event, listeners.stop, run_seconds)
-    choices = backend.probe(lambda rows: _sample_batch(config, rows), sequences)
-    on_event(Probed(choices))
-    batches = plan.resolve_batches(config.train, shape.context_length, parameters, choices["micro_batch"])
-    length = replayed or plan.resolve_length(
-        config.train, batches, data.windows, _pace(checkpoint, choices), _done(checkpoint)
-    )
-    schedule = Schedule.of(config.train, length.steps)
+    backend, choices = _probed(begin, shape, parameters, listeners)
+    settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
     progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint)
     if request.init_from:
-        init_from.initialise(backend, shape, request.init_from, identity, on_event)
+        init_from.initialise(backend, shape, request.init_from, data.identity, on_event)
     resume.cut_back(folder, checkpoint, on_event)
-    loader = inputs.loader(config, batches.sequences, backend)
-    text = resolved.to_yaml()
-    made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
-    made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
-    folder.environment({"choices": choices, "sequences": batches.sequences, **made_by})
-    folder.write("config.yaml", text)
-    bound = {
-        "version": 1,
-        "samples": continued.SAMPLES_VERSION,
-        "tokenizer": identity.tokenizer,
-        "data": identity.fingerprint,
-        "choices": choices,
-        "length": dataclasses.asdict(length),
-    }
-    saver = Saver(folder.path, config.train.keep_last, text, identity.texts)
-    here = checkpoint is not None and resume.home(checkpoint).resolve() == folder.path.resolve()
     session = Session(
         backend=backend,
-        loader=loader,
-        files=Files(folder, saver, bound, last_saved=progress.step if here else None),
-        plan=Plan(config, batches, length, schedule, parameters, plan.flops_per_token(shape), choices["matmul_flops"]),
-        hooks=dataclasses.replace(listeners, evaluate=hooks.evaluator(config, identity), sample=_sampler(config, data)),
+        loader=inputs.loader(config, settled.batches.sequences, backend),
+        files=_files(request, begin, settled, choices, folder),
+        plan=settled,
+        hooks=replace(listeners, evaluate=hooks.evaluator(config, data.identity), sample=_sampler(config, data)),
         progress=progress,
     )
     on_event(
         Started(
-            folder.path,
-            progress.step,
-            shape,
-            parameters,
-            data.tokens,
-            data.windows,
-            backend.name,
-            backend.device,
-            choices,
-            batches,
-            length,
-            schedule,
-        )  # fmt: skip
+            run=folder.path,
+            step=progress.step,
+            shape=shape,
+            parameters=parameters,
+            tokens=data.tokens,
+            windows=data.windows,
+            backend=backend.name,
+            device=backend.device,
+            choices=choices,
+            batches=settled.batches,
+            length=settled.length,
+            schedule=settled.schedule,
+        )
     )
     return session
+
+
+def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -> tuple[Backend, Choices]:
+    """Return the backend, and what was left to the machine, tried on the run's own data."""
+    train, context = begin.config.train, shape.context_length
+    sequences = plan.sequences_of_step(train, context, parameters)
+
+    def run_seconds(step: float) -> float:
+        """Return how long the run is at so many seconds a step: what probing may cost depends on it."""
+        batches = plan.resolve_batches(train, context, parameters, sequences or 1)
+        return plan.resolve_length(train, batches, begin.data.windows, step).steps * step
+
+    on_event = listeners.on_event
+    backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds)
+    choices = backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
+    on_event(Probed(choices))
+    return backend, choices
+
+
+def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) -> Plan:
+    """Return what the run does, now that it is known how fast it goes here."""
+    train = begin.config.train
+    batches = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"])
+    length = begin.length or plan.resolve_length(
+        train, batches, begin.data.windows, _pace(begin, choices), begin.behind
+    )
+    schedule = Schedule.of(train, length.steps)
+    flops = plan.flops_per_token(shape)
+    return Plan(begin.config, batches, length, schedule, parameters, flops, choices["matmul_flops"])
+
+
+def _files(request: Request, begin: Beginning, settled: Plan, choices: Choices, folder: RunFolder) -> Files:
+    """Write down what the run is, and return where it is written from now on."""
+    text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
+    made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
+    folder.environment({"choices": choices, "sequences": settled.batches.sequences, **made_by})
+    folder.write("config.yaml", text)
+    bound = {
+        "version": 1,
+        "samples": hooks.SAMPLES_VERSION,
+        "tokenizer": identity.tokenizer,
+        "data": identity.fingerprint,
+        "choices": choices,
+        "length": asdict(settled.length),
+    }
+    saver = Saver(folder.path, begin.config.train.keep_last, text, identity.texts)
+    here = checkpoint is not None and resume.home(checkpoint).resolve() == folder.path.resolve()
+    return Files(folder, saver, bound, last_saved=begin.behind[0] if here else None)
 
 
 def _sample_batch(config: Config, rows: int) -> MicroBatch:
@@ -130,14 +163,9 @@ def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:
     return hooks.sampler(tokenizer, config.sample, hooks.fixed_prompts(config, data.identity, tokenizer.eot))
 
 
-def _done(checkpoint: Checkpoint | None) -> tuple[int, float]:
-    """Return the steps and seconds that lie behind."""
-    return (0, 0.0) if checkpoint is None else (checkpoint.step, checkpoint.state["progress"]["seconds"])
-
-
-def _pace(checkpoint: Checkpoint | None, choices: dict[str, Any]) -> float | None:
+def _pace(begin: Beginning, choices: Choices) -> float | None:
     """Return the seconds of a step: the run's own where it was computed as it is now."""
     measured: float | None = choices["seconds_per_step"]
-    if checkpoint is None or resume.changed_choices(checkpoint, choices):
+    if begin.checkpoint is None or resume.changed_choices(begin.checkpoint, choices):
         return measured
-    return plan.own_pace(measured, _done(checkpoint))
+    return plan.own_pace(measured, begin.behind)

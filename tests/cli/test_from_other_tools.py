@@ -129,10 +129,10 @@ def small(words):
     ]
 
 
-def understood(request, listeners):
+def understood(request, on_event, **_):
     request.given.resolve()
     progress = {"step": 0, "tokens": 0, "seconds": 0.0, "best_loss": None, "best_step": None}
-    listeners.on_event(ended(Path("runs/x"), progress, "it is a test", 1, already=True))
+    on_event(ended(Path("runs/x"), progress, "it is a test", 1, already=True))
 
 
 def prepare_configuration(words):

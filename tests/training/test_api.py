@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ import pytest
 import pylm
 from pylm.cli import run as command
 from pylm.config.schema import SECTIONS
+from pylm.data.stories import stories
 from pylm.errors import ConfigError, DataError, Interrupted, PylmError, UsageError
 from pylm.training import events
 from pylm.training.keywords import TrainKeywords
@@ -132,6 +134,65 @@ def test_a_stopped_run_that_goes_on_is_the_uninterrupted_one() -> None:
     assert pylm.Run("parts").step >= 4
     pylm.train(out="parts", resume="auto", on_event=lambda event: None)
     assert weights("parts") == weights("whole") and metrics("parts") == metrics("whole")
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_the_state_is_saved_all_the_same() -> None:
+    """A listener that is slow has a queue full of events before it: nobody waits for it once the caller has left."""
+
+    def slow(event: events.Event) -> None:
+        if isinstance(event, events.Stepped):
+            time.sleep(0.05)
+            if event.step in (2, 3):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)  # where Python raises KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pylm.train(data="ids", out="twice", on_event=slow, **{**SHORT, "max_steps": 100_000, "save_every": None})
+    deadline = time.monotonic() + 60
+    while any(thread.name == "pylm-train" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "the thread waits for a listener that has left"
+        time.sleep(0.05)
+    stopped_at = pylm.Run("twice").checkpoint("last").step
+    assert pylm.Run("twice").step == stopped_at >= 2
+    assert pylm.train(out="twice", resume="auto", max_steps=stopped_at + 1, on_event=print).step == stopped_at + 1
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, ValueError])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_whatever_a_listener_raises_comes_out_once_the_state_is_saved(kind: type[Exception], elsewhere: bool) -> None:
+    def leave(event: events.Event) -> None:
+        if isinstance(event, events.Stepped) and event.step == 2:
+            raise kind("enough")
+
+    caught: list[BaseException] = []
+
+    def train() -> None:
+        try:
+            pylm.train(data="ids", out=out, on_event=leave, **{**SHORT, "max_steps": 5000, "save_every": None})
+        except BaseException as error:  # noqa: BLE001 - which is what is looked at
+            caught.append(error)
+
+    out = f"left-{kind.__name__}-{elsewhere}"
+    thread = threading.Thread(target=train)
+    if elsewhere:
+        thread.start()
+        thread.join()
+    else:
+        train()
+    assert [type(error) for error in caught] == [kind]
+    assert pylm.Run(out).checkpoint("last").step >= 2
+
+
+def test_ctrl_c_while_text_is_tokenized_is_the_same_error(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("".join(stories(3_000_000)))
+
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.Tokenizing):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="stopped before the first step") as interrupted:
+        pylm.train(tmp_path / "long.txt", out="never", on_event=interrupt, **SHORT)
+    assert interrupted.value.exit_code == 130 and not Path("never").exists()
 
 
 def test_it_runs_in_a_thread() -> None:

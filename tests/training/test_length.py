@@ -9,7 +9,7 @@ import pytest
 
 from pylm.config.schema import Train
 from pylm.training.plan import TIME_SHARE, Batches, own_pace, resolve_length
-from pylm.training.session import _pace
+from pylm.training.session import Beginning, _pace
 
 BATCHES = Batches(1000, 1, 10, 10)
 
@@ -53,6 +53,7 @@ def test_the_pace_of_another_machine_says_nothing() -> None:
     then = {"device_name": "one", "seconds_per_step": 0.5}
     state = {"choices": then, "progress": {"seconds": 100.0}}
     checkpoint: Any = SimpleNamespace(step=100, state=state)
-    assert _pace(checkpoint, then) == 1.0
-    assert _pace(checkpoint, {**then, "device_name": "another"}) == 0.5
-    assert _pace(None, then) == 0.5
+    begin = Beginning(None, None, checkpoint)  # type: ignore[arg-type]
+    assert _pace(begin, then) == 1.0
+    assert _pace(begin, {**then, "device_name": "another"}) == 0.5
+    assert _pace(Beginning(None, None), then) == 0.5  # type: ignore[arg-type]
