@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pylm.training.plan import Batches, Length
     from pylm.training.schedule import Schedule
 
-__all__ = ["Began", "Branched", "CutShort", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Held", "Incident",
-           "Inexact", "Initialised", "Note", "NothingToResume", "Probed", "Resumed", "Sampled", "Saved", "Sized",
-           "Started", "Stepped", "Superseded", "Tokenized", "Tokenizing", "in_plain_python"]  # fmt: skip
+__all__ = ["Branched", "CutShort", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
+           "Initialised", "NoValidation", "Note", "NothingToResume", "Probed", "Resumed", "Sampled", "Saved", "Sized",
+           "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "Tokenizing", "in_plain_python"]  # fmt: skip
 
 
 class Evaluation(NamedTuple):
@@ -71,8 +71,8 @@ class Tokenized(Event):
 
 
 @dataclass(frozen=True)
-class Held(Event):
-    """What is to be known of the data: why nothing is validated on."""
+class NoValidation(Event):
+    """Nothing is validated on, and why: no checkpoint will be the best."""
 
     text: str
 
@@ -115,7 +115,7 @@ class Initialised(Event):
 
 
 @dataclass(frozen=True)
-class Began(Event):
+class StartedOver(Event):
     """A run that was killed before its first checkpoint begins again; lines of metrics went."""
 
     lines_removed: int

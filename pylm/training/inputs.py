@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
 from pylm.errors import ConfigError, DataError, PylmError, UsageError
-from pylm.training.events import Event, Held, Note, Tokenized, Tokenizing
+from pylm.training.events import Event, Note, NoValidation, Tokenized, Tokenizing
 from pylm.wording import call, param
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def open_data(
     refuse_too_small(config, config.model.context_length, named)
     first = loader(config, 1)
     if identity.validation is None:
-        on_event(Held("there is no validation split: nothing is evaluated, and no checkpoint is the best"))
+        on_event(NoValidation("there is no validation split: nothing is evaluated, and no checkpoint is the best"))
     elif (small := _held_back(config, identity)) is not None:
         fits = "" if small.tokens < 3 else f"{param('context_length', _fitting(small.tokens))}, or "
         if config.data.val is not None:
             hint = f"{fits}leave {param('val')} out, or name more text with it"
             raise DataError(f"data.val {config.data.val} {small}", hint)
         held = f"the text held back for it {small} ({fits}more text, brings it back)"
-        on_event(Held(f"training without validation: {held}"))
+        on_event(NoValidation(f"training without validation: {held}"))
         identity = dataclasses.replace(identity, validation=None)
     return TrainingData(identity, first.tokens, first.windows)
 

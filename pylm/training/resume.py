@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.errors import CheckpointError, PylmError
 from pylm.training.due import BAD_STEPS
-from pylm.training.events import Began, Branched, Event, Inexact, NothingToResume, Resumed, Superseded
+from pylm.training.events import Branched, Event, Inexact, NothingToResume, Resumed, StartedOver, Superseded
 from pylm.training.progress import Progress
 from pylm.wording import call, param
 
@@ -192,7 +192,7 @@ def cut_back(run: RunFolder, checkpoint: Checkpoint | None, on_event: OnEvent) -
 
     if checkpoint is None:
         if removed := run.cut_back(0):  # of a run that was killed before its first checkpoint
-            on_event(Began(removed))
+            on_event(StartedOver(removed))
         return
     if home(checkpoint).resolve() != run.path.resolve():
         on_event(Branched(checkpoint.path))

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pylm.config.units import format_count, format_duration
 from pylm.training.events import (
-    Began,
     Branched,
     CutShort,
     Ended,
     Evaluated,
     Event,
-    Held,
     Incident,
     Inexact,
     Initialised,
     Note,
     NothingToResume,
+    NoValidation,
     Resumed,
     Sampled,
     Sized,
     Started,
+    StartedOver,
     Superseded,
     Tokenized,
 )
@@ -34,7 +34,7 @@ SHOWN = 200  # characters of a sample
 def said(event: Event) -> list[str]:
     """Return the lines that say an event, for a reader; none for what nobody needs to keep."""
     match event:
-        case Note(text) | Held(text) | Sized(text):
+        case Note(text) | NoValidation(text) | Sized(text):
             return [text]
         case Tokenized(sources, folder, reused):
             return [] if reused else [f"{' '.join(sources)} is tokenized: {folder}"]
@@ -49,7 +49,7 @@ def said(event: Event) -> list[str]:
             return [f"going on, not the same to the bit: {what}"]
         case Initialised(checkpoint):
             return [f"weights of {checkpoint}; optimizer, schedule and data are fresh"]
-        case Began(removed):
+        case StartedOver(removed):
             return [f"starting at step 0: {removed} lines of metrics without a checkpoint are made again"]
         case Resumed(step, removed):
             again = f", {removed} lines of metrics past it are made again" if removed else ""
