@@ -17,7 +17,9 @@ from pylm_kernels.operation import differentiable, differentiate, refuse
 
 
 def elementwise(op: str, reference: Callable[..., torch.Tensor], names: tuple[str, ...], flag: str = "") -> Any:
-    """The public call of an operation whose raw form is forward(*tensors, *flag) -> y, backward(dy, *tensors, *flag).
+    """Register an elementwise operation, and return the function that its public one calls.
+
+    Its raw form is forward(*tensors, *flag) -> y and backward(dy, *tensors, *flag).
 
     Args:
         op: its name.

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def rope_settings(config: Any, layer_type: str | None) -> dict[str, Any]:
-    """head_dim, theta, scaling and max_positions of a transformers config, or of a config.json that was read.
+    """Return head_dim, theta, scaling and max_positions of a transformers config, or of a config.json that was read.
 
     Args:
         config: with rope_parameters (transformers 5) or rope_theta and rope_scaling (before).

@@ -78,7 +78,7 @@ class Rope:
         max_positions: int | None = None,
         device: torch.device | str | None = None,
     ) -> Rope:
-        """The angles of a Hugging Face model.
+        """Return the angles of a Hugging Face model.
 
         Args:
             config: transformers' configuration, or its config.json as a dictionary.
@@ -96,7 +96,7 @@ class Rope:
         return cls(**settings, layout=layout, device=device)
 
     def tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """(cos, sin) in float32 on this device, each [max_positions, dims / 2]."""
+        """Return (cos, sin) in float32 on this device, each [max_positions, dims / 2]."""
         held = self._tables.get(device)
         if held is None:
             cos, sin = next(iter(self._tables.values()))
@@ -105,7 +105,7 @@ class Rope:
         return held
 
     def at(self, positions: torch.Tensor | None = None, offset: int = 0) -> Rope:
-        """The same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on."""
+        """Return the same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on."""
         other = copy.copy(self)
         if positions is not None:
             if positions.dim() not in (1, 2) or positions.is_floating_point():
@@ -129,7 +129,7 @@ class Rope:
 
 
 class Rotation(NamedTuple):
-    """How heads are turned, and normalised before where there are weights; without cos they stay as they are."""
+    """How heads are rotated, and normalised before that where there are weights; without cos they stay as they are."""
 
     cos: torch.Tensor | None  # [positions, rotating dims / 2] in float32
     sin: torch.Tensor | None
@@ -150,7 +150,7 @@ class Rotation(NamedTuple):
         eps: float,
         device: torch.device,
     ) -> Rotation:
-        """The rotation by a Rope, whose positions restart where documents start."""
+        """Return the rotation by a Rope, whose positions restart where documents start."""
         if rope is None:
             return cls(None, None, None, None, None, float(eps), False, 0)
         return cls(
@@ -164,7 +164,10 @@ class Rotation(NamedTuple):
         )
 
     def last(self, rope: Rope | None) -> int | None:
-        """How many positions the tables hold past the first, None where positions do not count up from a length."""
+        """Return how many positions the tables hold past the first.
+
+        It is None where positions do not count up from a length.
+        """
         return None if rope is None or self.positions is not None else rope.max_positions - rope.offset
 
 
@@ -175,7 +178,7 @@ ROTATION = (  # in the notation of torch.library
 
 
 class Rotated(NamedTuple):
-    """Heads of q and k that were turned, and one over each one's root mean square (empty without a norm)."""
+    """Heads of q and k that were rotated, and one over each one's root mean square (empty without a norm)."""
 
     q: torch.Tensor
     k: torch.Tensor
@@ -184,7 +187,7 @@ class Rotated(NamedTuple):
 
 
 def _positions(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
-    """Explicit positions as [B or 1, T] int32, None where they simply count up."""
+    """Return explicit positions as [B or 1, T] int32, or None where they simply count up."""
     if rope.positions is not None:
         return rope.positions if rope.positions.dim() == 2 else rope.positions[None]
     if starts is None:
@@ -195,7 +198,7 @@ def _positions(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
 def angles(
     dims: int, theta: float, scaling: Mapping[str, Any] | None, max_positions: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tables of cosines and sines in float32, computed in float64; YaRN's attention factor is multiplied in."""
+    """Return tables of cosines and sines in float32, computed in float64 and times YaRN's attention factor."""
     found, factor = frequencies(dims, theta, scaling)
     # on the CPU whatever the default device is: under torch.device("meta") nothing would ever hold their numbers
     inverse = torch.tensor(found, dtype=torch.float64, device="cpu")
