@@ -31,7 +31,7 @@ def attention(
     whole_rows: bool = False,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What the attention layer called `module` makes of its rotated heads, [B, T, heads, D].
+    """Return what the attention layer called `module` makes of its rotated heads, [B, T, heads, D].
 
     Args:
         module: the layer.

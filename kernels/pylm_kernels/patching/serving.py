@@ -21,7 +21,7 @@ _kernel_runs._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def kernel_runs(op: str, x: torch.Tensor) -> bool:
-    """Whether a kernel computes this for x, or the reference where PYLM_KERNELS forces it.
+    """Say whether a kernel computes this for x, or the reference where PYLM_KERNELS forces it.
 
     The reference is plain torch in float32: in eager bfloat16 it reads and keeps more than transformers' own lines do,
     and so a patched model leaves those in place where nothing better serves.

@@ -51,7 +51,10 @@ def _check(k_cache: Any, v_cache: Any, lengths: Any, heads: Heads, rope: Rope | 
 
 
 def _written(cache: Any, new: Any, lengths: Any) -> Any:
-    """The cache with new tokens behind those of each row; MLX reuses its memory where nobody else holds it."""
+    """Return the cache with the new tokens behind those of each row.
+
+    MLX reuses the cache's memory where nobody else holds it.
+    """
     if not isinstance(lengths, mx.array):
         return mx.slice_update(cache, new, mx.array([int(lengths)]), axes=[1])
     rows = mx.arange(cache.shape[0])[:, None]
@@ -79,7 +82,9 @@ def attention_decode(
     sinks: Any = None,
     scale: float | None = None,
 ) -> tuple[Any, Any, Any]:
-    """The attention of a few new tokens a row over a cache, and the cache with their keys and values; no gradient.
+    """Return the attention of a few new tokens a row over a cache, and the cache with their keys and values.
+
+    There is no gradient.
 
     MLX writes no array in place, so the caches come back; `o, k_cache, v_cache = attention_decode(…)` lets their memory
     be used again.
@@ -145,7 +150,7 @@ def attention_decode(
 
 
 def _fast(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
-    """MLX's own kernel for a few rows, which splits long caches over the chip; it has no soft cap."""
+    """Return what MLX's own kernel for a few rows gives, which splits long caches over the chip but has no soft cap."""
     key = mx.arange(k.shape[1])
     seen = (key >= mask.starts[:, None, :, None]) & (key < mask.ends[:, None, :, None])
     o: Any = mx.fast.scaled_dot_product_attention(

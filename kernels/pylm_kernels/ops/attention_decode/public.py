@@ -33,7 +33,7 @@ ROWS = 64  # new tokens times the heads that share a key: what one program of th
 
 
 def compose(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask) -> torch.Tensor:
-    """The operation by its reference, from the arguments of the raw form."""
+    """Compute the operation by its reference, from the arguments of the raw form."""
     q, k, v = heads.parts()
     if rotation.cos is not None:
         if rotation.positions is None:
@@ -84,7 +84,9 @@ def attention_decode(
     scale: float | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """The attention of a few new tokens a row over a cache, which gets their keys and values; no gradient.
+    """Return the attention of a few new tokens a row over a cache, which gets their keys and values.
+
+    There is no gradient.
 
     Args:
         q: [B, T, heads, D] of any strides, or with k and v left out the packed projection

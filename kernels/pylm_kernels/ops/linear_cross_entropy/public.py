@@ -108,7 +108,9 @@ def linear_cross_entropy(
     reduction: str = "mean",
     backend: str | None = None,
 ) -> torch.Tensor:
-    """cross_entropy(x @ weight.T, targets) without the logits: a slice of their gradient is all that is ever stored.
+    """Return cross_entropy(x @ weight.T, targets) without storing the logits.
+
+    A slice of their gradient is all that is ever stored.
 
     Args:
         x: [..., D].

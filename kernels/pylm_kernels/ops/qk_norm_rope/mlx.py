@@ -13,7 +13,7 @@ from pylm_kernels.ops.qk_norm_rope import metal
 
 
 def rotate(q: Any, k: Any, rotation: Rotation) -> tuple[Any, Any]:
-    """Both turned, in plain MLX."""
+    """Return both q and k rotated, in plain MLX."""
     return _rotate(q, rotation, rotation.q_weight), _rotate(k, rotation, rotation.k_weight)
 
 
@@ -49,7 +49,7 @@ def qk_norm_rope(
     eps: float = 1e-5,
     cu_seqlens: Any = None,
 ) -> tuple[Any, Any]:
-    """Heads of q and k, each RMS-normalised where weights are given, then rotated.
+    """Return the heads of q and k, each RMS-normalised where weights are given, then rotated.
 
     Args:
         q: [B, T, heads, D], or with k left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D], which is
@@ -98,10 +98,10 @@ class Turn(NamedTuple):
         return self.heads._replace(q=given["q"], k=given["k"]), self.rotation._replace(**weights)
 
     def forward(self, given: dict[str, Any]) -> Any:
-        """Q and k, rotated."""
+        """Return q and k, rotated."""
         return metal.forward(*self._of(given))
 
     def backward(self, given: dict[str, Any], gq: Any, gk: Any, gv: Any) -> dict[str, Any]:
-        """The gradients of what was given; gv is that of a packed v."""
+        """Return the gradients of what was given; gv is that of a packed v."""
         found = metal.backward(gq, gk, gv, *self._of(given))
         return dict(zip(("q", "k", "q_weight", "k_weight"), found, strict=True))

@@ -65,7 +65,7 @@ def _backward_body(dq_out: Any, dk_out: Any, *inputs: Any) -> Any:
 
 
 def _leaves(heads: Heads, rotation: Rotation) -> dict[str, Any]:
-    """What may have a gradient, in the order of backward's results."""
+    """Return what may have a gradient, in the order of backward's results."""
     return {"q": heads.q, "k": heads.k, "q_weight": rotation.q_weight, "k_weight": rotation.k_weight}
 
 
@@ -95,7 +95,7 @@ def _composite(ctx: Any, dq_out: Any, dk_out: Any, *_: Any) -> Any:
 
 
 def compose(heads: Heads, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
-    """The operation by its reference, from the arguments of the raw form."""
+    """Compute the operation by its reference, from the arguments of the raw form."""
     q, k, _ = heads.parts()
     return reference.rotate(q, k, rotation)
 
@@ -132,7 +132,9 @@ def qk_norm_rope(
     lengths: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heads of q and k, each RMS-normalised where weights are given, then rotated; q and k stay as they are.
+    """Return the heads of q and k, each RMS-normalised where weights are given, then rotated.
+
+    The arguments q and k stay as they are.
 
     Args:
         q: [B, T, heads, D], or with k left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D], which is

@@ -11,6 +11,6 @@ _public = elementwise("relu2", reference.relu2, ("x",))
 
 
 def relu2(x: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
-    """relu(x)², computed in float32 and rounded once."""
+    """Return relu(x)², computed in float32 and rounded once."""
     result: torch.Tensor = _public((x,), (), backend)
     return result

@@ -113,7 +113,9 @@ def rms_norm(
     residual: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Any:
-    """Rows of x divided by their root mean square, times (offset + weight); arithmetic in float32, stored in x's dtype.
+    """Return the rows of x divided by their root mean square, times (offset + weight).
+
+    The arithmetic is in float32, and the result is stored in x's dtype.
 
     Args:
         x: [..., N]; any strides.
@@ -143,7 +145,7 @@ def rms_norm(
 
 
 class RMSNorm(torch.nn.Module):
-    """rms_norm with a learned weight; the same state_dict as torch.nn.RMSNorm's."""
+    """rms_norm with a learned weight; it has the same state_dict as torch.nn.RMSNorm."""
 
     def __init__(
         self,
@@ -162,9 +164,9 @@ class RMSNorm(torch.nn.Module):
         self.weight = torch.nn.Parameter(made) if made is not None else None
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> Any:
-        """y, or (y, x + residual)."""
+        """Return y, or (y, x + residual) when a residual is given."""
         return rms_norm(x, self.weight, eps=self.eps, offset=self.offset, residual=residual)
 
     def extra_repr(self) -> str:
-        """Width, eps and offset."""
+        """Return the width, eps and offset that the module's printed form shows."""
         return f"{self.dim}, eps={self.eps}, offset={self.offset}, elementwise_affine={self.weight is not None}"

@@ -115,7 +115,10 @@ def backward_kernel(
 def forward(
     x: torch.Tensor, weight: torch.Tensor | None, residual: torch.Tensor | None, eps: float, offset: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """y, the sum that was normalised (empty without a residual: it is x) and one over the root mean square."""
+    """Return y, the sum that was normalised, and one over the root mean square.
+
+    The sum is empty without a residual, where it is x.
+    """
     n = x.shape[-1]
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -145,7 +148,7 @@ def backward(
     eps: float,
     offset: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """dx, which is the residual's gradient too, and dweight (empty without a weight)."""
+    """Return dx, which is the residual's gradient too, and dweight (empty without a weight)."""
     n = h.shape[-1]
     dx = torch.empty(h.shape, dtype=h.dtype, device=h.device)
     if h.numel() == 0:
@@ -168,7 +171,10 @@ def backward(
 
 
 def _tiles(kernel: str, device: torch.device, n: int) -> tuple[int, int, dict[str, int]]:
-    """Columns and rows of a tile, and the launch's options. Short rows share a program: one row of 128 starves it."""
+    """Return the columns and rows of a tile, and the launch's options.
+
+    Short rows share a program: one row of 128 starves it.
+    """
     options = launch.configuration(kernel, launch.architecture(device), n)
     block = min(launch.power_of_2(n), options.pop("BLOCK"))
     return block, max(1, options.pop("ELEMENTS") // block), options

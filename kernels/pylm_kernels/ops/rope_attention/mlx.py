@@ -15,7 +15,10 @@ from pylm_kernels.ops.rope_attention import metal, metal_backward
 
 
 def attend(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
-    """softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v, T × T scores and all; plain MLX."""
+    """Return softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v, in plain MLX.
+
+    The T × T scores are made in full.
+    """
     group = q.shape[2] // k.shape[2]
     q, k, v = (x.astype(mx.float32).transpose(0, 2, 1, 3) for x in (q, k, v))
     k, v = (mx.repeat(x, group, 1) if group > 1 else x for x in (k, v))
@@ -59,7 +62,9 @@ def rope_attention(
     cu_seqlens: Any = None,
     scale: float | None = None,
 ) -> Any:
-    """softmax(q kᵀ) v, with q and k normalised and rotated first where asked; on Metal without T × T, backward too.
+    """Return softmax(q kᵀ) v, with q and k normalised and rotated first where asked.
+
+    On Metal no T × T scores are stored, not in the backward either.
 
     Args:
         q: [B, Tq, heads, D], or with k and v left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D],
@@ -108,7 +113,10 @@ def rope_attention(
 
 
 class _Attention(NamedTuple):
-    """Attention and its gradient by their Metal kernels: rotation, forward; delta and dQ, dK and dV, rotation back."""
+    """Attention and its gradient by their Metal kernels.
+
+    Forward rotates and attends. Backward finds delta and dQ, then dK and dV, and rotates back.
+    """
 
     turn: Turn | None
     heads: Heads

@@ -81,7 +81,7 @@ def _of_backward(inputs: Any) -> tuple[Any, ...]:
 
 
 def _leaves(heads: Heads, rotation: Rotation, mask: Mask) -> dict[str, Any]:
-    """What may have a gradient, in the order of backward's results."""
+    """Return what may have a gradient, in the order of backward's results."""
     vectors = {"q_weight": rotation.q_weight, "k_weight": rotation.k_weight, "sinks": mask.sinks}
     return {"q": heads.q, "k": heads.k, "v": heads.v, **vectors}
 
@@ -112,7 +112,10 @@ def _composite(ctx: Any, do: Any, *others: Any) -> Any:
 
 
 def compose(way: str, heads: Heads, rotation: Rotation, mask: Mask) -> torch.Tensor:
-    """The operation in plain torch, by its reference or by torch's own attention, from the raw form's arguments."""
+    """Compute the operation in plain torch, from the arguments of the raw form.
+
+    `way` is its reference or torch's own attention.
+    """
     q, k, v = heads.parts()
     if rotation.cos is not None:
         q, k = turning.rotate(q, k, rotation)
@@ -156,7 +159,7 @@ def rope_attention(
     scale: float | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """softmax(q kᵀ) v, with q and k normalised and rotated first where asked; deterministic gradients.
+    """Return softmax(q kᵀ) v, with q and k normalised and rotated first where asked; gradients are deterministic.
 
     Args:
         q: [B, Tq, heads, D] of any strides, or with k and v left out the packed projection
