@@ -42,16 +42,16 @@ def differentiable(
     """Register an operation and its gradient, and return the function that public code calls.
 
     Args:
-        name: of the operation under torch.ops.pylm_kernels; its gradient is called `<name>_backward`.
-        schema: arguments and results in torch's notation; no result may alias an argument.
-        forward: the raw function with these arguments.
+        name: the operation's name under torch.ops.pylm_kernels; its gradient is called `<name>_backward`.
+        schema: the operation's arguments and results in torch's notation; no result may alias an argument.
+        forward: the raw function, which takes the arguments of the schema.
         fake: gives empty results of the right shapes.
-        setup: setup_context(ctx, inputs, output), for both autograds.
-        backward_schema: the same for the gradient.
+        setup: called as setup_context(ctx, inputs, output), by both autograds.
+        backward_schema: the gradient's arguments and results in the same notation.
         backward_body: the raw gradient function.
-        backward_fake: its shapes.
-        backward: backward(ctx, run, *gradients), which calls `run` (backward_body or its operation).
-        composite: composite(ctx, *gradients), the same values by differentiable steps, for double backward.
+        backward_fake: gives empty gradients of the right shapes.
+        backward: called as backward(ctx, run, *gradients); it calls `run` (backward_body or its operation).
+        composite: called as composite(ctx, *gradients) for double backward; gives the same by differentiable steps.
     """
     operation = define(name, schema, forward, fake)
     gradient = define(f"{name}_backward", backward_schema, backward_body, backward_fake)
@@ -147,9 +147,9 @@ def differentiate(
     An input that is None needs no gradient.
 
     Args:
-        function: of the inputs alone, in steps that torch can differentiate.
-        inputs: tensors, and None where one is absent.
-        gradients: of the function's outputs; None for one that nobody used.
+        function: takes the inputs alone, and computes in steps that torch can differentiate.
+        inputs: the tensors, and None where one is absent.
+        gradients: the gradients of the function's outputs; None for one that nobody used.
     """
     wanted = [x is not None and x.requires_grad for x in inputs]
     used = [number for number, gradient in enumerate(gradients) if gradient is not None]

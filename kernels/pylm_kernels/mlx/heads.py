@@ -161,8 +161,8 @@ class Documents(NamedTuple):
         Args:
             cu_seqlens: document ends over the flattened batch, 0 first and batch * time last. One that stands there
                 twice is an empty document. A document that crosses the end of a row is cut there.
-            batch: rows.
-            time: positions of a row.
+            batch: the number of rows.
+            time: the number of positions in a row.
 
         Raises:
             ValueError: these are no ends of documents of such a batch.

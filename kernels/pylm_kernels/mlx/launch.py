@@ -79,12 +79,12 @@ def launch(
     """Run a kernel and return its outputs by name; optional inputs and outputs that are None are left out.
 
     Args:
-        kernel: the kernel.
-        inputs: arrays by name.
-        outputs: (shape, dtype) by name.
-        template: its template arguments: dtypes, integers, booleans.
-        threadgroups: how many, in three dimensions.
-        threads: in one of them, in a line.
+        kernel: the kernel to run.
+        inputs: the arrays to read, by name.
+        outputs: the (shape, dtype) of each output, by name.
+        template: the kernel's template arguments: dtypes, integers, booleans.
+        threadgroups: how many threadgroups to start, in three dimensions.
+        threads: how many threads each threadgroup has, in a line.
 
     Returns:
         The outputs by name, None where there is none.
@@ -109,7 +109,7 @@ def with_gradient(
 
     Args:
         forward: takes the arrays by name; gives an array, or a tuple of them.
-        backward: takes them too, the gradients of what forward gave, and that itself; gives gradients by name.
+        backward: takes the arrays, the gradients of what forward gave, and what it gave; gives gradients by name.
         given: the arrays that may have a gradient.
 
     Returns:

@@ -35,13 +35,13 @@ class Rope:
         """Build the tables.
 
         Args:
-            head_dim: width of a head.
-            theta: base of the geometric frequencies.
+            head_dim: the width of a head.
+            theta: the base of the geometric frequencies.
             layout: "half" or "interleaved".
             dims: how many leading dimensions of a head rotate (even); None for all.
             scaling: {"type": "linear" | "ntk" | "yarn" | "llama3" | "default", "factor": …, …}, keys as in Hugging
                 Face configs, partial_rotary_factor among them; see also `from_config`.
-            max_positions: rows of the tables; a longer call is an error.
+            max_positions: the number of rows in the tables; a longer call is an error.
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
         """
         self.head_dim, self.layout = head_dim, layout

@@ -79,9 +79,9 @@ def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> N
     spares this check alone, as a CUDA graph does, and then the kernel writes nothing outside a cache.
 
     Args:
-        lengths: filled positions of each row.
-        new: positions that are added.
-        capacity: of the cache.
+        lengths: how many positions of each row are filled.
+        new: how many positions are added to each row.
+        capacity: the number of positions that the cache holds.
         last: how many positions the table of angles holds past the first; None where it is not asked.
     """
     if not transforms.readable(lengths):

@@ -36,13 +36,13 @@ class Rope:
         """Build the tables.
 
         Args:
-            head_dim: width of a head.
-            theta: base of the geometric frequencies.
+            head_dim: the width of a head.
+            theta: the base of the geometric frequencies.
             layout: "half" or "interleaved".
             dims: how many leading dimensions of a head rotate (even); None for all.
             scaling: {"type": "linear" | "ntk" | "yarn" | "llama3" | "default", "factor": …, …}, keys as in Hugging
                 Face configs, partial_rotary_factor among them; see also `from_config`.
-            max_positions: rows of the tables; a longer call is an error.
+            max_positions: the number of rows in the tables; a longer call is an error.
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
             device: where the tables are put first; other devices get a copy on first use.
         """
@@ -84,7 +84,7 @@ class Rope:
             config: transformers' configuration, or its config.json as a dictionary.
             layout: "half" as Llama's, or "interleaved"; a config does not say which.
             layer_type: whose angles, where a config has several: "full_attention", "sliding_attention".
-            max_positions: rows of the tables; the config's max_position_embeddings by default.
+            max_positions: the number of rows in the tables; the config's max_position_embeddings by default.
             device: where the tables are put first.
 
         Raises:

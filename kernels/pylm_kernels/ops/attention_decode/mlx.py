@@ -93,22 +93,22 @@ def attention_decode(
         q: [B, T, heads, D], or with k and v left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D]. T is
             small: 1, or the tokens of a guess that is being verified.
         k: [B, T, kv heads, D], neither normalised nor rotated; kv heads divide heads.
-        v: like k.
+        v: the values, in the shape of k.
         k_cache: [B, S, kv heads, D], holding keys as this function or qk_norm_rope made them. What lies behind the
             filled positions must be finite (zeros, say).
         v_cache: the same for values.
         lengths: how many positions are filled before this call: an integer where the rows are alike (then only what is
             filled is read), or [B]; the caller adds T.
         rope: a pylm_kernels.mlx.Rope, at lengths[b] + t unless `rope.at` says otherwise; None: no rotation.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
-        scale: of the scores; 1 / sqrt(D) by default.
+        scale: the factor on the scores; 1 / sqrt(D) by default.
 
     Returns:
         [B, T, heads, D], k_cache, v_cache.

@@ -1,4 +1,4 @@
-"""cross_entropy.
+"""The public cross_entropy, and the backends that are registered for it.
 
 Raw form, which a backend implements:
 
@@ -124,7 +124,7 @@ def cross_entropy(
         ignore_index: the target of rows that do not count.
         z_loss: this much of the squared log-sum is added to each row's loss, which keeps logits from drifting.
         reduction: "mean" over the rows that count, "sum" or "none".
-        backend: this call's backend.
+        backend: the backend for this call.
 
     Returns:
         A scalar, or [...] with reduction "none".

@@ -1,4 +1,4 @@
-"""gelu. Raw form: forward(x, tanh) -> y; backward(dy, x, tanh) -> dx."""
+"""The public gelu. Its raw form is forward(x, tanh) -> y and backward(dy, x, tanh) -> dx."""
 
 from __future__ import annotations
 

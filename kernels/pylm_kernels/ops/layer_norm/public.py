@@ -1,4 +1,4 @@
-"""layer_norm and LayerNorm.
+"""The public layer_norm and LayerNorm, and the backends that are registered for them.
 
 Raw form, which a backend implements:
 
@@ -134,7 +134,7 @@ def layer_norm(
         bias: [N] or None.
         eps: added to the variance.
         residual: shaped like x; added to it first, and then the sum is returned too.
-        backend: this call's backend.
+        backend: the backend for this call.
 
     Returns:
         y, or (y, x + residual) when a residual is given.

@@ -53,7 +53,10 @@ def backward_kernel(
     DY, DH, H, W, MEAN, RSTD, DX, DW, DB, M, N, stride_dy, stride_dh, stride_h,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, HAS_W: tl.constexpr, HAS_DH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Walk rows pid, pid + programs, …; dW and dB of these rows end in this program's own lines: no atomics."""
+    """Compute dX of rows pid, pid + programs, …, and this program's share of dW and dB.
+
+    dW and dB of these rows end in this program's own lines: no atomics.
+    """
     pid = tl.program_id(0)
     col = tl.arange(0, BLOCK)
     dw = tl.zeros([BLOCK], ACC)

@@ -56,11 +56,11 @@ def qk_norm_rope(
             read as it is; arrays that are no contiguous rows are copied first.
         k: [B, T, kv heads, D].
         rope: the angles; `rope.at(positions)` and `rope.at(offset=…)` shift them.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D]; both weights or none.
         k_weight: [D].
-        eps: of the norm.
+        eps: what the norm adds to the mean square.
         cu_seqlens: document ends over the flattened batch, or the `Documents` found from them once for all layers:
             positions restart in each document.
 

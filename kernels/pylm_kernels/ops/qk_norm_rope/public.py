@@ -1,4 +1,4 @@
-"""qk_norm_rope.
+"""The public qk_norm_rope, and the backends that are registered for it.
 
 Raw form, which a backend implements:
 
@@ -141,11 +141,11 @@ def qk_norm_rope(
             read in place and whose gradient is written in place.
         k: [B, T, kv heads, D].
         rope: the angles; `rope.at(positions)` and `rope.at(offset=…)` shift them.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D]; both weights or none.
         k_weight: [D].
-        eps: of the norm.
+        eps: what the norm adds to the mean square.
         cu_seqlens: document ends over the flattened batch, or the `Documents` found from them once for all layers:
             positions restart in each document.
         v: [B, T, kv heads, D], for the cache; packed q holds it already.
@@ -153,7 +153,7 @@ def qk_norm_rope(
             With a cache there is no gradient, and positions count from `lengths` unless `rope.at` says otherwise.
         v_cache: the same for v.
         lengths: [B] int32 or int64, how many positions of each row are filled before this call; the caller adds T.
-        backend: this call's backend.
+        backend: the backend for this call.
 
     Returns:
         q and k, contiguous [B, T, heads, D].

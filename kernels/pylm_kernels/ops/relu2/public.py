@@ -1,4 +1,4 @@
-"""relu2. Raw form: forward(x) -> y; backward(dy, x) -> dx."""
+"""The public relu2. Its raw form is forward(x) -> y and backward(dy, x) -> dx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rms_norm and RMSNorm.
+"""The public rms_norm and RMSNorm, and the backends that are registered for them.
 
 Raw form, which a backend implements:
 
@@ -123,7 +123,7 @@ def rms_norm(
         eps: added to the mean square.
         offset: added to the weight; 1 gives Gemma's 1 + w.
         residual: shaped like x; added to it first, and then the sum is returned too.
-        backend: this call's backend; None follows PYLM_KERNELS, then whatever serves here.
+        backend: the backend for this call; None follows PYLM_KERNELS, then takes whatever serves here.
 
     Returns:
         y, or (y, x + residual) when a residual is given.

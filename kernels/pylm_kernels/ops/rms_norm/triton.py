@@ -60,7 +60,9 @@ def backward_kernel(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr, HAS_W: tl.constexpr, HAS_DH: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """Walk rows pid, pid + programs, …; dW of these rows gathers in registers and ends in this program's own line.
+    """Compute dX of rows pid, pid + programs, …, and this program's share of dW.
+
+    dW of these rows gathers in registers and ends in this program's own line.
 
     Each line is written by one program in a fixed order, and the lines are summed in a fixed order: no atomics, the
     same bits every time. In a WIDE row the registers do not hold dW, so the line itself (in L2) does.

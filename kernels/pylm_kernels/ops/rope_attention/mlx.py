@@ -70,20 +70,20 @@ def rope_attention(
         q: [B, Tq, heads, D], or with k and v left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D],
             which is read as it is; arrays that are no contiguous rows are copied first.
         k: [B, Tk, kv heads, D]; kv heads divide heads (GQA, MQA). The last row of q stands at the last key.
-        v: like k.
+        v: the values, in the shape of k.
         rope: a pylm_kernels.mlx.Rope; None is plain attention.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         causal: a row sees keys up to its own position.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
         cu_seqlens: document ends over the flattened batch, 0 first, or the `Documents` found from them once for all
             layers; rows see their own document only.
-        scale: of the scores; 1 / sqrt(D) by default.
+        scale: the factor on the scores; 1 / sqrt(D) by default.
 
     Returns:
         [B, Tq, heads, D]; zeros in a row that sees no key.

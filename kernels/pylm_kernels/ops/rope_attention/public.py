@@ -1,4 +1,4 @@
-"""rope_attention.
+"""The public rope_attention, and the backends that are registered for it.
 
 Raw form, which a backend implements (operands.heads.Heads and Mask, operands.rope.Rotation and Rotated):
 
@@ -165,21 +165,21 @@ def rope_attention(
         q: [B, Tq, heads, D] of any strides, or with k and v left out the packed projection
             [B, T, (n_heads + 2 n_kv_heads) * D].
         k: [B, Tk, kv heads, D]; kv heads divide heads (GQA, MQA). The last row of q stands at the last key.
-        v: like k.
+        v: the values, in the shape of k.
         rope: a pylm_kernels.Rope; None is plain attention.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         causal: a row sees keys up to its own position.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
         cu_seqlens: document ends over the flattened batch, 0 first, or the `Documents` found from them once for all
             layers; rows see their own document only.
-        scale: of the scores; 1 / sqrt(D) by default.
-        backend: this call's backend, such as "triton", "sdpa" or "reference".
+        scale: the factor on the scores; 1 / sqrt(D) by default.
+        backend: the backend for this call, such as "triton", "sdpa" or "reference".
 
     Returns:
         [B, Tq, heads, D]; zeros in a row that sees no key.

@@ -84,7 +84,9 @@ def forward_kernel(
     BM: tl.constexpr, BN: tl.constexpr, DP: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
     DOCS: tl.constexpr, SOFTCAP: tl.constexpr, HAS_SINKS: tl.constexpr, FULL_D: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Attend BM rows of one head. Tiles that every row sees in full are walked without masks, between those with.
+    """Compute the attention of BM rows of one head.
+
+    Tiles that every row sees in full are walked without masks, between those with.
 
     Under a causal mask half of all tiles are never walked, and of those that are the diagonal cuts BM / BN for each
     program: 2 of up to 32 with 2,048 keys, 128 rows and 64 keys a tile. In the others a score costs no comparison

@@ -1,4 +1,4 @@
-"""swiglu. Raw form: forward(gate, up) -> y; backward(dy, gate, up) -> (dgate, dup)."""
+"""The public swiglu. Its raw form is forward(gate, up) -> y and backward(dy, gate, up) -> (dgate, dup)."""
 
 from __future__ import annotations
 
