@@ -1,4 +1,4 @@
-"""Which backend runs an operation here: decided once per device and dtype, forceable, and never silent.
+"""The choice of the backend that runs an operation here: once per device and dtype, forceable, and never silent.
 
 A backend is a pair of functions, forward and backward, with the arguments of the operation's raw form (the schema at
 the top of its public.py), and `serves`, which says why it cannot. Another package adds its own with `register`:

@@ -1,7 +1,8 @@
-"""What may stand around a call, other than a compiler: vmap, forward-mode differentiation, TorchScript, dispatch modes.
+"""Transformations that may stand around a call: vmap, forward-mode differentiation, TorchScript, dispatch modes.
 
-Kernels have no rules for the first three. Where no backend is forced, plain torch computes such a call; a forced one is
-refused with a sentence. Dispatch modes and subclasses of tensors see the registered operation, as a compiler does.
+A compiler is not among them. Kernels have no rules for the first three: where no backend is forced, plain torch
+computes such a call; a forced one is refused with a sentence. Dispatch modes and subclasses of tensors see the
+registered operation, as a compiler does.
 """
 
 from __future__ import annotations

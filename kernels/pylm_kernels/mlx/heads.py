@@ -27,7 +27,7 @@ class Heads(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """Which keys a row sees, and how their scores are bent; 0 where there is no window or cap."""
+    """The keys that a row sees, and how their scores are bent; window and softcap are 0 where there is none."""
 
     causal: bool
     window: int
@@ -146,7 +146,7 @@ def looked_at(x: Any) -> list[Any] | None:
 
 
 class Documents(NamedTuple):
-    """For each position of [B, T], where its document starts and ends within its row, as int32.
+    """The start and the end of each position's document within its row, both [B, T] and int32.
 
     Found once a batch with `Documents.of` and handed to every layer as `cu_seqlens`.
     """

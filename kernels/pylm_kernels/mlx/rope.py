@@ -87,7 +87,7 @@ class Rope:
 
 
 class Rotation(NamedTuple):
-    """How heads are rotated, and normalised before that where there are weights."""
+    """The rotation of heads, and their normalisation before it where there are weights."""
 
     rope: Rope
     positions: Any  # [B or 1, T] int32; without them they count up

@@ -12,7 +12,7 @@ from pylm_kernels.operation import define
 
 
 class Documents(NamedTuple):
-    """For each position of [B, T], where its document starts and ends within its row, int32 and contiguous.
+    """The start and the end of each position's document within its row, both [B, T], int32 and contiguous.
 
     Found once a batch with `Documents.of` and handed to every layer as `cu_seqlens`. Compiled layers then see tensors
     of one shape, however many documents there are, and nothing is looked up again.

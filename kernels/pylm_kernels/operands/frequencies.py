@@ -1,4 +1,4 @@
-"""How fast each pair of dimensions turns, and how scalings bend that: plain numbers, for torch and MLX alike."""
+"""The speed at which each pair of dimensions turns, as scalings bend it: plain numbers, for torch and MLX alike."""
 
 from __future__ import annotations
 

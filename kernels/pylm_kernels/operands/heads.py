@@ -31,7 +31,7 @@ HEADS = "Tensor q, Tensor? k, Tensor? v, int n_heads, int n_kv_heads"  # in the 
 
 
 class Mask(NamedTuple):
-    """Which keys a row sees and how its scores are bent; 0 where there is no window or cap."""
+    """The keys that a row sees, and how its scores are bent; window and softcap are 0 where there is none."""
 
     sinks: torch.Tensor | None  # [heads], a score beside the keys'
     starts: torch.Tensor | None  # [B, T] int32, with ends: each row's document
@@ -132,7 +132,7 @@ def norms(q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, heads: H
 def scores(
     heads: Heads, rope: Rope | None, q_weight: Any, window: int | None, softcap: float | None, sinks: Any
 ) -> str:
-    """Return an empty string if window, softcap, sinks and the rest of what shapes the scores are possible.
+    """Return an empty string if what bends and masks the scores is in its range, else a sentence about what is not.
 
     Otherwise the string is a sentence that says which of them is out of its range.
     """

@@ -129,7 +129,7 @@ class Rope:
 
 
 class Rotation(NamedTuple):
-    """How heads are rotated, and normalised before that where there are weights; without cos they stay as they are."""
+    """The rotation of heads, and their normalisation before it where there are weights; without cos they stay as is."""
 
     cos: torch.Tensor | None  # [positions, rotating dims / 2] in float32
     sin: torch.Tensor | None

@@ -1,4 +1,4 @@
-"""What `patch` and `unpatch` do: look a model over, then exchange the classes of its modules."""
+"""The work of `patch` and `unpatch`: they look a model over, then exchange the classes of its modules."""
 
 from __future__ import annotations
 

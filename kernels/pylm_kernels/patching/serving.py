@@ -1,4 +1,4 @@
-"""Whether an operation has more to offer here than transformers' own code."""
+"""The question whether an operation has more to offer here than transformers' own code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _kernel_runs(op: str, device: str, dtype: torch.dtype) -> bool:
     return candidates != ("reference",)  # what is forced and cannot serve says so when it is called
 
 
-# constant while a compiler traces, as what it asks is
+# a compiler that traces takes the answer for a constant, as it takes the answers that this one rests on
 _kernel_runs._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 

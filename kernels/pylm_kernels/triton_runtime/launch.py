@@ -1,4 +1,4 @@
-"""What every Triton launch needs: where it may run, which configuration, how many programs.
+"""Everything that a Triton launch needs: where it may run, which configuration, how many programs.
 
 The kernels are bare `@triton.jit` functions with a table of configurations (configurations.json): `@triton.autotune`
 needs a driver even to import, and its search makes the first step of a run slow and its results depend on the machine.

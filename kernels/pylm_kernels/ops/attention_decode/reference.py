@@ -1,4 +1,4 @@
-"""What attention_decode means, in plain torch: turn, write behind what is there, attend to all of it."""
+"""The meaning of attention_decode, in plain torch: turn, write behind what is there, attend to all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cross_entropy means, in plain torch."""
+"""The meaning of cross_entropy, in plain torch."""
 
 from __future__ import annotations
 

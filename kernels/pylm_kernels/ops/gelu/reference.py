@@ -1,4 +1,4 @@
-"""What gelu means, in plain torch."""
+"""The meaning of gelu, in plain torch."""
 
 from __future__ import annotations
 

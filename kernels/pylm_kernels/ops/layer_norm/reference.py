@@ -1,4 +1,4 @@
-"""What layer_norm means, in plain torch."""
+"""The meaning of layer_norm, in plain torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What linear_cross_entropy means, in plain torch: it stores the logits, which the kernels exist to avoid."""
+"""The meaning of linear_cross_entropy, in plain torch: it stores the logits, which the kernels exist to avoid."""
 
 from __future__ import annotations
 

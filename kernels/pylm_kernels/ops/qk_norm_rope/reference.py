@@ -1,4 +1,4 @@
-"""What qk_norm_rope means, in plain torch."""
+"""The meaning of qk_norm_rope, in plain torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What relu2 means, in plain torch."""
+"""The meaning of relu2, in plain torch."""
 
 from __future__ import annotations
 

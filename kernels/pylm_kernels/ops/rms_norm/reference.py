@@ -1,4 +1,4 @@
-"""What rms_norm means, in plain torch."""
+"""The meaning of rms_norm, in plain torch."""
 
 from __future__ import annotations
 

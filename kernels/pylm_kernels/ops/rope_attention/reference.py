@@ -1,4 +1,4 @@
-"""What rope_attention means, in plain torch: T × T scores, a mask, a softmax."""
+"""The meaning of rope_attention, in plain torch: T × T scores, a mask, a softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both ways of attention share: masks, loop bounds that skip what a mask forbids, and the constants of a launch.
+"""The parts that both ways of attention share: masks, loop bounds that skip what a mask forbids, launch constants.
 
 Row r of q stands at key r + shift. Causal: key <= r + shift. A window of w: the distance is below w. Documents: key
 within [start of r, end of r), where start and end never decrease along a row of the batch.

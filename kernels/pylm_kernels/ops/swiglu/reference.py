@@ -1,4 +1,4 @@
-"""What swiglu means, in plain torch."""
+"""The meaning of swiglu, in plain torch."""
 
 from __future__ import annotations
 
