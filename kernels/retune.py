@@ -48,20 +48,20 @@ class Tuned(NamedTuple):
 
 
 class Bench:
-    """The GPU's clock, and sizes as they are; the tests put a CPU and small ones in its place."""
+    """The GPU's clock, and sizes as they are; the tests put a CPU and small sizes in its place."""
 
     device = "cuda"
 
     def at_most(self, count: int) -> int:
-        """Rows, columns, positions or classes of a problem."""
+        """Return this count of a problem's rows, columns, positions or classes, or less in the tests."""
         return count
 
     def heads(self, q: int, kv: int) -> tuple[int, int, int]:
-        """Of a batch of four: its size, heads of q, heads of k."""
+        """Return the shape of a batch of four: its size, its heads of q and its heads of k."""
         return 4, q, kv
 
     def seconds(self, run: Callable[[], Any]) -> float:
-        """The median of twenty calls, each after the caches were overwritten."""
+        """Return the median time of twenty calls in seconds, each after the caches were overwritten."""
         flush = torch.empty(2**28, dtype=torch.int32, device=self.device)
         marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(20)]
         run()
@@ -74,17 +74,17 @@ class Bench:
         return statistics.median(start.elapsed_time(end) for start, end in marks) / 1e3
 
     def random(self, *shape: int) -> torch.Tensor:
-        """Normal numbers in bf16: zeros would run at another clock."""
+        """Return normal numbers in bf16; zeros would run at another clock."""
         return torch.randn(shape, device=self.device).bfloat16()
 
 
 def kernels(operation: str, module: str = "triton") -> Any:
-    """The module of an operation's launches."""
+    """Return the module of an operation's launches."""
     return importlib.import_module(f"pylm_kernels.ops.{operation}.{module}")
 
 
 def rms_norm(rows: int, width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]]:
-    """A norm, forward or backward."""
+    """Return a function that prepares rms_norm, forward or backward."""
 
     def make(bench: Bench) -> Callable[[], Any]:
         module, columns = kernels("rms_norm"), bench.at_most(width)
@@ -98,7 +98,7 @@ def rms_norm(rows: int, width: int, backward: bool) -> Callable[[Bench], Callabl
 
 
 def layer_norm(rows: int, width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]]:
-    """The same with mean and bias."""
+    """Return a function that prepares layer_norm, forward or backward: rms_norm with mean and bias."""
 
     def make(bench: Bench) -> Callable[[], Any]:
         module, columns = kernels("layer_norm"), bench.at_most(width)
@@ -112,14 +112,14 @@ def layer_norm(rows: int, width: int, backward: bool) -> Callable[[Bench], Calla
 
 
 def packed(bench: Bench, batch: int, time: int, heads: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heads as a projection gives them, and a table of angles."""
+    """Return heads as a projection gives them, and a table of angles."""
     time = bench.at_most(time)
     angles = torch.randn(time, width // 2, device=bench.device)
     return bench.random(batch, time, heads, width), angles
 
 
 def qk_norm_rope(width: int) -> Callable[[Bench], Callable[[], Any]]:
-    """Both ways, for one row of the table serves both."""
+    """Return a function that prepares qk_norm_rope both ways; one row of the table serves both."""
 
     def make(bench: Bench) -> Callable[[], Any]:
         batch, heads, kv = bench.heads(32, 8)
@@ -137,7 +137,7 @@ def qk_norm_rope(width: int) -> Callable[[Bench], Callable[[], Any]]:
 
 
 def attention(width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]]:
-    """The rotation included, at the two shapes that the comparisons measure."""
+    """Return a function that prepares attention with its rotation, at the two shapes that the comparisons measure."""
 
     def make(bench: Bench) -> Callable[[], Any]:
         module = kernels("rope_attention")
@@ -156,7 +156,7 @@ def attention(width: int, backward: bool) -> Callable[[Bench], Callable[[], Any]
 
 
 def decode(width: int) -> Callable[[Bench], Callable[[], Any]]:
-    """One token a row of a half-filled cache."""
+    """Return a function that prepares the decoding of one token a row, over a half-filled cache."""
 
     def make(bench: Bench) -> Callable[[], Any]:
         module, filled = kernels("attention_decode"), bench.at_most(4096)
@@ -174,7 +174,7 @@ def decode(width: int) -> Callable[[Bench], Callable[[], Any]]:
 
 
 def cross_entropy(bench: Bench) -> Callable[[], Any]:
-    """Both ways."""
+    """Return a run of cross_entropy both ways."""
     module, rows, classes = kernels("cross_entropy"), bench.at_most(16384), bench.at_most(50304)
     logits, targets = bench.random(rows, classes), torch.randint(0, classes, (rows,), device=bench.device)
 
@@ -186,7 +186,7 @@ def cross_entropy(bench: Bench) -> Callable[[], Any]:
 
 
 def linear_cross_entropy(backward: bool) -> Callable[[Bench], Callable[[], Any]]:
-    """GPT-2's vocabulary."""
+    """Return a function that prepares linear_cross_entropy with GPT-2's vocabulary."""
 
     def make(bench: Bench) -> Callable[[], Any]:
         module, rows, classes = kernels("linear_cross_entropy"), bench.at_most(16384), bench.at_most(50304)
@@ -202,7 +202,7 @@ def linear_cross_entropy(backward: bool) -> Callable[[Bench], Callable[[], Any]]
 
 
 def norms(kernel: str, make: Any, shapes: dict[int, tuple[int, int]], backward: bool) -> list[Tuned]:
-    """The rows of a norm, by the width up to which each holds."""
+    """Return the table's rows for a norm, by the width up to which each holds."""
     found = []
     for size, (rows, width) in shapes.items():
         whole = launch.power_of_2(width)
@@ -242,13 +242,13 @@ TUNED: list[Tuned] = [
 
 
 def candidates(grid: dict[str, list[int]]) -> Iterator[dict[str, int]]:
-    """Every combination."""
+    """Yield every combination of the grid's values."""
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
 
 
 def apart(found: Any, exact: Any) -> float:
-    """The largest relative error; not-a-number counts as infinite."""
+    """Return the largest relative error; not-a-number counts as infinite."""
     pairs = [(a.float(), b.float()) for a, b in zip(found, exact, strict=True) if b.numel()]
     worst = max(float((a - b).norm() / b.norm().clamp_min(1e-30)) for a, b in pairs)
     return worst if worst == worst else float("inf")
@@ -292,7 +292,7 @@ def tune(tuned: Tuned, bench: Bench, architecture: str) -> None:
 
 
 def prefer(bench: Bench) -> list[str]:
-    """Attention's backends on this device, best first, by the width up to which the first is ahead."""
+    """Return attention's backends on this device, best first, by the width up to which the first is ahead."""
     from pylm_kernels import Rope, rope_attention
 
     ahead: dict[int, str] = {}
@@ -320,7 +320,7 @@ def prefer(bench: Bench) -> list[str]:
 
 
 def written(table: dict[str, Any]) -> str:
-    """The table of configurations as it is committed: a row a line."""
+    """Return the table of configurations as it is committed, with one row a line."""
     blocks = []
     for kernel, entries in table.items():
         places = []

@@ -9,13 +9,13 @@ import torch
 
 
 def off(x: torch.Tensor) -> contextlib.AbstractContextManager[Any]:
-    """No autocast in what is computed inside: the operations choose their dtypes themselves."""
+    """Return a context without autocast: what is computed inside it chooses its dtypes itself, as the operations do."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
 
 
 def cast(*inputs: Any) -> tuple[Any, ...]:
-    """The inputs as autocast has them for products of matrices, where it is on; None stays None."""
+    """Return the inputs in the dtype that autocast gives products of matrices, where it is on; None stays None."""
     x = inputs[0]
     if not isinstance(x, torch.Tensor) or not torch.amp.is_autocast_available(x.device.type):
         return inputs

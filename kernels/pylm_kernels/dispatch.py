@@ -1,4 +1,4 @@
-"""Which backend runs an operation here: decided once per device and dtype, forceable, and never silent.
+"""The choice of the backend that runs an operation here: once per device and dtype, forceable, and never silent.
 
 A backend is a pair of functions, forward and backward, with the arguments of the operation's raw form (the schema at
 the top of its public.py), and `serves`, which says why it cannot. Another package adds its own with `register`:
@@ -58,7 +58,7 @@ class Backend(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One line of the table that `backends` gives."""
+    """One line of the table that `backends` returns."""
 
     operation: str
     device: str
@@ -68,10 +68,10 @@ class Choice(NamedTuple):
 
 
 class Table(list[Choice]):
-    """Lines that print as a table."""
+    """A list of lines that prints as a table."""
 
     def __str__(self) -> str:
-        """The lines in aligned columns, headed by their names."""
+        """Return the lines in aligned columns, headed by the names of the columns."""
         rows = [tuple(Choice._fields), *map(tuple, self)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(Choice._fields))]
         return "\n".join(
@@ -89,7 +89,7 @@ def register(
     backward: Callable[..., Any] | None,
     serves: Serves | None = None,
 ) -> None:
-    """Add a backend for an operation, or replace it; what was decided before is decided anew.
+    """Add a backend for an operation, or replace it; choices that were made before are made anew.
 
     Args:
         op: the operation's name, such as "rms_norm".
@@ -116,7 +116,10 @@ def _no_gradient(*inputs: Any) -> Any:
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:
-    """A function of a module that is imported when first called: triton need not be installed to be registered."""
+    """Return a function of a module that is imported on the first call.
+
+    So triton need not be installed to be registered.
+    """
 
     def call(*args: Any) -> Any:
         return _bound(module, name)(*args)
@@ -131,7 +134,7 @@ def _bound(module: str, name: str) -> Callable[..., Any]:
 
 
 def implementation(op: str, backend: str) -> Backend:
-    """The functions of a backend that `choose` named."""
+    """Return the functions of a backend that `choose` named."""
     return _registered[op][backend]
 
 
@@ -142,13 +145,13 @@ def _measured() -> dict[str, dict[str, list[str]]]:
 
 
 def device_name(device: str) -> str:
-    """What the measured table calls this device."""
+    """Return the name that the measured table has for this device."""
     return torch.cuda.get_device_name().replace(" ", "-") if device == "cuda" and torch.cuda.is_available() else device
 
 
 @functools.cache
 def _candidates(op: str, device: str, dtype: torch.dtype, asked: str) -> tuple[tuple[str, ...], str]:
-    """The backends worth asking for a call, best first, and a refusal where a forced one cannot serve."""
+    """Return the backends worth asking for a call, best first, and a refusal where a forced one cannot serve."""
     have = _registered[op]
     if asked in ("", "auto"):
         order = (
@@ -176,7 +179,7 @@ def _candidates(op: str, device: str, dtype: torch.dtype, asked: str) -> tuple[t
 
 
 def candidates(op: str, device: str, dtype: torch.dtype, asked: str | None) -> tuple[tuple[str, ...], str]:
-    """What `_candidates` remembers for the backend asked for, by argument or else by PYLM_KERNELS."""
+    """Return what `_candidates` remembers for the backend asked for, by argument or else by PYLM_KERNELS."""
     return _candidates(op, device, dtype, os.environ.get("PYLM_KERNELS", "") if asked is None else asked)
 
 
@@ -186,7 +189,10 @@ candidates._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def choose(op: str, asked: str | None, tensor: torch.Tensor, facts: Mapping[str, Any]) -> tuple[str, str]:
-    """The backend for this call and an empty string, or a sentence that says why the forced one cannot serve it."""
+    """Return the backend for this call and an empty string, or else an empty name and a sentence.
+
+    The sentence says why the backend that was forced cannot serve the call.
+    """
     device, dtype = tensor.device.type, tensor.dtype
     names, refusal = candidates(op, device, dtype, asked)
     if refusal:
@@ -209,13 +215,13 @@ def choose(op: str, asked: str | None, tensor: torch.Tensor, facts: Mapping[str,
 
 
 def load() -> None:
-    """Import every operation, so that each has registered what it brings."""
+    """Import every operation, so that each registers the backends that it brings."""
     for op in OPERATIONS:
         importlib.import_module(f"pylm_kernels.ops.{op}.public")
 
 
 def backends() -> Table:
-    """What runs where: a line for each operation, device and dtype, with the reason.
+    """Return a table of what runs where: a line for each operation, device and dtype, with the reason.
 
     `print(pylm_kernels.backends())` shows it aligned. PYLM_KERNELS changes it as it changes the calls.
     """

@@ -17,12 +17,14 @@ from pylm_kernels.operation import differentiable, differentiate, refuse
 
 
 def elementwise(op: str, reference: Callable[..., torch.Tensor], names: tuple[str, ...], flag: str = "") -> Any:
-    """The public call of an operation whose raw form is forward(*tensors, *flag) -> y, backward(dy, *tensors, *flag).
+    """Register an elementwise operation, and return the function that its public one calls.
+
+    Its raw form is forward(*tensors, *flag) -> y and backward(dy, *tensors, *flag).
 
     Args:
-        op: its name.
-        reference: reference(*tensors, *flag), in float32 inside.
-        names: of the tensors, for the sentences about them; all have one shape, dtype and device.
+        op: the operation's name.
+        reference: called as reference(*tensors, *flag); it computes in float32 inside.
+        names: the tensors' names, for the sentences about them; all have one shape, dtype and device.
         flag: the name of a boolean that follows the tensors, if there is one.
     """
     count = len(names)

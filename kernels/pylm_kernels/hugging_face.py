@@ -7,10 +7,10 @@ from typing import Any
 
 
 def rope_settings(config: Any, layer_type: str | None) -> dict[str, Any]:
-    """head_dim, theta, scaling and max_positions of a transformers config, or of a config.json that was read.
+    """Return head_dim, theta, scaling and max_positions of a transformers config, or of a config.json that was read.
 
     Args:
-        config: with rope_parameters (transformers 5) or rope_theta and rope_scaling (before).
+        config: has rope_parameters (transformers 5) or rope_theta and rope_scaling (before).
         layer_type: whose angles are meant, where the config has several: "full_attention", "sliding_attention".
     """
 

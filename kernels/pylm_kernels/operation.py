@@ -18,7 +18,7 @@ LIBRARY: Any = torch.library.Library("pylm_kernels", "DEF")  # type: ignore[no-u
 
 
 def define(name: str, schema: str, body: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
-    """Register an operation without a gradient of its own; gives the callable that a compiler can see."""
+    """Register an operation without a gradient of its own, and return the callable that a compiler can see."""
     LIBRARY.define(f"{name}{schema}")
     LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"pylm_kernels::{name}", fake, lib=LIBRARY)
@@ -39,19 +39,19 @@ def differentiable(
     backward: Callable[..., Any],
     composite: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """Register an operation and its gradient; gives the function that public code calls.
+    """Register an operation and its gradient, and return the function that public code calls.
 
     Args:
-        name: of the operation under torch.ops.pylm_kernels; its gradient is called `<name>_backward`.
-        schema: arguments and results in torch's notation; no result may alias an argument.
-        forward: the raw function with these arguments.
+        name: the operation's name under torch.ops.pylm_kernels; its gradient is called `<name>_backward`.
+        schema: the operation's arguments and results in torch's notation; no result may alias an argument.
+        forward: the raw function, which takes the arguments of the schema.
         fake: gives empty results of the right shapes.
-        setup: setup_context(ctx, inputs, output), for both autograds.
-        backward_schema: the same for the gradient.
+        setup: called as setup_context(ctx, inputs, output), by both autograds.
+        backward_schema: the gradient's arguments and results in the same notation.
         backward_body: the raw gradient function.
-        backward_fake: its shapes.
-        backward: backward(ctx, run, *gradients), which calls `run` (backward_body or its operation).
-        composite: composite(ctx, *gradients), the same values by differentiable steps, for double backward.
+        backward_fake: gives empty gradients of the right shapes.
+        backward: called as backward(ctx, run, *gradients); it calls `run` (backward_body or its operation).
+        composite: called as composite(ctx, *gradients) for double backward; gives the same by differentiable steps.
     """
     operation = define(name, schema, forward, fake)
     gradient = define(f"{name}_backward", backward_schema, backward_body, backward_fake)
@@ -63,7 +63,7 @@ def differentiable(
     )
 
     class Eager(torch.autograd.Function):
-        """The operation without the op boundary."""
+        """The operation for eager calls, which do not cross the boundary of torch.library."""
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -88,7 +88,7 @@ def differentiable(
 
 
 def gathered(flat: Any, *kinds: Any) -> tuple[Any, ...]:
-    """The named tuples that stand one after the other in an operation's arguments, and what follows them."""
+    """Return the named tuples that stand one after the other in an operation's arguments, and what follows them."""
     found, at = [], 0
     for kind in kinds:
         found.append(kind(*flat[at : at + len(kind._fields)]))
@@ -97,25 +97,25 @@ def gathered(flat: Any, *kinds: Any) -> tuple[Any, ...]:
 
 
 def keep(ctx: Any, inputs: Any, outputs: Any) -> None:
-    """Save an operation's arguments for its backward, the tensors among them and its outputs as autograd wants it."""
+    """Save an operation's arguments for its backward: tensors and outputs as autograd wants them, the rest on ctx."""
     ctx.numbers = [None if isinstance(x, torch.Tensor) else (x,) for x in inputs]
     ctx.save_for_backward(*(x for x in inputs if isinstance(x, torch.Tensor)), *outputs)
 
 
 def kept(ctx: Any) -> tuple[list[Any], list[Any]]:
-    """The arguments that `keep` saved, and the outputs."""
+    """Return the arguments that `keep` saved, and the outputs."""
     saved = list(ctx.saved_tensors)  # once: under checkpointing each look unpacks, and a second one is an error
     inputs = [saved.pop(0) if number is None else number[0] for number in ctx.numbers]
     return inputs, saved
 
 
 def gradients(names: tuple[str, ...], found: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A gradient for each argument of these names: that which was found, else None."""
+    """Return a gradient for each argument of these names: the one that was found, else None."""
     return tuple(found.get(name) for name in names)
 
 
 class Refused(ValueError):
-    """An argument or a backend that cannot be: a whole sentence, which names it."""
+    """An error about an argument or a backend that cannot be: a whole sentence, which names it."""
 
 
 def _refuse(x: torch.Tensor, message: str) -> torch.Tensor:
@@ -128,7 +128,7 @@ _refuse_operation = define(
 
 
 def refuse(x: torch.Tensor, message: str) -> torch.Tensor:
-    """Raise ValueError, in compiled code too.
+    """Raise ValueError with this message, in compiled code too.
 
     A ValueError raised while torch.compile traces reaches the user as an internal error with a page of advice; an
     operation that raises when the compiled code runs arrives as the one sentence that it is.
@@ -142,12 +142,14 @@ def refuse(x: torch.Tensor, message: str) -> torch.Tensor:
 def differentiate(
     function: Callable[..., Any], inputs: tuple[torch.Tensor | None, ...], gradients: tuple[Any, ...]
 ) -> list[torch.Tensor | None]:
-    """The gradients of a composite that can be differentiated again; None for inputs that are None or need none.
+    """Return the gradients of a composite, which can be differentiated again; None where an input needs none.
+
+    An input that is None needs no gradient.
 
     Args:
-        function: of the inputs alone, in steps that torch can differentiate.
-        inputs: tensors, and None where one is absent.
-        gradients: of the function's outputs; None for one that nobody used.
+        function: takes the inputs alone, and computes in steps that torch can differentiate.
+        inputs: the tensors, and None where one is absent.
+        gradients: the gradients of the function's outputs; None for one that nobody used.
     """
     wanted = [x is not None and x.requires_grad for x in inputs]
     used = [number for number, gradient in enumerate(gradients) if gradient is not None]

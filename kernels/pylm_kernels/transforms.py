@@ -1,7 +1,8 @@
-"""What may stand around a call, other than a compiler: vmap, forward-mode differentiation, TorchScript, dispatch modes.
+"""Transformations that may stand around a call: vmap, forward-mode differentiation, TorchScript, dispatch modes.
 
-Kernels have no rules for the first three. Where no backend is forced, plain torch computes such a call; a forced one is
-refused with a sentence. Dispatch modes and subclasses of tensors see the registered operation, as a compiler does.
+A compiler is not among them. Kernels have no rules for the first three: where no backend is forced, plain torch
+computes such a call; a forced one is refused with a sentence. Dispatch modes and subclasses of tensors see the
+registered operation, as a compiler does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NAMES = {"Vmap": "vmap", "Jvp": "forward-mode differentiation"}
 
 
 def active() -> str:
-    """The name of a transformation around this call that kernels have no rule for, or nothing."""
+    """Return the name of a transformation around this call that kernels have no rule for, or an empty string."""
     if forward_ad._current_level >= 0:
         return _NAMES["Jvp"]
     # of functorch's interpreters only that of grad goes through an autograd.Function
@@ -32,12 +33,15 @@ active._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def batched(gradients: tuple[Any, ...]) -> bool:
-    """Whether one of these stands for many, as `torch.autograd.grad(…, is_grads_batched=True)` hands them over."""
+    """Say whether one of these gradients stands for many, as `torch.autograd.grad(…, is_grads_batched=True)` gives."""
     return any(isinstance(x, torch.Tensor) and torch._C._dispatch_keys(x).has(_BATCHED) for x in gradients)
 
 
 def observed(inputs: tuple[Any, ...]) -> bool:
-    """Whether a dispatch mode (fake tensors, make_fx, a counter) or a subclass of tensors must see one operation."""
+    """Say whether a dispatch mode or a subclass of tensors is there, which must see one registered operation.
+
+    Dispatch modes are those of fake tensors, of make_fx, or a counter's.
+    """
     if torch._C._len_torch_dispatch_stack():
         return True
     for x in inputs:
@@ -48,12 +52,12 @@ def observed(inputs: tuple[Any, ...]) -> bool:
 
 
 def traced(*inputs: Any) -> bool:
-    """Whether a compiler, a mode or a subclass must see one registered operation in place of what it does."""
+    """Say whether a compiler, a mode or a subclass must see one registered operation in place of what it does."""
     return torch.compiler.is_compiling() or observed(inputs)
 
 
 def readable(x: torch.Tensor) -> bool:
-    """Whether the numbers in x can be looked at here, for a check that wants them."""
+    """Say whether the numbers in x can be looked at here, for a check that wants them."""
     if x.is_meta or observed((x,)) or _functorch.is_batchedtensor(x):
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())

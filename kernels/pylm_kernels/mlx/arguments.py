@@ -1,4 +1,4 @@
-"""Checks of MLX arrays that give a sentence: the public functions refuse with it."""
+"""Checks of MLX arrays that raise a sentence: the public functions refuse with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def like(name: str, x: Any, other_name: str, other: Any) -> None:
 
 
 def rows_to_normalise(x: Any, vectors: Mapping[str, Any], residual: Any) -> Any:
-    """What is to be normalised, once everything fits."""
+    """Return the rows that are to be normalised, with the residual added, once everything is known to fit."""
     floating("x", x)
     if x.ndim == 0:
         raise ValueError("x: a scalar has no rows to normalise")

@@ -21,13 +21,13 @@ class Heads(NamedTuple):
     n_kv_heads: int
 
     def parts(self) -> tuple[Any, Any, Any]:
-        """The three in a packed projection, or the three themselves. v may be absent beside k."""
+        """Return q, k and v, cut out of a packed projection where they are packed. v may be absent beside k."""
         q, k, v, n, m = self
         return (q, k, v) if k is not None else (q[:, :, :n], q[:, :, n : n + m], q[:, :, n + m :])
 
 
 class Mask(NamedTuple):
-    """Which keys a row sees, and how their scores are bent; 0 where there is no window or cap."""
+    """The keys that a row sees, and how their scores are bent; window and softcap are 0 where there is none."""
 
     causal: bool
     window: int
@@ -38,7 +38,7 @@ class Mask(NamedTuple):
 
 
 def arrange(q: Any, k: Any, v: Any, n_heads: int | None, n_kv_heads: int | None, wants_v: bool) -> Heads:
-    """The heads, once the arguments are known to fit together."""
+    """Return the heads, or raise ValueError where the arguments do not fit together."""
     floating("q", q)
     if k is None:
         if v is not None:
@@ -137,7 +137,7 @@ def scores(
 
 
 def looked_at(x: Any) -> list[Any] | None:
-    """The numbers in an array; None while a function is being compiled, where there are none yet."""
+    """Return the numbers in an array, or None while a function is being compiled, where there are none yet."""
     try:
         found: list[Any] = x.tolist()
     except (ValueError, RuntimeError):
@@ -146,7 +146,7 @@ def looked_at(x: Any) -> list[Any] | None:
 
 
 class Documents(NamedTuple):
-    """For each position of [B, T], where its document starts and ends within its row, as int32.
+    """The start and the end of each position's document within its row, both [B, T] and int32.
 
     Found once a batch with `Documents.of` and handed to every layer as `cu_seqlens`.
     """
@@ -156,13 +156,13 @@ class Documents(NamedTuple):
 
     @classmethod
     def of(cls, cu_seqlens: Any, batch: int, time: int) -> Documents:
-        """The documents of a batch; what was found already comes back as it is.
+        """Return the documents of a batch; `Documents` come back as they are, once their shape is checked.
 
         Args:
             cu_seqlens: document ends over the flattened batch, 0 first and batch * time last. One that stands there
                 twice is an empty document. A document that crosses the end of a row is cut there.
-            batch: rows.
-            time: positions of a row.
+            batch: the number of rows.
+            time: the number of positions in a row.
 
         Raises:
             ValueError: these are no ends of documents of such a batch.
@@ -188,14 +188,14 @@ class Documents(NamedTuple):
 
 
 def documents(cu_seqlens: Any, heads: Heads) -> Documents:
-    """The documents of these heads' batch."""
+    """Return the documents of these heads' batch, or raise ValueError where q and k differ in length."""
     if heads.k is not None and heads.k.shape[1] != heads.q.shape[1]:
         raise ValueError("cu_seqlens: documents need q and k of one length")
     return Documents.of(cu_seqlens, *heads.q.shape[:2])
 
 
 def positions_of(rope: Rope, starts: Any) -> Any:
-    """Explicit positions as [B or 1, T] int32, None where they simply count up."""
+    """Return explicit positions as [B or 1, T] int32, or None where they simply count up."""
     if rope.positions is not None:
         return rope.positions if rope.positions.ndim == 2 else rope.positions[None]
     if starts is None:

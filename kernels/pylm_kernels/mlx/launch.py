@@ -16,7 +16,7 @@ UNROLL = """#define UNROLL _Pragma("clang loop unroll(full)")
 
 
 class Kernel(NamedTuple):
-    """What mx.fast.metal_kernel is given: MLX writes the signature around the source.
+    """The arguments of mx.fast.metal_kernel; MLX writes the signature around the source.
 
     For each name among `optional` the source finds HAS_<NAME>, 1 where the buffer is there and else 0.
     """
@@ -56,7 +56,10 @@ def run(
     kernel: Kernel, inputs: Sequence[Any], *, template: Sequence[tuple[str, Any]], grid: tuple[int, int, int],
     threadgroup: tuple[int, int, int], output_shapes: Sequence[tuple[int, ...]], output_dtypes: Sequence[Any],
 ) -> list[Any]:  # fmt: skip
-    """Hand a kernel to MLX. The tests put in place of this a run of the same source on the processor."""
+    """Hand a kernel to MLX, and return its outputs.
+
+    The tests put in place of this function a run of the same source on the processor.
+    """
     outputs: list[Any] = _made(kernel)(
         inputs=list(inputs), template=list(template), grid=grid, threadgroup=threadgroup,
         output_shapes=list(output_shapes), output_dtypes=list(output_dtypes),
@@ -73,15 +76,15 @@ def launch(
     threadgroups: tuple[int, int, int],
     threads: int,
 ) -> dict[str, Any]:
-    """Run a kernel: what is None among its optional inputs and outputs is left out.
+    """Run a kernel and return its outputs by name; optional inputs and outputs that are None are left out.
 
     Args:
-        kernel: the kernel.
-        inputs: arrays by name.
-        outputs: (shape, dtype) by name.
-        template: its template arguments: dtypes, integers, booleans.
-        threadgroups: how many, in three dimensions.
-        threads: in one of them, in a line.
+        kernel: the kernel to run.
+        inputs: the arrays to read, by name.
+        outputs: the (shape, dtype) of each output, by name.
+        template: the kernel's template arguments: dtypes, integers, booleans.
+        threadgroups: how many threadgroups to start, in three dimensions.
+        threads: how many threads each threadgroup has, in a line.
 
     Returns:
         The outputs by name, None where there is none.
@@ -102,11 +105,11 @@ def with_gradient(
     backward: Callable[[dict[str, Any], Any, Any], Mapping[str, Any]],
     given: Mapping[str, Any],
 ) -> Any:
-    """What forward gives for these arrays (None where one is absent), differentiated by backward.
+    """Return what forward gives for these arrays (None where one is absent), differentiated by backward.
 
     Args:
         forward: takes the arrays by name; gives an array, or a tuple of them.
-        backward: takes them too, the gradients of what forward gave, and that itself; gives gradients by name.
+        backward: takes the arrays, the gradients of what forward gave, and what it gave; gives gradients by name.
         given: the arrays that may have a gradient.
 
     Returns:
@@ -129,12 +132,14 @@ def with_gradient(
 
 
 def here() -> bool:
-    """Whether this process has an Apple GPU and MLX's default device is it."""
+    """Say whether this process has an Apple GPU and MLX's default device is that GPU."""
     return bool(mx.metal.is_available() and mx.default_device() == mx.gpu)
 
 
 def on_metal(refusal: str = "") -> bool:
-    """Whether a call goes to a Metal kernel: by PYLM_KERNELS, else where MLX's default device is a GPU with Metal.
+    """Say whether a call goes to a Metal kernel.
+
+    PYLM_KERNELS decides where it is set; else it does where MLX's default device is a GPU with Metal.
 
     Args:
         refusal: why the kernel cannot serve this call, where it cannot.

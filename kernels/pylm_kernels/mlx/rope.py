@@ -35,13 +35,13 @@ class Rope:
         """Build the tables.
 
         Args:
-            head_dim: width of a head.
-            theta: base of the geometric frequencies.
+            head_dim: the width of a head.
+            theta: the base of the geometric frequencies.
             layout: "half" or "interleaved".
             dims: how many leading dimensions of a head rotate (even); None for all.
             scaling: {"type": "linear" | "ntk" | "yarn" | "llama3" | "default", "factor": …, …}, keys as in Hugging
                 Face configs, partial_rotary_factor among them; see also `from_config`.
-            max_positions: rows of the tables; a longer call is an error.
+            max_positions: the number of rows in the tables; a longer call is an error.
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
         """
         self.head_dim, self.layout = head_dim, layout
@@ -62,14 +62,14 @@ class Rope:
     def from_config(
         cls, config: Any, *, layout: str = "half", layer_type: str | None = None, max_positions: int | None = None
     ) -> Rope:
-        """The angles of a Hugging Face model: pylm_kernels.Rope.from_config."""
+        """Return the angles of a Hugging Face model, as pylm_kernels.Rope.from_config does."""
         settings = rope_settings(config, layer_type)
         if max_positions is not None:
             settings["max_positions"] = max_positions
         return cls(**settings, layout=layout)
 
     def at(self, positions: Any = None, offset: int = 0) -> Rope:
-        """The same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on.
+        """Return the same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on.
 
         Positions are not looked at, since that would evaluate the graph: one outside the tables gives zeros.
         """
@@ -87,7 +87,7 @@ class Rope:
 
 
 class Rotation(NamedTuple):
-    """How heads are turned, and normalised before where there are weights."""
+    """The rotation of heads, and their normalisation before it where there are weights."""
 
     rope: Rope
     positions: Any  # [B or 1, T] int32; without them they count up
@@ -97,7 +97,7 @@ class Rotation(NamedTuple):
 
 
 def angles(frequencies: list[float], factor: float, max_positions: int) -> tuple[Any, Any]:
-    """Tables of cosines and sines in float32, [max_positions, pairs], right to the last bit but one.
+    """Return tables of cosines and sines in float32, [max_positions, pairs], right to the last bit but one.
 
     MLX's cosines in float64 are off by 4e-6 (0.32, CPU), so Python computes them, for every `step`th position and for
     the first `step`; the others are their sums of angles.

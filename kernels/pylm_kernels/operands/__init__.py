@@ -1,1 +1,1 @@
-"""What operations are handed, and what of it is checked: heads, caches, rotary angles, packed documents, targets."""
+"""The operands of the operations, and their checks: heads, caches, rotary angles, packed documents, targets."""

@@ -19,7 +19,7 @@ class Cache(NamedTuple):
     lengths: torch.Tensor
 
     def write(self, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Put new keys and values [B, T, kv heads, D] behind the filled ones of each row."""
+        """Write new keys and values [B, T, kv heads, D] behind the filled ones of each row."""
         rows = torch.arange(self.k.shape[0], device=self.k.device)[:, None]
         places = positions_of(self.lengths, k.shape[1]).long()
         self.k[rows, places], self.v[rows, places] = k, v
@@ -29,7 +29,10 @@ CACHE = "Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor lengths"  # in the notat
 
 
 def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor, heads: Heads) -> str:
-    """A sentence unless both caches are [B, S, kv heads, D] like these heads, and lengths holds B integers."""
+    """Return an empty string if caches and lengths fit these heads, else a sentence that says what is wrong.
+
+    Both caches have to be [B, S, kv heads, D] like the heads, and lengths has to hold B integers.
+    """
     if around := transforms.active():
         return f"k_cache: is written in place, which {around} cannot follow"
     b, _, _, d = heads.q.shape
@@ -53,7 +56,10 @@ def problem(k_cache: torch.Tensor, v_cache: torch.Tensor, lengths: torch.Tensor,
 
 
 def gradients(tensors: dict[str, torch.Tensor | None]) -> str:
-    """A sentence where autograd would have to pass: what writes a cache has no gradient."""
+    """Return a sentence where autograd would have to pass, else an empty string.
+
+    What writes a cache has no gradient.
+    """
     if not torch.is_grad_enabled():
         return ""
     for name, x in tensors.items():
@@ -73,9 +79,9 @@ def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> N
     spares this check alone, as a CUDA graph does, and then the kernel writes nothing outside a cache.
 
     Args:
-        lengths: filled positions of each row.
-        new: positions that are added.
-        capacity: of the cache.
+        lengths: how many positions of each row are filled.
+        new: how many positions are added to each row.
+        capacity: the number of positions that the cache holds.
         last: how many positions the table of angles holds past the first; None where it is not asked.
     """
     if not transforms.readable(lengths):
@@ -93,6 +99,6 @@ def check(lengths: torch.Tensor, new: int, capacity: int, last: int | None) -> N
 
 
 def positions_of(lengths: torch.Tensor, new: int) -> torch.Tensor:
-    """Where the new positions of each row stand, [B, new] int32."""
+    """Return the positions that the new tokens of each row get, [B, new] int32."""
     count = torch.arange(new, dtype=torch.int32, device=lengths.device)
     return lengths.to(torch.int32)[:, None] + count

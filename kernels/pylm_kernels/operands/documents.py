@@ -12,7 +12,7 @@ from pylm_kernels.operation import define
 
 
 class Documents(NamedTuple):
-    """For each position of [B, T], where its document starts and ends within its row, int32 and contiguous.
+    """The start and the end of each position's document within its row, both [B, T], int32 and contiguous.
 
     Found once a batch with `Documents.of` and handed to every layer as `cu_seqlens`. Compiled layers then see tensors
     of one shape, however many documents there are, and nothing is looked up again.
@@ -23,13 +23,13 @@ class Documents(NamedTuple):
 
     @classmethod
     def of(cls, cu_seqlens: torch.Tensor | Documents, batch: int, time: int) -> Documents:
-        """The documents of a batch; what was found already comes back as it is.
+        """Return the documents of a batch; `Documents` come back as they are, once their form is checked.
 
         Args:
             cu_seqlens: document ends over the flattened batch, int32 or int64, 0 first and batch * time last. One that
                 stands there twice is an empty document. A document that crosses the end of a row is cut there.
-            batch: rows.
-            time: positions of a row.
+            batch: the number of rows.
+            time: the number of positions in a row.
 
         Raises:
             ValueError: these are no ends of documents of such a batch. Reading them waits for the device; while a CUDA
@@ -47,7 +47,10 @@ class Documents(NamedTuple):
 
 
 def problem(cu_seqlens: torch.Tensor | Documents | None, q: torch.Tensor, k: torch.Tensor | None) -> str:
-    """A sentence unless these are documents of [B, T, …] (numbers are checked where they are read)."""
+    """Return an empty string if these are documents of [B, T, …], else a sentence that says what is wrong.
+
+    The numbers are not looked at here; they are checked where they are read.
+    """
     if cu_seqlens is None:
         return ""
     one = cu_seqlens.starts if isinstance(cu_seqlens, Documents) else cu_seqlens
@@ -75,7 +78,7 @@ def _found(documents: Documents, batch: int, time: int) -> str:
 
 
 def search(cu_seqlens: torch.Tensor, batch: int, time: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The starts and the ends, without looking at a number: nothing here waits for a device."""
+    """Return the starts and the ends without looking at a number: nothing here waits for a device."""
     at = torch.arange(batch * time, device=cu_seqlens.device)
     row = at // max(time, 1) * time
     ends_at = cu_seqlens.long().contiguous()

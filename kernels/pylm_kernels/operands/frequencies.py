@@ -1,4 +1,4 @@
-"""How fast each pair of dimensions turns, and how scalings bend that: plain numbers, for torch and MLX alike."""
+"""The speed at which each pair of dimensions turns, as scalings bend it: plain numbers, for torch and MLX alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALINGS: dict[str, set[str]] = {
 
 
 def rotating(head_dim: int, dims: int | None, layout: str, scaling: Mapping[str, Any] | None = None) -> int:
-    """How many dimensions of a head rotate, once layout and dims are known to be possible."""
+    """Return how many dimensions of a head rotate, or raise ValueError where layout or dims is impossible."""
     share = (scaling or {}).get("partial_rotary_factor")
     if share is not None:
         part = int(head_dim * float(share))
@@ -38,7 +38,10 @@ def rotating(head_dim: int, dims: int | None, layout: str, scaling: Mapping[str,
 
 
 def frequencies(dims: int, theta: float, scaling: Mapping[str, Any] | None) -> tuple[list[float], float]:
-    """Radians a position for each of dims / 2 pairs, and the factor on cosines and sines (YaRN's; else 1)."""
+    """Return the radians a position for each of dims / 2 pairs, and the factor on cosines and sines.
+
+    The factor is YaRN's, and 1 without YaRN.
+    """
     plain = _powers(dims, theta)
     return (plain, 1.0) if scaling is None else _scaled(plain, dims, theta, _checked(scaling))
 
@@ -48,7 +51,7 @@ def _powers(dims: int, theta: float) -> list[float]:
 
 
 def _checked(scaling: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by our names, "type" among them; a key whose value is None counts as absent."""
+    """Return the settings by our names, "type" among them; a key whose value is None counts as absent."""
     settings = {key: value for key, value in scaling.items() if value is not None}
     settings.pop("partial_rotary_factor", None)  # which `rotating` reads
     kinds = settings.pop("rope_type", None), settings.pop("type", None)
@@ -78,7 +81,7 @@ def _between(x: float) -> float:
 
 
 def _scaled(plain: list[float], dims: int, theta: float, settings: dict[str, Any]) -> tuple[list[float], float]:
-    """The frequencies as the scaling bends them, and the factor on cosines and sines."""
+    """Return the frequencies as the scaling bends them, and the factor on cosines and sines."""
     kind, factor = settings["type"], float(settings.get("factor", 1.0))
     if kind == "default":
         return plain, 1.0
@@ -105,7 +108,10 @@ def _scaled(plain: list[float], dims: int, theta: float, settings: dict[str, Any
 
 
 def _magnitude(factor: float, settings: dict[str, Any]) -> float:
-    """YaRN's factor on cosines and sines: as it is given, or by the logarithm of how far the context was stretched."""
+    """Return YaRN's factor on cosines and sines.
+
+    It is the one that is given, or else follows from the logarithm of how far the context was stretched.
+    """
     if "attention_factor" in settings:
         return float(settings["attention_factor"])
 

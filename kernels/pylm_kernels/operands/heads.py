@@ -20,7 +20,7 @@ class Heads(NamedTuple):
     n_kv_heads: int
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Views of the three in a packed projection, or the three themselves. v may be absent beside k."""
+        """Return views of q, k and v in a packed projection, or the three themselves. v may be absent beside k."""
         q, k, v, n, m = self
         if k is not None:
             return q, k, v if v is not None else k
@@ -31,7 +31,7 @@ HEADS = "Tensor q, Tensor? k, Tensor? v, int n_heads, int n_kv_heads"  # in the 
 
 
 class Mask(NamedTuple):
-    """Which keys a row sees and how its scores are bent; 0 where there is no window or cap."""
+    """The keys that a row sees, and how its scores are bent; window and softcap are 0 where there is none."""
 
     sinks: torch.Tensor | None  # [heads], a score beside the keys'
     starts: torch.Tensor | None  # [B, T] int32, with ends: each row's document
@@ -53,7 +53,10 @@ def arrange(
     n_kv_heads: int | None,
     wants_v: bool,
 ) -> tuple[Heads, str]:
-    """The heads, and a sentence where the arguments do not fit together (the heads are then q alone)."""
+    """Return the heads, and an empty string or a sentence that says which arguments do not fit together.
+
+    Where there is a sentence the heads are q alone.
+    """
     nothing = Heads(q, None, None, 0, 0)
     if wrong := arguments.floating("q", q):
         return nothing, wrong
@@ -97,7 +100,7 @@ def _packed(q: torch.Tensor, n_heads: int | None, n_kv_heads: int | None, nothin
 
 
 def rotary(rope: Rope | None, heads: Heads) -> str:
-    """A sentence unless this Rope serves these heads."""
+    """Return an empty string if this Rope serves these heads, else a sentence that says why it cannot."""
     if rope is None:
         return ""
     b, t, d = heads.q.shape[0], heads.q.shape[1], heads.q.shape[3]
@@ -115,7 +118,7 @@ def rotary(rope: Rope | None, heads: Heads) -> str:
 
 
 def norms(q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, heads: Heads) -> str:
-    """A sentence unless both weights are absent or both fit a head."""
+    """Return an empty string if both weights are absent or both fit a head, else a sentence that says what is wrong."""
     if (q_weight is None) != (k_weight is None):
         return "q_weight, k_weight: give both or neither"
     for name, weight in (("q_weight", q_weight), ("k_weight", k_weight)):
@@ -129,7 +132,10 @@ def norms(q_weight: torch.Tensor | None, k_weight: torch.Tensor | None, heads: H
 def scores(
     heads: Heads, rope: Rope | None, q_weight: Any, window: int | None, softcap: float | None, sinks: Any
 ) -> str:
-    """A sentence unless what bends and masks the scores is in its range."""
+    """Return an empty string if what bends and masks the scores is in its range, else a sentence about what is not.
+
+    Otherwise the string is a sentence that says which of them is out of its range.
+    """
     if q_weight is not None and rope is None:
         return "q_weight: the norm comes before the rotation, and there is no rope; use rms_norm on the heads"
     if window is not None and window <= 0:

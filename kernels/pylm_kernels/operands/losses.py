@@ -1,4 +1,4 @@
-"""What cross_entropy and linear_cross_entropy check alike."""
+"""The checks that cross_entropy and linear_cross_entropy share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REDUCTIONS = ("mean", "sum", "none")
 def problem(
     rows: torch.Tensor, name: str, targets: torch.Tensor, softcap: float | None, z_loss: float, reduction: str
 ) -> str:
-    """A sentence unless targets, settings and the tensor of that name fit together."""
+    """Return an empty string if targets, settings and the tensor of that name fit together, else a sentence."""
     if wrong := arguments.floating(name, rows):
         return wrong
     if rows.dim() < 2:
@@ -50,7 +50,7 @@ _operation = define(
 
 
 def checked(targets: torch.Tensor, classes: int, ignore_index: int) -> torch.Tensor:
-    """The targets as int64.
+    """Return the targets as int64.
 
     On a CPU a target that is no class is refused. On a GPU that would wait for the device every step: there the kernel
     reads its logit as minus infinity, and the loss is infinite, which every training loop sees.

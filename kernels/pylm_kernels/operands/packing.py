@@ -1,4 +1,4 @@
-"""Where packed documents may end: plain numbers, for torch and MLX alike."""
+"""The check of where packed documents end: plain numbers, for torch and MLX alike."""
 
 from __future__ import annotations
 

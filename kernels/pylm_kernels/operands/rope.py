@@ -36,13 +36,13 @@ class Rope:
         """Build the tables.
 
         Args:
-            head_dim: width of a head.
-            theta: base of the geometric frequencies.
+            head_dim: the width of a head.
+            theta: the base of the geometric frequencies.
             layout: "half" or "interleaved".
             dims: how many leading dimensions of a head rotate (even); None for all.
             scaling: {"type": "linear" | "ntk" | "yarn" | "llama3" | "default", "factor": …, …}, keys as in Hugging
                 Face configs, partial_rotary_factor among them; see also `from_config`.
-            max_positions: rows of the tables; a longer call is an error.
+            max_positions: the number of rows in the tables; a longer call is an error.
             tables: (cos, sin), each [positions, dims / 2], instead of theta and scaling.
             device: where the tables are put first; other devices get a copy on first use.
         """
@@ -78,13 +78,13 @@ class Rope:
         max_positions: int | None = None,
         device: torch.device | str | None = None,
     ) -> Rope:
-        """The angles of a Hugging Face model.
+        """Return the angles of a Hugging Face model.
 
         Args:
             config: transformers' configuration, or its config.json as a dictionary.
             layout: "half" as Llama's, or "interleaved"; a config does not say which.
             layer_type: whose angles, where a config has several: "full_attention", "sliding_attention".
-            max_positions: rows of the tables; the config's max_position_embeddings by default.
+            max_positions: the number of rows in the tables; the config's max_position_embeddings by default.
             device: where the tables are put first.
 
         Raises:
@@ -96,7 +96,7 @@ class Rope:
         return cls(**settings, layout=layout, device=device)
 
     def tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """(cos, sin) in float32 on this device, each [max_positions, dims / 2]."""
+        """Return (cos, sin) in float32 on this device, each [max_positions, dims / 2]."""
         held = self._tables.get(device)
         if held is None:
             cos, sin = next(iter(self._tables.values()))
@@ -105,7 +105,7 @@ class Rope:
         return held
 
     def at(self, positions: torch.Tensor | None = None, offset: int = 0) -> Rope:
-        """The same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on."""
+        """Return the same angles for other positions: explicit ones ([T] or [B, T]), or those from `offset` on."""
         other = copy.copy(self)
         if positions is not None:
             if positions.dim() not in (1, 2) or positions.is_floating_point():
@@ -129,7 +129,7 @@ class Rope:
 
 
 class Rotation(NamedTuple):
-    """How heads are turned, and normalised before where there are weights; without cos they stay as they are."""
+    """The rotation of heads, and their normalisation before it where there are weights; without cos they stay as is."""
 
     cos: torch.Tensor | None  # [positions, rotating dims / 2] in float32
     sin: torch.Tensor | None
@@ -150,7 +150,7 @@ class Rotation(NamedTuple):
         eps: float,
         device: torch.device,
     ) -> Rotation:
-        """The rotation by a Rope, whose positions restart where documents start."""
+        """Return the rotation by a Rope, whose positions restart where documents start."""
         if rope is None:
             return cls(None, None, None, None, None, float(eps), False, 0)
         return cls(
@@ -164,7 +164,10 @@ class Rotation(NamedTuple):
         )
 
     def last(self, rope: Rope | None) -> int | None:
-        """How many positions the tables hold past the first, None where positions do not count up from a length."""
+        """Return how many positions the tables hold past the first.
+
+        It is None where positions do not count up from a length.
+        """
         return None if rope is None or self.positions is not None else rope.max_positions - rope.offset
 
 
@@ -175,7 +178,7 @@ ROTATION = (  # in the notation of torch.library
 
 
 class Rotated(NamedTuple):
-    """Heads of q and k that were turned, and one over each one's root mean square (empty without a norm)."""
+    """Heads of q and k that were rotated, and one over each one's root mean square (empty without a norm)."""
 
     q: torch.Tensor
     k: torch.Tensor
@@ -184,7 +187,7 @@ class Rotated(NamedTuple):
 
 
 def _positions(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
-    """Explicit positions as [B or 1, T] int32, None where they simply count up."""
+    """Return explicit positions as [B or 1, T] int32, or None where they simply count up."""
     if rope.positions is not None:
         return rope.positions if rope.positions.dim() == 2 else rope.positions[None]
     if starts is None:
@@ -195,7 +198,7 @@ def _positions(rope: Rope, starts: torch.Tensor | None) -> torch.Tensor | None:
 def angles(
     dims: int, theta: float, scaling: Mapping[str, Any] | None, max_positions: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tables of cosines and sines in float32, computed in float64; YaRN's attention factor is multiplied in."""
+    """Return tables of cosines and sines in float32, computed in float64 and times YaRN's attention factor."""
     found, factor = frequencies(dims, theta, scaling)
     # on the CPU whatever the default device is: under torch.device("meta") nothing would ever hold their numbers
     inverse = torch.tensor(found, dtype=torch.float64, device="cpu")

@@ -31,21 +31,21 @@ def attention(
     whole_rows: bool = False,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What the attention layer called `module` makes of its rotated heads, [B, T, heads, D].
+    """Return what the attention layer called `module` makes of its rotated heads, [B, T, heads, D].
 
     Args:
-        module: the layer.
-        query: [B, heads, Tq, D].
-        key: [B, kv heads, Tk, D].
-        value: like key.
-        attention_mask: what sdpa_mask made; None where causality says it all.
-        dropout: of the weights.
-        scaling: of the scores.
-        is_causal: the layer's own is_causal by default.
+        module: the attention layer.
+        query: the rotated heads of q, [B, heads, Tq, D].
+        key: the rotated heads of k, [B, kv heads, Tk, D].
+        value: the values, in the shape of key.
+        attention_mask: the mask that sdpa_mask made; None where causality says it all.
+        dropout: the share of the weights that is dropped.
+        scaling: the factor on the scores.
+        is_causal: whether a row sees only keys up to its own position; the layer's own is_causal by default.
         sliding_window: how many keys a row sees; transformers' masks say it too.
         whole_rows: the language model saw neither padding, positions nor a cache: the mask holds nothing but causality
             and the window. transformers makes one for every batch under torch.compile, which cannot look at positions.
-        **kwargs: for transformers' own.
+        **kwargs: passed on to transformers' own attention.
     """
     time = query.shape[2]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal

@@ -1,4 +1,4 @@
-"""What `patch` and `unpatch` do: look a model over, then exchange the classes of its modules."""
+"""The work of `patch` and `unpatch`: they look a model over, then exchange the classes of its modules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ ORIGINALS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def patch(model: nn.Module, norms: bool, activations: bool, attention: bool, loss: bool) -> dispatch.Table:
-    """Exchange the classes that are asked for; nothing is exchanged unless all can be."""
+    """Exchange the classes that are asked for, and return the table of what was put in.
+
+    Nothing is exchanged unless all can be.
+    """
     body = _body(model)
     changes = _changes(model, body, norms, activations, loss)
     _check(model, [module for module, _, _ in changes], attention, loss)
@@ -50,7 +53,7 @@ def patch(model: nn.Module, norms: bool, activations: bool, attention: bool, los
 
 
 def unpatch(model: nn.Module) -> None:
-    """Exchange them back."""
+    """Exchange the classes back."""
     fused = tuple(ORIGINALS)
     for name, module in model.named_modules():
         if isinstance(module, fused) and type(module) not in ORIGINALS:
@@ -67,7 +70,7 @@ def _original(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def _body(model: nn.Module) -> Any:
-    """The decoder inside the model, or a sentence about what was given instead."""
+    """Return the decoder inside the model, or raise a sentence about what was given instead."""
     kind = _original(type(model))
     if kind in BODIES:
         return model
@@ -89,7 +92,7 @@ def _body(model: nn.Module) -> Any:
 def _changes(
     model: nn.Module, body: nn.Module, norms: bool, activations: bool, loss: bool
 ) -> list[tuple[nn.Module, str, type[nn.Module]]]:
-    """(module, operation, its new class) for everything that is asked for and here."""
+    """Return (module, operation, its new class) for everything that is asked for and here."""
     return [*_layers(body, norms, activations), *(_language_model(model) if loss else ())]
 
 
@@ -107,7 +110,7 @@ def _language_model(model: nn.Module) -> Iterator[tuple[nn.Module, str, type[nn.
 
 
 def _check(model: Any, modules: list[nn.Module], attention: bool, loss: bool) -> None:
-    """Raise unless what is asked for can be put in."""
+    """Raise Refused unless what is asked for can be put in."""
     for module in modules:
         if "forward" in vars(module):
             name = type(module).__name__

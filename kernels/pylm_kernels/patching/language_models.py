@@ -24,21 +24,21 @@ IGNORED = -100
 
 
 def is_plain_head(head: Any) -> bool:
-    """Whether the head is nothing but its weight: no bias, no adapter, no hook that fetches it."""
+    """Say whether the head is nothing but its weight: no bias, no adapter, no hook that fetches it."""
     if type(head) is not nn.Linear or head.bias is not None or "forward" in vars(head):
         return False
     return not (head._forward_hooks or head._forward_pre_hooks)
 
 
 def _has_whole_rows(model: Any, given: dict[str, Any]) -> bool:
-    """Whether our attention computes this call, and a mask of it can hold nothing but causality and windows."""
+    """Say whether our attention computes this call, and a mask of it can hold only causality and windows."""
     bounds = ("attention_mask", "position_ids", "cache", "past_key_values", "is_causal")
     ours = model.config._attn_implementation == NAME and getattr(model.config, "is_causal", True)
     return ours and all(given.get(name) is None for name in bounds)
 
 
 def _wants_loss_only(model: Any, given: dict[str, Any]) -> bool:
-    """Whether this is a step of training whose logits nobody asked for, with the loss that we compute."""
+    """Say whether this is a step of training whose logits nobody asked for, with the loss that we compute."""
     keeps = given.get("logits_to_keep", 0)
     return bool(
         model.training
@@ -52,7 +52,7 @@ def _wants_loss_only(model: Any, given: dict[str, Any]) -> bool:
 
 
 def _loss(model: Any, x: torch.Tensor, given: dict[str, Any]) -> torch.Tensor:
-    """What ForCausalLMLoss gives, from the head's input; NaN where no label counts, as there."""
+    """Return what ForCausalLMLoss gives, from the head's input; NaN where no label counts, as there."""
     ignored, counted = given.get("ignore_index", IGNORED), given.get("num_items_in_batch")
     if not kernel_runs("linear_cross_entropy", x):
         loss: torch.Tensor = ForCausalLMLoss(model.lm_head(x), vocab_size=model.config.vocab_size, **given)
@@ -68,7 +68,10 @@ def _loss(model: Any, x: torch.Tensor, given: dict[str, Any]) -> torch.Tensor:
 
 
 def _with_loss(usual: Callable[..., Any], output: type[Any]) -> Callable[..., Any]:
-    """The forward of a language model: with `labels`, in training, the loss without logits, else the usual one."""
+    """Return the forward of a language model, whose loss in training with `labels` stores no logits.
+
+    Every other call goes to the usual forward.
+    """
     names = tuple(inspect.signature(usual).parameters)[1:-1]  # without self and **kwargs
 
     @can_return_tuple  # type: ignore[untyped-decorator]

@@ -29,7 +29,7 @@ Forward = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 def _instead(usual: Forward, op: str, ours: Forward) -> Forward:
-    """A forward that is ours where a kernel runs, else the usual one."""
+    """Return a forward that is ours where a kernel runs, else the usual one."""
 
     @functools.wraps(usual)
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:

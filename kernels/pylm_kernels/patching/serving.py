@@ -1,4 +1,4 @@
-"""Whether an operation has more to offer here than transformers' own code."""
+"""The question whether an operation has more to offer here than transformers' own code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def _kernel_runs(op: str, device: str, dtype: torch.dtype) -> bool:
     return candidates != ("reference",)  # what is forced and cannot serve says so when it is called
 
 
-# constant while a compiler traces, as what it asks is
+# a compiler that traces takes the answer for a constant, as it takes the answers that this one rests on
 _kernel_runs._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def kernel_runs(op: str, x: torch.Tensor) -> bool:
-    """Whether a kernel computes this for x, or the reference where PYLM_KERNELS forces it.
+    """Say whether a kernel computes this for x, or the reference where PYLM_KERNELS forces it.
 
     The reference is plain torch in float32: in eager bfloat16 it reads and keeps more than transformers' own lines do,
     and so a patched model leaves those in place where nothing better serves.

@@ -20,19 +20,19 @@ _patches: dict[Any, list[tuple[str, Any, Any]]] = {}
 
 
 def widen(bits: Any) -> Any:
-    """The float32 values of bfloat16 bit patterns."""
+    """Return the float32 values of bfloat16 bit patterns."""
     return (np.ascontiguousarray(bits).astype(np.uint32) << 16).view(np.float32)
 
 
 def narrow(values: Any) -> Any:
-    """The bit patterns of the nearest bfloat16 values, ties to even, not-a-number kept."""
+    """Return the bit patterns of the nearest bfloat16 values, ties to even; not-a-number stays not-a-number."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return np.where((bits & 0x7FFFFFFF) > 0x7F800000, np.uint16(0x7FC0), rounded)
 
 
 def _patch_builtin(module: Any, builder: Any, scope: Any) -> None:
-    """What the interpreter does before every call of a jitted function, looking through the module only once.
+    """Do the interpreter's patching before a call of a jitted function, and look through each module only once.
 
     Going through triton.language anew took a fifth of the whole time of an interpreted kernel.
     """
@@ -53,7 +53,7 @@ def _interpreted(member: Any) -> Any:
 
 
 def mend() -> None:
-    """Patch the interpreter, once."""
+    """Patch the interpreter; a second call changes nothing."""
     global _mended
     if _mended:
         return

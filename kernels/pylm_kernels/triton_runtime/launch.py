@@ -1,4 +1,4 @@
-"""What every Triton launch needs: where it may run, which configuration, how many programs.
+"""Everything that a Triton launch needs: where it may run, which configuration, how many programs.
 
 The kernels are bare `@triton.jit` functions with a table of configurations (configurations.json): `@triton.autotune`
 needs a driver even to import, and its search makes the first step of a run slow and its results depend on the machine.
@@ -21,7 +21,7 @@ SERVED = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def interpreting() -> bool:
-    """Whether Triton runs its kernels in Python, on CPU tensors."""
+    """Say whether Triton runs its kernels in Python, on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
 
 
@@ -31,7 +31,7 @@ def _installed() -> bool:
 
 
 def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
-    """Why Triton cannot run on this device and dtype, None where it can."""
+    """Return why Triton cannot run on this device and dtype, or None where it can."""
     if facts:
         return None
     if not _installed():
@@ -51,7 +51,7 @@ def _table() -> dict[str, Any]:
 
 @functools.cache
 def architecture(device: torch.device) -> str:
-    """The name under which the table holds this device: sm_90, gfx942, interpreter."""
+    """Return the name under which the table holds this device, such as sm_90, gfx942 or interpreter."""
     if device.type != "cuda":
         return "interpreter"
     if torch.version.hip:
@@ -61,7 +61,9 @@ def architecture(device: torch.device) -> str:
 
 
 def configuration(kernel: str, architecture: str, size: int) -> dict[str, int]:
-    """Tile sizes, warps and stages for a kernel: the entry of this architecture with the smallest size that holds ours.
+    """Return tile sizes, warps and stages for a kernel.
+
+    They are the entry of this architecture with the smallest size that holds ours.
 
     An architecture without an entry of its own takes the default, which fits 99 KB of shared memory.
     """
@@ -78,12 +80,12 @@ def _entry(kernel: str, architecture: str, size: int) -> dict[str, int]:
 
 @functools.cache
 def processors(device: torch.device) -> int:
-    """How many multiprocessors there are; 2 where the interpreter plays the GPU."""
+    """Return how many multiprocessors there are; 2 where the interpreter plays the GPU."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
 
 
 def on(x: torch.Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Make the tensor's GPU the current one, for Triton launches there."""
+    """Return a context in which the tensor's GPU is the current one, for Triton launches there."""
     return torch.cuda.device(x.device) if x.device.type == "cuda" else contextlib.nullcontext()
 
 
@@ -92,7 +94,10 @@ REACH = 2**31  # elements that a kernel's 32-bit offsets reach within a row
 
 
 def shares(heads: int, *tensors: Any) -> Iterator[tuple[Any, ...]]:
-    """The tensors, all [B, …] or None, in as many launches as the second dimension of a grid needs for their heads."""
+    """Yield the tensors, all [B, …] or None, in slices of the batch whose heads fit the second dimension of a grid.
+
+    There are as many launches as slices.
+    """
     batch = tensors[0].shape[0]
     if batch * heads <= GRID:
         yield tensors
@@ -103,7 +108,7 @@ def shares(heads: int, *tensors: Any) -> Iterator[tuple[Any, ...]]:
 
 
 class Strides(NamedTuple):
-    """Of a tensor [B, T, heads, D]: kernels take them as one argument.
+    """The strides of a tensor [B, T, heads, D], which kernels take as one argument.
 
     Triton passes the three numbers of such a tuple, and what it compiles is the same as for three arguments, for every
     GPU in tests/ahead_of_time.py. Kernels' other arguments stand alone: pointers are moved as a kernel goes (`K += …`),
@@ -116,26 +121,29 @@ class Strides(NamedTuple):
 
 
 def strides(x: torch.Tensor) -> Strides:
-    """From a row of the batch to the next, from a position to the next, from a head to the next."""
+    """Return the steps from a row of the batch, a position and a head to the next one."""
     return Strides(*x.stride()[:3])
 
 
 def last_contiguous(x: torch.Tensor) -> torch.Tensor:
-    """The tensor, copied only where a head's own dimensions are not next to each other."""
+    """Return the tensor, copied only where a head's own dimensions are not next to each other."""
     return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
 def within_reach(x: torch.Tensor) -> torch.Tensor:
-    """[B, T, heads, D] with its time within 32-bit offsets: copied, a head after the other, only where it is not."""
+    """Return [B, T, heads, D] whose positions are within 32-bit offsets of a row's start.
+
+    It is copied, one head after the other, only where they are not.
+    """
     return x if x.shape[1] * x.stride(1) < REACH else x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def rows_of(x: torch.Tensor) -> torch.Tensor:
-    """The tensor as rows with a contiguous last dimension: a view where its strides allow, else a copy."""
+    """Return the tensor as rows with a contiguous last dimension: a view where its strides allow, else a copy."""
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.stride(-1) == 1 or rows.shape[-1] <= 1 else rows.contiguous()
 
 
 def power_of_2(n: int) -> int:
-    """The smallest power of two that is at least n."""
+    """Return the smallest power of two that is at least n."""
     return 1 << max(n - 1, 0).bit_length()

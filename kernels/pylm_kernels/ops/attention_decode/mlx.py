@@ -51,7 +51,10 @@ def _check(k_cache: Any, v_cache: Any, lengths: Any, heads: Heads, rope: Rope | 
 
 
 def _written(cache: Any, new: Any, lengths: Any) -> Any:
-    """The cache with new tokens behind those of each row; MLX reuses its memory where nobody else holds it."""
+    """Return the cache with the new tokens behind those of each row.
+
+    MLX reuses the cache's memory where nobody else holds it.
+    """
     if not isinstance(lengths, mx.array):
         return mx.slice_update(cache, new, mx.array([int(lengths)]), axes=[1])
     rows = mx.arange(cache.shape[0])[:, None]
@@ -79,7 +82,9 @@ def attention_decode(
     sinks: Any = None,
     scale: float | None = None,
 ) -> tuple[Any, Any, Any]:
-    """The attention of a few new tokens a row over a cache, and the cache with their keys and values; no gradient.
+    """Return the attention of a few new tokens a row over a cache, and the cache with their keys and values.
+
+    There is no gradient.
 
     MLX writes no array in place, so the caches come back; `o, k_cache, v_cache = attention_decode(…)` lets their memory
     be used again.
@@ -88,22 +93,22 @@ def attention_decode(
         q: [B, T, heads, D], or with k and v left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D]. T is
             small: 1, or the tokens of a guess that is being verified.
         k: [B, T, kv heads, D], neither normalised nor rotated; kv heads divide heads.
-        v: like k.
+        v: the values, in the shape of k.
         k_cache: [B, S, kv heads, D], holding keys as this function or qk_norm_rope made them. What lies behind the
             filled positions must be finite (zeros, say).
         v_cache: the same for values.
         lengths: how many positions are filled before this call: an integer where the rows are alike (then only what is
             filled is read), or [B]; the caller adds T.
         rope: a pylm_kernels.mlx.Rope, at lengths[b] + t unless `rope.at` says otherwise; None: no rotation.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
-        scale: of the scores; 1 / sqrt(D) by default.
+        scale: the factor on the scores; 1 / sqrt(D) by default.
 
     Returns:
         [B, T, heads, D], k_cache, v_cache.
@@ -145,7 +150,7 @@ def attention_decode(
 
 
 def _fast(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
-    """MLX's own kernel for a few rows, which splits long caches over the chip; it has no soft cap."""
+    """Return what MLX's own kernel for a few rows gives, which splits long caches over the chip but has no soft cap."""
     key = mx.arange(k.shape[1])
     seen = (key >= mask.starts[:, None, :, None]) & (key < mask.ends[:, None, :, None])
     o: Any = mx.fast.scaled_dot_product_attention(

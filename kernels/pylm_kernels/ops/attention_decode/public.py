@@ -1,4 +1,4 @@
-"""attention_decode.
+"""The public attention_decode, and the backends that are registered for it.
 
 Raw form, which a backend implements (operands.heads.Heads and Mask, operands.caches.Cache, operands.rope.Rotation):
 
@@ -33,7 +33,7 @@ ROWS = 64  # new tokens times the heads that share a key: what one program of th
 
 
 def compose(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask) -> torch.Tensor:
-    """The operation by its reference, from the arguments of the raw form."""
+    """Compute the operation by its reference, from the arguments of the raw form."""
     q, k, v = heads.parts()
     if rotation.cos is not None:
         if rotation.positions is None:
@@ -84,28 +84,30 @@ def attention_decode(
     scale: float | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """The attention of a few new tokens a row over a cache, which gets their keys and values; no gradient.
+    """Return the attention of a few new tokens a row over a cache, which gets their keys and values.
+
+    There is no gradient.
 
     Args:
         q: [B, T, heads, D] of any strides, or with k and v left out the packed projection
             [B, T, (n_heads + 2 n_kv_heads) * D]. T is small: 1, or the tokens of a guess that is being verified.
         k: [B, T, kv heads, D], neither normalised nor rotated; kv heads divide heads.
-        v: like k.
+        v: the values, in the shape of k.
         k_cache: [B, S, kv heads, D] by strides, holding keys as this function or qk_norm_rope wrote them. The new
             ones are written behind the filled ones. Nothing else is changed, and nothing beyond is read.
         v_cache: the same for values.
         lengths: [B] int32 or int64, how many positions of each row are filled before this call; the caller adds T.
         rope: a pylm_kernels.Rope, at lengths[b] + t unless `rope.at` says otherwise; None: no rotation.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
-        scale: of the scores; 1 / sqrt(D) by default.
-        backend: this call's backend, such as "triton" or "reference".
+        scale: the factor on the scores; 1 / sqrt(D) by default.
+        backend: the backend for this call, such as "triton" or "reference".
 
     Returns:
         [B, T, heads, D].

@@ -1,4 +1,4 @@
-"""What attention_decode means, in plain torch: turn, write behind what is there, attend to all of it."""
+"""The meaning of attention_decode, in plain torch: turn, write behind what is there, attend to all of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decode(
     cache: Cache,
     mask: Mask,
 ) -> torch.Tensor:
-    """O [B, T, H, D] for q and k that are normalised and rotated already; the caches get k and v."""
+    """Return O [B, T, H, D] for q and k that are normalised and rotated already; the caches get k and v."""
     cache.write(k_BTKD, v_BTKD)
     rows_BT = caches.positions_of(cache.lengths, q_BTHD.shape[1])
     filled = cache.k.shape[1]

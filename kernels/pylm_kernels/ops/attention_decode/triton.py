@@ -35,7 +35,10 @@ def _turned(
     X, W, COS, SIN, position, there, d, D, HALF, P, eps,
     NORM: tl.constexpr, INTERLEAVED: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Heads at X [rows, 1], normalised and rotated: x · cos ± its partner · sin; dimensions past 2 HALF stay."""
+    """Return the heads at X [rows, 1], normalised and rotated: x · cos ± its partner · sin.
+
+    Dimensions past 2 HALF stay as they are.
+    """
     if INTERLEAVED:
         partner = d ^ 1
         angle = d // 2
@@ -63,7 +66,7 @@ def _turned(
 
 @triton.jit
 def _take(acc, total, top, q, k, v, seen, scale, softcap, SOFTCAP: tl.constexpr, ACC: tl.constexpr):
-    """One tile of keys into the running softmax, in base 2."""
+    """Take one tile of keys into the running softmax, in base 2."""
     s = tl.dot(q, tl.trans(k), tl.zeros([q.shape[0], k.shape[0]], ACC), input_precision="ieee", out_dtype=ACC)
     s = tl.where(seen, scores_of(s, scale, softcap, SOFTCAP) * LOG2E, float("-inf"))
     new = tl.maximum(top, tl.max(s, 1))
@@ -79,7 +82,7 @@ def _take(acc, total, top, q, k, v, seen, scale, softcap, SOFTCAP: tl.constexpr,
 def _join(
     PART, TOP, TOTAL, O, pair, b, g, T, H_K, GROUP, D, parts, DP: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr
 ):
-    """The parts of every row of this pair, weighed against each other; they were written by other programs."""
+    """Join the parts of every row of this pair, weighed against each other; other programs wrote them."""
     d = tl.arange(0, DP)
     part = tl.arange(0, PARTS)
     for m in range(0, T * GROUP):
@@ -103,7 +106,10 @@ def decode_kernel(
     NORM: tl.constexpr, INTERLEAVED: tl.constexpr, HAS_POS: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr,
     HAS_SINKS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """One part of one row and head of keys, for all T tokens of the GROUP heads of q that share it: GROUP · T rows."""
+    """Compute one part of one row and head of keys, for all T tokens of the GROUP heads of q that share it.
+
+    These are GROUP · T rows.
+    """
     pair = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1)
     parts = tl.num_programs(1)
@@ -198,7 +204,7 @@ _counters: dict[tuple[torch.device, int], torch.Tensor] = {}
 
 
 def counters(x: torch.Tensor, count: int) -> torch.Tensor:
-    """Zeros that a launch leaves as zeros: one buffer a stream, since two streams' launches may overlap."""
+    """Return zeros that a launch leaves as zeros: one buffer a stream, since two streams' launches may overlap."""
     stream = 0
     if x.device.type == "cuda":
         if torch.cuda.is_current_stream_capturing():  # the graph's own, zeroed by it
@@ -211,7 +217,7 @@ def counters(x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def forward(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask):
-    """The raw form: see public.py."""
+    """Compute the raw form, which public.py describes."""
     q, k, v = (launch.last_contiguous(x) for x in heads.parts())
     b, t, n_heads, d = q.shape
     capacity, n_kv_heads = cache.k.shape[1:3]

@@ -19,7 +19,7 @@ def cross_entropy(
     z_loss: float = 0.0,
     reduction: str = "mean",
 ) -> Any:
-    """Cross-entropy in float32, whatever the logits are.
+    """Return the cross-entropy in float32, whatever the logits are.
 
     A target that is no class is not looked for, since that would evaluate the graph: its loss is infinite.
 

@@ -1,4 +1,4 @@
-"""cross_entropy.
+"""The public cross_entropy, and the backends that are registered for it.
 
 Raw form, which a backend implements:
 
@@ -79,7 +79,10 @@ def _composite(ctx: Any, dlosses: Any, *_: Any) -> Any:
 
 
 def _ahead(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int, reduction: str, backend: str) -> float:
-    """The gradient that each row's loss is likely to get; 0 where that is not known, or where nobody asks for one."""
+    """Return the gradient that each row's loss is likely to get.
+
+    It is 0 where that is not known, or where nobody asks for a gradient.
+    """
     # what is traced, by a compiler or a dispatch mode, may not hand over what it saved
     eager = not torch.compiler.is_compiling() and transforms.readable(targets)
     if backend not in AHEAD or reduction == "none" or not (eager and torch.is_grad_enabled() and logits.requires_grad):
@@ -112,7 +115,7 @@ def cross_entropy(
     reduction: str = "mean",
     backend: str | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy in float32, whatever the logits are.
+    """Return the cross-entropy in float32, whatever the logits are.
 
     Args:
         logits: [..., V].
@@ -121,7 +124,7 @@ def cross_entropy(
         ignore_index: the target of rows that do not count.
         z_loss: this much of the squared log-sum is added to each row's loss, which keeps logits from drifting.
         reduction: "mean" over the rows that count, "sum" or "none".
-        backend: this call's backend.
+        backend: the backend for this call.
 
     Returns:
         A scalar, or [...] with reduction "none".

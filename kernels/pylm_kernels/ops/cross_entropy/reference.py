@@ -1,4 +1,4 @@
-"""What cross_entropy means, in plain torch."""
+"""The meaning of cross_entropy, in plain torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 def cross_entropy(
     logits_NV: torch.Tensor, targets_N: torch.Tensor, softcap: float, ignore_index: int, z_loss: float
 ) -> torch.Tensor:
-    """Loss of each row in float32 (float64 for float64): lse - logit of the target + z_loss · lse², 0 where ignored."""
+    """Return the loss of each row in float32 (float64 for float64), 0 where ignored.
+
+    The loss is lse - logit of the target + z_loss · lse².
+    """
     logits = logits_NV.to(torch.float64 if logits_NV.dtype == torch.float64 else torch.float32)
     if softcap:
         logits = softcap * torch.tanh(logits / softcap)
@@ -19,7 +22,7 @@ def cross_entropy(
 
 
 def reduced(losses_N: torch.Tensor, targets_N: torch.Tensor, ignore_index: int, reduction: str) -> torch.Tensor:
-    """The mean over rows that count (0 when none does), their sum, or the rows."""
+    """Return the mean over the rows that count (0 when none does), their sum, or the rows."""
     if reduction == "none":
         return losses_N
     total = losses_N.sum()

@@ -21,7 +21,7 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 @triton.jit
 def capped(x, softcap, SOFTCAP: tl.constexpr):
-    """Softcap · tanh(x / softcap), by exp2; it ends at ±softcap as exp2 overflows."""
+    """Return softcap · tanh(x / softcap), computed by exp2; it ends at ±softcap as exp2 overflows."""
     if SOFTCAP:
         x = softcap * (1 - 2 / (tl.exp2(x * (2 * 1.4426950408889634) / softcap) + 1))
     return x
@@ -29,7 +29,7 @@ def capped(x, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def slope(x, softcap, SOFTCAP: tl.constexpr):
-    """The derivative of the cap, from the capped value."""
+    """Return the derivative of the cap, from the capped value."""
     if SOFTCAP:
         return 1 - (x / softcap) * (x / softcap)
     return x * 0 + 1
@@ -40,7 +40,7 @@ def forward_kernel(
     X, TARGETS, LOSS, LSE, V, stride, softcap, ignore, z_loss,
     BLOCK: tl.constexpr, SOFTCAP: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """One row: the running maximum and sum of each lane, joined at the end."""
+    """Compute the loss and log-sum of one row: each lane has a running maximum and sum, joined at the end."""
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(TARGETS + row)
     if target == ignore:
@@ -71,7 +71,7 @@ def backward_kernel(
     DLOSS, X, TARGETS, LSE, DX, V, stride, softcap, ignore, z_loss,
     BLOCK: tl.constexpr, SOFTCAP: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """A block of one row's gradient; an ignored row gets zeros."""
+    """Compute a block of one row's gradient; an ignored row gets zeros."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     target = tl.load(TARGETS + row)
@@ -93,7 +93,7 @@ def _options(x, softcap: float):
 
 
 def forward(logits, targets, softcap: float, ignore_index: int, z_loss: float):
-    """The loss and the log-sum of each row."""
+    """Return the loss and the log-sum of each row."""
     x = launch.rows_of(logits)
     n, v = x.shape
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -107,7 +107,7 @@ def forward(logits, targets, softcap: float, ignore_index: int, z_loss: float):
 
 
 def backward(dloss, logits, targets, lse, softcap: float, ignore_index: int, z_loss: float):
-    """The gradient of the logits."""
+    """Return the gradient of the logits."""
     x = launch.rows_of(logits)
     n, v = x.shape
     dx = torch.empty((n, v), dtype=x.dtype, device=x.device)

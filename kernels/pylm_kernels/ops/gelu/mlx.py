@@ -27,7 +27,7 @@ _fused: dict[str, Any] = {
 
 
 def gelu(x: Any, *, approximate: str = "none") -> Any:
-    """X times the normal distribution's share below x; approximate="tanh" is GPT-2's. Computed in float32."""
+    """Return x times the normal distribution's share below x, computed in float32; approximate="tanh" is GPT-2's."""
     floating("x", x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"approximate: {approximate!r} is not 'none' or 'tanh'")

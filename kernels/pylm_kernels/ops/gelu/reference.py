@@ -1,4 +1,4 @@
-"""What gelu means, in plain torch."""
+"""The meaning of gelu, in plain torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def gelu(x: torch.Tensor, tanh: bool) -> torch.Tensor:
-    """X · Φ(x), or GPT-2's approximation of Φ by tanh, computed in float32 and rounded once."""
+    """Return x · Φ(x), or GPT-2's approximation of it by tanh, computed in float32 and rounded once."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     h = x.to(wide)
     if tanh:

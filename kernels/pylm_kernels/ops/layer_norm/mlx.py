@@ -10,7 +10,7 @@ from pylm_kernels.mlx.arguments import rows_to_normalise
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, eps: float = 1e-5, residual: Any = None) -> Any:
-    """Rows of x less their mean, over their standard deviation, times weight plus bias.
+    """Return the rows of x less their mean, over their standard deviation, times weight plus bias.
 
     Args:
         x: [..., N].

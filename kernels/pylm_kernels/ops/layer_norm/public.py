@@ -1,4 +1,4 @@
-"""layer_norm and LayerNorm.
+"""The public layer_norm and LayerNorm, and the backends that are registered for them.
 
 Raw form, which a backend implements:
 
@@ -124,7 +124,9 @@ def layer_norm(
     residual: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Any:
-    """Rows of x less their mean, over their standard deviation, times weight plus bias; arithmetic in float32.
+    """Return the rows of x less their mean, over their standard deviation, times weight plus bias.
+
+    The arithmetic is in float32.
 
     Args:
         x: [..., N]; any strides.
@@ -132,7 +134,7 @@ def layer_norm(
         bias: [N] or None.
         eps: added to the variance.
         residual: shaped like x; added to it first, and then the sum is returned too.
-        backend: this call's backend.
+        backend: the backend for this call.
 
     Returns:
         y, or (y, x + residual) when a residual is given.
@@ -151,7 +153,7 @@ def layer_norm(
 
 
 class LayerNorm(torch.nn.Module):
-    """layer_norm with learned weight and bias; the same state_dict as torch.nn.LayerNorm's."""
+    """layer_norm with learned weight and bias; it has the same state_dict as torch.nn.LayerNorm."""
 
     def __init__(
         self,
@@ -169,5 +171,5 @@ class LayerNorm(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(dim, device=device, dtype=dtype)) if bias else None
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> Any:
-        """y, or (y, x + residual)."""
+        """Return y, or (y, x + residual) when a residual is given."""
         return layer_norm(x, self.weight, self.bias, eps=self.eps, residual=residual)

@@ -1,4 +1,4 @@
-"""What layer_norm means, in plain torch."""
+"""The meaning of layer_norm, in plain torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def layer_norm(
     residual: torch.Tensor | None = None,
     eps: float = 1e-5,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The normalised rows and the sum that was normalised, in x's dtype."""
+    """Return the normalised rows and the sum that was normalised, in x's dtype."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     h = x.to(wide) if residual is None else x.to(wide) + residual.to(wide)
     y = h - h.mean(-1, keepdim=True)

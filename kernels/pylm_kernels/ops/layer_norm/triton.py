@@ -22,7 +22,10 @@ def forward_kernel(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, HAS_W: tl.constexpr, HAS_B: tl.constexpr, HAS_R: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """ROWS whole rows in registers: the mean first, then the squares of what is left, which does not cancel."""
+    """Normalise ROWS whole rows in registers.
+
+    The mean comes first, then the squares of what is left, so that nothing cancels.
+    """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     col = tl.arange(0, BLOCK)
     keep = (row < M)[:, None] & (col < N)[None, :]
@@ -50,7 +53,10 @@ def backward_kernel(
     DY, DH, H, W, MEAN, RSTD, DX, DW, DB, M, N, stride_dy, stride_dh, stride_h,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, HAS_W: tl.constexpr, HAS_DH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Walk rows pid, pid + programs, …; dW and dB of these rows end in this program's own lines: no atomics."""
+    """Compute dX of rows pid, pid + programs, …, and this program's share of dW and dB.
+
+    dW and dB of these rows end in this program's own lines: no atomics.
+    """
     pid = tl.program_id(0)
     col = tl.arange(0, BLOCK)
     dw = tl.zeros([BLOCK], ACC)
@@ -83,7 +89,7 @@ def _tiles(kernel: str, x, n: int):
 
 
 def forward(x, weight, bias, residual, eps: float):
-    """y, the sum (empty without a residual), the mean and one over the standard deviation."""
+    """Return y, the sum (empty without a residual), the mean and one over the standard deviation."""
     n = x.shape[-1]
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -103,7 +109,7 @@ def forward(x, weight, bias, residual, eps: float):
 
 
 def backward(dy, dh, h, weight, bias, mean, rstd, eps: float):
-    """dx, which is the residual's gradient too, dweight and dbias (empty where there is none)."""
+    """Return dx, which is the residual's gradient too, dweight and dbias (empty where there is none)."""
     n = h.shape[-1]
     dx = torch.empty(h.shape, dtype=h.dtype, device=h.device)
     given = (weight, bias)

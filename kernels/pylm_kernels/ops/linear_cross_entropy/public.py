@@ -1,4 +1,4 @@
-"""linear_cross_entropy.
+"""The public linear_cross_entropy, and the backends that are registered for it.
 
 Raw form, which a backend implements:
 
@@ -108,7 +108,9 @@ def linear_cross_entropy(
     reduction: str = "mean",
     backend: str | None = None,
 ) -> torch.Tensor:
-    """cross_entropy(x @ weight.T, targets) without the logits: a slice of their gradient is all that is ever stored.
+    """Return cross_entropy(x @ weight.T, targets) without storing the logits.
+
+    A slice of their gradient is all that is ever stored.
 
     Args:
         x: [..., D].
@@ -118,7 +120,7 @@ def linear_cross_entropy(
         ignore_index: the target of rows that do not count.
         z_loss: this much of the squared log-sum is added to each row's loss.
         reduction: "mean" over the rows that count, "sum" or "none".
-        backend: this call's backend. The reference stores the logits.
+        backend: the backend for this call. The reference stores the logits.
 
     Returns:
         A scalar, or [...] with reduction "none", in float32.

@@ -1,4 +1,4 @@
-"""What linear_cross_entropy means, in plain torch: it stores the logits, which the kernels exist to avoid."""
+"""The meaning of linear_cross_entropy, in plain torch: it stores the logits, which the kernels exist to avoid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def linear_cross_entropy(
     ignore_index: int,
     z_loss: float,
 ) -> torch.Tensor:
-    """Loss of each row, the product and what follows in float32 (float64 for float64)."""
+    """Return the loss of each row; the product and what follows are in float32 (float64 for float64)."""
     wide = torch.float64 if x_ND.dtype == torch.float64 else torch.float32
     logits = x_ND.to(wide) @ weight_VD.to(wide).T
     return reference.cross_entropy(logits, targets_N, softcap, ignore_index, z_loss)

@@ -28,7 +28,7 @@ LN2 = 0.6931471805599453
 
 @triton.jit
 def _logits(X, W, row, col, N, V, D, x_n, w_v, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, ACC: tl.constexpr):
-    """A tile of x Wᵀ in ACC."""
+    """Return a tile of x Wᵀ in ACC."""
     at = tl.arange(0, BK)
     x = X + row[:, None].to(tl.int64) * x_n + at[None, :]
     w = W + col[:, None].to(tl.int64) * w_v + at[None, :]
@@ -46,7 +46,10 @@ def forward_kernel(
     X, W, TARGETS, TOP, TOTAL, RIGHT, N, V, D, x_n, w_v, span, softcap,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SOFTCAP: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """BM rows against one split of the vocabulary. Rows run fastest in the grid: neighbours share the weight in L2."""
+    """Compute maximum, sum and target logit of BM rows against one split of the vocabulary.
+
+    Rows run fastest in the grid, so that neighbours share the weight in L2.
+    """
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     split = tl.program_id(1)
     target = tl.load(TARGETS + row, mask=row < N, other=-1)
@@ -72,7 +75,7 @@ def dlogits_kernel(
     DLOSS, X, W, TARGETS, LSE, G, N, V, D, x_n, w_v, first_col, width, softcap, ignore, z_loss,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SOFTCAP: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of a tile of logits, stored in the slice that starts at first_col."""
+    """Write the gradient of a tile of logits into the slice that starts at first_col."""
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     here = tl.program_id(1) * BN + tl.arange(0, BN)
     col = first_col + here
@@ -93,7 +96,7 @@ def _options(kernel: str, x, softcap: float):
 
 
 def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float, ahead: bool):
-    """The loss and the log-sum of each row; no gradients ahead of their time."""
+    """Return the loss and the log-sum of each row, and no gradients ahead of their time."""
     x, weight = launch.rows_of(x), launch.rows_of(weight)
     n, d = x.shape
     v = weight.shape[0]
@@ -123,7 +126,7 @@ def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float
 def backward(
     dloss, x, weight, targets, lse, _dx, _dweight, softcap: float, ignore_index: int, z_loss: float, ahead: bool
 ):
-    """Dx and dweight."""
+    """Return dx and dweight."""
     x, weight, dloss = launch.rows_of(x), launch.rows_of(weight), dloss.contiguous()
     n, d = x.shape
     v = weight.shape[0]

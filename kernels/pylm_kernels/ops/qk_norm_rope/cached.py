@@ -55,7 +55,7 @@ _operation = define(
 
 
 def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, heads: Heads) -> str:
-    """A sentence unless these make a cache, or none of them is given."""
+    """Return an empty string if these make a cache or none of them is given, else a sentence about what is wrong."""
     given = {"k_cache": k_cache, "v_cache": v_cache, "lengths": lengths}
     missing = [name for name, x in given.items() if x is None]
     if len(missing) == 3:
@@ -72,7 +72,10 @@ def problem(v: Any, k_cache: Any, v_cache: Any, lengths: Any, cu_seqlens: Any, h
 def rotate_and_keep(
     heads: Heads, cache: Cache, rotation: Rotation, last: int | None, backend: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotated q and k, with k and v in the cache, whose angles reach up to `last` where that is asked."""
+    """Return rotated q and k, and write k and v into the cache.
+
+    The angles reach up to `last`, where that is asked.
+    """
     call = _operation if transforms.traced(heads.q, heads.k, heads.v, *cache) else _run
     q_out, k_out = call(*heads, *cache, *rotation, last, backend)
     return q_out, k_out

@@ -218,7 +218,7 @@ def _template(heads: Heads, rope: Rope) -> dict[str, Any]:
 
 
 def _inputs(heads: Heads, rotation: Rotation, whole: list[int]) -> dict[str, Any]:
-    """The arrays that both kernels read, and their numbers."""
+    """Return the arrays that both kernels read, and their numbers."""
     rope, positions, q_weight, k_weight, eps = rotation
     return {
         "q": heads.q, "k": heads.k, "cos": rope.cos, "sin": rope.sin, "positions": positions, "q_weight": q_weight,
@@ -227,7 +227,10 @@ def _inputs(heads: Heads, rotation: Rotation, whole: list[int]) -> dict[str, Any
 
 
 def forward(heads: Heads, rotation: Rotation) -> tuple[Any, Any]:
-    """Q and k, normalised and rotated: [B, T, heads, D] from q and k of that shape, or from q with all packed in it."""
+    """Return q and k [B, T, heads, D], normalised and rotated.
+
+    They come from q and k of that shape, or from q with everything packed in it.
+    """
     q, _, _, n_heads, n_kv_heads = heads
     b, t, _, d = q.shape
     count = b * t * (n_heads + n_kv_heads)
@@ -243,7 +246,7 @@ def forward(heads: Heads, rotation: Rotation) -> tuple[Any, Any]:
 
 
 def backward(gq: Any, gk: Any, gv: Any, heads: Heads, rotation: Rotation) -> tuple[Any, Any, Any, Any]:
-    """The gradients of q, k, q_weight and k_weight, None for what was not given.
+    """Return the gradients of q, k, q_weight and k_weight, None for what was not given.
 
     With q packed its gradient is too: gv, the gradient of v, takes its place in it, or zeros do.
     """

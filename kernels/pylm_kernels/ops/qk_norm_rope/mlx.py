@@ -13,7 +13,7 @@ from pylm_kernels.ops.qk_norm_rope import metal
 
 
 def rotate(q: Any, k: Any, rotation: Rotation) -> tuple[Any, Any]:
-    """Both turned, in plain MLX."""
+    """Return both q and k rotated, in plain MLX."""
     return _rotate(q, rotation, rotation.q_weight), _rotate(k, rotation, rotation.k_weight)
 
 
@@ -49,18 +49,18 @@ def qk_norm_rope(
     eps: float = 1e-5,
     cu_seqlens: Any = None,
 ) -> tuple[Any, Any]:
-    """Heads of q and k, each RMS-normalised where weights are given, then rotated.
+    """Return the heads of q and k, each RMS-normalised where weights are given, then rotated.
 
     Args:
         q: [B, T, heads, D], or with k left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D], which is
             read as it is; arrays that are no contiguous rows are copied first.
         k: [B, T, kv heads, D].
         rope: the angles; `rope.at(positions)` and `rope.at(offset=…)` shift them.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D]; both weights or none.
         k_weight: [D].
-        eps: of the norm.
+        eps: what the norm adds to the mean square.
         cu_seqlens: document ends over the flattened batch, or the `Documents` found from them once for all layers:
             positions restart in each document.
 
@@ -98,10 +98,10 @@ class Turn(NamedTuple):
         return self.heads._replace(q=given["q"], k=given["k"]), self.rotation._replace(**weights)
 
     def forward(self, given: dict[str, Any]) -> Any:
-        """Q and k, rotated."""
+        """Return q and k, rotated."""
         return metal.forward(*self._of(given))
 
     def backward(self, given: dict[str, Any], gq: Any, gk: Any, gv: Any) -> dict[str, Any]:
-        """The gradients of what was given; gv is that of a packed v."""
+        """Return the gradients of what was given; gv is that of a packed v."""
         found = metal.backward(gq, gk, gv, *self._of(given))
         return dict(zip(("q", "k", "q_weight", "k_weight"), found, strict=True))

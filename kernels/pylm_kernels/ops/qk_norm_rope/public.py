@@ -1,4 +1,4 @@
-"""qk_norm_rope.
+"""The public qk_norm_rope, and the backends that are registered for it.
 
 Raw form, which a backend implements:
 
@@ -65,7 +65,7 @@ def _backward_body(dq_out: Any, dk_out: Any, *inputs: Any) -> Any:
 
 
 def _leaves(heads: Heads, rotation: Rotation) -> dict[str, Any]:
-    """What may have a gradient, in the order of backward's results."""
+    """Return what may have a gradient, in the order of backward's results."""
     return {"q": heads.q, "k": heads.k, "q_weight": rotation.q_weight, "k_weight": rotation.k_weight}
 
 
@@ -95,7 +95,7 @@ def _composite(ctx: Any, dq_out: Any, dk_out: Any, *_: Any) -> Any:
 
 
 def compose(heads: Heads, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
-    """The operation by its reference, from the arguments of the raw form."""
+    """Compute the operation by its reference, from the arguments of the raw form."""
     q, k, _ = heads.parts()
     return reference.rotate(q, k, rotation)
 
@@ -132,18 +132,20 @@ def qk_norm_rope(
     lengths: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heads of q and k, each RMS-normalised where weights are given, then rotated; q and k stay as they are.
+    """Return the heads of q and k, each RMS-normalised where weights are given, then rotated.
+
+    The arguments q and k stay as they are.
 
     Args:
         q: [B, T, heads, D], or with k left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D], which is
             read in place and whose gradient is written in place.
         k: [B, T, kv heads, D].
         rope: the angles; `rope.at(positions)` and `rope.at(offset=…)` shift them.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D]; both weights or none.
         k_weight: [D].
-        eps: of the norm.
+        eps: what the norm adds to the mean square.
         cu_seqlens: document ends over the flattened batch, or the `Documents` found from them once for all layers:
             positions restart in each document.
         v: [B, T, kv heads, D], for the cache; packed q holds it already.
@@ -151,7 +153,7 @@ def qk_norm_rope(
             With a cache there is no gradient, and positions count from `lengths` unless `rope.at` says otherwise.
         v_cache: the same for v.
         lengths: [B] int32 or int64, how many positions of each row are filled before this call; the caller adds T.
-        backend: this call's backend.
+        backend: the backend for this call.
 
     Returns:
         q and k, contiguous [B, T, heads, D].

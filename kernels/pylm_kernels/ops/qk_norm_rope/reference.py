@@ -1,4 +1,4 @@
-"""What qk_norm_rope means, in plain torch."""
+"""The meaning of qk_norm_rope, in plain torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pylm_kernels.operands.rope import Rotation
 
 
 def rotate(q_BTHD: torch.Tensor, k_BTHD: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both rotated."""
+    """Return both q and k, normalised where there are weights, and rotated."""
     return _rotate(q_BTHD, rotation, rotation.q_weight), _rotate(k_BTHD, rotation, rotation.k_weight)
 
 

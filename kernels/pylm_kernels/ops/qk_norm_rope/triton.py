@@ -24,7 +24,7 @@ def _angles(
     COS, SIN, POS, LENGTHS, row, there, T, P, stride_pos, offset, HALF, at,
     HAS_POS: tl.constexpr, CACHE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Cosines and sines of the positions of these rows; a position outside the table loads zeros, not memory."""
+    """Return cosines and sines of these rows' positions; a position outside the table loads zeros, not memory."""
     position = row % T
     if HAS_POS:
         position = tl.load(POS + (row // T) * stride_pos + position, mask=there, other=0).to(tl.int64)
@@ -39,7 +39,7 @@ def _angles(
 
 @triton.jit
 def _pair(at, HALF, INTERLEAVED: tl.constexpr):
-    """Where the two dimensions of each rotating pair stand."""
+    """Return where the two dimensions of each rotating pair stand."""
     if INTERLEAVED:
         first = 2 * at
         second = first + 1
@@ -56,7 +56,9 @@ def forward_kernel(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, CACHE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """ROWS positions of one head. Heads of q come first in the grid, then those of k; both outputs are contiguous.
+    """Normalise and rotate ROWS positions of one head.
+
+    Heads of q come first in the grid, then those of k. Both outputs are contiguous.
 
     With a cache the programs of k store there too, behind the filled positions, and bring v along.
     """
@@ -123,7 +125,10 @@ def backward_kernel(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, NORM: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The conjugate rotation, then the norm's gradient; DQ and DK may be views of one packed gradient."""
+    """Undo the rotation by its conjugate, then compute the norm's gradient.
+
+    DQ and DK may be views of one packed gradient.
+    """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     head = tl.program_id(1)
     there = row < ROWS_ALL
@@ -200,7 +205,7 @@ def rotate(
     v: torch.Tensor | None = None,
     cache: Cache | None = None,
 ) -> Rotated:
-    """Q and k turned, contiguous. With a cache k and v are written there too."""
+    """Return q and k rotated, and contiguous. With a cache, k and v are written there too."""
     b, t, n_q, d = q.shape
     n_k = k.shape[2]
     norm = rotation.q_weight is not None
@@ -241,7 +246,7 @@ def unrotate(
     q_rstd: torch.Tensor,
     k_rstd: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Write the gradients into dq and dk; gives those of the weights (empty without weights)."""
+    """Write the gradients into dq and dk, and return those of the weights (empty without weights)."""
     b, t, n_q, d = q.shape
     n_k = k.shape[2]
     q_weight, k_weight = rotation.q_weight, rotation.k_weight
@@ -271,19 +276,19 @@ def unrotate(
 
 
 def forward(heads: Heads, rotation: Rotation) -> Rotated:
-    """The raw form: see public.py."""
+    """Compute the raw form, which public.py describes."""
     q, k, _ = heads.parts()
     return rotate(q, k, rotation)
 
 
 def forward_cached(heads: Heads, cache: Cache, rotation: Rotation) -> Rotated:
-    """The raw form that writes a cache: see cached.py."""
+    """Compute the raw form that writes a cache, which cached.py describes."""
     q, k, v = heads.parts()
     return rotate(q, k, rotation, v, cache)
 
 
 def backward(dq_out, dk_out, heads: Heads, rotation: Rotation, q_rstd, k_rstd):
-    """The raw form: see public.py."""
+    """Compute the gradient's raw form, which public.py describes."""
     q, k = heads.q, heads.k
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     dk = torch.empty(k.shape if k is not None else (0,), dtype=q.dtype, device=q.device)

@@ -17,6 +17,6 @@ _fused: Any = mx.compile(_relu2, shapeless=True)
 
 
 def relu2(x: Any) -> Any:
-    """relu(x)², computed in float32 and rounded once."""
+    """Return relu(x)², computed in float32 and rounded once."""
     floating("x", x)
     return _fused(x)

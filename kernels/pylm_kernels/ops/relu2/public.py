@@ -1,4 +1,4 @@
-"""relu2. Raw form: forward(x) -> y; backward(dy, x) -> dx."""
+"""The public relu2. Its raw form is forward(x) -> y and backward(dy, x) -> dx."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _public = elementwise("relu2", reference.relu2, ("x",))
 
 
 def relu2(x: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
-    """relu(x)², computed in float32 and rounded once."""
+    """Return relu(x)², computed in float32 and rounded once."""
     result: torch.Tensor = _public((x,), (), backend)
     return result

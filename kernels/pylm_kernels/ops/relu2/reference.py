@@ -1,4 +1,4 @@
-"""What relu2 means, in plain torch."""
+"""The meaning of relu2, in plain torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import torch
 
 
 def relu2(x: torch.Tensor) -> torch.Tensor:
-    """The square of what is positive, computed in float32 and rounded once."""
+    """Return the square of what is positive, computed in float32 and rounded once."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     return x.to(wide).relu().square().to(x.dtype)

@@ -144,13 +144,13 @@ BACKWARD = Kernel(
 
 
 def _team(width: int) -> tuple[int, int]:
-    """Simdgroups of a row's team, and teams in a threadgroup."""
+    """Return how many simdgroups a row's team has, and how many teams a threadgroup."""
     simds = min(32, -(-width // (SIMD * COLUMNS)))
     return simds, 4 if simds == 1 else 1
 
 
 def forward(x: Any, weight: Any, residual: Any, eps: float, offset: float) -> tuple[Any, Any]:
-    """The normalised rows, and x + residual (None without a residual); x of any shape."""
+    """Return the normalised rows, and x + residual (None without a residual); x may have any shape."""
     width = x.shape[-1]
     rows = x.size // width
     simds, teams = _team(width)
@@ -169,7 +169,7 @@ def forward(x: Any, weight: Any, residual: Any, eps: float, offset: float) -> tu
 
 
 def backward(dy: Any, dh: Any, h: Any, weight: Any, eps: float, offset: float) -> tuple[Any, Any]:
-    """The gradient of what was normalised, dh added, and that of the weight (None without one)."""
+    """Return the gradient of what was normalised, with dh added, and that of the weight (None without one)."""
     width = h.shape[-1]
     rows = h.size // width
     simds, teams = _team(width)
@@ -191,7 +191,7 @@ def backward(dy: Any, dh: Any, h: Any, weight: Any, eps: float, offset: float) -
 
 
 def rms_norm(x: Any, weight: Any, residual: Any, eps: float, offset: float) -> Any:
-    """The operation with its gradients: y, or (y, h) with a residual."""
+    """Return y, or (y, h) with a residual; the gradients come from this file's kernel."""
 
     def run(given: dict[str, Any]) -> Any:
         x, weight, more = given["x"], given["weight"], given["residual"]

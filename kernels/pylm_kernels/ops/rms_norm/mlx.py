@@ -12,7 +12,7 @@ from pylm_kernels.ops.rms_norm import metal
 
 
 def rms_norm(x: Any, weight: Any = None, *, eps: float = 1e-5, offset: float = 0.0, residual: Any = None) -> Any:
-    """Rows of x divided by their root mean square, times (offset + weight).
+    """Return the rows of x divided by their root mean square, times (offset + weight).
 
     Args:
         x: [..., N].

@@ -1,4 +1,4 @@
-"""rms_norm and RMSNorm.
+"""The public rms_norm and RMSNorm, and the backends that are registered for them.
 
 Raw form, which a backend implements:
 
@@ -113,7 +113,9 @@ def rms_norm(
     residual: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Any:
-    """Rows of x divided by their root mean square, times (offset + weight); arithmetic in float32, stored in x's dtype.
+    """Return the rows of x divided by their root mean square, times (offset + weight).
+
+    The arithmetic is in float32, and the result is stored in x's dtype.
 
     Args:
         x: [..., N]; any strides.
@@ -121,7 +123,7 @@ def rms_norm(
         eps: added to the mean square.
         offset: added to the weight; 1 gives Gemma's 1 + w.
         residual: shaped like x; added to it first, and then the sum is returned too.
-        backend: this call's backend; None follows PYLM_KERNELS, then whatever serves here.
+        backend: the backend for this call; None follows PYLM_KERNELS, then takes whatever serves here.
 
     Returns:
         y, or (y, x + residual) when a residual is given.
@@ -143,7 +145,7 @@ def rms_norm(
 
 
 class RMSNorm(torch.nn.Module):
-    """rms_norm with a learned weight; the same state_dict as torch.nn.RMSNorm's."""
+    """rms_norm with a learned weight; it has the same state_dict as torch.nn.RMSNorm."""
 
     def __init__(
         self,
@@ -162,9 +164,9 @@ class RMSNorm(torch.nn.Module):
         self.weight = torch.nn.Parameter(made) if made is not None else None
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> Any:
-        """y, or (y, x + residual)."""
+        """Return y, or (y, x + residual) when a residual is given."""
         return rms_norm(x, self.weight, eps=self.eps, offset=self.offset, residual=residual)
 
     def extra_repr(self) -> str:
-        """Width, eps and offset."""
+        """Return the width, eps and offset that the module's printed form shows."""
         return f"{self.dim}, eps={self.eps}, offset={self.offset}, elementwise_affine={self.weight is not None}"

@@ -1,4 +1,4 @@
-"""What rms_norm means, in plain torch."""
+"""The meaning of rms_norm, in plain torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def rms_norm(
     eps: float = 1e-5,
     offset: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The normalised rows and the sum that was normalised, in x's dtype."""
+    """Return the normalised rows and the sum that was normalised, in x's dtype."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     h = x.to(wide) if residual is None else x.to(wide) + residual.to(wide)
     y = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + eps)

@@ -60,7 +60,9 @@ def backward_kernel(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr, HAS_W: tl.constexpr, HAS_DH: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """Walk rows pid, pid + programs, …; dW of these rows gathers in registers and ends in this program's own line.
+    """Compute dX of rows pid, pid + programs, …, and this program's share of dW.
+
+    dW of these rows gathers in registers and ends in this program's own line.
 
     Each line is written by one program in a fixed order, and the lines are summed in a fixed order: no atomics, the
     same bits every time. In a WIDE row the registers do not hold dW, so the line itself (in L2) does.
@@ -115,7 +117,10 @@ def backward_kernel(
 def forward(
     x: torch.Tensor, weight: torch.Tensor | None, residual: torch.Tensor | None, eps: float, offset: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """y, the sum that was normalised (empty without a residual: it is x) and one over the root mean square."""
+    """Return y, the sum that was normalised, and one over the root mean square.
+
+    The sum is empty without a residual, where it is x.
+    """
     n = x.shape[-1]
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -145,7 +150,7 @@ def backward(
     eps: float,
     offset: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """dx, which is the residual's gradient too, and dweight (empty without a weight)."""
+    """Return dx, which is the residual's gradient too, and dweight (empty without a weight)."""
     n = h.shape[-1]
     dx = torch.empty(h.shape, dtype=h.dtype, device=h.device)
     if h.numel() == 0:
@@ -168,7 +173,10 @@ def backward(
 
 
 def _tiles(kernel: str, device: torch.device, n: int) -> tuple[int, int, dict[str, int]]:
-    """Columns and rows of a tile, and the launch's options. Short rows share a program: one row of 128 starves it."""
+    """Return the columns and rows of a tile, and the launch's options.
+
+    Short rows share a program: one row of 128 starves it.
+    """
     options = launch.configuration(kernel, launch.architecture(device), n)
     block = min(launch.power_of_2(n), options.pop("BLOCK"))
     return block, max(1, options.pop("ELEMENTS") // block), options

@@ -235,12 +235,12 @@ class Where(NamedTuple):
 
 
 def refusal(head_dim: int) -> str:
-    """Why these kernels cannot serve heads of this width; nothing where they can."""
+    """Return why these kernels cannot serve heads of this width, or an empty string where they can."""
     return f"its tiles hold heads of up to {WIDEST}, not {head_dim}" if head_dim > WIDEST else ""
 
 
 def template(where: Where, mask: Mask, tiles: int) -> dict[str, Any]:
-    """The kernels' constants, with so many tiles of keys or rows in threadgroup memory."""
+    """Return the kernels' constants, with so many tiles of keys or rows in threadgroup memory."""
     d = where.q.shape[3]
     pieces = -(-d // 8)
     return {
@@ -253,12 +253,12 @@ def template(where: Where, mask: Mask, tiles: int) -> dict[str, Any]:
 
 
 def numbers(mask: Mask) -> Any:
-    """What the kernels find as numbers[0] and numbers[1]."""
+    """Return what the kernels find as numbers[0] and numbers[1]: the scale and the soft cap."""
     return mx.array([mask.scale, mask.softcap])
 
 
 def forward(where: Where, mask: Mask, sinks: Any) -> tuple[Any, Any]:
-    """O [B, Tq, H, D] and the logarithm of each row's sum [B, H, Tq], 0 where a row sees no key."""
+    """Return O [B, Tq, H, D] and the logarithm of each row's sum [B, H, Tq], 0 where a row sees no key."""
     b, t, _, d = where.q.shape
     found = launch(
         FORWARD,

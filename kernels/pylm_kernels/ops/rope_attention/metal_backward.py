@@ -222,7 +222,7 @@ KEYS_BACKWARD = Kernel(
 
 
 def backward(do: Any, o: Any, lse: Any, where: Where, mask: Mask) -> tuple[Any, Any, Any, Any]:
-    """DQ [B, Tq, H, D], dK and dV [B, Tk, kv heads, D], and delta [B, H, Tq]."""
+    """Return dQ [B, Tq, H, D], dK and dV [B, Tk, kv heads, D], and delta [B, H, Tq]."""
     b, t, _, d = where.q.shape
     keys = where.k.shape[1]
     every = {"q": where.q, "k": where.k, "v": where.v, "do_": do, "lse": lse, "starts": mask.starts, "ends": mask.ends,

@@ -15,7 +15,10 @@ from pylm_kernels.ops.rope_attention import metal, metal_backward
 
 
 def attend(q: Any, k: Any, v: Any, mask: Mask, sinks: Any) -> Any:
-    """softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v, T × T scores and all; plain MLX."""
+    """Return softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v, in plain MLX.
+
+    The T × T scores are made in full.
+    """
     group = q.shape[2] // k.shape[2]
     q, k, v = (x.astype(mx.float32).transpose(0, 2, 1, 3) for x in (q, k, v))
     k, v = (mx.repeat(x, group, 1) if group > 1 else x for x in (k, v))
@@ -59,26 +62,28 @@ def rope_attention(
     cu_seqlens: Any = None,
     scale: float | None = None,
 ) -> Any:
-    """softmax(q kᵀ) v, with q and k normalised and rotated first where asked; on Metal without T × T, backward too.
+    """Return softmax(q kᵀ) v, with q and k normalised and rotated first where asked.
+
+    On Metal no T × T scores are stored, not in the backward either.
 
     Args:
         q: [B, Tq, heads, D], or with k and v left out the packed projection [B, T, (n_heads + 2 n_kv_heads) * D],
             which is read as it is; arrays that are no contiguous rows are copied first.
         k: [B, Tk, kv heads, D]; kv heads divide heads (GQA, MQA). The last row of q stands at the last key.
-        v: like k.
+        v: the values, in the shape of k.
         rope: a pylm_kernels.mlx.Rope; None is plain attention.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         causal: a row sees keys up to its own position.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
         cu_seqlens: document ends over the flattened batch, 0 first, or the `Documents` found from them once for all
             layers; rows see their own document only.
-        scale: of the scores; 1 / sqrt(D) by default.
+        scale: the factor on the scores; 1 / sqrt(D) by default.
 
     Returns:
         [B, Tq, heads, D]; zeros in a row that sees no key.
@@ -108,7 +113,10 @@ def rope_attention(
 
 
 class _Attention(NamedTuple):
-    """Attention and its gradient by their Metal kernels: rotation, forward; delta and dQ, dK and dV, rotation back."""
+    """Attention and its gradient by their Metal kernels.
+
+    Forward rotates and attends. Backward finds delta and dQ, then dK and dV, and rotates back.
+    """
 
     turn: Turn | None
     heads: Heads

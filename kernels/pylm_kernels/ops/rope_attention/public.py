@@ -1,4 +1,4 @@
-"""rope_attention.
+"""The public rope_attention, and the backends that are registered for it.
 
 Raw form, which a backend implements (operands.heads.Heads and Mask, operands.rope.Rotation and Rotated):
 
@@ -81,7 +81,7 @@ def _of_backward(inputs: Any) -> tuple[Any, ...]:
 
 
 def _leaves(heads: Heads, rotation: Rotation, mask: Mask) -> dict[str, Any]:
-    """What may have a gradient, in the order of backward's results."""
+    """Return what may have a gradient, in the order of backward's results."""
     vectors = {"q_weight": rotation.q_weight, "k_weight": rotation.k_weight, "sinks": mask.sinks}
     return {"q": heads.q, "k": heads.k, "v": heads.v, **vectors}
 
@@ -112,7 +112,10 @@ def _composite(ctx: Any, do: Any, *others: Any) -> Any:
 
 
 def compose(way: str, heads: Heads, rotation: Rotation, mask: Mask) -> torch.Tensor:
-    """The operation in plain torch, by its reference or by torch's own attention, from the raw form's arguments."""
+    """Compute the operation in plain torch, from the arguments of the raw form.
+
+    `way` is its reference or torch's own attention.
+    """
     q, k, v = heads.parts()
     if rotation.cos is not None:
         q, k = turning.rotate(q, k, rotation)
@@ -156,27 +159,27 @@ def rope_attention(
     scale: float | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """softmax(q kᵀ) v, with q and k normalised and rotated first where asked; deterministic gradients.
+    """Return softmax(q kᵀ) v, with q and k normalised and rotated first where asked; gradients are deterministic.
 
     Args:
         q: [B, Tq, heads, D] of any strides, or with k and v left out the packed projection
             [B, T, (n_heads + 2 n_kv_heads) * D].
         k: [B, Tk, kv heads, D]; kv heads divide heads (GQA, MQA). The last row of q stands at the last key.
-        v: like k.
+        v: the values, in the shape of k.
         rope: a pylm_kernels.Rope; None is plain attention.
-        n_heads: of q, needed when packed.
-        n_kv_heads: of k and v; n_heads by default.
+        n_heads: the number of heads of q, needed when q is packed.
+        n_kv_heads: the number of heads of k and v; n_heads by default.
         q_weight: [D], RMS-normalises each head of q before the rotation; both weights or none.
         k_weight: [D], the same for k.
-        eps: of that norm.
+        eps: what that norm adds to the mean square.
         causal: a row sees keys up to its own position.
         window: a row sees keys at a distance below this.
         softcap: scores s become softcap * tanh(s / softcap).
         sinks: [heads], a score beside the keys' that takes its share of the softmax and gives nothing.
         cu_seqlens: document ends over the flattened batch, 0 first, or the `Documents` found from them once for all
             layers; rows see their own document only.
-        scale: of the scores; 1 / sqrt(D) by default.
-        backend: this call's backend, such as "triton", "sdpa" or "reference".
+        scale: the factor on the scores; 1 / sqrt(D) by default.
+        backend: the backend for this call, such as "triton", "sdpa" or "reference".
 
     Returns:
         [B, Tq, heads, D]; zeros in a row that sees no key.

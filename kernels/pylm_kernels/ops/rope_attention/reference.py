@@ -1,4 +1,4 @@
-"""What rope_attention means, in plain torch: T × T scores, a mask, a softmax."""
+"""The meaning of rope_attention, in plain torch: T × T scores, a mask, a softmax."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pylm_kernels.operands.heads import Mask
 
 
 def seen(t_q: int, t_k: int, mask: Mask, device: torch.device) -> torch.Tensor:
-    """[1 or B, 1, Tq, Tk]: which keys each row sees. The last row of q stands at the last key."""
+    """Return which keys each row sees, [1 or B, 1, Tq, Tk]. The last row of q stands at the last key."""
     row = torch.arange(t_q, device=device)[:, None] + (t_k - t_q)
     key = torch.arange(t_k, device=device)[None, :]
     sees = torch.ones(t_q, t_k, dtype=torch.bool, device=device)
@@ -29,7 +29,7 @@ def attend(
     sees: torch.Tensor,
     mask: Mask,
 ) -> torch.Tensor:
-    """softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v; a row without keys gives zeros."""
+    """Return softmax(q kᵀ · scale, capped, masked, with a sink beside the keys) v; a row without keys gives zeros."""
     wide = torch.float64 if q_BTHD.dtype == torch.float64 else torch.float32
     group = q_BTHD.shape[2] // k_BTHD.shape[2]
     q, k, v = (x.to(wide).transpose(1, 2) for x in (q_BTHD, k_BTHD, v_BTHD))

@@ -14,7 +14,7 @@ from pylm_kernels.ops.rope_attention import reference
 
 
 def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
-    """Why scaled_dot_product_attention cannot serve a call."""
+    """Return why scaled_dot_product_attention cannot serve a call, or None where it can."""
     if not facts:
         return None
     if facts["softcap"]:
@@ -34,7 +34,7 @@ def attend(
     v_BTHD: torch.Tensor,
     mask: Mask,
 ) -> torch.Tensor:
-    """O [B, Tq, H, D]."""
+    """Return O [B, Tq, H, D], computed by torch's own attention."""
     t_q, t_k = q_BTHD.shape[1], k_BTHD.shape[1]
     plain = mask.window == 0 and mask.starts is None and (t_q == t_k or not mask.causal)
     sees = None if plain else reference.seen(t_q, t_k, mask, q_BTHD.device)

@@ -1,4 +1,4 @@
-"""What both ways of attention share: masks, loop bounds that skip what a mask forbids, and the constants of a launch.
+"""The parts that both ways of attention share: masks, loop bounds that skip what a mask forbids, launch constants.
 
 Row r of q stands at key r + shift. Causal: key <= r + shift. A window of w: the distance is below w. Documents: key
 within [start of r, end of r), where start and end never decrease along a row of the batch.
@@ -20,7 +20,7 @@ from pylm_kernels.triton_runtime import launch
 def masked(
     row, key, start, end, T_K, shift, window, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, DOCS: tl.constexpr
 ):  # fmt: skip
-    """Which keys these rows see; the shapes broadcast."""
+    """Return which keys these rows see; the shapes broadcast."""
     seen = (key < T_K) & (row >= 0)
     if CAUSAL:
         seen = seen & (key <= row + shift)
@@ -33,7 +33,7 @@ def masked(
 
 @triton.jit
 def scores_of(s, scale, softcap, SOFTCAP: tl.constexpr):
-    """Products to scores: scaled, and capped by softcap · tanh(s / softcap)."""
+    """Return the scores of products: scaled, and capped by softcap · tanh(s / softcap)."""
     s = s * scale
     if SOFTCAP:
         # tanh by exp2, which every target has in hardware; it ends at 1 as exp2 overflows to infinity
@@ -46,7 +46,10 @@ def keys_of_rows(
     first, STARTS, ENDS, T_Q, T_K, shift, window,
     BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, DOCS: tl.constexpr,
 ):  # fmt: skip
-    """low, full_low, full_high, high: rows first … first + BM see keys in [low, high), all of [full_low, full_high)."""
+    """Return low, full_low, full_high and high, the bounds of the keys that rows first … first + BM see.
+
+    These rows see keys in [low, high) only, and all of [full_low, full_high).
+    """
     last = tl.minimum(first + BM, T_Q) - 1
     low = 0
     high = T_K
@@ -80,7 +83,10 @@ def rows_of_keys(
     first, STARTS, ENDS, T_Q, T_K, shift, window,
     BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, DOCS: tl.constexpr,
 ):  # fmt: skip
-    """The same the other way round: rows that see keys first … first + BN, and those that see all of them."""
+    """Return the bounds of the rows that see keys first … first + BN, and of those that see all of them.
+
+    It is `keys_of_rows` the other way round.
+    """
     last = tl.minimum(first + BN, T_K) - 1
     low = 0
     high = T_Q
@@ -109,7 +115,7 @@ def rows_of_keys(
 
 
 def settings(q: torch.Tensor, mask: Mask):
-    """The constants that the kernels of both ways share."""
+    """Return the constants that the kernels of both ways share."""
     d = q.shape[-1]
     return {
         "DP": max(16, launch.power_of_2(d)), "CAUSAL": mask.causal, "WINDOW": mask.window > 0,

@@ -84,7 +84,9 @@ def forward_kernel(
     BM: tl.constexpr, BN: tl.constexpr, DP: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr,
     DOCS: tl.constexpr, SOFTCAP: tl.constexpr, HAS_SINKS: tl.constexpr, FULL_D: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """BM rows of one head. Tiles that every row sees in full are walked without masks, between those with.
+    """Compute the attention of BM rows of one head.
+
+    Tiles that every row sees in full are walked without masks, between those with.
 
     Under a causal mask half of all tiles are never walked, and of those that are the diagonal cuts BM / BN for each
     program: 2 of up to 32 with 2,048 keys, 128 rows and 64 keys a tile. In the others a score costs no comparison
@@ -135,7 +137,7 @@ def forward_kernel(
 
 
 def attend(q, k, v, mask: Mask):
-    """O [B, Tq, H, D] and the logarithm of each row's sum [B, H, Tq], 0 where a row sees no key."""
+    """Return O [B, Tq, H, D] and the logarithm of each row's sum [B, H, Tq], 0 where a row sees no key."""
     b, t_q, n, d = q.shape
     t_k = k.shape[1]
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
@@ -157,7 +159,7 @@ def attend(q, k, v, mask: Mask):
 
 
 def forward(heads: Heads, rotation: Rotation, mask: Mask):
-    """The raw form: see public.py."""
+    """Compute the raw form, which public.py describes."""
     q, k, v = heads.parts()
     rotated = Rotated(*(q.new_empty(0) for _ in Rotated._fields))
     if rotation.cos is not None:

@@ -37,7 +37,7 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def delta_kernel(O, DO, DELTA, ROWS_ALL, T, H, D, do_s, ROWS: tl.constexpr, DP: tl.constexpr, ACC: tl.constexpr):
-    """Delta = Σ o · do of each row, which the softmax's gradient subtracts."""
+    """Compute delta = Σ o · do of each row, which the softmax's gradient subtracts."""
     at = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     t = at % T
     h = (at // T) % H
@@ -54,7 +54,7 @@ def _unturn(
     x, COS, SIN, POS, row, T, P, pos_b, offset,
     ROWS: tl.constexpr, DP: tl.constexpr, INTERLEAVED: tl.constexpr, HAS_POS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The conjugate rotation of a whole tile in registers."""
+    """Return a whole tile rotated back in registers, by the conjugate rotation."""
     HALF: tl.constexpr = DP // 2
     position = row.to(tl.int64)
     if HAS_POS:
@@ -120,7 +120,7 @@ def dkdv_kernel(
     DOCS: tl.constexpr, SOFTCAP: tl.constexpr, FULL_D: tl.constexpr, ROTATED: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """DK and dV of BN keys of one head of k, over all heads of q that share it."""
+    """Compute dK and dV of BN keys of one head of k, over all heads of q that share it."""
     first = tl.program_id(0) * BN
     b = (tl.program_id(1) // H_K).to(tl.int64)
     h_k = (tl.program_id(1) % H_K).to(tl.int64)
@@ -207,7 +207,7 @@ def dq_kernel(
     DOCS: tl.constexpr, SOFTCAP: tl.constexpr, FULL_D: tl.constexpr, ROTATED: tl.constexpr, INTERLEAVED: tl.constexpr,
     HAS_POS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """DQ of BM rows of one head, over the keys that they see."""
+    """Compute dQ of BM rows of one head, over the keys that they see."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     b = (tl.program_id(1) // H).to(tl.int64)
     h = (tl.program_id(1) % H).to(tl.int64)
@@ -250,7 +250,7 @@ def dq_kernel(
 
 
 def backward(do, heads: Heads, rotation: Rotation, mask: Mask, o, lse, rotated: Rotated):
-    """Dq (packed with q), dk, dv, dq_weight, dk_weight, dsinks; what does not exist comes out empty."""
+    """Return dq (packed where q is), dk, dv, dq_weight, dk_weight, dsinks; what does not exist comes out empty."""
     q, k, v = heads[:3]
     grads = [torch.empty_like(q, memory_format=torch.contiguous_format)]
     grads += [torch.empty(x.shape if x is not None else (0,), dtype=q.dtype, device=q.device) for x in (k, v)]
@@ -282,7 +282,10 @@ def backward(do, heads: Heads, rotation: Rotation, mask: Mask, o, lse, rotated: 
 
 
 def _launches(read, into, o, rotation: Rotation, fused: bool, mask: Mask) -> None:
-    """Delta, then dK and dV, then dQ: from q, k, v, do, lse, delta into dk, dv, dq, turned back on the way if fused."""
+    """Write delta, then dk and dv, then dq, from q, k, v, do and lse.
+
+    Gradients of rotated heads are rotated back on the way if fused.
+    """
     q, k, v, do, _, delta = read
     b, t_q, n, d = q.shape
     t_k, n_k = k.shape[1:3]

@@ -18,7 +18,7 @@ _fused: Any = mx.compile(_swiglu, shapeless=True)
 
 
 def swiglu(gate: Any, up: Any) -> Any:
-    """silu(gate) * up, computed in float32 and rounded once; both of one shape and dtype."""
+    """Return silu(gate) * up, computed in float32 and rounded once; both have one shape and dtype."""
     floating("gate", gate)
     like("up", up, "gate", gate)
     return _fused(gate, up)

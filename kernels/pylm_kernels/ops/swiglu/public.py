@@ -1,4 +1,4 @@
-"""swiglu. Raw form: forward(gate, up) -> y; backward(dy, gate, up) -> (dgate, dup)."""
+"""The public swiglu. Its raw form is forward(gate, up) -> y and backward(dy, gate, up) -> (dgate, dup)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _public = elementwise("swiglu", reference.swiglu, ("gate", "up"))
 
 
 def swiglu(gate: torch.Tensor, up: torch.Tensor, *, backend: str | None = None) -> torch.Tensor:
-    """silu(gate) * up, computed in float32 and rounded once; both of one shape and dtype."""
+    """Return silu(gate) * up, computed in float32 and rounded once; both have one shape and dtype."""
     result: torch.Tensor = _public((gate, up), (), backend)
     return result

@@ -1,4 +1,4 @@
-"""What swiglu means, in plain torch."""
+"""The meaning of swiglu, in plain torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """Gate · sigmoid(gate) · up, computed in float32 and rounded once."""
+    """Return gate · sigmoid(gate) · up, computed in float32 and rounded once."""
     wide = torch.float64 if gate.dtype == torch.float64 else torch.float32
     g = gate.to(wide)
     return (g * torch.sigmoid(g) * up.to(wide)).to(gate.dtype)
