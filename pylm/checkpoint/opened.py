@@ -33,7 +33,7 @@ class Weights:
         return self.path / (ONE if (self.path / ONE).exists() else INDEX)
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors, mapped from one file or from those that an index names."""
+        """Return the tensors, mapped from one file or from those that an index names."""
         if self.first_file.name == ONE:
             return read_tensors(self.path / ONE)
         found: dict[str, Tensor] = {}
@@ -53,7 +53,7 @@ class Weights:
 
 
 def holds_weights(path: Path) -> bool:
-    """Whether a folder holds weights, in one file or in several."""
+    """Say whether a folder holds weights, in one file or in several."""
     return (path / ONE).exists() or (path / INDEX).exists()
 
 
@@ -68,7 +68,10 @@ def open_weights(path: str | Path) -> Weights:
 
 
 def no_folder(name: str, runs: Path) -> CheckpointError | None:
-    """What to say of a name that is a file, or looks like a model of the Hub; None where it is neither, as of runs."""
+    """Return the error for a name that is a file or looks like a model of the Hub.
+
+    For any other name it is None, as for runs.
+    """
     path = Path(name)
     if path.is_file():
         if path.name == ONE or path.suffix == ".safetensors":
