@@ -25,7 +25,7 @@ NOT_READ = ("optimizer.safetensors",)  # by whoever only writes text
 
 
 def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
-    """Hash the files of a checkpoint of ours that were not hashed before; raise for one that is not as it was written."""
+    """Hash the files of a checkpoint of ours that were not hashed before; raise for one that is not as written."""
     files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
     unknown = []
     for name, entry in files.items():
