@@ -18,7 +18,7 @@ INDEX = "model.safetensors.index.json"
 PICKLE = "a pickle as torch.save writes them"
 FOREIGN = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), PICKLE) | {".gguf": "GGUF", ".npz": "NumPy's"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # those that had no owner
+HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # names of the Hub that had no owner
 
 
 @dataclass(frozen=True)

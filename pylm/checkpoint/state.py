@@ -15,7 +15,7 @@ STEPS_LIMIT = 2**53
 THREADS_LIMIT = 4096  # more than any machine has; OpenMP brings the process down when it is asked for more than fit
 SEQUENCES_LIMIT = 2**40
 FILES_LIMIT = 10_000
-NAME_LIMIT = 255  # bytes, of a file
+NAME_LIMIT = 255  # bytes in the name of a file
 HASH_DIGITS = 64
 
 Check = Callable[[Any], bool]

@@ -19,7 +19,7 @@ from pylm.wording import param
 __all__ = ["LEAST", "Choice", "derive", "described", "for_machine", "still_open"]
 
 WIDTH_PER_BLOCK = 64  # nanochat's dial
-TOKENS_PER_PARAMETER = 20  # of the blocks: Hoffmann et al. 2022
+TOKENS_PER_PARAMETER = 20  # counted over the parameters of the blocks: Hoffmann et al. 2022
 EPOCHS = 4  # text read so often is nearly as good as new (Muennighoff et al. 2023)
 LEAST_STEPS = 1500  # fewer updates than this cost more than larger batches save
 MFU = 0.35  # share of the matmul peak that a step reaches, before it is measured

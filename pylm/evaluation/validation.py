@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "Validation"]
 
-BATCH_TOKENS = 8192  # about
+BATCH_TOKENS = 8192  # about as many tokens as a batch has
 
 # what a backend says of the first so many rows of a batch: the sum of the losses, tokens guessed, tokens that count
 Count = Callable[["Batch", int], tuple[float, int, int]]

@@ -19,9 +19,9 @@ from pylm.wording import param
 __all__ = ["check_files"]
 
 MOST_REMEMBERED = 4096  # files; the oldest go
-SLOW_BYTES = 2 << 30  # more than that takes seconds, and is announced
+SLOW_BYTES = 2 << 30  # hashing more bytes than that takes seconds, and is announced
 BLOCK = 1 << 22
-NOT_READ = ("optimizer.safetensors",)  # by whoever only writes text
+NOT_READ = ("optimizer.safetensors",)  # files that are not read by whoever only writes text
 
 
 def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) -> None:

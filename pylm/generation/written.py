@@ -11,7 +11,7 @@ from pylm.generation.session import Piece
 
 __all__ = ["Written"]
 
-SHOWN_CHARACTERS = 60  # in a repr
+SHOWN_CHARACTERS = 60  # a repr shows that many characters
 
 
 class Written(Iterator[Piece]):

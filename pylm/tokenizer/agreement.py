@@ -23,10 +23,10 @@ __all__ = ["refuse_other_ids"]
 
 # changes with anything that decides ids
 VERSION = "pylm agreement 1"
-MOST_PIECES = 10_000  # that are tried; all of the vocabulary where it has fewer
-PIECES_PER_TEXT = 25  # one after another, so that their borders are tried as well
+MOST_PIECES = 10_000  # pieces that are tried; all of the vocabulary where it has fewer
+PIECES_PER_TEXT = 25  # they stand one after another, so that their borders are tried as well
 TEXTS_PER_CALL = 10_000
-MOST_VERDICTS = 2_000  # in the cache folder
+MOST_VERDICTS = 2_000  # verdicts that the cache folder keeps
 _seen: set[str] = set()
 
 

@@ -24,9 +24,9 @@ from pylm.tokenizer.render_child import MEMORY
 
 __all__ = ["check", "rendered"]
 
-SECONDS = 10.0  # of the processor's time for one rendering; templates in use take milliseconds
+SECONDS = 10.0  # processor's time for one rendering; templates in use take milliseconds
 WALL_SECONDS = 300.0  # however busy the machine is
-MOST_BYTES = 256 << 20  # of an answer
+MOST_BYTES = 256 << 20  # bytes of an answer
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pylm.tokenizer.render_child import main; main()"
 
 Spans = list[tuple[int, int]]

@@ -18,7 +18,7 @@ __all__ = ["MAX_OUTPUT", "Refused", "Said", "joined", "mark", "mask_of", "plain"
 MAX_OUTPUT = 16 * 1024 * 1024  # characters, of the whole and of any string on the way
 
 HUGE = f"the chat template makes a huge string, of more than {MAX_OUTPUT:,} characters"
-CONVERSATION = b"\1"  # in a mask
+CONVERSATION = b"\1"  # the byte of a mask for a character that the conversation brought
 
 
 class Refused(Exception):
