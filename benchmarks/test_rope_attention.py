@@ -22,7 +22,8 @@ FORCED = {
     "SDPA efficient": SDPBackend.EFFICIENT_ATTENTION,
 }
 DEFAULT = "SDPA default"
-# of the two shapes: by the width of a head, forward and backward, the peer and how many times its speed
+# How many times a peer's speed is asked for, by the width of a head and the direction. The widths are those of SHAPES:
+# 64 is a batch of 8 times 2,048 tokens with 12 heads of queries and 12 of keys, 128 one of 4 times 4,096 with 32 and 8.
 BARS = {
     (64, "forward"): {DEFAULT: 1.3, "SDPA cuDNN": 1.0},
     (64, "backward"): {"SDPA cuDNN": 1.0},

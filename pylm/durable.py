@@ -53,7 +53,7 @@ def flush_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Make a folder and those above it, their names flushed; returns the ones that were not there, outermost first."""
+    """Make a folder and those above it, their names flushed, and return those that were not there, outermost first."""
     missing = []
     while not path.is_dir() and path != path.parent:
         missing.append(path)

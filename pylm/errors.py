@@ -28,7 +28,9 @@ HERE = os.path.dirname(__file__) + os.sep
 
 
 class PylmError(Exception):
-    """What went wrong and where; the command line prints it after `error:` and `hint` after `hint:`.
+    """An error that says what went wrong and where.
+
+    The command line prints it after `error:`, and its `hint` after `hint:`.
 
     The sentences of a room name parameters (see pylm.wording). `message` and `hint` say them as a Python program
     writes them; `marked` are the two as they were given, for whoever raises them anew or prints them otherwise.
@@ -46,7 +48,7 @@ class PylmError(Exception):
             add_note(f"hint: {self.hint}")
 
     def __str__(self) -> str:
-        """The sentence, and the hint where nothing else would print it."""
+        """Return the sentence, and the hint where nothing else would print it."""
         return self.message if self.hint is None or hasattr(self, "add_note") else f"{self.message}\nhint: {self.hint}"
 
     def __reduce__(self) -> tuple[type[PylmError], tuple[str, str | None]]:
@@ -93,7 +95,7 @@ class Interrupted(PylmError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Make the hint for a mistyped word: the nearest known one or two, None where none is near."""
+    """Return the hint for a mistyped word: the nearest known one or two, None where none is near."""
     from difflib import get_close_matches
 
     spelled = {name.lower().replace("_", "-"): name for name in known}

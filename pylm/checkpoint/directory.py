@@ -43,16 +43,16 @@ class Checkpoint:
         return int(self.state["step"])
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's tensors, mapped from the file."""
+        """Return the model's tensors, mapped from the file."""
         return read_tensors(self.path / "model.safetensors")
 
     def optimizer(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, mapped from the file; none where the checkpoint carries none."""
+        """Return the optimizer's tensors, mapped from the file; none where the checkpoint carries none."""
         path = self.path / "optimizer.safetensors"
         return read_tensors(path) if path.exists() else {}
 
     def config(self) -> str:
-        """The resolved configuration, as YAML."""
+        """Return the resolved configuration, as YAML."""
         return (self.path / "config.yaml").read_text(encoding="utf-8")
 
     def check_resumable(self) -> None:
@@ -112,7 +112,7 @@ def write(
 
 
 def read(path: Path) -> Checkpoint:
-    """Open a checkpoint folder; its files must have the sizes of its manifest, their contents are not hashed."""
+    """Open a checkpoint folder whose files have the sizes of its manifest; their contents are not hashed."""
     for name, size in _manifest(path).items():
         _check_size(path / name, size[0])
     try:
@@ -124,7 +124,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def verify(path: Path) -> Checkpoint:
-    """Open a checkpoint folder and hash every file of it; the first one that is not as it was written is named."""
+    """Open a checkpoint folder and hash every file of it; the error names the first that is not as written."""
     checkpoint = read(path)
     for name, (_, wanted) in _manifest(path).items():
         digest = hashlib.blake2b(digest_size=32)
@@ -137,7 +137,7 @@ def verify(path: Path) -> Checkpoint:
 
 
 def _manifest(path: Path) -> dict[str, tuple[int, str]]:
-    """Sizes and hashes by file name, checked before anything is opened by those names."""
+    """Return sizes and hashes by file name, checked before anything is opened by those names."""
     manifest = path / MANIFEST
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint at {path}")
@@ -166,5 +166,5 @@ def _check_size(path: Path, size: int) -> None:
 
 
 def damaged(path: Path, how: str) -> CheckpointError:
-    """The error of a file that is not what it should be."""
+    """Return the error for a file that is not what it should be."""
     return CheckpointError(f"{path} is damaged: {how}", "pylm verify RUN names the newest sound checkpoint")

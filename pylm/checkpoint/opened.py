@@ -18,7 +18,7 @@ INDEX = "model.safetensors.index.json"
 PICKLE = "a pickle as torch.save writes them"
 FOREIGN = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), PICKLE) | {".gguf": "GGUF", ".npz": "NumPy's"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # those that had no owner
+HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")  # names of the Hub that had no owner
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Weights:
         return self.path / (ONE if (self.path / ONE).exists() else INDEX)
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors, mapped from one file or from those that an index names."""
+        """Return the tensors, mapped from one file or from those that an index names."""
         if self.first_file.name == ONE:
             return read_tensors(self.path / ONE)
         found: dict[str, Tensor] = {}
@@ -53,7 +53,7 @@ class Weights:
 
 
 def holds_weights(path: Path) -> bool:
-    """Whether a folder holds weights, in one file or in several."""
+    """Say whether a folder holds weights, in one file or in several."""
     return (path / ONE).exists() or (path / INDEX).exists()
 
 
@@ -68,7 +68,10 @@ def open_weights(path: str | Path) -> Weights:
 
 
 def no_folder(name: str, runs: Path) -> CheckpointError | None:
-    """What to say of a name that is a file, or looks like a model of the Hub; None where it is neither, as of runs."""
+    """Return the error for a name that is a file or looks like a model of the Hub.
+
+    For any other name it is None, as for runs.
+    """
     path = Path(name)
     if path.is_file():
         if path.name == ONE or path.suffix == ".safetensors":

@@ -29,7 +29,7 @@ SHOWN = 3  # runs that a hint names
 
 
 def steps(run: Path) -> list[int]:
-    """The steps of which a run has a checkpoint, in order."""
+    """Return the steps of which a run has a checkpoint, in order."""
     folder = run / CHECKPOINTS
     if not folder.is_dir():
         return []
@@ -38,7 +38,7 @@ def steps(run: Path) -> list[int]:
 
 
 def find(name: str | None, runs: Path = Path("runs")) -> Path:
-    """The folder that a CHECKPOINT means.
+    """Return the folder that a CHECKPOINT means.
 
     Args:
         name: a run folder (its `best`, else its `last`), `RUN/best`, `RUN/last`, `RUN/step_500`, any folder that holds
@@ -62,7 +62,7 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
 
 
 def newest_run(runs: Path = Path("runs")) -> Path:
-    """The run whose checkpoints were written last."""
+    """Return the run whose checkpoints were written last."""
     found = [run for run in runs.iterdir() if steps(run)] if runs.is_dir() else []
     if not found:
         raise CheckpointError(f"no run with a checkpoint under {runs}/", "pylm train my.txt makes one")
@@ -70,7 +70,10 @@ def newest_run(runs: Path = Path("runs")) -> Path:
 
 
 def _written(run: Path) -> int:
-    """When the newest of a run's checkpoints was written; those that go meanwhile, as retention lets them, are none."""
+    """Return when the newest of a run's checkpoints was written.
+
+    Those that retention removes meanwhile do not count.
+    """
     times = [0]
     for step in steps(run):
         with contextlib.suppress(FileNotFoundError):
@@ -79,7 +82,7 @@ def _written(run: Path) -> int:
 
 
 def newest_sound(run: Path) -> Path | None:
-    """The newest checkpoint of a run whose every file is as it was written, None where there is none."""
+    """Return the newest checkpoint of a run whose every file is as it was written, None where there is none."""
     for step in reversed(steps(run)):
         path = run / CHECKPOINTS / f"step_{step}"
         try:
@@ -90,7 +93,7 @@ def newest_sound(run: Path) -> Path | None:
 
 
 def best(run: Path) -> int | None:
-    """The step of a run's best checkpoint, by what the checkpoints say; None where none is known or it is gone.
+    """Return the step of a run's best checkpoint, by what the checkpoints say; None where none is known or it is gone.
 
     The file `best` counts for an evaluation that the newest state does not know yet: of a run that was stopped in it,
     and of a checkpoint that is too damaged to be asked.
@@ -142,7 +145,7 @@ def retain(run: Path, keep_last: int) -> list[int]:
 
 
 def _surplus(run: Path, keep_last: int) -> list[int]:
-    """The steps that retention removes."""
+    """Return the steps that retention removes."""
     have = steps(run)
     kept = {*have[-max(keep_last, 1) :], best(run), _pointed(run, "last")}
     return [step for step in have if step not in kept]
@@ -160,7 +163,7 @@ def _sweep(run: Path) -> None:
 
 
 def _told(run: Path, have: list[int]) -> tuple[int | None, int]:
-    """The best step by the newest state that can be read, and the last step that was evaluated by then."""
+    """Return the best step by the newest state that can be read, and the last step that was evaluated by then."""
     for step in reversed(have):
         try:
             progress = read(run / CHECKPOINTS / f"step_{step}").state.get("progress", {})
@@ -171,7 +174,7 @@ def _told(run: Path, have: list[int]) -> tuple[int | None, int]:
 
 
 def _of_run(run: Path, name: str | None) -> Path:
-    """A checkpoint of one run by `best`, `last`, `step_N`, or None for its best, else its newest."""
+    """Return the checkpoint of one run by `best`, `last` or `step_N`; None means its best, else its newest."""
     have = steps(run)
     if not have:
         raise CheckpointError(f"{run} has no checkpoint yet")
@@ -191,7 +194,7 @@ def _of_run(run: Path, name: str | None) -> Path:
 
 
 def _pointed(run: Path, name: str) -> int | None:
-    """The step that the file `best` or `last` names."""
+    """Return the step that the file `best` or `last` names."""
     try:
         match = STEP.match((run / CHECKPOINTS / name).read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError):
@@ -200,7 +203,7 @@ def _pointed(run: Path, name: str) -> int | None:
 
 
 def _what_there_is(path: Path, runs: Path) -> str | None:
-    """A hint for a name that is nowhere: the nearest run, else the runs that there are."""
+    """Return a hint for a name that is nowhere: the nearest run, else the runs that there are."""
     found = [run for run in runs.iterdir() if steps(run)] if runs.is_dir() else []
     if not found:
         return "pylm train my.txt makes one"

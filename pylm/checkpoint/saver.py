@@ -16,7 +16,10 @@ __all__ = ["Saver"]
 
 
 class Saver:
-    """Writes one checkpoint at a time, points `last` and `best` at it, and removes old ones once it is sound."""
+    """The writer of a run's checkpoints: one at a time.
+
+    It points `last` and `best` at a checkpoint, and removes old ones once that one is sound.
+    """
 
     def __init__(self, run: Path, keep_last: int, config: str, texts: Mapping[str, str]) -> None:
         """Keep what is the same in every checkpoint of a run.
@@ -45,7 +48,7 @@ class Saver:
         state: Mapping[str, Any],
         best: bool,
     ) -> None:
-        """Start writing; waits first where the one before is not done yet.
+        """Start writing, after waiting for a checkpoint that is still being written.
 
         Args:
             weights: a copy that nobody changes.
@@ -64,7 +67,7 @@ class Saver:
         point(self.run, "best", step)
 
     def wait(self) -> None:
-        """Wait until nothing is being written; what failed is raised here."""
+        """Wait until nothing is being written; a save that failed is raised here."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -73,12 +76,12 @@ class Saver:
             raise error
 
     def finish(self) -> None:
-        """Wait until nothing is being written, whatever comes of it: something else failed already."""
+        """Wait until nothing is being written, and raise nothing: something else has failed already."""
         if self._thread is not None:
             self._thread.join()
 
     def check(self) -> None:
-        """Raise what failed, without waiting: a run that cannot save should not go on for hours."""
+        """Raise the error of a save that failed, without waiting. A run that cannot save should not go on for hours."""
         if self._thread is None or not self._thread.is_alive():
             self.wait()
 

@@ -15,7 +15,7 @@ STEPS_LIMIT = 2**53
 THREADS_LIMIT = 4096  # more than any machine has; OpenMP brings the process down when it is asked for more than fit
 SEQUENCES_LIMIT = 2**40
 FILES_LIMIT = 10_000
-NAME_LIMIT = 255  # bytes, of a file
+NAME_LIMIT = 255  # bytes in the name of a file
 HASH_DIGITS = 64
 
 Check = Callable[[Any], bool]
@@ -26,7 +26,7 @@ def _count(least: int, most: int) -> Check:
 
 
 def _number(value: Any) -> bool:
-    """A finite number, 0 or more."""
+    """Return a finite number, 0 or more."""
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
@@ -103,7 +103,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; ValueError with what is wrong, whatever that is."""
+    """Return the object in a JSON file; a ValueError says what is wrong, whatever that is."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
@@ -118,7 +118,7 @@ def parse(path: Path) -> dict[str, Any]:
 
 
 def check_state(state: Mapping[str, Any]) -> None:
-    """Check what stands in a state; ValueError names what cannot be."""
+    """Check the values of a state; a ValueError names those that cannot be."""
     if "step" not in state:
         raise ValueError("it names no step")
     for name, check in SCALAR.items():
@@ -138,7 +138,7 @@ def check_state(state: Mapping[str, Any]) -> None:
 
 
 def require(state: Mapping[str, Any]) -> None:
-    """Check that a checked state holds all that a run goes on with; ValueError names what it lacks."""
+    """Check that a checked state holds all that a run goes on with; a ValueError names what it lacks."""
     for name, fields in NEEDED.items():
         if name not in state:
             raise ValueError(f"it names no {name}")
@@ -149,7 +149,7 @@ def require(state: Mapping[str, Any]) -> None:
 
 
 def check_manifest(files: Any, required: tuple[str, ...], own: str) -> dict[str, tuple[int, str]]:
-    """Sizes and hashes by file name; ValueError names what cannot be.
+    """Return sizes and hashes by file name; a ValueError names what cannot be.
 
     Args:
         files: what the manifest says of them.
@@ -179,7 +179,7 @@ def check_manifest(files: Any, required: tuple[str, ...], own: str) -> dict[str,
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a text names a file of the folder itself, on any system."""
+    """Say whether a text names a file of the folder itself, on any system."""
     try:
         encoded = name.encode("utf-8")
     except UnicodeEncodeError:
@@ -189,6 +189,6 @@ def is_file_name(name: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value for a sentence: short, and in ASCII where it cannot be printed."""
+    """Return a value as a sentence shows it: short, and in ASCII where it cannot be printed."""
     text = ascii(value) if isinstance(value, (str, int, float)) or value is None else f"a {type(value).__name__}"
     return text if len(text) <= 40 else text[:39] + "…"

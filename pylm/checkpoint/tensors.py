@@ -105,7 +105,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _tensors(path: Path, header: dict[str, Any], data: memoryview) -> dict[str, Tensor]:
-    """Cut the tensors out, each checked: known type, room for its shape, no gaps and no overlaps."""
+    """Return the tensors cut out of the file.
+
+    Each is checked: its type is known, there is room for its shape, and there are no gaps and no overlaps.
+    """
     found: dict[str, Tensor] = {}
     expected = 0
     for name, entry in sorted(header.items(), key=lambda item: list(item[1]["data_offsets"])):

@@ -9,7 +9,7 @@ __all__ = ["Batch", "plan_batch"]
 
 @dataclass(frozen=True)
 class Batch:
-    """One optimizer step; what is None is still to be derived by probing or from the size of the model."""
+    """The batch of one optimizer step; what is None is still to be derived by probing or from the size of the model."""
 
     tokens: int | None
     micro_batch: int | None

@@ -44,11 +44,11 @@ class Resolved:
     origins: dict[str, str]
 
     def origin(self, key: str) -> str:
-        """Say where a value came from; `default` where nobody gave it."""
+        """Return where a value came from; `default` where nobody gave it."""
         return self.origins.get(key, DEFAULT)
 
     def completed(self, values: Mapping[str, Any], origin: str) -> Resolved:
-        """Return it with these values, by qualified key, where nobody gave one."""
+        """Return the configuration with these values, by qualified key, where nobody gave one."""
         open_values = {key: value for key, value in values.items() if self.origin(key) == DEFAULT}
         given = {
             f"{section}.{key}": value
@@ -59,7 +59,7 @@ class Resolved:
         return Resolved(_validate({**given, **open_values}, origins), origins)
 
     def to_yaml(self, keys: Iterable[str] | None = None) -> str:
-        """Write it as a file that gives this very configuration when it is read."""
+        """Return it as a file that gives this very configuration when it is read."""
         return dump(self.config, keys)
 
 
@@ -70,7 +70,7 @@ def resolve(
     settings: Sequence[Setting] = (),
     environ: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """Resolve a configuration.
+    """Return the configuration that its layers make together.
 
     Args:
         section: the running command's section, where short keys are sought first.
@@ -150,7 +150,7 @@ def _bases(top: Mapped, name: str) -> list[str]:
 
 
 def _find_base(base: str, path: Path, where: str) -> tuple[Path, str]:
-    """Find what `extends` names: a file beside the one that says so, else a preset."""
+    """Return the file that `extends` names: one beside the file that says so, else a preset."""
     beside = path.parent / base
     if base in preset_names() and not (beside.suffix and beside.is_file()):
         return preset_path(base), f"preset {base}"
@@ -179,7 +179,7 @@ def _place(setting: Setting, section: str | None) -> Setting:
 
 
 def _text(value: Any) -> Any:
-    """Read a list or a mapping that was typed in YAML's short form; any other text stays as it is."""
+    """Return a typed value, a list or a mapping read in YAML's short form; any other text stays as it is."""
     if isinstance(value, str) and value[:1] + value[-1:] in ("[]", "{}"):
         try:
             return yaml.load(value, Loader=yaml.BaseLoader)
@@ -189,7 +189,10 @@ def _text(value: Any) -> Any:
 
 
 def _outvoted(values: Mapping[str, Any], ranks: Mapping[str, int]) -> list[str]:
-    """Find what two others, given later, settle: a preset's batch_tokens yields to a command line's other two."""
+    """Return the key, if any, that two others, given later, settle.
+
+    A preset's batch_tokens yields to a command line's other two.
+    """
     keys = [f"train.{key}" for key in BATCH_KEYS]
     if not all(values.get(key) not in (None, "auto") for key in keys):
         return []

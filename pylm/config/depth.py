@@ -19,7 +19,7 @@ from pylm.wording import param
 __all__ = ["LEAST", "Choice", "derive", "described", "for_machine", "still_open"]
 
 WIDTH_PER_BLOCK = 64  # nanochat's dial
-TOKENS_PER_PARAMETER = 20  # of the blocks: Hoffmann et al. 2022
+TOKENS_PER_PARAMETER = 20  # counted over the parameters of the blocks: Hoffmann et al. 2022
 EPOCHS = 4  # text read so often is nearly as good as new (Muennighoff et al. 2023)
 LEAST_STEPS = 1500  # fewer updates than this cost more than larger batches save
 MFU = 0.35  # share of the matmul peak that a step reaches, before it is measured
@@ -36,7 +36,7 @@ class Choice(NamedTuple):
 
 
 def derive(depth: int, text: int | None = None) -> dict[str, int | float]:
-    """Everything that follows from a depth, by dotted key; each may be overridden.
+    """Return everything that follows from a depth, by dotted key; each may be overridden.
 
     Args:
         depth: blocks.
@@ -87,7 +87,7 @@ def for_machine(seconds: float, flops: float, text: int, vocab_size: int) -> Cho
 
 
 def described(values: dict[str, int | float]) -> str:
-    """Derived values by their names, large numbers in three figures."""
+    """Return derived values by their names, large numbers in three figures."""
     shown = {key.partition(".")[2]: value for key, value in values.items()}
     return ", ".join(f"{key} {format_count(value) if value >= 1e5 else value}" for key, value in shown.items())
 
@@ -114,7 +114,7 @@ def still_open(values: dict[str, int | float], resolved: Resolved) -> dict[str, 
 
 
 def _blocks(depth: int) -> int:
-    """Parameters of the blocks, about: 12 squares of the width each."""
+    """Return about how many parameters the blocks have: 12 squares of the width each."""
     return 12 * depth * (WIDTH_PER_BLOCK * depth) ** 2
 
 

@@ -15,7 +15,10 @@ __all__ = ["OF_WRITING", "Foreign", "FOREIGN_SECTIONS", "answer", "answer_sectio
 
 @dataclass(frozen=True)
 class Foreign:
-    """What became of a key: `ours`, or None and why; `reading` names how its value is rewritten (importing.py)."""
+    """What became of an older tool's key: `ours`, or None and why.
+
+    The field `reading` names how its value is rewritten (importing.py).
+    """
 
     ours: str | None
     note: str = ""

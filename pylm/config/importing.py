@@ -50,11 +50,11 @@ class Imported:
     dropped: list[tuple[str, str]] = field(default_factory=list)
 
     def resolved(self) -> Resolved:
-        """Check it as any configuration is checked."""
+        """Return it resolved, checked as any configuration is checked."""
         return resolve(settings=self.settings, environ={})
 
     def to_yaml(self) -> str:
-        """Write it, with what was left behind as comments."""
+        """Return it as a file, with what was left behind as comments."""
         resolved = self.resolved()
         lines = [f"# from a file of {self.tool}"] if self.tool else []
         # whoever reads the file gives it to a command
@@ -63,7 +63,7 @@ class Imported:
 
 
 def import_file(path: Path, tool: str | None = None, profile: str | None = None) -> Imported:
-    """Rewrite a file.
+    """Return a file rewritten as a configuration of pylm.
 
     Args:
         path: YAML or JSON of one of the older tools.

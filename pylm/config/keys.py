@@ -52,7 +52,7 @@ def find_key(word: str, section: str | None = None, where: str | None = None) ->
 
 
 def unknown_key(word: str, where: str | None = None) -> ConfigError:
-    """Make the error for a key that is none of ours: an older tool's is answered with ours, else the nearest."""
+    """Return the error for a key that is none of ours: an older tool's is answered with ours, else the nearest."""
     section, _, key = word.rpartition(".")
     at = f" ({where})" if where else ""
     hint = answer(key, section)
@@ -68,7 +68,7 @@ def unknown_key(word: str, where: str | None = None) -> ConfigError:
 
 
 def unknown_section(word: str, where: str | None = None, key: str = "") -> ConfigError:
-    """Make the error for a section that is none of ours."""
+    """Return the error for a section that is none of ours."""
     at = f" ({where})" if where else ""
     spelled = word.replace("-", "_")
     ours = FOREIGN_SECTIONS.get(spelled)

@@ -118,7 +118,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """How it is trained."""
+    """The training of the model."""
 
     batch_tokens: PositiveOrNone = Field(
         default=None,
@@ -198,7 +198,7 @@ class Train(Section):
 
 
 class Data(Section):
-    """What it is trained on."""
+    """The data that the model is trained on."""
 
     path: Annotated[str | None, Text(none=True)] = Field(default=None, description="A folder made by `pylm tokenize`.")
     val: Annotated[str | None, Text(none=True)] = Field(
@@ -220,7 +220,7 @@ class Data(Section):
 
 
 class Sample(Section):
-    """How text is drawn from a model."""
+    """The drawing of text from a model."""
 
     temperature: Annotated[float, Real(least=0.0)] = Field(default=0.8, description="0 takes the likeliest token.")
     top_k: PositiveOrNone = Field(default=None, description="Only the k likeliest. null: all.")
@@ -246,13 +246,13 @@ class Sample(Section):
 
 
 class Metrics(Section):
-    """What is written down on the way."""
+    """The figures that are written down on the way."""
 
     log_every: Annotated[int, Whole(least=1)] = Field(default=10, description="Steps between lines of metrics.jsonl.")
 
 
 class Config(Section):
-    """All of it."""
+    """The whole configuration: every section."""
 
     model: Model = Model()
     train: Train = Train()

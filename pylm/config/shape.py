@@ -9,12 +9,12 @@ __all__ = ["complete", "count_parameters", "derived_d_ff"]
 
 
 def derived_d_ff(mlp: str, d_model: int) -> int:
-    """Give the width inside the MLP: swiglu has three matrices, so two thirds of 4 d_model cost what two cost."""
+    """Return the width inside the MLP: swiglu has three matrices, so two thirds of 4 d_model cost what two cost."""
     return -(-8 * d_model // (3 * 64)) * 64 if mlp == "swiglu" else 4 * d_model
 
 
 def complete(model: Model, vocab_size: int) -> Model:
-    """Fill in what is derived; the vocabulary is the tokenizer's.
+    """Return the shape with what is derived filled in; the vocabulary is the tokenizer's.
 
     Args:
         model: a shape whose layers, heads and width are known.
@@ -39,7 +39,7 @@ def complete(model: Model, vocab_size: int) -> Model:
 
 
 def count_parameters(model: Model) -> int:
-    """Count the parameters of a completed shape, without the padding of the vocabulary.
+    """Return how many parameters a completed shape has, without the padding of the vocabulary.
 
     Value embeddings are a table of the width of the values and two scalars for every second block.
     """

@@ -34,7 +34,7 @@ SCALINGS: dict[str, tuple[set[str], set[str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Value(ABC):
-    """Reads one value; `hint` of an error travels in its context."""
+    """A reader of one value; the `hint` of an error travels in its context."""
 
     none: bool = False
     auto: bool = False
@@ -145,7 +145,7 @@ class Duration(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class Flag(Value):
-    """Yes or no: true, false, yes, no, on, off."""
+    """A yes or no: true, false, yes, no, on, off."""
 
     def _read(self, value: Any) -> bool:
         if isinstance(value, bool):

@@ -81,7 +81,7 @@ def _line(node: yaml.Node) -> int:
 
 
 class _Reader:
-    """Turns nodes into values, counting them: an alias costs what it stands for."""
+    """A reader that turns nodes into values and counts them: an alias costs what it stands for."""
 
     def __init__(self, name: str) -> None:
         self.name = name

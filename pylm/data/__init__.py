@@ -11,7 +11,7 @@ __all__ = ["Batch", "Document", "Loader"]
 
 
 def __getattr__(name: str) -> object:
-    """Names of the loader on first use: it needs numpy, and `pylm --help` must not."""
+    """Return a name of the loader on first use: it needs numpy, and `pylm --help` must not."""
     if name in __all__:
         from pylm.data import loader
 

@@ -50,7 +50,9 @@ def share_of_work(rank: int | None, world: int | None, ray: str | None, say: Cal
 def spread(
     address: str, files: dict[str, bytes], request: Request, units: int, progress: Progress | None
 ) -> dict[str, float]:
-    """Do all shares of the work, each on some machine of the cluster, again where a machine died; what was done.
+    """Do all shares of the work, each on some machine of the cluster, and return what was done.
+
+    A share is done again where its machine died.
 
     Args:
         address: of the cluster; `auto` is the one that this machine belongs to.
@@ -88,7 +90,7 @@ def spread(
 
 
 def _share(given: tuple[dict[str, bytes], Request], folder: str, rank: int, world: int) -> dict[str, float]:
-    """Do one rank's work, on whichever machine."""
+    """Do one rank's work, on whichever machine it is, and return its counters."""
     from pylm import _rust
     from pylm.data.encoder import encoder_of
     from pylm.tokenizer import Tokenizer
@@ -135,7 +137,7 @@ def _machines(ray: Any) -> int:
 
 
 def _cores_of_a_machine(ray: Any) -> int:
-    """Count those of the smallest, so that every machine can take a share."""
+    """Return the cores of the smallest machine, so that every machine can take a share."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return min((count for count in cores if count), default=1)
 

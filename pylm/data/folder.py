@@ -38,7 +38,10 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest, None where there is none: its names are of files in the folder, its sizes whole numbers."""
+    """Return the manifest, None where there is none.
+
+    Its names are of files in the folder, its sizes are whole numbers.
+    """
     path = folder / "manifest.json"
     if not path.is_file():
         return None

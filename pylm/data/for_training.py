@@ -53,7 +53,7 @@ def prepare_for_training(
 
 @contextmanager
 def _whole_lines(sources: Sequence[str], folder: Path) -> Iterator[None]:
-    """Where a hint names a parameter that training does not have, give the two lines that do the same."""
+    """Give the two lines that do the same, where a hint names a parameter that training does not have."""
     try:
         yield
     except PylmError as error:

@@ -47,7 +47,7 @@ class Document:
 
 @dataclasses.dataclass(frozen=True)
 class _Dataset:
-    """What one name of the mix stands for."""
+    """The shards that one name of the mix stands for."""
 
     name: str
     shards: list[_Shard]
@@ -149,12 +149,12 @@ class Loader:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all datasets."""
+        """How many tokens there are, over all datasets."""
         return sum(self._batches.tokens)
 
     @property
     def epoch(self) -> int:
-        """Say how often the dataset (of a mix: the first one of the next batch) has been gone through."""
+        """How often the dataset (of a mix: the first one of the next batch) has been gone through."""
         return self._batches.places(self._step)[0][1]
 
     def batch(self, step: int) -> Batch:
@@ -237,7 +237,7 @@ class Loader:
     def _memory(
         self, allocate: Callable[[tuple[int, int], str], Any]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32] | None]:
-        """Inputs, targets and, for packed windows, starts."""
+        """Return fresh arrays for inputs and targets and, for packed windows, starts."""
         pair = []
         for name in ("inputs", "targets"):
             made = np.asarray(allocate(self._shape, self._dtype))
@@ -316,7 +316,10 @@ def _from_manifest(folder: Path, manifest: dict[str, Any], split: str) -> _Datas
 
 
 def _index_beside(path: Path) -> str:
-    """Our index of document starts beside a shard, empty where there is none; Megatron's has a magic of its own."""
+    """Return our index of document starts beside a shard, empty where there is none.
+
+    Megatron's index has a magic of its own.
+    """
     index = path.with_suffix(".idx")
     if not index.is_file():
         return ""

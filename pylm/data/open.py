@@ -39,7 +39,7 @@ def loader_of(
     strided: bool = True,
     allocate: Callable[[tuple[int, int], str], Any] | None = None,
 ) -> Loader:
-    """Open `source` as a configuration reads it.
+    """Return the loader of `source`, which is read as a configuration says.
 
     Args:
         source: `source_of(config)`, or where the validation split is.

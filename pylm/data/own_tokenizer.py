@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Training", "check_tokenizer", "default_vocab_size", "own_tokenizer"]
 
 SMALLEST_VOCABULARY = 272
-BYTE_TOKENS = 256  # which every vocabulary has
+BYTE_TOKENS = 256  # every vocabulary has one for each byte
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """What is written, and by whom; `prepare` says what each means."""
+    """The options of writing shards: what is written, and by whom; `prepare` says what each means."""
 
     val: float = 0.01
     shard_tokens: int = 100_000_000
@@ -62,7 +62,7 @@ class ShardOptions:
 
 @dataclass
 class Prepared:
-    """What became of it: `plan` is what was foreseen, the rest is None after a dry run."""
+    """The outcome of preparing data: `plan` is what was foreseen, the rest is None after a dry run."""
 
     folder: Path
     plan: dict[str, Any]
@@ -271,7 +271,7 @@ def _write_shards(
 
 
 class _Told:
-    """Turns the pipeline's counters into what a progress bar takes."""
+    """A listener that turns the pipeline's counters into what a progress bar takes."""
 
     def __init__(self, report: Report) -> None:
         self.report = report

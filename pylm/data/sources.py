@@ -22,7 +22,7 @@ END = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Sources:
-    """Text, and how it is read.
+    """The sources of text, and how they are read.
 
     Attributes:
         names: Files, folders, globs, or `-` for stdin.
@@ -42,7 +42,7 @@ class Sources:
 
     @classmethod
     def of(cls, sources: str | Path | Sequence[str | Path], **reading: Any) -> Sources:
-        """Take one source or several."""
+        """Return the sources of one path or several."""
         named = [sources] if isinstance(sources, (str, Path)) else list(sources)
         if not named:
             raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
@@ -50,7 +50,7 @@ class Sources:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return how they are read, by the names that the trainer of tokenizers takes."""
+        """How they are read, by the names that the trainer of tokenizers takes."""
         return {key: value for key, value in vars(self).items() if key != "names"}
 
 

@@ -117,7 +117,7 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 
 def story(rng: random.Random) -> str:
-    """Write one story of eight to fourteen sentences in four paragraphs, a line each."""
+    """Return one story of eight to fourteen sentences in four paragraphs, a line each."""
     fixed: dict[str, str] = {}
     for slot in PEOPLE:
         fixed[slot] = _drawn("name", rng, fixed.values())
@@ -135,7 +135,7 @@ def story(rng: random.Random) -> str:
 
 
 def stories(size: int, seed: int = 1) -> Iterator[str]:
-    """Stories until `size` bytes are full, each followed by the end-of-text mark."""
+    """Yield stories until `size` bytes are full, each followed by the end-of-text mark."""
     rng = random.Random(seed)
     written = 0
     while written < size:
@@ -178,7 +178,7 @@ def _drawn(kind: str, rng: random.Random, but: Collection[str] = ()) -> str:
 
 @functools.cache
 def _lists() -> dict[str, tuple[list[str], list[float]]]:
-    """Each list with its running sum of weights; names take turns, a girl's and a boy's."""
+    """Return each list of words with its running sum of weights; names take turns, a girl's and a boy's."""
     names = [name for pair in zip(GIRLS, BOYS, strict=False) for name in pair]
     lists = {
         kind: (words, list(accumulate(1 / (rank + FLATTENING) for rank in range(len(words)))))
@@ -221,7 +221,7 @@ def parse(sentence: str) -> Sentence | None:
 
 @functools.cache
 def _patterns() -> list[tuple[str, re.Pattern[str], list[str]]]:
-    """Every template as a regular expression, with the slots in the order of its groups."""
+    """Return every template as a regular expression, with the slots in the order of its groups."""
     compiled = []
     for moment, templates in MOMENTS.items():
         for template in templates:
@@ -248,7 +248,7 @@ def _choices(slot: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What stands in some stories: how many sentences, and the shares of them that are right."""
+    """The judgement of some stories: how many sentences they have, and the shares of them that are right."""
 
     sentences: int
     grammatical: float  # some template could have written them

@@ -39,7 +39,7 @@ class Finding:
 
 
 def ok(name: str, found: str) -> Finding:
-    """Make a finding that needs nothing."""
+    """Return a finding that needs nothing."""
     return Finding(name, "ok", found)
 
 
@@ -272,7 +272,7 @@ def run_checks(checks: tuple[Callable[[], Iterator[Finding]], ...] = CHECKS) -> 
 
 
 def _probe(name: str) -> dict[str, Any] | None:
-    """Ask in another process; None where the package is not installed, `error` where it does not work."""
+    """Return what another process finds, with `error` where a package does not work; None where it is not there."""
     from importlib.util import find_spec
 
     if find_spec(name.partition("-")[0]) is None:

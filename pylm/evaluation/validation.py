@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "Validation"]
 
-BATCH_TOKENS = 8192  # about
+BATCH_TOKENS = 8192  # about as many tokens as a batch has
 
 # what a backend says of the first so many rows of a batch: the sum of the losses, tokens guessed, tokens that count
 Count = Callable[["Batch", int], tuple[float, int, int]]
 
 
 class Scores(NamedTuple):
-    """Means over all tokens that count."""
+    """The means over all tokens that count."""
 
     loss: float
     perplexity: float
@@ -31,7 +31,7 @@ class Scores(NamedTuple):
 
     @classmethod
     def of(cls, loss: float, correct: int, tokens: int, bytes_per_token: float | None) -> Scores:
-        """From sums."""
+        """Return the means from the sums."""
         mean = loss / max(tokens, 1)
         perplexity = math.exp(mean) if mean < 700 else math.inf
         bits = None if bytes_per_token is None else mean / math.log(2) / bytes_per_token
@@ -42,7 +42,7 @@ class Validation:
     """The windows that a run is judged by."""
 
     def __init__(self, config: Config, identity: Identity) -> None:
-        """Find them; `identity` says where, and is to have a validation split."""
+        """Find the windows of the validation split, which `identity` locates and must have."""
         self._config = config
         self._folder, self._split = split_of(config, identity)
         self._bytes_per_token = identity.bytes_per_token
@@ -53,7 +53,7 @@ class Validation:
         self._batches = min(batches, config.train.eval_batches or batches)
 
     def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:
-        """Let `count` see every batch; None where somebody asked to stop."""
+        """Return the scores over all batches, each counted by `count`; None where somebody asked to stop."""
         loss, correct, tokens = 0.0, 0, 0
         for number in range(self._batches):
             if stopping():

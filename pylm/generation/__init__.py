@@ -15,7 +15,7 @@ __all__ = ["Piece", "Session", "Written"]
 
 
 def __getattr__(name: str) -> Any:
-    """Names on first use: they need numpy, and `pylm --help` must not."""
+    """Return a public name on first use: it needs numpy, and `pylm --help` must not."""
     if name in __all__:
         from importlib import import_module
 

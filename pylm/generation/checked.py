@@ -19,13 +19,13 @@ from pylm.wording import param
 __all__ = ["check_files"]
 
 MOST_REMEMBERED = 4096  # files; the oldest go
-SLOW_BYTES = 2 << 30  # more than that takes seconds, and is announced
+SLOW_BYTES = 2 << 30  # hashing more bytes than that takes seconds, and is announced
 BLOCK = 1 << 22
-NOT_READ = ("optimizer.safetensors",)  # by whoever only writes text
+NOT_READ = ("optimizer.safetensors",)  # files that are not read by whoever only writes text
 
 
 def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
-    """Hash the files of a checkpoint of ours that were not hashed before; fail on one that is not as it was written."""
+    """Hash the files of a checkpoint of ours that were not hashed before; raise for one that is not as written."""
     files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
     unknown = []
     for name, entry in files.items():
@@ -52,7 +52,7 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
 
 
 def _mark(path: Path, wanted: str) -> Path | None:
-    """Name the empty file that says that a file, as it is, has the wanted hash; None where nothing is remembered."""
+    """Return the empty file that says that a file, as it is, has the wanted hash; None where nothing is remembered."""
     now = path.stat()
     cache = cache_folder()
     if cache is None:
@@ -62,7 +62,10 @@ def _mark(path: Path, wanted: str) -> Path | None:
 
 
 def _remember(mark: Path) -> None:
-    """Note it; a cache folder that cannot be written to costs the next opening another hashing, and nothing else."""
+    """Note that a hash was right.
+
+    A cache folder that cannot be written to costs the next opening another hashing, and nothing else.
+    """
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
         marks = list(mark.parent.iterdir())

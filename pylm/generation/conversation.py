@@ -18,7 +18,7 @@ VERSION = 1
 
 
 class Conversation:
-    """What was said so far.
+    """A conversation: what was said so far.
 
     Attributes:
         opening: What the model is told before anything is said: one message at most.
@@ -50,7 +50,7 @@ class Conversation:
         self.has_forgotten = False
 
     def ids(self, context_length: int, max_tokens: int) -> list[int]:
-        """Return the ids that an answer goes on from; the oldest turns are left out where the context has no room."""
+        """Return the ids that an answer goes on from. The oldest turns are left out where the context has no room."""
         room = context_length - min(max_tokens, context_length // 4)
         turns = self.turns
         while True:
@@ -65,7 +65,7 @@ class Conversation:
             turns = turns[2:] if len(turns) > 2 else turns[1:]
 
     def save(self, path: str, checkpoint: str, settings: Sample) -> None:
-        """Write the conversation, whole or not at all."""
+        """Write the conversation to a file, whole or not at all."""
         content = {
             "version": VERSION,
             "checkpoint": checkpoint,

@@ -36,7 +36,7 @@ class Cache(Protocol):
         ...
 
     def copy(self, source: int, target: int) -> None:
-        """Make one row what another is."""
+        """Make one row a copy of another."""
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -77,15 +77,15 @@ class Engine(Protocol):
         ...
 
     def prefill(self, ids: Sequence[int], cache: Cache, row: int) -> Logits:
-        """Append ids to a row; the logits after the last, [vocab]."""
+        """Append ids to a row and return the logits after the last one, [vocab]."""
         ...
 
     def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append one id to every row; the logits after each, [rows, vocab]."""
+        """Append one id to every row and return the logits after each, [rows, vocab]."""
         ...
 
     def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append ids to the only row; the logits after each of them, [ids, vocab]."""
+        """Append ids to the only row and return the logits after each of them, [ids, vocab]."""
         ...
 
 

@@ -38,7 +38,7 @@ def generate(
     preset: str | None = None,
     **settings: Unpack[SampleKeywords],
 ) -> Written:
-    """Write on from a prompt, a piece a token, as they are made.
+    """Return the text that goes on from a prompt, in pieces of one token, as they are made.
 
     ::
 

@@ -30,7 +30,10 @@ class SampledText:
         return self.pieces[-1].finish if self.pieces else None
 
     def as_json(self, decode: Callable[[list[int]], str] | None) -> dict[str, Any]:
-        """Return it for programs, one that was interrupted says so; with log-probabilities where `decode` is given."""
+        """Return it for programs.
+
+        One that was interrupted says so; log-probabilities are there where `decode` is given.
+        """
         fields: dict[str, Any] = {
             "prompt": self.prompt,
             "sample": self.number,
@@ -49,7 +52,7 @@ class SampledText:
 
 
 class Listener(Protocol):
-    """Hears of one text after another."""
+    """A listener that hears of one text after another."""
 
     def start(self, text: SampledText) -> None:
         """Hear that a text begins."""

@@ -9,7 +9,7 @@ __all__ = ["SampleKeywords"]
 
 
 class SampleKeywords(TypedDict, total=False):
-    """Each key as `pylm config schema` describes it."""
+    """The keywords of sampling, each a key as `pylm config schema` describes it."""
 
     temperature: float
     top_k: int | None

@@ -48,7 +48,7 @@ def open_session(
     runs: Path = Path("runs"),
     say: Callable[[str], None] = lambda text: None,
 ) -> Session:
-    """Open a model to write with.
+    """Return a session that writes with a model.
 
     Args:
         checkpoint: a CHECKPOINT, ours or a folder of Hugging Face's layout; None for the newest run's best.
@@ -206,7 +206,10 @@ def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
 
 
 def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | None) -> None:
-    """Fail on ids without logits. Fewer ids than logits are Hugging Face's way to pad; ours never has them."""
+    """Raise where the tokenizer has ids without logits.
+
+    Fewer ids than logits are Hugging Face's way to pad; ours never has them.
+    """
     ours = (folder / "manifest.json").exists()
     if words.vocab_size > logits or (ours and words.vocab_size != logits):
         raise TokenizerError(
@@ -216,7 +219,7 @@ def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | N
 
 
 def _marks(folder: Path, words: Tokenizer) -> tuple[list[int], list[int]]:
-    """Ids before every text and ids that end one, as a Hugging Face folder says."""
+    """Return the ids before every text and the ids that end one, as a Hugging Face folder says."""
     config = _json(folder / "tokenizer_config.json")
     begin: list[int] = []
     if config.get("add_bos_token") is True:

@@ -11,16 +11,16 @@ MOST_GUESSED = 8  # on a CPU a pass over 9 tokens costs little more than one ove
 
 
 class Lookup:
-    """Where each n-gram of a sequence stood last, kept as it grows."""
+    """A table of where each n-gram of a sequence stood last, kept as the sequence grows."""
 
     def __init__(self, ids: Sequence[int]) -> None:
-        """Take the sequence so far."""
+        """Start from the sequence so far."""
         self._ids: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}
         self.extend(ids)
 
     def extend(self, ids: Sequence[int]) -> None:
-        """Take what was appended."""
+        """Take in the ids that were appended."""
         for token in ids:
             end = len(self._ids)
             # an n-gram is entered when its successor is known: it would find itself otherwise

@@ -45,7 +45,7 @@ class MlxCache:
         del self.ids[row][length:]
 
     def copy(self, source: int, target: int) -> None:
-        """Make one row what another is."""
+        """Make one row a copy of another."""
         for array in (*self._keys, *self._values):
             array[target] = array[source]
         self.ids[target] = list(self.ids[source])
@@ -58,16 +58,19 @@ class MlxCache:
         self.ids = [self.ids[row] for row in rows]
 
     def begin(self, row: int | None, every: bool = False) -> None:
-        """Say what the next forward pass appends to: one row, or every row; `every`: logits of all tokens."""
+        """Say what the next forward pass appends to: one row, or every row.
+
+        With `every`, it gives logits of all tokens.
+        """
         self._row, self._every = row, every
         self._starts = [len(ids) for ids in self.ids] if row is None else [len(self.ids[row])]
 
     def positions(self, time: int) -> Any:
-        """Where each new token stands, [B, T]."""
+        """Return where each new token stands, [B, T]."""
         return mx.array(self._starts)[:, None] + mx.arange(time)
 
     def attend(self, layer: int, q: Any, k: Any, v: Any, *, window: int | None, softcap: float | None) -> Any:
-        """Keep the new keys and values, and let the new queries attend to all that is there."""
+        """Store the new keys and values, and return the attention of the new queries to all that is there."""
         limits: dict[str, Any] = {"window": window, "softcap": softcap}
         if self._row is None:
             alike = len(set(self._starts)) == 1  # then only what is filled is read

@@ -26,10 +26,10 @@ def why_not(shape: Shape) -> str | None:
 
 
 class NativeCache:
-    """One C++ cache a row, and the ids that it holds."""
+    """A C++ cache for each row, and the ids that it holds."""
 
     def __init__(self, engine: _native.Engine, rows: int, capacity: int) -> None:
-        """Allocate."""
+        """Allocate a cache for each row."""
         self.capacity = capacity
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self.rows = [engine.cache(capacity) for _ in range(rows)]
@@ -40,7 +40,7 @@ class NativeCache:
         del self.ids[row][length:]
 
     def copy(self, source: int, target: int) -> None:
-        """Make one row what another is."""
+        """Make one row a copy of another."""
         self.rows[target].copy(self.rows[source])
         self.ids[target] = list(self.ids[source])
 
@@ -60,7 +60,7 @@ class NativeEngine:
     verifies = True
 
     def __init__(self, shape: Shape, weights: Mapping[str, Stored], keep: str = "auto", threads: int = 0) -> None:
-        """Hand the weights over.
+        """Hand the weights over to C++.
 
         Args:
             shape: completed.
@@ -121,14 +121,14 @@ class NativeEngine:
         return NativeCache(self._engine, rows, min(capacity, self.context_length))
 
     def prefill(self, ids: Sequence[int], cache: Cache, row: int) -> Logits:
-        """Append ids to a row; the logits after the last, [vocab]."""
+        """Append ids to a row and return the logits after the last one, [vocab]."""
         assert isinstance(cache, NativeCache)
         logits = self._engine.read(ids, cache.rows[row])
         cache.ids[row].extend(ids)
         return logits
 
     def decode(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append one id to every row; the logits after each, [rows, vocab]."""
+        """Append one id to every row and return the logits after each, [rows, vocab]."""
         assert isinstance(cache, NativeCache)
         logits = self._engine.decode(ids, cache.rows)
         for row, token in zip(cache.ids, ids, strict=True):
@@ -136,7 +136,7 @@ class NativeEngine:
         return logits
 
     def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
-        """Append ids to the only row; the logits after each of them, [ids, vocab]."""
+        """Append ids to the only row and return the logits after each of them, [ids, vocab]."""
         assert isinstance(cache, NativeCache)
         logits = self._engine.read(ids, cache.rows[0], every=True)
         cache.ids[0].extend(ids)

@@ -33,7 +33,7 @@ Finish = Literal["end", "stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token as it was made.
+    """A token as it was made, with the text that it makes certain.
 
     `text` is what became certain with it, maybe nothing yet: the texts together are the text. `logprob` is the token's
     under the model itself: no temperature, penalty or filter. The last piece of a text has `finish`: "end" (the model
@@ -50,7 +50,7 @@ class Piece:
 
 
 class _Row:
-    """One text that is being written."""
+    """A text that is being written."""
 
     def __init__(self, prompt: int, sample: int, ids: list[int], stream: TextStream) -> None:
         self.prompt, self.sample = prompt, sample
@@ -61,7 +61,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Job:
-    """What holds for every row of a call."""
+    """The settings that hold for every row of a call."""
 
     settings: Sample
     seed: int
@@ -73,7 +73,7 @@ class _Job:
 
 
 class Session:
-    """A model and its tokenizer; what was read for the last text is not read again where the next prompt begins so."""
+    """A model and its tokenizer. What was read for the last text is not read again where the next prompt begins so."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Session:
         ends: Sequence[int] = (),
         say: Callable[[str], None] = lambda text: None,
     ) -> Iterator[Piece]:
-        """Check everything, then write: the pieces of all rows as they are made.
+        """Check everything, then yield the pieces of all rows as they are made.
 
         Args:
             prompts: texts, or ids; `settings.n` samples are made of each.
@@ -184,7 +184,7 @@ class Session:
                     self._spare = cache
 
     def _open(self, rows: list[_Row], job: _Job) -> Cache:
-        """Make a cache, or take the one that the last text left: a single row is kept whole for that."""
+        """Return a cache: a new one, or the one that the last text left, for which a single row is kept whole."""
         if len(rows) == 1 and self._spare is not None:
             cache, self._spare = self._spare, None
             return cache
@@ -192,7 +192,7 @@ class Session:
         return self.engine.cache(len(rows), self.engine.context_length if len(rows) == 1 else longest)
 
     def _prefill(self, rows: list[_Row], cache: Cache) -> Logits:
-        """Read the prompts; what a row shares with the one before it, or with what is there already, is read once."""
+        """Read the prompts. What a row shares with the one before it, or with what is there already, is read once."""
         logits: list[Logits] = []
         for number, row in enumerate(rows):
             if number and rows[number - 1].ids == row.ids:
@@ -260,7 +260,7 @@ class Session:
             self.engine.prefill(row.ids[-keep:-1], cache, number)
 
     def _draw(self, rows: list[_Row], logits: Logits, job: _Job) -> Iterator[Piece]:
-        """Draw a token for every row, and give it out."""
+        """Draw a token for every row, and yield it."""
         history = [np.asarray(row.ids, dtype=np.int64) for row in rows] if job.counts else None
         ids, logprobs, names, values = sample(
             logits,

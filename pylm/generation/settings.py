@@ -14,14 +14,17 @@ __all__ = ["draw_settings", "sample_settings"]
 
 
 def sample_settings(given: Mapping[str, Any], preset: str | None = None) -> Sample:
-    """Check settings as the command line does: one sentence for what cannot be. They win over the preset's."""
+    """Return the settings, checked as the command line does: one sentence for what cannot be.
+
+    They win over the preset's.
+    """
     chosen = {**(preset_values(preset) if preset is not None else {}), **given}
     settings = [Setting(f"sample.{key}", value, key) for key, value in chosen.items()]
     return resolve("sample", settings=settings, environ={}).config.sample
 
 
 def draw_settings(settings: Sample) -> SampleSettings:
-    """Return the same for the sampler, whose numbers stand for what is left out."""
+    """Return the settings for the sampler, whose numbers stand for what is left out."""
     return SampleSettings(
         temperature=settings.temperature,
         top_k=settings.top_k or 0,

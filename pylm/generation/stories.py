@@ -13,7 +13,7 @@ __all__ = ["judge_stories"]
 
 
 def judge_stories(checkpoint: Path, openings: Sequence[str], count: int, corpus: str, seed: int) -> Judgement:
-    """Let a model write `count` stories with each opening, and return what the generator's checker says of them.
+    """Return what the generator's checker says of the stories, `count` with each opening, that a model writes.
 
     Args:
         checkpoint: A run or one of its checkpoints.

@@ -16,10 +16,13 @@ PRIMED = 4
 
 
 class TextStream:
-    """Gives out text once it is certain: whole characters, and none that a stop string may yet take back."""
+    """A stream that gives out text once it is certain.
+
+    It gives whole characters, and none that a stop string may yet take back.
+    """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str] = ()) -> None:
-        """Take the ids that the text goes on from, and the strings that end it and are not given out."""
+        """Start from the ids that the text goes on from, and the strings that end it and are not given out."""
         self._decoder = tokenizer.decode_stream()
         self._stops = tuple(stops)
         self._held = ""
@@ -34,7 +37,7 @@ class TextStream:
         return self._given(self._decoder.push(token), final=False)
 
     def finish(self) -> str:
-        """Return what is left."""
+        """Return the text that is left."""
         return self._given(self._decoder.finish(), final=True)
 
     def _given(self, text: str, final: bool) -> str:

@@ -50,7 +50,7 @@ class TorchCache:
         del self.ids[row][length:]
 
     def copy(self, source: int, target: int) -> None:
-        """Make one row what another is."""
+        """Make one row a copy of another."""
         length = len(self.ids[source])
         for tensor in (*self._keys, *self._values):
             tensor[target, :length] = tensor[source, :length]
@@ -64,13 +64,16 @@ class TorchCache:
         self.ids = [self.ids[row] for row in rows]
 
     def begin(self, row: int | None, every: bool = False) -> None:
-        """Say what the next forward pass appends to: one row, or every row; `every`: logits of all tokens."""
+        """Say what the next forward pass appends to: one row, or every row.
+
+        With `every`, it gives logits of all tokens.
+        """
         self._row, self._every = row, every
         self._starts = [len(ids) for ids in self.ids] if row is None else [len(self.ids[row])]
         self._seen = None
 
     def positions(self, idx: torch.Tensor) -> torch.Tensor:
-        """Where each new token stands, [B, T]."""
+        """Return where each new token stands, [B, T]."""
         starts = torch.tensor(self._starts, device=idx.device)
         return starts[:, None] + torch.arange(idx.shape[1], device=idx.device)
 
@@ -85,7 +88,7 @@ class TorchCache:
         window: int | None = None,
         softcap: float | None = None,
     ) -> torch.Tensor:
-        """Keep the new keys and values, and let the new queries attend to all that is there."""
+        """Store the new keys and values, and return the attention of the new queries to all that is there."""
         new = q_BTHD.shape[1]
         keys, values = self._store(layer, k_BTGD, v_BTGD)
         plain = window is None and softcap is None
@@ -116,7 +119,7 @@ class TorchCache:
         return hidden[0] if self._every else hidden[:, -1]
 
     def _store(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new keys and values behind the old ones; return the rows of this pass."""
+        """Write the new keys and values behind the old ones, and return the rows of this pass."""
         keys, values = self._keys[layer], self._values[layer]
         if self._row is not None:
             rows = slice(self._row, self._row + 1)
@@ -128,7 +131,7 @@ class TorchCache:
         return keys, values
 
     def _mask(self, new: int, seen: int, window: int | None) -> torch.Tensor:
-        """[B, 1, T, S]: what each query sees; made once a pass."""
+        """Return what each query sees, [B, 1, T, S]; it is made once a pass."""
         if self._seen is None:
             device = self._keys[0].device
             query = torch.tensor(self._starts, device=device)[:, None, None] + torch.arange(new, device=device)[:, None]
@@ -178,7 +181,7 @@ class TorchEngine(CachedEngine):
 
 
 class Uncached:
-    """The ids alone: every token is read again for every token."""
+    """A cache of the ids alone: every token is read again for every token."""
 
     def __init__(self, rows: int, capacity: int) -> None:
         """Start with empty rows."""
@@ -190,7 +193,7 @@ class Uncached:
         del self.ids[row][length:]
 
     def copy(self, source: int, target: int) -> None:
-        """Make one row what another is."""
+        """Make one row a copy of another."""
         self.ids[target] = list(self.ids[source])
 
     def keep(self, rows: Sequence[int]) -> None:

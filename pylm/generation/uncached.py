@@ -24,7 +24,9 @@ def write_uncached(
     stream: int,
     stopping: Callable[[], bool],
 ) -> str | None:
-    """Go on from a prompt to the end of text, a stop or `max_tokens`; None where somebody asked to stop.
+    """Return the text that goes on from a prompt to the end of text, a stop or `max_tokens`.
+
+    It is None where somebody asked to stop.
 
     Args:
         logits_after: the next token's logits after some ids, in fp32.

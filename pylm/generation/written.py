@@ -11,18 +11,18 @@ from pylm.generation.session import Piece
 
 __all__ = ["Written"]
 
-SHOWN_CHARACTERS = 60  # in a repr
+SHOWN_CHARACTERS = 60  # a repr shows that many characters
 
 
 class Written(Iterator[Piece]):
-    """Pieces of text, made as they are asked for.
+    """An iterator over pieces of text, made as they are asked for.
 
     Iterate over it for a piece a token; `text()` makes what is left and returns the whole, `texts()` where several
     prompts or samples were asked for. `close()`, or `with`, ends it early.
     """
 
     def __init__(self, pieces: Iterator[Piece], counts: Sequence[int], engine: str) -> None:
-        """Take the pieces of a call, how many samples each prompt has, and what computes them."""
+        """Start from the pieces of a call, how many samples each prompt has, and what computes them."""
         self._pieces = pieces
         self._engine = engine
         self._parts: dict[tuple[int, int], list[str]] = {
@@ -32,11 +32,11 @@ class Written(Iterator[Piece]):
         self._state = "not begun"
 
     def __iter__(self) -> Written:
-        """Go on where it stands."""
+        """Return itself, which goes on where it stands."""
         return self
 
     def __next__(self) -> Piece:
-        """Make the next piece."""
+        """Make the next piece, and return it."""
         try:
             piece = next(self._pieces)
         except StopIteration:
@@ -60,7 +60,7 @@ class Written(Iterator[Piece]):
         return ["".join(parts) for parts in self._parts.values()]
 
     def close(self) -> None:
-        """Make no more; what was made stays."""
+        """Stop making pieces; what was made stays."""
         close = getattr(self._pieces, "close", None)
         if close is not None:
             close()
@@ -79,7 +79,7 @@ class Written(Iterator[Piece]):
         return False
 
     def __repr__(self) -> str:
-        """Say how far it is, and how to get at the text; nothing is made for that."""
+        """Return how far it is, and how to get at the text; nothing is made for that."""
         count = len(self._parts)
         texts = "1 text" if count == 1 else f"{count} texts"
         got = "".join(next(iter(self._parts.values()), []))

@@ -49,7 +49,7 @@ _OURS = {"original_max_position_embeddings": "original_max_positions"}
 
 
 def layout_of(shape: Shape) -> str:
-    """Return the layout that other programs load this shape by; an error that names the fields where there is none."""
+    """Return the layout that other programs load this shape by; where there is none, the error names the fields."""
     misfits = {name: list(_misfits(shape, name)) for name in LAYOUTS}
     nearest = min(misfits, key=lambda name: len(misfits[name]))
     if misfits[nearest]:
@@ -136,7 +136,7 @@ def _common(layout: str, shape: Shape) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """Return a config.json."""
+    """Return the contents of a config.json."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

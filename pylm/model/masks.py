@@ -40,14 +40,14 @@ def threshold(share: float) -> tuple[int, float]:
 
 
 class Masks:
-    """The keys of a run's passes; its state is its seed and how many there were."""
+    """A counter that gives the keys of a run's passes; its state is its seed and how many there were."""
 
     def __init__(self, seed: int) -> None:
         """Begin before the first pass."""
         self.seed, self.passes = seed, 0
 
     def keys(self, places: int) -> list[int]:
-        """Count a pass, and give a key for each of so many places in the model."""
+        """Count a pass, and return a key for each of so many places in the model."""
         first = _mixed(_mixed(self.seed) + self.passes * GAMMA)
         self.passes += 1
         return [_mixed(first + (place + 1) * GAMMA) for place in range(places)]

@@ -27,7 +27,7 @@ class Stored(Protocol):
 
     @property
     def dtype(self) -> str:
-        """F32, BF16, …."""
+        """Return the name of its type: F32, BF16, …."""
         ...
 
     @property
@@ -42,7 +42,7 @@ class Stored(Protocol):
 
 
 class Tensor(NamedTuple):
-    """A tensor made here."""
+    """A tensor that was made here."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -175,7 +175,7 @@ def from_hugging_face(
 
 
 def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
-    """Return our name and theirs of every tensor of a shape."""
+    """Return our name and theirs for every tensor of a shape."""
     assert shape.n_layers is not None
     for ours, theirs in _NAMES[layout].items():
         if ours == "head.weight" and shape.tied or "_norm." in ours and not shape.qk_norm:

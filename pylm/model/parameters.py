@@ -17,7 +17,7 @@ AT_ONCE = 1 << 20  # numbers that are turned together
 
 
 class Parameter(NamedTuple):
-    """One of them."""
+    """A parameter of the model: its shape, and what it begins as."""
 
     shape: tuple[int, ...]
     start: tuple[float, ...] = (0.0,)  # what its elements begin as, over and over, where it is not drawn
@@ -25,7 +25,7 @@ class Parameter(NamedTuple):
 
 
 def parameters(shape: Shape) -> dict[str, Parameter]:
-    """Return all of a completed shape, in the order in which they are drawn.
+    """Return all parameters of a completed shape, in the order in which they are drawn.
 
     The padding of the vocabulary, which one backend has and another has not, is none of them.
     """
@@ -80,13 +80,13 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
 
 
 def valued(shape: Shape, layer: int) -> bool:
-    """Return whether a block has value embeddings: the last one has, and every second one before it."""
+    """Say whether a block has value embeddings: the last one has, and every second one before it."""
     assert shape.n_layers is not None
     return shape.value_embeddings and (shape.n_layers - layer) % 2 == 1
 
 
 def draw(shape: Shape, seed: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Draw initial weights in float32: to rounding the ones that the torch model draws on a CPU from the same seed."""
+    """Return initial weights in float32: to rounding those that the torch model draws on a CPU from the same seed."""
     words = np.random.RandomState(seed & 0xFFFFFFFF)
     weights = {}
     for name, parameter in parameters(shape).items():
@@ -99,7 +99,7 @@ def draw(shape: Shape, seed: int) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _normal(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
-    """Draw normal numbers as torch makes them of the Mersenne Twister's words: by Box and Muller, 16 at a time."""
+    """Return normal numbers as torch makes them of the Mersenne Twister's words: by Box and Muller, 16 at a time."""
     normal = np.empty(max(count, 16), np.float32)
     whole = len(normal) // 16 * 16
     normal[:] = _uniform(words, len(normal))
@@ -125,7 +125,7 @@ def _box_muller(uniform: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def misfit(mine: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> None:
-    """Fail where weights are not those of a model, saying what does not fit.
+    """Raise where weights are not those of a model; the error says what does not fit.
 
     Args:
         mine: the sizes of the model's, by name.

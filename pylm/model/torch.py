@@ -48,7 +48,7 @@ FUSED = {"cpu": "cpu", "cuda": "triton"}  # what computes `attention: fused` in 
 
 
 class Cache(Protocol):
-    """Keys and values of tokens that were seen; the model asks it for positions and lets it attend."""
+    """A store of the keys and values of tokens that were seen. The model asks it for positions and lets it attend."""
 
     def positions(self, idx: torch.Tensor) -> torch.Tensor:
         """Return where each token of idx [B, T] stands in its sequence, as int64 [B, T]."""
@@ -65,7 +65,7 @@ class Cache(Protocol):
         window: int | None,
         softcap: float | None,
     ) -> torch.Tensor:
-        """Store k and v [B, T, K, D], and attend q [B, T, H, D] to all that is stored: [B, T, H, D]."""
+        """Store k and v [B, T, K, D]; return the attention of q [B, T, H, D] to all that is stored: [B, T, H, D]."""
         ...
 
     def last(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,7 @@ class Cache(Protocol):
 
 
 class Shared(NamedTuple):
-    """What every block of a pass is given."""
+    """The arguments that every block of a pass is given."""
 
     idx_BT: torch.Tensor
     embedded_BTC: torch.Tensor

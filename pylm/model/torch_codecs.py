@@ -27,7 +27,7 @@ DTYPES = {word: dtype for dtype, word in WORDS.items()}
 
 
 def from_stored(tensors: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
-    """Copy stored tensors to memory of their own: a file's is mapped, and cannot be written to."""
+    """Return copies of stored tensors in memory of their own: a file's is mapped, and cannot be written to."""
     copies = {}
     for name, stored in tensors.items():
         if stored.dtype not in DTYPES:

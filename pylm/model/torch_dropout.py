@@ -28,12 +28,12 @@ def dropped(x: torch.Tensor, key: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def keys_on(keys: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return keys as a tensor, two in a row, as a block has two: the first, of the embedding, stands there twice."""
+    """Return keys as a tensor, two in a row, as a block has two. The first, of the embedding, stands there twice."""
     return torch.tensor([_signed(key) for key in (keys[0], *keys)]).view(-1, 2).to(device)
 
 
 def _shifted(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """Torch has no unsigned words to shift: what moves in is masked out."""
+    """Return words shifted right. Torch has no unsigned words to shift, so what moves in is masked out."""
     return (words >> bits) & ((1 << (64 - bits)) - 1)
 
 

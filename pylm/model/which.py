@@ -14,13 +14,13 @@ __all__ = ["need_mlx", "prefers_mlx"]
 
 
 def prefers_mlx(device: str) -> bool:
-    """Return whether `backend: auto` means MLX: on a Mac that has it, unless a device beside its GPU was asked for."""
+    """Say whether `backend: auto` means MLX: on a Mac that has it, unless a device beside its GPU was asked for."""
     mac = sys.platform == "darwin" and platform.machine() == "arm64"
     return mac and device in ("auto", "mps") and importlib.util.find_spec("mlx") is not None
 
 
 def need_mlx(device: str) -> None:
-    """Fail where MLX cannot be imported, or has no such device: one sentence, and what to do."""
+    """Raise, in one sentence and with what to do, where MLX cannot be imported or has no such device."""
     if device.partition(":")[0] == "cuda":
         raise UsageError(
             f"{param('backend', 'mlx')} computes on Apple GPUs and CPUs, not on {device}",

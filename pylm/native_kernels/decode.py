@@ -21,7 +21,10 @@ def decode_attention(
     scale: float | None = None,
     softcap: float = 0.0,
 ) -> torch.Tensor:
-    """Attend one query a sequence, [batch, heads, dim], to caches [batch, length, kv heads, dim] of any strides."""
+    """Return the attention of one query a sequence to caches.
+
+    The queries are [batch, heads, dim], the caches [batch, length, kv heads, dim] of any strides.
+    """
     q = q.contiguous()
     out = torch.empty_like(q)
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
@@ -30,7 +33,10 @@ def decode_attention(
 
 
 def attention_decode_forward(heads: Heads, cache: Cache, rotation: Rotation, mask: Mask) -> torch.Tensor:
-    """Attend a few new tokens a row to caches, which get their keys and values; no window, no sinks."""
+    """Return the attention of a few new tokens a row to caches, which get their keys and values.
+
+    There is no window, and there are no sinks.
+    """
     q, k, v = heads.parts()
     if rotation.cos is not None:
         if rotation.positions is None:

@@ -19,7 +19,7 @@ def attention_forward(
     scale: float | None = None,
     softcap: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute causal attention over [batch, time, heads, dim], by strides; the output and the logarithms of the sums.
+    """Return causal attention over [batch, time, heads, dim], by strides: the output and the logarithms of the sums.
 
     Args:
         q: queries.
@@ -79,7 +79,7 @@ def rotated(x: torch.Tensor, rotation: Rotation, weight: Some) -> tuple[torch.Te
 def _turn_back(
     dy: torch.Tensor, x: torch.Tensor, rotation: Rotation, weight: Some, rstd: torch.Tensor, dx: torch.Tensor
 ) -> torch.Tensor:
-    """Write the gradient of the heads to dx; return that of the weight, empty without one."""
+    """Write the gradient of the heads to dx, and return that of the weight, empty without one."""
     cos, sin, positions, _, _, _, interleaved, offset = rotation
     dy, x = side_by_side(dy), side_by_side(x)
     dweight = None if weight is None else x.new_zeros(x.shape[3], dtype=torch.float32)

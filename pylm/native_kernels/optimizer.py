@@ -20,7 +20,7 @@ def adamw(
     step: int,
     grad_scale: float = 1.0,
 ) -> float:
-    """Take one AdamW step in place, the clip folded in; return the norm of the gradients before it.
+    """Take one AdamW step in place, the clip folded in, and return the norm of the gradients before it.
 
     Args:
         tensors: (parameter, gradient, first moment, second moment, bf16 copy of the parameter or None, decay); all of

@@ -12,7 +12,7 @@ from pylm.errors import KernelError
 from pylm.native_kernels import activations, decode, heads, losses, norms
 from pylm_kernels import dispatch
 
-INTERFACE = 6  # of the module that these files call
+INTERFACE = 6  # the number of the module's interface that these files call
 TYPES = (torch.float32, torch.bfloat16)
 MEASURED = ("avx2", "avx512")  # variants, against torch; docs/log.md has the figures
 WIDEST_HEAD = 1024
@@ -33,14 +33,14 @@ def serves(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | N
 
 
 def serves_heads(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
-    """Answer the same for qk_norm_rope."""
+    """Return the same for qk_norm_rope."""
     if facts and facts["head_dim"] > WIDEST_HEAD:
         return f"heads of up to {WIDEST_HEAD} are rotated, not {facts['head_dim']}"
     return serves(device, dtype, facts)
 
 
 def serves_attention(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
-    """Answer the same for rope_attention: causal self-attention without sinks."""
+    """Return the same for rope_attention: causal self-attention without sinks."""
     if facts:
         if not facts["causal"] or facts["cross"]:
             return "causal attention of queries and keys of one length is served"
@@ -50,7 +50,7 @@ def serves_attention(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) 
 
 
 def serves_decode(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
-    """Answer the same for attention_decode: a few tokens that see all of their row."""
+    """Return the same for attention_decode: a few tokens that see all of their row."""
     if facts:
         if facts["window"] or facts["sinks"]:
             return "the C++ attention over a cache has no window and no sinks"
@@ -62,7 +62,7 @@ def serves_decode(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> 
 
 
 def serves_head(device: str, dtype: torch.dtype, facts: Mapping[str, Any]) -> str | None:
-    """Answer the same for linear_cross_entropy, whose products are torch's but where the processor multiplies bf16."""
+    """Return the same for linear_cross_entropy, whose products are torch's but where the processor multiplies bf16."""
     if not facts and device == "cpu" and dtype == torch.bfloat16 and _native.cpu_info()["variant"] == "avx2":
         return (
             "without AVX512-BF16 products of bfloat16 take twenty times as long as float32's, which the reference uses"
@@ -90,7 +90,7 @@ OFFERED: dict[str, tuple[Callable[..., Any], Callable[..., Any] | None, Serves]]
 
 
 def register() -> list[str]:
-    """Give pylm_kernels the operations that it has and that these kernels serve; returns their names."""
+    """Give pylm_kernels the operations that it has and that these kernels serve, and return their names."""
     if (found := getattr(_native, "INTERFACE", 1)) != INTERFACE:
         raise KernelError(
             f"pylm._native has interface {found}, pylm's files call {INTERFACE}: it was built from other sources",

@@ -23,15 +23,15 @@ __all__ = ["refuse_other_ids"]
 
 # changes with anything that decides ids
 VERSION = "pylm agreement 1"
-MOST_PIECES = 10_000  # that are tried; all of the vocabulary where it has fewer
-PIECES_PER_TEXT = 25  # one after another, so that their borders are tried as well
+MOST_PIECES = 10_000  # pieces that are tried; all of the vocabulary where it has fewer
+PIECES_PER_TEXT = 25  # they stand one after another, so that their borders are tried as well
 TEXTS_PER_CALL = 10_000
-MOST_VERDICTS = 2_000  # in the cache folder
+MOST_VERDICTS = 2_000  # verdicts that the cache folder keeps
 _seen: set[str] = set()
 
 
 def refuse_other_ids(backend: Backend, data: bytes, where: str) -> None:
-    """Encode every added token and 10,000 pieces of the vocabulary here and by `tokenizers`; fail where ids differ.
+    """Raise where ids differ here and in `tokenizers`, on every added token and 10,000 pieces of the vocabulary.
 
     A verdict is remembered by the contents of the file. Without `tokenizers` nothing is compared.
     """
@@ -54,7 +54,7 @@ def refuse_other_ids(backend: Backend, data: bytes, where: str) -> None:
 
 
 def _key(data: bytes) -> str:
-    """Return the name of the verdict on these contents, in which all has part that decides ids."""
+    """Return the name of the verdict on these contents: it depends on all that decides ids."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -67,7 +67,7 @@ def _key(data: bytes) -> str:
 
 
 def _build() -> str:
-    """Tell one build of our encoder from another."""
+    """Return what tells one build of our encoder from another."""
     from pylm import _rust
 
     about = os.stat(_rust.__file__) if _rust.__file__ else None
@@ -144,7 +144,7 @@ def _same(
 
 
 def _batches(backend: Backend, texts: Sequence[str], allowed: frozenset[str]) -> Iterator[tuple[str, list[int]]]:
-    """Each text and its ids: what is allowed is made ready once for many texts."""
+    """Yield each text with its ids. What is allowed is made ready once for many texts."""
     for start in range(0, len(texts), TEXTS_PER_CALL):
         part = texts[start : start + TEXTS_PER_CALL]
         # one thread: `tokenizers` warns in a child that is forked after it has had several

@@ -15,7 +15,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """One vocabulary and its rules; the Tokenizer adds policy (which special tokens may stand in text) on top."""
+    """A vocabulary and its rules. The Tokenizer adds policy (which special tokens may stand in text) on top."""
 
     @property
     def native(self) -> bool:
@@ -49,15 +49,15 @@ class Backend(Protocol):
 
     @property
     def identity(self) -> str:
-        """Hex SHA-256 of vocabulary, merges, pattern and specials."""
+        """The hex SHA-256 of vocabulary, merges, pattern and specials."""
         ...
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
-        """Ids of a text in which the `allowed` special tokens are found, and all others are plain text."""
+        """Return the ids of a text in which the `allowed` special tokens are found, and all others are plain text."""
         ...
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
-        """Ids of each text; 0 threads means as many as there are cores."""
+        """Return the ids of each text; 0 threads means as many as there are cores."""
         ...
 
     def token_bytes(self, token_id: int) -> bytes | None:

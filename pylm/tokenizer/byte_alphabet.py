@@ -22,7 +22,7 @@ def char_to_byte() -> dict[str, int]:
 
 
 def spell(data: bytes) -> str:
-    """Write bytes in the alphabet."""
+    """Return bytes written in the alphabet."""
     table = byte_to_char()
     return "".join(table[byte] for byte in data)
 

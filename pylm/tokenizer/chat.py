@@ -37,7 +37,7 @@ class Rendered:
 def render(
     template: str, messages: Sequence[Message], named: Mapping[str, str], variables: Mapping[str, Any]
 ) -> Rendered:
-    """Render a conversation.
+    """Return a conversation as a template renders it.
 
     Args:
         template: a Jinja template.
@@ -62,7 +62,7 @@ def render(
 
 
 def check_template(template: str) -> None:
-    """Fail on a template that is too long or does not parse."""
+    """Raise where a template is too long or does not parse."""
     from pylm.tokenizer import renderer
 
     _check_length(template)

@@ -22,7 +22,7 @@ __all__ = ["ChatEncoder"]
 
 
 class ChatEncoder:
-    """Encodes rendered conversations with one tokenizer."""
+    """An encoder of rendered conversations with one tokenizer."""
 
     def __init__(self, backend: Backend) -> None:
         """Look up which tokens control: all that were added to the vocabulary, special or not, but for words."""
@@ -42,7 +42,7 @@ class ChatEncoder:
         self._all_plain: Backend | None = None
 
     def encode(self, conversation: Rendered) -> list[int]:
-        """Return the ids."""
+        """Return the ids of a conversation."""
         text = conversation.text
         written = list(self._written(conversation))
         if not self._forged(conversation):
@@ -75,7 +75,7 @@ class ChatEncoder:
         return False
 
     def _found(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Where names of control tokens stand in a part of a text, the first and longest as an engine takes them.
+        """Yield where names of control tokens stand in a part of a text, the first and longest as an engine takes them.
 
         Vocabularies have thousands of them, which a regex would try one by one at each `<`.
         """
@@ -93,7 +93,7 @@ class ChatEncoder:
         return [token for token in ids if token in self._ids]
 
     def _plainly(self, text: str) -> list[int]:
-        """Ids of a text in which no control token is found, nor made by merges."""
+        """Return the ids of a text in which no control token is found, nor made by merges."""
         if not text:
             return []
         if self._all_plain is None:

@@ -24,7 +24,7 @@ BATCH = 4 << 20
 
 @dataclass
 class Tally:
-    """What one tokenizer made of the text."""
+    """The counts of what one tokenizer made of the text."""
 
     tokenizer: Tokenizer
     used: npt.NDArray[np.int64]  # how often each id came
@@ -33,11 +33,11 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """Tokens in all."""
+        """How many tokens there are in all."""
         return sum(self.tokens.values())
 
     def never_used(self) -> list[int]:
-        """Ids that stand for something and never came, the lowest first."""
+        """Return the ids that stand for something and never came, the lowest first."""
         specials = set(self.tokenizer.specials.values())
         return [int(token_id) for token_id in (self.used == 0).nonzero()[0] if int(token_id) not in specials]
 
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of text in all."""
+        """How many bytes of text there are in all."""
         return sum(self.bytes.values())
 
     def groups(self) -> list[str]:
@@ -103,7 +103,7 @@ def _shown(tokenizer: Tokenizer, token_id: int) -> str:
 
 
 def _readable(data: bytes) -> str:
-    """Return a token's text; a part of a character as the codes of its bytes."""
+    """Return a token's text, or the codes of its bytes where it is a part of a character."""
     return data.decode("utf-8", "backslashreplace")
 
 
@@ -115,7 +115,7 @@ def compare(
     threads: int = 1,
     tell: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Encode the documents with each tokenizer.
+    """Return the tallies of the documents, encoded with each tokenizer.
 
     Args:
         tokenizers: By the names under which they are shown.

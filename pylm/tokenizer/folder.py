@@ -123,7 +123,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """Fail unless `folder` is absent, empty or a tokenizer's."""
+    """Raise unless `folder` is absent, empty or a tokenizer's."""
     if folder.is_dir():
         others = sorted(path.name for path in folder.iterdir() if path.name not in OURS)
         if others:

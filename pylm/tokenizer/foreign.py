@@ -73,13 +73,13 @@ class ForeignBackend:
 
     @property
     def identity(self) -> str:
-        """Hex SHA-256 of everything that decides ids, in canonical order."""
+        """The hex SHA-256 of everything that decides ids, in canonical order."""
         parts = {key: self.json.get(key) for key in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
-        """Ids of one text; bytes that are no UTF-8 count as U+FFFD."""
+        """Return the ids of one text; bytes that are no UTF-8 count as U+FFFD."""
         import numpy as np
 
         tokenizer = self._variant(allowed)
@@ -88,7 +88,10 @@ class ForeignBackend:
         return ids
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
-        """Ids of each text. `tokenizers` takes its threads from RAYON_NUM_THREADS; 1 is honoured by not asking it."""
+        """Return the ids of each text.
+
+        `tokenizers` takes its threads from RAYON_NUM_THREADS; 1 is honoured by not asking it.
+        """
         import numpy as np
 
         if threads == 1:
@@ -139,11 +142,14 @@ class ForeignBackend:
         return json.dumps(self.json, ensure_ascii=False, indent=2).encode()
 
     def to_ranks(self) -> bytes:
-        """Fail: ranks can say byte-level BPE only."""
+        """Raise: ranks can say byte-level BPE only."""
         raise TokenizerError(f"tiktoken ranks cannot hold a {self.kind} vocabulary", "only byte-level BPE has ranks")
 
     def _variant(self, allowed: frozenset[str]) -> Any:
-        """`tokenizers` always finds special tokens in text; this copy of the tokenizer knows the allowed ones only."""
+        """Return a copy of the tokenizer that knows the allowed special tokens only.
+
+        The package `tokenizers` always finds special tokens in text.
+        """
         if allowed not in self._variants:
             plain = [name for name in self.specials if name not in allowed]
             if not plain:
@@ -166,7 +172,7 @@ def _is_theirs(error: BaseException) -> bool:
 
 
 def _run(work: Callable[[Callable[[str], str]], T]) -> T:
-    """Run what `tokenizers` does with text; its refusal is a sentence."""
+    """Return what `tokenizers` does with text; its refusal is a sentence."""
     try:
         try:
             return work(lambda text: text)

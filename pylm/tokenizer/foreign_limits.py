@@ -20,7 +20,7 @@ HINT = "a tokenizer.json that asks for this serves no model: fetch it again, fro
 
 
 def refuse_bombs(value: Json, where: str) -> None:
-    """Fail on a tokenizer.json that `tokenizers` would load and then end the process with, or not come to an end."""
+    """Raise for a tokenizer.json that `tokenizers` would load and then end the process with, or not come to an end."""
     added = value.get("added_tokens") or []
     if len(added) > MOST_ADDED:
         raise TokenizerError(f"{where} has {len(added):,} added tokens; {MOST_ADDED:,} is the most", HINT)

@@ -44,7 +44,7 @@ class NativeBackend:
         self.pattern: str | None = bpe.pattern
 
     def read_elsewhere(self) -> str | None:
-        """Return what of it other programs read in another way; only files that an earlier pylm wrote hold such."""
+        """Return what of it other programs read in another way. Only files that an earlier pylm wrote hold such."""
         if part := read_elsewhere(self.pattern):
             return f"a pattern that other programs read in another way, for {part}"
         if twice := self.bpe.spelled_twice:
@@ -53,20 +53,20 @@ class NativeBackend:
 
     @classmethod
     def from_tokenizer_json(cls, data: bytes) -> NativeBackend:
-        """Load the contents of a tokenizer.json that holds byte-level BPE; a TokenizerError says what else it holds."""
+        """Return the byte-level BPE of a tokenizer.json's contents; a TokenizerError says what else it holds."""
         return cls(Bpe.from_tokenizer_json(data))
 
     @classmethod
     def from_ranks(cls, data: bytes, pattern: str, specials: Mapping[str, int]) -> NativeBackend:
-        """Load tiktoken ranks."""
+        """Return the byte-level BPE of tiktoken ranks."""
         return cls(Bpe.from_ranks(data, checked(pattern), list(specials.items())))
 
     def encode(self, text: str | bytes, allowed: frozenset[str]) -> Ids:
-        """Ids of one text; any bytes are accepted."""
+        """Return the ids of one text; any bytes are accepted."""
         return self.bpe.encode(text, self._named(allowed))
 
     def encode_batch(self, texts: Sequence[str | bytes], allowed: frozenset[str], threads: int) -> list[Ids]:
-        """Ids of each text."""
+        """Return the ids of each text."""
         with parameters_named():
             return self.bpe.encode_batch(list(texts), threads, self._named(allowed))
 

@@ -56,7 +56,7 @@ def _quoted(text: str) -> str:
 
 
 def drawn(made: Comparison) -> RenderableType:
-    """Return bytes per token of each group and tokenizer as bars; longer is better."""
+    """Return bytes per token of each group and tokenizer as bars, of which longer ones are better."""
     from rich.table import Table
 
     value = made.as_json(0)["tokenizers"]
@@ -88,7 +88,7 @@ def _bar(share: float) -> str:
 
 
 def check_picture(path: Path) -> None:
-    """Fail, before any work is done, if no picture can be drawn to `path`."""
+    """Raise, before any work is done, if no picture can be drawn to `path`."""
     if path.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise UsageError(f"{param('plot')} {path}: pictures are .svg, .png or .pdf", "name such a file")
     if importlib.util.find_spec("matplotlib") is None:

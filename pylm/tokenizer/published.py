@@ -21,7 +21,7 @@ _FIM = {"<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 10
 
 @dataclass(frozen=True)
 class Published:
-    """A vocabulary: its files (address and SHA-256 by file name), its pattern and its special tokens."""
+    """A published vocabulary: its files (address and SHA-256 by file name), its pattern and its special tokens."""
 
     files: Mapping[str, tuple[str, str]]
     pattern: str

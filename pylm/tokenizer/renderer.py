@@ -24,23 +24,23 @@ from pylm.tokenizer.render_child import MEMORY
 
 __all__ = ["check", "rendered"]
 
-SECONDS = 10.0  # of the processor's time for one rendering; templates in use take milliseconds
+SECONDS = 10.0  # processor's time for one rendering; templates in use take milliseconds
 WALL_SECONDS = 300.0  # however busy the machine is
-MOST_BYTES = 256 << 20  # of an answer
+MOST_BYTES = 256 << 20  # bytes of an answer
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pylm.tokenizer.render_child import main; main()"
 
 Spans = list[tuple[int, int]]
 
 
 class _Renderer:
-    """One process, asked by one thread at a time, and started anew where it ended."""
+    """A process that renders, asked by one thread at a time, and started anew where it ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Send a request; return what came back, or fail with what ended the process."""
+        """Send a request and return what came back, or raise with what ended the process."""
         try:
             content = marshal.dumps({**request, "seconds": SECONDS})
         except ValueError:  # it has a limit of its own, whatever the limit of recursion was raised to
@@ -104,12 +104,12 @@ os.register_at_fork(after_in_child=lambda: _renderer.__init__())  # type: ignore
 
 
 def check(template: str) -> None:
-    """Fail on a template that does not parse."""
+    """Raise for a template that does not parse."""
     _asked({"template": template})
 
 
 def rendered(template: str, named: Mapping[str, str], brought: Mapping[str, Any]) -> tuple[str, Spans]:
-    """Render a template.
+    """Return what a template renders.
 
     Args:
         template: the template.

@@ -8,7 +8,7 @@ __all__ = ["Report"]
 
 
 class Report(Protocol):
-    """Takes how far the work has come; the command line's progress bar is one."""
+    """A listener that takes how far the work has come; the command line's progress bar is one."""
 
     def __call__(
         self,

@@ -18,11 +18,11 @@ __all__ = ["MAX_OUTPUT", "Refused", "Said", "joined", "mark", "mask_of", "plain"
 MAX_OUTPUT = 16 * 1024 * 1024  # characters, of the whole and of any string on the way
 
 HUGE = f"the chat template makes a huge string, of more than {MAX_OUTPUT:,} characters"
-CONVERSATION = b"\1"  # in a mask
+CONVERSATION = b"\1"  # the byte of a mask for a character that the conversation brought
 
 
 class Refused(Exception):
-    """The template went past a limit, or called raise_exception."""
+    """An error for a template that went past a limit, or called raise_exception."""
 
 
 class Said(str):
@@ -31,90 +31,93 @@ class Said(str):
     _mask: bytes
 
     def __str__(self) -> str:
-        """Itself: what is shown is still marked."""
+        """Return itself: what is shown is still marked."""
         return self
 
     def __add__(self, other: str) -> str:
-        """Join with what follows."""
+        """Return it joined with what follows."""
         return joined((self, other)) if isinstance(other, str) else NotImplemented
 
     def __radd__(self, other: str) -> str:
-        """Join with what comes before."""
+        """Return it joined with what comes before."""
         return joined((other, self)) if isinstance(other, str) else NotImplemented
 
     def __mul__(self, count: SupportsIndex) -> str:
-        """Repeat."""
+        """Return it repeated."""
         return marked(plain(self) * count, self._mask * count)
 
     def __rmul__(self, count: SupportsIndex) -> str:
-        """Repeat."""
+        """Return it repeated."""
         return self * count
 
     def __getitem__(self, key: SupportsIndex | slice) -> str:
-        """Cut out a part."""
+        """Return a part of it."""
         part = self._mask[key]
         return marked(str.__getitem__(self, key), part if isinstance(part, bytes) else bytes((part,)))
 
     def __iter__(self) -> Iterator[str]:
-        """Give the characters one by one."""
+        """Yield the characters one by one."""
         for place, letter in enumerate(plain(self)):
             yield marked(letter, self._mask[place : place + 1])
 
     def _recased(self, text: str) -> str:
-        """The same letters in another case; some have no counterpart of one letter, and then none can be followed."""
+        """Return the same letters in another case.
+
+        Some have no counterpart of one letter, and then none can be followed.
+        """
         return marked(text, self._mask) if len(text) == len(self) else whole(text)
 
     def capitalize(self) -> str:
-        """As of str."""
+        """Return what `str.capitalize` returns, with its marks."""
         return self._recased(str.capitalize(self))
 
     def casefold(self) -> str:
-        """As of str."""
+        """Return what `str.casefold` returns, with its marks."""
         return self._recased(str.casefold(self))
 
     def lower(self) -> str:
-        """As of str."""
+        """Return what `str.lower` returns, with its marks."""
         return self._recased(str.lower(self))
 
     def swapcase(self) -> str:
-        """As of str."""
+        """Return what `str.swapcase` returns, with its marks."""
         return self._recased(str.swapcase(self))
 
     def title(self) -> str:
-        """As of str."""
+        """Return what `str.title` returns, with its marks."""
         return self._recased(str.title(self))
 
     def upper(self) -> str:
-        """As of str."""
+        """Return what `str.upper` returns, with its marks."""
         return self._recased(str.upper(self))
 
     def lstrip(self, chars: str | None = None, /) -> str:
-        """As of str."""
+        """Return what `str.lstrip` returns, with its marks."""
         return self[len(self) - len(str.lstrip(self, chars)) :]
 
     def rstrip(self, chars: str | None = None, /) -> str:
-        """As of str."""
+        """Return what `str.rstrip` returns, with its marks."""
         return self[: len(str.rstrip(self, chars))]
 
     def strip(self, chars: str | None = None, /) -> str:
-        """As of str."""
+        """Return what `str.strip` returns, with its marks."""
         start = len(self) - len(str.lstrip(self, chars))
         return self[start : start + len(str.strip(self, chars))]
 
     def removeprefix(self, prefix: str, /) -> str:
-        """As of str."""
+        """Return what `str.removeprefix` returns, with its marks."""
         return self[len(prefix) :] if self.startswith(prefix) else self
 
     def removesuffix(self, suffix: str, /) -> str:
-        """As of str."""
+        """Return what `str.removesuffix` returns, with its marks."""
         return self[: len(self) - len(suffix)] if suffix and self.endswith(suffix) else self
 
     def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
-        """As of str."""
+        """Return what `str.split` returns, with its marks."""
         return self._parts(str.split(self, sep, maxsplit), sep)
 
     def rsplit(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
-        """As of str."""
+        """Return what `str.rsplit` returns, with its marks."""
         return self._parts(str.rsplit(self, sep, maxsplit), sep)
 
     def _parts(self, parts: list[str], sep: str | None) -> list[str]:
@@ -127,7 +130,7 @@ class Said(str):
         return found
 
     def splitlines(self, keepends: bool = False) -> list[str]:
-        """As of str."""
+        """Return what `str.splitlines` returns, with its marks."""
         found, cursor = [], 0
         for line, ended in zip(str.splitlines(self), str.splitlines(self, keepends=True), strict=True):
             found.append(self[cursor : cursor + len(ended if keepends else line)])
@@ -135,25 +138,25 @@ class Said(str):
         return found
 
     def partition(self, sep: str, /) -> tuple[str, str, str]:
-        """As of str."""
+        """Return what `str.partition` returns, with its marks."""
         place = self.index(sep) if sep in self and sep else -1
         if place < 0:
             return (self, *str.partition(self, sep)[1:])  # fails on an empty separator as str does
         return self[:place], self[place : place + len(sep)], self[place + len(sep) :]
 
     def rpartition(self, sep: str, /) -> tuple[str, str, str]:
-        """As of str."""
+        """Return what `str.rpartition` returns, with its marks."""
         place = self.rindex(sep) if sep in self and sep else -1
         if place < 0:
             return (*str.rpartition(self, sep)[:2], self)
         return self[:place], self[place : place + len(sep)], self[place + len(sep) :]
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
-        """As of str."""
+        """Return what `str.replace` returns, with its marks."""
         return replaced(self, old, new, count)
 
     def join(self, items: Iterable[str], /) -> str:
-        """As of str."""
+        """Return what `str.join` returns, with its marks."""
         parts: list[str] = []
         for item in items:
             parts += (self, item) if parts else (item,)
@@ -178,7 +181,7 @@ def plain(text: str) -> str:
 
 
 def mask_of(text: str) -> bytes:
-    """Its mask; what has none is the template's."""
+    """Return the mask of a text; what has none is the template's."""
     return text._mask if isinstance(text, Said) else bytes(len(text))
 
 
@@ -199,7 +202,7 @@ def whole(text: str) -> str:
 
 
 def mark(value: Any) -> Any:
-    """Mark all that a conversation brings: texts, keys and numbers, at any depth."""
+    """Return all that a conversation brings, marked: texts, keys and numbers, at any depth."""
     if isinstance(value, str):
         return whole(value)
     if isinstance(value, Mapping):
@@ -221,7 +224,7 @@ def spoken(value: Any) -> str:
 
 
 def joined(pieces: Iterable[str]) -> str:
-    """Join strings and their masks."""
+    """Return strings joined, with their masks."""
     texts: list[str] = []
     length, any_said = 0, False
     for piece in pieces:

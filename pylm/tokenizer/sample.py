@@ -27,12 +27,12 @@ def reader_of(sources: Sequence[str], *, invalid: str = "error", **options: Any)
 
 
 class Sample:
-    """Iterates over documents, or pairs of source and document, and counts what it gave."""
+    """An iterator over documents, or pairs of source and document, which counts what it gave."""
 
     def __init__(
         self, reader: Documents, documents: int | None = None, size: int | None = None, without: Iterable[str] = ()
     ) -> None:
-        """Take the reader, the limits, and special tokens that are cut out of the text."""
+        """Start with the reader, the limits, and special tokens that are cut out of the text."""
         self._reader = reader
         self._limit = documents
         self._size = size
@@ -44,7 +44,7 @@ class Sample:
 
     @property
     def replaced(self) -> int:
-        """Bytes that were no UTF-8 and became U+FFFD."""
+        """How many bytes were no UTF-8 and became U+FFFD."""
         return self._reader.replaced
 
     def __iter__(self) -> Iterator[str]:
@@ -57,7 +57,7 @@ class Sample:
             yield from self._reader
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Yield (source, document)."""
+        """Yield pairs of source and document."""
         for source, texts in self._read():
             for text in texts:
                 if self._limit is not None and self.documents >= self._limit:

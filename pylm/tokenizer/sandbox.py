@@ -47,7 +47,7 @@ ROLES = frozenset(
 
 
 class _Watched(NodeTransformer):
-    """Counts what a loop runs over, and joins with `~` what keeps its marks."""
+    """An environment that counts what a loop runs over, and joins with `~` what keeps its marks."""
 
     def visit_For(self, node: nodes.For, *args: Any, **kwargs: Any) -> nodes.Node:
         self.generic_visit(node, *args, **kwargs)
@@ -71,7 +71,7 @@ def _through(name: str, node: Any) -> nodes.Filter:
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Renders one template, whose own text is plain and whose variables are marked."""
+    """A renderer of one template, whose own text is plain and whose variables are marked."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     concat = staticmethod(joined)
@@ -123,7 +123,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return total
 
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call what a template calls, if it is harmless; a text that comes of marked ones is marked."""
+        """Return what a call of the template gives, if it is harmless; a text that comes of marked ones is marked."""
         self._step()
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name in ("format", "format_map"):
@@ -142,7 +142,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return _like(made, owner, *args, *kwargs.values()) if lost else made
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Compute, if what comes out is small."""
+        """Return what an operator computes, if what comes out is small."""
         if operator == "**" or (operator == "%" and isinstance(left, str)):
             raise Refused(f"the chat template uses {operator}, which is not allowed")
         if operator == "*" and _size(left) * _size(right) > MAX_STEPS:
@@ -179,7 +179,7 @@ def _join(items: Iterable[Any], between: Any = "", attribute: str | None = None)
 
 
 def _like(made: str, *given: Any) -> str:
-    """Mark a text that was made of others by rules that are not followed here."""
+    """Return a text, marked, that was made of others by rules that are not followed here."""
     return whole(made) if any(isinstance(part, (Said, SaidInt, SaidFloat)) for part in given) else made
 
 

@@ -38,7 +38,7 @@ def one_of(names: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def refuse(text: str | bytes, found: re.Pattern[str] | None) -> None:
-    """Fail if the text holds a special token."""
+    """Raise if the text holds a special token."""
     if found is None:
         return
     match = found.search(text if isinstance(text, str) else text.decode("utf-8", "replace"))

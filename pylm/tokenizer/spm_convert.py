@@ -19,7 +19,7 @@ from pylm.errors import TokenizerError
 from pylm.tokenizer.spm_model import BPE, CONTROL, NORMAL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED, SpmModel
 
 SPACE = "\u2581"
-NEVER = -1e6  # of a Unigram piece that must not be found in text
+NEVER = -1e6  # the score of a Unigram piece that must not be found in text
 _ACROSS_WORDS = re.compile(f"[^{SPACE}]{SPACE}")
 
 Json = dict[str, Any]

@@ -21,7 +21,7 @@ MAX_PIECE_BYTES = 4096  # longer ones overflowed the stack of sentencepiece's ow
 
 @dataclass(frozen=True)
 class Piece:
-    """One entry of the vocabulary; `score_at` is where its score lies in the file, None where it has none."""
+    """An entry of the vocabulary; `score_at` is where its score lies in the file, None where it has none."""
 
     text: str
     score: float
@@ -31,7 +31,7 @@ class Piece:
 
 @dataclass
 class SpmModel:
-    """What a `.model` says, as far as ids depend on it."""
+    """The contents of a `.model`, as far as ids depend on it."""
 
     pieces: list[Piece] = field(default_factory=list)
     model_type: int = UNIGRAM

@@ -37,7 +37,7 @@ _MERGED = re.compile(r"Added: freq=\d+ size=(\d+)")
 
 @dataclass(frozen=True)
 class SpmSettings:
-    """What sentencepiece is asked for."""
+    """The settings that sentencepiece is asked for."""
 
     model: str  # unigram | sp-bpe
     vocab_size: int
@@ -144,7 +144,7 @@ def _run(documents: Iterable[str], options: dict[str, object], settings: SpmSett
 
 
 def _feed(pipe: IO[bytes], documents: Iterable[str], report: Report) -> int:
-    """Write the lines; return how many there were. A child that died early is explained by what it said."""
+    """Write the lines, and return how many there were. A child that died early is explained by what it said."""
     count = written = 0
     try:
         for line in training_lines(documents):

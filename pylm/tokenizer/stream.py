@@ -12,7 +12,7 @@ HELD_BACK = 3
 
 
 class DecodeStream:
-    """Takes ids one at a time and returns the text that is certain by now.
+    """A stream that takes ids one at a time and returns the text that is certain by now.
 
     ::
 
@@ -56,13 +56,13 @@ class DecodeStream:
         return self._utf8.decode(data)
 
     def finish(self) -> str:
-        """Return what is left: U+FFFD where the last character never was completed."""
+        """Return the text that is left: U+FFFD where the last character never was completed."""
         if self._whole:
             return self._since(self._decode(self._whole), 0)
         return self._utf8.decode(b"", final=True)
 
     def _since(self, text: str, held_back: int) -> str:
-        """Return what was not given yet, but for the last words."""
+        """Return the text that was not given yet, but for the last words."""
         end = len(text)
         for _ in range(held_back):
             end = max(text.rfind(" ", 0, end), 0)

@@ -71,7 +71,7 @@ class Tokenizer:
         specials: Sequence[str] | Mapping[str, int] | None = None,
         offline: bool | None = None,
     ) -> Tokenizer:
-        """Load by name, from a file or folder, or from the Hub.
+        """Return the tokenizer of a name, a file or folder, or the Hub.
 
         Args:
             source: `gpt2`, `r50k_base`, `p50k_base`, `cl100k_base`, `o200k_base`; a tokenizer.json, ranks, `.model`,
@@ -86,7 +86,7 @@ class Tokenizer:
 
     @classmethod
     def from_tokenizer_json(cls, data: bytes | str, config: Mapping[str, Any] | None = None) -> Tokenizer:
-        """Make one from the contents of a tokenizer.json, and of a tokenizer_config.json."""
+        """Return the tokenizer of a tokenizer.json's contents, and of a tokenizer_config.json's."""
         from pylm.tokenizer.load import backend_of_json
 
         return cls(backend_of_json(data.encode() if isinstance(data, str) else data, "the tokenizer.json"), config)
@@ -95,7 +95,7 @@ class Tokenizer:
     def train(
         cls, sources: str | Path | Sequence[str | Path], vocab_size: int = 32000, **options: Unpack[TrainKeywords]
     ) -> Tokenizer:
-        """Train on files, folders or globs.
+        """Return a tokenizer that is trained on files, folders or globs.
 
         Args:
             sources: One or several of them; `-` is stdin.
@@ -139,7 +139,7 @@ class Tokenizer:
 
     @property
     def identity(self) -> str:
-        """Hex SHA-256 of vocabulary, merges, pattern and specials: shards and checkpoints carry it."""
+        """The hex SHA-256 of vocabulary, merges, pattern and specials: shards and checkpoints carry it."""
         return self._backend.identity
 
     @property
@@ -213,7 +213,7 @@ class Tokenizer:
         return number
 
     def decode_stream(self) -> DecodeStream:
-        """Return what turns ids into text as they come, cut only between whole characters."""
+        """Return a stream that turns ids into text as they come, cut only between whole characters."""
         backend = self._backend
         first_bytes = getattr(backend, "first_bytes", backend.token_bytes)
         strips_space = getattr(backend, "strips_space", False)
@@ -321,7 +321,7 @@ class Tokenizer:
 
 
 def _plain(text: str | bytes) -> str | bytes:
-    """Take what holds bytes for the bytes it holds."""
+    """Return the bytes of an object that holds bytes, and any other object as it is."""
     return bytes(text) if isinstance(text, (bytearray, memoryview)) else text
 
 

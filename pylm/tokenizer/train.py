@@ -62,7 +62,7 @@ ONLY_SENTENCEPIECE = ("character_coverage",)
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """What `pylm tokenizer train` and `Tokenizer.train` take.
+    """The options that `pylm tokenizer train` and `Tokenizer.train` take.
 
     Attributes:
         sources: Files, folders, globs, or `-` for stdin.
@@ -114,7 +114,7 @@ class TrainOptions:
     def checked(
         cls, sources: str | Path | Sequence[str | Path], vocab_size: int, options: Mapping[str, Any]
     ) -> TrainOptions:
-        """Make options of what a caller gave, or say what is wrong with it."""
+        """Return options made of what a caller gave; the error says what is wrong with it."""
         named = [sources] if isinstance(sources, (str, Path)) else list(sources)
         known = {entry.name for entry in dataclasses.fields(cls)}
         for name in options:
@@ -183,7 +183,7 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What a trained tokenizer is put together from, and what is worth saying about its training."""
+    """The parts that a trained tokenizer is put together from, and what is worth saying about its training."""
 
     backend: Backend
     config: dict[str, Any]
@@ -192,7 +192,7 @@ class Parts:
 
 
 def train(options: TrainOptions) -> Parts:
-    """Learn a vocabulary as asked."""
+    """Return the parts of a tokenizer whose vocabulary is learned as asked."""
     with parameters_named(), spooled(options.sources) as (stdin, is_jsonl):
         if options.model == "bpe":
             return _train_bpe(options, stdin, is_jsonl)
@@ -288,7 +288,7 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Part
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-    """Where training begins: with nothing, or with the merges of a tokenizer that is to be continued."""
+    """The start of training: from nothing, or from the merges of a tokenizer that is to be continued."""
 
     pattern: str
     specials: tuple[str, ...]

@@ -71,7 +71,10 @@ def _prefix(folder: Path, kind: str) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a folder, and say whether that could be done: not if another process holds it, nor on some networks."""
+    """Lock a folder, and say whether that could be done.
+
+    It cannot if another process holds it, nor on some networks.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

@@ -26,7 +26,7 @@ CLEARED = "\r\x1b[K"
 
 
 class Activity:
-    """Says what is being done until it is told to rest; sentences that stay go through `say`.
+    """A live line that says what is being done, until it is told to rest. Sentences that stay go through `say`.
 
     ::
 
@@ -36,7 +36,7 @@ class Activity:
     """
 
     def __init__(self, *, stream: TextIO | None = None, quiet: bool = False, patience: float = PATIENCE) -> None:
-        """Do nothing yet."""
+        """Start with nothing being done."""
         self.stream = stream or sys.stderr
         self.quiet = quiet
         self.drawn = not quiet and drawn_on(self.stream)

@@ -155,7 +155,7 @@ class LazyGroup(Group):
 
 
 def unknown_word(message: str, word: str, known: Iterable[str], ctx: click.Context) -> Exception:
-    """Make the error for a mistyped word: the nearest known one, else where the known ones are listed."""
+    """Return the error for a mistyped word: the nearest known one, else where the known ones are listed."""
     from pylm.errors import UsageError
 
     near = did_you_mean(word, known)

@@ -72,7 +72,7 @@ def _foreign(key: str, value: str) -> str | None:
 
 
 class Console:
-    """Reads lines; those that begin with a slash are commands, the others go to `answer`."""
+    """A reader of lines: those that begin with a slash are commands, the others go to `answer`."""
 
     def __init__(self, settings: Sample, answer: Callable[[str], None]) -> None:
         """Start with settings, which /set changes."""

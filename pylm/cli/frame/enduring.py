@@ -15,7 +15,9 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 @contextmanager
 def open_streams() -> Iterator[None]:
-    """Let what the caller closed (`pylm train … >&- 2>&-`) be open to nowhere: what is said there is lost, no more.
+    """Open to nowhere the streams that the caller closed (`pylm train … >&- 2>&-`).
+
+    What is said there is lost, and nothing else.
 
     Their numbers are taken too: else a file that is opened later, a checkpoint's, gets one, and whatever libraries
     write to stderr goes into it. A stdin that is closed stays None: who wants to read says so.

@@ -18,7 +18,7 @@ __all__ = ["Narrator"]
 
 
 class Narrator:
-    """Hears the events of a training and says them; `ended` is the last of them."""
+    """A listener that says the events of a training in words; `ended` is the last of them."""
 
     def __init__(self, activity: Activity) -> None:
         """Speak where `activity` does, and be as quiet."""
@@ -28,7 +28,7 @@ class Narrator:
         self._view: View | None = None
 
     def wants_step(self) -> bool:
-        """Whether a step would be shown now: making its figures costs a little."""
+        """Say whether a step would be shown now: making its figures costs a little."""
         return self._view is not None and self._view.wants()
 
     def __call__(self, event: Event) -> None:

@@ -11,7 +11,7 @@ __all__ = ["as_json", "closing", "preview", "remarks"]
 
 
 def as_json(done: Prepared) -> dict[str, Any]:
-    """Return what programs are told."""
+    """Return what programs are told, as plain values."""
     return {
         "folder": str(done.folder),
         "plan": done.plan,
@@ -45,7 +45,7 @@ def preview(done: Prepared) -> list[str]:
 
 
 def _of_plan(done: Prepared) -> list[str]:
-    """Return what may surprise: said before and after."""
+    """Return what may surprise of a plan: it is said before the work and after it."""
     lines = [f"{name} is named more than once, and taken once" for name in done.plan["repeated"][:5]]
     if more := len(done.plan["repeated"]) - len(lines):
         lines.append(f"{more:,} more files are named more than once, and taken once")

@@ -22,7 +22,7 @@ PLAIN_INTERVAL = 10.0
 
 
 class Progress:
-    """Shows how far long work has come; native code calls it about five times a second.
+    """A bar of how far long work has come; native code calls it about five times a second.
 
     ::
 

@@ -14,7 +14,7 @@ RARELY = 200_000
 
 
 def begin() -> None:
-    """Look for garbage rarely."""
+    """Make Python look for garbage rarely."""
     gc.set_threshold(RARELY, *USUAL[1:])
 
 
@@ -40,6 +40,9 @@ def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def settle() -> None:
-    """Before work that takes long: look for garbage as usual, but never again in what is there by now."""
+    """Let Python look for garbage as usual, but never again in what exists by now.
+
+    Work that takes long calls this before it begins.
+    """
     gc.freeze()
     gc.set_threshold(*USUAL)

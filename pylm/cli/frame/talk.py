@@ -69,7 +69,7 @@ class Talk:
                 click.echo(text, err=True)
 
     def save(self, path: str) -> None:
-        """Write the conversation, whole or not at all."""
+        """Write the conversation to a file, whole or not at all."""
         if not path:
             raise UsageError("/save where?", "such as: /save talk.json")
         self.conversation.save(path, self.session.name, self.console.settings)
@@ -83,7 +83,7 @@ class Talk:
         click.echo(f"{len(self.conversation.messages)} messages loaded from {path}", err=True)
 
     def go_on(self, path: str, typed: dict[str, Any], system: str | None) -> None:
-        """Take up a saved conversation, but for what was typed with the command: that wins, and it is said."""
+        """Take up a saved conversation. What was typed with the command wins over what was saved, and that is said."""
         self.load(path)
         self.console.settings = self.console.settings.model_copy(update=typed)
         if system is not None:

@@ -79,10 +79,10 @@ def shown(text: str) -> str:
 
 
 class Output:
-    """Takes the samples in order: the first as it is made, the others when it is their turn."""
+    """A taker of samples in order: the first is written as it is made, the others when it is their turn."""
 
     def __init__(self, file: IO[str] | None, as_json: bool, lines: bool, logprobs: bool, return_prompt: bool) -> None:
-        """Write to a file, to stdout where None; `lines`: JSON, an object a line."""
+        """Write to a file, or to stdout where it is None; with `lines` as JSON, one object a line."""
         self.file, self.json, self.lines = file, as_json, lines
         self.logprobs, self.return_prompt = logprobs, return_prompt
         self.decode: Callable[[list[int]], str] | None = None  # set where log-probabilities go out
@@ -166,7 +166,7 @@ class Output:
 
 @contextmanager
 def _closed(file: IO[str]) -> Iterator[None]:
-    """Close a file, but say nothing of what did not fit where an error is under way that says it."""
+    """Close a file. Where an error is under way that says what did not fit, nothing more is said of it."""
     try:
         yield
     except BaseException:

@@ -61,7 +61,7 @@ def _plainly(q_BHTD: Any, k_BKTD: Any, v_BKTD: Any, mask: Any, scale: float, sof
 
 
 def need_kernel() -> None:
-    """Fail where `model.attention: fused` has no kernel to mean."""
+    """Raise where `model.attention: fused` has no kernel to mean."""
     if not mx.metal.is_available():
         raise UsageError(
             "model.attention fused: MLX's is a Metal kernel, and there is no Metal here", param("attention", "auto")

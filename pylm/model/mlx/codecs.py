@@ -18,7 +18,7 @@ READ = {"F32": ("<f4", None), "F16": ("<f2", None), "BF16": ("<u2", mx.bfloat16)
 
 
 def from_tensor(name: str, stored: Stored) -> Any:
-    """Return one array of its own memory: a file's is mapped, and goes with the file."""
+    """Return an array of its own memory: a file's is mapped, and goes with the file."""
     data = memoryview(stored.data)
     if stored.dtype == "F64":  # which GPUs lack
         return mx.array(np.frombuffer(data, "<f8").astype(np.float32)).reshape(stored.shape)
@@ -30,7 +30,7 @@ def from_tensor(name: str, stored: Stored) -> Any:
 
 
 def from_stored(tensors: Mapping[str, Stored]) -> dict[str, Any]:
-    """Return all of them."""
+    """Return an array for each stored tensor."""
     return {name: from_tensor(name, stored) for name, stored in tensors.items()}
 
 

@@ -35,7 +35,7 @@ def take_device(asked: str) -> Any:
 
 
 def on_gpu() -> bool:
-    """Return whether it is the GPU that computes now."""
+    """Say whether it is the GPU that computes now."""
     return bool(mx.default_device() == mx.Device(mx.gpu))
 
 

@@ -9,7 +9,7 @@ import mlx.core as mx
 __all__ = ["IGNORED", "capped", "head_loss"]
 
 IGNORED = -100  # the target of a place that does not count
-CHUNK_BYTES = 128 << 20  # of logits that exist at a time, in float32
+CHUNK_BYTES = 128 << 20  # bytes of logits that exist at a time, in float32
 
 
 def capped(logits: Any, softcap: float | None) -> Any:

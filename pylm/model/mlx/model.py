@@ -29,14 +29,14 @@ Weights = Mapping[str, Any]
 
 
 class Cache(Protocol):
-    """Keys and values of tokens that were seen; the model asks it for positions and lets it attend."""
+    """A store of the keys and values of tokens that were seen. The model asks it for positions and lets it attend."""
 
     def positions(self, time: int) -> Any:
         """Return where each of so many new tokens stands in its sequence, as integers [B, T]."""
         ...
 
     def attend(self, layer: int, q: Any, k: Any, v: Any, *, window: int | None, softcap: float | None) -> Any:
-        """Store k and v [B, T, K, D], and attend q [B, T, H, D] to all that is stored: [B, T, H, D]."""
+        """Store k and v [B, T, K, D]; return the attention of q [B, T, H, D] to all that is stored: [B, T, H, D]."""
         ...
 
     def last(self, hidden: Any) -> Any:
@@ -45,7 +45,7 @@ class Cache(Protocol):
 
 
 class Shared(NamedTuple):
-    """What every block of a pass is given: arrays, or None."""
+    """The arguments that every block of a pass is given: arrays, or None."""
 
     idx_BT: Any
     rope: kernels.Rope | None
