@@ -242,6 +242,8 @@ def words_of_the_command_line(root: Path, ours: set[str]) -> Iterator[str]:
                       if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)}  # fmt: skip
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                if "{param(" in node.value or "{call(" in node.value:
+                    yield f"{relative}:{node.lineno}: a mark that no f-string fills in"
                 for option in OPTION.findall(node.value):
                     if option in ours:
                         yield f"{relative}:{node.lineno}: writes {option}: a room names parameters (pylm.wording)"
@@ -347,6 +349,7 @@ def test_rooms_speak_of_parameters_and_only_cli_knows_click() -> None:
         ("pylm/data/x.py", "import click", "only cli knows click"),
         ("pylm/runs/x.py", "def f():\n    from click import echo", "only cli knows click"),
         ("pylm/data/x.py", 'HINT = "name another with --out"', "writes --out"),
+        ("pylm/data/x.py", 'HINT = "name another with {param(1)}"', "no f-string"),
         ("pylm/data/x.py", 'def f(n):\n    """Take --out."""\n    return f"--max-steps {n} is too few"', "--max-steps"),
     ],
 )

@@ -214,7 +214,7 @@ def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | N
     if words.vocab_size > logits or (ours and words.vocab_size != logits):
         raise TokenizerError(
             f"{named or 'the tokenizer'} has {words.vocab_size:,} ids, the model of {folder} has {logits:,}",
-            "name the tokenizer that it was trained with: {param('tokenizer', 'T')}",
+            f"name the tokenizer that it was trained with: {param('tokenizer', 'T')}",
         )
 
 
