@@ -51,6 +51,11 @@ class PylmError(Exception):
         """Return the sentence, and the hint where nothing else would print it."""
         return self.message if self.hint is None or hasattr(self, "add_note") else f"{self.message}\nhint: {self.hint}"
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback: the sentence and its hint, as the command line does."""
+        lines = [f"{type(self).__name__}: {self.message}"]
+        return lines if self.hint is None else [*lines, f"hint: {self.hint}"]
+
     def __reduce__(self) -> tuple[type[PylmError], tuple[str, str | None]]:
         """Cross a process border whole: Exception's own way drops the hint."""
         return type(self), self.marked

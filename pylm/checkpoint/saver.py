@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Saver:
         self.texts = dict(texts)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._written: deque[tuple[int, bool]] = deque()
 
     def mend(self) -> None:
         """Do what a writer that was killed left undone in the run's folder."""
@@ -85,6 +87,10 @@ class Saver:
         if self._thread is None or not self._thread.is_alive():
             self.wait()
 
+    def take_written(self) -> list[tuple[int, bool]]:
+        """Return the steps whose checkpoints were written since the last call, each with whether it was the best."""
+        return [self._written.popleft() for _ in range(len(self._written))]
+
     def _write(
         self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any], best: bool
     ) -> None:
@@ -104,5 +110,6 @@ class Saver:
             if best:
                 point(self.run, "best", step)
             retain(self.run, self.keep_last)
+            self._written.append((step, best))
         except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
             self._error = error

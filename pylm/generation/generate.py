@@ -22,7 +22,7 @@ __all__ = ["generate"]
 
 
 def generate(
-    checkpoint: str | Path | Session | None = None,
+    checkpoint: str | os.PathLike[str] | Session | None = None,
     prompt: str | Sequence[str] | Sequence[int] = "",
     *,
     tokenizer: str | None = None,
@@ -49,7 +49,7 @@ def generate(
     The model stays loaded for the next call, and what it has read is not read again.
 
     Args:
-        checkpoint: A CHECKPOINT as the commands take it, an open Session, or None for the newest run's best.
+        checkpoint: A CHECKPOINT as the commands take it, a Run, an open Session, or None for the newest run's best.
         prompt: A text, several, or ids.
         tokenizer: For a checkpoint that carries none.
         backend: auto, torch, mlx, or native for the C++ engine.
@@ -73,7 +73,7 @@ def generate(
     if isinstance(checkpoint, Session):
         session = checkpoint
     else:
-        name = None if checkpoint is None else str(checkpoint)
+        name = None if checkpoint is None else os.fspath(checkpoint)
         session = _kept(_stamp(name), tokenizer, backend, device, dtype, quantize, threads, cache, verify)
     prompts: Sequence[str | Sequence[int]]
     if isinstance(prompt, str):

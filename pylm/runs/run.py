@@ -35,6 +35,10 @@ class Run:
         if not any((self.path / name).exists() for name in WRITTEN):
             raise UsageError(f"{path} is no run: it holds no config.yaml", "name a folder such as runs/x")
 
+    def __fspath__(self) -> str:
+        """Return its folder: a run is taken wherever a path is."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         """Say where it is and where it stands."""
         loss = self.val_loss

@@ -10,7 +10,7 @@ from pylm.training.events import Doing, Evaluated, Evaluation, Sampled, Saved
 if TYPE_CHECKING:
     from pylm.training.loop import Session
 
-__all__ = ["evaluate", "sample", "save"]
+__all__ = ["evaluate", "sample", "save", "tell_saved"]
 
 
 def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
@@ -69,5 +69,10 @@ def save(session: Session, best: bool) -> None:
     files.saver.save(backend.weights(), backend.optimizer_state(), state, best)
     files.folder.flush()
     files.last_saved = progress.step
-    folder = files.folder.path / "checkpoints" / f"step_{progress.step}"
-    session.hooks.on_event(Saved(progress.step, folder, best))
+
+
+def tell_saved(session: Session) -> None:
+    """Tell which checkpoints have been written since: each is whole, and `last` names it."""
+    files = session.files
+    for step, best in files.saver.take_written():
+        session.hooks.on_event(Saved(step, files.folder.path / "checkpoints" / f"step_{step}", best))

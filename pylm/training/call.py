@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.config.given import Given
 from pylm.config.schema import SECTIONS
-from pylm.errors import ConfigError
+from pylm.errors import ConfigError, UsageError
 from pylm.training.events import Event, in_plain_python
 from pylm.training.request import Request
 
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-Text = str | Path
+Text = str | os.PathLike[str]
 
 
 def train(
-    text: Text | Sequence[Text] | None = None,
+    text: Text | Iterable[Text] | None = None,
     *,
     data: Text | Mapping[str, Any] | None = None,
     preset: str | None = None,
-    config: Text | Sequence[Text] = (),
+    config: Text | Iterable[Text] = (),
     out: Text | None = None,
     resume: Text | None = None,
     init_from: Text | None = None,
@@ -37,6 +38,7 @@ def train(
     allow_inexact: bool = False,
     on_event: Callable[[Event], object] | None = None,
     model: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
     sample: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     **keys: Unpack[TrainKeywords],
@@ -66,22 +68,28 @@ def train(
         on_event: Called with each event (pylm.training.events) as it happens, in the caller's thread. Without it, a bar
             is shown on a terminal and in a notebook. One that raises stops the run, with its state saved.
         model: Keys of the section `model`, for those that another section has too.
+        train: Keys of the section `train`, likewise.
         sample: Keys of the section `sample`, likewise.
         metrics: Keys of the section `metrics`, likewise.
         keys: Every other key of the configuration by its name.
     """
-    sections = {"model": model, "sample": sample, "metrics": metrics}
-    folder = None if data is None or isinstance(data, Mapping) else str(data)
+    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics}
     if isinstance(data, Mapping):
         sections["data"] = data
+        data = None
+    if on_event is not None and not callable(on_event):
+        raise UsageError(f"on_event={on_event!r} cannot be called", "give a function that takes an event")
+    if not isinstance(allow_inexact, bool):
+        raise UsageError(f"allow_inexact={allow_inexact!r} is neither True nor False")
+    folder = _path("out", out)
     request = Request(
-        given=Given("train", preset, tuple(map(str, _several(config))), tuple(_settings(sections, keys))),
-        text=tuple(str(one) for one in _several(text)),
-        data=folder,
-        out=None if out is None else Path(out),
-        resume=None if resume is None else str(resume),
-        init_from=None if init_from is None else str(init_from),
-        depth=depth,
+        given=Given("train", _path("preset", preset), _paths("config", config), tuple(_settings(sections, keys))),
+        text=_paths("text", text),
+        data=_path("data", data),
+        out=Path(folder) if folder else None,
+        resume=_path("resume", resume),
+        init_from=_path("init_from", init_from),
+        depth=_plain(depth),
         allow_inexact=allow_inexact,
     )
     if on_event is not None:
@@ -103,18 +111,43 @@ def _run(request: Request, on_event: Callable[[Event], object], listens: bool) -
     return in_own_thread(work, lambda event: on_event(in_plain_python(event)), listens)
 
 
-def _several(named: Text | Sequence[Text] | None) -> Sequence[Text]:
-    if named is None:
+def _paths(name: str, value: Any) -> tuple[str, ...]:
+    """Return the paths of an argument that takes one or several."""
+    if value is None:
         return ()
-    return (named,) if isinstance(named, (str, Path)) else tuple(named)
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike | Mapping)
+    return tuple(_path(name, one) or "" for one in (value if several else [value]))
+
+
+def _path(name: str, value: Any) -> str | None:
+    """Return the path of an argument; refuse what is none."""
+    if value is None:
+        return None
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        raise UsageError(f"{name}={value!r} is no name", "give a str or a Path")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers as Python's."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 
 def _settings(sections: Mapping[str, Mapping[str, Any] | None], keys: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     """Return the keys that were given, each with where an error says that it was."""
-    settings = []
+    settings: dict[str, tuple[str, Any, str]] = {}
+
+    def add(key: str, value: Any, where: str) -> None:
+        if key in settings:
+            raise ConfigError(f"{key} is given twice: {settings[key][2]} and {where}", "give it once")
+        settings[key] = key, _plain(value), where
+
     for section, values in sections.items():
+        if values is not None and not isinstance(values, Mapping):
+            raise UsageError(f"{section}={values!r} is no dict", f"such as {section}={{'key': value}}")
         for key, value in (values or {}).items():
-            settings.append((f"{section}.{key}", value, f"{section}={{{key!r}: …}}"))
+            add(f"{section}.{key}", value, f"{section}={{{key!r}: …}}")
     for key, value in keys.items():
         homes = [section for section, kind in SECTIONS.items() if key in kind.model_fields]
         if len(homes) > 1 and "train" not in homes:
@@ -123,8 +156,8 @@ def _settings(sections: Mapping[str, Mapping[str, Any] | None], keys: Mapping[st
                 f"say which: {homes[0]}={{{key!r}: {value!r}}}",
             )
         home = "train" if "train" in homes else "".join(homes)
-        settings.append((f"{home}.{key}" if home else key, value, f"{key}="))
-    return settings
+        add(f"{home}.{key}" if home else key, value, f"{key}=")
+    return list(settings.values())
 
 
 def _with_named_keys(function: Any) -> inspect.Signature:

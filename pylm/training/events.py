@@ -200,7 +200,7 @@ class Sampled(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint was handed to the thread that writes it; it counts once its folder is there."""
+    """A checkpoint was written, whole: a few steps after its own, for a thread writes it while training goes on."""
 
     step: int
     checkpoint: Path

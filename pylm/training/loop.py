@@ -110,6 +110,7 @@ def train(session: Session) -> Outcome:
                 progress.finish_reason = due.end
                 between_steps.save(session, best=new_best)
         files.saver.check()  # a run that cannot save does not go on for hours
+        between_steps.tell_saved(session)
         if due.leaves:
             break
 
@@ -127,6 +128,7 @@ def train(session: Session) -> Outcome:
         recorder.step(result, lr)
 
     files.saver.wait()
+    between_steps.tell_saved(session)
     files.folder.flush()
     return _outcome(session, due, evaluation)
 

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 DEFAULT_EPOCHS = 1.0
+MOST_STEPS = 10**12  # at a millisecond each, thirty years
 # Of a time given, what the schedule is laid over: steps are not all as fast as those that were measured
 TIME_SHARE = 0.95
 # steps and seconds from which on a run's own pace, warming up counted, says more than what was measured before it
@@ -140,6 +141,8 @@ def resolve_length(
     if not found:
         found.append((math.ceil(DEFAULT_EPOCHS * windows / batches.sequences), "one epoch, as no length was given"))
     steps, why = min(found)
+    if steps > MOST_STEPS:
+        raise ConfigError(f"{why} is {steps:.3g} steps, more than a run counts", f"{MOST_STEPS:,} is the most")
     return Length(max(steps, 1), why, train.max_time)
 
 

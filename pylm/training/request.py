@@ -13,6 +13,8 @@ from pylm.wording import param
 __all__ = ["Request"]
 
 GLOB = "*?["
+DEEPEST = 64  # layers of a derived size
+LONGEST_SHOWN = 100  # characters of a name in an error
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,23 @@ class Request:
             raise UsageError(
                 f"{param('depth')} and {param('preset', self.given.preset)} both give the shape", "give one of the two"
             )
+        if "data.path" in {key for key, _, _ in self.given.settings}:
+            if self.text or self.data is not None:
+                source = f"{self.named} is text to tokenize" if self.text else f"{param('data', self.data)} is tokens"
+                raise UsageError(f"{source}, and {param('path')} is tokens too", "give one of the two")
+        if self.depth is not None and not (type(self.depth) is int and 1 <= self.depth <= DEEPEST):
+            raise UsageError(f"{param('depth', self.depth)} is no number of layers", f"from 1 to {DEEPEST}")
         for file in self.text:
-            if not Path(file).exists() and file != "-" and not set(file) & set(GLOB):
+            if not _exists(file) and file != "-" and not set(file) & set(GLOB):
+                shown = file if len(file) <= LONGEST_SHOWN else f"{file[:LONGEST_SHOWN]}…"
                 raise DataError(
-                    f"{file}: no such file",
+                    f"{' '.join(shown.split()) or 'an empty name'}: no such file",
                     f"name a text to train on, or {param('data', 'DIR')} that pylm tokenize wrote",
                 )
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):  # no name of a file at all: a text, say
+        return False

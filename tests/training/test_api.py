@@ -230,12 +230,65 @@ def test_sections_hold_the_keys_that_two_have() -> None:
         ({"data": "ids", "preset": "tiny", "depth": 2}, UsageError, 'depth= and preset="tiny" both give', ""),
         ({"data": "ids", "out": "whole", **SHORT}, PylmError, "whole holds a run already", 'resume="auto" goes on'),
         ({"data": "ids", "resume": "auto", "init_from": "whole"}, UsageError, "resume= goes on with a run", ""),
+        ({"text": "my.txt", "data": {"path": "ids"}}, UsageError, "my.txt is text to tokenize, and path=", "one of"),
+        ({"data": "ids", "path": "other"}, UsageError, 'data="ids" is tokens, and path=', "one of the two"),
+        (
+            {"data": "ids", "model": {"n_layers": 2}, "n_layers": 1},
+            ConfigError,
+            "model.n_layers is given twice",
+            "once",
+        ),
+        ({"data": "ids", "depth": -1}, UsageError, "depth=-1 is no number of layers", "from 1 to 64"),
+        ({"data": "ids", "depth": "4"}, UsageError, 'depth="4" is no number of layers', "from 1 to 64"),
+        ({"data": "ids", "depth": 65}, UsageError, "depth=65 is no number", "from 1 to 64"),
+        ({"data": "ids", "allow_inexact": "no"}, UsageError, "allow_inexact='no' is neither", ""),
+        ({"data": "ids", "on_event": 5}, UsageError, "on_event=5 cannot be called", "function"),
+        ({"data": "ids", "model": "tiny"}, UsageError, "model='tiny' is no dict", "such as"),
+        ({"data": "ids", "out": 5}, UsageError, "out=5 is no name", "str or a Path"),
+        ({"data": "ids", "out": "a\0b"}, UsageError, "is no name", "str or a Path"),
+        ({"data": "ids", "preset": 5}, UsageError, "preset=5 is no name", ""),
+        ({"data": "ids", "config": {"model": 1}}, UsageError, "is no name", ""),
+        ({"data": "ids", "resume": True}, UsageError, "resume=True is no name", ""),
+        ({"text": 5}, UsageError, "text=5 is no name", ""),
+        ({"text": b"my.txt"}, UsageError, "is no name", ""),
+        ({"text": [None]}, DataError, "an empty name: no such file", "data=DIR"),
+        ({"text": "Once upon a time. " * 20}, DataError, "Once upon a time.*…: no such file", "name a text"),
+        ({"data": "ids", **SHORT, "max_steps": 10**30}, ConfigError, "more than a run counts", "is the most"),
     ],
 )
 def test_bad_input_is_the_commands_sentence_in_pythons_words(given: Any, kind: Any, message: str, hint: str) -> None:
     with pytest.raises(kind, match=message) as raised:
         pylm.train(given.pop("text", None), **given)
     assert hint in (raised.value.hint or "") and "--" not in f"{raised.value} {raised.value.hint}"
+
+
+def test_values_are_pythons_or_numpys_and_a_run_is_a_path() -> None:
+    shape = {**SHORT, "n_layers": np.int64(1), "learning_rate": np.float64(1e-2), "compile": np.bool_(False)}
+    run = pylm.train(data=Path("ids"), out=Path("numpy"), on_event=print, train={"max_steps": 6},
+                     **{key: value for key, value in shape.items() if key != "max_steps"})  # fmt: skip
+    assert weights(run) == weights("whole")
+    branch = pylm.train(data="ids", init_from=run, out="from-a-run", on_event=print, **{**SHORT, "max_steps": 1})
+    assert branch.step == 1 and pylm.Run(run).path == Path("numpy")
+
+
+def test_a_checkpoint_is_there_once_it_is_said_to_be(tmp_path: Path) -> None:
+    there: list[tuple[int, bool, bool]] = []
+
+    def look(event: events.Event) -> None:
+        if isinstance(event, events.Saved):
+            there.append((event.step, (event.checkpoint / "manifest.json").is_file(), event.best))
+
+    pylm.train(data="ids", out="said", on_event=look, **SHORT)
+    assert there == [(3, True, True), (6, True, True)]
+
+
+def test_a_notebook_shows_the_sentence_and_its_hint() -> None:
+    with pytest.raises(ConfigError) as raised:
+        pylm.train(data="ids", learnig_rate=1)  # type: ignore[call-arg]
+    assert raised.value._render_traceback_() == [
+        "ConfigError: no such key: learnig_rate",
+        "hint: did you mean learning_rate?",
+    ]
 
 
 def test_the_keywords_are_the_keys() -> None:
