@@ -28,7 +28,7 @@ from pylm_kernels.patching.serving import kernel_runs
 Forward = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
-def _instead(usual: Forward, op: str, ours: Forward) -> Forward:
+def _instead(usual: Any, op: str, ours: Forward) -> Any:  # of the very signature that `usual` has
     """Return a forward that is ours where a kernel runs, else the usual one."""
 
     @functools.wraps(usual)
@@ -68,7 +68,7 @@ class FusedQwen3RMSNorm(Qwen3RMSNorm):  # type: ignore[misc] # noqa: D101
 
 
 class FusedLayerNorm(nn.LayerNorm):  # noqa: D101
-    forward = _instead(nn.LayerNorm.forward, "layer_norm", _layer)  # type: ignore[assignment]
+    forward = _instead(nn.LayerNorm.forward, "layer_norm", _layer)
 
 
 class FusedLlamaMLP(LlamaMLP):  # type: ignore[misc] # noqa: D101
