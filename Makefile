@@ -100,18 +100,17 @@ type-check: build ## pyright, and the stubs against the native modules (make lin
 	MYPYPATH=kernels $(BIN)/stubtest --concise --mypy-config-file pyproject.toml --ignore-disjoint-bases \
 	  --allowlist tests/stubtest-allowlist.txt pylm._rust pylm._native
 
-sanitize: ## the C++ tests under ASan and UBSan, then TSan; the Rust tests under ASan, then TSan
+sanitize: ## the C++ tests under ASan and UBSan, then TSan; the Rust tests under ASan
 	for sanitizer in address,undefined thread; do \
 	  cmake -S . -B build/$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPYLM_MODULE=OFF -DPYLM_TESTS=ON \
 	    -DPYLM_SANITIZE=$$sanitizer && \
 	  cmake --build build/$$sanitizer --parallel && \
 	  build/$$sanitizer/native_tests; \
 	done
-	# a stable compiler takes the flag under RUSTC_BOOTSTRAP; with --target, build scripts stay free of it
-	for sanitizer in address thread; do \
-	  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$$sanitizer" CARGO_TARGET_DIR=target/sanitize-$$sanitizer \
-	    cargo test -q -p pylm-rust --lib --tests --target $$(rustc -vV | sed -n 's/^host: //p') || exit 1; \
-	done
+	# a stable compiler takes the flag under RUSTC_BOOTSTRAP; with --target, build scripts stay free of it. TSan would need a
+	# standard library that was compiled with it: without, every join of a scoped thread and every Arc is a false alarm
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/sanitize-address \
+	  cargo test -q -p pylm-rust --lib --tests --target $$(rustc -vV | sed -n 's/^host: //p')
 
 neon: ## the C++ tests with the NEON kernels under qemu-user (apt: g++-aarch64-linux-gnu qemu-user)
 	cmake -S . -B build/neon -DCMAKE_BUILD_TYPE=Release -DPYLM_MODULE=OFF -DPYLM_TESTS=ON -DCMAKE_SYSTEM_NAME=Linux \
