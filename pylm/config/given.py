@@ -27,11 +27,11 @@ class Given:
         """Add what an option of the command's own sets, such as `--data DIR`; keys that were typed win."""
         return replace(self, settings=((key, value, origin), *self.settings))
 
-    def resolve(self) -> Resolved:
+    def resolve(self, *, project_file: bool = True) -> Resolved:
         """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
         from pylm.config.cascade import Setting, resolve  # pydantic takes longer than `pylm train` may be silent
 
         files = self.files
-        if self.preset is None and not files and Path(PROJECT_FILE).is_file():
+        if project_file and self.preset is None and not files and Path(PROJECT_FILE).is_file():
             files = (PROJECT_FILE,)
         return resolve(self.section, self.preset, files, [Setting(*setting) for setting in self.settings])

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["backend_name", "make_backend", "measured_flops"]
 
 OnEvent = Callable[[Event], None]
+LOADING = {"mlx": "loading MLX", "torch": "loading torch"}
 PRODUCTS = f"{MEASURING}: its matrix products"
 
 
 def backend_name(config: Config) -> str:
-    """`torch` or `mlx`; a backend that was asked for and cannot be is an error."""
+    """Return `torch` or `mlx`; a backend that was asked for and cannot be is an error."""
     from pylm.model.which import need_mlx, prefers_mlx
 
     train = config.train
@@ -50,7 +51,7 @@ def make_backend(
         run_seconds: how long the run is at so many seconds a step.
     """
     name = backend_name(config)
-    on_event(Doing("loading MLX" if name == "mlx" else "loading torch"))
+    on_event(Doing(LOADING[name]))
     make: Callable[..., Backend]
     if name == "mlx":
         from pylm.training.mlx_backend import make
@@ -60,7 +61,7 @@ def make_backend(
     return make(
         shape,
         config.train,
-        choices=_replayed_choices(config, checkpoint),
+        choices=_replayed_choices(name, config, checkpoint),
         say=lambda text: on_event(Note(text)),
         doing=lambda text: on_event(Doing(text)),
         stopping=stopping,
@@ -71,26 +72,27 @@ def make_backend(
 def measured_flops(config: Config, on_event: OnEvent) -> float:
     """Return what matrix products reach here, where the backend would compute."""
     train, say = config.train, lambda text: on_event(Note(text))
-    if backend_name(config) == "mlx":
-        on_event(Doing("loading MLX"))
+    name = backend_name(config)
+    on_event(Doing(LOADING[name]))
+    if name == "mlx":
         from pylm.training.mlx_backend import machine
 
         on_event(Doing(PRODUCTS))
         device = machine.choose_device(train.device)
         return machine.known_matmul_flops(device, machine.choose_precision(train.precision, device), say)
-    on_event(Doing("loading torch"))
     from pylm.training.torch_backend import machine as of_torch
 
     on_event(Doing(PRODUCTS))
     of_torch.keep_memory()
-    found = of_torch.choose_device(train.device)
-    return of_torch.known_matmul_flops(found, of_torch.choose_precision(train.precision, found), say)
+    torch_device = of_torch.choose_device(train.device)
+    precision = of_torch.choose_precision(train.precision, torch_device)
+    return of_torch.known_matmul_flops(torch_device, precision, say)
 
 
-def _replayed_choices(config: Config, checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """What an earlier run of this backend chose; another's choices say nothing of this one."""
+def _replayed_choices(name: str, config: Config, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Return what an earlier run of this backend chose; another's choices say nothing of this one."""
     choices = {} if checkpoint is None else dict(checkpoint.state["choices"])
-    if choices.get("backend", "torch") != backend_name(config):
+    if choices.get("backend", "torch") != name:
         return {}
     if choices and config.train.compile != "auto":
         choices.update(compile=config.train.compile, compile_why="it was asked for")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylm.config.cascade import Resolved, Setting, resolve
-from pylm.config.given import Given
+from pylm.config.cascade import Resolved, resolve
 from pylm.config.units import format_duration, typed_duration
 from pylm.errors import ConfigError, DataError, UsageError
 from pylm.training.hooks import SAMPLE_TOKENS
@@ -56,7 +55,7 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
     _refuse_another(request, stored.config)
     given = request.configuration(checkpoint.state["progress"]["seconds"])
     # pylm.yaml beside us starts runs; this one has its configuration already
-    explicit = given.resolve() if given.preset or given.files else _typed(given)
+    explicit = given.resolve(project_file=False)
     values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
     origins = dict(stored.origins)
     for key, origin in explicit.origins.items():
@@ -77,10 +76,6 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
         values["data"]["mix"] = explicit.config.data.mix
     resolved = Resolved(type(stored.config).model_validate(values), origins)
     return _as_it_sampled(checkpoint, stored, resolved)
-
-
-def _typed(given: Given) -> Resolved:
-    return resolve(given.section, None, (), [Setting(*setting) for setting in given.settings])
 
 
 def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Length | None) -> str | None:

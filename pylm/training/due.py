@@ -97,7 +97,7 @@ def _given_up(train: Train, progress: Progress) -> str | None:
 
 
 def _due(every: int | None, step: int, last: int, ends: bool) -> bool:
-    """Whether what happens every so many steps, and at the end, has yet to happen at this one."""
+    """Say whether what happens every so many steps, and at the end, has yet to happen at this one."""
     return _every(every, step, last) or (ends and step > 0 and last != step)
 
 

@@ -60,7 +60,7 @@ def initialise(
 
 
 def _opened(path: Path) -> tuple[Shape, Any]:
-    """The shape and the weights in a folder."""
+    """Return the shape and the weights in a folder."""
     from pylm.checkpoint import open_weights
     from pylm.model.names import read
 

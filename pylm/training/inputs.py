@@ -72,7 +72,7 @@ class _TooSmall:
 
 
 def _fitting(tokens: int) -> int:
-    """The largest power of two that a window of so many tokens can have."""
+    """Return the largest power of two that a window of so many tokens can have."""
     return 1 << min((tokens - 1).bit_length() - 1, LARGEST_CONTEXT.bit_length() - 1)
 
 

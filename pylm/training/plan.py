@@ -118,7 +118,7 @@ def resolve_length(
     seconds_per_step: float | None,
     done: tuple[int, float] = (0, 0.0),
 ) -> Length:
-    """The first reached of all lengths given; one epoch where none is.
+    """Return the first reached of all lengths given; one epoch where none is.
 
     Args:
         train: what was given.
@@ -153,7 +153,7 @@ def own_pace(measured: float | None, done: tuple[int, float]) -> float | None:
 
 
 def divisor(whole: int, most: int) -> int:
-    """The largest divisor that is no more than `most`."""
+    """Return the largest divisor that is no more than `most`."""
     return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
 
 
@@ -182,7 +182,7 @@ def check_disk(folder: Path, parameters: int, keep_last: int, optimizer_tensors:
 
 
 def flops_per_token(shape: Model) -> float:
-    """The operations that training takes for a token: six a weight that multiplies, and attention's products.
+    """Return the FLOPs that training takes for a token: six a weight that multiplies, and attention's products.
 
     Tables that are looked up multiply nothing: positions, value embeddings, the embedding beside a head of its own.
     """

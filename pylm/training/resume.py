@@ -76,7 +76,7 @@ def _resumable(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def home(checkpoint: Checkpoint) -> Path:
-    """The run that a checkpoint belongs to."""
+    """Return the run that a checkpoint belongs to."""
     return checkpoint.path.parent.parent
 
 
@@ -139,7 +139,7 @@ def _short(value: Any) -> str:
 
 
 def changed_choices(checkpoint: Checkpoint, choices: dict[str, Any]) -> list[str]:
-    """What decides the bits of the result, and the pace, and is another than when the checkpoint was written."""
+    """Return what decides the bits of the result, and the pace, and is another than when the checkpoint was written."""
     then = checkpoint.state["choices"]
     return [key for key in DECIDING if then.get(key) != choices.get(key)]
 

@@ -29,12 +29,12 @@ class Schedule:
 
     @classmethod
     def of(cls, train: Train, steps: int) -> Schedule:
-        """The schedule of a run of so many steps."""
+        """Return the schedule of a run of so many steps."""
         warmup = round(WARMUP * steps) if train.warmup_steps is None else train.warmup_steps
         return cls(train.schedule, train.learning_rate, train.learning_rate * train.min_lr_ratio, warmup, steps)
 
     def __call__(self, step: int) -> float:
-        """The rate of a step, counted from 0; past the end, the last one's."""
+        """Return the rate of a step, counted from 0; past the end, the last one's."""
         step = min(step, max(self.steps - 1, 0))
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
@@ -61,7 +61,7 @@ class Schedule:
         return f"learning rate {self.peak:g} falling to {self.floor:g} ({self.kind}){warmup}"
 
     def warning(self) -> str | None:
-        """What is wrong with it: a warmup that outlasts the run; None where nothing is."""
+        """Say what is wrong with it, a warmup that outlasts the run; None where nothing is."""
         if self.warmup < self.steps or not self.warmup:
             return None
         reached = self(self.steps - 1)
