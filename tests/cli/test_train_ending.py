@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -217,17 +218,21 @@ def test_a_full_disk_names_the_file_what_is_sound_and_the_line_that_goes_on(
         def write(self, data: Any) -> int:
             return no_space() if b'"step": 5' in data else FileIO.write(self, data)
 
+    writer, sync = [0], os.fsync
+
     def write(path: Path, *given: Any) -> str:
-        with monkeypatch.context() as patch:
-            if "step_6" in str(path):
-                patch.setattr(os, "fsync", no_space)
-            return plain(path, *given)
+        writer[0] = threading.get_ident() if "step_6" in str(path) else 0
+        return plain(path, *given)
+
+    def fsync(handle: int) -> None:  # the lines are made durable by another thread at the same time
+        no_space() if threading.get_ident() == writer[0] else sync(handle)
 
     with monkeypatch.context() as patch:
         if target == "metrics.jsonl":
             patch.setattr("pylm.runs.lines.FileIO", Full)
         else:
             patch.setattr(directory, "write_tensors", write)
+            patch.setattr(os, "fsync", fsync)
         err = said(capsys, *SHORT[1:], "--out", out, code=1)
     assert f"error: {where}: no space left on device\n" in err
     assert err.endswith(f"hint: free some space; step_4 is sound: pylm train --resume auto --out {out}\n")
