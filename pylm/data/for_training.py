@@ -34,6 +34,7 @@ NAMED: tuple[tuple[str, str, str | bool | None], ...] = (
 def prepare_for_training(
     sources: Sequence[str],
     vocab_size: int | None = None,
+    most_tokens: Callable[[], int] | None = None,
     progress: Report | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
@@ -42,13 +43,14 @@ def prepare_for_training(
     Args:
         sources: See `prepare`.
         vocab_size: Of the tokenizer; by the amount of text if not given.
+        most_tokens: Asked how many are of use where there is much text.
         progress: Called about five times a second.
         say: Called with sentences that a user wants to read.
     """
     text = Sources.of(sources)
     folder = default_folder(text.names)
     with _whole_lines(text.names, folder):
-        return prepare_text(text, folder, Training(vocab_size), ShardOptions(), progress, say)
+        return prepare_text(text, folder, Training(vocab_size, most=most_tokens), ShardOptions(), progress, say)
 
 
 @contextmanager

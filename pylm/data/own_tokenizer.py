@@ -21,22 +21,27 @@ if TYPE_CHECKING:
 __all__ = ["Training", "check_tokenizer", "default_vocab_size", "own_tokenizer"]
 
 SMALLEST_VOCABULARY = 272
+FEW_TOKENS = 4096  # no model is too small for so many
 BYTE_TOKENS = 256  # every vocabulary has one for each byte
 
 
 @dataclass(frozen=True)
 class Training:
-    """The tokenizer to train where none is given; what is None is chosen by the amount of text."""
+    """The tokenizer to train where none is given; what is None is chosen by the amount of text.
+
+    Where that gives many tokens, `most` is asked for how many are of use: it may take a second to find out.
+    """
 
     vocab_size: int | None = None
     model: str | None = None
     pattern: str | None = None
     specials: tuple[str, ...] = ()
+    most: Callable[[], int] | None = None
 
     @property
     def wishes(self) -> dict[str, Any]:
         """Return what was asked for, which job.json keeps: so the same request finds the tokenizer that it made."""
-        asked = {key: value for key, value in vars(self).items() if value not in (None, ())}
+        asked = {key: value for key, value in vars(self).items() if value not in (None, ()) and key != "most"}
         return {**asked, "specials": list(self.specials)} if self.specials else asked
 
 
@@ -91,6 +96,8 @@ def own_tokenizer(
     if training.vocab_size is not None:
         return Tokenizer.train(files, training.vocab_size, **options), True
     size = default_vocab_size(text_bytes)
+    if training.most is not None and size > FEW_TOKENS:
+        size = min(size, training.most())
     amount = f"{text_bytes / 1e6:,.1f} MB" if text_bytes >= 1e6 else f"{text_bytes / 1e3:,.1f} kB"
     say(f"no {param('tokenizer')}: building a vocabulary of {size:,} tokens from this text of {amount}")
     try:

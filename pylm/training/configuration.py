@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
-from pylm.training import init_from, inputs, size
+from pylm.training import init_from, inputs
 from pylm.training.hooks import SAMPLE_TOKENS
+from pylm.training.size import Size, is_open
 from pylm.wording import call
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     from pylm.data.identity import identify
 
     resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
+    size = Size(resolved, request, on_event)
     if request.text:
-        inputs.tokenize(request, resolved.config.model.vocab_size, on_event)
+        most = size.vocab_size if is_open(resolved, request) else None
+        inputs.tokenize(request, resolved.config.model.vocab_size, most, on_event)
     source = resolved.config.data.mix or resolved.config.data.path
     if source is None:
         raise UsageError(
@@ -38,9 +41,9 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     if request.init_from is not None and request.depth is None and resolved.config.model.n_layers is None:
         resolved = init_from.with_shape(resolved, request.init_from)
     resolved = resolved.completed({"sample.max_tokens": SAMPLE_TOKENS}, "samples while training")
-    if not size.is_open(resolved, request):
+    if not is_open(resolved, request):
         return resolved, identity, None
-    resolved, why = size.sized(resolved, identity, request, on_event)
+    resolved, why = size.completed(resolved, identity)
     return resolved, identity, why
 
 

@@ -152,12 +152,15 @@ def sampling_tokenizer(config: Config) -> Tokenizer | None:
     return tokenizer
 
 
-def tokenize(request: Request, vocabulary: int | None, on_event: Callable[[Event], None]) -> None:
+def tokenize(
+    request: Request, vocabulary: int | None, most: Callable[[], int] | None, on_event: Callable[[Event], None]
+) -> None:
     """Make the text a folder of tokens, as `pylm tokenize` would: what is there already is kept.
 
     Args:
         request: whose text it is.
         vocabulary: tokens of the vocabulary that is built from it; None: by its amount.
+        most: asked how many are of use where there is much text.
         on_event: told how far it has come.
     """
     from pylm.data.for_training import prepare_for_training
@@ -171,7 +174,7 @@ def tokenize(request: Request, vocabulary: int | None, on_event: Callable[[Event
     progress(0)
     try:
         prepared = prepare_for_training(
-            request.text, vocabulary, progress=progress, say=lambda text: on_event(Note(text))
+            request.text, vocabulary, most, progress=progress, say=lambda text: on_event(Note(text))
         )
     except PylmError as error:
         folder = default_folder(request.text)

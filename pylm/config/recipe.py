@@ -1,0 +1,86 @@
+"""The recipe of a run of which nothing is known but its time, its machine and its text: fitted on short runs.
+
+The work is the seconds of a run times the FLOPs a second of a product on the machine. By it, the size:
+
+    work      1e13    1e14    1e15    1e16    1e17    1e18    1e19
+    depth        2       3       4       5       7      10      15
+
+Width grows with depth (64 a block, nanochat's dial), and what a model of a size is trained with is Muon's recipe: norms
+on queries and keys, projections that begin at zero, a rate for matrices and one for the table of embeddings, and a
+trapezoid. How each figure was found, and what was tried beside it, is in docs/recipes.md.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = ["DEEPEST", "LEAST", "batch_tokens", "blocks", "depth_for", "expected_tokens", "ways", "vocab_size", "width"]
+
+WIDTH_PER_BLOCK = 64
+LEAST, DEEPEST = 2, 32  # layers that are chosen
+MFU = 0.4  # share of a product's rate that a step reaches, before it is measured
+# blocks of so many parameters are the best at so much work, and grow with this power of it
+PARAMETERS, WORK, POWER = 0.85e6, 1e14, 0.45
+TOKENS_A_STEP = 600  # as many steps as this at the least, before steps get larger
+LEAST_BATCH, MOST_BATCH = 4096, 2**20
+RATE, OF_WIDTH = 1e-2, 128  # Muon's for matrices, falling with the root of the width
+TABLE = 3.0  # the rate of the embeddings is so many times as large
+
+
+def width(depth: int) -> int:
+    """Return the width of the model."""
+    return WIDTH_PER_BLOCK * depth
+
+
+def blocks(depth: int) -> int:
+    """Return about how many parameters the blocks have: 12 squares of the width each."""
+    return 12 * depth * width(depth) ** 2
+
+
+def depth_for(work: float) -> int:
+    """Return the layers of the model that comes furthest with so much work."""
+    best = PARAMETERS * (work / WORK) ** POWER
+    depths = range(LEAST, DEEPEST + 1)
+    return min(depths, key=lambda depth: abs(math.log(blocks(depth) / best)))
+
+
+def vocab_size(depth: int) -> int:
+    """Return the tokens of the vocabulary: more of them shorten the text, and their products take a larger share."""
+    return next(size for most, size in ((3, 4096), (5, 8192), (9, 16384), (math.inf, 32768)) if depth <= most)
+
+
+def expected_tokens(work: float, depth: int, vocabulary: int) -> int:
+    """Return about how many tokens a model is trained on with so much work."""
+    return max(int(work * MFU / (6 * (blocks(depth) + vocabulary * width(depth)))), 1)
+
+
+def context_length(depth: int) -> int:
+    """Return the tokens that attention sees."""
+    return next(length for most, length in ((4, 256), (8, 512), (16, 1024), (math.inf, 2048)) if depth <= most)
+
+
+def batch_tokens(tokens: int, depth: int) -> int:
+    """Return the tokens of a step of a run of so many: a power of two, so that runs are not short of steps.
+
+    2^19 is what nanochat takes at 1.7 billion tokens, growing with the power of 0.383 of them.
+    """
+    batch = min(2**19 * (tokens / 1.7e9) ** 0.383, tokens / TOKENS_A_STEP)
+    return max(2 ** round(math.log2(max(min(batch, MOST_BATCH), 1))), 8 * context_length(depth))
+
+
+def ways(depth: int, optimizer: str) -> dict[str, Any]:
+    """Return how a model of a depth is made and trained, by dotted key."""
+    wide = max(width(depth), OF_WIDTH)
+    if optimizer == "adamw":  # 6e-4 at GPT-2's width, 1e-3 at half of it, 3e-4 at 2048
+        return {"train.learning_rate": float(f"{6e-4 * (768 / wide) ** 0.75:.2g}")}
+    rate = float(f"{RATE * (OF_WIDTH / wide) ** 0.5:.2g}")
+    return {
+        "model.qk_norm": True,
+        "model.zero_init": True,
+        "train.optimizer": optimizer,
+        "train.learning_rate": rate,
+        "train.embed_lr": float(f"{TABLE * rate:.2g}"),
+        "train.schedule": "trapezoid",
+        "train.min_lr_ratio": 0.05,
+    }
