@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,15 @@ def trained(data: str, *words: str, steps: int) -> list[dict[str, Any]]:
         return [line for line in lines if "lr" in line]
 
 
+def step_seconds(found: list[dict[str, Any]]) -> float:
+    """The median of the steps that are warm, each with a line; the speed in these is one over ten seconds."""
+    return statistics.median(after["seconds"] - before["seconds"] for before, after in pairwise(found[WARM - 1 :]))
+
+
 def ours(data: str, vocabulary: int, cores: int) -> dict[str, Any]:
     words = [*gpt2(), "--learning-rate", "1e-3", "--warmup-steps", "1", "--schedule", "constant"]
     found = trained(data, *words, steps=steps_of(vocabulary))
-    seconds = [BATCH * CONTEXT / line["tokens_per_second"] for line in found[WARM:]]
-    return {"seconds": statistics.median(seconds), "result": found[-1]["loss"], "memory": found[-1]["memory"] / 1e6}
+    return {"seconds": step_seconds(found), "result": found[-1]["loss"], "memory": found[-1]["memory"] / 1e6}
 
 
 def rows_of(data: str, context: int) -> Callable[[int], tuple[Any, Any]]:
@@ -374,9 +379,9 @@ def gpu_ours(data: str, preset: str) -> dict[str, Any]:
     """A run long enough would compile; this one is told to, so that it need not last."""
     words = ["--preset", preset, "--micro-batch", str(GPU_ROWS), "--compile", "true", "--warmup-steps", "1"]
     found = trained(data, *words, "--learning-rate", "6e-4", "--schedule", "constant", steps=GPU_STEPS)
-    seconds = statistics.median(GPU_TOKENS / line["tokens_per_second"] for line in found[WARM:])
-    last = found[-1]
-    return {"seconds": seconds, "result": last["loss"], "memory": last["memory"] / 1e9, "mfu": 100 * last["mfu"]}
+    seconds, last = step_seconds(found), found[-1]
+    mfu = 100 * last["mfu"] / last["tokens_per_second"] * GPU_TOKENS / seconds
+    return {"seconds": seconds, "result": last["loss"], "memory": last["memory"] / 1e9, "mfu": mfu}
 
 
 def gpu_plain(data: str, preset: str) -> dict[str, Any]:

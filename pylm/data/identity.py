@@ -27,7 +27,6 @@ class Identity:
     vocab_size: int | None
     texts: Mapping[str, str]  # the tokenizer's files, for checkpoints
     validation: str | None  # where the validation split is; None where there is none
-    bytes_per_token: float | None  # of the validation split
 
 
 def identify(data: str | Mapping[str, float], validation: str | None = None) -> Identity:
@@ -63,7 +62,6 @@ def identify(data: str | Mapping[str, float], validation: str | None = None) -> 
         vocab_size=next((entry["vocab_size"] for entry in described if entry["vocab_size"]), None),
         texts=next((entry["texts"] for entry in described if entry["texts"]), {}),
         validation=held if has_split else None,
-        bytes_per_token=held_entry["bytes_per_token"],
     )
 
 
@@ -93,7 +91,6 @@ def _describe(path: Path) -> dict[str, Any]:
                 "vocab_size": content["vocab_size"],
                 "texts": texts,
                 "val": tokens > 0,
-                "bytes_per_token": int(val["text_bytes"]) / tokens if tokens and val.get("text_bytes") else None,
             }
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
@@ -113,7 +110,6 @@ def _describe(path: Path) -> dict[str, Any]:
         "vocab_size": vocab_size,
         "texts": texts,
         "val": bool(files_of_split(path, "val")) if path.is_dir() else False,
-        "bytes_per_token": None,
     }
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.errors import UsageError
+from pylm.data.folder import read_manifest
+from pylm.errors import PylmError, PylmWarning, UsageError
 
 if TYPE_CHECKING:
     from pylm.config.schema import Config
     from pylm.data.identity import Identity
     from pylm.data.loader import Loader
     from pylm.tokenizer import Tokenizer
+    from pylm.tokenizer.backend import Lengths
 
-__all__ = ["Source", "loader_of", "source_of", "split_of", "tokenizer_of"]
+__all__ = ["Source", "byte_lengths_of", "loader_of", "source_of", "split_of", "tokenizer_of"]
 
 Source = str | Mapping[str, float]  # a folder of shards or a file of tokens, or several with their weights
 
@@ -70,6 +73,25 @@ def split_of(config: Config, identity: Identity) -> tuple[str, str]:
     """Return where the validation split lies, and what it is called there."""
     assert identity.validation is not None
     return identity.validation, "val" if config.data.val is None else "train"
+
+
+def byte_lengths_of(path: str) -> Lengths | None:
+    """Return how many bytes each id of a folder or file of tokens stands for, see `Tokenizer.byte_lengths`.
+
+    None where no tokenizer that can be read lies beside it, or another one than its manifest names: nothing is guessed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PylmWarning)  # what others make of the tokenizer changes no bytes
+        try:
+            tokenizer = tokenizer_of(path)
+        except PylmError:  # such as a package that only it needs: ids alone can be trained and evaluated on
+            return None
+    if tokenizer is None:
+        return None
+    manifest = read_manifest(Path(path))
+    if manifest is not None and manifest.get("tokenizer") != tokenizer.identity:
+        return None
+    return tokenizer.byte_lengths()
 
 
 def tokenizer_of(source: Source) -> Tokenizer | None:

@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from pylm.data.open import loader_of, split_of
+from pylm.data.open import byte_lengths_of, loader_of, split_of
+from pylm.evaluation.bits import Bits, ByteSums
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from pylm.config.schema import Config
     from pylm.data import Batch, Loader
     from pylm.data.identity import Identity
@@ -17,8 +21,9 @@ __all__ = ["Scores", "Validation"]
 
 BATCH_TOKENS = 8192  # about as many tokens as a batch has
 
-# what a backend says of the first so many rows of a batch: the sum of the losses, tokens guessed, tokens that count
-Count = Callable[["Batch", int], tuple[float, int, int]]
+# what a backend says of the first so many rows of a batch: the sum of the losses, tokens guessed, tokens that count,
+# and the loss of each target
+Count = Callable[["Batch", int], tuple[float, int, int, "npt.NDArray[np.float32]"]]
 
 
 class Scores(NamedTuple):
@@ -27,15 +32,15 @@ class Scores(NamedTuple):
     loss: float
     perplexity: float
     accuracy: float
-    bits_per_byte: float | None  # None where nobody knows how many bytes the text has
+    bits_per_byte: float | None
+    bits_per_byte_with_eot: float | None
 
     @classmethod
-    def of(cls, loss: float, correct: int, tokens: int, bytes_per_token: float | None) -> Scores:
+    def of(cls, loss: float, correct: int, tokens: int, bits: Bits) -> Scores:
         """Return the means from the sums."""
         mean = loss / max(tokens, 1)
         perplexity = math.exp(mean) if mean < 700 else math.inf
-        bits = None if bytes_per_token is None else mean / math.log(2) / bytes_per_token
-        return cls(mean, perplexity, correct / max(tokens, 1), bits)
+        return cls(mean, perplexity, correct / max(tokens, 1), *bits)
 
 
 class Validation:
@@ -45,7 +50,7 @@ class Validation:
         """Find the windows of the validation split, which `identity` locates and must have."""
         self._config = config
         self._folder, self._split = split_of(config, identity)
-        self._bytes_per_token = identity.bytes_per_token
+        self._byte_lengths = byte_lengths_of(self._folder)
         self.windows = self._load(1).windows
         self._rows = max(min(BATCH_TOKENS // config.model.context_length, self.windows), 1)
         self._loader = self._load(self._rows)
@@ -55,14 +60,18 @@ class Validation:
     def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:
         """Return the scores over all batches, each counted by `count`; None where somebody asked to stop."""
         loss, correct, tokens = 0.0, 0, 0
+        sums = None if self._byte_lengths is None else ByteSums(self._byte_lengths)
         for number in range(self._batches):
             if stopping():
                 return None
             # the last batch of an epoch would go on into the next one: each window counts once
             left = min(self.windows - number * self._rows, self._rows)
-            found = count(self._loader.batch(number), left)
+            batch = self._loader.batch(number)
+            found = count(batch, left)
             loss, correct, tokens = loss + found[0], correct + found[1], tokens + found[2]
-        return Scores.of(loss, correct, tokens, self._bytes_per_token)
+            if sums is not None:
+                sums.add(found[3], batch.targets[:left])
+        return Scores.of(loss, correct, tokens, Bits() if sums is None else sums.bits())
 
     def _load(self, rows: int) -> Loader:
         return loader_of(self._folder, self._config, rows, split=self._split, seed=0, strided=False)

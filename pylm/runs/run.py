@@ -67,6 +67,12 @@ class Run:
         return losses[-1] if losses else None
 
     @property
+    def bits_per_byte(self) -> float | None:
+        """The bits per byte of the last evaluation; None where it has none, as without a tokenizer beside the data."""
+        bits = [record.get("bits_per_byte") for record in self.metrics() if "val_loss" in record]
+        return bits[-1] if bits else None
+
+    @property
     def best_loss(self) -> float | None:
         """The lowest validation loss; None where nothing was evaluated."""
         losses = [record["val_loss"] for record in self.metrics() if record.get("val_loss") is not None]

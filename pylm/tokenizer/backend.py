@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Ids: TypeAlias = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+    Lengths: TypeAlias = npt.NDArray[np.int32]
 
 __all__ = ["Backend"]
 
@@ -62,6 +63,10 @@ class Backend(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes | None:
         """Return the bytes that an id stands for, None where only whole sequences can be decoded."""
+        ...
+
+    def byte_lengths(self) -> Lengths | None:
+        """Return how many bytes each id stands for, the names of special tokens counted; None as for `token_bytes`."""
         ...
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:

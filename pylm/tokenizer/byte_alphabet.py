@@ -31,6 +31,6 @@ def unspell(token: str) -> bytes | None:
     """Return the bytes that a token of the alphabet stands for, None where a character is none of it."""
     table = char_to_byte()
     try:
-        return bytes(table[char] for char in token)
+        return bytes(map(table.__getitem__, token))
     except KeyError:
         return None

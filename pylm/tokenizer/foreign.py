@@ -13,7 +13,7 @@ from pylm.tokenizer.foreign_limits import refuse_bombs
 from pylm.tokenizer.pieces import piecewise
 
 if TYPE_CHECKING:
-    from pylm.tokenizer.backend import Ids
+    from pylm.tokenizer.backend import Ids, Lengths
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -108,6 +108,22 @@ class ForeignBackend:
         """Return the bytes of one id, where the decoder works piece by piece."""
         piece = self._piece(token_id)
         return None if self._pieces is None else self._pieces.bytes_of(piece)
+
+    def byte_lengths(self) -> Lengths | None:
+        """Return how many bytes each id stands for, where the decoder works piece by piece; 0 for the unknown token.
+
+        That one stands for text which nobody knows any more.
+        """
+        import numpy as np
+
+        if self._pieces is None:
+            return None
+        vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
+        vocabulary.pop(self.unknown, None)
+        sizes = np.fromiter(map(len, map(self._pieces.bytes_of, vocabulary)), np.int32, len(vocabulary))
+        lengths = np.zeros(self.vocab_size, np.int32)
+        lengths[np.fromiter(vocabulary.values(), np.int64, len(vocabulary))] = sizes
+        return lengths
 
     def first_bytes(self, token_id: int) -> bytes | None:
         """Return the bytes of the id that a text begins with."""

@@ -12,7 +12,7 @@ from pylm.tokenizer.patterns import checked, read_elsewhere
 from pylm.wording import options_marked
 
 if TYPE_CHECKING:
-    from pylm.tokenizer.backend import Ids
+    from pylm.tokenizer.backend import Ids, Lengths
 
 
 @contextmanager
@@ -80,6 +80,18 @@ class NativeBackend:
             return self.bpe.token_bytes(token_id)
         except DataError as error:
             raise TokenizerError(*error.marked) from None
+
+    def byte_lengths(self) -> Lengths:
+        """Return how many bytes each id stands for; 0 for ids that are no token."""
+        import numpy as np
+
+        return np.array([self._byte_length(token_id) for token_id in range(self.vocab_size)], np.int32)
+
+    def _byte_length(self, token_id: int) -> int:
+        try:
+            return len(self.bpe.token_bytes(token_id))
+        except DataError:  # a hole in the numbering
+            return 0
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """Return the bytes of a sequence."""

@@ -62,7 +62,7 @@ def _replacing(pairs: list[tuple[str, str]], falls_back: bool) -> Callable[[str]
     def bytes_of(piece: str) -> bytes:
         for old, new in pairs:
             piece = piece.replace(old, new)
-        if falls_back and (byte := _BYTE.fullmatch(piece)):
+        if falls_back and piece[:1] == "<" and (byte := _BYTE.fullmatch(piece)):
             return bytes([int(byte[1], 16)])
         return piece.encode()
 

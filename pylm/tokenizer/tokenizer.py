@@ -18,7 +18,7 @@ from pylm.wording import param
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pylm.tokenizer.backend import Backend, Ids
+    from pylm.tokenizer.backend import Backend, Ids, Lengths
     from pylm.tokenizer.train import TrainKeywords
 
 __all__ = ["Tokenizer"]
@@ -222,6 +222,19 @@ class Tokenizer:
     def token_bytes(self, token_id: int) -> bytes | None:
         """Return the bytes of one id, None for vocabularies that decode whole sequences only."""
         return self._backend.token_bytes(self._checked(token_id))
+
+    def byte_lengths(self) -> Lengths | None:
+        """Return how many bytes of text each id stands for, None for vocabularies that decode whole sequences only.
+
+        0 for special tokens, for those that the configuration names as the end of a text, its padding and so on, for
+        the unknown token and for ids that are no token. Other added tokens are text, and count.
+        """
+        lengths = self._backend.byte_lengths()
+        if lengths is not None:
+            added = self._backend.added
+            named = folder.named_tokens(self._config, self.eot_token, self._unknown).values()
+            lengths[[*self._backend.specials.values(), *(added[name] for name in named if name in added)]] = 0
+        return lengths
 
     @overload
     def apply_chat_template(

@@ -40,11 +40,12 @@ class StepResult(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Sums over the tokens of a batch that count."""
+    """Sums over the tokens of a batch that count, and what they are the sums of."""
 
     loss: float
     correct: int
     tokens: int
+    losses: Any  # of each target, [rows, context_length] in fp32, 0 where it does not count
 
 
 class Backend(Protocol):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["cannot_write", "ended", "finished_before", "last_words", "resuming"]
 
 SPACE = (errno.ENOSPC, errno.EDQUOT)
-SCORES = ("val_loss", "perplexity", "accuracy", "bits_per_byte")
+SCORES = ("val_loss", "perplexity", "accuracy", "bits_per_byte", "bits_per_byte_with_eot")
 
 
 def ended(run: Path, progress: Mapping[str, Any], why: str, parameters: int, *, already: bool = False) -> Ended:

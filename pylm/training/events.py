@@ -29,6 +29,7 @@ class Evaluation(NamedTuple):
     perplexity: float
     accuracy: float
     bits_per_byte: float | None
+    bits_per_byte_with_eot: float | None = None  # the nats of special tokens counted too
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,7 @@ class Evaluated(Event):
     perplexity: float
     accuracy: float
     bits_per_byte: float | None
+    bits_per_byte_with_eot: float | None
     best: bool
 
 
@@ -242,6 +244,7 @@ class Ended(Event):
     perplexity: float | None
     accuracy: float | None
     bits_per_byte: float | None
+    bits_per_byte_with_eot: float | None
     best_loss: float | None
     best_step: int | None
     parameters: int

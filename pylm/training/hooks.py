@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pylm.data.open import loader_of, source_of, split_of
 from pylm.evaluation.validation import Validation
 from pylm.generation.uncached import write_uncached
-from pylm.training.backend import cut
+from pylm.training.backend import Counts, cut
 from pylm.training.events import Evaluation
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def evaluator(config: Config, identity: Identity) -> Evaluate | None:
     validation = Validation(config, identity)
 
     def evaluate(backend: Backend, stopping: Stopping) -> Evaluation | None:
-        def count(batch: Batch, rows: int) -> tuple[float, int, int]:
+        def count(batch: Batch, rows: int) -> Counts:
             return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0])
 
         scores = validation.scores(count, stopping)

@@ -1,16 +1,18 @@
-"""How fast a run goes: its clock over all resumes, and the speed of its steps alone."""
+"""The clock of a run over all its resumes, and the speed of its steps alone."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from pylm.training.progress import Progress
 
-__all__ = ["Clock", "Pace", "Speed"]
+__all__ = ["Clock", "Pace"]
 
-SHORTEST = 0.1  # seconds that a speed which is shown is measured over, at the least: single steps jitter
+WINDOW = 10.0  # seconds that a speed is measured over
 
 
 class Clock:
@@ -26,47 +28,47 @@ class Clock:
         return self._before + time.perf_counter() - self._started
 
 
-class Speed:
-    """Tokens a second since the last look."""
-
-    def __init__(self, progress: Progress, shortest: float = 0.0) -> None:
-        """Start at this step; a look that comes sooner than `shortest` finds the speed of the one before."""
-        self._progress = progress
-        self._shortest = shortest
-        self._tokens, self._step = progress.tokens, progress.step
-        self._started = time.perf_counter()
-        self.tokens_per_second = 0.0
-        self.seconds_per_step = 0.0
-
-    def leave_out(self, seconds: float) -> None:
-        """Count them as no time of training."""
-        self._started += seconds
-
-    def look(self) -> float:
-        """Return the speed of the steps since the last look."""
-        progress, now = self._progress, time.perf_counter()
-        steps, seconds = progress.step - self._step, now - self._started
-        if steps and (seconds >= self._shortest or not self.tokens_per_second):
-            self.seconds_per_step = seconds / steps
-            self.tokens_per_second = (progress.tokens - self._tokens) / seconds
-            self._tokens, self._step, self._started = progress.tokens, progress.step, now
-        return self.tokens_per_second
-
-
 class Pace:
-    """Two speeds of one run, that of metrics.jsonl and that of whoever watches: neither look disturbs the other's."""
+    """How fast a run goes: over its last ten seconds of training, what it does beside its steps left out.
+
+    A single step says little: it may wait for the disk, or for memory that an evaluation has just given back.
+    """
 
     def __init__(self, progress: Progress) -> None:
         """Start at this step."""
-        self.logged, self.shown = Speed(progress), Speed(progress, SHORTEST)
+        self._progress = progress
+        self._apart = 0.0
+        self._marks = deque([self._mark()])
+        self.tokens_per_second = 0.0
+        self.seconds_per_step = 0.0
+
+    def count(self) -> None:
+        """Count the step that was just taken."""
+        marks, now = self._marks, self._mark()
+        marks.append(now)
+        # the first mark lies at the window's beginning, or before it: a step longer than the window is seen whole
+        while now.seconds - marks[1].seconds >= WINDOW:
+            marks.popleft()
+        seconds = now.seconds - marks[0].seconds
+        self.seconds_per_step = seconds / (now.step - marks[0].step)
+        self.tokens_per_second = (now.tokens - marks[0].tokens) / seconds
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Leave the time of a block, an evaluation's say, out of both."""
+        """Leave the time of a block, an evaluation's say, out."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            seconds = time.perf_counter() - started
-            self.logged.leave_out(seconds)
-            self.shown.leave_out(seconds)
+            self._apart += time.perf_counter() - started
+
+    def _mark(self) -> _Mark:
+        return _Mark(time.perf_counter() - self._apart, self._progress.step, self._progress.tokens)
+
+
+class _Mark(NamedTuple):
+    """Where a run stood, and the seconds of training at that moment."""
+
+    seconds: float
+    step: int
+    tokens: int

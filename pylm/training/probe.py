@@ -32,7 +32,6 @@ GROWING_GAIN = 1.03  # in tokens a second, for which twice as many rows are trie
 OUTLAST = 10  # times the compile that a run must take, for a gain of a tenth to be one
 COMPILED_GAIN = 0.97  # of the eager time that a compiled pass may take
 DISTURBED = 2.0  # times the eager pass that was measured before: somebody else has the machine, or had it then
-MINUTE = 60.0  # of a run, that has the time to measure the device once more
 PASSES = 3
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 MEASURING = "measuring this machine"
@@ -126,8 +125,8 @@ class Trial(Protocol):
         """Return the choice `compile` and why, where there is no compiler to try; refuse what cannot be."""
         ...
 
-    def matmul_flops(self, say: Callable[[str], None], again: bool) -> float:
-        """Return the FLOPs a second of matrix products, as remembered unless they are to be measured `again`."""
+    def matmul_flops(self, say: Callable[[str], None]) -> float:
+        """Return the most FLOPs a second of matrix products, measured now and ever before."""
         ...
 
 
@@ -167,8 +166,7 @@ def probe(
             choices: Choices = {"micro_batch": known["micro_batch"], **compile_choice}
             choices["seconds_per_step"] = search.seconds_per_step(known, recalled=recalled)
             doing(f"{MEASURING}: its matrix products")
-            long = run_seconds(choices["seconds_per_step"]) > MINUTE
-            choices["matmul_flops"] = trial.matmul_flops(say, again=long)
+            choices["matmul_flops"] = trial.matmul_flops(say)
     except (RuntimeError, MemoryError) as error:
         if not trial.out_of_memory(error):
             raise

@@ -29,7 +29,7 @@ class Recorder:
         """Start the clocks where the run stands."""
         self._session = session
         self._clock, self._pace = Clock(session.progress.seconds), Pace(session.progress)
-        self._logged_peak, self._shown_peak = _Peak(session.plan), _Peak(session.plan)
+        self._peak = _Peak(session.plan)
         self.phase = Phases()
 
     def update_seconds(self) -> None:
@@ -46,6 +46,7 @@ class Recorder:
         """Write down a step, every `log_every` and the last, and tell it where somebody wants to hear."""
         session, hooks, plan = self._session, self._session.hooks, self._session.plan
         step, steps = session.progress.step, plan.length.steps
+        self._pace.count()
         logs, heard = step % plan.config.metrics.log_every == 0 or step == steps, hooks.wants_step()
         if logs or heard:
             self.update_seconds()
@@ -53,17 +54,14 @@ class Recorder:
             session.files.folder.check()
             timings = {**self.phase.take(), **session.backend.timings()}
             phases = {name: round(seconds, 6) for name, seconds in timings.items()}
-            session.files.folder.metrics.append(
-                {**self._figures(result, lr, self._pace.logged.look(), self._logged_peak), "phase": phases}
-            )
+            session.files.folder.metrics.append({**self._figures(result, lr), "phase": phases})
         if heard:
-            figures = self._figures(result, lr, self._pace.shown.look(), self._shown_peak)
-            left = plan.length.seconds_left(session.progress, self._pace.shown.seconds_per_step)
-            hooks.on_event(Stepped(steps=steps, seconds_left=left, **figures))
+            left = plan.length.seconds_left(session.progress, self._pace.seconds_per_step)
+            hooks.on_event(Stepped(steps=steps, seconds_left=left, **self._figures(result, lr)))
 
-    def _figures(self, result: StepResult, lr: float, speed: float, peak: _Peak) -> dict[str, Any]:
+    def _figures(self, result: StepResult, lr: float) -> dict[str, Any]:
         """Return a step in figures, by the names of metrics.jsonl."""
-        progress = self._session.progress
+        progress, speed = self._session.progress, self._pace.tokens_per_second
         return {
             "step": progress.step,
             "tokens": progress.tokens,
@@ -72,7 +70,7 @@ class Recorder:
             "lr": lr,
             "grad_norm": result.grad_norm,
             "tokens_per_second": round(speed, 1),
-            "mfu": peak.share(speed),
+            "mfu": self._peak.share(speed),
             "memory": self._session.backend.memory(),
         }
 

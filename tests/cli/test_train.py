@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 
 from pylm.checkpoint import newest_sound, read_tensors, steps, verify
 from pylm.cli import run
-from pylm.runs import read_lines
+from pylm.runs import Run, read_lines
 
 SHAPE = ["--n-layers", "1", "--n-heads", "2", "--d-model", "32", "--context-length", "16"]
 SMALL = [*SHAPE, "--batch-tokens", "128", "--log-every", "1", "--eval-batches", "2", "--learning-rate", "1e-2"]
@@ -84,9 +85,14 @@ def test_a_run_leaves_what_it_should(workplace: Path) -> None:
     assert [record["step"] for record in evaluated] == [6, 12, 18, 24]
     assert evaluated[-1]["val_loss"] < evaluated[0]["val_loss"] < np.log(280)
     manifest = json.loads(Path("data/manifest.json").read_text())
-    val = manifest["splits"]["val"]
-    bits = evaluated[-1]["val_loss"] / np.log(2) * val["tokens"] / val["text_bytes"]
-    assert evaluated[-1]["bits_per_byte"] == pytest.approx(bits)
+    ids = np.fromfile("data/val_00000.bin", np.uint16)  # all of whose windows are one batch
+    targets = ids[1 : (len(ids) - 1) // 16 * 16 + 1]
+    theirs = tokenizers.Tokenizer.from_file("data/tokenizer.json")
+    sizes = sum(len(theirs.id_to_token(one)) for one in targets.tolist() if one != manifest["eot"])
+    bits = evaluated[-1]["val_loss"] / np.log(2) * len(targets) / sizes
+    assert evaluated[-1]["bits_per_byte_with_eot"] == pytest.approx(bits)
+    assert 0.5 * bits < evaluated[-1]["bits_per_byte"] < bits
+    assert Run("whole").bits_per_byte == evaluated[-1]["bits_per_byte"]
     assert 0 < evaluated[-1]["accuracy"] < 1
     last = verify(Path("whole/checkpoints/step_24"))
     assert last.state["tokenizer"] == manifest["tokenizer"]

@@ -89,7 +89,8 @@ def test_the_result_is_complete_whether_it_ended_now_or_before(capsys: Any) -> N
     now, before = answers
     assert before.pop("why") != now.pop("why") and (now.pop("already"), before.pop("already")) == (False, True)
     assert before == now and now["step"] == 6
-    assert not [key for key, value in now.items() if value is None and key != "bits_per_byte"]
+    # the ids are random, and no tokenizer says what they stand for
+    assert {key for key, value in now.items() if value is None} == {"bits_per_byte", "bits_per_byte_with_eot"}
     (last,) = [line for line in read_lines(Path("twice/metrics.jsonl")) if "val_loss" in line and line["step"] == 6]
     assert {key: now[key] for key in ("val_loss", "perplexity", "accuracy")} == {
         key: last[key] for key in ("val_loss", "perplexity", "accuracy")
@@ -104,7 +105,7 @@ def test_a_result_is_read_past_lines_that_are_none(capsys: Any) -> None:
     for name in ("torn", "whole"):
         assert run(["train", "--resume", "auto", "--out", name, "--json"]) == 0
     torn, whole = capsys.readouterr().out.split("}\n")[:2]
-    assert torn.replace('"torn"', '"whole"') == whole and "null" not in torn.replace('"bits_per_byte": null', "")
+    assert torn.replace('"torn"', '"whole"') == whole and torn.count("null") == 2
 
 
 def test_a_finished_run_is_mended_when_it_is_asked_for(capsys: Any) -> None:

@@ -116,7 +116,8 @@ def test_ten_steps_of_training_are_torchs(model: Any, settings: Any, packed: boo
     batch = steps(1, (4,), packed)[0][0]
     one_count, other_count = theirs.loss(batch), ours.loss(batch)
     assert other_count.loss == pytest.approx(one_count.loss, rel=1e-4)
-    assert other_count[1:] == one_count[1:]
+    assert other_count[1:3] == one_count[1:3]
+    np.testing.assert_allclose(other_count.losses, one_count.losses, rtol=1e-3, atol=1e-4)
     assert apart(ours.logits([3, 10, 31]), theirs.logits([3, 10, 31])) < 1e-4
 
 

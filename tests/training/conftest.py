@@ -78,8 +78,9 @@ class Bigram:
 
     def loss(self, batch: MicroBatch) -> Counts:
         chances, targets = self.probabilities(batch.inputs.ravel()), batch.targets.ravel()
-        loss = -float(np.log(chances[np.arange(len(targets)), targets]).sum())
-        return Counts(loss, int((chances.argmax(-1) == targets).sum()), targets.size)
+        losses = -np.log(chances[np.arange(len(targets)), targets])
+        correct = int((chances.argmax(-1) == targets).sum())
+        return Counts(float(losses.sum()), correct, targets.size, losses.reshape(batch.targets.shape))
 
     def logits(self, ids: Sequence[int]) -> Any:
         return self.table[ids[-1]]

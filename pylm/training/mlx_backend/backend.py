@@ -136,15 +136,17 @@ class MlxBackend:
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
         rows = evaluation_rows(batch.inputs.shape[1], self.shape.vocab_size)
-        loss, correct, tokens = 0.0, 0, 0
+        loss, correct, tokens, each = 0.0, 0, 0, []
         for part in cut(*batch, rows):
             inputs, targets, ends = _arrays(part)
             logits = self.model.logits(self._copies, self.model.hidden(self._copies, inputs, ends))
-            summed = kernels.cross_entropy(logits, targets, reduction="sum")
+            losses = kernels.cross_entropy(logits, targets, reduction="none")
+            summed = losses.sum()
             right = (mx.argmax(logits, axis=-1) == targets).sum()
             loss, correct = loss + summed.item(), correct + right.item()
+            each.append(to_numpy(losses))
             tokens += int((part.targets != IGNORED).sum())
-        return Counts(loss, correct, tokens)
+        return Counts(loss, correct, tokens, np.concatenate(each))
 
     def logits(self, ids: Sequence[int]) -> Any:
         """Return the next token's logits after the last tokens that the model sees, fp32."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from pylm.model.mlx.device import device_name, on_gpu, take_device
-from pylm.training.remembered import largest_flops
+from pylm.training.remembered import flops_of_product, largest_flops
 
 __all__ = ["DTYPES", "choose_device", "choose_precision", "facts", "known_matmul_flops"]
 
@@ -42,18 +41,13 @@ def facts() -> dict[str, Any]:
     }
 
 
-def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None], again: bool = False) -> float:
+def known_matmul_flops(device: Any, precision: str, say: Callable[[str], None]) -> float:
     """Return the FLOPs a second of plain matrix products here, as pylm.training.remembered.largest_flops knows them."""
     key = f"matmul {device_name()} {precision} mlx {version('mlx')}"
-    return largest_flops(key, lambda: _matmul_flops(precision, 4096 if device == mx.gpu else 512), say, again)
+    return largest_flops(key, lambda: _matmul_flops(precision, 4096 if device == mx.gpu else 512), say)
 
 
 def _matmul_flops(precision: str, size: int) -> float:
     a, b = (mx.random.normal((size, size), key=mx.random.key(seed)).astype(DTYPES[precision]) for seed in (1, 2))
     mx.eval(a, b)
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        mx.eval(a @ b)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
+    return flops_of_product(lambda: mx.eval(a @ b), 2 * size**3)

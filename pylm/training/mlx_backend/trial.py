@@ -86,9 +86,9 @@ class MlxTrial:
             why = "on a CPU MLX compiles with a C++ compiler, for each run anew"
         return {"compile": self.backend.compiled, "compile_why": why}
 
-    def matmul_flops(self, say: Callable[[str], None], again: bool) -> float:
+    def matmul_flops(self, say: Callable[[str], None]) -> float:
         """Return the FLOPs a second of matrix products."""
-        return machine.known_matmul_flops(mx.gpu if on_gpu() else mx.cpu, self.precision, say, again)
+        return machine.known_matmul_flops(mx.gpu if on_gpu() else mx.cpu, self.precision, say)
 
 
 def out_of_memory(error: BaseException) -> bool:

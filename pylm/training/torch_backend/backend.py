@@ -141,7 +141,7 @@ class TorchBackend:
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
         rows = evaluation_rows(batch.inputs.shape[1], self.shape.vocab_size)
-        loss, correct, tokens = 0.0, 0, 0
+        loss, correct, tokens, each = 0.0, 0, 0, []
         self.model.eval()
         try:
             with torch.inference_mode(), self.eagerly():
@@ -149,12 +149,14 @@ class TorchBackend:
                     idx, targets, starts = self._on_device(part)
                     logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
                     flat = targets.flatten()
-                    loss += float(pylm_kernels.cross_entropy(logits, flat, reduction="sum"))
+                    losses = pylm_kernels.cross_entropy(logits, flat, reduction="none")
+                    loss += float(losses.sum())
+                    each.append(losses.view(targets.shape).cpu().numpy())
                     correct += int((logits.argmax(-1) == flat).sum())
                     tokens += int((flat != IGNORED).sum())
         finally:
             self.model.train()
-        return Counts(loss, correct, tokens)
+        return Counts(loss, correct, tokens, np.concatenate(each))
 
     def logits(self, ids: Sequence[int]) -> Any:
         """Return the next token's logits after the last tokens that the model sees, fp32."""

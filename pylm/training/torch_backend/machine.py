@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from pylm import native_kernels
 from pylm.errors import ConfigError, UsageError
 from pylm.host import processor_name
-from pylm.training.remembered import largest_flops
+from pylm.training.remembered import flops_of_product, largest_flops
 from pylm.wording import param
 from pylm_kernels import dispatch
 
@@ -150,22 +149,21 @@ def compiler() -> list[Any]:
 
 def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Return the most FLOPs a second that plain matrix products reach here: what MFU is measured against."""
-    size = 8192 if device.type == "cuda" else 1024
+    # as small as still reaches the peak: without tensor cores that is sooner
+    size = 1024 if device.type != "cuda" else 4096 if dtype == torch.float32 else 8192
     if device.type == "cpu" and dtype == torch.float16:
         dtype = torch.float32  # a CPU without products in float16 computes them in a loop: its peak is another's
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
-    best = float("inf")
-    for _ in range(6):
-        started = time.perf_counter()
-        product = a @ b
+
+    def multiply() -> None:
+        torch.mm(a, b)
         wait(device)
-        best = min(best, time.perf_counter() - started)
-    del product
-    return 2 * size**3 / best
+
+    return flops_of_product(multiply, 2 * size**3)
 
 
-def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str], None], again: bool = False) -> float:
+def known_matmul_flops(device: torch.device, precision: str, say: Callable[[str], None]) -> float:
     """Return the FLOPs a second of plain matrix products here, as pylm.training.remembered.largest_flops knows them."""
     key = f"matmul {device_name(device)} {precision} {torch.get_num_threads()} {torch.__version__}"
-    return largest_flops(key, lambda: matmul_flops(device, DTYPES[precision]), say, again)
+    return largest_flops(key, lambda: matmul_flops(device, DTYPES[precision]), say)

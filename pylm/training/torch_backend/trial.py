@@ -92,9 +92,9 @@ class TorchTrial:
         why = SWITCHED_OFF if self.train.compile is False else f"it is not tried on {self.kind}"
         return {"compile": False, "compile_why": why}
 
-    def matmul_flops(self, say: Callable[[str], None], again: bool) -> float:
+    def matmul_flops(self, say: Callable[[str], None]) -> float:
         """Return the FLOPs a second of matrix products."""
-        return machine.known_matmul_flops(self.backend.torch_device, self.precision, say, again)
+        return machine.known_matmul_flops(self.backend.torch_device, self.precision, say)
 
     def optimizer_seconds(self) -> float:
         """Time an optimizer step: it reads three numbers and a gradient for each, and writes what it read."""
