@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.folder import read_manifest
-from pylm.errors import PylmWarning, UsageError
+from pylm.errors import PylmError, PylmWarning, UsageError
 
 if TYPE_CHECKING:
     from pylm.config.schema import Config
@@ -78,11 +78,14 @@ def split_of(config: Config, identity: Identity) -> tuple[str, str]:
 def byte_lengths_of(path: str) -> Lengths | None:
     """Return how many bytes each id of a folder or file of tokens stands for, see `Tokenizer.byte_lengths`.
 
-    None where no tokenizer lies beside it, or another one than its manifest names: nothing is guessed.
+    None where no tokenizer that can be read lies beside it, or another one than its manifest names: nothing is guessed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PylmWarning)  # what others make of the tokenizer changes no bytes
-        tokenizer = tokenizer_of(path)
+        try:
+            tokenizer = tokenizer_of(path)
+        except PylmError:  # such as a package that only it needs: ids alone can be trained and evaluated on
+            return None
     if tokenizer is None:
         return None
     manifest = read_manifest(Path(path))

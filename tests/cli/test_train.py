@@ -19,7 +19,7 @@ import tokenizers
 
 from pylm.checkpoint import newest_sound, read_tensors, steps, verify
 from pylm.cli import run
-from pylm.runs import read_lines
+from pylm.runs import Run, read_lines
 
 SHAPE = ["--n-layers", "1", "--n-heads", "2", "--d-model", "32", "--context-length", "16"]
 SMALL = [*SHAPE, "--batch-tokens", "128", "--log-every", "1", "--eval-batches", "2", "--learning-rate", "1e-2"]
@@ -92,6 +92,7 @@ def test_a_run_leaves_what_it_should(workplace: Path) -> None:
     bits = evaluated[-1]["val_loss"] / np.log(2) * len(targets) / sizes
     assert evaluated[-1]["bits_per_byte_with_eot"] == pytest.approx(bits)
     assert 0.5 * bits < evaluated[-1]["bits_per_byte"] < bits
+    assert Run("whole").bits_per_byte == evaluated[-1]["bits_per_byte"]
     assert 0 < evaluated[-1]["accuracy"] < 1
     last = verify(Path("whole/checkpoints/step_24"))
     assert last.state["tokenizer"] == manifest["tokenizer"]

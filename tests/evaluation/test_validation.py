@@ -136,6 +136,9 @@ def test_another_tokenizer_than_the_manifests_gives_no_bits(spoken: Any, tmp_pat
     (folder / "manifest.json").write_text(json.dumps(manifest))
     scores = made(folder, eval_batches=1).scores(nats_of)
     assert scores is not None and scores.bits_per_byte is not None
+    (folder / "tokenizer.json").write_text("{}")  # a run without samples needs none
+    scores = made(folder, eval_batches=1).scores(nats_of)
+    assert scores is not None and scores.bits_per_byte is None and scores.loss > 0
 
 
 def test_a_validation_folder_is_read_by_its_own_tokenizer(spoken: Any, tmp_path: Path) -> None:

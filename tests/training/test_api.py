@@ -76,6 +76,7 @@ def test_events_come_in_order_and_as_data() -> None:
     last = heard[-1]
     assert isinstance(last, events.Ended) and (last.run, last.step, last.already) == (Path("heard"), 6, False)
     assert last.val_loss == run.val_loss and last.why == "6 steps"
+    assert last.bits_per_byte is None and run.bits_per_byte is None, "no tokenizer says what the ids stand for"
     with pytest.raises(AttributeError):
         last.step = 7  # type: ignore[misc]
 

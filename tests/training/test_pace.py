@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from pylm.runs import read_lines
 from pylm.training import pace
+from pylm.training.events import Stepped
+from pylm.training.loop import train
 from pylm.training.pace import Pace
 from pylm.training.progress import Progress
 
@@ -78,3 +84,26 @@ def test_steps_of_growing_batches_are_counted_by_their_tokens(hand: Hand) -> Non
     for tokens in (1000, 2000, 4000):
         hand.step(1.0, tokens)
     assert hand.pace.tokens_per_second == pytest.approx(7000 / 3.0)
+
+
+def test_a_run_is_as_fast_while_it_evaluates_samples_and_saves(session: Any, tmp_path: Path, hand: Hand) -> None:
+    one = session(steps=12, eval_every=3, sample_every=4, save_every=5)
+    step, evaluate, save = one.backend.step, one.hooks.evaluate, one.files.saver.save
+    heard: list[Any] = []
+
+    def taking(seconds: float, work: Any) -> Any:
+        def timed(*given: Any) -> Any:
+            hand.now += seconds
+            return work(*given)
+
+        return timed
+
+    one.backend.step = taking(0.25, step)
+    one.hooks.evaluate, one.hooks.sample = taking(100.0, evaluate), taking(30.0, lambda *given: [])
+    one.files.saver.save = taking(10.0, save)
+    one.hooks.on_event, one.hooks.wants_step = heard.append, lambda: True
+    train(one)
+    steps = [record for record in read_lines(tmp_path / "run/metrics.jsonl") if "lr" in record]
+    assert [record["tokens_per_second"] for record in steps] == [48 / 0.25] * 12
+    assert [event.tokens_per_second for event in heard if isinstance(event, Stepped)] == [48 / 0.25] * 12
+    assert one.progress.seconds > 400, "the clock of the run counts them"

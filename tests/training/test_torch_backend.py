@@ -200,7 +200,9 @@ def test_probing_leaves_no_trace_and_is_remembered(tmp_path: Any, monkeypatch: p
     other.set_rng(before)
     assert [other.step([batch], 1e-3) for batch in given] == expected
     asked.clear()
-    assert backend(model=shape(dropout=0.1)).probe(rows, 400) == choices
+    again = backend(model=shape(dropout=0.1)).probe(rows, 400)
+    assert again["matmul_flops"] >= choices["matmul_flops"] > 0  # measured again, and the best of both
+    assert {**again, "matmul_flops": choices["matmul_flops"]} == choices
     assert asked == [1]  # to see whether windows are packed
     asked.clear()
     # a length in time is planned by what a step takes now
