@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import statistics
 import subprocess
@@ -82,8 +81,21 @@ def seconds_per_step(data: Path, trial: dict[str, Any], pace: dict[str, float], 
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder, "run")
             before = product_speed()
-            pylm("train", "--data", str(data), *words, *QUIET[:-2], "--eval-batches", "1", "--max-steps",
-                 str(PROBE_STEPS), "--metrics.log-every", "1", "--out", str(run))
+            pylm(
+                "train",
+                "--data",
+                str(data),
+                *words,
+                *QUIET[:-2],
+                "--eval-batches",
+                "1",
+                "--max-steps",
+                str(PROBE_STEPS),
+                "--metrics.log-every",
+                "1",
+                "--out",
+                str(run),
+            )
             now = (before + product_speed()) / 2
             told = [line for line in lines(run) if "phase" in line][3:]
             each = [b["seconds"] - a["seconds"] for a, b in zip(told, told[1:], strict=False)]
@@ -100,15 +112,34 @@ def run_trial(trial: dict[str, Any], corpora: Path, work: Path, pace: dict[str, 
     run = work / "run"
     shutil.rmtree(run, ignore_errors=True)
     begun = time.perf_counter()
-    pylm("train", "--data", str(data), *words, *QUIET, "--max-steps", str(steps), "--seed", str(trial["seed"]),
-         "--metrics.log-every", str(max(steps // 50, 1)), "--out", str(run), yielding=YIELDING)
+    pylm(
+        "train",
+        "--data",
+        str(data),
+        *words,
+        *QUIET,
+        "--max-steps",
+        str(steps),
+        "--seed",
+        str(trial["seed"]),
+        "--metrics.log-every",
+        str(max(steps // 50, 1)),
+        "--out",
+        str(run),
+        yielding=YIELDING,
+    )
     wall = time.perf_counter() - begun
     told = lines(run)
     last = next(line for line in reversed(told) if "val_loss" in line)
-    split = json.loads((data / "manifest.json").read_text())["splits"]["val"]
-    bits = last["val_loss"] * split["tokens"] / (math.log(2) * split["text_bytes"])
-    return {**trial, "steps": steps, "tokens": last["tokens"], "seconds_per_step": round(each, 5), "wall": round(wall),
-            "val_loss": round(last["val_loss"], 5), "bits_per_byte": round(bits, 5)}
+    return {
+        **trial,
+        "steps": steps,
+        "tokens": last["tokens"],
+        "seconds_per_step": round(each, 5),
+        "wall": round(wall),
+        "val_loss": round(last["val_loss"], 5),
+        "bits_per_byte": round(last["bits_per_byte"], 5),
+    }
 
 
 def main() -> None:
