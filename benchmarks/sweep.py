@@ -1,10 +1,10 @@
-"""Which recipe makes the most of a short run: many runs of `pylm train`, each as long as its shape takes for so much time.
+"""Which recipe makes the most of a short run: many runs of `pylm train`, each of the steps that its shape has time for.
 
     python -m benchmarks.sweep TRIALS.json --corpora DIR --out RESULTS.jsonl
 
 TRIALS.json is a list of {"name", "text", "vocab", "seconds", "options", "seed"}. A run is given the steps that its own
-pace, measured first for some seconds on this machine and put right by the speed of a matrix product beside it, makes in
-its seconds: what else the machine does costs patience and no quality. Trials that RESULTS.jsonl holds are not run again.
+pace makes in its seconds. The pace is measured first for some seconds, and put right by the speed of a matrix product
+beside it: what else the machine does costs patience and no quality. Trials that RESULTS.jsonl holds are not run again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from typing import Any
 import torch
 
 PROBE_STEPS = 24
-YIELDING = 20  # of a run, whose steps are counted; what is timed does not yield
-WITHOUT_COST = ("learning_rate", "embed_lr", "head_lr", "scalar_lr", "schedule", "min_lr_ratio", "warmup_steps", "zero_init",
-                "weight_decay", "grad_clip", "betas", "init_std")  # fmt: skip
+WITHOUT_COST = ("learning_rate", "embed_lr", "head_lr", "scalar_lr", "schedule", "min_lr_ratio", "warmup_steps",
+                "zero_init", "weight_decay", "grad_clip", "betas", "init_std")  # fmt: skip
 QUIET = ["--eval-every", "null", "--save-every", "null", "--sample-every", "null", "--eval-batches", "null"]
 
 
@@ -40,10 +39,9 @@ def product_speed(seconds: float = 0.7) -> float:
     return statistics.mean(rates)
 
 
-def pylm(*words: str, yielding: int = 0) -> str:
-    """Run a command, and return what it printed; `yielding` lets other work go first."""
-    line = ["nice", "-n", str(yielding), sys.executable, "-m", "pylm", *words]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+def pylm(*words: str) -> str:
+    """Run a command, and return what it printed."""
+    done = subprocess.run([sys.executable, "-m", "pylm", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"pylm {' '.join(words)}\n{done.stdout}{done.stderr}")
     return done.stdout
