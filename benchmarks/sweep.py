@@ -1,17 +1,16 @@
-"""Which recipe makes the most of a short run: many runs of `pylm train`, each as long as its shape takes for so much time.
+"""Which recipe makes the most of a short run: many runs of `pylm train`, each of the steps that its shape has time for.
 
     python -m benchmarks.sweep TRIALS.json --corpora DIR --out RESULTS.jsonl
 
 TRIALS.json is a list of {"name", "text", "vocab", "seconds", "options", "seed"}. A run is given the steps that its own
-pace, measured first for some seconds on this machine and put right by the speed of a matrix product beside it, makes in
-its seconds: what else the machine does costs patience and no quality. Trials that RESULTS.jsonl holds are not run again.
+pace makes in its seconds. The pace is measured first for some seconds, and put right by the speed of a matrix product
+beside it: what else the machine does costs patience and no quality. Trials that RESULTS.jsonl holds are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import statistics
 import subprocess
@@ -24,9 +23,8 @@ from typing import Any
 import torch
 
 PROBE_STEPS = 24
-YIELDING = 20  # of a run, whose steps are counted; what is timed does not yield
-WITHOUT_COST = ("learning_rate", "embed_lr", "head_lr", "scalar_lr", "schedule", "min_lr_ratio", "warmup_steps", "zero_init",
-                "weight_decay", "grad_clip", "betas", "init_std")  # fmt: skip
+WITHOUT_COST = ("learning_rate", "embed_lr", "head_lr", "scalar_lr", "schedule", "min_lr_ratio", "warmup_steps",
+                "zero_init", "weight_decay", "grad_clip", "betas", "init_std")  # fmt: skip
 QUIET = ["--eval-every", "null", "--save-every", "null", "--sample-every", "null", "--eval-batches", "null"]
 
 
@@ -41,10 +39,9 @@ def product_speed(seconds: float = 0.7) -> float:
     return statistics.mean(rates)
 
 
-def pylm(*words: str, yielding: int = 0) -> str:
-    """Run a command, and return what it printed; `yielding` lets other work go first."""
-    line = ["nice", "-n", str(yielding), sys.executable, "-m", "pylm", *words]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+def pylm(*words: str) -> str:
+    """Run a command, and return what it printed."""
+    done = subprocess.run([sys.executable, "-m", "pylm", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"pylm {' '.join(words)}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -82,8 +79,21 @@ def seconds_per_step(data: Path, trial: dict[str, Any], pace: dict[str, float], 
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder, "run")
             before = product_speed()
-            pylm("train", "--data", str(data), *words, *QUIET[:-2], "--eval-batches", "1", "--max-steps",
-                 str(PROBE_STEPS), "--metrics.log-every", "1", "--out", str(run))
+            pylm(
+                "train",
+                "--data",
+                str(data),
+                *words,
+                *QUIET[:-2],
+                "--eval-batches",
+                "1",
+                "--max-steps",
+                str(PROBE_STEPS),
+                "--metrics.log-every",
+                "1",
+                "--out",
+                str(run),
+            )
             now = (before + product_speed()) / 2
             told = [line for line in lines(run) if "phase" in line][3:]
             each = [b["seconds"] - a["seconds"] for a, b in zip(told, told[1:], strict=False)]
@@ -100,15 +110,34 @@ def run_trial(trial: dict[str, Any], corpora: Path, work: Path, pace: dict[str, 
     run = work / "run"
     shutil.rmtree(run, ignore_errors=True)
     begun = time.perf_counter()
-    pylm("train", "--data", str(data), *words, *QUIET, "--max-steps", str(steps), "--seed", str(trial["seed"]),
-         "--metrics.log-every", str(max(steps // 50, 1)), "--out", str(run), yielding=YIELDING)
+    pylm(
+        "train",
+        "--data",
+        str(data),
+        *words,
+        *QUIET,
+        "--max-steps",
+        str(steps),
+        "--seed",
+        str(trial["seed"]),
+        "--metrics.log-every",
+        str(max(steps // 50, 1)),
+        "--out",
+        str(run),
+        yielding=YIELDING,
+    )
     wall = time.perf_counter() - begun
     told = lines(run)
     last = next(line for line in reversed(told) if "val_loss" in line)
-    split = json.loads((data / "manifest.json").read_text())["splits"]["val"]
-    bits = last["val_loss"] * split["tokens"] / (math.log(2) * split["text_bytes"])
-    return {**trial, "steps": steps, "tokens": last["tokens"], "seconds_per_step": round(each, 5), "wall": round(wall),
-            "val_loss": round(last["val_loss"], 5), "bits_per_byte": round(bits, 5)}
+    return {
+        **trial,
+        "steps": steps,
+        "tokens": last["tokens"],
+        "seconds_per_step": round(each, 5),
+        "wall": round(wall),
+        "val_loss": round(last["val_loss"], 5),
+        "bits_per_byte": round(last["bits_per_byte"], 5),
+    }
 
 
 def main() -> None:
