@@ -112,6 +112,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.config",
         "pylm.statistics",
     },
+    "pylm.track": {"pylm.data", "pylm.tokenizer", "pylm.generation", "pylm._native"},  # it trains as a user would: by the command
     # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",
