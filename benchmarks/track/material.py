@@ -102,6 +102,13 @@ def bits_per_byte(batches: Iterator[Batch], nats: Callable[[Any, Any], Any], tex
     return total / math.log(2) / sum(len(document.encode()) for document in texts)
 
 
+def answer(seconds: float, steps: int, size: tuple[int, int], model: Any, bits: float) -> dict[str, Any]:
+    """What a driver returns: `size` is rows and tokens of a row."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    figures = {"steps": steps, "tokens": steps * size[0] * size[1], "parameters": parameters}
+    return {"seconds": seconds, "bits_per_byte": bits, **figures, "result": None}
+
+
 def trained_bpe(texts: Sequence[str], vocabulary: int, pattern: str, special: str) -> Any:
     """A tiktoken encoding whose merges rustbpe learns from the text."""
     import rustbpe

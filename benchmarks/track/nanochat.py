@@ -16,6 +16,7 @@ DOCUMENT = 10_000  # characters of one that its tokenizer is trained on
 REFERENCE_DEPTH, REFERENCE_BATCH, TOKENS_A_PARAMETER = 12, 2**19, 12  # what its rates and decay are tuned at
 WARMUP, WARMDOWN, FLOOR = 40, 0.65, 0.05
 CAUTIOUS_DECAY = 0.28
+RATES = {"unembedding_lr": 0.008, "embedding_lr": 0.3, "scalar_lr": 0.5, "matrix_lr": 0.02}
 
 
 def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     import torch
 
     from benchmarks.track.clock import Clock
-    from benchmarks.track.material import Pool, bits_per_byte, checkout, documents, windows
+    from benchmarks.track.material import Pool, answer, bits_per_byte, checkout, documents, windows
 
     checkout(folder)
     if not shape["compile"]:
@@ -37,40 +38,16 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     clock = Clock(seconds)
     texts = documents(train)
     tokenizer = RustBPETokenizer.train_from_iterator((text[:DOCUMENT] for text in texts), shape["vocabulary"])
-    bos = tokenizer.get_bos_token_id()
-    threads = torch.get_num_threads()
+    bos, threads, size = tokenizer.get_bos_token_id(), torch.get_num_threads(), (shape["rows"], shape["context"])
     pool = Pool(texts, lambda some: tokenizer.encode(some, prepend=bos, num_threads=threads), seed)
-
-    def built(depth: int, device: str) -> Any:
-        width = -(-depth * 64 // shape["head_dim"]) * shape["head_dim"]
-        heads = width // shape["head_dim"]
-        config = GPTConfig(
-            sequence_len=shape["context"],
-            vocab_size=tokenizer.get_vocab_size(),
-            n_layer=depth,
-            n_head=heads,
-            n_kv_head=heads,
-            n_embd=width,
-            window_pattern="L",
+    with torch.device("meta"):
+        model, reference = (
+            GPT(GPTConfig(**sizes(depth, shape, tokenizer.get_vocab_size())))
+            for depth in (shape["depth"], REFERENCE_DEPTH)
         )
-        with torch.device("meta"):
-            model = GPT(config)
-        if device != "meta":
-            model.to_empty(device=device)
-            model.init_weights()
-        return model
-
-    def horizon(model: Any) -> float:
-        counts = model.num_scaling_params()
-        return TOKENS_A_PARAMETER * float(counts["transformer_matrices"] + counts["lm_head"])
-
-    model = built(shape["depth"], "cpu")
-    batch = shape["rows"] * shape["context"]
-    smaller = math.sqrt(batch / REFERENCE_BATCH)
-    rate = shape["rate"] * smaller
-    decay = CAUTIOUS_DECAY * smaller * horizon(built(REFERENCE_DEPTH, "meta")) / horizon(model)
-    rates = {"unembedding_lr": 0.008, "embedding_lr": 0.3, "scalar_lr": 0.5, "matrix_lr": 0.02}
-    optimizer = model.setup_optimizer(**{name: value * rate for name, value in rates.items()}, weight_decay=decay)
+    model.to_empty(device="cpu")
+    model.init_weights()
+    optimizer, decay = optimizer_of(model, reference, shape)
     step = torch.compile(model, dynamic=False)
     while not clock.over():
         scale, momentum, share = schedules(clock.steps, clock.iterations())
@@ -78,7 +55,7 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
             group["lr"] = group["initial_lr"] * scale
             if group["kind"] == "muon":
                 group["momentum"], group["weight_decay"] = momentum, decay * share
-        step(*pool.rows(shape["rows"], shape["context"])).backward()
+        step(*pool.rows(*size)).backward()
         optimizer.step()
         model.zero_grad(set_to_none=True)
         clock.step()
@@ -95,14 +72,27 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
         return windows(tokenizer.encode(held_out, num_threads=threads), bos, True, shape["context"])
 
     check(evaluate_bpb, model, next(batches()), nats, tokenizer)
-    return {
-        "seconds": spent,
-        "bits_per_byte": bits_per_byte(batches(), nats, held_out),
-        "steps": clock.steps,
-        "tokens": clock.steps * batch,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "result": None,
-    }
+    return answer(spent, clock.steps, size, model, bits_per_byte(batches(), nats, held_out))
+
+
+def sizes(depth: int, shape: dict[str, Any], vocabulary: int) -> dict[str, Any]:
+    """The fields of its configuration that follow from a depth: 64 wide a layer, in whole heads."""
+    heads = -(-depth * 64 // shape["head_dim"])
+    counts = {"n_layer": depth, "n_head": heads, "n_kv_head": heads, "n_embd": heads * shape["head_dim"]}
+    return {"sequence_len": shape["context"], "vocab_size": vocabulary, "window_pattern": "L", **counts}
+
+
+def optimizer_of(model: Any, reference: Any, shape: dict[str, Any]) -> tuple[Any, float]:
+    """Its optimizer with the rates of its script for this batch, and Muon's decay for this model."""
+
+    def horizon(model: Any) -> float:
+        counts = model.num_scaling_params()
+        return TOKENS_A_PARAMETER * float(counts["transformer_matrices"] + counts["lm_head"])
+
+    smaller = math.sqrt(shape["rows"] * shape["context"] / REFERENCE_BATCH)
+    decay = CAUTIOUS_DECAY * smaller * horizon(reference) / horizon(model)
+    rates = {name: rate * shape["rate"] * smaller for name, rate in RATES.items()}
+    return model.setup_optimizer(**rates, weight_decay=decay), decay
 
 
 def schedules(step: int, steps: int) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     import torch
 
     from benchmarks.track.clock import Clock
-    from benchmarks.track.material import bits_per_byte, checkout, documents, windows
+    from benchmarks.track.material import answer, bits_per_byte, checkout, documents, windows
 
     checkout(folder)
     from model import GPT, GPTConfig  # type: ignore[import-not-found]
@@ -65,14 +65,8 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     with torch.no_grad():
         ours, theirs = float(nats(x, y).mean()), float(model(x, y)[1])
     assert abs(ours - theirs) < 5e-3 * theirs, f"nanoGPT's own loss of a batch is {theirs}, ours {ours}"
-    return {
-        "seconds": spent,
-        "bits_per_byte": bits_per_byte(batches(), nats, held_out),
-        "steps": clock.steps,
-        "tokens": clock.steps * shape["rows"] * shape["context"],
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "result": None,
-    }
+    size_of_step = (shape["rows"], shape["context"])
+    return answer(spent, clock.steps, size_of_step, model, bits_per_byte(batches(), nats, held_out))
 
 
 def schedule(step: int, steps: int) -> float:
