@@ -38,13 +38,6 @@ def deep(depth: int, **more: Any) -> dict[str, Any]:
 
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "nanochat": [
-        deep(2),
-        deep(2, dtype="float32"),
-        deep(3),
-        deep(2, rows=4),
-        deep(2, rate=2.0),
-    ],
     "nanoGPT, tokens": [
         sizes(2, 128, 64, 4096, 3e-3),
         sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
@@ -56,6 +49,13 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "litgpt": [
         sizes(2, 128, 64, 4096, 3e-3),
         sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
+    ],
+    "nanochat": [
+        deep(2),
+        deep(2, dtype="float32"),
+        deep(3),
+        deep(2, rows=4),
+        deep(2, rate=2.0),
     ],
 }
 

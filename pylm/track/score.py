@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import lzma
-import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pylm.errors import TokenizerError
 from pylm.track.held_out import SEPARATOR, documents
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["bits_per_byte", "stream", "xz_bits_per_byte"]
+__all__ = ["bits_per_byte", "xz_bits_per_byte"]
 
+CHANGES = "bits per byte need a tokenizer that keeps text as it is, such as one that pylm trains"
 READ_BEFORE = 16_000_000  # bytes of the training text that xz has seen: half of what its dictionary holds
 
 
@@ -30,37 +31,41 @@ def bits_per_byte(checkpoint: str | Path, held: Path) -> float:
     """
     import numpy as np
 
+    from pylm.evaluation.bits import ByteSums
     from pylm.generation.load import open_session
 
     session = open_session(str(checkpoint), backend="torch", dtype="fp32")
-    ids, counted = stream(session.tokenizer, held)
-    length, nats = session.engine.context_length, 0.0
+    lengths = session.tokenizer.byte_lengths()
+    if lengths is None:
+        raise TokenizerError("nobody knows how many bytes a token of this tokenizer stands for", CHANGES)
+    sums = ByteSums(lengths)
+    ids, length = _stream(session.tokenizer, held), session.engine.context_length
     for start in range(0, len(ids) - 1, length):
         window = ids[start : start + length + 1]
-        cache = session.engine.cache(1, length)
-        logits = session.engine.verify(window[:-1].tolist(), cache).astype(np.float64)
-        targets = window[1:]
+        logits = session.engine.verify(window[:-1].tolist(), session.engine.cache(1, length)).astype(np.float64)
         most = logits.max(1)
-        losses = np.log(np.exp(logits - most[:, None]).sum(1)) + most - logits[np.arange(len(targets)), targets]
-        nats += float(losses[counted[start + 1 : start + length + 1]].sum())
-    return nats / math.log(2) / sum(map(len, documents(held)))
+        targets = window[1:]
+        nats = np.log(np.exp(logits - most[:, None]).sum(1)) + most - logits[np.arange(len(targets)), targets]
+        sums.add(nats, targets)
+    bits, size = sums.bits().bits_per_byte, sum(map(len, documents(held)))
+    if bits is None or sums.text_bytes != size:
+        raise TokenizerError(f"the tokens stand for {sums.text_bytes:,} bytes of the held-out {size:,}", CHANGES)
+    return bits
 
 
-def stream(tokenizer: Tokenizer, held: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the ids of a text with an end of text before each document, and which of them are text.
+def _stream(tokenizer: Tokenizer, held: Path) -> npt.NDArray[np.int64]:
+    """Return the ids of a text with an end of text before each document.
 
-    A tokenizer without an end of text begins with a line feed instead: the first token needs something before it.
+    A tokenizer without one begins with a line feed instead: the first token needs something before it.
     """
     import numpy as np
 
-    between = tokenizer.encode("\n")[-1:] if tokenizer.eot is None else [tokenizer.eot]
-    parts: list[npt.NDArray[np.int64]] = [np.array(between, np.int64)]
-    for document in documents(held):
-        if len(parts) > 1 and tokenizer.eot is not None:
-            parts.append(parts[0])
-        parts.append(np.asarray(tokenizer.encode_array(document), np.int64))
-    counted = [np.full(len(part), part is not parts[0]) for part in parts]
-    return np.concatenate(parts), np.concatenate(counted)
+    begin = tokenizer.encode("\n")[-1:] if tokenizer.eot is None else [tokenizer.eot]
+    between = [] if tokenizer.eot is None else begin
+    parts: list[npt.ArrayLike] = [begin]
+    for number, document in enumerate(documents(held)):
+        parts += [between if number else [], tokenizer.encode_array(document)]
+    return np.concatenate([np.asarray(part, np.int64) for part in parts])
 
 
 def xz_bits_per_byte(train: Path, held: Path) -> float:
