@@ -75,6 +75,11 @@ bench: setup $(VENV)/.released ## build for release and compare with everybody (
 peers: setup ## install the libraries that the comparisons run against
 	$(INSTALL) --group peers
 
+peers-train: setup ## install litgpt, which asks for older packages, in an environment beside
+	test -x $(VENV)/peers-train/bin/python || $(PYTHON) -m venv $(VENV)/peers-train
+	$(VENV)/peers-train/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	$(VENV)/peers-train/bin/python -m pip install -q -c constraints.txt --group peers-train
+
 format: setup ## write every file the way the formatters want it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check -q --select I --fix .
@@ -136,4 +141,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

@@ -20,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--vocabs", type=Path, metavar="DIR", help="with --benchmark: a folder with vocab.bpe, encoder.json, *.tiktoken"
     )
+    group.addoption(
+        "--checkouts", type=Path, metavar="DIR", help="with --benchmark: a folder that holds nanochat and nanoGPT"
+    )
+    group.addoption(
+        "--before", type=Path, metavar="DIR", help="with --benchmark: a built tree of this project at an earlier commit"
+    )
 
 
 # before pytest-benchmark reads these options

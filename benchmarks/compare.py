@@ -265,6 +265,10 @@ class Compare:
         kept = sorted(tried, key=lambda name: float(tried[name]))[:count]
         return [side for side in sides if side.name in kept]
 
+    def once(self, side: Side, *, threads: int | None = None, timeout: float = 600, **arguments: Any) -> dict[str, Any]:
+        """Run a side once, and return what it measured."""
+        return self._run(side, threads, timeout, arguments)
+
     def _run(self, side: Side, threads: int | None, timeout: float, arguments: Mapping[str, Any]) -> dict[str, Any]:
         environment = {**os.environ, **side.environment}
         if threads is not None:

@@ -124,7 +124,6 @@ def run_trial(trial: dict[str, Any], corpora: Path, work: Path, pace: dict[str, 
         str(max(steps // 50, 1)),
         "--out",
         str(run),
-        yielding=YIELDING,
     )
     wall = time.perf_counter() - begun
     told = lines(run)

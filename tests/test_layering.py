@@ -112,6 +112,13 @@ ROOMS: dict[str, set[str]] = {
         "pylm.config",
         "pylm.statistics",
     },
+    "pylm.track": {
+        "pylm.data",
+        "pylm.tokenizer",
+        "pylm.generation",
+        "pylm.evaluation",
+        "pylm._native",
+    },  # trains by the command
     # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",

@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("pylm.cli.verify:verify", "Check a run's checkpoints, every byte of them."),
     "why": ("pylm.cli.why:why", "Show what a step of a run was trained on."),
     "demo": ("pylm.cli.demo:demo", "Show the whole way on stories that are written here."),
+    "bench": ("pylm.cli.bench:bench", "Measure what this machine makes of a text."),
     "config": ("pylm.cli.config:config", "Show, describe and import configurations."),
     "doctor": ("pylm.cli.doctor:doctor", "Look at this machine: what is missing, and how to mend it."),
     "completion": ("pylm.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
