@@ -47,7 +47,7 @@ def depth_for(work: float) -> int:
 
 def vocab_size(depth: int) -> int:
     """Return the tokens of the vocabulary: more of them shorten the text, and their products take a larger share."""
-    return next(size for most, size in ((3, 4096), (5, 8192), (9, 16384), (math.inf, 32768)) if depth <= most)
+    return 4096 if depth <= 3 else 8192 if depth <= 5 else 16384 if depth <= 9 else 32768
 
 
 def expected_tokens(work: float, depth: int, vocabulary: int) -> int:
@@ -57,7 +57,7 @@ def expected_tokens(work: float, depth: int, vocabulary: int) -> int:
 
 def context_length(depth: int) -> int:
     """Return the tokens that attention sees."""
-    return next(length for most, length in ((4, 256), (8, 512), (16, 1024), (math.inf, 2048)) if depth <= most)
+    return 256 if depth <= 4 else 512 if depth <= 8 else 1024 if depth <= 16 else 2048
 
 
 def batch_tokens(tokens: int, depth: int) -> int:
