@@ -32,6 +32,7 @@ from pylm.wording import call
 __all__ = ["BAD_STEPS", "TIME_IS_UP", "Evaluation", "Files", "Hooks", "Outcome", "Plan", "Progress", "Session", "train"]
 
 FORWARD_SHARE = 0.4  # of a step's time: what evaluating a token takes
+SAMPLED = 10_000  # tokens that two samples of 64 read, each anew for the next
 STATE_BYTES, WRITTEN_A_SECOND = 12, 4e8  # of a parameter with its two moments; hashed and written
 
 
@@ -163,13 +164,13 @@ def _timekeeper(session: Session) -> Timekeeper:
     every = None if train.sample_every == "auto" else train.sample_every
     cadence = Cadence(None if train.eval_every == "auto" else train.eval_every, train.eval_every == "auto",
                       train.save_every, every)  # fmt: skip
-    a_token = (plan.step_seconds or 0.0) / plan.batches.tokens
     expected = {
-        "evaluation": FORWARD_SHARE * a_token * hooks.evaluation_tokens,
-        "writing": STATE_BYTES * plan.parameters / WRITTEN_A_SECOND,
+        "evaluation": FORWARD_SHARE * hooks.evaluation_tokens / plan.batches.tokens,
+        "samples": 0.0 if hooks.sample is None else FORWARD_SHARE * SAMPLED / plan.batches.tokens,
     }
     return Timekeeper(plan.length, session.decisions, cadence, session.progress.seconds, now=session.now,
-                      step_seconds=plan.step_seconds, expected=expected)  # fmt: skip
+                      step_seconds=plan.step_seconds, expected=expected,
+                      writing=STATE_BYTES * plan.parameters / WRITTEN_A_SECOND)  # fmt: skip
 
 
 def _outcome(session: Session, due: Due, evaluation: Evaluation | None) -> Outcome:
