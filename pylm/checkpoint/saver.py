@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ class Saver:
         self.keep_last = keep_last
         self.config = config
         self.texts = dict(texts)
+        self.seconds: float | None = None  # that writing the last one took
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._written: deque[tuple[int, bool]] = deque()
@@ -94,6 +96,7 @@ class Saver:
     def _write(
         self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any], best: bool
     ) -> None:
+        started = time.perf_counter()
         try:
             step = int(state["step"])
             if not self.run.is_dir():  # which would make a folder without the rest of the run
@@ -111,5 +114,6 @@ class Saver:
                 point(self.run, "best", step)
             retain(self.run, self.keep_last)
             self._written.append((step, best))
+            self.seconds = time.perf_counter() - started
         except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
             self._error = error

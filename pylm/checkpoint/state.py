@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ def _texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
 
 
+def _segments(value: Any) -> bool:
+    """Return whether it is a list of [step, share done before it, steps of the run], each later than the one before."""
+    count = _count(0, STEPS_LIMIT)
+    if not isinstance(value, list) or not all(isinstance(one, list) and len(one) == 3 for one in value):
+        return False
+    sound = all(count(step) and _number(done) and done < 1 and count(end) and end > step for step, done, end in value)
+    return sound and all(one[0] < next_one[0] for one, next_one in pairwise(value))
+
+
 def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
@@ -75,7 +85,13 @@ INSIDE: dict[str, dict[str, Check]] = {
         "finished": _or_none(_text),
     },
     "loader": {"seed": _count(0, 2**64 - 1), "step": STEP, "batch_size": _count(1, SEQUENCES_LIMIT)},
-    "length": {"steps": _count(1, STEPS_LIMIT), "why": _text, "seconds": _or_none(_number)},
+    "length": {
+        "steps": _count(1, STEPS_LIMIT),
+        "why": _text,
+        "seconds": _or_none(_number),
+        "limit": _or_none(_count(1, STEPS_LIMIT)),
+    },
+    "decisions": {"segments": _segments, "look": STEP, "looked": _number},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),
         "torch": _text,
@@ -144,6 +160,8 @@ def require(state: Mapping[str, Any]) -> None:
             raise ValueError(f"it names no {name}")
         if lacking := [field for field in fields if field not in state[name]]:
             raise ValueError(f"it names no {name}.{lacking[0]}")
+    if lacking := [field for field in INSIDE["decisions"] if field not in state.get("decisions", INSIDE["decisions"])]:
+        raise ValueError(f"it names no decisions.{lacking[0]}")
     if not isinstance(state["rng"], dict):
         raise ValueError(f"rng is {_shown(state['rng'])}")
 

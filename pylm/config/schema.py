@@ -176,7 +176,11 @@ class Train(Section):
     )
     max_tokens: PositiveOrNone = Field(default=None, description="Length in tokens.")
     max_time: Annotated[float | None, Duration(none=True)] = Field(default=None, description="Length in time: 90s, 2h.")
-    eval_every: PositiveOrNone = Field(default=250, description="Steps between evaluations. null: at the end only.")
+    eval_every: Annotated[int | Literal["auto"] | None, Whole(least=1, auto=True, none=True)] = Field(
+        default="auto",
+        description="Steps between evaluations. auto: 250, and under `max_time` as its clock says, for 5 % of the time "
+        "at most. null: at the end only.",
+    )
     eval_batches: PositiveOrNone = Field(
         default=20, description="Batches of an evaluation. null: all of the validation split."
     )

@@ -56,6 +56,7 @@ class Validation:
         self._loader = self._load(self._rows)
         batches = math.ceil(self.windows / self._rows)
         self._batches = min(batches, config.train.eval_batches or batches)
+        self.tokens = min(self._batches * self._rows, self.windows) * config.model.context_length
 
     def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:
         """Return the scores over all batches, each counted by `count`; None where somebody asked to stop."""

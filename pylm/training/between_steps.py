@@ -66,6 +66,8 @@ def save(session: Session, best: bool) -> None:
         "loader": {**session.loader.state(), "step": progress.step},
         "rng": backend.rng(),
     }
+    if session.plan.length.seconds is not None:
+        state["decisions"] = session.decisions.stored()
     files.saver.save(backend.weights(), backend.optimizer_state(), state, best)
     files.folder.flush()
     files.last_saved = progress.step

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pylm.config.cascade import Resolved, resolve
 from pylm.config.units import format_duration, typed_duration
 from pylm.errors import ConfigError, DataError, UsageError
+from pylm.training.due import TIME_IS_UP
 from pylm.training.hooks import SAMPLE_TOKENS
 from pylm.training.plan import Length
 from pylm.wording import param
@@ -97,25 +98,26 @@ def finished(checkpoint: Checkpoint, stored: Config, config: Config, length: Len
             )
         return None
     # stopped within its last evaluation, a run has taken its steps and is not finished
-    if checkpoint.step >= length.steps and progress.get("finished") is not None:
+    most = length.most
+    if most is not None and checkpoint.step >= most and progress.get("finished") is not None:
         more = f"{param('max_steps')} with a larger number"
-        if longer is not None and length.why.startswith("max_time"):
-            more = longer
-        return f"it has taken its {length.steps:,} {'step' if length.steps == 1 else 'steps'}; {more} goes on"
+        return f"it has taken its {most:,} {'step' if most == 1 else 'steps'}; {more} goes on"
     why: str | None = progress.get("finished")
     if why is None or progress["bad_steps"] or patience != stored.train.early_stop:
         return None
-    if limit is not None and spent >= limit:
+    if why == TIME_IS_UP:
         return f"{why}; {longer} goes on"
     return f"{why}; a length such as {param('max_steps')} goes on"
 
 
 def replayed_length(checkpoint: Checkpoint, stored: Config, config: Config) -> Length | None:
-    """Return the length that was resolved when the run began; None where it was given anew."""
+    """Return the length that was resolved when the run began; None where another is to be resolved."""
     if any(getattr(stored.train, key) != getattr(config.train, key) for key in LENGTHS):
         return None
     length = checkpoint.state["length"]
-    return Length(length["steps"], length["why"], length.get("seconds"))
+    if length.get("seconds") is not None and "decisions" not in checkpoint.state:
+        return None  # of a run whose rate fell over steps that were planned: from here on, its clock decides
+    return Length(length["steps"], length["why"], length.get("seconds"), length.get("limit"))
 
 
 def refuse_moved(config: Config) -> None:

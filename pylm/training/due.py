@@ -7,17 +7,20 @@ may have done so in the middle of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from pylm.training.decisions import Decisions
 
 if TYPE_CHECKING:
     from pylm.config.schema import Train
     from pylm.training.plan import Length
     from pylm.training.progress import Progress
 
-__all__ = ["BAD_STEPS", "TIME_IS_UP", "Due", "Rules"]
+__all__ = ["BAD_STEPS", "EVALUATION_STEPS", "TIME_IS_UP", "Due", "Rules"]
 
 TIME_IS_UP = "its time is up"
+EVALUATION_STEPS = 250  # between evaluations where nobody says it
 BAD_STEPS = 5  # that are not finite, one after the other, and the run gives up
 
 
@@ -45,10 +48,11 @@ class Rules:
     length: Length
     evaluates: bool  # there is a validation split
     samples: bool  # there are prompts to go on from
+    decisions: Decisions = field(default_factory=Decisions)  # what a run's clock has decided by now
 
     def before(self, progress: Progress) -> Due:
         """Return what to look at, before a step or at the end."""
-        end = _reached(self.length, progress)
+        end = self._reached(progress)
         return Due(*self._to_look_at(progress, end is not None), end=end)
 
     def after(self, due: Due, progress: Progress, *, new_best: bool, last_saved: int | None, stopped: bool) -> Due:
@@ -70,21 +74,25 @@ class Rules:
     def _to_look_at(self, progress: Progress, ends: bool) -> tuple[bool, bool]:
         """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
         step, every = progress.step, self.train.sample_every
-        evaluation = self.evaluates and _due(self.train.eval_every, step, progress.last_evaluated_step, ends)
+        evaluation = self.evaluates and self._evaluation_is_due(step, progress.last_evaluated_step, ends)
         if not self.samples or every is None:
             return evaluation, False
         if every == "auto":
-            return evaluation, _due(self.train.eval_every, step, progress.last_sampled_step, ends)
+            return evaluation, self._evaluation_is_due(step, progress.last_sampled_step, ends)
         return evaluation, _every(every, step, progress.last_sampled_step)
 
+    def _evaluation_is_due(self, step: int, last: int, ends: bool) -> bool:
+        """Say whether what goes with an evaluation, of which `last` was the last, has yet to happen at a step."""
+        every = self.train.eval_every
+        if every == "auto" and self.length.seconds is not None:
+            return step > 0 and last != step and (ends or step == self.decisions.look)
+        return _due(EVALUATION_STEPS if every == "auto" else every, step, last, ends)
 
-def _reached(length: Length, progress: Progress) -> str | None:
-    """Say which length is reached, if one is."""
-    if progress.step >= length.steps:
-        return f"{length.steps:,} steps"
-    if length.seconds is not None and progress.seconds >= length.seconds:
-        return TIME_IS_UP
-    return None
+    def _reached(self, progress: Progress) -> str | None:
+        """Say which length is reached, if one is."""
+        if self.length.most is not None and progress.step >= self.length.most:
+            return f"{self.length.most:,} steps"
+        return TIME_IS_UP if self.length.seconds is not None and self.decisions.ended(progress.step) else None
 
 
 def _given_up(train: Train, progress: Progress) -> str | None:

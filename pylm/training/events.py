@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pylm.training.plan import Batches, Length
     from pylm.training.schedule import Schedule
 
-__all__ = ["Branched", "CutShort", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
+__all__ = ["Branched", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
            "Initialised", "NoValidation", "Note", "NothingToResume", "Probed", "Resumed", "Sampled", "Saved", "Sized",
            "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "Tokenizing", "in_plain_python"]  # fmt: skip
 
@@ -217,17 +217,6 @@ class Incident(Event):
     kind: str
     loss: float
     run: Path
-
-
-@dataclass(frozen=True)
-class CutShort(Event):
-    """The time was up before the steps that the learning rate's schedule was laid over."""
-
-    run: Path
-    step: int
-    steps: int
-    rate: float
-    last_rate: float
 
 
 @dataclass(frozen=True)

@@ -19,30 +19,36 @@ if TYPE_CHECKING:
     from pylm.training.backend import Backend
 
     Stopping = Callable[[], bool]
-    Evaluate = Callable[[Backend, Stopping], Evaluation | None]
     Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
 
-__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "evaluator", "fixed_prompts", "sampler"]
+__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "Evaluator", "evaluator", "fixed_prompts", "sampler"]
 
 PROMPT_TOKENS = 8
 SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another number
 SAMPLES_VERSION = 1  # how samples are drawn, noted in each checkpoint: since 1 they obey `sample`
 
 
-def evaluator(config: Config, identity: Identity) -> Evaluate | None:
+def evaluator(config: Config, identity: Identity) -> Evaluator | None:
     """Return what evaluates on the validation split; None without one."""
-    if identity.validation is None:
-        return None
-    validation = Validation(config, identity)
+    return None if identity.validation is None else Evaluator(Validation(config, identity))
 
-    def evaluate(backend: Backend, stopping: Stopping) -> Evaluation | None:
+
+class Evaluator:
+    """Evaluates a backend's model on the validation split."""
+
+    def __init__(self, validation: Validation) -> None:
+        """Keep the windows that it is judged by."""
+        self._validation = validation
+        self.tokens = validation.tokens  # that an evaluation counts
+
+    def __call__(self, backend: Backend, stopping: Stopping) -> Evaluation | None:
+        """Return the scores; None where somebody asked to stop."""
+
         def count(batch: Batch, rows: int) -> Counts:
             return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0])
 
-        scores = validation.scores(count, stopping)
+        scores = self._validation.scores(count, stopping)
         return None if scores is None else Evaluation(*scores)
-
-    return evaluate
 
 
 def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:

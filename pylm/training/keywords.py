@@ -58,7 +58,7 @@ class TrainKeywords(TypedDict, total=False):
     max_epochs: float | None
     max_tokens: int | str | None
     max_time: float | str | None
-    eval_every: int | str | None
+    eval_every: int | str | Literal["auto"] | None
     eval_batches: int | None
     save_every: int | str | None
     keep_last: int

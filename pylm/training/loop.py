@@ -7,6 +7,7 @@ Session and calls `train`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,15 +19,21 @@ from pylm.errors import Interrupted, PylmError
 from pylm.runs import RunFolder, Stop
 from pylm.training import between_steps, record
 from pylm.training.backend import Backend, cut
+from pylm.training.decisions import Decisions
 from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due, Rules
 from pylm.training.events import Evaluation, Event
 from pylm.training.plan import Batches, Length
 from pylm.training.progress import Progress
 from pylm.training.record import Recorder
 from pylm.training.schedule import Schedule
+from pylm.training.timekeeper import Cadence, Timekeeper
 from pylm.wording import call
 
 __all__ = ["BAD_STEPS", "TIME_IS_UP", "Evaluation", "Files", "Hooks", "Outcome", "Plan", "Progress", "Session", "train"]
+
+FORWARD_SHARE = 0.4  # of a step's time: what evaluating a token takes
+SAMPLED = 10_000  # tokens that two samples of 64 read, each anew for the next
+STATE_BYTES, WRITTEN_A_SECOND = 12, 4e8  # of a parameter with its two moments; hashed and written
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Plan:
     parameters: int = 0
     flops_per_token: float = 0.0
     matmul_flops: float = 0.0  # that this machine reaches; 0 where nobody measured it
+    step_seconds: float | None = None  # measured before the first step
 
 
 @dataclass
@@ -61,6 +69,7 @@ class Hooks:
     stop: Stop = field(default_factory=Stop)
     on_event: Callable[[Event], None] = lambda event: None
     wants_step: Callable[[], bool] = lambda: False  # whether a step is heard now: its figures cost a little
+    evaluation_tokens: int = 0  # that `evaluate` counts
 
 
 @dataclass
@@ -73,6 +82,14 @@ class Session:
     plan: Plan
     hooks: Hooks
     progress: Progress = field(default_factory=Progress)
+    decisions: Decisions = field(default_factory=Decisions)  # of its clock, where it has a time
+    now: Callable[[], float] = time.perf_counter
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run has, as far as anybody can tell by now."""
+        segments = self.decisions.segments
+        return segments[-1].end if segments else self.plan.length.steps
 
 
 class Outcome(NamedTuple):
@@ -87,7 +104,8 @@ def train(session: Session) -> Outcome:
     """Train to the end; raise Interrupted once the state is saved where somebody asked to stop."""
     backend, progress, plan, files, hooks = (session.backend, session.progress, session.plan, session.files,
                                              session.hooks)  # fmt: skip
-    rules = Rules(plan.config.train, plan.length, hooks.evaluate is not None, hooks.sample is not None)
+    decisions, keeper = session.decisions, _timekeeper(session)
+    rules = Rules(plan.config.train, plan.length, hooks.evaluate is not None, hooks.sample is not None, decisions)
     recorder = Recorder(session)
     session.loader.seek(progress.step)  # any step is as near as the next: its batch depends on seed and step alone
     files.saver.mend()
@@ -95,21 +113,24 @@ def train(session: Session) -> Outcome:
 
     while True:
         recorder.update_seconds()
+        keeper.consult(progress.step, progress.seconds)
         due, new_best = rules.before(progress), False
         if due.evaluation:
-            with recorder.apart("eval"):
+            with recorder.apart("eval"), keeper.spends("evaluation"):
                 evaluation, new_best = between_steps.evaluate(session)
         if due.samples:
-            with recorder.apart("eval"):
+            with recorder.apart("eval"), keeper.spends("samples"):
                 between_steps.sample(session)
         due = rules.after(due, progress, new_best=new_best, last_saved=files.last_saved, stopped=hooks.stop())
         if new_best and files.last_saved == progress.step:
             files.saver.point_best(progress.step)
         if due.checkpoint:
-            with recorder.apart("save"):
+            recorder.update_seconds()
+            with recorder.apart("save"), keeper.spends("save"):
                 progress.finish_reason = due.end
                 between_steps.save(session, best=new_best)
         files.saver.check()  # a run that cannot save does not go on for hours
+        keeper.wrote(files.saver.seconds)
         between_steps.tell_saved(session)
         if due.leaves:
             break
@@ -120,7 +141,10 @@ def train(session: Session) -> Outcome:
         # Gradients of the micro-batches add up, each weighted by its share of the tokens that count, so that the step
         # is the one that the global batch would give. They are clipped once, over the sum. A step whose loss or
         # gradient is not finite changes nothing: the model, the moments and the masters stay what they were.
-        lr = plan.schedule(progress.step)
+        if plan.length.seconds is None:
+            lr = plan.schedule(progress.step)
+        else:
+            lr = plan.schedule.by_progress(progress.step, decisions.progress)
         result = backend.step(micro_batches, lr)
         progress.step += 1
         progress.tokens += plan.batches.tokens
@@ -130,7 +154,23 @@ def train(session: Session) -> Outcome:
     files.saver.wait()
     between_steps.tell_saved(session)
     files.folder.flush()
+    recorder.update_seconds()
     return _outcome(session, due, evaluation)
+
+
+def _timekeeper(session: Session) -> Timekeeper:
+    """Return what keeps the run's time; until it has measured an evaluation and a save, by what they have to do."""
+    plan, hooks, train = session.plan, session.hooks, session.plan.config.train
+    every = None if train.sample_every == "auto" else train.sample_every
+    cadence = Cadence(None if train.eval_every == "auto" else train.eval_every, train.eval_every == "auto",
+                      train.save_every, every)  # fmt: skip
+    expected = {
+        "evaluation": FORWARD_SHARE * hooks.evaluation_tokens / plan.batches.tokens,
+        "samples": 0.0 if hooks.sample is None else FORWARD_SHARE * SAMPLED / plan.batches.tokens,
+    }
+    return Timekeeper(plan.length, session.decisions, cadence, session.progress.seconds, now=session.now,
+                      step_seconds=plan.step_seconds, expected=expected,
+                      writing=STATE_BYTES * plan.parameters / WRITTEN_A_SECOND)  # fmt: skip
 
 
 def _outcome(session: Session, due: Due, evaluation: Evaluation | None) -> Outcome:

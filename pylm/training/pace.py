@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -18,14 +18,14 @@ WINDOW = 10.0  # seconds that a speed is measured over
 class Clock:
     """The time that a run has taken, over all its resumes."""
 
-    def __init__(self, before: float) -> None:
+    def __init__(self, before: float, now: Callable[[], float] = time.perf_counter) -> None:
         """Start, so many seconds lying behind."""
-        self._before = before
-        self._started = time.perf_counter()
+        self._before, self._now = before, now
+        self._started = now()
 
     def total(self) -> float:
         """Return the seconds."""
-        return self._before + time.perf_counter() - self._started
+        return self._before + self._now() - self._started
 
 
 class Pace:

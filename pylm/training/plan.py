@@ -12,7 +12,6 @@ from pylm.config.schema import Model, Train
 from pylm.config.units import format_bytes, format_count, format_duration
 from pylm.errors import ConfigError, PylmError
 from pylm.model.parameters import parameters
-from pylm.training.progress import Progress
 from pylm.wording import param
 
 __all__ = [
@@ -22,17 +21,12 @@ __all__ = [
     "default_batch_tokens",
     "divisor",
     "resolve_batches",
-    "own_pace",
     "resolve_length",
     "sequences_of_step",
 ]
 
 DEFAULT_EPOCHS = 1.0
 MOST_STEPS = 10**12  # at a millisecond each, thirty years
-# Of a time given, what the schedule is laid over: steps are not all as fast as those that were measured
-TIME_SHARE = 0.95
-# steps and seconds from which on a run's own pace, warming up counted, says more than what was measured before it
-SETTLED_STEPS, SETTLED_SECONDS = 10, 2.0
 
 
 @dataclass(frozen=True)
@@ -55,16 +49,21 @@ class Batches:
 
 @dataclass(frozen=True)
 class Length:
-    """How many steps a run has, and what said so; `seconds` is a limit that ends it early."""
+    """How many steps a run has, and what said so.
+
+    Under a clock, `seconds`, that is how many are planned: what the time is good for at the speed that was measured,
+    or `limit` where another length ends the run before that.
+    """
 
     steps: int
     why: str
     seconds: float | None = None
+    limit: int | None = None
 
-    def seconds_left(self, progress: Progress, seconds_per_step: float) -> float:
-        """Return how long it still takes at this pace, or until the limit."""
-        left = (self.steps - progress.step) * seconds_per_step
-        return left if self.seconds is None else min(left, self.seconds - progress.seconds)
+    @property
+    def most(self) -> int | None:
+        """The steps that end the run; None where its time alone does."""
+        return self.steps if self.seconds is None else self.limit
 
 
 def default_batch_tokens(parameters: int) -> int:
@@ -127,6 +126,24 @@ def resolve_length(
         seconds_per_step: measured; needed only where a time was given.
         done: steps and seconds that lie behind a run that goes on.
     """
+    found = _counted_lengths(train, batches, windows)
+    limit = min(found)[0] if found else None
+    if train.max_time is not None:
+        each = seconds_per_step or 1.0
+        steps = done[0] + max(int((train.max_time - done[1]) / each), 1)
+        found.append((steps, f"max_time {format_duration(train.max_time)} at {each:.3g} s a step"))
+    if not found:
+        found.append((math.ceil(DEFAULT_EPOCHS * windows / batches.sequences), "one epoch, as no length was given"))
+    steps, why = min(found)
+    if steps > MOST_STEPS:
+        raise ConfigError(f"{why} is {steps:.3g} steps, more than a run counts", f"{MOST_STEPS:,} is the most")
+    if train.max_time is None or limit is None:
+        return Length(max(steps, 1), why, train.max_time)
+    return Length(max(steps, 1), why, train.max_time, max(min(limit, MOST_STEPS), 1))
+
+
+def _counted_lengths(train: Train, batches: Batches, windows: int) -> list[tuple[int, str]]:
+    """Return the lengths that were given in steps, tokens or epochs, all as steps, each with what said so."""
     found: list[tuple[int, str]] = []
     if train.max_steps is not None:
         found.append((train.max_steps, f"max_steps {train.max_steps:,}"))
@@ -134,22 +151,7 @@ def resolve_length(
         found.append((math.ceil(train.max_tokens / batches.tokens), f"max_tokens {format_count(train.max_tokens)}"))
     if train.max_epochs is not None:
         found.append((math.ceil(train.max_epochs * windows / batches.sequences), f"max_epochs {train.max_epochs:g}"))
-    if train.max_time is not None:
-        each = seconds_per_step or 1.0
-        steps = done[0] + max(int(TIME_SHARE * (train.max_time - done[1]) / each), 1)
-        found.append((steps, f"max_time {format_duration(train.max_time)} at {each:.3g} s a step"))
-    if not found:
-        found.append((math.ceil(DEFAULT_EPOCHS * windows / batches.sequences), "one epoch, as no length was given"))
-    steps, why = min(found)
-    if steps > MOST_STEPS:
-        raise ConfigError(f"{why} is {steps:.3g} steps, more than a run counts", f"{MOST_STEPS:,} is the most")
-    return Length(max(steps, 1), why, train.max_time)
-
-
-def own_pace(measured: float | None, done: tuple[int, float]) -> float | None:
-    """Seconds of a step: a run's own, all that it does beside its steps counted, where it has taken enough of them."""
-    steps, seconds = done
-    return seconds / steps if steps >= SETTLED_STEPS and seconds >= SETTLED_SECONDS else measured
+    return found
 
 
 def divisor(whole: int, most: int) -> int:

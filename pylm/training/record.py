@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ class Recorder:
     def __init__(self, session: Session) -> None:
         """Start the clocks where the run stands."""
         self._session = session
-        self._clock, self._pace = Clock(session.progress.seconds), Pace(session.progress)
+        self._clock, self._pace = Clock(session.progress.seconds, session.now), Pace(session.progress)
         self._peak = _Peak(session.plan)
         self.phase = Phases()
 
@@ -45,19 +46,34 @@ class Recorder:
     def step(self, result: StepResult, lr: float) -> None:
         """Write down a step, every `log_every` and the last, and tell it where somebody wants to hear."""
         session, hooks, plan = self._session, self._session.hooks, self._session.plan
-        step, steps = session.progress.step, plan.length.steps
+        step, steps = session.progress.step, session.steps
         self._pace.count()
-        logs, heard = step % plan.config.metrics.log_every == 0 or step == steps, hooks.wants_step()
+        logs, heard = step % plan.config.metrics.log_every == 0 or step >= steps, hooks.wants_step()
         if logs or heard:
             self.update_seconds()
         if logs:
             session.files.folder.check()
             timings = {**self.phase.take(), **session.backend.timings()}
             phases = {name: round(seconds, 6) for name, seconds in timings.items()}
-            session.files.folder.metrics.append({**self._figures(result, lr), "phase": phases})
+            session.files.folder.metrics.append({**self._figures(result, lr), "phase": phases, **self._decided(step)})
         if heard:
-            left = plan.length.seconds_left(session.progress, self._pace.seconds_per_step)
+            left = self._seconds_left(self._pace.seconds_per_step)
             hooks.on_event(Stepped(steps=steps, seconds_left=left, **self._figures(result, lr)))
+
+    def _decided(self, step: int) -> dict[str, Any]:
+        """Return what the clock had to say of a step, and what it has decided since the line before."""
+        decisions = self._session.decisions
+        if self._session.plan.length.seconds is None:
+            return {}
+        new = [list(segment) for segment in decisions.unlogged(step)]
+        return {"progress": decisions.progress(step - 1), **({"clock": new} if new else {})}
+
+    def _seconds_left(self, seconds_per_step: float) -> float:
+        """Return how long the run still takes: to the end of its time, or to the last of its steps."""
+        progress, length = self._session.progress, self._session.plan.length
+        by_time = math.inf if length.seconds is None else length.seconds - progress.seconds
+        by_steps = math.inf if length.most is None else (length.most - progress.step) * seconds_per_step
+        return min(by_time, by_steps)
 
     def _figures(self, result: StepResult, lr: float) -> dict[str, Any]:
         """Return a step in figures, by the names of metrics.jsonl."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import CheckpointError, PylmError
+from pylm.training.decisions import Decisions
 from pylm.training.due import BAD_STEPS
 from pylm.training.events import Branched, Event, Inexact, NothingToResume, Resumed, StartedOver, Superseded
 from pylm.training.progress import Progress
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from pylm.runs import RunFolder
     from pylm.training.backend import Backend
 
-__all__ = ["changed_choices", "check_bound", "check_choices", "check_folder", "cut_back", "find_checkpoint", "home",
-           "restore"]  # fmt: skip
+__all__ = ["changed_choices", "check_bound", "check_choices", "check_folder", "cut_back", "decisions",
+           "find_checkpoint", "home", "restore"]  # fmt: skip
 
 OnEvent = Callable[[Event], None]
 # What a run writes to its folder, and what makes another's of it: shards have a job
@@ -181,6 +182,17 @@ def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
     if progress.bad_steps_in_a_row >= BAD_STEPS:
         progress.bad_steps_in_a_row = 0
     return progress
+
+
+def decisions(run: RunFolder, checkpoint: Checkpoint) -> Decisions:
+    """Return what the clock has decided by a checkpoint, and past it as far as the run's metrics hold it."""
+    from pylm.runs import read_lines
+
+    state = checkpoint.state.get("decisions")
+    if state is None:
+        return Decisions()
+    here = home(checkpoint).resolve() == run.path.resolve()
+    return Decisions.restored(state, checkpoint.step, read_lines(run.path / "metrics.jsonl") if here else [])
 
 
 def cut_back(run: RunFolder, checkpoint: Checkpoint | None, on_event: OnEvent) -> None:

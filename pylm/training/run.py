@@ -17,9 +17,9 @@ from pylm.errors import Interrupted
 from pylm.runs import Run, RunFolder, Stop
 from pylm.training import continued, ending, resume
 from pylm.training.configuration import configuration
-from pylm.training.events import CutShort, Event
+from pylm.training.events import Event
 from pylm.training.inputs import open_data
-from pylm.training.loop import TIME_IS_UP, Hooks, Session
+from pylm.training.loop import Hooks, Session
 from pylm.training.loop import train as train_to_the_end
 from pylm.training.session import Beginning, make_session
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
     from pylm.training.request import Request
 
-__all__ = ["cut_short", "train"]
+__all__ = ["train"]
 
 
 def train(
@@ -88,17 +88,7 @@ def _train(session: Session) -> None:
     finally:
         session.loader.close()
         session.files.saver.finish()
-    if (event := cut_short(session, outcome.why)) is not None:
-        session.hooks.on_event(event)
     session.hooks.on_event(ending.ended(run, vars(progress), outcome.why, plan.parameters))
-
-
-def cut_short(session: Session, why: str) -> CutShort | None:
-    """Return what is to be said where the time was up before the learning rate had fallen; else None."""
-    step, steps, rate = session.progress.step, session.plan.length.steps, session.plan.schedule
-    if why != TIME_IS_UP or step >= steps or rate.kind == "constant":
-        return None
-    return CutShort(session.files.folder.path, step, steps, rate(step - 1), rate(steps - 1))
 
 
 def _default_out(request: Request, resolved: Resolved) -> Path:

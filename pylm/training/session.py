@@ -12,6 +12,7 @@ from pylm.data.open import source_of
 from pylm.training import hooks, init_from, inputs, plan, resume
 from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
+from pylm.training.decisions import Decisions
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
@@ -73,14 +74,20 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint)
     if request.init_from:
         init_from.initialise(backend, shape, request.init_from, data.identity, on_event)
+    decisions = Decisions()
+    if checkpoint is not None and begin.length is not None:
+        decisions = resume.decisions(folder, checkpoint)
     resume.cut_back(folder, checkpoint, on_event)
+    evaluate = hooks.evaluator(config, data.identity)
+    counted = 0 if evaluate is None else evaluate.tokens
     session = Session(
         backend=backend,
         loader=inputs.loader(config, settled.batches.sequences, backend),
         files=_files(request, begin, settled, choices, folder),
         plan=settled,
-        hooks=replace(listeners, evaluate=hooks.evaluator(config, data.identity), sample=_sampler(config, data)),
+        hooks=replace(listeners, evaluate=evaluate, sample=_sampler(config, data), evaluation_tokens=counted),
         progress=progress,
+        decisions=decisions,
     )
     on_event(
         Started(
@@ -123,11 +130,13 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
     train = begin.config.train
     batches = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"])
     length = begin.length or plan.resolve_length(
-        train, batches, begin.data.windows, _pace(begin, choices), begin.behind
+        train, batches, begin.data.windows, choices["seconds_per_step"], begin.behind
     )
-    schedule = Schedule.of(train, length.steps)
+    schedule = Schedule.of(train, length.steps, by_clock=length.seconds is not None)
     flops = plan.flops_per_token(shape)
-    return Plan(begin.config, batches, length, schedule, parameters, flops, choices["matmul_flops"])
+    return Plan(
+        begin.config, batches, length, schedule, parameters, flops, choices["matmul_flops"], choices["seconds_per_step"]
+    )
 
 
 def _files(request: Request, begin: Beginning, settled: Plan, choices: Choices, folder: RunFolder) -> Files:
@@ -161,11 +170,3 @@ def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:
     if tokenizer is None:
         return None
     return hooks.sampler(tokenizer, config.sample, hooks.fixed_prompts(config, data.identity, tokenizer.eot))
-
-
-def _pace(begin: Beginning, choices: Choices) -> float | None:
-    """Return the seconds of a step: the run's own where it was computed as it is now."""
-    measured: float | None = choices["seconds_per_step"]
-    if begin.checkpoint is None or resume.changed_choices(begin.checkpoint, choices):
-        return measured
-    return plan.own_pace(measured, begin.behind)

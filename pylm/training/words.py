@@ -5,7 +5,6 @@ from __future__ import annotations
 from pylm.config.units import format_count, format_duration
 from pylm.training.events import (
     Branched,
-    CutShort,
     Ended,
     Evaluated,
     Event,
@@ -72,12 +71,6 @@ def said(event: Event) -> list[str]:
             return [f"step {step:,}: loss or gradient is not finite, the step was skipped"]
         case Ended():
             return _closing(event)
-        case CutShort():
-            return [
-                f"its steps took longer than planned: time for {event.step:,} of {event.steps:,}, so the learning rate "
-                f"ended at {event.rate:.2g} and not at {event.last_rate:.2g}; to take the others: "
-                + call("train", resume="auto", out=event.run, max_time=None, max_steps=event.steps)
-            ]
     return []
 
 
@@ -152,6 +145,8 @@ def _kernels(names: list[str]) -> str:
 def _length(length: Length, batches: Batches, seconds_per_step: float | None) -> str:
     """Steps, tokens, about how long that takes here, and what said so."""
     text = f"{_counted(length.steps, 'step')}, {format_count(length.steps * batches.tokens)} tokens"
+    if length.most is None and length.seconds is not None:
+        return f"{format_duration(length.seconds)}, about {text}: {length.why}"
     if seconds_per_step:
         seconds = length.steps * seconds_per_step
         seconds = seconds if length.seconds is None else min(seconds, length.seconds)

@@ -23,7 +23,8 @@ STATE: dict[str, Any] = {
         "since_best": 0, "bad_steps": 0, "mean": 3.0, "deviation": 0.1, "finished": None,
     },
     "loader": {"seed": 1, "step": 7, "batch_size": 4},
-    "length": {"steps": 9, "why": "max_steps 9", "seconds": None},
+    "length": {"steps": 9, "why": "max_steps 9", "seconds": None, "limit": None},
+    "decisions": {"segments": [[0, 0.0, 9], [3, 0.3, 8]], "look": 5, "looked": 1.5},
     "choices": {
         "backend": "torch", "torch": "2.9.0", "device": "cpu", "device_name": "a processor", "threads": 2,
         "kernels": {"rope_attention": "sdpa"}, "cpu_variant": "avx2", "precision": "fp32", "micro_batch": 4,
@@ -78,6 +79,14 @@ WRONG: dict[str, list[Any]] = {
     "length": [None, 7],
     "length.steps": [0, 1.5, None],
     "length.seconds": ["9", float("nan")],
+    "length.limit": [0, "9", 1.5],
+    "decisions": [[], None],
+    "decisions.segments": [
+        *(None, {}, [3], [[0, 0.0]], [[0, 0.0, "9"]], [[0.0, 0.0, 9]], [[0, -0.1, 9]], [[0, 1.0, 9]], [[4, 0.0, 4]]),
+        *([[0, "0", 9]], [[-1, 0.0, 9]], [[3, 0.0, 9], [3, 0.1, 9]], [[3, 0.0, 9], [2, 0.1, 9]], [[0, 0.0, 2**60]]),
+    ],
+    "decisions.look": [-1, None, "5"],
+    "decisions.looked": [-1.0, None],
     "choices": [[], "x", None],
     "choices.threads": [0, -1, 4097, 30000, 10**6, 2**70, 2.0, "2", True, None, [2]],
     "choices.micro_batch": [0, "4", None],
@@ -102,7 +111,16 @@ def test_every_value_of_a_state_is_checked_before_it_is_used(tmp_path: Path, nam
 
 LACKING = [
     *("progress", "length", "choices", "rng", "progress.sampled", "progress.evaluated", "progress.bad_steps"),
-    *("length.steps", "choices.threads", "choices.compile", "choices.micro_batch", "choices.precision"),
+    *(
+        "decisions.segments",
+        "decisions.look",
+        "decisions.looked",
+        "length.steps",
+        "choices.threads",
+        "choices.compile",
+        "choices.micro_batch",
+        "choices.precision",
+    ),
 ]
 
 

@@ -121,34 +121,3 @@ def test_the_words_that_a_key_accepts_are_completed(before: list[str], typed: st
     completions = ShellComplete(root, {}, "pylm", "_PYLM_COMPLETE").get_completions(["train", *before], typed)
     assert [one.value for one in completions] == offered
     assert isinstance(train, click.Command)
-
-
-@pytest.mark.parametrize(
-    ("step", "schedule", "is_said"), [(10, "cosine", True), (40, "cosine", False), (10, "constant", False)]
-)
-def test_a_time_that_was_up_before_the_rate_had_fallen_is_said(step: int, schedule: str, is_said: bool) -> None:
-    from types import SimpleNamespace
-
-    from pylm.config.schema import Train
-    from pylm.training.loop import TIME_IS_UP
-    from pylm.training.plan import Length
-    from pylm.training.run import cut_short
-    from pylm.training.schedule import Schedule
-    from pylm.training.words import said
-    from pylm.wording import in_options
-
-    session: Any = SimpleNamespace(
-        progress=SimpleNamespace(step=step),
-        plan=SimpleNamespace(
-            length=Length(40, "max_time 24 s", 24.0),
-            schedule=Schedule.of(Train(schedule=schedule, learning_rate=1e-3, warmup_steps=0), 40),  # type: ignore[arg-type]
-        ),
-        files=SimpleNamespace(folder=SimpleNamespace(path=Path("runs/x"))),
-    )
-    event = cut_short(session, TIME_IS_UP)
-    assert (event is not None) == is_said
-    if event is not None:
-        (line,) = map(in_options, said(event))
-        assert "time for 10 of 40" in line and "ended at 0.00089 and not at 0.0001" in line
-        assert line.endswith("pylm train --resume auto --out runs/x --max-time null --max-steps 40")
-    assert cut_short(session, "40 steps") is None

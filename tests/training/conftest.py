@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from pylm.checkpoint import Saver, Tensor
 from pylm.config.schema import Config
 from pylm.data import Loader
 from pylm.runs import RunFolder
+from pylm.training import resume
 from pylm.training.backend import Choices, Counts, MicroBatch, StepResult
+from pylm.training.decisions import Decisions
 from pylm.training.loop import Evaluation, Files, Hooks, Plan, Progress, Session
 from pylm.training.plan import Batches, Length
 from pylm.training.schedule import Schedule
@@ -121,15 +124,24 @@ def session(tmp_path: Path, shards: Path) -> Any:
     """Make sessions over the shards; each call is a process of its own, as far as the loop can tell."""
     made: list[Session] = []
 
-    def make(run: str = "run", steps: int = 12, checkpoint: Any = None, **train: Any) -> Session:
+    def make(
+        run: str = "run",
+        steps: int = 12,
+        checkpoint: Any = None,
+        limit: bool | None = None,
+        step_seconds: float | None = None,
+        now: Callable[[], float] = time.perf_counter,
+        **train: Any,
+    ) -> Session:
         settings = {"log_every": train.pop("log_every", 1)}
         config = Config.model_validate({"train": {"learning_rate": 0.5, **train}, "metrics": settings})
         folder = RunFolder(tmp_path / run)
-        backend, progress = Bigram(), Progress()
+        backend, progress, decisions = Bigram(), Progress(), Decisions()
         if checkpoint is not None:
             backend.load(checkpoint.weights(), checkpoint.optimizer())
             backend.set_rng(checkpoint.state["rng"])
             progress = Progress.restored(checkpoint.state["progress"])
+            decisions = resume.decisions(folder, checkpoint)
             folder.cut_back(progress.step, progress.last_evaluated_step, progress.last_sampled_step)
         validation = Loader(shards, 8, 5, split="val", seed=0)
 
@@ -151,11 +163,14 @@ def session(tmp_path: Path, shards: Path) -> Any:
             plan=Plan(
                 config,
                 Batches(48, 2, 3, 6),
-                Length(steps, f"max_steps {steps}", config.train.max_time),
-                Schedule.of(config.train, steps),
+                Length(steps, f"max_steps {steps}", config.train.max_time, limit and steps),
+                Schedule.of(config.train, steps, by_clock=config.train.max_time is not None),
+                step_seconds=step_seconds,
             ),
             hooks=Hooks(evaluate=evaluate),
             progress=progress,
+            decisions=decisions,
+            now=now,
         )
         made.append(one)
         return one

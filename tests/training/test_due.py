@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pylm.config.schema import Train
+from pylm.training.decisions import Decisions, Segment
 from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due, Rules
 from pylm.training.plan import Length
 from pylm.training.progress import Progress
@@ -15,9 +16,15 @@ from pylm.training.progress import Progress
 CAN: Any = {"evaluates": True, "samples": True}
 
 
-def before(step: int, *, steps: int = 100, seconds: float | None = None, can: Any = CAN, **given: Any) -> Due:
-    train = Train(eval_every=10, save_every=20, sample_every=given.pop("sample_every", "auto"))
-    return Rules(train, Length(steps, "max_steps", seconds), **can).before(Progress(step=step, **given))
+def before(
+    step: int, *, steps: int = 100, seconds: float | None = None, limit: int | None = None, end: int = 0, look: int = 0,
+    every: Any = 10, can: Any = CAN, **given: Any,
+) -> Due:  # fmt: skip
+    train = Train(eval_every=every, save_every=20, sample_every=given.pop("sample_every", "auto"))
+    decisions = Decisions([Segment(0, 0.0, end)] if end else [], look=look)
+    return Rules(train, Length(steps, "max_steps", seconds, limit), **can, decisions=decisions).before(
+        Progress(step=step, **given)
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,8 +44,23 @@ def before(step: int, *, steps: int = 100, seconds: float | None = None, can: An
         (13, {"steps": 13, "last_evaluated_step": 13, "last_sampled_step": 13}, False, False, "13 steps"),
         (13, {"steps": 13, "sample_every": 5}, True, False, "13 steps"),
         (0, {"steps": 0}, False, False, "0 steps"),
-        (13, {"seconds": 2.0}, False, False, None),
-        (13, {"seconds": 0.0}, True, True, TIME_IS_UP),
+        (13, {"seconds": 2.0, "end": 14}, False, False, None),
+        (13, {"seconds": 2.0, "end": 13}, True, True, TIME_IS_UP),
+        (13, {"seconds": 2.0, "end": 14, "limit": 13}, True, True, "13 steps"),
+        (13, {"seconds": 2.0, "end": 14, "steps": 13}, False, False, None),  # planned, and there is more time
+        (250, {"every": "auto", "steps": 300}, True, True, None),
+        (251, {"every": "auto", "steps": 300}, False, False, None),
+        (250, {"every": "auto", "seconds": 2.0, "end": 300}, False, False, None),  # its clock says when
+        (251, {"every": "auto", "seconds": 2.0, "end": 300, "look": 251}, True, True, None),
+        (252, {"every": "auto", "seconds": 2.0, "end": 300, "look": 251}, False, False, None),
+        (
+            251,
+            {"every": "auto", "seconds": 2.0, "end": 300, "look": 251, "last_evaluated_step": 251},
+            False,
+            True,
+            None,
+        ),
+        (251, {"every": "auto", "seconds": 2.0, "end": 251}, True, True, TIME_IS_UP),
     ],
 )
 def test_what_is_looked_at(step: int, given: Any, evaluation: bool, samples: bool, end: str | None) -> None:

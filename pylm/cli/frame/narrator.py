@@ -49,6 +49,7 @@ class Narrator:
                 return
             case events.Stepped():
                 if self._view is not None:
+                    self._view.steps = event.steps  # which a run under a clock finds out on its way
                     self._view.step(vars(event), event.seconds_left)
             case events.Ended():
                 self.ended = event  # said on stdout, where it is the command's result
