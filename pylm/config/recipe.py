@@ -66,7 +66,7 @@ def batch_tokens(tokens: int, depth: int) -> int:
     2^19 is what nanochat takes at 1.7 billion tokens, growing with the power of 0.383 of them.
     """
     batch = min(2**19 * (tokens / 1.7e9) ** 0.383, tokens / LEAST_STEPS)
-    return max(2 ** round(math.log2(max(batch, LEAST_BATCH))), 8 * context_length(depth))
+    return max(1 << round(math.log2(max(batch, LEAST_BATCH))), 8 * context_length(depth))
 
 
 def ways(depth: int, optimizer: str) -> dict[str, Any]:
