@@ -80,7 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert run(["tokenize", "a.txt", "--tokenizer", "tok", "--val", "0.1", "--out", "data"]) == 0
         # settled at first, then with a rate at which no loss stays where it was
         assert run(["train", "--data", "data", *SHAPE, *PACE, *FEW, "--max-steps", "60", "--out", "runs/x"]) == 0
-        rate = ["--learning-rate", "1", "--max-steps", "63"]
+        rate = ["--learning-rate", "1", "--max-steps", "63", "--max-time", "1h"]
         assert run(["train", "--resume", "auto", "--out", "runs/x", *rate]) == 0
         yield folder
     torch.set_num_threads(threads)

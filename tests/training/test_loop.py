@@ -267,7 +267,7 @@ def test_repeated_steps_that_are_not_finite_stop_the_run_with_its_state_saved(se
 def test_a_time_ends_a_run(session: Any) -> None:
     ticks = itertools.count()
     one = session(
-        steps=10**6, max_time=0.2, eval_every=None, save_every=None, log_every=100, now=lambda: next(ticks) / 10**3
+        steps=10**6, max_time=0.2, eval_every=None, save_every=None, log_every=100, now=lambda: next(ticks) / 4000
     )
     outcome = train(one)
     assert outcome.why == "its time is up" and 0.196 <= one.progress.seconds <= 0.204 and 0 < outcome.step < 10**6
