@@ -23,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -256,6 +256,11 @@ class Compare:
         for label, reason in missing.items():
             print(f"{name}: {label} {reason}")
         return Run(name, samples, missing, versions, lambda row: self.report.add(self.subject, row))
+
+    def unmeasured(self, name: str, reason: str, bar: str) -> NoReturn:
+        """A row for what this machine cannot measure, and no more of the benchmark."""
+        self.report.add(self.subject, Row(name, None, None, None, None, None, bar, "unmeasured"))
+        pytest.skip(reason)
 
     def fastest(self, sides: Sequence[Side], count: int, *, threads: int | None = None, **arguments: Any) -> list[Side]:
         """Try each side once, and return those few whose rounds are worth their time; the absent are not among them."""

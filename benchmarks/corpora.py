@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import random
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 CODE_BYTES = 60_000_000
+OTHER_BYTES = 25_000_000  # less of another kind of text says little about a second thread
+DICTIONARIES = Path("/usr/share/dictd")
+MANUALS = Path("/usr/share/man")
+GO = (Path("/usr/local/go"), Path("/usr/lib/go"))
 MADE_BYTES = 20_000_000
 SEPARATOR = "<|endoftext|>"
 
@@ -41,6 +46,17 @@ class Texts:
     def code(self) -> Path:
         """Python's standard library and what is installed beside it, in sorted order, cut at 60 MB."""
         return self._given_or("code", sources)
+
+    def other(self, kind: str) -> Path | None:
+        """`dictionary`, `go` or `manuals`, of what is installed (`OTHERS`); None where that is under 25 MB."""
+        path = self.made / f"{kind}.txt"
+        if not path.exists():
+            joined = SEPARATOR.join(text.decode("utf-8", errors="replace") for text in OTHERS[kind]())
+            if len(joined.encode()) < OTHER_BYTES:
+                return None
+            self.made.mkdir(parents=True, exist_ok=True)
+            path.write_text(joined, encoding="utf-8")
+        return path
 
     def vocabulary(self, name: str) -> Path | None:
         """A published vocabulary's file, None where --vocabs does not hold it."""
@@ -92,3 +108,28 @@ def sources() -> str:
         if length > CODE_BYTES:
             break
     return SEPARATOR.join(pieces)
+
+
+def dictionary() -> Iterable[bytes]:
+    """Headwords and what they mean: what Debian's dict-gcide installs, 40 MB."""
+    return [gzip.decompress(path.read_bytes()) for path in sorted(DICTIONARIES.glob("gcide.dict.dz"))]
+
+
+def go() -> Iterable[bytes]:
+    """Go's own sources, libraries and tests, in sorted order."""
+    folder = next((folder for folder in GO if folder.is_dir()), GO[0])
+    return (path.read_bytes() for path in sorted(folder.rglob("*.go")) if path.is_file())
+
+
+def manuals() -> Iterable[bytes]:
+    """Manual pages in four languages: of Debian's manpages-{de,fr,pl,ja} and their -dev, 44 MB."""
+    folders = [MANUALS / language for language in ("de", "fr", "pl", "ja")]
+    return (
+        gzip.decompress(path.read_bytes())
+        for folder in folders
+        for path in sorted(folder.rglob("*.gz"))
+        if not path.is_symlink()
+    )
+
+
+OTHERS: dict[str, Callable[[], Iterable[bytes]]] = {"dictionary": dictionary, "go": go, "manuals": manuals}

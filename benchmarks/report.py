@@ -16,7 +16,7 @@ class Row:
     """One claim: our figure, a peer's, their ratio (median, lowest and highest of the rounds), the bar, the verdict."""
 
     name: str
-    ours: float
+    ours: float | None
     peer: float | None
     peer_version: str | None
     ratio: float | None
@@ -87,7 +87,8 @@ def cells(row: Row) -> tuple[str, ...]:
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}×"
     spread = "" if row.spread is None else f"{row.spread[0]:.2f}–{row.spread[1]:.2f}"
     peer = "" if row.peer is None else figure(row.peer, row.unit)
-    return (row.name, figure(row.ours, row.unit), peer, row.peer_version or "", ratio, spread, row.bar, row.verdict)
+    ours = "" if row.ours is None else figure(row.ours, row.unit)
+    return (row.name, ours, peer, row.peer_version or "", ratio, spread, row.bar, row.verdict)
 
 
 def figure(value: float, unit: str) -> str:

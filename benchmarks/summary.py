@@ -89,7 +89,7 @@ def markdown(machine: Path) -> str:
     lines = [f"{words}; medians, both sides in one run.", ""]
     lines += ["| | against | theirs | ours | ratio | wanted | |", "|---|---|--:|--:|--:|--:|---|"]
     for claim, row in claims:
-        assert row.peer is not None and row.ratio is not None
+        assert row.ours is not None and row.peer is not None and row.ratio is not None
         peer = claim.peer.format(row.peer_version)
         times = (figure(row.peer, row.unit), figure(row.ours, row.unit), f"{row.ratio:.2f}×", row.bar, verdict(row))
         lines.append(f"| {' | '.join((claim.task, peer, *times))} |")

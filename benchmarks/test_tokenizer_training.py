@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from benchmarks.compare import Compare, Side
-from benchmarks.corpora import Texts
+from benchmarks.corpora import OTHERS, Texts
 
 VOCABULARY = 32_000
 ROUNDS = 3  # with the round that compares the merges: the slowest peers take most of a minute each
@@ -36,7 +36,7 @@ def _digest(merges: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def _threads() -> int:
-    return int(os.environ["RAYON_NUM_THREADS"])
+    return int(os.environ.get("PYLM_BENCHMARK_THREADS", os.environ["RAYON_NUM_THREADS"]))
 
 
 def _documents(path: str) -> list[str]:
@@ -216,3 +216,31 @@ def test_multilingual_cl100k(compare: Compare, text: Texts, threads: int) -> Non
     )
     run.faster({1: 4.0, 2: 5.0}[threads], than=run.best(NAMES))
     run.leaner(1 / 3, than=run.best(NAMES, figure="peak_mb"))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_text_gpt2(compare: Compare, text: Texts, kind: str, threads: int) -> None:
+    """Other text than the corpora, of what the machine has. Where tokens end within characters gigatoken may differ."""
+    name = f"{kind}, gpt2, {threads} threads"
+    path = _other(compare, text, kind, f"{name} vs gigatoken", "≥ 5×")
+    peers = [_side("gigatoken", gigatoken)]
+    run = compare(name, PYLM, peers, threads=threads, rounds=ROUNDS, path=path, pattern="gpt2")
+    run.faster(5.0, than="gigatoken")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_text_second_thread(compare: Compare, text: Texts, kind: str) -> None:
+    """What a second thread gains there."""
+    name = f"{kind}, gpt2, 2 threads"
+    path = _other(compare, text, kind, f"{name} vs 1 thread", "≥ 1.4×")
+    one = Side("pylm", ours, label="1 thread", environment={"PYLM_BENCHMARK_THREADS": "1"})
+    run = compare(name, PYLM, [one], threads=2, rounds=ROUNDS, path=path, pattern="gpt2")
+    run.faster(1.4, than="1 thread")
+
+
+def _other(compare: Compare, text: Texts, kind: str, row: str, bar: str) -> str:
+    path = text.other(kind)
+    if path is None:
+        compare.unmeasured(row, f"less than 25 MB here of: {OTHERS[kind].__doc__}", bar)
+    return str(path)
