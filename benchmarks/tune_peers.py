@@ -38,24 +38,23 @@ def deep(depth: int, **more: Any) -> dict[str, Any]:
 
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "nanoGPT, tokens": [
-        sizes(2, 128, 64, 4096, 3e-3),
-        sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
-        sizes(4, 128, 64, 4096, 3e-3),
-    ],
     "nanoGPT, characters": [
         sizes(4, 128, 32, "characters", 3e-3, context=128, rows=12),
     ],
     "litgpt": [
         sizes(2, 128, 64, 4096, 3e-3),
-        sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
     ],
     "nanochat": [
         deep(2),
         deep(2, dtype="float32"),
         deep(3),
-        deep(2, rows=4),
         deep(2, rate=2.0),
+        deep(2, rows=4),
+    ],
+    "nanoGPT, tokens": [
+        sizes(2, 128, 64, 4096, 3e-3),
+        sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
+        sizes(4, 128, 64, 4096, 3e-3),
     ],
 }
 
@@ -88,7 +87,7 @@ def attempt(peer: str, seconds: int, shape: dict[str, Any], checkouts: Path, tra
     environment = {**os.environ, **field.kept()}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     answer = json.loads(done.stdout.strip().splitlines()[-1])
-    figures = {key: answer[key] for key in ("bits_per_byte", "steps", "tokens", "parameters")}
+    figures = {key: answer[key] for key in ("bits_per_byte", "steps", "tokens", "parameters", "cpu_seconds")}
     return {"peer": peer, "seconds": seconds, "shape": shape, **figures, "machine": machine.name()}
 
 
