@@ -1,8 +1,9 @@
 """Find each peer's best sizes on this machine: `python -m benchmarks.tune_peers --corpora DIR --checkouts DIR`.
 
 Every call with `--most 1` runs the next trial that track_peers.json does not hold, and leaves with 3 where none is
-left: first all candidates for 60 seconds, then each peer's best two, and the best compiled, for 300. The best of each
-time are the shapes of test_track.py. A trial that waited for a processor which something else had is thrown away.
+left: first all candidates for 60 seconds, then each peer's best two, deeper ones, and the best compiled, for 300. The
+best of each time are the shapes of test_track.py. A trial that waited for a processor which something else had is
+thrown away.
 """
 
 from __future__ import annotations
@@ -46,12 +47,11 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         deep(2, rate=8.0),
         deep(2, rate=4.0, rows=4),
         deep(2, rate=4.0, dtype="float32"),
-        deep(3, rate=4.0),
     ],
     "nanoGPT, tokens": [
         sizes(2, 128, 64, 4096, 3e-3),
         sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
-        sizes(4, 128, 64, 4096, 3e-3),
+        sizes(2, 128, 64, 4096, 6e-3),
     ],
     "nanoGPT, characters": [
         sizes(4, 128, 32, "characters", 3e-3, context=128, rows=12),
@@ -59,6 +59,10 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "litgpt": [
         sizes(2, 128, 64, 4096, 3e-3),
     ],
+}
+DEEPER = {  # what a minute is too short for
+    "nanochat": [deep(3, rate=4.0)],
+    "nanoGPT, tokens": [sizes(4, 128, 64, 4096, 3e-3)],
 }
 
 
@@ -69,7 +73,7 @@ def trials(tried: list[dict[str, Any]]) -> Iterator[tuple[str, int, dict[str, An
             chosen = shapes
             if seconds == LONG:  # compiling takes longer than it gives back in a minute
                 first, *others = best(tried, peer, SHORT)
-                chosen = [first, *others[: LONG_TRIALS - 1], {**first, "compile": True}]
+                chosen = [first, *others[: LONG_TRIALS - 1], *DEEPER.get(peer, []), {**first, "compile": True}]
             for shape in chosen:
                 if not any((each["peer"], each["seconds"], each["shape"]) == (peer, seconds, shape) for each in tried):
                     yield peer, seconds, shape
