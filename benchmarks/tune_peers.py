@@ -1,8 +1,9 @@
 """Find each peer's best sizes on this machine: `python -m benchmarks.tune_peers --corpora DIR --checkouts DIR`.
 
 Every call with `--most 1` runs the next trial that track_peers.json does not hold, and leaves with 3 where none is
-left: first all candidates for 60 seconds, then each peer's best two, and the best compiled, for 300. The best of each
-time are the shapes of test_track.py.
+left: first all candidates for 60 seconds, then each peer's best two, deeper ones, and the best compiled, for 300. The
+best of each time are the shapes of test_track.py. A trial that waited for a processor which something else had is
+thrown away.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.corpora import Texts
 from benchmarks.track import field
 
 SHORT, LONG, LONG_TRIALS = 60, 300, 2
+DISTURBED = 0.2  # of its time a trial may wait for a processor
 
 
 def sizes(layers: int, width: int, head: int, vocabulary: int | str, rate: float, **more: Any) -> dict[str, Any]:
@@ -38,25 +40,29 @@ def deep(depth: int, **more: Any) -> dict[str, Any]:
 
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
+    "nanochat": [
+        deep(2),
+        deep(2, rate=2.0),  # its script scales by the root of the batch, from half a million tokens down: too far
+        deep(2, rate=4.0),
+        deep(2, rate=8.0),
+        deep(2, rate=4.0, rows=4),
+        deep(2, rate=4.0, dtype="float32"),
+    ],
     "nanoGPT, tokens": [
         sizes(2, 128, 64, 4096, 3e-3),
         sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
-        sizes(4, 128, 64, 4096, 3e-3),
+        sizes(2, 128, 64, 4096, 6e-3),
     ],
     "nanoGPT, characters": [
         sizes(4, 128, 32, "characters", 3e-3, context=128, rows=12),
     ],
     "litgpt": [
         sizes(2, 128, 64, 4096, 3e-3),
-        sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
     ],
-    "nanochat": [
-        deep(2),
-        deep(2, dtype="float32"),
-        deep(3),
-        deep(2, rows=4),
-        deep(2, rate=2.0),
-    ],
+}
+DEEPER = {  # what a minute is too short for
+    "nanochat": [deep(3, rate=4.0)],
+    "nanoGPT, tokens": [sizes(4, 128, 64, 4096, 3e-3)],
 }
 
 
@@ -67,7 +73,7 @@ def trials(tried: list[dict[str, Any]]) -> Iterator[tuple[str, int, dict[str, An
             chosen = shapes
             if seconds == LONG:  # compiling takes longer than it gives back in a minute
                 first, *others = best(tried, peer, SHORT)
-                chosen = [first, *others[: LONG_TRIALS - 1], {**first, "compile": True}]
+                chosen = [first, *others[: LONG_TRIALS - 1], *DEEPER.get(peer, []), {**first, "compile": True}]
             for shape in chosen:
                 if not any((each["peer"], each["seconds"], each["shape"]) == (peer, seconds, shape) for each in tried):
                     yield peer, seconds, shape
@@ -85,10 +91,10 @@ def attempt(peer: str, seconds: int, shape: dict[str, Any], checkouts: Path, tra
     given = {"peer": peer, "checkouts": str(checkouts), "train": str(train), "held": str(held)}
     given |= {"seconds": seconds, "shape": shape, "seed": 0}
     command = [python, str(CHILD), str(Path(field.__file__)), "run", json.dumps(given)]
-    environment = {**os.environ, **field.kept()}
+    environment = {**os.environ, **field.KEPT}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     answer = json.loads(done.stdout.strip().splitlines()[-1])
-    figures = {key: answer[key] for key in ("bits_per_byte", "steps", "tokens", "parameters")}
+    figures = {key: answer[key] for key in ("bits_per_byte", "steps", "tokens", "parameters", "waited")}
     return {"peer": peer, "seconds": seconds, "shape": shape, **figures, "machine": machine.name()}
 
 
@@ -110,6 +116,9 @@ def main() -> int:
                 return 3
             found = attempt(*following, options.checkouts, train, held)
             print(json.dumps(found), flush=True)
+            if found["waited"] > DISTURBED * found["seconds"]:
+                print("thrown away: something else had the processors", flush=True)
+                continue
             kept["tried"].append(found)
             peer, seconds, _ = following
             kept["shapes"].setdefault(peer, {})[str(seconds)] = best(kept["tried"], peer, seconds)[0]

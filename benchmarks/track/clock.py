@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from pathlib import Path
 
 RECENT = 20  # steps whose pace counts
 UNKNOWN = 1_000_000  # steps, before there is a pace
@@ -50,3 +51,9 @@ class Clock:
         if pace is None:
             return UNKNOWN
         return self.steps + max(1, int((self.seconds - self.spent()) / pace))
+
+
+def waited() -> float:
+    """Seconds that this process's main thread waited for a processor that something else had; 0 where nobody counts."""
+    counted = Path("/proc/self/schedstat")
+    return int(counted.read_text().split()[1]) / 1e9 if counted.exists() else 0.0

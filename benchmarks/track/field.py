@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,13 @@ BESIDE = ROOT / ".venv" / "peers-train" / "bin" / "python"  # of `make peers-tra
 SEED = 1337
 # a step's memory stays with the process, as in test_training.py: a peer is not to pay for giving it back
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000", "MALLOC_TOP_PAD_": "268435456"}
-PEERS = {"nanochat": "nanochat", "nanoGPT, tokens": "nanogpt", "nanoGPT, characters": "nanogpt", "litgpt": "litgpt"}
+# its driver here, and its folder among the checkouts, empty where it is installed
+PEERS = {
+    "nanochat": ("nanochat", "nanochat"),
+    "nanoGPT, tokens": ("nanogpt", "nanoGPT"),
+    "nanoGPT, characters": ("nanogpt", "nanoGPT"),
+    "litgpt": ("litgpt", ""),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +55,13 @@ class FromEnvironment(Side):
 def sides(checkouts: Path | None, functions: dict[str, Callable[..., dict[str, Any]]]) -> list[Side]:
     """The peers: their names, and the functions that run them."""
     found: list[Side] = []
-    for name, module in PEERS.items():
-        if module == "litgpt":
-            found.append(FromEnvironment("litgpt", functions[name], name, kept(), str(BESIDE)))
-            continue
-        folder = checkouts / ("nanoGPT" if module == "nanogpt" else module) if checkouts else None
-        found.append(FromCheckout(name, functions[name], name, kept(), folder=folder))
+    for name, (_, folder) in PEERS.items():
+        if folder:
+            there = checkouts / folder if checkouts else None
+            found.append(FromCheckout(name, functions[name], name, KEPT, folder=there))
+        else:
+            found.append(FromEnvironment(name, functions[name], name, KEPT, str(BESIDE)))
     return found
-
-
-def kept() -> dict[str, str]:
-    """Variables of a peer's process: what it compiles, it compiles inside its time."""
-    return {**KEPT, "TORCHINDUCTOR_CACHE_DIR": tempfile.mkdtemp(prefix="track-inductor-")}
 
 
 def shape_of(peer: str, seconds: float) -> dict[str, Any]:
@@ -72,14 +74,14 @@ def shape_of(peer: str, seconds: float) -> dict[str, Any]:
 def run(
     peer: str, checkouts: str | None, train: str, held: str, seconds: float, shape: Any, seed: int
 ) -> dict[str, Any]:
-    """Run a peer in this process."""
+    """Run a peer in this process; what it compiles, it compiles inside its time."""
     import importlib
 
-    module = PEERS[peer]
-    folder = f"{checkouts}/{'nanoGPT' if module == 'nanogpt' else module}"
-    answer: dict[str, Any] = importlib.import_module(f"benchmarks.track.{module}").side(
-        folder, train, held, seconds, shape, SEED + seed
-    )
+    driver, folder = PEERS[peer]
+    module = importlib.import_module(f"benchmarks.track.{driver}")
+    with tempfile.TemporaryDirectory(prefix="track-inductor-", ignore_cleanup_errors=True) as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        answer: dict[str, Any] = module.side(f"{checkouts}/{folder}", train, held, seconds, shape, SEED + seed)
     return answer
 
 

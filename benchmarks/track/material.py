@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.track.clock import waited
+
 SEPARATOR = "<|endoftext|>"
 POOL_CHARACTERS = 4_000_000  # encoded at once, before they are needed
 SCORED_TOKENS = 4096  # in a forward pass
@@ -105,7 +107,7 @@ def bits_per_byte(batches: Iterator[Batch], nats: Callable[[Any, Any], Any], tex
 def answer(seconds: float, steps: int, size: tuple[int, int], model: Any, bits: float) -> dict[str, Any]:
     """What a driver returns: `size` is rows and tokens of a row."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    figures = {"steps": steps, "tokens": steps * size[0] * size[1], "parameters": parameters}
+    figures = {"steps": steps, "tokens": steps * size[0] * size[1], "parameters": parameters, "waited": waited()}
     return {"seconds": seconds, "bits_per_byte": bits, **figures, "result": None}
 
 
