@@ -49,7 +49,7 @@ def test_sizes_rates_and_batches_are_those_that_the_field_uses():
     ("given", "gone", "batch"),
     [
         ({}, set(), BATCH),
-        ({"train.learning_rate": 1}, {"train.learning_rate", "train.embed_lr"}, BATCH),
+        ({"train.learning_rate": 1}, {"train.learning_rate", "train.embed_lr", "train.head_lr"}, BATCH),
         ({"train.max_time": "5m"}, {"train.max_tokens"}, BATCH),
         ({"train.batch_tokens": 2048 * 3}, {"train.batch_tokens"}, 2048 * 3),
         ({"model.context_length": 1000}, {"model.context_length"}, BATCH // 1000 * 1000),
@@ -105,7 +105,7 @@ def test_an_optimizer_that_was_asked_for_takes_its_own_rate():
     values = still_open(derive(3, optimizer="adamw"), resolved)
     assert values["train.learning_rate"] < 3e-3 and "train.embed_lr" not in values
     given = resolve("train", settings=[Setting("train.learning_rate", 1e-3, "typed")], environ={})
-    assert not {"train.learning_rate", "train.embed_lr"} & still_open(derive(3), given).keys()
+    assert not {"train.learning_rate", "train.embed_lr", "train.head_lr"} & still_open(derive(3), given).keys()
 
 
 def test_the_vocabulary_of_text_without_a_tokenizer_is_no_larger_than_the_run_has_use_for(tmp_path):
