@@ -153,7 +153,7 @@ def plain_muon(weight: torch.Tensor, gradients: list[torch.Tensor], lr: float, d
         beta = 0.85 + 0.1 * min(step / 300, 1)
         momentum = beta * momentum + (1 - beta) * gradient
         u, s, v = torch.linalg.svd(beta * momentum + (1 - beta) * gradient, full_matrices=False)
-        s = quintics(s / s.norm())
+        s = quintics(s / (s.norm() + 1e-7))
         weight = weight * (1 - lr * decay) - lr * 0.2 * max(weight.shape) ** 0.5 * (u * s) @ v
     return weight
 
