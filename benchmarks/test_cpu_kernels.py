@@ -2,6 +2,9 @@
 
 Every side keeps its memory between calls (glibc's allocator told not to return it), or page faults would be most of
 what is measured.
+
+Where memory is the floor and torch comes too near to it to be beaten by much (docs/log.md), the bar is the floor: a
+copy that reads and writes as many bytes, by as many threads, in turns with ours in the same process.
 """
 
 from __future__ import annotations
@@ -41,6 +44,32 @@ def several(works: Mapping[str, Work], repeats: int = REPEATS) -> dict[str, Any]
     found = {name: measure(work, FEW if name in SLOW else repeats) for name, work in works.items()}
     seconds = {name: one["seconds"] for name, one in found.items()}
     return {**seconds, "seconds": sum(seconds.values()), "result": [n for one in found.values() for n in one["result"]]}
+
+
+def copying(torch: Any, count: int, cores: int) -> Callable[[], None]:
+    """What reads and writes `count` bytes in all, half of them each, by the C library's copy, a share a thread."""
+    import ctypes
+    from concurrent.futures import ThreadPoolExecutor
+
+    share = count // 2 // cores // 64 * 64
+    pool = ThreadPoolExecutor(cores)
+    pairs = [[torch.ones(share, dtype=torch.int8) for _ in range(2)] for _ in range(cores)]
+
+    def run() -> None:
+        list(pool.map(lambda pair: ctypes.memmove(pair[0].data_ptr(), pair[1].data_ptr(), share), pairs))
+
+    return run
+
+
+def of_a_copy(work: Work, copy: Callable[[], None]) -> float:
+    """Percent of the speed of a copy of as many bytes, in turns."""
+    seconds: tuple[list[float], list[float]] = [], []
+    for _ in range(REPEATS):
+        for run, times in zip((work[0], copy), seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+    return 100 * statistics.median(seconds[1][2:]) / statistics.median(seconds[0][2:])
 
 
 def occupied(work: Work) -> dict[str, Any]:
@@ -102,6 +131,10 @@ def inputs(torch: Any, case: str) -> tuple[Any, ...]:
     raise AssertionError(case)
 
 
+# bytes that are read and written where a copy is the floor
+MOVED = {"cross-entropy": 2 * 512 * 50304 * 4}
+
+
 def our(case: str, cores: int) -> Work:
     torch, kernels = native(cores)
     import pylm_kernels
@@ -138,7 +171,11 @@ def our(case: str, cores: int) -> Work:
 
 
 def ours(cases: list[str], cores: int) -> dict[str, Any]:
-    return several({case: our(case, cores) for case in cases})
+    works = {case: our(case, cores) for case in cases}
+    found = several(works)
+    for case in MOVED.keys() & works.keys():
+        found[f"{case}, of a copy"] = of_a_copy(works[case], copying(setup(cores), MOVED[case], cores))
+    return found
 
 
 def eager(cases: list[str], cores: int) -> dict[str, Any]:
@@ -204,7 +241,7 @@ BOTH = {"torch eager": 1.5, "torch.compile": 1.5}
 @pytest.mark.parametrize(
     ("name", "bars"),
     [
-        ("fp32 512 × 50304", {"cross-entropy": {"torch.compile": 5.0}}),
+        ("fp32 512 × 50304", {"cross-entropy": {}}),
         ("bf16 4096 × 384 × 50304", {"linear cross-entropy": {"torch eager": 1.15, "torch.compile": 1.15}}),
         (
             "bf16 8192 × 768",
@@ -234,6 +271,8 @@ def test_against_eager_and_compiled(
     for case, bar in bars.items():
         for peer in peers:
             run.faster(bar.get(peer.name), than=peer.name, figure=case)
+        if case in MOVED:
+            run.at_least(90.0, f"{case}, of a copy", "% of a copy's speed")
 
 
 def test_memory_of_linear_cross_entropy(compare: Compare) -> None:
@@ -310,11 +349,13 @@ def test_causal_attention(compare: Compare, threads: int) -> None:
         run.faster(2.0, than="torch SDPA", figure=f"backward {name}")
 
 
+ADAMW_SIZES = [19_316_736, 4 * 768 * 3072, 768 * 1700]
+
+
 def optimizer(kind: str, cores: int, peer: bool) -> Work:
     torch, kernels = native(cores)
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
-    sizes = [19_316_736, 4 * 768 * 3072, 768 * 1700]
-    parameters = [torch.randn(n).to(dtype).requires_grad_() for n in sizes]
+    parameters = [torch.randn(n).to(dtype).requires_grad_() for n in ADAMW_SIZES]
     for parameter in parameters:
         parameter.grad = torch.randn(parameter.numel()).to(dtype)
     if peer:
@@ -338,8 +379,17 @@ def optimizer(kind: str, cores: int, peer: bool) -> Work:
     return run, lambda norm: [float(norm), *norms(parameters)]
 
 
+# bytes a parameter: the gradient twice, once for its norm; parameter and moments read and written
+MOVED_BY_ADAMW = {"bf16": 2 * 2 + 3 * 2 * 2, "fp32": 2 * 4 + 3 * 2 * 4}
+
+
 def adamw_ours(cores: int) -> dict[str, Any]:
-    return several({kind: optimizer(kind, cores, peer=False) for kind in ("bf16", "fp32")})
+    works = {kind: optimizer(kind, cores, peer=False) for kind in ("bf16", "fp32")}
+    found = several(works)
+    for kind, each in MOVED_BY_ADAMW.items():
+        copy = copying(setup(cores), each * sum(ADAMW_SIZES), cores)
+        found[f"{kind}, of a copy"] = of_a_copy(works[kind], copy)
+    return found
 
 
 def adamw_torch(cores: int) -> dict[str, Any]:
@@ -358,7 +408,8 @@ def test_adamw_and_clip(compare: Compare, threads: int) -> None:
         agree=agree,
     )
     for kind in ("bf16", "fp32"):
-        run.faster(2.5, than="torch fused + clip_grad_norm_", figure=kind)
+        run.faster(None, than="torch fused + clip_grad_norm_", figure=kind)
+        run.at_least(90.0, f"{kind}, of a copy", "% of a copy's speed")
 
 
 def decode(kind: str, cores: int) -> dict[str, Any]:

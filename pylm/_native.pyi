@@ -161,6 +161,17 @@ def adamw(
     grad_scale: float = 1.0,
     threads: int = 0,
 ) -> float: ...
+def has_muon() -> bool: ...
+def muon(
+    tensors: Sequence[tuple[Any, Any, Any, Any, Sequence[tuple[int, float]]]],
+    *,
+    quintics: Sequence[tuple[float, float, float]],
+    scale: float,
+    beta: float,
+    keep: float,
+    threads: int = 0,
+) -> None: ...
+def norm_of(tensors: Sequence[Any], threads: int = 0) -> float: ...
 def attention_forward(
     q: Any,
     k: Any,

@@ -60,7 +60,7 @@ PYBIND11_MODULE(_native, module) {
         }
     });
     // raised when the functions change, so that Python files beside an older module say so
-    module.attr("INTERFACE") = 6;
+    module.attr("INTERFACE") = 7;
     module.def("build_info", &build_info, "How this module was built: profile and compiler.");
     module.def("cpu_info", &cpu_info,
                "The variant of the kernels in use, those that run here, the processor's features, the cores that this "

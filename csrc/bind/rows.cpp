@@ -1,7 +1,9 @@
 // Python's view of the CPU kernels that work on rows and elements.
 #include <pybind11/stl.h>
 
+#include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bind/release.hpp"
@@ -198,6 +200,48 @@ double run_adamw(const std::vector<py::tuple>& tensors, float lr, float beta1, f
                       threads);
 }
 
+void run_muon(const std::vector<py::tuple>& tensors, const std::vector<std::array<float, 3>>& quintics, float scale,
+              float beta, float keep, int threads) {
+    if (!has_muon()) throw Error(Kind::kernel, "muon: this variant has no products of bfloat16");
+    std::vector<Muon> matrices;
+    std::vector<Dtype> types;
+    for (const py::tuple& parts : tensors) {
+        if (parts.size() != 5)
+            throw Error(Kind::usage, "each tensor comes as (parameter, gradient, momentum, bf16 copy or None, parts)");
+        const Tensor p = tensor(parts[0], "parameter"), g = tensor(parts[1], "gradient");
+        if (p.dtype != Dtype::float32) refuse_tensor("parameter", "float32 is served");
+        if (p.shape.size() != 2 || g.count != p.count) refuse_tensor("gradient", "of another size than its parameter");
+        float* momentum = at<float>(expect(parts[2], "momentum", Dtype::float32, p.count));
+        auto* copy = at<uint16_t>(maybe(parts[3], "copy", Dtype::bfloat16, p.count));
+        const Dtype type = float_type(g, "gradient");
+        const int64_t columns = p.shape[1];
+        int64_t row = 0;
+        for (const auto& [rows, step] : parts[4].cast<std::vector<std::pair<int64_t, float>>>()) {
+            const int64_t from = row * columns;
+            row += rows;
+            if (rows < 16 || rows % 16 || columns % 16 || row > p.shape[0])
+                refuse_tensor("parameter", "sizes that are multiples of 16 are served");
+            matrices.push_back({at<float>(p) + from, momentum + from, g.data + from * size_of(type),
+                                copy ? copy + from : nullptr, rows, columns, quintics.front().data(),
+                                static_cast<int64_t>(quintics.size()), scale, beta, keep, step});
+            types.push_back(type);
+        }
+        if (row != p.shape[0]) refuse_tensor("parameter", "has other rows than its parts");
+    }
+    const Released release;
+    muon_step(matrices.data(), types.data(), static_cast<int64_t>(matrices.size()), threads);
+}
+
+double run_norm_of(const std::vector<py::object>& tensors, int threads) {
+    std::vector<Elements> all;
+    for (const py::object& one : tensors) {
+        const Tensor found = tensor(one, "gradient");
+        all.push_back({found.data, found.count, float_type(found, "gradient")});
+    }
+    const Released release;
+    return norm_of(all.data(), static_cast<int64_t>(all.size()), threads);
+}
+
 }  // namespace
 
 void bind_rows(py::module_& module) {
@@ -241,4 +285,12 @@ void bind_rows(py::module_& module) {
                py::arg("threads") = 0,
                "One AdamW step over (parameter, gradient, m, v, bf16 copy or None, decay); returns the gradients' norm "
                "before the clip. Where it is not finite nothing is changed.");
+    module.def("has_muon", &has_muon, "Whether this variant has Muon's products.");
+    module.def(
+        "muon", &run_muon, py::arg("tensors"), py::kw_only(), py::arg("quintics"), py::arg("scale"), py::arg("beta"),
+        py::arg("keep"), py::arg("threads") = 0,
+        "One Muon step over (parameter, gradient, momentum, bf16 copy or None, [(rows of a matrix, what its update "
+        "is multiplied by)]).");
+    module.def("norm_of", &run_norm_of, py::arg("tensors"), py::arg("threads") = 0,
+               "The root of the sum of all elements' squares.");
 }

@@ -59,6 +59,17 @@ struct AdamW {
     float lr, beta1, beta2, eps, decay, scale, correction1, correction2;
 };
 
+// One matrix, stepped in place; both sizes are multiples of 16.
+struct Muon {
+    float *parameter, *momentum;
+    const void* gradient;
+    void* copy;  // bf16 copy of the parameter, may be null
+    int64_t rows, columns;
+    const float* quintics;  // three coefficients of each round
+    int64_t rounds;
+    float scale, beta, keep, step;  // of the gradient, the momentum, the parameter, the update
+};
+
 struct Strides {
     int64_t batch, time, head;  // in elements; the head's own dimension lies side by side
 };

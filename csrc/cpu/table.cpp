@@ -11,6 +11,7 @@
 #include "cpu/kernels/decode.hpp"
 #include "cpu/kernels/gemv.hpp"
 #include "cpu/kernels/head.hpp"
+#include "cpu/kernels/muon.hpp"
 #include "cpu/kernels/norm.hpp"
 #include "cpu/kernels/probe.hpp"
 #include "cpu/kernels/products_few.hpp"
@@ -62,6 +63,13 @@ const Kernels table{
     .read_all = read_all,
     .sum_squares = BOTH(sum_squares),
     .adamw = {adamw<float, float, float>, adamw<float, bf16, float>, adamw<bf16, bf16, bf16>},
+#if PYLM_LEVEL == 512
+    .muon = BOTH(muon),
+    .muon_scratch = muon_scratch,
+#else
+    .muon = {},
+    .muon_scratch = nullptr,
+#endif
 };
 
 }  // namespace pylm::cpu::PYLM_VARIANT

@@ -38,6 +38,8 @@ struct Kernels {
     uint64_t (*read_all)(const void* data, int64_t begin, int64_t end);
     double (*sum_squares[TYPES])(const void* x, int64_t begin, int64_t end);
     void (*adamw[ADAMW_TYPES])(const AdamW&, int64_t begin, int64_t end);
+    void (*muon[TYPES])(const Muon&, char* scratch);  // by the gradient's type; null without bf16 products, as the next
+    int64_t (*muon_scratch)(int64_t rows, int64_t columns);
 };
 
 namespace scalar {

@@ -1,8 +1,8 @@
-"""AdamW, which pylm's optimizer calls by itself: pylm_kernels has no such operation."""
+"""AdamW and Muon, which pylm's optimizer calls by itself: pylm_kernels has no such operations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -46,3 +46,32 @@ def adamw(
         grad_scale=grad_scale,
         threads=threads(),
     )
+
+
+def muon(
+    tensors: Iterable[
+        tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, Sequence[tuple[int, float]]]
+    ],
+    *,
+    quintics: Sequence[tuple[float, float, float]],
+    scale: float,
+    beta: float,
+    keep: float,
+) -> None:
+    """Take one Muon step in place; `_native.has_muon()` says whether this processor has it.
+
+    Args:
+        tensors: (parameter, gradient, momentum, bf16 copy of the parameter or None, its matrices as pairs of rows and
+            what the orthogonal update is multiplied by); the gradient fp32 or bf16, all else fp32; contiguous, of sizes
+            that are multiples of 16.
+        quintics: the coefficients of each round of the iteration.
+        scale: what the gradients are multiplied by first.
+        beta: the momentum's share of itself.
+        keep: what the parameters are multiplied by, less than 1 where they decay.
+    """
+    _native.muon(list(tensors), quintics=quintics, scale=scale, beta=beta, keep=keep, threads=threads())
+
+
+def norm_of(tensors: Sequence[torch.Tensor]) -> float:
+    """Return the root of the sum of the squares of all elements, which are fp32 or bf16 and contiguous."""
+    return _native.norm_of(tensors, threads())

@@ -12,7 +12,7 @@ from pylm.errors import KernelError
 from pylm.native_kernels import activations, decode, heads, losses, norms
 from pylm_kernels import dispatch
 
-INTERFACE = 6  # the number of the module's interface that these files call
+INTERFACE = 7  # the number of the module's interface that these files call
 TYPES = (torch.float32, torch.bfloat16)
 MEASURED = ("avx2", "avx512")  # variants, against torch; docs/log.md has the figures
 WIDEST_HEAD = 1024

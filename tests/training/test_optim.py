@@ -129,6 +129,23 @@ def test_copies_are_the_rounded_masters_and_gradients_may_be_narrow(optimizer: s
         assert torch.equal(copies[name], master.to(dtype)), name
 
 
+def quintics(s: torch.Tensor) -> torch.Tensor:
+    s = 8.3188 * s - 24.1077 * s**3 + 17.5208 * s**5
+    s = 4.0340 * s - 2.9445 * s**3 + 0.5445 * s**5
+    s = 3.5669 * s - 2.6202 * s**3 + 0.5088 * s**5
+    return 2.4670 * s - 1.7990 * s**3 + 0.4087 * s**5
+
+
+def test_the_quintics_bring_singular_values_near_one() -> None:
+    """Values are a millionth apart and the slope nowhere above 1,000: what lies between two is 0.001 off at most."""
+    values = torch.arange(0.0026, 1.01, 1e-6, dtype=torch.float64)
+    found = quintics(values)
+    assert 0.705 < found.min() and found.max() < 1.195
+    assert (found.diff() / values.diff()).abs().max() < 1000
+    below = quintics(torch.linspace(0, 0.0026, 1000, dtype=torch.float64))
+    assert (below.diff() > 0).all()  # what is smaller grows, and stays smaller
+
+
 def plain_muon(weight: torch.Tensor, gradients: list[torch.Tensor], lr: float, decay: float) -> torch.Tensor:
     """One matrix at a time, as the definition reads; the polar factor by the iteration's own polynomial of an SVD."""
     momentum = torch.zeros_like(weight)
@@ -136,9 +153,7 @@ def plain_muon(weight: torch.Tensor, gradients: list[torch.Tensor], lr: float, d
         beta = 0.85 + 0.1 * min(step / 300, 1)
         momentum = beta * momentum + (1 - beta) * gradient
         u, s, v = torch.linalg.svd(beta * momentum + (1 - beta) * gradient, full_matrices=False)
-        s = s / s.norm()
-        for _ in range(5):
-            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+        s = quintics(s / (s.norm() + 1e-7))
         weight = weight * (1 - lr * decay) - lr * 0.2 * max(weight.shape) ** 0.5 * (u * s) @ v
     return weight
 
@@ -172,6 +187,58 @@ def test_the_iteration_makes_matrices_nearly_orthogonal(shape: tuple[int, ...]) 
     assert 0.6 < singular[..., :-2].min() and singular.max() < 1.25  # a value near zero may be on its way still
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
     assert (found - u @ v).norm() < 0.3 * (u @ v).norm()
+
+
+LARGER = {
+    "blocks.0.attention.qkv.weight": (64, 32),
+    "blocks.0.attention.out.weight": (96, 96),
+    "blocks.0.mlp.up.weight": (176, 80),
+    "blocks.0.mlp.down.weight": (80, 1040),
+}
+
+
+def larger(seed: int, dtype: torch.dtype = torch.float32) -> Tensors:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in LARGER.items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_matrices_that_caches_hold_take_the_same_steps(dtype: torch.dtype) -> None:
+    """Sizes that C++ serves where the processor multiplies bf16; the bound is what bf16 leaves of four rounds."""
+    start, ours = larger(0), larger(0)
+    copies = {name: torch.zeros_like(tensor, dtype=torch.bfloat16) for name, tensor in ours.items()}
+    optimizer = build(ours.items(), train(optimizer="muon", grad_clip=0, weight_decay=0.2), copies)
+    steps = [larger(step + 1, dtype) for step in range(3)]
+    for gradients in steps:
+        optimizer.step(1e-2, gradients, grad_scale=0.5)
+    for name in LARGER:
+        rows = [32, 16, 16] if "qkv" in name else [LARGER[name][0]]
+        parts = [each[name].double().split(rows) for each in steps]
+        expected = torch.cat(
+            [
+                plain_muon(weight, [0.5 * part[number] for part in parts], 1e-2, 0.2)
+                for number, weight in enumerate(start[name].double().split(rows))
+            ]
+        )
+        away = (ours[name].double() - expected).norm() / (expected - start[name] * (1 - 2e-3) ** 3).norm()
+        assert away < 0.03, name
+        assert torch.equal(copies[name], ours[name].bfloat16()), name
+        momentum = torch.zeros_like(start[name], dtype=torch.float64)
+        for step, each in enumerate(steps, 1):
+            momentum.lerp_(0.5 * each[name].double(), 0.15 - 0.1 * step / 300)
+        torch.testing.assert_close(optimizer.state()[f"momentum.{name}"].double(), momentum, rtol=1e-5, atol=1e-6)
+
+
+def test_muon_is_the_same_to_the_bit_on_any_number_of_threads() -> None:
+    def work() -> Tensors:
+        tensors = larger(0)
+        optimizer = build(tensors.items(), train(optimizer="muon"))
+        for step in range(2):
+            optimizer.step(1e-2, larger(step + 1))
+        return tensors
+
+    one, two = with_threads(1, work), with_threads(2, work)
+    assert all(torch.equal(one[name], two[name]) for name in LARGER)
 
 
 def test_muons_updates_are_of_adamws_size_and_clipped_gradients_count() -> None:

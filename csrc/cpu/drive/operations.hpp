@@ -44,6 +44,19 @@ struct AdamWSettings {
     int64_t step;
     float grad_scale;  // gradients are multiplied by this before anything else
 };
+/// Whether this processor has Muon's products.
+bool has_muon();
+/// One step of each matrix, whose gradients are of these types; a matrix is one thread's.
+void muon_step(const Muon* matrices, const Dtype* types, int64_t count, int threads);
+
+/// The root of the sum of all elements' squares, the same for any number of threads.
+struct Elements {
+    const void* data;
+    int64_t count;
+    Dtype type;
+};
+double norm_of(const Elements* tensors, int64_t count, int threads);
+
 /// One step over all tensors. Returns the gradients' norm before the clip; nothing is changed where it is not finite.
 double adamw_step(const Flat* tensors, int64_t count, const AdamWSettings& settings, int threads);
 

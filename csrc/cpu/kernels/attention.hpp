@@ -2,26 +2,12 @@
 // values of a head are packed once. Arithmetic is fp32, products of bf16 tensors take bf16 where the processor can.
 #pragma once
 #include "cpu/args.hpp"
-#include "cpu/kernels/gemm.hpp"
+#include "cpu/kernels/packing.hpp"
 #include "cpu/simd/math.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 constexpr int64_t QUERIES = 48;  // rows of a forward block: whole tiles of six
-
-/// Hands out the pieces of one scratch buffer; with a null base it only counts.
-struct ScratchLayout {
-    char* base;
-    int64_t used = 0;
-    template <class U>
-    U* take(int64_t count) {
-        U* found = base ? reinterpret_cast<U*>(base + used) : nullptr;
-        used += round_up(count * static_cast<int64_t>(sizeof(U)), 64);
-        return found;
-    }
-};
 
 template <class Units>
 struct ForwardWorkspace {

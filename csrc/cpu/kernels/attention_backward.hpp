@@ -29,7 +29,9 @@ struct BackwardWorkspace {
         query_rows = layout.take<Unit>(units * width), grad_rows = layout.take<Unit>(units * width);
         p = layout.take<Unit>(KEYS * CHUNK / Units::STEP), ds = layout.take<Unit>(KEYS * CHUNK / Units::STEP);
         ds_rows = layout.take<Unit>(KEYS / Units::STEP * CHUNK);
-        scores = layout.take<float>(KEYS * CHUNK), dp = layout.take<float>(KEYS * CHUNK);
+        // later rows of dq lie in `scores`, a square of them at a time
+        scores = layout.take<float>(KEYS * CHUNK > SQUARE * width ? KEYS * CHUNK : SQUARE * width);
+        dp = layout.take<float>(KEYS * CHUNK);
         dq = layout.take<float>(dim * time);
         dk = layout.take<float>(time * width), dv = layout.take<float>(time * width);
         delta = layout.take<float>(time), shift = layout.take<float>(time);
@@ -78,18 +80,9 @@ inline void softmax_gradients(const BackwardWorkspace<Units>& work, const Attent
                 store(work.ds_rows + r * count + i, load(work.ds + r * count + i));
     } else {
 #if PYLM_LEVEL == 512
-        for (int64_t r = 0; r < rows; r += 2) {
-            const auto* even = reinterpret_cast<const uint16_t*>(work.ds + r * units);
-            const auto* odd = reinterpret_cast<const uint16_t*>(work.ds + (r + 1) * units);
-            for (int64_t i = 0; i < count; i += 16) {
-                const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even + i));
-                const __m256i high = r + 1 < rows ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd + i))
-                                                  : _mm256_setzero_si256();
-                const __m512i pair =
-                    _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-                _mm512_storeu_si512(work.ds_rows + r / 2 * count + i, pair);
-            }
-        }
+        for (int64_t r = 0; r < rows; r += 2)
+            pair_row(work.ds + r * units, r + 1 < rows ? work.ds + (r + 1) * units : nullptr, count,
+                     work.ds_rows + r / 2 * count, count);
 #endif
     }
 }
@@ -107,11 +100,9 @@ void attention_backward(const Attention& a, int64_t unit, char* scratch) {
     const int64_t units = work.time / Units::STEP;
     pack_left<Units>(k, a.sk.time, a.time, dim, work.keys, work.depth);
     pack_left<Units>(v, a.sv.time, a.time, dim, work.values, work.depth);
-    for (int64_t i = 0; i < dim; ++i) {
-        auto* to = reinterpret_cast<typename Units::Element*>(work.keys_across + i * units);
-        for (int64_t t = 0; t < a.time; ++t) to[t] = element<Units>(k[t * a.sk.time + i]);
-        for (int64_t t = a.time; t < work.time; ++t) to[t] = {};
-    }
+    // across: pairs of rows, which lie where the queries' will, transposed
+    pack_rows<Units>(k, a.sk.time, a.time, dim, work.query_rows, work.width, units);
+    transpose(work.query_rows, work.width, units, dim, work.keys_across, units);
     memset(work.dk, 0, static_cast<size_t>(work.time * work.width) * sizeof(float));
     memset(work.dv, 0, static_cast<size_t>(work.time * work.width) * sizeof(float));
     for (int64_t h = g * share; h < (g + 1) * share; ++h) {
@@ -154,10 +145,14 @@ void attention_backward(const Attention& a, int64_t unit, char* scratch) {
             }
         }
         T* dq = static_cast<T*>(a.dq) + b * a.sdq.batch + h * a.sdq.head;
-        for (int64_t t0 = 0; t0 < a.time; t0 += 16)
-            for (int64_t i = 0; i < dim; ++i)
-                for (int64_t t = t0; t < t0 + 16 && t < a.time; ++t)
-                    narrow(dq + t * a.sdq.time + i, work.dq[i * work.time + t]);
+        for (int64_t t = 0; t < a.time; t += SQUARE) {
+            // work.time is a multiple of CHUNK: no square leaves it
+            transpose(work.dq + t, work.time, dim, SQUARE, work.scores, work.width);
+            for (int64_t r = 0; r < SQUARE && t + r < a.time; ++r)
+                each(dim, [&](int64_t i, int64_t n) {
+                    store_n(dq + (t + r) * a.sdq.time + i, load(work.scores + r * work.width + i), n);
+                });
+        }
     }
     T* dk = static_cast<T*>(a.dk) + b * a.sdk.batch + g * a.sdk.head;
     T* dv = static_cast<T*>(a.dv) + b * a.sdv.batch + g * a.sdv.head;

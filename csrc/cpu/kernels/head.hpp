@@ -3,7 +3,7 @@
 // (docs/log.md has what that gains).
 #pragma once
 #include "cpu/args.hpp"
-#include "cpu/kernels/gemm.hpp"
+#include "cpu/kernels/packing.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
 
@@ -15,15 +15,7 @@ inline void pair_rows(const Pairs& a, int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
         // SAFETY: x holds rows × width elements, pairs a row of `padded` units for each two of them
         const uint16_t* even = x + 2 * u * a.width;
-        const bool both = 2 * u + 1 < a.rows;
-        uint32_t* to = a.pairs + u * a.padded;
-        for (int64_t i = 0; i < a.padded; i += 16) {
-            const __mmask16 some = i < a.width ? first(a.width - i) : 0;
-            const __m256i low = _mm256_maskz_loadu_epi16(some, even + i);
-            const __m256i high = both ? _mm256_maskz_loadu_epi16(some, even + a.width + i) : _mm256_setzero_si256();
-            _mm512_storeu_si512(to + i, _mm512_or_si512(_mm512_cvtepu16_epi32(low),
-                                                        _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16)));
-        }
+        pair_row(even, 2 * u + 1 < a.rows ? even + a.width : nullptr, a.width, a.pairs + u * a.padded, a.padded);
     }
 }
 
@@ -54,17 +46,11 @@ inline void head_dweight(const Head& a, int64_t begin, int64_t end, char* scratc
     auto* pairs = reinterpret_cast<uint32_t*>(sums + HEAD_CLASSES * a.padded);
     const auto* dlogits = static_cast<const uint16_t*>(a.dlogits);
     const int64_t classes = end - begin, units = (a.rows + 1) / 2;
-    for (int64_t u = 0; u < units; ++u)
-        for (int64_t i = 0; i < classes; i += 16) {
-            const uint16_t* even = dlogits + 2 * u * a.vocab + begin + i;
-            const __mmask16 some = first(classes - i);
-            const __m256i low = _mm256_maskz_loadu_epi16(some, even);
-            const __m256i high =
-                2 * u + 1 < a.rows ? _mm256_maskz_loadu_epi16(some, even + a.vocab) : _mm256_setzero_si256();
-            _mm512_storeu_si512(
-                pairs + u * HEAD_CLASSES + i,
-                _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16)));
-        }
+    for (int64_t u = 0; u < units; ++u) {
+        const uint16_t* even = dlogits + 2 * u * a.vocab + begin;
+        pair_row(even, 2 * u + 1 < a.rows ? even + a.vocab : nullptr, classes, pairs + u * HEAD_CLASSES,
+                 (classes + 15) / 16 * 16);
+    }
     auto* dweight = static_cast<bf16*>(a.dweight) + begin * a.dim;
     for (int64_t c = 0; c < classes; ++c)
         each(a.padded, [&](int64_t i, int64_t) {

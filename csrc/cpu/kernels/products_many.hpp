@@ -4,7 +4,7 @@
 //   [PANEL][width]  ── widen ─► [LINES][depth] units ─► [depth][PANEL]: columns ─► [48 tokens][PANEL] = tokens · panel
 //                                                                                  ─► scaled, biased, added into y
 #pragma once
-#include "cpu/kernels/gemm.hpp"
+#include "cpu/kernels/packing.hpp"
 #include "cpu/kernels/quantise.hpp"
 
 namespace pylm::cpu::PYLM_VARIANT {
@@ -16,40 +16,6 @@ constexpr int64_t LINES = 16;           // rows of weights that are packed toget
 inline int64_t product_scratch(int64_t width) {
     const auto floats = (width + 2) * PANEL + (LINES + 1) * (width + 64) + TOKENS_AT_ONCE * PANEL;
     return floats * static_cast<int64_t>(sizeof(float));
-}
-
-// LINES rows of `depth` units become columns of a panel.
-template <class Unit>
-inline void transpose_lines(const Unit* from, int64_t stride, int64_t depth, Unit* to) {
-    int64_t k = 0;
-#if PYLM_LEVEL == 512
-    for (; k + 16 <= depth; k += 16) {
-        __m512i a[16], b[16];
-        for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(from + i * stride + k);
-        for (int i = 0; i < 8; ++i) {
-            b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
-            b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
-        }
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 2; ++j) {
-                a[4 * i + 2 * j] = _mm512_unpacklo_epi64(b[4 * i + j], b[4 * i + j + 2]);
-                a[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(b[4 * i + j], b[4 * i + j + 2]);
-            }
-        // a[4i + c] holds column c of rows 4i to 4i + 3 in each quarter: quarter q is column 4q + c
-        for (int c = 0; c < 4; ++c) {
-            const __m512i low = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88),
-                          lower = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
-            const __m512i high = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88);
-            const __m512i higher = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
-            _mm512_storeu_si512(to + (k + c) * PANEL, _mm512_shuffle_i32x4(low, high, 0x88));
-            _mm512_storeu_si512(to + (k + 4 + c) * PANEL, _mm512_shuffle_i32x4(lower, higher, 0x88));
-            _mm512_storeu_si512(to + (k + 8 + c) * PANEL, _mm512_shuffle_i32x4(low, high, 0xdd));
-            _mm512_storeu_si512(to + (k + 12 + c) * PANEL, _mm512_shuffle_i32x4(lower, higher, 0xdd));
-        }
-    }
-#endif
-    for (; k < depth; ++k)
-        for (int64_t r = 0; r < LINES; ++r) to[k * PANEL + r] = from[r * stride + k];
 }
 
 // `narrow`: whether activations may be rounded to bfloat16, which the widest variant multiplies in pairs.
@@ -76,7 +42,7 @@ void product_many(const Product& p, int64_t begin, int64_t end, char* scratch) {
             } else {
                 widen_row<stored>(p.w, first + r, line);
             }
-            if (r % LINES == LINES - 1) transpose_lines(lines, depth, depth, panel + r - LINES + 1);
+            if (r % LINES == LINES - 1) transpose(lines, depth, LINES, depth, panel + r - LINES + 1, PANEL);
         }
         for (int64_t t = 0; t < p.in.tokens; t += TOKENS_AT_ONCE) {
             const int64_t many = p.in.tokens - t < TOKENS_AT_ONCE ? p.in.tokens - t : TOKENS_AT_ONCE;

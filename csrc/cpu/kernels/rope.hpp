@@ -46,16 +46,74 @@ struct Angles {
     }
 };
 
+/// Whether a head is all pairs, each half of it whole vectors: it is then turned in registers, without being staged.
+inline bool whole_halves(const Rotation& a) { return !a.interleaved && a.dim == 2 * a.half && a.half % Vec::W == 0; }
+
+template <class T>
+inline void turn_head(const Rotation& a, const Angles& angles, const T* x, T* out, float* rstd) {
+    const int64_t half = a.half;
+    Vec scale = splat(1);
+    if (a.weight) {
+        Vec p2 = splat(0), q2 = splat(0);
+        for (int64_t i = 0; i < half; i += Vec::W) {
+            const Vec p = load(x + i), q = load(x + half + i);
+            p2 = fma(p, p, p2), q2 = fma(q, q, q2);
+        }
+        *rstd = 1 / __builtin_sqrtf(sum(p2 + q2) / static_cast<float>(a.dim) + a.eps);
+        scale = splat(*rstd);
+    }
+    for (int64_t i = 0; i < half; i += Vec::W) {
+        Vec p = load(x + i), q = load(x + half + i);
+        if (a.weight) p = p * scale * load(a.weight + i), q = q * scale * load(a.weight + half + i);
+        const Vec c = load(angles.cos + i), s = load(angles.sin + i);
+        store(out + i, p * c - q * s);
+        store(out + half + i, fma(p, s, q * c));
+    }
+}
+
+template <class T>
+inline void turn_head_back(const Rotation& a, const Angles& angles, const T* dy, const T* x, T* dx, float rstd,
+                           float* sums) {
+    const int64_t half = a.half;
+    const Vec scale = splat(rstd);
+    Vec along = splat(0);
+    float grad[ROTATED_DIM];
+    for (int64_t i = 0; i < half; i += Vec::W) {
+        const Vec p = load(dy + i), q = load(dy + half + i), c = load(angles.cos + i), s = load(angles.sin + i);
+        const Vec first = p * c + q * s, second = q * c - p * s;
+        if (!a.weight) {
+            store(dx + i, first), store(dx + half + i, second);
+            continue;
+        }
+        const Vec unit = load(x + i) * scale, other = load(x + half + i) * scale;
+        store(sums + i, fma(first, unit, load(sums + i)));
+        store(sums + half + i, fma(second, other, load(sums + half + i)));
+        const Vec a1 = first * load(a.weight + i), a2 = second * load(a.weight + half + i);
+        along = fma(a1, unit, fma(a2, other, along));
+        store(grad + i, a1), store(grad + half + i, a2);
+    }
+    if (!a.weight) return;
+    const Vec slope = splat(sum(along) / static_cast<float>(a.dim));
+    for (int64_t i = 0; i < a.dim; i += Vec::W) store(dx + i, (load(grad + i) - load(x + i) * scale * slope) * scale);
+}
+
 template <class T>
 void rotate_forward(const Rotation& a, int64_t begin, int64_t end) {
     float head[ROTATED_DIM], weight[ROTATED_DIM];
+    const bool whole = whole_halves(a);
     if (a.weight) stage(a, a.weight, weight);
     for (int64_t row = begin; row < end; ++row) {
         const int64_t b = row / a.time, t = row % a.time;
         const Angles angles(a, b, t);
         for (int64_t h = 0; h < a.heads; ++h) {
             // SAFETY: strides and sizes were checked against the tensors
-            stage(a, static_cast<const T*>(a.x) + b * a.sx.batch + t * a.sx.time + h * a.sx.head, head);
+            const T* x = static_cast<const T*>(a.x) + b * a.sx.batch + t * a.sx.time + h * a.sx.head;
+            T* out = static_cast<T*>(a.out) + b * a.so.batch + t * a.so.time + h * a.so.head;
+            if (whole) {
+                turn_head(a, angles, x, out, a.weight ? a.rstd + row * a.heads + h : nullptr);
+                continue;
+            }
+            stage(a, x, head);
             if (a.weight) {
                 float squares = 0;
                 Vec total = splat(0);
@@ -70,7 +128,7 @@ void rotate_forward(const Rotation& a, int64_t begin, int64_t end) {
                 });
             }
             angles.rope(a, head, 1);
-            unstage(a, head, static_cast<T*>(a.out) + b * a.so.batch + t * a.so.time + h * a.so.head);
+            unstage(a, head, out);
         }
     }
 }
@@ -78,6 +136,7 @@ void rotate_forward(const Rotation& a, int64_t begin, int64_t end) {
 template <class T>
 void rotate_backward(const Rotation& a, int64_t begin, int64_t end) {
     float head[ROTATED_DIM], grad[ROTATED_DIM], weight[ROTATED_DIM], sums[ROTATED_DIM];
+    const bool whole = whole_halves(a);
     if (a.weight) {
         stage(a, a.weight, weight);
         for (int64_t i = 0; i < a.dim; ++i) sums[i] = 0;
@@ -87,10 +146,17 @@ void rotate_backward(const Rotation& a, int64_t begin, int64_t end) {
         const Angles angles(a, b, t);
         for (int64_t h = 0; h < a.heads; ++h) {
             // SAFETY: as above
-            stage(a, static_cast<const T*>(a.dy) + b * a.sdy.batch + t * a.sdy.time + h * a.sdy.head, grad);
+            const T* dy = static_cast<const T*>(a.dy) + b * a.sdy.batch + t * a.sdy.time + h * a.sdy.head;
+            const T* x = static_cast<const T*>(a.x) + b * a.sx.batch + t * a.sx.time + h * a.sx.head;
+            T* dx = static_cast<T*>(a.dx) + b * a.sdx.batch + t * a.sdx.time + h * a.sdx.head;
+            if (whole) {
+                turn_head_back(a, angles, dy, x, dx, a.weight ? a.rstd[row * a.heads + h] : 0, sums);
+                continue;
+            }
+            stage(a, dy, grad);
             angles.rope(a, grad, -1);
             if (a.weight) {
-                stage(a, static_cast<const T*>(a.x) + b * a.sx.batch + t * a.sx.time + h * a.sx.head, head);
+                stage(a, x, head);
                 const float rstd = a.rstd[row * a.heads + h];
                 const Vec scale = splat(rstd);
                 float rest = 0;
@@ -111,7 +177,7 @@ void rotate_backward(const Rotation& a, int64_t begin, int64_t end) {
                     store_n(grad + j, (load_n(grad + j, n) * load_n(weight + j, n) - unit * slope) * scale, n);
                 });
             }
-            unstage(a, grad, static_cast<T*>(a.dx) + b * a.sdx.batch + t * a.sdx.time + h * a.sdx.head);
+            unstage(a, grad, dx);
         }
     }
     if (!a.dweight) return;

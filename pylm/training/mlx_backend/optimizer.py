@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from pylm.config.schema import Train
 from pylm.training.optim.groups import Group, groups
-from pylm.training.optim.rules import AT_ONCE, EPSILON, QUINTIC, ROUNDS, momentum_of, rows_of, size_of
+from pylm.training.optim.rules import AT_ONCE, EPSILON, QUINTICS, momentum_of, rows_of, size_of
 
 __all__ = ["Optimizer", "orthogonal"]
 
@@ -111,11 +111,10 @@ class Optimizer:
 
 def orthogonal(matrices: Any) -> Any:
     """Return the nearest matrices [N, rows, columns] with singular values near one; see pylm.training.optim.muon."""
-    a, b, c = QUINTIC
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.swapaxes(1, 2) if tall else matrices
     x = x / (mx.sqrt(mx.square(x).sum((1, 2), keepdims=True)) + 1e-7)
-    for _ in range(ROUNDS):
+    for a, b, c in QUINTICS:
         square = x @ x.swapaxes(1, 2)
         x = a * x + (b * square + c * (square @ square)) @ x
     return x.swapaxes(1, 2) if tall else x

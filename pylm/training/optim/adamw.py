@@ -19,7 +19,7 @@ from pylm import native_kernels
 from pylm.training.optim.groups import Group
 from pylm.training.optim.rules import EPSILON
 
-__all__ = ["AdamW"]
+__all__ = ["NATIVE_GRADIENTS", "AdamW"]
 
 NATIVE_GRADIENTS = (torch.float32, torch.bfloat16)
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import torch
 
+from pylm import native_kernels
 from pylm.config.schema import Train
-from pylm.training.optim.adamw import AdamW
+from pylm.training.optim.adamw import NATIVE_GRADIENTS, AdamW
 from pylm.training.optim.groups import groups
 from pylm.training.optim.muon import Muon
 from pylm.training.optim.rules import STEP, misfit
@@ -45,11 +46,11 @@ class Optimizer:
             }
         if missing := self.parameters.keys() - gradients.keys():
             raise ValueError(f"{min(missing)} has no gradient")
-        native, adamw = self._adamw.takes(gradients), self._adamw
+        native, adamw, copies = self._adamw.takes(gradients), self._adamw, self._native_copies()
         step = self.steps + 1
         if native and not self._muon.groups and len({group.rate for group in adamw.groups}) == 1:
             # one pass finds the norm and one does the rest, clip and copies with it
-            norm = adamw.step_native(gradients, self._native_copies(), lr, step, grad_scale, self.clip, adamw.groups)
+            norm = adamw.step_native(gradients, copies, lr, step, grad_scale, self.clip, adamw.groups)
             if not math.isfinite(norm):
                 return norm
         else:
@@ -57,14 +58,14 @@ class Optimizer:
             if not math.isfinite(norm):
                 return norm
             scale = grad_scale * min(1.0, self.clip / (norm + 1e-6)) if self.clip else grad_scale
-            self._muon.step(gradients, lr, step, scale)
+            self._muon.step(gradients, lr, step, scale, copies)
             if native:
                 for group in adamw.groups:
-                    adamw.step_native(gradients, self._native_copies(), lr, step, scale, 0.0, [group])
+                    adamw.step_native(gradients, copies, lr, step, scale, 0.0, [group])
             else:
                 adamw.step_torch(gradients, lr, step, scale)
-        written = self._native_copies() if native else {}
-        left = [name for name in self.copies if name not in written or name in self._muon.parameters]
+        stepped = self._muon.native | (adamw.parameters.keys() if native else set())
+        left = self.copies.keys() - (stepped & copies.keys())
         if left:
             to, fro = [self.copies[name] for name in left], [self.parameters[name] for name in left]
             torch._foreach_copy_(to, fro)  # pyright: ignore[reportPrivateImportUsage]
@@ -99,6 +100,8 @@ class Optimizer:
 def gradient_norm(gradients: Mapping[str, torch.Tensor]) -> float:
     """Return the root of the sum of all squares, summed in fp32 whatever the gradients are."""
     tensors = list(gradients.values())
+    if all(one.is_cpu and one.dtype in NATIVE_GRADIENTS and one.is_contiguous() for one in tensors):
+        return native_kernels.norm_of(tensors)
     summed_in = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
     norms = torch._foreach_norm(tensors, 2, dtype=summed_in)  # pyright: ignore[reportPrivateImportUsage]
     return float(torch.linalg.vector_norm(torch.stack(norms)))
