@@ -132,7 +132,7 @@ def test_each_change_that_is_named_fits(planned: Any) -> None:
 
 
 def test_a_disk_that_is_too_small_is_said_with_what_fits(planned: Any) -> None:
-    keys = {"keep_last": 8, "save_every": 1, "max_steps": 50}
+    keys = {"keep_last": 8, "save_every": 1, "max_tokens": None, "max_steps": 50}
     plan = planned(disk=int(6.5 * planned(**keys).disk_checkpoint), **keys)  # four, the best, and one being written
     assert not plan.fits and "10 checkpoints of" in plan.why_not[0]
     assert dict(plan.changes[0].keys) == {"train.keep_last": 4}

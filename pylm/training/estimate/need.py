@@ -10,6 +10,7 @@ from pylm.config.shape import complete, count_parameters
 from pylm.evaluation.validation import BATCH_TOKENS
 from pylm.model.parameters import parameters
 from pylm.training.backend import evaluation_rows
+from pylm.training.due import EVALUATION_STEPS
 from pylm.training.estimate.memory import BYTES, Run, Usage, moments, used
 from pylm.training.plan import (
     Batches,
@@ -194,7 +195,8 @@ def _evaluated_windows(config: Config, windows: int) -> int:
 def _times(config: Config, steps: int, evaluates: bool) -> tuple[int, int]:
     """Return how often a run evaluates and saves, the end included: the first evaluation is always the best so far."""
     train = config.train
-    evaluations = _due(train.eval_every, steps) if evaluates else 0
+    every = EVALUATION_STEPS if train.eval_every == "auto" else train.eval_every  # a clock looks about as often
+    evaluations = _due(every, steps) if evaluates else 0
     saves = max(_due(train.save_every, steps), 2 if evaluations > 1 else 1)
     return evaluations, saves
 
