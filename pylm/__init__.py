@@ -11,16 +11,18 @@ if TYPE_CHECKING:
     from pylm.runs import Run
     from pylm.tokenizer import Tokenizer
     from pylm.training.call import train
+    from pylm.training.estimate.call import plan
 
     __version__: str
 
-__all__ = ["Run", "Tokenizer", "__version__", "data", "generate", "prepare", "train"]
+__all__ = ["Run", "Tokenizer", "__version__", "data", "generate", "plan", "prepare", "train"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {
     "Run": "pylm.runs",
     "Tokenizer": "pylm.tokenizer",
     "generate": "pylm.generation.generate",
+    "plan": "pylm.training.estimate.call",
     "prepare": "pylm.data.prepare",
     "train": "pylm.training.call",
 }

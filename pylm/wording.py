@@ -23,7 +23,7 @@ OPTIONS = {"specials": "special", "continue_from": "continue"}
 _PARAMETERS = {option: name for name, option in OPTIONS.items()}
 
 # The commands that are functions too; the others are commands for everybody
-FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "sample": "pylm.generate"}
+FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "sample": "pylm.generate", "plan": "pylm.plan"}
 
 
 def param(name: str, value: Any = _UNSET) -> str:

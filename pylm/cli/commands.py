@@ -8,6 +8,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenize": ("pylm.cli.tokenize:tokenize", "Turn text into token shards."),
     "data": ("pylm.cli.data:data", "Look into token shards and check them."),
     "train": ("pylm.cli.train:train", "Train a model, or go on with one."),
+    "plan": ("pylm.cli.plan:plan", "Say what a training will take, and whether it fits."),
     "sample": ("pylm.cli.sample:sample", "Write text with a trained model."),
     "chat": ("pylm.cli.chat:chat", "Talk with a model that was trained on conversations."),
     "verify": ("pylm.cli.verify:verify", "Check a run's checkpoints, every byte of them."),

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylm.data.own_tokenizer import Training
+from pylm import _rust
+from pylm.data.own_tokenizer import Training, default_vocab_size
 from pylm.data.prepare import Prepared, ShardOptions, prepare_text
 from pylm.data.sources import Sources, default_folder
 from pylm.errors import PylmError
@@ -18,7 +19,7 @@ from pylm.wording import call, in_options, param
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
 
-__all__ = ["prepare_for_training"]
+__all__ = ["amount_of_text", "prepare_for_training"]
 
 # what hints of tokenizing name, the best first: the parameter, what follows it (a word as a shell reads it), and what
 # stands for a value that a hint leaves open
@@ -51,6 +52,14 @@ def prepare_for_training(
     folder = default_folder(text.names)
     with _whole_lines(text.names, folder):
         return prepare_text(text, folder, Training(vocab_size, most=most_tokens), ShardOptions(), progress, say)
+
+
+def amount_of_text(sources: Sequence[str], vocab_size: int | None = None) -> tuple[int, int]:
+    """Return the bytes of a text that is not tokenized yet, and the size of the vocabulary that it would get."""
+    text = Sources.of(sources)
+    with _whole_lines(text.names, default_folder(text.names)):
+        text_bytes = _rust.look_at_sources(list(text.names))[1]
+    return text_bytes, vocab_size or default_vocab_size(text_bytes)
 
 
 @contextmanager

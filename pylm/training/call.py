@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pylm.runs import Run
     from pylm.training.keywords import TrainKeywords
 
-__all__ = ["train"]
+__all__ = ["asked", "train", "with_named_keys"]
 
 Text = str | os.PathLike[str]
 
@@ -73,31 +73,46 @@ def train(
         metrics: Keys of the section `metrics`, likewise.
         keys: Every other key of the configuration by its name.
     """
-    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics}
-    if isinstance(data, Mapping):
-        sections["data"] = data
-        data = None
     if on_event is not None and not callable(on_event):
         raise UsageError(f"on_event={on_event!r} cannot be called", "give a function that takes an event")
-    if not isinstance(allow_inexact, bool):
-        raise UsageError(f"allow_inexact={allow_inexact!r} is neither True nor False")
-    folder = _path("out", out)
-    request = Request(
-        given=Given("train", _path("preset", preset), _paths("config", config), tuple(_settings(sections, keys))),
-        text=_paths("text", text),
-        data=_path("data", data),
-        out=Path(folder) if folder else None,
-        resume=_path("resume", resume),
-        init_from=_path("init_from", init_from),
-        depth=_plain(depth),
-        allow_inexact=allow_inexact,
-    )
+    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics}
+    paths = {"preset": preset, "config": config, "out": out, "resume": resume, "init_from": init_from}
+    request = asked(text, data, paths, sections, keys, depth=depth, allow_inexact=allow_inexact)
     if on_event is not None:
         return _run(request, on_event, listens=True)
     from pylm.training.bar import Bar
 
     with Bar() as bar:
         return _run(request, bar, listens=bar.shows)
+
+
+def asked(
+    text: Any,
+    data: Any,
+    paths: Mapping[str, Any],
+    sections: Mapping[str, Mapping[str, Any] | None],
+    keys: Mapping[str, Any],
+    *,
+    depth: Any,
+    allow_inexact: Any,
+) -> Request:
+    """Return a request from the arguments of a call; refuse what is none."""
+    if isinstance(data, Mapping):
+        sections, data = {**sections, "data": data}, None
+    if not isinstance(allow_inexact, bool):
+        raise UsageError(f"allow_inexact={allow_inexact!r} is neither True nor False")
+    folder = _path("out", paths["out"])
+    settings = tuple(_settings(sections, keys))
+    return Request(
+        given=Given("train", _path("preset", paths["preset"]), _paths("config", paths["config"]), settings),
+        text=_paths("text", text),
+        data=_path("data", data),
+        out=Path(folder) if folder else None,
+        resume=_path("resume", paths["resume"]),
+        init_from=_path("init_from", paths["init_from"]),
+        depth=_plain(depth),
+        allow_inexact=allow_inexact,
+    )
 
 
 def _run(request: Request, on_event: Callable[[Event], object], listens: bool) -> Run:
@@ -160,7 +175,7 @@ def _settings(sections: Mapping[str, Mapping[str, Any] | None], keys: Mapping[st
     return list(settings.values())
 
 
-def _with_named_keys(function: Any) -> inspect.Signature:
+def with_named_keys(function: Any) -> inspect.Signature:
     """Return the signature with every key by its name and default: what help() shows, and notebooks complete."""
     signature = inspect.signature(function)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -174,4 +189,4 @@ def _with_named_keys(function: Any) -> inspect.Signature:
     return signature.replace(parameters=[*own, *named.values()])
 
 
-train.__signature__ = _with_named_keys(train)  # type: ignore[attr-defined]
+train.__signature__ = with_named_keys(train)  # type: ignore[attr-defined]

@@ -1,23 +1,19 @@
-"""What a run will do, resolved before it starts: steps, batches, parameters, disk."""
+"""What a run will do, resolved before it starts: steps, batches, FLOPs."""
 
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from pylm.config.batch import plan_batch
 from pylm.config.schema import Model, Train
-from pylm.config.units import format_bytes, format_count, format_duration
-from pylm.errors import ConfigError, PylmError
+from pylm.config.units import format_count, format_duration
+from pylm.errors import ConfigError
 from pylm.model.parameters import parameters
-from pylm.wording import param
 
 __all__ = [
     "Batches",
     "Length",
-    "check_disk",
     "default_batch_tokens",
     "divisor",
     "resolve_batches",
@@ -157,30 +153,6 @@ def _counted_lengths(train: Train, batches: Batches, windows: int) -> list[tuple
 def divisor(whole: int, most: int) -> int:
     """Return the largest divisor that is no more than `most`."""
     return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
-
-
-def check_disk(folder: Path, parameters: int, keep_last: int, optimizer_tensors: int = 2) -> int:
-    """Refuse a run whose checkpoints cannot fit, before it begins; returns the bytes that they will take.
-
-    Args:
-        folder: of the run; its nearest parent that exists is looked at.
-        parameters: of the model.
-        keep_last: checkpoints kept; the best and the one being written come on top.
-        optimizer_tensors: fp32 tensors that the optimizer keeps for each parameter.
-    """
-    each = 4 * parameters * (1 + optimizer_tensors)
-    needed = each * (keep_last + 2)
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise PylmError(
-            f"{folder}: {keep_last + 2} checkpoints of {format_bytes(each)} each do not fit: "
-            f"{format_bytes(free)} are free",
-            f"free some space, lower train.keep_last, or write elsewhere with {param('out')}",
-        )
-    return needed
 
 
 def flops_per_token(shape: Model) -> float:

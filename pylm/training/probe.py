@@ -23,7 +23,18 @@ from pylm.training.plan import divisor
 from pylm.training.remembered import recall, remember
 from pylm.wording import param
 
-__all__ = ["BatchOf", "Circumstances", "Compiler", "SWITCHED_OFF", "Strategy", "Trial", "key_of", "probe", "too_large"]
+__all__ = [
+    "BatchOf",
+    "Circumstances",
+    "Compiler",
+    "SWITCHED_OFF",
+    "Strategy",
+    "Trial",
+    "key_of",
+    "probe",
+    "sizes_tried",
+    "too_large",
+]
 
 # On a CPU more rows than keep the caches and cores busy only cost memory.
 CPU_TOKENS = (2048, 4096, 8192)
@@ -338,11 +349,15 @@ class _Search:
         return {"compile": chosen, "compile_why": why}
 
 
+def sizes_tried(context_length: int, sequences: int | None) -> list[int]:
+    """Return the micro-batches that a CPU tries, by their rows."""
+    most = sequences or max(CPU_TOKENS[-1] // context_length, 1)
+    return sorted({divisor(most, max(tokens // context_length, 1)) for tokens in CPU_TOKENS})
+
+
 def _fastest(search: _Search) -> int:
     """Return the micro-batch with the most tokens a second, among those that divide a step."""
-    context_length = search.trial.shape.context_length
-    most = search.sequences or max(CPU_TOKENS[-1] // context_length, 1)
-    sizes = sorted({divisor(most, max(tokens // context_length, 1)) for tokens in CPU_TOKENS})
+    sizes = sizes_tried(search.trial.shape.context_length, search.sequences)
     if len(sizes) == 1:
         return sizes[0]
     speeds = {}

@@ -13,6 +13,7 @@ from pylm.training import hooks, init_from, inputs, plan, resume
 from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
 from pylm.training.decisions import Decisions
+from pylm.training.estimate.preflight import refuse_what_cannot_fit
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
@@ -66,7 +67,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    plan.check_disk(folder.path, parameters, config.train.keep_last)
+    refuse_what_cannot_fit(begin, inputs.vocab_size(config, data.identity), folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:

@@ -54,13 +54,17 @@ class Size:
     def completed(self, resolved: Resolved, identity: Identity) -> tuple[Resolved, Sized]:
         """Return the configuration with what nobody gave derived, and why it is that."""
         config, request = resolved.config, self._request
-        optimizer = config.train.optimizer if resolved.origin("train.optimizer") != DEFAULT else "muon"
         # text that holds no window of the shortest context is refused before anything is measured
         context = recipe.context_length(request.depth or recipe.LEAST)
         if resolved.origin("model.context_length") != DEFAULT:
             context = config.model.context_length
         refuse_too_small(config, context, request.named)
-        text = tokens_of(config)
+        return self.of_text(resolved, tokens_of(config), identity.vocab_size or LARGE_VOCABULARY)
+
+    def of_text(self, resolved: Resolved, text: int, vocab_size: int) -> tuple[Resolved, Sized]:
+        """Return the same for a text of so many tokens by a vocabulary of this size."""
+        config, request = resolved.config, self._request
+        optimizer = config.train.optimizer if resolved.origin("train.optimizer") != DEFAULT else "muon"
         if request.depth is not None:
             derived = dial.still_open(dial.derive(request.depth, text, optimizer), resolved)
             origin = param("depth", request.depth)
@@ -68,6 +72,6 @@ class Size:
         flops = self._flops
         left = max(DEFAULT_SECONDS - (time.monotonic() - self._begun), LEAST_SECONDS)
         seconds = config.train.max_time or round(left, 1)
-        choice = dial.for_machine(seconds, flops, text, identity.vocab_size or LARGE_VOCABULARY, optimizer)
+        choice = dial.for_machine(seconds, flops, text, vocab_size, optimizer)
         derived = dial.still_open(choice.values, resolved)
         return resolved.completed(derived, "the size of this machine"), Sized(choice.why)

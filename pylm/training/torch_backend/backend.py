@@ -154,6 +154,7 @@ class TorchBackend:
                     each.append(losses.view(targets.shape).cpu().numpy())
                     correct += int((logits.argmax(-1) == flat).sum())
                     tokens += int((flat != IGNORED).sum())
+                    del logits  # or they would stay while the next rows' are made: half a gigabyte more at once
         finally:
             self.model.train()
         return Counts(loss, correct, tokens, np.concatenate(each))

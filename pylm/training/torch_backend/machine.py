@@ -21,10 +21,12 @@ from pylm.training.remembered import flops_of_product, largest_flops
 from pylm.wording import param
 from pylm_kernels import dispatch
 
-__all__ = ["DTYPES", "choose_device", "choose_precision", "device_name", "facts", "keep_memory",
-           "device_memory", "known_matmul_flops", "matmul_flops", "total_memory", "wait"]  # fmt: skip
+__all__ = ["DTYPES", "FIRST_STEP_LOADS", "choose_device", "choose_precision", "device_memory", "device_name", "facts",
+           "free_device_memory", "has_fast_bf16", "has_head_kernel", "keep_memory", "known_matmul_flops",
+           "matmul_flops", "sees_cuda", "total_memory", "wait"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_STEP_LOADS = 30 << 20  # bytes, about: what a process gains by its first step, beside tensors
 BF16_FEATURES = {"avx512_bf16", "amx_bf16", "sve_bf16", "bf16"}
 # mallopt's names of what is set (malloc.h), and what to: memory that was freed is kept for the next step
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -43,6 +45,32 @@ def keep_memory() -> bool:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 << 20))
     return all([mallopt(name, value) == 1 for name, value in settings])
+
+
+def sees_cuda() -> bool:
+    """Return whether torch sees a CUDA device."""
+    return torch.cuda.is_available()
+
+
+def free_device_memory() -> int:
+    """Return the bytes that are free on the CUDA device that `auto` means."""
+    return int(torch.cuda.mem_get_info()[0])
+
+
+def has_fast_bf16() -> bool:
+    """Return whether this CPU multiplies bfloat16 in hardware."""
+    return bool(BF16_FEATURES & set(native_kernels.cpu_info()["features"]))
+
+
+def has_head_kernel(precision: str) -> bool:
+    """Return whether the head's kernel serves a CPU in this precision; the reference stores all logits."""
+    return any(
+        choice.backend == "cpu"
+        for choice in dispatch.backends()
+        if choice.operation == "linear_cross_entropy"
+        and choice.device == "cpu"
+        and choice.dtype == str(DTYPES[precision]).removeprefix("torch.")
+    )
 
 
 def choose_device(asked: str) -> torch.device:
@@ -73,7 +101,7 @@ def choose_precision(asked: str, device: torch.device) -> str:
     if device.type == "cuda":
         has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     elif device.type == "cpu":
-        has_bf16 = bool(BF16_FEATURES & set(native_kernels.cpu_info()["features"]))
+        has_bf16 = has_fast_bf16()
     else:
         has_bf16 = False
     if asked == "auto":
