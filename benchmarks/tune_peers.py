@@ -45,13 +45,14 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         deep(2, rate=2.0),  # its script scales by the root of the batch, from half a million tokens down: too far
         deep(2, rate=4.0),
         deep(2, rate=8.0),
+        deep(2, rate=16.0),
         deep(2, rate=4.0, rows=4),
         deep(2, rate=4.0, dtype="float32"),
     ],
     "nanoGPT, tokens": [
         sizes(2, 128, 64, 4096, 3e-3),
-        sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
         sizes(2, 128, 64, 4096, 6e-3),
+        sizes(2, 128, 64, 4096, 3e-3, dtype="autocast"),
     ],
     "nanoGPT, characters": [
         sizes(4, 128, 32, "characters", 3e-3, context=128, rows=12),
@@ -61,7 +62,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     ],
 }
 DEEPER = {  # what a minute is too short for
-    "nanochat": [deep(3, rate=4.0)],
+    "nanochat": [deep(3, rate=8.0)],
     "nanoGPT, tokens": [sizes(4, 128, 64, 4096, 3e-3)],
 }
 
