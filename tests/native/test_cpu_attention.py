@@ -9,6 +9,8 @@ import torch
 
 from pylm import _native
 from pylm.errors import PylmError
+from pylm.native_kernels import heads as heads_of_cpu
+from pylm_kernels.operands.rope import Rotation
 
 native_kernels = pytest.importorskip("pylm.native_kernels")
 BOUNDS = {torch.float32: (3e-6, 1e-5), torch.bfloat16: (6e-3, 1e-2)}
@@ -135,3 +137,30 @@ def test_what_does_not_fit_is_refused() -> None:
     for softcap in (-1.0, float("nan"), float("inf")):
         with pytest.raises(PylmError, match="softcap is"):
             native_kernels.attention_forward(q, q, q, softcap=softcap)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["turned", "normalised and turned"])
+@pytest.mark.parametrize("dim", [16, 32, 40, 64, 128])
+def test_heads_are_turned_as_the_definition_reads(dim: int, weighted: bool, dtype: torch.dtype) -> None:
+    """Halves of whole vectors stay in registers, others are staged: both against plain float64, gradients too."""
+    generator = torch.Generator().manual_seed(dim)
+    batch, time, heads = 2, 19, 3
+    x, dy = (torch.randn(batch, time, heads, dim, generator=generator).to(dtype) for _ in range(2))
+    weight = torch.randn(dim, generator=generator).to(dtype) if weighted else None
+    angles = torch.arange(time)[:, None] * 100.0 ** -(torch.arange(dim // 2) / (dim // 2))
+    rotation = Rotation(angles.cos(), angles.sin(), None, weight, weight, 1e-5, False, 0)
+    found, rstd = heads_of_cpu.rotated(x, rotation, weight)
+    dx = torch.empty_like(x)
+    dweight = heads_of_cpu._turn_back(dy, x, rotation, weight, rstd, dx)
+
+    wide = x.double().requires_grad_()
+    gain = None if weight is None else weight.double().requires_grad_()
+    normed = wide if gain is None else wide * (wide.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * gain
+    first, second = normed.chunk(2, -1)
+    cos, sin = angles.cos().double()[:, None], angles.sin().double()[:, None]
+    expected = torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+    gradients = torch.autograd.grad(expected, [wide] if gain is None else [wide, gain], dy.double())
+    bound = 1e-5 if dtype == torch.float32 else 1e-2
+    for mine, theirs in zip((found, dx, dweight), (expected.detach(), *gradients), strict=False):  # no weight, no third
+        assert (mine.double() - theirs).norm() < bound * theirs.norm()
