@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--before", type=Path, metavar="DIR", help="with --benchmark: a built tree of this project at an earlier commit"
     )
+    parser.addoption("--seeds", type=int, default=3, metavar="N", help="with --full: runs of each side of track 0")
 
 
 # before pytest-benchmark reads these options

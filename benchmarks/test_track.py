@@ -124,7 +124,8 @@ def test_five_minutes(
 ) -> None:
     track = Track(compare, pytestconfig, texts[name], tmp_path / name)
     sides = [track.ours, *track.peers, track.before]
-    rows(track.run(f"{name}, 300 s", sides, 300, 3), sides, BEST_PEER, BEFORE)
+    seeds = pytestconfig.getoption("--seeds")
+    rows(track.run(f"{name}, 300 s", sides, 300, seeds), sides, BEST_PEER, BEFORE)
 
 
 @pytest.mark.slow
