@@ -154,7 +154,6 @@ def train(session: Session) -> Outcome:
     files.saver.wait()
     between_steps.tell_saved(session)
     files.folder.flush()
-    recorder.update_seconds()
     return _outcome(session, due, evaluation)
 
 

@@ -152,7 +152,8 @@ def _counted_lengths(train: Train, batches: Batches, windows: int) -> list[tuple
 
 def divisor(whole: int, most: int) -> int:
     """Return the largest divisor that is no more than `most`."""
-    return max(n for n in range(1, min(whole, most) + 1) if whole % n == 0)
+    small = [n for n in range(1, math.isqrt(whole) + 1) if whole % n == 0]
+    return max(one for n in small for one in (n, whole // n) if one <= most)
 
 
 def flops_per_token(shape: Model) -> float:

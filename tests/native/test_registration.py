@@ -338,5 +338,5 @@ def test_a_module_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -
     from pylm.errors import PylmError
 
     monkeypatch.setattr(_native, "INTERFACE", 1)
-    with pytest.raises(PylmError, match="interface 1, pylm's files call 6"):
+    with pytest.raises(PylmError, match="interface 1, pylm's files call 7"):
         native_kernels.register()

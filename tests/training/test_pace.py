@@ -101,7 +101,7 @@ def test_a_run_is_as_fast_while_it_evaluates_samples_and_saves(session: Any, tmp
     one.backend.step = taking(0.25, step)
     one.hooks.evaluate, one.hooks.sample = taking(100.0, evaluate), taking(30.0, lambda *given: [])
     one.files.saver.save = taking(10.0, save)
-    one.hooks.on_event, one.hooks.wants_step = heard.append, lambda: True
+    one.hooks.on_event, one.hooks.wants_step, one.now = heard.append, lambda: True, lambda: hand.now
     train(one)
     steps = [record for record in read_lines(tmp_path / "run/metrics.jsonl") if "lr" in record]
     assert [record["tokens_per_second"] for record in steps] == [48 / 0.25] * 12

@@ -11,9 +11,9 @@ Queries, keys and values lie in one matrix but are three maps, and each is ortho
 
 The size of an update is that of AdamW's (Liu et al., 2025: 0.2 √max(rows, columns)), so one learning rate serves both.
 Where a processor multiplies bf16, C++ takes the whole step of a matrix that its caches hold, one thread a matrix: it
-saves a third of the symmetric products and touches memory twice. Elsewhere matrices of a shape are orthogonalised together: at
-384 x 384 that is no faster, at 128 x 128 three times. Groups depend on names alone, so that any machine may take any
-share of them.
+saves a third of the symmetric products and touches memory twice. Elsewhere matrices of a shape are orthogonalised
+together: at 384 x 384 that is no faster, at 128 x 128 three times. Groups depend on names alone, so that any machine
+may take any share of them.
 """
 
 from __future__ import annotations
