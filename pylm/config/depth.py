@@ -45,7 +45,7 @@ def derive(depth: int, text: int | None = None, optimizer: str = "muon") -> dict
     """
     wanted = TOKENS_PER_PARAMETER * recipe.blocks(depth)
     tokens = wanted if text is None else min(wanted, EPOCHS * text)
-    return {**_model(depth, tokens, optimizer), "train.max_tokens": max(tokens, 1)}
+    return {**_model(depth, tokens, optimizer, tokens < wanted), "train.max_tokens": max(tokens, 1)}
 
 
 def for_machine(seconds: float, flops: float, text: int, vocab_size: int, optimizer: str = "muon") -> Choice:
@@ -62,8 +62,9 @@ def for_machine(seconds: float, flops: float, text: int, vocab_size: int, optimi
     depth = recipe.depth_for(work)
     while depth > LEAST and recipe.blocks(depth) * TOKENS_IN_TEXT > text:
         depth -= 1
-    tokens = min(recipe.expected_tokens(work, depth, vocab_size), most)
-    values = {**_model(depth, tokens, optimizer), "train.max_tokens": max(most, 1), "train.max_time": seconds}
+    expected = recipe.expected_tokens(work, depth, vocab_size)
+    model = _model(depth, min(expected, most), optimizer, most < expected)
+    values = {**model, "train.max_tokens": max(most, 1), "train.max_time": seconds}
     size, words = f"{depth} layers of {recipe.width(depth)}", f"{format_count(text)} tokens of text"
     if recipe.blocks(depth + 1) * TOKENS_IN_TEXT > text:
         enough = "more than" if recipe.blocks(depth) * TOKENS_IN_TEXT > text else "what"
@@ -111,7 +112,7 @@ def still_open(values: dict[str, Any], resolved: Resolved) -> dict[str, Any]:
     return open_values
 
 
-def _model(depth: int, tokens: int, optimizer: str) -> dict[str, Any]:
+def _model(depth: int, tokens: int, optimizer: str, short_of_text: bool) -> dict[str, Any]:
     """Return the shape of a model, and how it is trained on so many tokens."""
     width = recipe.width(depth)
     return {
@@ -120,5 +121,5 @@ def _model(depth: int, tokens: int, optimizer: str) -> dict[str, Any]:
         "model.d_model": width,
         "model.context_length": recipe.context_length(depth),
         **recipe.ways(depth, optimizer),
-        "train.batch_tokens": recipe.batch_tokens(tokens, depth),
+        "train.batch_tokens": recipe.batch_tokens(tokens, depth, short_of_text=short_of_text),
     }

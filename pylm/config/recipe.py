@@ -60,13 +60,15 @@ def context_length(depth: int) -> int:
     return 256 if depth <= 4 else 512 if depth <= 8 else 1024 if depth <= 16 else 2048
 
 
-def batch_tokens(tokens: int, depth: int) -> int:
+def batch_tokens(tokens: int, depth: int, *, short_of_text: bool) -> int:
     """Return the tokens of a step of a run of so many: a power of two, so that runs are not short of steps.
 
-    2^19 is what nanochat takes at 1.7 billion tokens, growing with the power of 0.383 of them.
+    2^19 is what nanochat takes at 1.7 billion tokens, growing with the power of 0.383 of them. Where the text ends a
+    run and not its time, steps may be as small as eight sequences.
     """
     batch = min(2**19 * (tokens / 1.7e9) ** 0.383, tokens / LEAST_STEPS)
-    return max(1 << round(math.log2(max(batch, LEAST_BATCH))), 8 * context_length(depth))
+    least = 1 if short_of_text else LEAST_BATCH
+    return max(1 << round(math.log2(max(batch, least))), 8 * context_length(depth))
 
 
 def ways(depth: int, optimizer: str) -> dict[str, Any]:

@@ -99,6 +99,12 @@ def test_more_work_is_never_less_of_anything():
         assert f"{recipe.depth_for(work)}" in recipe.__doc__.split("depth ")[1].split("\n")[0]
 
 
+def test_a_short_text_is_read_in_smaller_steps():
+    short, long = for_machine(300, 4e11, 300_000, 4096), for_machine(60, 4e11, 10**8, 4096)
+    assert (short.depth, long.depth) == (2, 2)
+    assert (short.values["train.batch_tokens"], long.values["train.batch_tokens"]) == (2048, 4096)
+
+
 def test_an_optimizer_that_was_asked_for_takes_its_own_rate():
     typed = [Setting("train.optimizer", "adamw", "typed")]
     resolved = resolve("train", settings=typed, environ={})
