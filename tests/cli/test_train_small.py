@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pylm import checkpoint
 from pylm.cli import run
 from pylm.data.stories import SEPARATOR, stories
 from pylm.runs import read_lines
@@ -154,5 +155,5 @@ def test_time_that_is_added_is_spent_on_steps(capsys: Any) -> None:
     again = ["train", "--resume", "auto", "--out", "runs/pace", "--max-steps", "null", "--max-time", "+2s"]
     assert run(again) == 0
     assert "its time is up" in "".join(capsys.readouterr())
-    state = json.loads(Path("runs/pace/checkpoints/last/state.json").read_text())
+    state = checkpoint.read(checkpoint.find("runs/pace/last")).state
     assert state["step"] > 10 and state["length"]["seconds"] == pytest.approx(spent + 2)
