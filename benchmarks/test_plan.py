@@ -94,26 +94,19 @@ def rows(request: pytest.FixtureRequest) -> Iterator[report.Report]:
 
 
 def tokens(folder: Path, vocabulary: int) -> Path:
-    """A folder of tokens that mean nothing, as `pylm tokenize` writes one."""
+    """A folder of tokens that mean nothing, as nanoGPT's prepare.py writes one."""
     where = folder / str(vocabulary)
-    if where.exists():
-        return where
-    where.mkdir()
-    splits = {}
-    for split, count in (("train", 400_000), ("val", HELD_BACK)):
-        ids = np.random.default_rng(count).integers(0, vocabulary, count).astype("<u2")
-        ids.tofile(where / f"{split}_00000.bin")
-        shard = {"file": f"{split}_00000.bin", "tokens": count, "documents": 1, "hash": f"{int(ids.sum()):032x}"}
-        splits[split] = {"tokens": count, "documents": 1, "text_bytes": 3 * count, "shards": [shard]}
-    manifest = {"dtype": "uint16", "vocab_size": vocabulary, "tokenizer": "t" * 64, "splits": splits}
-    (where / "manifest.json").write_text(json.dumps(manifest))
+    if not where.exists():
+        where.mkdir()
+        for split, count in (("train", 400_000), ("val", HELD_BACK)):
+            np.random.default_rng(count).integers(0, vocabulary, count).astype("<u2").tofile(where / f"{split}.bin")
     return where
 
 
 def words_of(folder: Path, shape: Shape) -> list[str]:
     vocabulary, layers, heads, width, context, rows, passes, precision, more = shape
     sizes = {"n-layers": layers, "n-heads": heads, "d-model": width, "context-length": context, "micro-batch": rows}
-    sizes |= {"grad-accum-steps": passes, "max-steps": 2, "eval-batches": 1}
+    sizes |= {"grad-accum-steps": passes, "max-steps": 2, "eval-batches": 1, "vocab-size": vocabulary}
     told = ["--data", str(tokens(folder, vocabulary)), "--precision", precision, "--compile", "false"]
     given = more.split()
     for name, value in sizes.items():
@@ -147,10 +140,15 @@ def full(shapes: tuple[Shape, ...], default: tuple[Shape, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("shape", full(DEFAULT + MORE, DEFAULT))
-def test_memory(shape: Shape, folder: Path, rows: report.Report) -> None:
-    words = words_of(folder, shape)
-    plan = json.loads(pylm(folder, "plan", *words, "--no-probe", "--json").out)
-    held = pylm(folder, "train", *words, "--out", str(folder / f"run-{len(list(folder.iterdir()))}")).held
+def test_memory(shape: Shape, folder: Path, rows: report.Report, benchmark: Any) -> None:
+    def race() -> tuple[dict[str, Any], int]:
+        words = words_of(folder, shape)
+        run = str(folder / f"run-{len(list(folder.iterdir()))}")
+        return json.loads(pylm(folder, "plan", *words, "--no-probe", "--json").out), pylm(
+            folder, "train", *words, "--out", run
+        ).held
+
+    plan, held = benchmark.pedantic(race, rounds=1, iterations=1)
     error = plan["memory"] / held - 1
     lives = held <= plan["memory"] + plan["memory_margin"]
     verdict = "met" if abs(error) <= 0.1 and lives else "short" if lives else "dies"
@@ -160,19 +158,23 @@ def test_memory(shape: Shape, folder: Path, rows: report.Report) -> None:
 
 
 @pytest.mark.parametrize("shape", [pytest.param(shape, id=named(shape)) for shape in TIMED])
-def test_time(shape: Shape, folder: Path, rows: report.Report, request: pytest.FixtureRequest) -> None:
+def test_time(shape: Shape, folder: Path, rows: report.Report, request: pytest.FixtureRequest, benchmark: Any) -> None:
     """The run's own clock, evaluations and saves counted, against the plan at the speed probed before and after."""
     wanted = 600.0 if request.config.getoption("--full") else 20.0
-    words = [*words_of(folder, shape), "--json"]
-    step = json.loads(pylm(folder, "plan", *words).out)["seconds_per_step"]
-    steps = str(max(int(wanted / step), 3))
-    words[words.index("--max-steps") + 1] = steps
-    words += ["--eval-every", str(max(int(steps) // 3, 1))]
-    before = json.loads(pylm(folder, "plan", *words).out)["seconds"]
-    took = json.loads(pylm(folder, "train", *words, "--out", str(folder / f"timed-{steps}-{len(words)}")).out)
-    after = json.loads(pylm(folder, "plan", *words).out)["seconds"]
+
+    def race() -> tuple[float, float, float]:
+        words = [*words_of(folder, shape), "--json"]
+        step = json.loads(pylm(folder, "plan", *words).out)["seconds_per_step"]
+        steps = str(max(int(wanted / step), 3))
+        words[words.index("--max-steps") + 1] = steps
+        words += ["--eval-every", str(max(int(steps) // 3, 1))]
+        before = json.loads(pylm(folder, "plan", *words).out)["seconds"]
+        took = json.loads(pylm(folder, "train", *words, "--out", str(folder / f"timed-{steps}-{len(words)}")).out)
+        after = json.loads(pylm(folder, "plan", *words).out)["seconds"]
+        return before, took["seconds"], after
+
+    before, took, after = benchmark.pedantic(race, rounds=1, iterations=1)
     planned = (before + after) / 2
-    ratio = planned / took["seconds"]
-    rows.add("plan", report.Row(f"time, {named(shape)}", planned, took["seconds"], None, ratio,
-                                (before / took["seconds"], after / took["seconds"]), "0.90–1.10×",
-                                "met" if abs(ratio - 1) <= 0.1 else "short"))  # fmt: skip
+    ratio = planned / took
+    rows.add("plan", report.Row(f"time, {named(shape)}", planned, took, None, ratio, (before / took, after / took),
+                                "0.90–1.10×", "met" if abs(ratio - 1) <= 0.1 else "short"))  # fmt: skip
