@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(lower(1, &[1; 100], 100, 1_000), 0);
         assert_eq!(lower(2, &[2; 100], 100, 101), 1);
         // so steep that the last merge would be beyond an eighth
-        let steep: Vec<u64> = (0..100).map(|made| 80 << (100 - made) / 4).collect();
+        let steep: Vec<u64> = (0..100).map(|made| 80 << ((100 - made) / 4)).collect();
         assert_eq!(lower(80, &steep, 100, 1_000), 10);
         for worth in 2..50 {
             let flat = lower(worth, &[worth; 100], 100, 1_000);
