@@ -26,6 +26,9 @@ __all__ = ["Cadence", "Timekeeper"]
 
 EARLY = (1, 2, 4, 8)  # steps after which it is looked at all the same: what was measured before them may be far off
 LOOKS = 256  # at the clock, in the time of a run: a step of 0.4 % is below what a landing may miss by, 2 %
+# What a probe remembers of a busy hour may be 16 times what a step takes: laid out by that, 20 s were one step, at the
+# end of the schedule. Before any step is taken there are as many as this at the least; the first look mends it.
+UNSEEN = 32
 WINDOWS = 3  # between looks, whose median is the speed: one that a compiler or a pause was in says nothing of the next
 EVALUATION_SHARE = 0.05  # of the time, at most, where nobody says how often to evaluate
 FEWEST_EVALUATIONS = 10  # of a run whose steps are too slow for that many steps between them, as far as it allows
@@ -129,9 +132,11 @@ class Timekeeper:
         left = self._length.seconds - seconds - self._at_the_end(step)
         each = self._pace(step) + self._beside_a_step(step)
         end = step + max(round(left / each), 1)
+        segments = self._decisions.segments
+        if not segments:
+            end = max(end, step + UNSEEN)
         if self._length.limit is not None:
             end = max(min(end, self._length.limit), step + 1)
-        segments = self._decisions.segments
         if not segments:
             self._decisions.add(Segment(step, step / end, end))
         elif segments[-1].end != end:

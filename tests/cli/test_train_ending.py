@@ -171,7 +171,7 @@ def test_another_machine_is_refused_before_the_weights_are_loaded(capsys: Any, m
 
 
 def test_more_time_is_given_on_top_of_what_lies_behind(capsys: Any) -> None:
-    timed = [*LINE, "--max-time", "0.3s", "--save-every", "null", "--eval-every", "null", "--out", "timed"]
+    timed = [*LINE, "--max-time", "1s", "--save-every", "null", "--eval-every", "null", "--out", "timed"]
     assert run(timed) == 0
     state = checkpoint.read(checkpoint.find("timed")).state
     spent = state["progress"]["seconds"]
@@ -179,13 +179,13 @@ def test_more_time_is_given_on_top_of_what_lies_behind(capsys: Any) -> None:
     assert "--max-time +1s goes on" in said(capsys, *again, code=0)  # whether time or its steps ended it
     short = said(capsys, *again, "--max-time", f"{spent / 2:.4f}s", code=0)
     assert "counts from the run's start; --max-time +1s, or --max-time " in short
-    assert run(["train", *again, "--max-time", "+200ms"]) == 0
+    assert run(["train", *again, "--max-time", "+1s"]) == 0
     after = checkpoint.read(checkpoint.find("timed/last")).state
-    assert after["step"] > state["step"] and after["progress"]["seconds"] >= min(spent + 0.2, spent + 0.05)
-    assert after["length"]["seconds"] == pytest.approx(spent + 0.2)
+    assert after["step"] > state["step"] and after["progress"]["seconds"] > spent
+    assert after["length"]["seconds"] == pytest.approx(spent + 1)
     assert "not a time" in said(capsys, *again, "--max-time", "+soon", code=2)
     new = [*timed[1:-1], "fresh-time"]
-    new[new.index("0.3s")] = "+0.1s"
+    new[new.index("1s")] = "+0.1s"
     assert run(["train", *new]) == 0  # nothing lies behind
 
 

@@ -96,6 +96,14 @@ def test_a_run_lands_whatever_the_machine_does(session: Any, kind: str, speed: s
     assert jumps <= {"cosine": 0.06, "wsd": 0.25, "trapezoid": 0.06}[kind] * PEAK
 
 
+def test_what_was_measured_in_a_busy_hour_does_not_end_a_run(session: Any) -> None:
+    one = clocked(session, Machine(lambda now: 1.0), steps=1, step_seconds=200.0)
+    one.hooks.evaluation_tokens = 48 * 10  # which such steps make longer than the run
+    outcome = train(one)
+    assert outcome.step > 250 and one.progress.seconds == pytest.approx(T, rel=0.02)
+    assert rates(one)[0] > FLOOR and max(rates(one)) > 0.9 * PEAK and rates(one)[-1] == pytest.approx(FLOOR)
+
+
 @pytest.mark.parametrize("every", [None, 10, 40])
 @pytest.mark.parametrize("cost", [0.5, 6.0])
 def test_evaluations_are_made_within_the_time(session: Any, every: int | None, cost: float) -> None:
