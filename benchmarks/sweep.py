@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+from pylm.runs import read_lines
+
 PROBE_STEPS = 24
 WITHOUT_COST = ("learning_rate", "embed_lr", "head_lr", "scalar_lr", "schedule", "min_lr_ratio", "warmup_steps",
                 "zero_init", "weight_decay", "grad_clip", "betas", "init_std")  # fmt: skip
@@ -57,11 +59,6 @@ def shards(text: Path, vocab: int, work: Path) -> Path:
     return folder
 
 
-def lines(run: Path) -> list[dict[str, Any]]:
-    """Return the metrics of a run."""
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def options(trial: dict[str, Any]) -> list[str]:
     """Return a trial's keys as words of the command line."""
     found: list[str] = []
@@ -95,7 +92,7 @@ def seconds_per_step(data: Path, trial: dict[str, Any], pace: dict[str, float], 
                 str(run),
             )
             now = (before + product_speed()) / 2
-            told = [line for line in lines(run) if "phase" in line][3:]
+            told = [line for line in read_lines(run / "metrics.jsonl") if "phase" in line][3:]
             each = [b["seconds"] - a["seconds"] for a, b in zip(told, told[1:], strict=False)]
             pace[key] = statistics.median(each) * min(now / quiet, 1.0)
     return pace[key]
@@ -126,7 +123,7 @@ def run_trial(trial: dict[str, Any], corpora: Path, work: Path, pace: dict[str, 
         str(run),
     )
     wall = time.perf_counter() - begun
-    told = lines(run)
+    told = read_lines(run / "metrics.jsonl")
     last = next(line for line in reversed(told) if "val_loss" in line)
     return {
         **trial,
@@ -153,7 +150,7 @@ def main() -> None:
     pace = json.loads(known.read_text()) if known.is_file() else {}
     quiet = pace.setdefault("product", product_speed(3.0))
     for number in range(given.most):  # the list may grow while it is worked on
-        done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
+        done = read_lines(given.out) if given.out.is_file() else []
         names = {(one["name"], one["seed"]) for one in done}
         open_trials = [one for one in json.loads(given.trials.read_text()) if (one["name"], one["seed"]) not in names]
         if not open_trials:

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 from benchmarks import report
-from benchmarks.conftest import REPORT
+from benchmarks.compare import Compare
 
 GPT = "--norm layernorm --mlp gelu --position learned --bias"
 SPEED = "--mlp relu2 --qk-norm --value-embeddings --residual-lambdas --no-tied --logit-softcap 15"
@@ -85,14 +84,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("plan")
 
 
-@pytest.fixture
-def rows(request: pytest.FixtureRequest) -> Iterator[report.Report]:
-    stash = request.config.stash
-    if REPORT not in stash:
-        stash[REPORT] = report.Report(request.config.rootpath / "benchmarks" / "results")
-    yield stash[REPORT]
-
-
 def tokens(folder: Path, vocabulary: int) -> Path:
     """A folder of tokens that mean nothing, as nanoGPT's prepare.py writes one."""
     where = folder / str(vocabulary)
@@ -140,7 +131,7 @@ def full(shapes: tuple[Shape, ...], default: tuple[Shape, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("shape", full(DEFAULT + MORE, DEFAULT))
-def test_memory(shape: Shape, folder: Path, rows: report.Report, benchmark: Any) -> None:
+def test_memory(shape: Shape, folder: Path, compare: Compare) -> None:
     def race() -> tuple[dict[str, Any], int]:
         words = words_of(folder, shape)
         run = str(folder / f"run-{len(list(folder.iterdir()))}")
@@ -148,19 +139,20 @@ def test_memory(shape: Shape, folder: Path, rows: report.Report, benchmark: Any)
             folder, "train", *words, "--out", run
         ).held
 
-    plan, held = benchmark.pedantic(race, rounds=1, iterations=1)
+    plan, held = compare.benchmark.pedantic(race, rounds=1, iterations=1)
     error = plan["memory"] / held - 1
     lives = held <= plan["memory"] + plan["memory_margin"]
     verdict = "met" if abs(error) <= 0.1 and lives else "short" if lives else "dies"
-    rows.add("plan", report.Row(f"memory, {named(shape)}", plan["memory"] / 1e6, held / 1e6, None, 1 + error, None,
-                                "0.90–1.10×", verdict, "MB"))  # fmt: skip
+    row = report.Row(f"memory, {named(shape)}", plan["memory"] / 1e6, held / 1e6, None, 1 + error, None, "0.90–1.10×",
+                     verdict, "MB")  # fmt: skip
+    compare.report.add("plan", row)
     assert lives, f"planned {plan['memory']:,} ± {plan['memory_margin']:,} bytes, held {held:,}"
 
 
 @pytest.mark.parametrize("shape", [pytest.param(shape, id=named(shape)) for shape in TIMED])
-def test_time(shape: Shape, folder: Path, rows: report.Report, request: pytest.FixtureRequest, benchmark: Any) -> None:
+def test_time(shape: Shape, folder: Path, compare: Compare, pytestconfig: pytest.Config) -> None:
     """The run's own clock, evaluations and saves counted, against the plan at the speed probed before and after."""
-    wanted = 600.0 if request.config.getoption("--full") else 20.0
+    wanted = 600.0 if pytestconfig.getoption("--full") else 20.0
 
     def race() -> tuple[float, float, float]:
         words = [*words_of(folder, shape), "--json"]
@@ -173,8 +165,10 @@ def test_time(shape: Shape, folder: Path, rows: report.Report, request: pytest.F
         after = json.loads(pylm(folder, "plan", *words).out)["seconds"]
         return before, took["seconds"], after
 
-    before, took, after = benchmark.pedantic(race, rounds=1, iterations=1)
+    before, took, after = compare.benchmark.pedantic(race, rounds=1, iterations=1)
     planned = (before + after) / 2
     ratio = planned / took
-    rows.add("plan", report.Row(f"time, {named(shape)}", planned, took, None, ratio, (before / took, after / took),
-                                "0.90–1.10×", "met" if abs(ratio - 1) <= 0.1 else "short"))  # fmt: skip
+    verdict = "met" if abs(ratio - 1) <= 0.1 else "short"
+    spread = (before / took, after / took)
+    row = report.Row(f"time, {named(shape)}", planned, took, None, ratio, spread, "0.90–1.10×", verdict)
+    compare.report.add("plan", row)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pylm.cli.frame.command import json_option
-from pylm.cli.frame.completion import complete_runs
-from pylm.cli.frame.configured import complete_file, configured
+from pylm.cli.frame.configured import configured
 from pylm.cli.frame.printing import print_json
+from pylm.cli.frame.training_options import training_options
 from pylm.wording import in_options
 
 if TYPE_CHECKING:
@@ -22,22 +22,11 @@ pylm plan --preset gpt2-124m --vocab-size 50304 --max-tokens 1B --no-probe"""
 
 
 @configured("train", example=EXAMPLE)
-@click.argument("files", nargs=-1, metavar="[FILE]…", shell_complete=complete_file)
-@click.option("--data", "data", metavar="DIR", help="Folder that pylm tokenize wrote, or a file of tokens.")
-@click.option("--out", type=click.Path(), help="Folder of the run, whose disk is looked at.  [default: runs]")
-@click.option(
-    "--resume",
-    is_flag=False,
-    flag_value="auto",
-    metavar="[auto|CHECKPOINT]",
-    shell_complete=complete_runs,
-    help="Plan what is left of a run.",
+@training_options(
+    out="Folder of the run, whose disk is looked at.  [default: runs]",
+    resume="Plan what is left of a run.",
+    allow_inexact="As pylm train takes it; it changes nothing.",
 )
-@click.option(
-    "--init-from", metavar="CHECKPOINT", shell_complete=complete_runs, help="Start anew from a checkpoint's weights."
-)
-@click.option("--depth", type=click.IntRange(1, 64), help="Derive shape, learning rate and batch from so many layers.")
-@click.option("--allow-inexact", is_flag=True, show_default=False, help="As pylm train takes it; it changes nothing.")
 @click.option("--gpus", type=int, metavar="N", help="Devices that share each step, here or elsewhere.")
 @click.option("--probe/--no-probe", default=True, help="Take some steps here to tell how long it takes.")
 @json_option

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pylm.cli.frame.command import json_option
-from pylm.cli.frame.completion import complete_runs
-from pylm.cli.frame.configured import complete_file, configured
+from pylm.cli.frame.configured import configured
 from pylm.cli.frame.printing import drawn_on, print_json
+from pylm.cli.frame.training_options import training_options
 from pylm.wording import in_options
 
 if TYPE_CHECKING:
@@ -27,26 +27,10 @@ pylm train --config mine.yaml --out runs/mine --resume auto"""
 
 
 @configured("train", example=EXAMPLE)
-@click.argument("files", nargs=-1, metavar="[FILE]…", shell_complete=complete_file)
-@click.option("--data", "data", metavar="DIR", help="Folder that pylm tokenize wrote, or a file of tokens.")
-@click.option("--out", type=click.Path(), help="Folder of the run.  [default: runs/<preset>-<date>-<time>]")
-@click.option(
-    "--resume",
-    is_flag=False,
-    flag_value="auto",
-    metavar="[auto|CHECKPOINT]",
-    shell_complete=complete_runs,
-    help="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
-)
-@click.option(
-    "--init-from", metavar="CHECKPOINT", shell_complete=complete_runs, help="Start anew from a checkpoint's weights."
-)
-@click.option("--depth", type=click.IntRange(1, 64), help="Derive shape, learning rate and batch from so many layers.")
-@click.option(
-    "--allow-inexact",
-    is_flag=True,
-    show_default=False,
-    help="Resume on a machine where the result cannot be the same to the bit.",
+@training_options(
+    out="Folder of the run.  [default: runs/<preset>-<date>-<time>]",
+    resume="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
+    allow_inexact="Resume on a machine where the result cannot be the same to the bit.",
 )
 @json_option
 def train(

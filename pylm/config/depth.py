@@ -18,9 +18,8 @@ from pylm.config.cascade import DEFAULT, Resolved
 from pylm.config.units import format_count, format_duration
 from pylm.wording import param
 
-__all__ = ["LEAST", "Choice", "derive", "described", "for_machine", "still_open"]
+__all__ = ["Choice", "derive", "described", "for_machine", "still_open"]
 
-LEAST = recipe.LEAST
 TOKENS_PER_PARAMETER = 20  # counted over the parameters of the blocks: Hoffmann et al. 2022
 EPOCHS = 4  # text read so often is nearly as good as new (Muennighoff et al. 2023)
 TOKENS_IN_TEXT = 2  # for each parameter of the blocks: a larger model learns less text by heart
@@ -60,7 +59,7 @@ def for_machine(seconds: float, flops: float, text: int, vocab_size: int, optimi
     """
     work, most = seconds * flops, EPOCHS * text
     depth = recipe.depth_for(work)
-    while depth > LEAST and recipe.blocks(depth) * TOKENS_IN_TEXT > text:
+    while depth > recipe.LEAST and recipe.blocks(depth) * TOKENS_IN_TEXT > text:
         depth -= 1
     expected = recipe.expected_tokens(work, depth, vocab_size)
     model = _model(depth, min(expected, most), optimizer, most < expected)

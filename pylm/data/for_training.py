@@ -54,12 +54,14 @@ def prepare_for_training(
         return prepare_text(text, folder, Training(vocab_size, most=most_tokens), ShardOptions(), progress, say)
 
 
-def amount_of_text(sources: Sequence[str], vocab_size: int | None = None) -> tuple[int, int]:
+def amount_of_text(
+    sources: Sequence[str], vocab_size: int | None = None, most_tokens: Callable[[], int] | None = None
+) -> tuple[int, int]:
     """Return the bytes of a text that is not tokenized yet, and the size of the vocabulary that it would get."""
     text = Sources.of(sources)
     with _whole_lines(text.names, default_folder(text.names)):
         text_bytes = _rust.look_at_sources(list(text.names))[1]
-    return text_bytes, vocab_size or default_vocab_size(text_bytes)
+    return text_bytes, vocab_size or default_vocab_size(text_bytes, most_tokens)
 
 
 @contextmanager

@@ -45,14 +45,15 @@ class Training:
         return {**asked, "specials": list(self.specials)} if self.specials else asked
 
 
-def default_vocab_size(text_bytes: int) -> int:
+def default_vocab_size(text_bytes: int, most: Callable[[], int] | None = None) -> int:
     """Return the power of two below 4·sqrt(bytes): 4,096 for a megabyte, 32,768 from 70 MB on.
 
     A vocabulary pays while its rarest tokens are still seen often enough to be learned; the number of tokens that
-    are seen n times grows with about the root of the text.
+    are seen n times grows with about the root of the text. Where that is many, `most` says how many are of use.
     """
     root = 4 * math.sqrt(max(text_bytes, 1))
-    return min(32768, max(SMALLEST_VOCABULARY, 1 << int(math.log2(root))))
+    size = min(32768, max(SMALLEST_VOCABULARY, 1 << int(math.log2(root))))
+    return size if most is None or size <= FEW_TOKENS else min(size, most())
 
 
 def own_tokenizer(
@@ -95,9 +96,7 @@ def own_tokenizer(
     }
     if training.vocab_size is not None:
         return Tokenizer.train(files, training.vocab_size, **options), True
-    size = default_vocab_size(text_bytes)
-    if training.most is not None and size > FEW_TOKENS:
-        size = min(size, training.most())
+    size = default_vocab_size(text_bytes, training.most)
     amount = f"{text_bytes / 1e6:,.1f} MB" if text_bytes >= 1e6 else f"{text_bytes / 1e3:,.1f} kB"
     say(f"no {param('tokenizer')}: building a vocabulary of {size:,} tokens from this text of {amount}")
     try:

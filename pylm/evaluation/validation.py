@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pylm.data import Batch, Loader
     from pylm.data.identity import Identity
 
-__all__ = ["Scores", "Validation"]
+__all__ = ["Scores", "Validation", "batches_of"]
 
 BATCH_TOKENS = 8192  # about as many tokens as a batch has
 
@@ -43,6 +43,13 @@ class Scores(NamedTuple):
         return cls(mean, perplexity, correct / max(tokens, 1), *bits)
 
 
+def batches_of(config: Config, windows: int) -> tuple[int, int]:
+    """Return the rows of a batch, and how many batches an evaluation on so many windows has."""
+    rows = max(min(BATCH_TOKENS // config.model.context_length, windows), 1)
+    batches = math.ceil(windows / rows)
+    return rows, min(batches, config.train.eval_batches or batches)
+
+
 class Validation:
     """The windows that a run is judged by."""
 
@@ -52,10 +59,8 @@ class Validation:
         self._folder, self._split = split_of(config, identity)
         self._byte_lengths = byte_lengths_of(self._folder)
         self.windows = self._load(1).windows
-        self._rows = max(min(BATCH_TOKENS // config.model.context_length, self.windows), 1)
+        self._rows, self._batches = batches_of(config, self.windows)
         self._loader = self._load(self._rows)
-        batches = math.ceil(self.windows / self._rows)
-        self._batches = min(batches, config.train.eval_batches or batches)
         self.tokens = min(self._batches * self._rows, self.windows) * config.model.context_length
 
     def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:

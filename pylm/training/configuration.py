@@ -38,8 +38,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
             f"{call('train', 'my.txt')}, or {call('train', data='DIR')} with a folder that pylm tokenize wrote",
         )
     identity = identify(source, resolved.config.data.val)
-    if request.init_from is not None and request.depth is None and resolved.config.model.n_layers is None:
-        resolved = init_from.with_shape(resolved, request.init_from)
+    resolved = init_from.with_shape(resolved, request)
     resolved = resolved.completed({"sample.max_tokens": SAMPLE_TOKENS}, "samples while training")
     if not is_open(resolved, request):
         return resolved, identity, None

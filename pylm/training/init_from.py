@@ -16,16 +16,22 @@ if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity
     from pylm.training.backend import Backend
+    from pylm.training.request import Request
 
 # What the weights do not depend on, or what is changed on purpose to go on from them, as a longer context is
 FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "attention", "init_std", "zero_init"}
 
 
-def with_shape(resolved: Resolved, name: str) -> Resolved:
-    """Return the configuration with the shape of a checkpoint where nobody gave one; the vocabulary is the data's."""
+def with_shape(resolved: Resolved, request: Request) -> Resolved:
+    """Return the configuration with the shape of the checkpoint that a run begins with, where nobody gives another.
+
+    The vocabulary is the data's.
+    """
     from pylm.checkpoint import find
 
-    path = find(name)
+    if request.init_from is None or request.depth is not None or resolved.config.model.n_layers is not None:
+        return resolved
+    path = find(request.init_from)
     shape, _ = _opened(path)
     values = {f"model.{key}": value for key, value in shape.model_dump(exclude={"vocab_size"}).items()}
     return resolved.completed(values, param("init_from", path))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pylm.config.shape import complete, count_parameters
-from pylm.evaluation.validation import BATCH_TOKENS
+from pylm.evaluation.validation import batches_of
 from pylm.model.parameters import parameters
 from pylm.training.backend import evaluation_rows
 from pylm.training.due import EVALUATION_STEPS
@@ -102,15 +102,16 @@ def need_of(
         micro_batch: that a probe chose; None: the largest that would be tried counts.
         seconds_per_step: measured or estimated; a length in time depends on it.
     """
-    config, facts = subject.config, subject.facts
-    shape = complete(config.model, facts.vocab_size)
-    sizes = {name: math.prod(one.shape) for name, one in parameters(shape).items()}
+    config, facts, shape = subject.config, subject.facts, subject.shape
+    kinds = parameters(shape)
+    sizes = {name: math.prod(one.shape) for name, one in kinds.items()}
     count, world = count_parameters(shape), machine.devices
     sequences = sequences_of_step(config.train, shape.context_length, count, world)
     tried = _tried(config, shape, sequences, machine, micro_batch)
     batches = resolve_batches(config.train, shape.context_length, count, micro_batch or max(tried), world)
     length = resolve_length(config.train, batches, subject.windows, seconds_per_step, subject.done)
-    evaluated = _evaluated_rows(config, shape, facts.held_back)
+    rows, evaluation_batches = batches_of(config, facts.held_back)
+    evaluated = min(rows * evaluation_batches, facts.held_back)  # windows
     steps = length.steps - subject.done[0]
     evaluations, saves = _times(config, steps, facts.held_back > 0)
     run = Run(
@@ -121,7 +122,7 @@ def need_of(
         batches.micro_batch,
         batches.grad_accum_steps,
         tuple(tried) if micro_batch is None else (micro_batch,),
-        evaluated,
+        min(rows, facts.held_back),
         evaluation_rows(shape.context_length, shape.vocab_size),
         saves > 1,
         machine.stores_logits,
@@ -134,7 +135,6 @@ def need_of(
     if world > 1:
         parts["exchange of gradients"] = 4 * count
     parts[OVERHEAD] = machine.overhead
-    kinds = parameters(shape)
     moment_bytes = sum(4 * size * moments(run.optimizer, name, len(kinds[name].shape)) for name, size in sizes.items())
     kept = min(saves, config.train.keep_last) + AT_ONCE
     return Need(
@@ -150,7 +150,7 @@ def need_of(
         flops_per_token=flops_per_token(shape),
         kv_per_token=_kv(shape, machine.precision),
         evaluations=evaluations,
-        evaluated_tokens=_evaluated_windows(config, facts.held_back) * shape.context_length,
+        evaluated_tokens=evaluated * shape.context_length,
         saves=saves,
     )
 
@@ -179,17 +179,6 @@ def _tried(config: Config, shape: Shape, sequences: int | None, machine: Machine
     if machine.device == "cpu":
         return sizes_tried(shape.context_length, sequences)
     return [1]  # a device takes what fits: this is the least
-
-
-def _evaluated_rows(config: Config, shape: Shape, windows: int) -> int:
-    return min(max(BATCH_TOKENS // shape.context_length, 1), windows)
-
-
-def _evaluated_windows(config: Config, windows: int) -> int:
-    """Return the windows of an evaluation."""
-    rows = min(max(BATCH_TOKENS // config.model.context_length, 1), max(windows, 1))
-    batches = math.ceil(windows / rows)
-    return min(windows, min(batches, config.train.eval_batches or batches) * rows)
 
 
 def _times(config: Config, steps: int, evaluates: bool) -> tuple[int, int]:

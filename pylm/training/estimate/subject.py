@@ -86,8 +86,7 @@ def subject_of(request: Request, on_event: Callable[[Event], None]) -> Subject:
         done = checkpoint.step, float(checkpoint.state["progress"]["seconds"])
         return Subject(resolved, complete(resolved.config.model, facts.vocab_size), facts, done=done)
     resolved, named = _given(request)
-    if request.init_from is not None and request.depth is None and resolved.config.model.n_layers is None:
-        resolved = init_from.with_shape(resolved, request.init_from)
+    resolved = init_from.with_shape(resolved, request)
     resolved = resolved.completed({"sample.max_tokens": SAMPLE_TOKENS}, "samples while training")
     size = Size(resolved, request, on_event)
     facts, notes = _facts(resolved, named, size.vocab_size if is_open(resolved, request) else None)
@@ -151,9 +150,7 @@ def _of_text(text: tuple[str, ...], asked: int | None, most: Callable[[], int] |
 
     if "-" in text:
         raise UsageError("a text on stdin can be read once", f"{call('tokenize', '-', out='DIR')} first")
-    text_bytes, vocab_size = amount_of_text(text, asked)
-    if asked is None and most is not None:
-        vocab_size = min(vocab_size, most())
+    text_bytes, vocab_size = amount_of_text(text, asked, most)
     each = BYTES_PER_TOKEN + BYTES_PER_BIT * math.log2(vocab_size)
     tokens = max(int(text_bytes / each), 1)
     note = (
