@@ -1,0 +1,39 @@
+"""What the headers of an answer say of a file: its hash, its size, the range of it that came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+__all__ = ["etag_of", "hashes_of", "range_of", "size_of"]
+
+SHA256, SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
+
+
+def etag_of(headers: Mapping[str, str], name: str = "ETag") -> str | None:
+    """Return an entity tag without quotes and without the mark of a weak one."""
+    return (headers.get(name) or "").strip().removeprefix("W/").strip('"') or None
+
+
+def hashes_of(first: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return the SHA-256 or the git hash that the Hub's own answer gives: never those of where it redirects to."""
+    linked, own = etag_of(first, "X-Linked-Etag"), etag_of(first)
+    if linked and SHA256.fullmatch(linked):
+        return linked, None
+    is_hub = "X-Repo-Commit" in first
+    return None, own if is_hub and own and SHA1.fullmatch(own) else None
+
+
+def range_of(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Return where the range of a 206 begins and the size of the whole, from `bytes 0-99/1234`."""
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", (headers.get("Content-Range") or "").strip())
+    if match:
+        return int(match[1]), int(match[2]) if match[2] != "*" else None
+    beyond = re.fullmatch(r"bytes \*/(\d+)", (headers.get("Content-Range") or "").strip())
+    return None, int(beyond[1]) if beyond else None
+
+
+def size_of(first: Mapping[str, str]) -> int | None:
+    """Return the size that the Hub gives of what it redirects to."""
+    text = first.get("X-Linked-Size") or ""
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,183 @@
+"""One large file over several connections: ranges of it side by side, recorded piece by piece, hashed in order."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, Queue
+
+from pylm.data.fetching.checksum import Checksum
+from pylm.data.fetching.partial import Part, Span
+from pylm.data.fetching.remote_file import RemoteFile
+
+__all__ = ["RangedDownload"]
+
+BLOCK = 1 << 20  # bytes that are hashed at once: they stay in the second cache
+HEARTBEAT = 0.2  # seconds between two words on progress
+PARTING = 2.0  # seconds that connections get to end after Ctrl-C; they end with the process anyway
+
+
+class Stopped(Exception):
+    """Another thread failed, or Ctrl-C was pressed."""
+
+
+class RangedDownload:
+    """Fills what a Part lacks. What is not recorded yet is never more than `piece`, so a kill costs no more.
+
+    Each connection takes a range of up to a piece and cuts it into steps; with `connections` steps on their way and
+    as many that wait to be recorded, all of them together are a piece.
+    """
+
+    def __init__(
+        self, file: RemoteFile, part: Part, connections: int, piece: int, report: Callable[[int], None]
+    ) -> None:
+        """`report` is told the bytes that are there."""
+        self.file, self.part, self.connections, self.report = file, part, connections, report
+        self.step = max(1, piece // (2 * connections))
+        missing = part.spans.missing(part.size)
+        share = -(-sum(end - start for start, end in missing) // connections)
+        self.range = max(1, min(piece, share))
+        self.checksum: Checksum = file.checksum()
+        self.hashed = 0
+        self.here = part.size - sum(end - start for start, end in missing)
+
+    def run(self, are_ranges_served: bool = True) -> Checksum:
+        """Fetch what is missing and return the hash of the whole; RangesIgnored where the server sends no ranges."""
+        self.farthest = -1 if are_ranges_served else None
+        self.stop = threading.Event()
+        self.events: Queue[Span | BaseException | None] = Queue()
+        self.permits = threading.Semaphore(2 * self.connections)
+        self.waiting = self._ranges() if are_ranges_served else self._rest()
+        self.counts = [0] * self.connections
+        workers = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(self.connections)]
+        hasher = threading.Thread(target=self._hash, daemon=True)
+        self.grown = threading.Condition()
+        for thread in (*workers, hasher):
+            thread.start()
+        try:
+            self._keep(len(workers))
+            hasher.join()
+        except BaseException:
+            self._end(workers)
+            raise
+        return self.checksum
+
+    # this thread: records what came
+
+    def _keep(self, running: int) -> None:
+        while running:
+            spans: list[Span] = []
+            for event in self._events():
+                if event is None:
+                    running -= 1
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    spans.append(event)
+            if spans:
+                self._record(spans)
+            self.report(self.here + sum(self.counts))
+
+    def _events(self) -> list[Span | BaseException | None]:
+        """Return what happened since the last time, after a heartbeat at the latest."""
+        happened = []
+        with suppress(Empty):
+            happened.append(self.events.get(timeout=HEARTBEAT))
+            while True:
+                happened.append(self.events.get_nowait())
+        return happened
+
+    def _record(self, spans: list[Span]) -> None:
+        self.part.record(spans)
+        for _ in spans:
+            self.permits.release()
+        with self.grown:
+            self.grown.notify()
+
+    def _end(self, workers: list[threading.Thread]) -> None:
+        """Let the connections end, and record what they brought."""
+        self.stop.set()
+        with self.grown:
+            self.grown.notify()
+        until = time.monotonic() + PARTING
+        for worker in workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        spans = [event for event in self._events() if isinstance(event, tuple)]
+        if spans:
+            with suppress(OSError):
+                self.part.record(spans)
+
+    # a thread for each connection
+
+    def _ranges(self) -> list[Span]:
+        """Return the ranges to ask for, the last first."""
+        missing = self.part.spans.missing(self.part.size)
+        cut = [(at, min(at + self.range, end)) for start, end in missing for at in range(start, end, self.range)]
+        return cut[::-1]
+
+    def _rest(self) -> list[Span]:
+        """Return all from the first missing byte on, as one answer brings it."""
+        missing = self.part.spans.missing(self.part.size)
+        return [(missing[0][0], self.part.size)] if missing else []
+
+    def _work(self, number: int) -> None:
+        try:
+            with self.part.path.open("r+b", buffering=0) as out:
+                while True:
+                    try:
+                        start, end = self.waiting.pop()
+                    except IndexError:
+                        break
+                    self._fill(number, out.fileno(), start, end)
+        except Stopped:
+            pass
+        except BaseException as error:
+            self.events.put(error)
+        self.events.put(None)
+
+    def _fill(self, number: int, handle: int, start: int, end: int) -> None:
+        """Write one range; each step of it is told when it is whole, the last also where it is not."""
+        at = begun = start
+        self._permit()
+        try:
+            for block in self.file.blocks(start, end, farthest=self.farthest):
+                view = memoryview(block)
+                while view:
+                    if self.stop.is_set():
+                        raise Stopped
+                    written = os.pwrite(handle, view[: begun + self.step - at], at)
+                    view, at = view[written:], at + written
+                    self.counts[number] += written
+                    if at == begun + self.step and at < end:
+                        self.events.put((begun, at))
+                        begun = at
+                        self._permit()
+        finally:
+            if at > begun:
+                self.events.put((begun, at))
+
+    def _permit(self) -> None:
+        while not self.permits.acquire(timeout=HEARTBEAT):
+            if self.stop.is_set():
+                raise Stopped
+
+    # a thread that hashes
+
+    def _hash(self) -> None:
+        """Hash from the first byte on as far as the file has come: read from memory, where it was just written."""
+        buffer = bytearray(BLOCK)
+        with self.part.path.open("rb", buffering=0) as file:
+            file.seek(self.hashed)
+            while self.hashed < self.part.size:
+                with self.grown:
+                    while (frontier := self.part.spans.frontier()) == self.hashed and not self.stop.is_set():
+                        self.grown.wait(HEARTBEAT)
+                if self.stop.is_set():
+                    return
+                while self.hashed < frontier and not self.stop.is_set():
+                    count = file.readinto(memoryview(buffer)[: frontier - self.hashed])
+                    self.checksum.update(memoryview(buffer)[:count])
+                    self.hashed += count or 0
