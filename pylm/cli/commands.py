@@ -6,7 +6,7 @@ from __future__ import annotations
 COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("pylm.cli.tokenizer:tokenizer", "Train, look at, use and compare tokenizers."),
     "tokenize": ("pylm.cli.tokenize:tokenize", "Turn text into token shards."),
-    "data": ("pylm.cli.data:data", "Look into token shards and check them."),
+    "data": ("pylm.cli.data:data", "Get datasets; look into token shards and check them."),
     "train": ("pylm.cli.train:train", "Train a model, or go on with one."),
     "plan": ("pylm.cli.plan:plan", "Say what a training will take, and whether it fits."),
     "sample": ("pylm.cli.sample:sample", "Write text with a trained model."),

@@ -1,4 +1,4 @@
-"""What a shell completes beside options: the runs of this folder and their checkpoints."""
+"""What a shell completes beside options: the runs of this folder and their checkpoints, the names of datasets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["complete_runs"]
+__all__ = ["complete_datasets", "complete_runs"]
 
 RUNS = Path("runs")
 STEP = re.compile(r"step_(\d+)")
@@ -23,6 +23,20 @@ def complete_runs(_ctx: click.Context, param: click.Parameter, incomplete: str) 
         steps = sorted((name for name in inside if STEP.fullmatch(name)), key=lambda name: int(name[5:]), reverse=True)
         ends = [name for name in ("best", "last") if name in inside]
         matching += [f"{run}/{name}" for name in (*ends, *steps) if f"{run}/{name}".startswith(incomplete)]
+    return matching
+
+
+def complete_datasets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of datasets, and of one that stands there whole its slices and configurations."""
+    from pylm.data.catalogue import dataset, is_known, names
+
+    matching = [name for name in names() if name.startswith(incomplete)]
+    base = re.sub(r"(_\d*[MB]?|:\w*)$", "", incomplete)
+    if is_known(base):
+        known = dataset(base)
+        slices = [f"{base}_{size}" for size in ("10M", "100M", "1B") if known.kind not in ("evaluation", "rules")]
+        configs = [f"{known.name}:{config}" for config in known.configs]
+        matching += [name for name in (*slices, *configs) if name.startswith(incomplete) and name != incomplete]
     return matching
 
 

@@ -1,0 +1,119 @@
+"""What is on this machine already: in pylm's cache, and in the Hugging Face cache, which is read and never written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pylm.cache import cache_folder
+from pylm.data.catalogue.entries import Entry, Part, all_entries
+
+__all__ = ["MANIFEST", "Copy", "copies", "datasets_folder", "hub_cache", "manifests"]
+
+MANIFEST = "dataset.json"  # of a folder that `pylm.data.get` wrote; its last file
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Files of a dataset that are here.
+
+    Attributes:
+        folder: Where they lie.
+        name: What was asked for: a configuration or a slice, say.
+        cache: `pylm` or `huggingface`.
+        revision: The commit that they are of, where one is known.
+        files: How many there are.
+        size: Their bytes.
+    """
+
+    folder: Path
+    name: str
+    cache: str
+    revision: str | None
+    files: int
+    size: int
+
+
+def datasets_folder() -> Path | None:
+    """Return the folder of pylm's cache that datasets go to; None for a user who has no home."""
+    cache = cache_folder()
+    return None if cache is None else cache / "data"
+
+
+def hub_cache() -> Path | None:
+    """Return the folder of the Hugging Face cache, there or not; None for a user who has no home."""
+    if chosen := os.environ.get("HF_HUB_CACHE"):
+        return Path(chosen).expanduser()
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        home = None
+    if chosen := os.environ.get("HF_HOME"):
+        return Path(chosen).expanduser() / "hub"
+    return None if home is None else Path(home, "huggingface", "hub")
+
+
+def manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folders of pylm's cache that are whole, each with its manifest."""
+    folder = datasets_folder()
+    for path in sorted(folder.glob(f"*/*/{MANIFEST}")) if folder is not None else ():
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(manifest.get("name"), str) and isinstance(manifest.get("files"), list):
+                yield path.parent, manifest
+        except (OSError, ValueError, AttributeError):  # half a cache is no reason to list nothing
+            continue
+
+
+def copies(entries: list[Entry]) -> dict[str, list[Copy]]:
+    """Return what is here of each of these datasets, by name, without the network."""
+    found: dict[str, list[Copy]] = {one.name: [] for one in entries}
+    for folder, manifest in manifests():
+        name = str(manifest.get("dataset"))
+        if name in found:
+            size = sum(file["size"] for file in manifest["files"])
+            revision = next((source.get("sha") for source in manifest.get("sources", ())), None)
+            found[name].append(Copy(folder, manifest["name"], "pylm", revision, len(manifest["files"]), size))
+    hub = hub_cache()
+    if hub is not None and hub.is_dir():
+        for one in entries:
+            found[one.name].extend(_of_hub(hub, one))
+    return found
+
+
+def _of_hub(hub: Path, one: Entry) -> Iterator[Copy]:
+    for part in _parts(one):
+        if part.repository is None:
+            continue
+        snapshots = hub / f"datasets--{part.repository.replace('/', '--')}" / "snapshots"
+        globs = [glob for rules in part.files.value.values() for _, glob in rules]
+        for snapshot in sorted(snapshots.iterdir()) if snapshots.is_dir() else ():
+            sizes = [size for path, size in _files(snapshot) if any(_fits(path, glob) for glob in globs)]
+            if sizes:
+                yield Copy(snapshot, one.name, "huggingface", snapshot.name, len(sizes), sum(sizes))
+
+
+def _parts(one: Entry) -> Iterator[Part]:
+    yield from one.parts
+    for name in one.of:
+        yield from all_entries()[name.partition(":")[0]].parts
+
+
+def _fits(path: str, glob: str) -> bool:
+    """Say whether a path is of any configuration: a group of the regex stands for whatever there is."""
+    return fnmatchcase(path, glob.replace("\\g<0>", "*").replace("\\1", "*"))
+
+
+def _files(snapshot: Path) -> Iterator[tuple[str, int]]:
+    for folder, _, names in os.walk(snapshot):
+        for name in names:
+            path = Path(folder, name)
+            try:
+                yield path.relative_to(snapshot).as_posix(), path.stat().st_size  # of what a link leads to
+            except OSError:  # a link that leads nowhere: its blob was removed
+                continue
