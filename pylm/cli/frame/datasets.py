@@ -15,6 +15,7 @@ UNCHECKED = "?"
 
 
 def table(shown: list[Entry], here: dict[str, list[Copy]]) -> Iterator[str]:
+    """Yield the lines of a table of datasets."""
     rows = [("name", "size", "documents", "here", "licence")]
     rows += [
         (one.name, _size(one.size), _count(one.documents), _held(here[one.name]), _licence(one.licence))
@@ -27,6 +28,7 @@ def table(shown: list[Entry], here: dict[str, list[Copy]]) -> Iterator[str]:
 
 
 def page(one: Entry, here: list[Copy]) -> Iterator[str]:
+    """Yield the lines of all that is known of a dataset."""
     from pylm.data.catalogue import all_terms
 
     yield f"{one.name}: {one.title}"
@@ -84,6 +86,7 @@ def _bytes(size: float) -> str:
 
 
 def as_json(one: Entry, here: list[Copy]) -> dict[str, Any]:
+    """Return the same for programs: each fact with its day, null where nobody could check it."""
     from pylm.data.catalogue import all_terms
 
     facts = {key: vars(getattr(one, key)) for key in ("licence", "size", "documents", "columns")}

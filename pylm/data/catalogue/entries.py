@@ -122,14 +122,15 @@ class Entry:
         """Return an entry of the file."""
         config = written.get("config", {})
         plain = ("title", "kind", "reading", "rule", "token_count", "attribution", "note", "language")
+        of_file: dict[str, Any] = {key: written[key] for key in plain if key in written}
+        of_file |= {key: Fact.of(written[key]) for key in ("licence", "size", "documents", "columns")}
+        of_file |= {key: tuple(written.get(key, ())) for key in ("of", "terms")}
         return cls(
             name,
-            **{key: written[key] for key in plain if key in written},
-            **{key: Fact.of(written[key]) for key in ("licence", "size", "documents", "columns")},
-            **{key: tuple(written.get(key, ())) for key in ("of", "terms")},
             parts=tuple(map(Part.of, written.get("parts", ()))),
             configs=tuple(config.get("examples", ())),
             usual_config=config.get("default"),
+            **of_file,
         )
 
     @property
