@@ -25,7 +25,8 @@ ROOMS: dict[str, set[str]] = {
     "pylm.config": set(),
     "pylm.checkpoint": {"pylm.config"},
     "pylm.runs": {"pylm.config", "pylm.checkpoint"},
-    "pylm.tokenizer": {"pylm._rust"},
+    "pylm.tokenizer": {"pylm._rust", "pylm.tokenizer"},
+    "pylm.tokenizer.train": {"pylm._rust", "pylm.tokenizer", "pylm.data"},  # the text, wherever it lies
     "pylm.data": {"pylm.tokenizer", "pylm.config", "pylm._rust", "pylm._native"},
     "pylm.native_kernels": {"pylm._native"},
     "pylm.model": {"pylm.config"},

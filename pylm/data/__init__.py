@@ -1,4 +1,4 @@
-"""Text to shards, shards to batches."""
+"""Text to shards, shards to batches, and documents from wherever they lie."""
 
 from __future__ import annotations
 
@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pylm.data.loader import Batch, Document, Loader
+    from pylm.data.streaming import Source, source
 
-__all__ = ["Batch", "Document", "Loader"]
+__all__ = ["Batch", "Document", "Loader", "Source", "source"]
+
+# name: the module that holds it, imported on first use: numpy costs time that `pylm --help` has not
+_HOMES = {
+    "Batch": "pylm.data.loader",
+    "Document": "pylm.data.loader",
+    "Loader": "pylm.data.loader",
+    "Source": "pylm.data.streaming",
+    "source": "pylm.data.streaming",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Return a name of the loader on first use: it needs numpy, and `pylm --help` must not."""
-    if name in __all__:
-        from pylm.data import loader
+    """Return a name of a room on first use."""
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(loader, name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,12 +7,13 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm import _rust
 from pylm.data.own_tokenizer import Training, default_vocab_size
 from pylm.data.prepare import Prepared, ShardOptions, prepare_text
-from pylm.data.sources import Sources, default_folder
+from pylm.data.sources import Sources, default_folder, opened
+from pylm.data.streaming.stream_of import named
 from pylm.errors import PylmError
 from pylm.wording import call, in_options, param
 
@@ -33,7 +34,7 @@ NAMED: tuple[tuple[str, str, str | bool | None], ...] = (
 
 
 def prepare_for_training(
-    sources: Sequence[str],
+    sources: Sequence[Any],
     vocab_size: int | None = None,
     most_tokens: Callable[[], int] | None = None,
     progress: Report | None = None,
@@ -48,24 +49,24 @@ def prepare_for_training(
         progress: Called about five times a second.
         say: Called with sentences that a user wants to read.
     """
-    text = Sources.of(sources)
-    folder = default_folder(text.names)
-    with _whole_lines(text.names, folder):
+    folder = default_folder(sources)
+    with _whole_lines(sources, folder):
+        text = Sources.of(sources)
         return prepare_text(text, folder, Training(vocab_size, most=most_tokens), ShardOptions(), progress, say)
 
 
 def amount_of_text(
-    sources: Sequence[str], vocab_size: int | None = None, most_tokens: Callable[[], int] | None = None
+    sources: Sequence[Any], vocab_size: int | None = None, most_tokens: Callable[[], int] | None = None
 ) -> tuple[int, int]:
     """Return the bytes of a text that is not tokenized yet, and the size of the vocabulary that it would get."""
-    text = Sources.of(sources)
-    with _whole_lines(text.names, default_folder(text.names)):
-        text_bytes = _rust.look_at_sources(list(text.names))[1]
+    folder = default_folder(sources)
+    with _whole_lines(sources, folder), opened(Sources.of(sources), None) as text:
+        text_bytes = _rust.look_at_sources(*text)[1]
     return text_bytes, vocab_size or default_vocab_size(text_bytes, most_tokens)
 
 
 @contextmanager
-def _whole_lines(sources: Sequence[str], folder: Path) -> Iterator[None]:
+def _whole_lines(sources: Sequence[Any], folder: Path) -> Iterator[None]:
     """Give the two lines that do the same, where a hint names a parameter that training does not have."""
     try:
         yield
@@ -78,7 +79,11 @@ def _whole_lines(sources: Sequence[str], folder: Path) -> Iterator[None]:
         if first is None:
             raise
         match, name, value = first
-        tokenized = call("tokenize", *sources, **{name: shlex.split(match[1])[0] if value is None else value})
+        tokenized = call(
+            "tokenize",
+            *(named(each) or "SOURCE" for each in sources),
+            **{name: shlex.split(match[1])[0] if value is None else value},
+        )
         lines = f"{tokenized}, then {call('train', data=folder)}"
         if value in ("COLUMN", "STRING") and "; " in hint:  # what there is to choose from
             lines += f"; {hint.split('; ', 1)[1]}"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm import _rust
-from pylm.data.sources import Sources, Spool
+from pylm.data.sources import Opened
+from pylm.data.streaming.files import Reading
 from pylm.errors import PylmError, TokenizerError, UsageError
 from pylm.wording import param
 
@@ -57,8 +58,8 @@ def default_vocab_size(text_bytes: int, most: Callable[[], int] | None = None) -
 
 
 def own_tokenizer(
-    sources: Sources,
-    spool: Spool,
+    text: Opened,
+    reading: Reading,
     text_bytes: int,
     folder: Path,
     training: Training,
@@ -71,8 +72,8 @@ def own_tokenizer(
     """Return the tokenizer that an earlier run trained for this folder, else a new one; and whether it is new.
 
     Args:
-        sources: The text.
-        spool: Where stdin was written to.
+        text: The text.
+        reading: How it is read.
         text_bytes: How much text there is.
         folder: Of the shards, which carries its tokenizer.
         training: What is asked of it.
@@ -85,14 +86,14 @@ def own_tokenizer(
 
     if keep and (folder / "tokenizer.json").exists() and _rust.shards_training(folder) == training.wishes:
         return Tokenizer.load(folder), False
-    files = [str(spool.file) if name == "-" else name for name in sources.names]
+    files = [str(text.stdin) if file == "-" else file for file in text.files]
     options: dict[str, Any] = {
         "model": training.model,
         "pattern": training.pattern,
         "specials": training.specials or None,
         "progress": progress,
         "threads": threads,
-        **sources.reading,
+        **reading.options,
     }
     if training.vocab_size is not None:
         return Tokenizer.train(files, training.vocab_size, **options), True

@@ -12,7 +12,7 @@ from pylm import _rust
 from pylm.data.cluster import share_of_work
 from pylm.data.encoder import encoder_of
 from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
-from pylm.data.sources import END, Sources, Spool, default_folder, spool
+from pylm.data.sources import END, Opened, Sources, default_folder, opened
 from pylm.errors import UsageError, did_you_mean
 from pylm.tokenizer.native import parameters_named
 from pylm.wording import call, options_marked, param
@@ -76,7 +76,7 @@ class Prepared:
 
 
 def prepare(
-    sources: str | Path | Sequence[str | Path],
+    sources: Any,
     out: str | Path | None = None,
     *,
     tokenizer: Tokenizer | str | Path | None = None,
@@ -110,7 +110,7 @@ def prepare(
         pylm.prepare(["a.txt", "b.jsonl"], out="data/mine", tokenizer="gpt2")
 
     Args:
-        sources: Files, folders, globs, or `-` for stdin: one or several.
+        sources: Files, folders, globs, `-` for stdin, or whatever else `pylm.data.source` takes: one or several.
         out: The folder; `data/` and the name of the first source if not given.
         tokenizer: A tokenizer, or what `Tokenizer.load` takes. Without one, one is trained on the text itself.
         vocab_size: Of the tokenizer to train; by the amount of text if not given.
@@ -149,7 +149,7 @@ def prepare(
     options = ShardOptions(
         val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run
     )
-    folder = default_folder(text.names) if out is None else Path(out)
+    folder = default_folder(sources) if out is None else Path(out)
     return prepare_text(text, folder, training if tokenizer is None else tokenizer, options, progress, say)
 
 
@@ -169,14 +169,15 @@ def prepare_text(
     if isinstance(tokenizer, Training) and options.world > 1:
         first = call("tokenizer train", "SOURCE", out="tok")
         raise UsageError("several processes cannot each train a tokenizer", f"train one first: {first}")
-    with parameters_named(), spool(sources, folder) as stdin:
-        _, text_bytes, remarks = _rust.look_at_sources(list(sources.names), *stdin)
+    most = None if options.limit is None else _rust.parse_limit(options.limit)
+    with parameters_named(), opened(sources, folder, most, progress) as text:
+        _, text_bytes, remarks = _rust.look_at_sources(*text)
         for remark in remarks:
             say(options_marked(remark))
         if isinstance(tokenizer, Training):
             tok, trained = own_tokenizer(
-                sources,
-                stdin,
+                text,
+                sources.reading,
                 text_bytes,
                 folder,
                 tokenizer,
@@ -191,7 +192,7 @@ def prepare_text(
         request = _request(sources, tok, options) | {
             "training": tokenizer.wishes if isinstance(tokenizer, Training) else None
         }
-        result = _write_shards(sources, stdin, folder, request, tok, options, progress)
+        result = _write_shards(text, folder, request, tok, options, progress)
     outcome = {
         key: result.pop(key) for key in ("manifest", "found", "replaced", "missing", "progress") if key in result
     }
@@ -215,11 +216,11 @@ def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[st
         "tokenizer": tok.identity,
         "vocab_size": tok.vocab_size,
         "eot": tok.eot,
-        "split": sources.split,
-        "field": sources.field or "text",
-        "column": sources.column or "text",
-        "invalid": sources.invalid,
-        "skip_bad": sources.skip_bad,
+        "split": sources.reading.split,
+        "field": sources.reading.field or "text",
+        "column": sources.reading.column or "text",
+        "invalid": sources.reading.invalid,
+        "skip_bad": sources.reading.skip_bad,
         "allow_special": sorted(set(options.allow_special)),
         "validation": options.val,
         "shard_tokens": options.shard_tokens,
@@ -229,8 +230,7 @@ def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[st
 
 
 def _write_shards(
-    sources: Sources,
-    stdin: Spool,
+    text: Opened,
     folder: Path,
     request: dict[str, Any],
     tok: Tokenizer,
@@ -239,12 +239,12 @@ def _write_shards(
 ) -> dict[str, Any]:
     """Let the pipeline work, here or on a cluster's machines, and return what it says of it."""
     asked: dict[str, Any] = {
-        "sources": list(sources.names),
+        "sources": text.files,
         "folder": folder,
         "request": json.dumps(request),
         "threads": options.threads,
-        "stdin": stdin.file,
-        "stdin_jsonl": stdin.is_jsonl,
+        "stdin": text.stdin,
+        "stdin_jsonl": text.is_jsonl,
     }
     told = None if progress is None else _Told(progress)
     encoder = encoder_of(tok, options.allow_special)

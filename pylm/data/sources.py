@@ -1,23 +1,31 @@
-"""Where text comes from and how it is read: files, folders, globs, stdin."""
+"""Where text comes from and how it is read, for those who read all of it in Rust."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pylm import _rust
-from pylm.errors import UsageError
-from pylm.tokenizer.standard_input import FIRST_LINE_BYTES, is_json_object
+from pylm.data.streaming.files import END, Files, Reading
+from pylm.data.streaming.grammar import hub_name, kind_of
+from pylm.data.streaming.several import Joined
+from pylm.data.streaming.spooling import spooled
+from pylm.data.streaming.steps import Limit, Taken
+from pylm.data.streaming.stream import Stream
+from pylm.data.streaming.stream_of import called, named, several_of, stream_of
+from pylm.tokenizer.standard_input import FIRST_LINE_BYTES, is_json_object, standard_input
 from pylm.tokenizer.unfinished import unfinished
 
-__all__ = ["Sources", "Spool", "default_folder", "spool"]
+if TYPE_CHECKING:
+    from pylm.tokenizer.report import Report
 
-END = "<|endoftext|>"
+__all__ = ["END", "Opened", "Sources", "default_folder", "opened"]
 
 
 @dataclass(frozen=True)
@@ -25,62 +33,99 @@ class Sources:
     """The sources of text, and how they are read.
 
     Attributes:
-        names: Files, folders, globs, or `-` for stdin.
-        split: What stands between documents of a plain text: a string, `blank` (blank lines), `line` or `file`.
-        field: The key of a jsonl line that holds the text; `text` if not given.
-        column: The column of a parquet file that holds the text; `text` if not given.
-        invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
-        skip_bad: Whether to leave out broken jsonl lines, counted and listed in the manifest.
+        names: How each is called.
+        parts: What they are, one after another.
+        reading: How files of them are read.
     """
 
     names: tuple[str, ...]
-    split: str = END
-    field: str | None = None
-    column: str | None = None
-    invalid: str = "error"
-    skip_bad: bool = False
+    parts: tuple[Stream, ...]
+    reading: Reading
 
     @classmethod
-    def of(cls, sources: str | Path | Sequence[str | Path], **reading: Any) -> Sources:
-        """Return the sources of one path or several."""
-        named = [sources] if isinstance(sources, (str, Path)) else list(sources)
-        if not named:
-            raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
-        return cls(tuple(str(source) for source in named), **reading)
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How they are read, by the names that the trainer of tokenizers takes."""
-        return {key: value for key, value in vars(self).items() if key != "names"}
+    def of(cls, sources: Any, **reading: Any) -> Sources:
+        """Return the sources of whatever `pylm.data.source` takes, one or several."""
+        stream = stream_of(sources, Reading(**reading))
+        parts = stream.streams if isinstance(stream, Joined) else (stream,)
+        readings = [part.reading for part in parts if isinstance(part, Files)]
+        # the name of a data set may name its column too
+        alike = readings and all(one == readings[0] for one in readings)
+        names = tuple(called(one) for one in several_of(sources))
+        return cls(names, parts, readings[0] if alike else Reading(**reading))
 
 
-class Spool(NamedTuple):
-    """The file that stdin was written to, None where stdin is no source; and whether it holds jsonl."""
+class Opened(NamedTuple):
+    """What Rust is handed for sources: paths and objects, the file that stdin was written to, whether that is jsonl."""
 
-    file: Path | None
-    is_jsonl: bool
+    files: list[Any]
+    stdin: Path | None = None
+    is_jsonl: bool = False
 
 
 @contextmanager
-def spool(sources: Sources, folder: Path) -> Iterator[Spool]:
-    """Write stdin to a file beside `folder`, where it is a source, for as long as the block takes.
+def opened(
+    sources: Sources, folder: Path | None, limit: dict[str, Any] | None = None, progress: Report | None = None
+) -> Iterator[Opened]:
+    """Give what Rust reads of the sources, for as long as the block takes.
 
-    A source is read more than once: for a sample, for the tokenizer, for the shards.
+    A source is read more than once: for a sample, for the tokenizer, for the shards. So stdin, and what Python alone
+    can read, are written to files beside `folder`, which go at the end.
+
+    Args:
+        sources: What is read.
+        folder: What it is read for; where there is none, the files lie with the system's temporary ones.
+        limit: What is taken of all of them, where that is limited.
+        progress: Called now and then while texts are written.
     """
-    if "-" not in sources.names:
-        yield Spool(None, False)
-        return
+    direct = [isinstance(part, Files) and part.reading == sources.reading for part in sources.parts]
+    has_stdin = any("-" in part.names for part in sources.parts if isinstance(part, Files))
+    with ExitStack() as stack:
+        text = Opened([])
+        if has_stdin or not all(direct):
+            scratch = stack.enter_context(_scratch(folder))
+        if has_stdin:
+            text = _stdin(scratch, sources.reading.field is not None)
+        for number, (part, is_direct) in enumerate(zip(sources.parts, direct, strict=True)):
+            if is_direct:
+                assert isinstance(part, Files)
+                text.files.extend(part.resolved)
+                continue
+
+            def report(written: int) -> None:
+                if progress is not None:
+                    progress(written, None, phase="read", unit="bytes")
+
+            # what ends by itself nowhere is not written beyond what is taken; tokens are others' to count
+            taken = part if not limit or "tokens" in limit else Taken(part, Limit.of(**limit))
+            file = scratch / f"{number}.jsonl"
+            text.files.append(spooled(taken, file, sources.reading.field or "text", report))
+        yield text
+
+
+def _scratch(folder: Path | None) -> AbstractContextManager[Path]:
+    if folder is None:
+        return _temporary()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished(folder, "stdin") as scratch:
-        path = scratch / "stdin"
-        _rust.spool_stdin(path)
-        with path.open("rb") as file:
-            first = file.readline(FIRST_LINE_BYTES)
-        is_jsonl = sources.field is not None or is_json_object(first)
-        # the suffix is how the trainer, which is given a path, knows what is in it
-        whole = path.with_suffix(_suffix(first, is_jsonl))
-        os.replace(path, whole)
-        yield Spool(whole, is_jsonl)
+    return unfinished(folder, "stdin")
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pylm-text-") as folder:
+        yield Path(folder)
+
+
+def _stdin(scratch: Path, is_jsonl: bool) -> Opened:
+    path = scratch / "stdin"
+    with path.open("w+b") as file:
+        shutil.copyfileobj(standard_input(), file, 1 << 20)
+        file.seek(0)
+        first = file.readline(FIRST_LINE_BYTES)
+    is_jsonl = is_jsonl or is_json_object(first)
+    # the suffix is how the trainer, which is given a path, knows what is in it
+    whole = path.with_suffix(_suffix(first, is_jsonl))
+    os.replace(path, whole)
+    return Opened([], whole, is_jsonl)
 
 
 def _suffix(first: bytes, is_jsonl: bool) -> str:
@@ -92,14 +137,28 @@ def _suffix(first: bytes, is_jsonl: bool) -> str:
     return f"{plain}.zst" if first[:4] == b"\x28\xb5\x2f\xfd" else plain
 
 
-def default_folder(sources: Sequence[str]) -> Path:
+def default_folder(sources: Any) -> Path:
     """Return `data/` and the name of the first source without its suffixes."""
-    first = sources[0] if sources else ""
-    if first == "-":
-        return Path("data") / "stdin"
+    first = named(next(iter(several_of(sources)), ""))
+    if first is None:
+        return Path("data") / "text"
+    kind = kind_of(first)
+    if kind in ("stdin", "text"):
+        return Path("data") / kind
+    if kind == "hub":
+        hub = hub_name(first)
+        return Path("data") / _plain("-".join(filter(None, (hub.id.rpartition("/")[2], hub.config, hub.split))))
+    if kind == "data":
+        return Path("data") / _plain(first.removeprefix("data:"))
+    if kind == "url":
+        first = _plain(re.split(r"[?#]", first)[0].rstrip("/").rpartition("/")[2])
     path = Path(re.split(r"[*?\[]", first)[0].rstrip("/") or ".")
     name = path.resolve().name if path.name in ("", ".", "..") else path.name
     if not path.is_dir():
         name = re.sub(r"(\.(txt|text|md|jsonl|ndjson|parquet))?(\.(gz|zst|zstd))?$", "", name, flags=re.IGNORECASE)
     name = re.sub("[\udc80-\udcff]", "_", name)  # bytes of a name that are no UTF-8, which no line could print
     return Path("data") / (name or "text")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "text"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ __all__ = ["train_into"]
 
 def train_into(
     out: Path,
-    sources: str | Path | Sequence[str | Path],
+    sources: Any,
     vocab_size: int,
     options: Mapping[str, Any],
     *,

@@ -8,11 +8,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from pylm.errors import UsageError
 
-__all__ = ["FIRST_LINE_BYTES", "is_json_object", "spooled", "standard_input"]
+__all__ = ["FIRST_LINE_BYTES", "copied", "is_json_object", "spooled", "standard_input"]
 
 FIRST_LINE_BYTES = 1 << 20
 
@@ -30,11 +30,18 @@ def spooled(sources: Sequence[str]) -> Iterator[tuple[str | None, bool]]:
     if "-" not in sources:
         yield None, False
         return
-    with tempfile.NamedTemporaryFile(prefix="pylm-stdin-") as file:
-        shutil.copyfileobj(standard_input(), file, 1 << 20)
-        file.flush()
-        file.seek(0)
-        yield file.name, is_json_object(file.readline(FIRST_LINE_BYTES))
+    file, is_jsonl = copied()
+    with file:
+        yield file.name, is_jsonl
+
+
+def copied() -> tuple[IO[bytes], bool]:
+    """Return a file that stdin was copied to, gone when it is closed, and whether it holds jsonl."""
+    file = tempfile.NamedTemporaryFile(prefix="pylm-stdin-")
+    shutil.copyfileobj(standard_input(), file, 1 << 20)
+    file.flush()
+    file.seek(0)
+    return file, is_json_object(file.readline(FIRST_LINE_BYTES))
 
 
 def is_json_object(line: bytes) -> bool:

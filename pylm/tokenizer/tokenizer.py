@@ -92,13 +92,11 @@ class Tokenizer:
         return cls(backend_of_json(data.encode() if isinstance(data, str) else data, "the tokenizer.json"), config)
 
     @classmethod
-    def train(
-        cls, sources: str | Path | Sequence[str | Path], vocab_size: int = 32000, **options: Unpack[TrainKeywords]
-    ) -> Tokenizer:
-        """Return a tokenizer that is trained on files, folders or globs.
+    def train(cls, sources: Any, vocab_size: int = 32000, **options: Unpack[TrainKeywords]) -> Tokenizer:
+        """Return a tokenizer that is trained on files, folders, globs, or texts of Python's own.
 
         Args:
-            sources: One or several of them; `-` is stdin.
+            sources: One or several of what `pylm.data.source` takes; `-` is stdin.
             vocab_size: Ids in all: bytes, merges and special tokens.
             options: The fields of `pylm.tokenizer.train.TrainOptions`, which says what each means.
         """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm._rust import Bpe, train_bpe
@@ -13,12 +12,12 @@ from pylm.errors import TokenizerError, UsageError, did_you_mean
 from pylm.tokenizer import chat, patterns
 from pylm.tokenizer.native import NativeBackend, parameters_named
 from pylm.tokenizer.published import END
-from pylm.tokenizer.standard_input import spooled
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from typing import TypedDict
 
+    from pylm.data.sources import Opened
     from pylm.tokenizer.backend import Backend
     from pylm.tokenizer.report import Report
 
@@ -65,7 +64,7 @@ class TrainOptions:
     """The options that `pylm tokenizer train` and `Tokenizer.train` take.
 
     Attributes:
-        sources: Files, folders, globs, or `-` for stdin.
+        sources: Files, folders, globs, `-` for stdin, or whatever else `pylm.data.source` takes: one or several.
         vocab_size: Ids in all: bytes, merges and special tokens.
         model: `bpe` (byte-level, native), `unigram` or `sp-bpe` (through the sentencepiece package).
         pattern: gpt2, cl100k, llama3, qwen2, o200k, or a regex.
@@ -88,7 +87,7 @@ class TrainOptions:
         progress: Called about five times a second.
     """
 
-    sources: tuple[str, ...]
+    sources: Any
     vocab_size: int = 32000
     model: str = "bpe"
     pattern: str | None = None
@@ -111,11 +110,8 @@ class TrainOptions:
     progress: Report | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
-    def checked(
-        cls, sources: str | Path | Sequence[str | Path], vocab_size: int, options: Mapping[str, Any]
-    ) -> TrainOptions:
+    def checked(cls, sources: Any, vocab_size: int, options: Mapping[str, Any]) -> TrainOptions:
         """Return options made of what a caller gave; the error says what is wrong with it."""
-        named = [sources] if isinstance(sources, (str, Path)) else list(sources)
         known = {entry.name for entry in dataclasses.fields(cls)}
         for name in options:
             if name not in known:
@@ -128,7 +124,7 @@ class TrainOptions:
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int):
                 raise UsageError(f"{name} is {value!r}", "give a whole number, such as 2_000_000_000")
-        wanted = cls(sources=tuple(str(source) for source in named), vocab_size=vocab_size, **values)
+        wanted = cls(sources=sources, vocab_size=vocab_size, **values)
         wanted._check()
         return wanted
 
@@ -147,7 +143,7 @@ class TrainOptions:
                 f"there is no model {self.model}",
                 did_you_mean(self.model, MODELS) or f"name one of {', '.join(MODELS)}",
             )
-        if not self.sources:
+        if isinstance(self.sources, list | tuple) and not self.sources:
             raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
         if self.pattern is not None:
             patterns.trained(self.pattern)
@@ -193,10 +189,18 @@ class Parts:
 
 def train(options: TrainOptions) -> Parts:
     """Return the parts of a tokenizer whose vocabulary is learned as asked."""
-    with parameters_named(), spooled(options.sources) as (stdin, is_jsonl):
+    from pylm.data.sources import Sources, opened
+
+    named = {name: getattr(options, name) for name in ("field", "column") if getattr(options, name) != "text"}
+    reading = {"invalid": options.invalid, "skip_bad": options.skip_bad, **named}
+    if options.split is not None:
+        reading["split"] = options.split
+    limits = {"documents": options.documents, "bytes": options.bytes}
+    limit = {name: value for name, value in limits.items() if value is not None}
+    with parameters_named(), opened(Sources.of(options.sources, **reading), None, limit, options.progress) as text:
         if options.model == "bpe":
-            return _train_bpe(options, stdin, is_jsonl)
-        return _train_sentencepiece(options, stdin, is_jsonl)
+            return _train_bpe(options, text)
+        return _train_sentencepiece(options, text)
 
 
 def _config(options: TrainOptions, specials: Sequence[str]) -> dict[str, Any]:
@@ -206,20 +210,20 @@ def _config(options: TrainOptions, specials: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Parts:
+def _train_sentencepiece(options: TrainOptions, text: Opened) -> Parts:
     from pylm.tokenizer.load import backend_of_model
     from pylm.tokenizer.sample import Sample, reader_of
     from pylm.tokenizer.spm_train import SpmSettings, train_model
 
     reader = reader_of(
-        options.sources,
+        text.files,
         split=options.split,
         field=options.field,
         column=options.column,
         invalid=options.invalid,
         skip_bad=options.skip_bad,
-        stdin=stdin,
-        stdin_jsonl=is_jsonl,
+        stdin=None if text.stdin is None else str(text.stdin),
+        stdin_jsonl=text.is_jsonl,
     )
     # text that quotes a special token must not teach it to the vocabulary
     sample = Sample(reader, options.documents, options.bytes, options.all_specials)
@@ -244,7 +248,7 @@ def _train_sentencepiece(options: TrainOptions, stdin: str | None, is_jsonl: boo
     return Parts(backend, _config(options, options.all_specials), files, facts)
 
 
-def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Parts:
+def _train_bpe(options: TrainOptions, text: Opened) -> Parts:
     start = _start_of(options)
     report = options.progress
 
@@ -253,7 +257,7 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Part
             report(done, total or None, phase=phase, unit="bytes" if phase == "count" else "merges")
 
     trained = train_bpe(
-        list(options.sources),
+        text.files,
         vocab_size=options.vocab_size,
         pattern=start.pattern,
         specials=len(start.specials),
@@ -268,8 +272,8 @@ def _train_bpe(options: TrainOptions, stdin: str | None, is_jsonl: bool) -> Part
         column=options.column,
         invalid=options.invalid,
         skip_bad=options.skip_bad,
-        stdin=stdin,
-        stdin_jsonl=is_jsonl,
+        stdin=None if text.stdin is None else str(text.stdin),
+        stdin_jsonl=text.is_jsonl,
         memory=options.memory,
         temporary=options.state,
         state=options.state,

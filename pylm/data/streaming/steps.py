@@ -1,0 +1,247 @@
+"""What is made of one stream: some of it, another order, other texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pylm.data.streaming.document import Document
+from pylm.data.streaming.stream import Cursor, State, Stream, cursor_at, taken_up
+from pylm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["Begun", "Limit", "Mapped", "Shuffled", "Taken"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much is taken: of one of the three, up to the document that reaches it.
+
+    Attributes:
+        documents: So many documents.
+        bytes: So many bytes of text in UTF-8.
+        tokens: So many tokens, with one more for the end of each text.
+        tokenizer: What counts the tokens: a tokenizer, or what `Tokenizer.load` takes.
+    """
+
+    documents: int | None = None
+    bytes: int | None = None
+    tokens: int | None = None
+    tokenizer: Tokenizer | str = "gpt2"
+
+    @classmethod
+    def of(
+        cls, documents: Any = None, bytes: Any = None, tokens: Any = None, tokenizer: Tokenizer | str = "gpt2"
+    ) -> Limit:
+        """Return the limit of one amount, which may be written as people do: `100M`."""
+        amounts = {"documents": documents, "bytes": bytes, "tokens": tokens}
+        given = {name: _amount(name, amount) for name, amount in amounts.items() if amount is not None}
+        if len(given) != 1:
+            raise UsageError(
+                "a limit is a number of documents, of bytes or of tokens", "give one of the three: tokens=1_000_000"
+            )
+        return cls(**given, tokenizer=tokenizer)
+
+    @property
+    def amount(self) -> int:
+        """Of whatever is counted."""
+        return self.documents or self.bytes or self.tokens or 0
+
+    def measure(self) -> Callable[[str], int]:
+        """Return what says how much of the limit a text takes."""
+        if self.documents is not None:
+            return lambda text: 1
+        if self.bytes is not None:
+            return lambda text: len(text.encode("utf-8", "surrogatepass"))
+        from pylm.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer.load(self.tokenizer) if not isinstance(self.tokenizer, Tokenizer) else self.tokenizer
+        return lambda text: len(tokenizer.encode_array(text)) + 1
+
+
+def _amount(name: str, amount: Any) -> int:
+    if isinstance(amount, str):
+        from pylm.config.units import parse_bytes, parse_count
+
+        try:
+            amount = parse_bytes(amount) if name == "bytes" else parse_count(amount)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}", "give a whole number, such as 1_000_000 or '1M'") from None
+    if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
+        raise UsageError(f"{name} is {amount!r}", "give a whole number of at least 1, such as 1_000_000 or '1M'")
+    return amount
+
+
+@dataclass(frozen=True)
+class Taken(Stream):
+    """The first documents of a stream, up to a limit."""
+
+    stream: Stream
+    limit: Limit
+
+    @property
+    def name(self) -> str:
+        """How a sentence calls it."""
+        return self.stream.name
+
+    def cursor(self, state: State | None = None) -> Cursor:
+        """Return a cursor that ends where the limit is reached."""
+        given, inside = (0, None) if state is None else taken_up(state, "taken", "given", "inside")
+        return _TakenCursor(self, self.stream.cursor(inside), given)
+
+    def without_meta(self) -> Stream:
+        """Return the same documents for whoever wants nothing but their texts."""
+        return Taken(self.stream.without_meta(), self.limit)
+
+
+class _TakenCursor(Cursor):
+    def __init__(self, taken: Taken, inside: Cursor, given: int) -> None:
+        self._limit = taken.limit
+        self._measure: Callable[[str], int] | None = None  # a tokenizer is loaded when the first text comes
+        self._inside = inside
+        self._given = given
+
+    def __next__(self) -> Document:
+        if self._given >= self._limit.amount:
+            raise StopIteration
+        document = next(self._inside)
+        if self._measure is None:
+            self._measure = self._limit.measure()
+        self._given += self._measure(document.text)
+        return document
+
+    def state(self) -> State:
+        return {"kind": "taken", "given": self._given, "inside": self._inside.state()}
+
+
+@dataclass(frozen=True)
+class Mapped(Stream):
+    """What a function makes of each document: another text, another document, or None to leave it out."""
+
+    stream: Stream
+    function: Callable[[Document], Document | str | None]
+
+    @property
+    def name(self) -> str:
+        """How a sentence calls it."""
+        return self.stream.name
+
+    def cursor(self, state: State | None = None) -> Cursor:
+        """Return a cursor that calls the function as it goes."""
+        inside = None if state is None else taken_up(state, "mapped", "inside")[0]
+        return _MappedCursor(self, self.stream.cursor(inside))
+
+
+class _MappedCursor(Cursor):
+    def __init__(self, mapped: Mapped, inside: Cursor) -> None:
+        self._function = mapped.function
+        self._inside = inside
+
+    def __next__(self) -> Document:
+        for document in self._inside:
+            made: Any = self._function(document)
+            if made is None:
+                continue
+            if isinstance(made, Document):
+                return made
+            if isinstance(made, str):
+                return document._replace(text=made)
+            raise UsageError(
+                f"the function of map returned {type(made).__name__}",
+                "let it return a string, a Document, or None to leave the document out",
+            )
+        raise StopIteration
+
+    def state(self) -> State:
+        return {"kind": "mapped", "inside": self._inside.state()}
+
+
+@dataclass(frozen=True)
+class Shuffled(Stream):
+    """Each `buffer` documents in an order of their own.
+
+    A window is read, given out in its order, and then the next is read: so where a cursor is can be said by where its
+    window began and how many of it were given, without the documents themselves.
+    """
+
+    stream: Stream
+    seed: int
+    buffer: int
+
+    @property
+    def name(self) -> str:
+        """How a sentence calls it."""
+        return self.stream.name
+
+    def cursor(self, state: State | None = None) -> Cursor:
+        """Return a cursor, which reads again the window that a state lies in."""
+        if state is None:
+            return _ShuffledCursor(self, self.stream.cursor(), 0, 0)
+        window, given, inside = taken_up(state, "shuffled", "window", "given", "inside")
+        return _ShuffledCursor(self, self.stream.cursor(inside), window, given)
+
+    def without_meta(self) -> Stream:
+        """Return the same documents for whoever wants nothing but their texts."""
+        return Shuffled(self.stream.without_meta(), self.seed, self.buffer)
+
+
+class _ShuffledCursor(Cursor):
+    def __init__(self, shuffled: Shuffled, inside: Cursor, window: int, given: int) -> None:
+        self._shuffled = shuffled
+        self._inside = inside
+        self._window = window
+        self._begun = inside.state()
+        self._documents: list[Document] = []
+        self._given = 0
+        if given:
+            self._read()
+            self._given = given
+
+    def __next__(self) -> Document:
+        if self._given >= len(self._documents):
+            self._window += bool(self._documents)
+            self._read()
+            if not self._documents:
+                raise StopIteration
+        document = self._documents[self._given]
+        self._given += 1
+        return document
+
+    def _read(self) -> None:
+        self._begun = self._inside.state()
+        self._documents = list(islice(self._inside, self._shuffled.buffer))
+        self._given = 0
+        drawn = random.Random(f"{self._shuffled.seed}, {self._window}")
+        # written out, as random's own shuffle may change with Python: only random() is promised to stay
+        for last in range(len(self._documents) - 1, 0, -1):
+            other = int(drawn.random() * (last + 1))
+            self._documents[last], self._documents[other] = self._documents[other], self._documents[last]
+
+    def state(self) -> State:
+        return {"kind": "shuffled", "window": self._window, "given": self._given, "inside": self._begun}
+
+
+@dataclass(frozen=True)
+class Begun(Stream):
+    """What follows a state of a stream: what a source that was sought is, for whatever is made of it."""
+
+    stream: Stream
+    begin: State
+
+    @property
+    def name(self) -> str:
+        """How a sentence calls it."""
+        return self.stream.name
+
+    def cursor(self, state: State | None = None) -> Cursor:
+        """Return a cursor that begins there."""
+        return cursor_at(self.stream, self.begin if state is None else state)
+
+    def without_meta(self) -> Stream:
+        """Return the same documents for whoever wants nothing but their texts."""
+        return Begun(self.stream.without_meta(), self.begin)

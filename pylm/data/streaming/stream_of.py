@@ -1,0 +1,211 @@
+"""`pylm.data.source`: documents of whatever a caller has, as one thing to iterate."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from pylm.data.streaming.document import Document
+from pylm.data.streaming.files import END, Files, Reading
+from pylm.data.streaming.grammar import hub_name, is_path, kind_of
+from pylm.data.streaming.items import Items
+from pylm.data.streaming.iteration import Source
+from pylm.data.streaming.several import Joined, Mixed
+from pylm.data.streaming.steps import Limit, Taken
+from pylm.data.streaming.stream import Stream
+from pylm.errors import UsageError, did_you_mean
+from pylm.wording import param
+
+__all__ = ["called", "named", "several_of", "source", "stream_of"]
+
+LONGEST_NAME, SHOWN = 1000, 40  # characters
+LIMITS = ("documents", "bytes", "tokens")
+READING = tuple(each.name for each in fields(Reading))
+ENTRY = ("source", "weight", *LIMITS, "tokenizer", *READING)  # the keys of one of several
+
+
+def source(
+    x: Any,
+    *,
+    split: str = END,
+    field: str | None = None,
+    column: str | None = None,
+    invalid: str = "error",
+    skip_bad: bool = False,
+    meta: bool = True,
+    allow_private: bool = False,
+) -> Source:
+    """Return the documents of whatever holds text, to be iterated again and again.
+
+    ::
+
+        pylm.data.source("books/").take(100)
+        pylm.data.source("hub:roneneldan/TinyStories@main", meta=False)
+        pylm.data.source([("wiki.jsonl", 0.7), ({"text": row} for row in rows), 0.3)])
+
+    Args:
+        x: One of these, or a list of them, which are read one after another:
+
+            - a file, a folder or a glob; `-` for stdin; `text:…` for the text itself; bytes
+            - a URL; `hub:ORG/NAME[@REV][:CONFIG[:SPLIT[:COLUMN]]]`; a name of the catalogue, such as `tinystories_10M`
+            - an iterable of strings or of rows by name, or a function that returns one; a data set of `datasets`;
+              a column of a data frame
+            - a pair of one of these and its weight, or `{"source": …, "weight": …, "tokens": …}` with the most that is
+              taken of it, in documents, bytes or tokens. Weights are shares of the bytes of text, kept at every point:
+              what is mixed so ends where one of its sources does.
+        split: What stands between documents of a plain text: a string, `blank` (blank lines), `line` or `file`.
+        field: The key of a jsonl line or a row that holds the text; `text` if not given.
+        column: The column of a table that holds the text; `text` if not given.
+        invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
+        skip_bad: Whether to leave out broken jsonl lines.
+        meta: Whether documents bring the other keys and columns of their rows. Without them less is read.
+        allow_private: Whether addresses of this machine and its own network may be read.
+    """
+    stream = stream_of(x, Reading(split, field, column, invalid, skip_bad, allow_private))
+    return Source(stream if meta else stream.without_meta())
+
+
+def stream_of(x: Any, reading: Reading) -> Stream:
+    """Return the stream of what `source` takes."""
+    if isinstance(x, Source):
+        return x.stream
+    if isinstance(x, str):
+        return _of_name(x, reading)
+    if isinstance(x, os.PathLike):
+        path = os.fsdecode(os.fspath(x))
+        return Files((path if kind_of(path) in ("path", "stdin") else f"./{path}",), reading)
+    if isinstance(x, bytes):
+        return Items([x.decode("utf-8", "replace" if reading.invalid == "replace" else "strict")], "text", "bytes")
+    if isinstance(x, Document) or _is_pair(x):
+        return _of_several([x], reading)
+    if isinstance(x, Mapping):
+        return _of_several(list(x.items()) if _are_weights(x) else [x], reading)
+    if isinstance(x, list | tuple):
+        return _of_several(x, reading)
+    if hasattr(x, "identity") and hasattr(x, "read"):  # a file that lies elsewhere
+        return Files((x,), reading)
+    return _of_iterable(x, reading)
+
+
+def several_of(x: Any) -> Sequence[Any]:
+    """Return the sources that a list names, or the one source that it is."""
+    is_list = isinstance(x, list | tuple) and not isinstance(x, Document) and not _is_pair(x)
+    return x if is_list and not all(isinstance(each, Document) or _is_row(each) for each in x) else [x]
+
+
+def named(x: Any) -> str | None:
+    """Return the name that one source was given by, or the first of a mixture; None where it is an object."""
+    if isinstance(x, str | os.PathLike):
+        return os.fsdecode(os.fspath(x))
+    if _is_pair(x):
+        return named(x[0])
+    if isinstance(x, Mapping):
+        return named(x["source"]) if "source" in x else named(next(iter(x), None))
+    name = getattr(x, "name", None) if hasattr(x, "identity") else None
+    return name if isinstance(name, str) else None
+
+
+def called(x: Any) -> str:
+    """Return how a sentence calls one source."""
+    return named(x) or f"a {type(x).__name__}"
+
+
+def _of_name(name: str, reading: Reading) -> Stream:
+    kind = kind_of(name)
+    if kind == "text":
+        return Items([name.removeprefix("text:")], "text", "text:")
+    if kind == "path" and not is_path(name) and ("\n" in name or len(name) > LONGEST_NAME):
+        shown = " ".join(name[:SHOWN].split())
+        raise UsageError(
+            f"{shown}… is no name of a source", "text: in front makes it the text itself, and lambda: TEXTS several"
+        )
+    if kind == "hub" and (column := hub_name(name).column) is not None:
+        reading = replace(reading, column=column)
+    return Files((name,), reading)
+
+
+def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
+    if not several:
+        raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
+    if several_of(several) is not several:
+        return Items(several, reading.field or "text", "a list")
+    streams, weights = zip(*(_part(each, reading) for each in several), strict=True)
+    if any(weight is None for weight in weights) and any(weight is not None for weight in weights):
+        name = streams[weights.index(None)].name
+        raise UsageError(f"{name} has no weight, and another source has one", "give each a weight, or none")
+    if weights[0] is not None and len(streams) > 1:
+        return Mixed(streams, weights)
+    joined = _in_one(streams)
+    return joined[0] if len(joined) == 1 else Joined(tuple(joined))
+
+
+def _part(x: Any, reading: Reading) -> tuple[Stream, float | None]:
+    """Return what one of several is, and its weight if it has one."""
+    if _is_pair(x):
+        return stream_of(x[0], reading), _weight(x[1])
+    if not isinstance(x, Mapping) or _are_weights(x):
+        return stream_of(x, reading), None
+    for key in x:
+        if key not in ENTRY:
+            hint = did_you_mean(str(key), ENTRY) or f"a source of several has {', '.join(ENTRY)}"
+            raise UsageError(f"a source has no {key!r}", hint)
+    own = {key: x[key] for key in READING if key in x}
+    stream = stream_of(x["source"], replace(reading, **own))
+    limit = {key: x[key] for key in LIMITS if key in x}
+    if limit:
+        stream = Taken(stream, Limit.of(**limit, **{key: x[key] for key in ("tokenizer",) if key in x}))
+    return stream, None if x.get("weight") is None else _weight(x["weight"])
+
+
+def _in_one(streams: Sequence[Stream]) -> list[Stream]:
+    """Join files that follow each other and are read alike: their threads read ahead from one into the next."""
+    joined: list[Stream] = []
+    for stream in streams:
+        last = joined[-1] if joined else None
+        if isinstance(stream, Files) and isinstance(last, Files) and stream.reading == last.reading:
+            joined[-1] = replace(last, names=(*last.names, *stream.names))
+        else:
+            joined.append(stream)
+    return joined
+
+
+def _of_iterable(x: Any, reading: Reading) -> Stream:
+    name = called(x)
+    if hasattr(x, "columns") and hasattr(x, "__getitem__"):  # a data frame: its iterator gives names or columns
+        column, columns = reading.column or "text", [str(each) for each in x.columns]
+        if column not in columns:
+            hint = did_you_mean(column, columns) or f"name one of its columns with {param('column')}"
+            raise UsageError(f"{name} has no column {column!r}, but {', '.join(columns) or 'none'}", hint)
+        return Items(x[column], column, name)
+    if not hasattr(x, "__iter__") and not callable(x):
+        raise UsageError(
+            f"{name} holds no text that could be read",
+            "give a path, a name, or an iterable of strings or of rows",
+        )
+    return Items(x, reading.field or reading.column or "text", name)
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, tuple) and not isinstance(x, Document) and len(x) == 2 and _is_number(x[1])
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool)
+
+
+def _is_row(x: Any) -> bool:
+    return isinstance(x, Mapping) and "source" not in x and not _are_weights(x)
+
+
+def _are_weights(x: Mapping[Any, Any]) -> bool:
+    """Say whether a mapping gives a weight to each source."""
+    return bool(x) and all(_is_number(weight) for weight in x.values())
+
+
+def _weight(weight: Any) -> float:
+    if not _is_number(weight) or not 0 < weight < math.inf:
+        raise UsageError(f"the weight {weight!r} is no share", "give a number above 0, such as 0.7")
+    return float(weight)
