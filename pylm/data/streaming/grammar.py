@@ -65,6 +65,6 @@ def hub_name(name: str) -> HubName:
 
 
 def _is_known(name: str) -> bool:
-    from pylm.data.catalogue import is_name
+    from pylm.data.catalogue import is_known
 
-    return is_name(name)
+    return is_known(name)
