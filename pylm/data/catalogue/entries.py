@@ -63,8 +63,9 @@ class Part:
     def of(cls, written: Mapping[str, Any]) -> Part:
         """Return a part of the file."""
         facts = ("revision", "files", "urls", "sha256", "git_sha1", "paths", "file_size")
-        plain = {key: written[key] for key in ("repository", "base") if key in written}
-        return cls(**plain, names=tuple(written.get("names", ())), **{key: Fact.of(written.get(key)) for key in facts})
+        of_file: dict[str, Any] = {key: written[key] for key in ("repository", "base") if key in written}
+        of_file.update({key: Fact.of(written.get(key)) for key in facts})
+        return cls(names=tuple(written.get("names", ())), **of_file)
 
     @property
     def where(self) -> str:

@@ -1,0 +1,186 @@
+"""From a dataset of the catalogue to its files: those of a repository at one commit, or those at addresses."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from pylm.data.catalogue.entries import Entry, Part
+from pylm.data.catalogue.naming import entry
+from pylm.errors import DataError, UsageError, did_you_mean
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.data.fetching import Hub, RemoteFile, Repository
+
+__all__ = ["Found", "files_of", "found"]
+
+PATHS_LIMIT = 1 << 26  # bytes of a list of paths; that of a crawl has 20 MB
+SPLIT_WORDS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
+               "val": "validation", "dev": "dev", "test": "test", "eval": "eval"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a dataset, or of one that it is made of.
+
+    Attributes:
+        entry: The dataset.
+        where: Where they lie, with the commit.
+        sha: The commit; None for files at addresses.
+        splits: The files by split, in the order of the catalogue. Those at many addresses are looked for one by one.
+    """
+
+    entry: Entry
+    where: str
+    sha: str | None
+    splits: Mapping[str, Sequence[RemoteFile]]
+
+    @property
+    def read(self) -> Sequence[RemoteFile]:
+        """The files that are read as text, in the catalogue's order."""
+        return self.splits[self.entry.read_split]
+
+
+def files_of(one: Entry, hub: Hub, revision: str | None = None) -> list[RemoteFile]:
+    """Return the files that are read as a dataset's text, in its order."""
+    return [file for each in found(one, hub, revision) for file in each.read]
+
+
+def found(one: Entry, hub: Hub, revision: str | None = None) -> list[Found]:
+    """Return the files of a dataset, and of each that it is made of, in its order.
+
+    Args:
+        one: The dataset.
+        hub: Where repositories are, and what asks for addresses.
+        revision: Of its repository, in place of the catalogue's.
+    """
+    if revision is not None and (len(one.parts) != 1 or one.parts[0].repository is None):
+        raise UsageError(f"{one.name} is not of one repository, and has no revision", f"leave out {param('revision')}")
+    of_parts = [_of_part(one, part, hub, revision) for part in one.parts]
+    return of_parts + [each for name in one.of for each in found(entry(name), hub)]
+
+
+def _of_part(one: Entry, part: Part, hub: Hub, revision: str | None) -> Found:
+    if part.repository is None:
+        files = _at_paths(one, part, hub) if part.paths.value else _at_urls(part, hub)
+        return Found(one, part.where, None, {one.read_split: files})
+    repository = hub.repository("dataset", part.repository, revision or part.revision.value)
+    splits = _by_rules(one, part, repository) if part.files.value else _by_name(one, repository)
+    return Found(one, repository.name, repository.sha, splits)
+
+
+def _by_rules(one: Entry, part: Part, repository: Repository) -> dict[str, list[RemoteFile]]:
+    """Return the files that the catalogue's rules find. What is another split's by its very rule is not train's."""
+    listed = repository.files()
+    wanted = [one.split] if one.split else list(part.files.value)
+    chosen = {split: _matching(one, part.files.value[split], listed) for split in part.files.value}
+    taken = {file.path for split, files in chosen.items() if split != one.splits[0] for file in files}
+    chosen[one.splits[0]] = [file for file in chosen[one.splits[0]] if file.path not in taken]
+    splits = {split: chosen[split] for split in wanted if chosen[split] or split == one.read_split}
+    if not splits[one.read_split]:
+        folders = {folder for file in listed for folder in PurePosixPath(file.path).parts[:-1]}
+        near = did_you_mean(one.config, folders) if one.config else None
+        raise DataError(
+            f"{repository.name} has no files of {one.full_name}",
+            near or f"{param('revision')} names another commit of it, whose files the catalogue may know",
+        )
+    return splits
+
+
+def _matching(one: Entry, rules: Sequence[Sequence[str]], listed: Sequence[RemoteFile]) -> list[RemoteFile]:
+    for pattern, glob in rules:
+        match = re.fullmatch(pattern, one.config)
+        if match is None:
+            continue
+        wanted = match.expand(glob)
+        if files := [file for file in listed if fnmatchcase(file.path, wanted)]:
+            return files
+    return []
+
+
+def _by_name(one: Entry, repository: Repository) -> dict[str, list[RemoteFile]]:
+    """Return the files of a repository that the catalogue does not know, by what their paths say."""
+    listed = repository.files()
+    chosen = [file for file in listed if not one.config or one.config in _words(file.path)]
+    if not chosen:
+        listed = repository.converted().files()
+        chosen = [file for file in listed if file.path.startswith(f"{one.config}/")]
+    if not chosen:
+        known = {word for file in listed for word in PurePosixPath(file.path).parts[:-1]}
+        hint = did_you_mean(one.config, known) or f"its folders are {', '.join(sorted(known)[:10]) or 'none'}"
+        raise DataError(f"{repository.name} has no configuration {one.config}", hint)
+    splits: dict[str, list[RemoteFile]] = {}
+    for file in chosen:
+        splits.setdefault(_split_of(file.path), []).append(file)
+    if one.split and one.split not in splits:
+        has = ", ".join(split for split in splits if split) or "none that its paths name"
+        raise DataError(f"{repository.name} has no split {one.split}", f"its splits are {has}")
+    if one.split:
+        return {one.split: splits[one.split]}
+    first = "train" if "train" in splits else next((split for split in splits if split), "")
+    return {one.read_split: splits.pop(first), **splits}
+
+
+def _words(path: str) -> set[str]:
+    """Return what a path may name a configuration by: its folders, and the file name up to its split."""
+    *folders, name = PurePosixPath(path).parts
+    return {*folders, "/".join(folders), re.split(r"[._]", name)[0], name.partition(".")[0]}
+
+
+def _split_of(path: str) -> str:
+    """Return the split that a path names; empty where it names none."""
+    for part in reversed(PurePosixPath(path).parts):
+        for word in re.split(r"[^A-Za-z]+", part):
+            if word.lower() in SPLIT_WORDS:
+                return SPLIT_WORDS[word.lower()]
+    return ""
+
+
+def _at_urls(part: Part, hub: Hub) -> list[RemoteFile]:
+    from pylm.data.fetching import open_url
+
+    files = []
+    for number, url in enumerate(part.urls.value):
+        file = open_url(url, client=hub.client, sha256=part.sha256.value and part.sha256.value[number])
+        if part.git_sha1.value and file.size is not None:
+            file.git_sha1 = file.identity = part.git_sha1.value[number]
+        file.path = part.names[number] if part.names else file.path
+        files.append(file)
+    return files
+
+
+def _at_paths(one: Entry, part: Part, hub: Hub) -> Sequence[RemoteFile]:
+    from pylm.data.fetching import open_url
+
+    address = part.paths.value.format(config=one.config)
+    try:
+        packed = b"".join(open_url(address, client=hub.client).stream())
+        paths = gzip.decompress(packed)[:PATHS_LIMIT].decode().split()
+    except (OSError, EOFError, UnicodeDecodeError):
+        raise DataError(f"{address} is no packed list of paths", "is the crawl spelled so?") from None
+    return Unopened([part.base + path for path in paths], hub, part.file_size.value)
+
+
+class Unopened(Sequence["RemoteFile"]):
+    """Files at many addresses, each asked for when its turn comes."""
+
+    def __init__(self, urls: list[str], hub: Hub, file_size: int) -> None:
+        """`file_size` is that of one of them, about."""
+        self.urls, self.hub, self.size = urls, hub, file_size * len(urls)
+
+    def __len__(self) -> int:
+        return len(self.urls)
+
+    def __getitem__(self, number: int) -> RemoteFile:  # type: ignore[override]  # nobody takes a slice
+        from pylm.data.fetching import open_url
+
+        return open_url(self.urls[number], client=self.hub.client)
+
+    def __iter__(self) -> Iterator[RemoteFile]:
+        return (self[number] for number in range(len(self)))

@@ -1,0 +1,1 @@
+"""Datasets got by name: `pylm.data.get`, which is `pylm data get`."""

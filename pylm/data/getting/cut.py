@@ -1,0 +1,201 @@
+"""The beginning of a dataset as one jsonl file: its documents in order, up to the one that reaches a limit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from pylm.data.catalogue import Entry
+from pylm.data.getting import manifest
+from pylm.data.getting.amount import Amount, Count
+from pylm.data.getting.counts import Counts
+from pylm.data.getting.texts import Batch, batches
+from pylm.durable import flush_folder, make_folder, replace_text
+
+if TYPE_CHECKING:
+    from pylm.data.catalogue.files import Found
+    from pylm.tokenizer.report import Report
+
+__all__ = ["NAME", "Cutting", "cut"]
+
+NAME = "text_00000.jsonl"
+SAVED_EVERY = 64 << 20  # bytes that a kill may cost
+SAVED_AFTER = 5.0  # seconds
+
+
+@dataclass
+class Cutting:
+    """How far a cut has come: all that going on with it needs."""
+
+    request: Mapping[str, Any]
+    part: int = 0
+    file: int = 0
+    position: Mapping[str, int] | None = None
+    written: int = 0
+    reached: int = 0
+    documents: int = 0
+    bytes: int = 0
+    last: dict[str, Any] | None = None
+    languages: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def cut(
+    one: Entry,
+    parts: Sequence[Found],
+    folder: Path,
+    amount: Amount,
+    count: Count,
+    *,
+    request: Mapping[str, Any],
+    opened: Callable[[Any], Any],
+    progress: Report | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write the documents that reach an amount into a folder; return what its manifest says of them.
+
+    An interrupted cut goes on where it was, and is then the same to the byte.
+
+    Args:
+        one: The dataset.
+        parts: Its files, and those of what it is made of.
+        folder: Where `text_00000.jsonl` is written.
+        amount: Where to stop.
+        count: Counts documents in the amount's unit.
+        request: What decides the bytes: another request begins anew.
+        opened: Returns what is read of a file: the file, or a copy that it stores.
+        progress: Told how far it has come.
+        say: Told sentences.
+    """
+    make_folder(folder)
+    with _Writer(folder / NAME, request) as out:
+        for batch, number in _batches(parts, out.state, opened):
+            numbers = count(batch.texts, batch.counts)
+            taken = _reaching(numbers, amount.number - out.state.reached)
+            out.add(batch, taken, sum(numbers[:taken]), parts[number], number)
+            if progress is not None:
+                progress(out.state.reached, amount.number, phase="read", unit=amount.unit)
+            if out.state.reached >= amount.number:
+                break
+        out.finish()
+    state = out.state
+    if state.reached < amount.number:
+        say(f"{one.name} has no more than {state.reached:,} {amount.unit}: all of it is here")
+    counts = Counts(state.languages) if one.of else Counts()
+    for line in counts.lines():
+        say(line)
+    with (folder / NAME).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached", "last")}
+    return {
+        "files": [manifest.of_file(NAME, state.written, {"sha256": sha256}, one.full_name)],
+        "slice": {"unit": amount.unit, "limit": amount.number, **slice_},
+        **({"counts": counts.as_json()} if one.of else {}),
+    }
+
+
+def _batches(parts: Sequence[Found], state: Cutting, opened: Callable[[Any], Any]) -> Iterator[tuple[Batch, int]]:
+    """Yield the batches of all parts from where a cut is, each with the number of its part."""
+    first = state.part
+    for number in range(first, len(parts)):
+        start = (state.file, state.position) if number == first else (0, None)
+        part = parts[number]
+        for batch in batches(part.entry, _Opened(part.read, opened), counted=True, start=start):
+            yield batch, number
+
+
+class _Opened(Sequence[Any]):
+    """Files that are opened, or stored, when their turn comes."""
+
+    def __init__(self, files: Sequence[Any], opened: Callable[[Any], Any]) -> None:
+        self.files, self.opened = files, opened
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.opened(self.files[number])
+
+
+def _reaching(numbers: Sequence[int], missing: int) -> int:
+    """Return how many of these numbers reach what is missing; all of them where they do not."""
+    for taken, number in enumerate(numbers, 1):
+        if (missing := missing - number) <= 0:
+            return taken
+    return len(numbers)
+
+
+class _Writer:
+    """The jsonl file while it grows, under another name, with the state of the cut beside it."""
+
+    def __init__(self, path: Path, request: Mapping[str, Any]) -> None:
+        self.path = path
+        self.partial, self.beside = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
+        self.state = self._left(request)
+        self.saved, self.at = self.state.written, time.monotonic()
+        self.file: IO[bytes]
+
+    def _left(self, request: Mapping[str, Any]) -> Cutting:
+        """Return how far an earlier cut of the same request came, or that nothing is there."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            state = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+            if state.request == request and self.partial.stat().st_size >= state.written:
+                return state
+        return Cutting(request)
+
+    def __enter__(self) -> _Writer:
+        self.file = self.partial.open("r+b" if self.state.written else "wb")
+        self.file.truncate(self.state.written)
+        self.file.seek(self.state.written)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            with suppress(OSError):  # what went wrong may be the disk
+                self.save()
+        self.file.close()
+
+    def add(self, batch: Batch, taken: int, reached: int, part: Found, number: int) -> None:
+        """Write the first `taken` documents of a batch, which are `reached` of the amount."""
+        texts, ids = batch.texts[:taken], batch.ids[:taken]
+        lines = [
+            json.dumps({"text": text} if id is None else {"id": id, "text": text}, ensure_ascii=False) + "\n"
+            for text, id in zip(texts, ids, strict=True)
+        ]
+        block = "".join(lines).encode("utf-8", "surrogatepass")
+        self.file.write(block)
+        state = self.state
+        counts = Counts(state.languages)
+        before = counts.bytes
+        counts.add(part.entry.spoken, texts)
+        state.written += len(block)
+        state.reached += reached
+        state.documents += taken
+        state.bytes += counts.bytes - before
+        state.part, state.file, state.position = number, batch.file, batch.ends
+        if taken:
+            begins = {key: value for key, value in batch.begins.items() if key != "file"}
+            state.last = {"file": part.read[batch.file].name, **begins, "document": batch.rows[taken - 1]}
+        if state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
+            self.save()
+
+    def save(self) -> None:
+        """Make what was written durable, and then the state that says so."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        replace_text(self.beside, json.dumps(asdict(self.state)), self.beside.with_name(f".{self.beside.name}"))
+        self.saved, self.at = self.state.written, time.monotonic()
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        os.replace(self.partial, self.path)
+        self.beside.unlink(missing_ok=True)
+        flush_folder(self.path.parent)

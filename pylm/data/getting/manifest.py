@@ -1,0 +1,104 @@
+"""dataset.json, the last file of a folder that was got: what is in it, where it is from, and on whose terms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.data.catalogue import Entry, all_terms
+from pylm.data.catalogue.here import MANIFEST, manifests
+from pylm.durable import replace_text
+from pylm.errors import DataError
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.data.catalogue.files import Found
+    from pylm.data.fetching import RemoteFile
+
+__all__ = ["copies_by_hash", "of_file", "of_sources", "read", "stands", "write"]
+
+FORMAT = 1
+
+
+def of_sources(one: Entry, parts: Sequence[Found]) -> dict[str, Any]:
+    """Return what a manifest says of a dataset, whatever was taken of it."""
+    sources = [
+        {
+            "name": part.entry.full_name,
+            "where": part.where,
+            "sha": part.sha,
+            "licence": part.entry.licence.value,
+            "attribution": part.entry.attribution,
+            "reading": dict(part.entry.reading),
+        }
+        for part in parts
+    ]
+    return {
+        "format": FORMAT,
+        "name": one.full_name,
+        "dataset": one.name,
+        "kind": one.kind,
+        "licence": one.licence.value,
+        "terms": list(all_terms(one)),
+        "sources": sources,
+    }
+
+
+def of_file(path: str, size: int, hashes: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Return what a manifest says of a file: its hashes by their kind, and what it is called where it is from."""
+    return {"path": path, "size": size, **hashes, "from": name}
+
+
+def write(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder, after everything else."""
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    replace_text(folder / MANIFEST, text, folder / f".{MANIFEST}.part")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of a folder that was got, None where there is none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return manifest if isinstance(manifest["files"], list) and isinstance(manifest["request"], dict) else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{folder / MANIFEST} is damaged", "remove it: what else is there is checked again") from None
+
+
+def stands(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest of a folder that holds all of what is asked for; refuse one that holds something else."""
+    manifest = read(folder)
+    if manifest is None:
+        return None
+    if manifest["request"] != request:
+        name = manifest.get("name")
+        was = " with another limit or revision" if name == request["name"] else ""
+        raise DataError(f"{folder} holds {name} already{was}", f"name another folder with {param('out')}")
+    for file in manifest["files"]:
+        path = folder / file["path"]
+        if not path.is_file() or path.stat().st_size != file["size"]:
+            return None
+    return manifest
+
+
+def copies_by_hash() -> dict[str, Path]:
+    """Return the files of pylm's cache by their published hashes."""
+    return {
+        file[kind]: folder / file["path"]
+        for folder, manifest in manifests()
+        for file in manifest["files"]
+        for kind in ("sha256", "git_sha1")
+        if kind in file
+    }
+
+
+def take_copies(files: Sequence[RemoteFile]) -> None:
+    """Let files be read from pylm's cache where it has them; their hash is checked as that of what is fetched."""
+    known = copies_by_hash()
+    for file in files:
+        copy = known.get(file.sha256 or file.git_sha1 or "")
+        if copy is not None and copy.is_file() and file.local() is None:
+            file.local = lambda copy=copy: copy

@@ -1,0 +1,78 @@
+"""The documents of a dataset's files, batch by batch, with the place where reading goes on after each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pylm.data.catalogue import Entry
+from pylm.data.catalogue.rules import RULES
+from pylm.tokenizer.native import parameters_named
+
+__all__ = ["Batch", "batches"]
+
+Position = Mapping[str, int]
+
+
+class Batch(NamedTuple):
+    """About a megabyte of documents.
+
+    Attributes:
+        texts: Their texts.
+        ids: What their source calls them.
+        counts: The publisher's count of each one's tokens; None where there is none.
+        rows: The number of each among the documents that were read from `begins` on.
+        file: Which of the files they are of.
+        begins: Where in that file the batch begins.
+        ends: Where in that file reading goes on.
+    """
+
+    texts: Sequence[str]
+    ids: Sequence[str | None]
+    counts: Sequence[int | None]
+    rows: Sequence[int]
+    file: int
+    begins: Position
+    ends: Position
+
+
+def batches(
+    one: Entry, files: Sequence[Any], *, counted: bool, start: tuple[int, Position | None] = (0, None)
+) -> Iterator[Batch]:
+    """Yield the documents of files, each opened when its turn comes.
+
+    Args:
+        one: The dataset, which says how its files are read.
+        files: Paths, or files that lie elsewhere.
+        counted: Whether the publisher's counts are read.
+        start: The number of a file and where in it reading goes on.
+    """
+    from pylm import _rust
+
+    reading = dict(one.reading)
+    if counted and one.token_count:
+        reading["extra"] = one.token_count
+    rule = RULES[one.rule] if one.rule else None
+    for number in range(start[0], len(files)):
+        position = start[1] if number == start[0] else None
+        file = files[number]
+        with parameters_named():
+            reader = _rust.Documents([os.fspath(file) if isinstance(file, os.PathLike) else file],
+                                     start=position, **reading)  # fmt: skip
+        begins: Position = reader.position
+        while (read := _next(reader)) is not None:
+            counts = reader.extra if "extra" in reading else [None] * len(read)
+            kept = [
+                (made, id, count, row)
+                for row, ((text, id, _), count) in enumerate(zip(read, counts, strict=True))
+                if (made := text if rule is None else rule(text)) is not None
+            ]
+            texts, ids, counts, rows = zip(*kept, strict=True) if kept else ((), (), (), ())
+            yield Batch(texts, ids, counts, rows, number, begins, reader.position)
+            begins = reader.position
+
+
+def _next(reader: Any) -> list[tuple[str, str | None, str | None]] | None:
+    with parameters_named():
+        return next(reader, None)
