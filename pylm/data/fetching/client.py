@@ -127,6 +127,10 @@ class Client:
         """Whether there is a token; it is shown to nobody else."""
         return self._token is not None
 
+    def close(self) -> None:
+        """Close the connections that wait for another request."""
+        self._pool.close()
+
     def token_for(self, url: str) -> str | None:
         """Return the token where an address may be told it: at the Hub's own origin, by https."""
         origin = Origin.of(url)
