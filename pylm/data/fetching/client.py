@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from pylm.data.fetching.access import Access, Origin, shown
+from pylm.data.fetching.answers import Headers
 from pylm.data.fetching.connections import Connection, Pool
 from pylm.data.fetching.patience import PASSING, Passing, Patience, asked_to_wait
 from pylm.errors import DataError, UsageError
@@ -32,7 +33,7 @@ PLAIN = "%/:?#[]@!$&'()*+,;=-._~"  # signs that addresses have as they are
 class Refused(Exception):
     """An answer that will not be another one next time: 401, 403, 404 and the like."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], url: str) -> None:
+    def __init__(self, status: int, headers: Headers, url: str) -> None:
         """Keep what the Hub says in its own headers."""
         super().__init__(f"{shown(url)} answered {status}")
         self.status, self.url = status, url
@@ -47,7 +48,7 @@ class Answer:
         """`first` is the first answer's headers, where the Hub says what a redirect leads to."""
         self.pool, self.connection, self.response, self.url = pool, connection, response, url
         self.status, self.headers = response.status, response.headers
-        self.first: Mapping[str, str] = response.headers
+        self.first: Headers = response.headers
 
     @property
     def length(self) -> int | None:
@@ -60,6 +61,8 @@ class Answer:
         left = self.length
         since, came = time.monotonic(), 0
         try:
+            if left == 0:
+                self._finish()
             while left is None or left > 0:
                 block = self.response.read1(BLOCK)
                 if not block:
@@ -70,8 +73,9 @@ class Answer:
                         raise Passing("it came too slowly")
                     since, came = now, 0
                 left = left if left is None else left - len(block)
+                if left == 0:
+                    self._finish()
                 yield block
-            self._finish()
         except (OSError, http.client.HTTPException) as error:
             raise Passing(reason_of(error)) from None
         finally:
@@ -140,13 +144,13 @@ class Client:
             Refused: it will not.
         """
         url = quote(url, safe=PLAIN)
-        first: Mapping[str, str] | None = None
+        first: Headers | None = None
         is_trusted = True
         for _ in range(HOPS):
             origin = self.access.check(url)
             is_trusted = is_trusted and origin == self.access.endpoint
             answer = self._send(url, origin, dict(headers or {}), is_trusted)
-            first = answer.headers if first is None else first
+            first = first or answer.headers
             location = answer.headers.get("Location")
             if answer.status not in REDIRECTS or not location:
                 answer.first = first
@@ -155,7 +159,7 @@ class Client:
             _drain(answer)
         raise Passing("it is redirected without end")
 
-    def json(self, url: str, name: str) -> tuple[Any, Mapping[str, str]]:
+    def json(self, url: str, name: str) -> tuple[Any, Headers]:
         """Return what an interface answers, and its headers; `name` is what is said to have failed."""
         patience = Patience(name, self.sleep)
         while True:

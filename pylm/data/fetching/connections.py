@@ -126,6 +126,10 @@ class Pool:
         with self._lock:
             self._idle.setdefault(connection.origin, []).append(connection)
 
+    def __del__(self) -> None:
+        """Close what nobody will use."""
+        self.close()
+
     def close(self) -> None:
         """Close those that wait."""
         with self._lock:
