@@ -92,6 +92,13 @@ class Answer:
             raise Passing("the connection ended early")
         return b"".join(parts)
 
+    def drain(self) -> None:
+        """Read a short body that nobody wants, so that its connection can be used again."""
+        if self.length is not None and self.length <= BLOCK:
+            with suppress(Passing):
+                self.read()
+        self.close()
+
     def _finish(self) -> None:
         """Keep the connection for the next request: the body was read to its end."""
         if self.connection is not None and not self.response.will_close:
@@ -156,7 +163,7 @@ class Client:
                 answer.first = first
                 return self._sorted_out(answer)
             url = urljoin(url, quote(location, safe=PLAIN, encoding="latin-1"))  # as http.client decodes headers
-            _drain(answer)
+            answer.drain()
         raise Passing("it is redirected without end")
 
     def json(self, url: str, name: str) -> tuple[Any, Headers]:
@@ -199,7 +206,7 @@ class Client:
         """Raise what another try would not mend."""
         if isinstance(error, ssl.SSLCertVerificationError):
             raise DataError(
-                f"{origin.host} does not prove that it is who it says: {error.verify_message}",
+                f"{origin.host} does not prove that it is who it says: {error.verify_message.lower().rstrip('.')}",
                 "where a proxy of yours answers in its name, set SSL_CERT_FILE to a file with that one's certificate",
             ) from None
         if isinstance(error, socket.gaierror) and not self._has_connected:
@@ -211,19 +218,11 @@ class Client:
     def _sorted_out(self, answer: Answer) -> Answer:
         if answer.status in (200, 206, 416):
             return answer
-        _drain(answer)
+        answer.drain()
         if answer.status in PASSING:
             wait = asked_to_wait(answer.headers)
             raise Passing(f"{urlsplit(answer.url).hostname} answered {answer.status} {answer.response.reason}", wait)
         raise Refused(answer.status, answer.headers, answer.url)
-
-
-def _drain(answer: Answer) -> None:
-    """Read a short body, so that its connection can be used again."""
-    if answer.length is not None and answer.length <= BLOCK:
-        with suppress(Passing):
-            answer.read()
-    answer.close()
 
 
 def reason_of(error: Exception) -> str:

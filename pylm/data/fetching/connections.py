@@ -94,9 +94,12 @@ def _open_tunnel(sock: socket.socket, proxy: Proxy, origin: Origin) -> None:
     lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
     sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
     response = http.client.HTTPResponse(sock, method="CONNECT")  # the proxy says no more before TLS begins
-    response.begin()
-    if response.status != 200:
-        raise OSError(f"the proxy {proxy.host}:{proxy.port} answered {response.status} {response.reason}")
+    try:
+        response.begin()
+        if response.status != 200:
+            raise OSError(f"the proxy {proxy.host}:{proxy.port} answered {response.status} {response.reason}")
+    finally:
+        response.close()  # the socket stays open
 
 
 class Pool:
