@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.config.given import Given
 from pylm.config.schema import SECTIONS
+from pylm.data.streaming.stream_of import several_of
 from pylm.errors import ConfigError, UsageError
 from pylm.training.events import Event, in_plain_python
 from pylm.training.request import Request
@@ -26,7 +27,7 @@ Text = str | os.PathLike[str]
 
 
 def train(
-    text: Text | Iterable[Text] | None = None,
+    text: Any = None,
     *,
     data: Text | Mapping[str, Any] | None = None,
     preset: str | None = None,
@@ -56,7 +57,7 @@ def train(
     `hint` is the call that goes on; no signal handler is installed, and the process is never left.
 
     Args:
-        text: Files, folders or globs of text, as `pylm.prepare` takes them: tokenized into data/ first.
+        text: Files, folders or globs of text, or whatever else `pylm.data.source` takes: tokenized into data/ first.
         data: A folder of tokens instead, or keys of the configuration's `data` section.
         preset: The preset to start from, such as tiny or gpt2-124m.
         config: YAML files; later ones win.
@@ -105,7 +106,7 @@ def asked(
     settings = tuple(_settings(sections, keys))
     return Request(
         given=Given("train", _path("preset", paths["preset"]), _paths("config", paths["config"]), settings),
-        text=_paths("text", text),
+        text=() if text is None else tuple(_source(one) for one in several_of(text)),
         data=_path("data", data),
         out=Path(folder) if folder else None,
         resume=_path("resume", paths["resume"]),
@@ -132,6 +133,12 @@ def _paths(name: str, value: Any) -> tuple[str, ...]:
         return ()
     several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike | Mapping)
     return tuple(_path(name, one) or "" for one in (value if several else [value]))
+
+
+def _source(value: Any) -> Any:
+    """Return one of the texts, a path as a name; refuse what holds no text."""
+    holds_texts = (hasattr(value, "__iter__") or callable(value)) and not isinstance(value, str | bytes)
+    return value if holds_texts else _path("text", value) or ""
 
 
 def _path(name: str, value: Any) -> str | None:

@@ -181,7 +181,7 @@ def tokenize(
         if not (folder / "manifest.json").is_file():
             raise
         size = {} if vocabulary is None else {"vocab_size": vocabulary}
-        again = call("tokenize", *request.text, **size, force=True)
+        again = call("tokenize", *request.names, **size, force=True)
         there = call("train", data=folder)
         raise DataError(error.marked[0], f"{there} trains on what is there; {again} makes them anew") from None
-    on_event(Tokenized(request.text, prepared.folder, prepared.found))
+    on_event(Tokenized(request.names, prepared.folder, prepared.found))

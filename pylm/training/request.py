@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pylm.config.given import Given
 from pylm.config.units import parse_duration
+from pylm.data.streaming.grammar import is_there, nearest
+from pylm.data.streaming.stream_of import called
 from pylm.errors import ConfigError, DataError, UsageError
 from pylm.wording import param
 
 __all__ = ["Request"]
 
-GLOB = "*?["
 DEEPEST = 64  # layers of a derived size
 LONGEST_SHOWN = 100  # characters of a name in an error
 
@@ -23,7 +25,7 @@ class Request:
 
     Args:
         given: preset, files and keys of the configuration.
-        text: sources to tokenize and train on.
+        text: sources to tokenize and train on, as `pylm.data.source` takes them.
         data: a folder of tokens in their place.
         out: the folder of the run; named after preset and time where None.
         resume: `auto` for the run's newest checkpoint, or a CHECKPOINT; None starts a new run.
@@ -34,7 +36,7 @@ class Request:
     """
 
     given: Given = Given("train")
-    text: tuple[str, ...] = ()
+    text: tuple[Any, ...] = ()
     data: str | None = None
     out: Path | None = None
     resume: str | None = None
@@ -46,7 +48,12 @@ class Request:
     @property
     def named(self) -> str | None:
         """What the caller called the text, if there is one."""
-        return " ".join(self.text) or None
+        return " ".join(self.names) or None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """How each source of the text is called."""
+        return tuple(map(called, self.text))
 
     def configuration(self, seconds_behind: float = 0.0) -> Given:
         """Return what was given of the configuration: its data where that belongs, its times counted from the start.
@@ -88,16 +95,9 @@ class Request:
         if self.depth is not None and not (type(self.depth) is int and 1 <= self.depth <= DEEPEST):
             raise UsageError(f"{param('depth', self.depth)} is no number of layers", f"from 1 to {DEEPEST}")
         for file in self.text:
-            if not _exists(file) and file != "-" and not set(file) & set(GLOB):
+            if isinstance(file, str) and not is_there(file):
                 shown = file if len(file) <= LONGEST_SHOWN else f"{file[:LONGEST_SHOWN]}…"
                 raise DataError(
                     f"{' '.join(shown.split()) or 'an empty name'}: no such file",
-                    f"name a text to train on, or {param('data', 'DIR')} that pylm tokenize wrote",
+                    nearest(file) or f"name a text to train on, or {param('data', 'DIR')} that pylm tokenize wrote",
                 )
-
-
-def _exists(name: str) -> bool:
-    try:
-        return bool(name) and Path(name).exists()
-    except (OSError, ValueError):  # no name of a file at all: a text, say
-        return False

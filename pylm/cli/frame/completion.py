@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["complete_datasets", "complete_runs"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["complete_datasets", "complete_runs", "complete_sources"]
 
 RUNS = Path("runs")
 STEP = re.compile(r"step_(\d+)")
@@ -38,6 +42,14 @@ def complete_datasets(_ctx: click.Context, _param: click.Parameter, incomplete: 
         configs = [f"{known.name}:{config}" for config in known.configs]
         matching += [name for name in (*slices, *configs) if name.startswith(incomplete) and name != incomplete]
     return matching
+
+
+def complete_sources(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what completes a SOURCE: files, and the names of datasets."""
+    from click.shell_completion import CompletionItem
+
+    names = complete_datasets(ctx, param, incomplete) if incomplete else []
+    return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
 
 
 def _runs() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -73,6 +74,7 @@ def _text_of(value: Any, place: str) -> str | None:
     # what data frames keep where there is no text
     if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value):
         return None
-    raise DataError(
-        f"{place} is no text but of the type {type(value).__name__}", "give strings, or rows that hold the text by name"
-    )
+    hint = "give strings, or rows that hold the text by name"
+    if isinstance(value, os.PathLike):
+        hint = "for the files themselves give a list of their paths: list(…)"
+    raise DataError(f"{place} is no text but of the type {type(value).__name__}", hint)

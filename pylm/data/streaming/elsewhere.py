@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pylm.data.streaming.files import Reading
@@ -10,7 +11,7 @@ from pylm.data.streaming.grammar import hub_name, kind_of
 __all__ = ["files_of"]
 
 
-def files_of(name: Any, reading: Reading) -> list[Any]:
+def files_of(name: Any, reading: Reading) -> Sequence[Any]:
     """Return what Rust is handed for a name: itself where it is a path, else an object for each file."""
     kind = kind_of(name) if isinstance(name, str) else "file"
     if kind == "url":
@@ -23,9 +24,9 @@ def files_of(name: Any, reading: Reading) -> list[Any]:
         hub = hub_name(name)
         return list(data_files(_hub(reading).repository("dataset", hub.id, hub.revision), hub))
     if kind == "data":
-        from pylm.data.catalogue import entry
+        from pylm.data.catalogue import entry, files
 
-        return list(entry(name).sources(_hub(reading)))  # type: ignore[attr-defined]
+        return files.files_of(entry(name), _hub(reading))
     return [name]
 
 

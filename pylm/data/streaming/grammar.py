@@ -6,9 +6,9 @@ import os
 import re
 from dataclasses import dataclass
 
-from pylm.errors import UsageError
+from pylm.errors import UsageError, did_you_mean
 
-__all__ = ["HubName", "hub_name", "is_elsewhere", "is_path", "kind_of"]
+__all__ = ["HubName", "hub_name", "is_path", "is_there", "kind_of", "nearest"]
 
 GLOB = "*?["
 _HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?P<rest>(?::[^:]*){0,3})")
@@ -44,14 +44,21 @@ def kind_of(name: str) -> str:
 def is_path(name: str) -> bool:
     """Say whether a file or a folder has that name, or it is a pattern of names."""
     try:
-        return bool(name) and (os.path.lexists(name) or bool(set(name) & set(GLOB)))
+        return bool(name) and (os.path.exists(name) or bool(set(name) & set(GLOB)))
     except ValueError:  # no name of a file at all
         return False
 
 
-def is_elsewhere(name: str) -> bool:
-    """Say whether a name means anything but a file, a folder, a glob or stdin."""
-    return kind_of(name) not in ("path", "stdin")
+def is_there(name: str) -> bool:
+    """Say whether a name means anything: only a path that leads nowhere does not."""
+    return kind_of(name) != "path" or is_path(name)
+
+
+def nearest(name: str) -> str | None:
+    """Return the hint for a name that means nothing: the nearest of the catalogue, None where none is near."""
+    from pylm.data.catalogue import names
+
+    return did_you_mean(name, names())
 
 
 def hub_name(name: str) -> HubName:

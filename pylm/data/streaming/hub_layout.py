@@ -40,8 +40,8 @@ def data_files(repository: Repository, hub: HubName) -> list[RemoteFile]:
         configs = _by_conversion(repository)
     where = f"hub:{hub.id}"
     splits: Splits = _chosen(configs, hub.config, where, "configuration", "default")
-    files = _chosen(splits, hub.split, where, "split", "train")
-    return files
+    chosen: list[RemoteFile] = _chosen(splits, hub.split, where, "split", "train")
+    return chosen
 
 
 def _chosen(named: Mapping[str, Any], asked: str | None, where: str, kind: str, usual: str) -> Any:

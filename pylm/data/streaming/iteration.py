@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -138,6 +137,8 @@ class AsyncReader(AsyncIterator[Document]):
 
     async def __anext__(self) -> Document:
         """Return the next document."""
+        import asyncio
+
         if self._given == len(self._fetched.documents):
             if self._fetched.error is not None:
                 raise self._fetched.error

@@ -10,13 +10,13 @@ from typing import Any
 
 from pylm.data.streaming.document import Document
 from pylm.data.streaming.files import END, Files, Reading
-from pylm.data.streaming.grammar import hub_name, is_path, kind_of
+from pylm.data.streaming.grammar import hub_name, is_path, kind_of, nearest
 from pylm.data.streaming.items import Items
 from pylm.data.streaming.iteration import Source
 from pylm.data.streaming.several import Joined, Mixed
 from pylm.data.streaming.steps import Limit, Taken
 from pylm.data.streaming.stream import Stream
-from pylm.errors import UsageError, did_you_mean
+from pylm.errors import DataError, UsageError, did_you_mean
 from pylm.wording import param
 
 __all__ = ["called", "named", "several_of", "source", "stream_of"]
@@ -49,7 +49,7 @@ def source(
     Args:
         x: One of these, or a list of them, which are read one after another:
 
-            - a file, a folder or a glob; `-` for stdin; `text:…` for the text itself; bytes
+            - a file, a folder or a glob; `-` for stdin; `text:…` for the text itself
             - a URL; `hub:ORG/NAME[@REV][:CONFIG[:SPLIT[:COLUMN]]]`; a name of the catalogue, such as `tinystories_10M`
             - an iterable of strings or of rows by name, or a function that returns one; a data set of `datasets`;
               a column of a data frame
@@ -78,7 +78,7 @@ def stream_of(x: Any, reading: Reading) -> Stream:
         path = os.fsdecode(os.fspath(x))
         return Files((path if kind_of(path) in ("path", "stdin") else f"./{path}",), reading)
     if isinstance(x, bytes):
-        return Items([x.decode("utf-8", "replace" if reading.invalid == "replace" else "strict")], "text", "bytes")
+        raise UsageError("bytes are neither a name nor a text", "give a str: a path, or text: and the text itself")
     if isinstance(x, Document) or _is_pair(x):
         return _of_several([x], reading)
     if isinstance(x, Mapping):
@@ -117,14 +117,26 @@ def _of_name(name: str, reading: Reading) -> Stream:
     kind = kind_of(name)
     if kind == "text":
         return Items([name.removeprefix("text:")], "text", "text:")
-    if kind == "path" and not is_path(name) and ("\n" in name or len(name) > LONGEST_NAME):
+    if kind == "path" and not is_path(name):
+        _refuse_unknown(name)
+    if kind == "data":
+        from pylm.data.streaming.datasets import dataset_of
+
+        return dataset_of(name, reading)
+    if kind == "hub" and (column := hub_name(name).column) is not None:
+        reading = replace(reading, column=column)
+    return Files((name,), reading)
+
+
+def _refuse_unknown(name: str) -> None:
+    """Refuse a name that was meant for something else; of a path that leads nowhere, its reader says so."""
+    if "\n" in name or len(name) > LONGEST_NAME:
         shown = " ".join(name[:SHOWN].split())
         raise UsageError(
             f"{shown}… is no name of a source", "text: in front makes it the text itself, and lambda: TEXTS several"
         )
-    if kind == "hub" and (column := hub_name(name).column) is not None:
-        reading = replace(reading, column=column)
-    return Files((name,), reading)
+    if (hint := nearest(name)) is not None:
+        raise DataError(f"{name} is no file, and no name of the catalogue", hint)
 
 
 def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
@@ -146,7 +158,7 @@ def _part(x: Any, reading: Reading) -> tuple[Stream, float | None]:
     """Return what one of several is, and its weight if it has one."""
     if _is_pair(x):
         return stream_of(x[0], reading), _weight(x[1])
-    if not isinstance(x, Mapping) or _are_weights(x):
+    if not isinstance(x, Mapping):
         return stream_of(x, reading), None
     for key in x:
         if key not in ENTRY:
@@ -197,7 +209,7 @@ def _is_number(x: Any) -> bool:
 
 
 def _is_row(x: Any) -> bool:
-    return isinstance(x, Mapping) and "source" not in x and not _are_weights(x)
+    return isinstance(x, Mapping) and "source" not in x
 
 
 def _are_weights(x: Mapping[Any, Any]) -> bool:

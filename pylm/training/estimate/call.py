@@ -22,7 +22,7 @@ Text = str | os.PathLike[str]
 
 
 def plan(
-    text: Text | Iterable[Text] | None = None,
+    text: Any = None,
     *,
     data: Text | Mapping[str, Any] | None = None,
     preset: str | None = None,
@@ -50,7 +50,8 @@ def plan(
         pylm.plan(preset="gpt2-124m", vocab_size=50304, max_tokens="1B", probe=False).changes
 
     Args:
-        text: Files, folders or globs of text; where they are not tokenized yet, their tokens are estimated.
+        text: Files, folders or globs of text, or whatever else `pylm.data.source` takes; where they are not tokenized
+            yet, their tokens are estimated.
         data: A folder of tokens instead, or keys of the configuration's `data` section. With neither, `vocab_size` and
             `max_tokens` say what is needed of a text.
         preset: As in `pylm.train`, like the other arguments that are not explained here.

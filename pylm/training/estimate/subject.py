@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.config.shape import complete
 from pylm.data.identity import identify
@@ -103,7 +103,7 @@ def subject_of(request: Request, on_event: Callable[[Event], None]) -> Subject:
     return Subject(resolved, complete(config.model, facts.vocab_size), facts, notes)
 
 
-def _given(request: Request) -> tuple[Resolved, tuple[str, ...]]:
+def _given(request: Request) -> tuple[Resolved, tuple[Any, ...]]:
     """Return the configuration that was given, and the text that it is for where that is not tokenized yet."""
     from pylm.data.sources import default_folder
 
@@ -116,7 +116,7 @@ def _given(request: Request) -> tuple[Resolved, tuple[str, ...]]:
     return given.resolve(), ()
 
 
-def _facts(resolved: Resolved, text: tuple[str, ...], most: Callable[[], int] | None) -> tuple[Facts, tuple[str, ...]]:
+def _facts(resolved: Resolved, text: tuple[Any, ...], most: Callable[[], int] | None) -> tuple[Facts, tuple[str, ...]]:
     """Return what is known of the text that a run is for, and what of it is estimated."""
     config = resolved.config
     if text:
@@ -144,18 +144,19 @@ def _wanted(resolved: Resolved) -> int:
     return train.max_tokens or max((train.max_steps or 1) * (train.batch_tokens or 1 << 14), 1)
 
 
-def _of_text(text: tuple[str, ...], asked: int | None, most: Callable[[], int] | None) -> tuple[Facts, tuple[str, ...]]:
+def _of_text(text: tuple[Any, ...], asked: int | None, most: Callable[[], int] | None) -> tuple[Facts, tuple[str, ...]]:
     """Return what the amount of a text says."""
     from pylm.data.for_training import amount_of_text
+    from pylm.data.streaming.stream_of import called
 
-    if "-" in text:
+    if any(isinstance(one, str) and one == "-" for one in text):
         raise UsageError("a text on stdin can be read once", f"{call('tokenize', '-', out='DIR')} first")
     text_bytes, vocab_size = amount_of_text(text, asked, most)
     each = BYTES_PER_TOKEN + BYTES_PER_BIT * math.log2(vocab_size)
     tokens = max(int(text_bytes / each), 1)
     note = (
-        f"{' '.join(text)} is not tokenized yet: about {tokens:,} tokens of {each:.1f} bytes each, by a vocabulary of "
-        f"{vocab_size:,}"
+        f"{' '.join(map(called, text))} is not tokenized yet: about {tokens:,} tokens of {each:.1f} bytes each, "
+        f"by a vocabulary of {vocab_size:,}"
     )
     return Facts(vocab_size, tokens, 0, tokens * (2 if vocab_size <= 1 << 16 else 4), tokenized=False), (note,)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pylm
 from pylm.data.streaming import Document, Source, source
+from pylm.errors import DataError
 
 Made = Callable[[], Source]
 
@@ -60,30 +62,89 @@ def test_it_gives_the_same_again_and_goes_on_from_every_state(rows: Any, kind: s
     assert list(make().seek(one.seek(state).state())) == whole[stop:]
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("skip", [1, 5, 30])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_iterated_asynchronously_while_others_run(rows: Any, kind: str) -> None:
+async def test_it_is_iterated_asynchronously_while_others_run(rows: Any, kind: str, skip: int) -> None:
     one = source(KINDS[kind]()).shuffle(5, 8)
-    whole = list(one)
+    whole, found, ticks = list(one), [], 0
 
-    async def read(skip: int) -> None:
-        found, ticks = [], 0
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
 
-        async def tick() -> None:
-            nonlocal ticks
-            while True:
-                ticks += 1
-                await asyncio.sleep(0)
+    ticking = asyncio.create_task(tick())
+    async for document in one:
+        found.append(document)
+        if len(found) == skip:
+            break
+    assert found == whole[:skip] and ticks
+    ticking.cancel()
+    state = json.loads(json.dumps(one.state()))
+    assert list(source(KINDS[kind]()).shuffle(5, 8).seek(state)) == whole[skip:]
+    assert [document async for document in one.seek(state)] == whole[skip:]
+    assert one.seek(state).take(3).count() == max(0, min(3, len(whole) - skip))
 
-        ticking = asyncio.create_task(tick())
-        async for document in one:
-            found.append(document)
-            if len(found) == skip:
-                break
-        assert found == whole[:skip] and ticks
-        ticking.cancel()
-        state = json.loads(json.dumps(one.state()))
-        assert list(source(KINDS[kind]()).shuffle(5, 8).seek(state)) == whole[skip:]
-        assert [document async for document in one.seek(state)] == whole[skip:]
 
-    for skip in (1, 5, len(whole)):
-        asyncio.run(read(skip))
+@pytest.mark.asyncio
+async def test_an_error_comes_after_the_documents_before_it() -> None:
+    def rows() -> Iterator[Any]:
+        yield from ["a", "b", 5]
+
+    found = []
+    with pytest.raises(DataError, match="item 2 of a function is no text but of the type int"):
+        async for document in source(rows):
+            found.append(document.text)
+    assert found == ["a", "b"]
+
+
+def test_a_mixture_keeps_its_shares_and_ends_where_one_source_does() -> None:
+    of = {letter: [{"text": letter * (1 + number % 9)} for number in range(500)] for letter in "abc"}
+    mixed = texts(source([(of["a"], 0.6), (of["b"], 0.3), (of["c"], 0.1)]))
+    given = dict.fromkeys("abc", 0)
+    for number, text in enumerate(mixed):
+        given[text[0]] += len(text)
+        total = sum(given.values())
+        if number > 20:  # never further from its share than a longest document
+            assert all(abs(given[x] - share * total) <= 9 for x, share in zip("abc", (0.6, 0.3, 0.1), strict=True))
+    assert [text for text in mixed if text[0] == "a"] == texts(source(of["a"]))  # the first to end, and whole
+    assert texts(source({"rows.txt": 1})) == texts(source("rows.txt")) if Path("rows.txt").exists() else True
+
+
+def test_budgets_are_taken_one_after_another() -> None:
+    several = [{"source": numbers(), "documents": 2}, {"source": numbers(), "bytes": "20"}, "text:the end"]
+    whole = texts(source(numbers()))
+    assert texts(source(several)) == [*whole[:2], *texts(source(numbers()).take(bytes=20)), "the end"]
+
+
+def test_limits_end_with_the_document_that_reaches_them() -> None:
+    rows = [{"text": "é" * number} for number in range(10)]
+    sizes = [2 * number for number in range(10)]
+    for limit in (1, 2, 3, 12, 13, 1000):
+        wanted = next((n + 1 for n in range(10) if sum(sizes[: n + 1]) >= limit), 10)
+        assert source(rows).take(bytes=limit).count() == wanted
+    assert source(rows).take(3).take(100).count() == 3
+
+
+def test_tokens_are_counted_with_an_end_of_text_each() -> None:
+    tokenizer = pylm.Tokenizer.train("text:the cat sat on the mat and the dog sat on the cat", 270)
+    rows = [{"text": "the cat " * number} for number in range(12)]
+    sizes = [len(tokenizer.encode(row["text"])) + 1 for row in rows]
+    for limit in (1, 5, 20, 21, 22, 10_000):
+        wanted = next((n + 1 for n in range(12) if sum(sizes[: n + 1]) >= limit), 12)
+        assert source(rows).take(tokens=limit, tokenizer=tokenizer).count() == wanted
+
+
+def test_a_shuffle_is_a_permutation_of_each_window() -> None:
+    whole = texts(source(numbers(100)))
+    found = texts(source(numbers(100)).shuffle(7, buffer=30))
+    for start in range(0, 100, 30):
+        assert sorted(found[start : start + 30]) == sorted(whole[start : start + 30])
+    assert found[:30] != whole[:30] and found != texts(source(numbers(100)).shuffle(8, buffer=30))
+    # the order is part of what a state means: it must not change with Python or with pylm
+    assert texts(source(numbers(8)).shuffle(1)) == ORDER
+
+
+ORDER = ["x"]
