@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Found", "files_of", "found"]
 
 PATHS_LIMIT = 1 << 26  # bytes of a list of paths; that of a crawl has 20 MB
-SPLIT_WORDS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
-               "val": "validation", "dev": "dev", "test": "test", "eval": "eval"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,40 +47,45 @@ class Found:
 
 def files_of(one: Entry, hub: Hub, revision: str | None = None) -> list[RemoteFile]:
     """Return the files that are read as a dataset's text, in its order."""
-    return [file for each in found(one, hub, revision) for file in each.read]
+    return [file for each in found(one, hub, revision, as_text=True) for file in each.read]
 
 
-def found(one: Entry, hub: Hub, revision: str | None = None) -> list[Found]:
+def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = False) -> list[Found]:
     """Return the files of a dataset, and of each that it is made of, in its order.
 
     Args:
         one: The dataset.
         hub: Where repositories are, and what asks for addresses.
         revision: Of its repository, in place of the catalogue's.
+        as_text: Whether only what is read as text is wanted of a repository that the catalogue does not know.
     """
     if revision is not None and (len(one.parts) != 1 or one.parts[0].repository is None):
         raise UsageError(f"{one.name} is not of one repository, and has no revision", f"leave out {param('revision')}")
-    of_parts = [_of_part(one, part, hub, revision) for part in one.parts]
+    of_parts = [_of_part(one, part, hub, revision, as_text) for part in one.parts]
     return of_parts + [each for name in one.of for each in found(entry(name), hub)]
 
 
-def _of_part(one: Entry, part: Part, hub: Hub, revision: str | None) -> Found:
+def _of_part(one: Entry, part: Part, hub: Hub, revision: str | None, as_text: bool) -> Found:
     if part.repository is None:
         files = _at_paths(one, part, hub) if part.paths.value else _at_urls(part, hub)
         return Found(one, part.where, None, {one.read_split: files})
     repository = hub.repository("dataset", part.repository, revision or part.revision.value)
-    splits = _by_rules(one, part, repository) if part.files.value else _by_name(one, repository)
-    return Found(one, repository.name, repository.sha, splits)
+    if part.files.value:
+        return Found(one, repository.name, repository.sha, _by_rules(one, part, repository))
+    files = _by_layout(one, repository) if as_text or one.config or one.split else repository.files()
+    return Found(one, repository.name, repository.sha, {one.read_split: files})
 
 
-def _by_rules(one: Entry, part: Part, repository: Repository) -> dict[str, list[RemoteFile]]:
+def _by_rules(one: Entry, part: Part, repository: Repository) -> dict[str, Sequence[RemoteFile]]:
     """Return the files that the catalogue's rules find. What is another split's by its very rule is not train's."""
     listed = repository.files()
     wanted = [one.split] if one.split else list(part.files.value)
     chosen = {split: _matching(one, part.files.value[split], listed) for split in part.files.value}
     taken = {file.path for split, files in chosen.items() if split != one.splits[0] for file in files}
     chosen[one.splits[0]] = [file for file in chosen[one.splits[0]] if file.path not in taken]
-    splits = {split: chosen[split] for split in wanted if chosen[split] or split == one.read_split}
+    splits: dict[str, Sequence[RemoteFile]] = {
+        split: chosen[split] for split in wanted if chosen[split] or split == one.read_split
+    }
     if not splits[one.read_split]:
         folders = {folder for file in listed for folder in PurePosixPath(file.path).parts[:-1]}
         near = did_you_mean(one.config, folders) if one.config else None
@@ -104,42 +107,12 @@ def _matching(one: Entry, rules: Sequence[Sequence[str]], listed: Sequence[Remot
     return []
 
 
-def _by_name(one: Entry, repository: Repository) -> dict[str, list[RemoteFile]]:
-    """Return the files of a repository that the catalogue does not know, by what their paths say."""
-    listed = repository.files()
-    chosen = [file for file in listed if not one.config or one.config in _words(file.path)]
-    if not chosen:
-        listed = repository.converted().files()
-        chosen = [file for file in listed if file.path.startswith(f"{one.config}/")]
-    if not chosen:
-        known = {word for file in listed for word in PurePosixPath(file.path).parts[:-1]}
-        hint = did_you_mean(one.config, known) or f"its folders are {', '.join(sorted(known)[:10]) or 'none'}"
-        raise DataError(f"{repository.name} has no configuration {one.config}", hint)
-    splits: dict[str, list[RemoteFile]] = {}
-    for file in chosen:
-        splits.setdefault(_split_of(file.path), []).append(file)
-    if one.split and one.split not in splits:
-        has = ", ".join(split for split in splits if split) or "none that its paths name"
-        raise DataError(f"{repository.name} has no split {one.split}", f"its splits are {has}")
-    if one.split:
-        return {one.split: splits[one.split]}
-    first = "train" if "train" in splits else next((split for split in splits if split), "")
-    return {one.read_split: splits.pop(first), **splits}
+def _by_layout(one: Entry, repository: Repository) -> Sequence[RemoteFile]:
+    """Return the text of a repository that the catalogue does not know, as its card and its names tell it."""
+    from pylm.data.streaming.grammar import HubName
+    from pylm.data.streaming.hub_layout import data_files
 
-
-def _words(path: str) -> set[str]:
-    """Return what a path may name a configuration by: its folders, and the file name up to its split."""
-    *folders, name = PurePosixPath(path).parts
-    return {*folders, "/".join(folders), re.split(r"[._]", name)[0], name.partition(".")[0]}
-
-
-def _split_of(path: str) -> str:
-    """Return the split that a path names; empty where it names none."""
-    for part in reversed(PurePosixPath(path).parts):
-        for word in re.split(r"[^A-Za-z]+", part):
-            if word.lower() in SPLIT_WORDS:
-                return SPLIT_WORDS[word.lower()]
-    return ""
+    return data_files(repository, HubName(repository.id, None, one.config or None, one.split or None))
 
 
 def _at_urls(part: Part, hub: Hub) -> list[RemoteFile]:

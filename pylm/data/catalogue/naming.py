@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
-from pylm.data.catalogue.entries import Entry, all_entries
+from pylm.data.catalogue.entries import Entry, Fact, Part, all_entries
 from pylm.errors import UsageError, did_you_mean
 from pylm.wording import call
 
-__all__ = ["all_terms", "dataset", "entry", "is_known", "names"]
+__all__ = ["all_terms", "dataset", "elsewhere", "entry", "is_known", "names"]
 
 PREFIX = "data:"
 _SLICE = re.compile(r"(.+)_(\d+(?:\.\d+)?)([MB])")
@@ -51,6 +52,30 @@ def dataset(name: str) -> Entry:
         hint = did_you_mean(base, all_entries()) or f"{call('data list')} names them all"
         raise UsageError(f"there is no dataset {base}", hint)
     return known
+
+
+def elsewhere(name: str) -> Entry | None:
+    """Return an entry for what lies on the Hub or at an address and is in no catalogue; None for any other name."""
+    from pylm.data.streaming.grammar import hub_name, kind_of
+
+    kind = kind_of(name)
+    unknown = Fact(None)
+    of_nobody: dict[str, Any] = {"licence": unknown, "size": unknown, "documents": unknown, "columns": Fact([])}
+    if kind == "url":
+        return Entry(name, name, "text", parts=(Part(urls=Fact([name])),), **of_nobody)
+    if kind != "hub":
+        return None
+    hub = hub_name(name)
+    return Entry(
+        f"hub:{hub.id}",
+        hub.id,
+        "text",
+        parts=(Part(repository=hub.id, revision=Fact(hub.revision or "main")),),
+        config=hub.config or "",
+        split=hub.split or "",
+        reading={"column": hub.column} if hub.column else {},
+        **of_nobody,
+    )
 
 
 def all_terms(one: Entry) -> tuple[str, ...]:

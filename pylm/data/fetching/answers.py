@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import Protocol
 
-__all__ = ["etag_of", "hashes_of", "range_of", "size_of"]
+__all__ = ["Headers", "etag_of", "hashes_of", "range_of", "size_of"]
+
+
+class Headers(Protocol):
+    """The headers of an answer, by names in any case."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return a header, None where it is not there."""
+
 
 SHA256, SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
-def etag_of(headers: Mapping[str, str], name: str = "ETag") -> str | None:
+def etag_of(headers: Headers, name: str = "ETag") -> str | None:
     """Return an entity tag without quotes and without the mark of a weak one."""
     return (headers.get(name) or "").strip().removeprefix("W/").strip('"') or None
 
 
-def hashes_of(first: Mapping[str, str]) -> tuple[str | None, str | None]:
+def hashes_of(first: Headers) -> tuple[str | None, str | None]:
     """Return the SHA-256 or the git hash that the Hub's own answer gives: never those of where it redirects to."""
     linked, own = etag_of(first, "X-Linked-Etag"), etag_of(first)
     if linked and SHA256.fullmatch(linked):
         return linked, None
-    is_hub = "X-Repo-Commit" in first
+    is_hub = first.get("X-Repo-Commit") is not None
     return None, own if is_hub and own and SHA1.fullmatch(own) else None
 
 
-def range_of(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+def range_of(headers: Headers) -> tuple[int | None, int | None]:
     """Return where the range of a 206 begins and the size of the whole, from `bytes 0-99/1234`."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", (headers.get("Content-Range") or "").strip())
     if match:
@@ -33,7 +41,7 @@ def range_of(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
     return None, int(beyond[1]) if beyond else None
 
 
-def size_of(first: Mapping[str, str]) -> int | None:
+def size_of(first: Headers) -> int | None:
     """Return the size that the Hub gives of what it redirects to."""
     text = first.get("X-Linked-Size") or ""
     return int(text) if text.isdecimal() else None

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from pylm.data.fetching.access import Access, Origin, shown
+from pylm.data.fetching.answers import Headers
 from pylm.data.fetching.connections import Connection, Pool
 from pylm.data.fetching.patience import PASSING, Passing, Patience, asked_to_wait
 from pylm.errors import DataError, UsageError
@@ -32,7 +33,7 @@ PLAIN = "%/:?#[]@!$&'()*+,;=-._~"  # signs that addresses have as they are
 class Refused(Exception):
     """An answer that will not be another one next time: 401, 403, 404 and the like."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], url: str) -> None:
+    def __init__(self, status: int, headers: Headers, url: str) -> None:
         """Keep what the Hub says in its own headers."""
         super().__init__(f"{shown(url)} answered {status}")
         self.status, self.url = status, url
@@ -47,7 +48,7 @@ class Answer:
         """`first` is the first answer's headers, where the Hub says what a redirect leads to."""
         self.pool, self.connection, self.response, self.url = pool, connection, response, url
         self.status, self.headers = response.status, response.headers
-        self.first: Mapping[str, str] = response.headers
+        self.first: Headers = response.headers
 
     @property
     def length(self) -> int | None:
@@ -60,6 +61,8 @@ class Answer:
         left = self.length
         since, came = time.monotonic(), 0
         try:
+            if left == 0:
+                self._finish()
             while left is None or left > 0:
                 block = self.response.read1(BLOCK)
                 if not block:
@@ -70,8 +73,9 @@ class Answer:
                         raise Passing("it came too slowly")
                     since, came = now, 0
                 left = left if left is None else left - len(block)
+                if left == 0:
+                    self._finish()
                 yield block
-            self._finish()
         except (OSError, http.client.HTTPException) as error:
             raise Passing(reason_of(error)) from None
         finally:
@@ -87,6 +91,13 @@ class Answer:
         if self.length is not None and size != self.length:
             raise Passing("the connection ended early")
         return b"".join(parts)
+
+    def drain(self) -> None:
+        """Read a short body that nobody wants, so that its connection can be used again."""
+        if self.length is not None and self.length <= BLOCK:
+            with suppress(Passing):
+                self.read()
+        self.close()
 
     def _finish(self) -> None:
         """Keep the connection for the next request: the body was read to its end."""
@@ -127,6 +138,10 @@ class Client:
         """Whether there is a token; it is shown to nobody else."""
         return self._token is not None
 
+    def close(self) -> None:
+        """Close the connections that wait for another request."""
+        self._pool.close()
+
     def token_for(self, url: str) -> str | None:
         """Return the token where an address may be told it: at the Hub's own origin, by https."""
         origin = Origin.of(url)
@@ -140,22 +155,22 @@ class Client:
             Refused: it will not.
         """
         url = quote(url, safe=PLAIN)
-        first: Mapping[str, str] | None = None
+        first: Headers | None = None
         is_trusted = True
         for _ in range(HOPS):
             origin = self.access.check(url)
             is_trusted = is_trusted and origin == self.access.endpoint
             answer = self._send(url, origin, dict(headers or {}), is_trusted)
-            first = answer.headers if first is None else first
+            first = first or answer.headers
             location = answer.headers.get("Location")
             if answer.status not in REDIRECTS or not location:
                 answer.first = first
                 return self._sorted_out(answer)
             url = urljoin(url, quote(location, safe=PLAIN, encoding="latin-1"))  # as http.client decodes headers
-            _drain(answer)
+            answer.drain()
         raise Passing("it is redirected without end")
 
-    def json(self, url: str, name: str) -> tuple[Any, Mapping[str, str]]:
+    def json(self, url: str, name: str) -> tuple[Any, Headers]:
         """Return what an interface answers, and its headers; `name` is what is said to have failed."""
         patience = Patience(name, self.sleep)
         while True:
@@ -195,7 +210,7 @@ class Client:
         """Raise what another try would not mend."""
         if isinstance(error, ssl.SSLCertVerificationError):
             raise DataError(
-                f"{origin.host} does not prove that it is who it says: {error.verify_message}",
+                f"{origin.host} does not prove that it is who it says: {error.verify_message.lower().rstrip('.')}",
                 "where a proxy of yours answers in its name, set SSL_CERT_FILE to a file with that one's certificate",
             ) from None
         if isinstance(error, socket.gaierror) and not self._has_connected:
@@ -207,19 +222,11 @@ class Client:
     def _sorted_out(self, answer: Answer) -> Answer:
         if answer.status in (200, 206, 416):
             return answer
-        _drain(answer)
+        answer.drain()
         if answer.status in PASSING:
             wait = asked_to_wait(answer.headers)
             raise Passing(f"{urlsplit(answer.url).hostname} answered {answer.status} {answer.response.reason}", wait)
         raise Refused(answer.status, answer.headers, answer.url)
-
-
-def _drain(answer: Answer) -> None:
-    """Read a short body, so that its connection can be used again."""
-    if answer.length is not None and answer.length <= BLOCK:
-        with suppress(Passing):
-            answer.read()
-    answer.close()
 
 
 def reason_of(error: Exception) -> str:

@@ -94,9 +94,12 @@ def _open_tunnel(sock: socket.socket, proxy: Proxy, origin: Origin) -> None:
     lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
     sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
     response = http.client.HTTPResponse(sock, method="CONNECT")  # the proxy says no more before TLS begins
-    response.begin()
-    if response.status != 200:
-        raise OSError(f"the proxy {proxy.host}:{proxy.port} answered {response.status} {response.reason}")
+    try:
+        response.begin()
+        if response.status != 200:
+            raise OSError(f"the proxy {proxy.host}:{proxy.port} answered {response.status} {response.reason}")
+    finally:
+        response.close()  # the socket stays open
 
 
 class Pool:
@@ -125,6 +128,10 @@ class Pool:
         """Keep a connection whose last answer was read to its end."""
         with self._lock:
             self._idle.setdefault(connection.origin, []).append(connection)
+
+    def __del__(self) -> None:
+        """Close what nobody will use."""
+        self.close()
 
     def close(self) -> None:
         """Close those that wait."""

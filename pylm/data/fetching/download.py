@@ -56,6 +56,8 @@ def fetch(
             raise DataError(
                 f"the disk of {to.parent} is full: {file.name} is not whole", "make room: what is here is kept"
             ) from None
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise DataError(f"{to} cannot be written: a folder of it is a file", "choose another folder") from None
         raise DataError(f"{to} cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin
 
+from pylm.data.fetching.answers import Headers
 from pylm.data.fetching.client import Client
 from pylm.durable import replace_text
 from pylm.errors import DataError
@@ -64,7 +65,7 @@ def _safe(path: str, name: str) -> str:
     return path
 
 
-def _next_page(url: str, headers: Mapping[str, str]) -> str | None:
+def _next_page(url: str, headers: Headers) -> str | None:
     match = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', headers.get("Link") or "")
     return urljoin(url, match[1]) if match else None
 
@@ -80,7 +81,7 @@ class Remembered:
         """Return the listing of a commit, None where it was never asked for."""
         with suppress(TypeError, ValueError):
             entries = self._read(f"{sha}.json")
-            return None if entries is None else tuple(Listed(*entry) for entry in entries)
+            return tuple(Listed(*entry) for entry in entries) if isinstance(entries, list) else None
         return None
 
     def keep_listing(self, sha: str, files: tuple[Listed, ...]) -> None:

@@ -54,6 +54,7 @@ class Part:
         self.to, self.identity, self.size, self.say = to, identity, size, say
         self.path = to.with_name(to.name + ".part")
         self.ledger = to.with_name(to.name + ".part.json")
+        self.new_ledger = to.with_name(to.name + ".part.json.new")
         self.spans = Spans([])
         self.handle = -1
 
@@ -89,7 +90,7 @@ class Part:
         for start, end in spans:
             self.spans.add(start, end)
         content = {"identity": self.identity, "size": self.size, "spans": self.spans.spans}
-        replace_text(self.ledger, json.dumps(content), self.ledger.with_name(self.ledger.name + ".new"))
+        replace_text(self.ledger, json.dumps(content), self.new_ledger)
 
     def finish(self) -> None:
         """Give the file its name, durably; only one whose content was checked."""
@@ -97,14 +98,18 @@ class Part:
             os.ftruncate(self.handle, self.size)
             os.fsync(self.handle)
         os.replace(self.path, self.to)
-        self.ledger.unlink(missing_ok=True)
+        self._forget()
         flush_folder(self.to.parent)
 
     def discard(self) -> None:
         """Take away what is there: it is wrong, or nothing."""
         self.spans = Spans([])
-        self.ledger.unlink(missing_ok=True)
+        self._forget()
         self.path.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        for path in (self.ledger, self.new_ledger):
+            path.unlink(missing_ok=True)
 
     def _lock(self) -> None:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from pylm.config.units import format_duration
+from pylm.data.fetching.answers import Headers
 from pylm.errors import DataError
 
 __all__ = ["PASSING", "Passing", "Patience", "asked_to_wait"]
@@ -54,7 +55,7 @@ class Patience:
         return "try again later: what is here already is kept"
 
 
-def asked_to_wait(headers: Mapping[str, str]) -> float | None:
+def asked_to_wait(headers: Headers) -> float | None:
     """Return for how many seconds an answer asks to be left alone: RateLimit's `t` and one more, else Retry-After."""
     limit = re.search(r"\bt\s*=\s*(\d+)", headers.get("RateLimit") or "")
     if limit:

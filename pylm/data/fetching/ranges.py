@@ -49,6 +49,7 @@ class RangedDownload:
         self.farthest = -1 if are_ranges_served else None
         self.stop = threading.Event()
         self.events: Queue[Span | BaseException | None] = Queue()
+        self.pending: list[Span] = []
         self.permits = threading.Semaphore(2 * self.connections)
         self.waiting = self._ranges() if are_ranges_served else self._rest()
         self.counts = [0] * self.connections
@@ -69,16 +70,15 @@ class RangedDownload:
 
     def _keep(self, running: int) -> None:
         while running:
-            spans: list[Span] = []
             for event in self._events():
                 if event is None:
                     running -= 1
                 elif isinstance(event, BaseException):
                     raise event
                 else:
-                    spans.append(event)
-            if spans:
-                self._record(spans)
+                    self.pending.append(event)
+            if self.pending:
+                self._record()
             self.report(self.here + sum(self.counts))
 
     def _events(self) -> list[Span | BaseException | None]:
@@ -90,10 +90,10 @@ class RangedDownload:
                 happened.append(self.events.get_nowait())
         return happened
 
-    def _record(self, spans: list[Span]) -> None:
-        self.part.record(spans)
-        for _ in spans:
-            self.permits.release()
+    def _record(self) -> None:
+        self.part.record(self.pending)
+        self.permits.release(len(self.pending))
+        self.pending = []  # not before: Ctrl-C may come in between
         with self.grown:
             self.grown.notify()
 
@@ -105,10 +105,10 @@ class RangedDownload:
         until = time.monotonic() + PARTING
         for worker in workers:
             worker.join(max(0.0, until - time.monotonic()))
-        spans = [event for event in self._events() if isinstance(event, tuple)]
-        if spans:
+        self.pending += [event for event in self._events() if isinstance(event, tuple)]
+        if self.pending:
             with suppress(OSError):
-                self.part.record(spans)
+                self.part.record(self.pending)
 
     # a thread for each connection
 

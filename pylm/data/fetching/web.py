@@ -45,7 +45,7 @@ def open_url(
             raise DataError(f"there is no file for you at {name}: it answered {refused.status}", hint) from None
         except Passing as failure:
             patience.failed(failure)
-    answer.close()
+    answer.drain()
     linked, git_sha1 = hashes_of(answer.first)
     total = answer.length if answer.status == 200 else range_of(answer.headers)[1]
     size = size_of(answer.first) if size_of(answer.first) is not None else total

@@ -97,8 +97,7 @@ class _Published:
 
     def __call__(self, texts: Sequence[str], published: Sequence[int | None]) -> list[int]:
         return [
-            self._counted(text) if number is None else number + 1
-            for text, number in zip(texts, published, strict=True)
+            self._counted(text) if number is None else number + 1 for text, number in zip(texts, published, strict=True)
         ]
 
     def _counted(self, text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -90,11 +89,9 @@ def cut(
     counts = Counts(state.languages) if one.of else Counts()
     for line in counts.lines():
         say(line)
-    with (folder / NAME).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached", "last")}
     return {
-        "files": [manifest.of_file(NAME, state.written, {"sha256": sha256}, one.full_name)],
+        "files": [manifest.of_file(NAME, state.written, {"sha256": manifest.sha256_of(folder / NAME)}, one.full_name)],
         "slice": {"unit": amount.unit, "limit": amount.number, **slice_},
         **({"counts": counts.as_json()} if one.of else {}),
     }
@@ -171,17 +168,15 @@ class _Writer:
         block = "".join(lines).encode("utf-8", "surrogatepass")
         self.file.write(block)
         state = self.state
-        counts = Counts(state.languages)
-        before = counts.bytes
-        counts.add(part.entry.spoken, texts)
+        Counts(state.languages).add(part.entry.spoken, texts)
         state.written += len(block)
         state.reached += reached
         state.documents += taken
-        state.bytes += counts.bytes - before
+        state.bytes += sum(len(text.encode()) for text in texts)
         state.part, state.file, state.position = number, batch.file, batch.ends
         if taken:
             begins = {key: value for key, value in batch.begins.items() if key != "file"}
-            state.last = {"file": part.read[batch.file].name, **begins, "document": batch.rows[taken - 1]}
+            state.last = {"file": batch.name, **begins, "document": batch.rows[taken - 1]}
         if state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
             self.save()
 

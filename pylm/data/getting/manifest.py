@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pylm.data.catalogue.files import Found
     from pylm.data.fetching import RemoteFile
 
-__all__ = ["copies_by_hash", "of_file", "of_sources", "read", "stands", "write"]
+__all__ = ["of_file", "of_sources", "read", "sha256_of", "stands", "take_copies", "write"]
 
 FORMAT = 1
 
@@ -84,7 +86,16 @@ def stands(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     return manifest
 
 
-def copies_by_hash() -> dict[str, Path]:
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file."""
+    checksum = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum.update(block)
+    return checksum.hexdigest()
+
+
+def _by_hash() -> dict[str, Path]:
     """Return the files of pylm's cache by their published hashes."""
     return {
         file[kind]: folder / file["path"]
@@ -97,8 +108,8 @@ def copies_by_hash() -> dict[str, Path]:
 
 def take_copies(files: Sequence[RemoteFile]) -> None:
     """Let files be read from pylm's cache where it has them; their hash is checked as that of what is fetched."""
-    known = copies_by_hash()
+    known = _by_hash()
     for file in files:
         copy = known.get(file.sha256 or file.git_sha1 or "")
         if copy is not None and copy.is_file() and file.local() is None:
-            file.local = lambda copy=copy: copy
+            file.local = partial(Path, copy)

@@ -24,6 +24,7 @@ class Batch(NamedTuple):
         counts: The publisher's count of each one's tokens; None where there is none.
         rows: The number of each among the documents that were read from `begins` on.
         file: Which of the files they are of.
+        name: What that file is called.
         begins: Where in that file the batch begins.
         ends: Where in that file reading goes on.
     """
@@ -33,6 +34,7 @@ class Batch(NamedTuple):
     counts: Sequence[int | None]
     rows: Sequence[int]
     file: int
+    name: str
     begins: Position
     ends: Position
 
@@ -69,7 +71,9 @@ def batches(
                 if (made := text if rule is None else rule(text)) is not None
             ]
             texts, ids, counts, rows = zip(*kept, strict=True) if kept else ((), (), (), ())
-            yield Batch(texts, ids, counts, rows, number, begins, reader.position)
+            yield Batch(
+                texts, ids, counts, rows, number, getattr(file, "name", None) or str(file), begins, reader.position
+            )
             begins = reader.position
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ def fetch_whole(
 
 def folder_name(one: Entry) -> str:
     """Return the name of a folder for a dataset: its own, but for signs that no folder should have."""
-    return one.full_name.removeprefix("hub:").replace("/", "--").replace(":", "-").replace("@", "-")
+    return re.sub(r"[^\w.-]+", "--", one.full_name.removeprefix("hub:").replace(":", "-")).strip("-.")
 
 
 def _described(file: RemoteFile, path: Path, relative: str) -> dict[str, Any]:
@@ -63,6 +63,5 @@ def _described(file: RemoteFile, path: Path, relative: str) -> dict[str, Any]:
     elif file.git_sha1:
         hashes = {"git_sha1": file.git_sha1}
     else:  # nobody published one: what came is written down
-        with path.open("rb") as opened:
-            hashes = {"sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+        hashes = {"sha256": manifest.sha256_of(path)}
     return manifest.of_file(relative, path.stat().st_size, hashes, file.name)

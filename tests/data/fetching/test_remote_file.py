@@ -149,7 +149,8 @@ def test_the_name_of_a_file_never_leads_out_of_a_folder(hub: Hub, server: HubSer
     from pylm.data.fetching.web import file_name
 
     names = {"https://a.b/c/d.txt": "d.txt", "https://a.b/c/": "c", "https://a.b/": "a.b", "https://a.b/..": "a.b",
-             "https://a.b/x/..%2f..%2fetc": "etc", "https://a.b/%2e%2e": "a.b", "https://a.b/a%5c..%5cb": "b"}  # fmt: skip
+             "https://a.b/x/..%2f..%2fetc": "etc", "https://a.b/%2e%2e": "a.b",
+             "https://a.b/a%5c..%5cb": "b"}  # fmt: skip
     assert {url: file_name(url) for url in names} == names
 
 

@@ -1,0 +1,231 @@
+"""`pylm.data.get`: a dataset by name, verified to the byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.data.catalogue import Entry, elsewhere, entry
+from pylm.data.catalogue.here import MANIFEST, datasets_folder
+from pylm.data.getting import manifest
+from pylm.data.getting.amount import Amount, counter
+from pylm.data.getting.foreseen import agreed, size_of, terms_of
+from pylm.errors import UsageError
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.data.catalogue.files import Found
+    from pylm.data.fetching import Hub
+    from pylm.tokenizer import Tokenizer
+    from pylm.tokenizer.report import Report
+
+__all__ = ["Got", "get"]
+
+
+@dataclass(frozen=True)
+class Got:
+    """A dataset that is here: its folder, the files that it is of, and what dataset.json says of them."""
+
+    name: str
+    folder: Path
+    manifest: dict[str, Any]
+    was_here: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, in its order."""
+        return [self.folder / file["path"] for file in self.manifest["files"]]
+
+    @property
+    def bytes(self) -> int:
+        """What its files take on the disk."""
+        return sum(file["size"] for file in self.manifest["files"])
+
+
+def get(
+    name: str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    limit: str | None = None,
+    revision: str | None = None,
+    offline: bool | None = None,
+    store: bool = False,
+    xet: bool = False,
+    allow_private: bool = False,
+    yes: bool = False,
+    tokenizer: Tokenizer | None = None,
+    ask: Callable[[str], bool] | None = None,
+    progress: Report | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Got:
+    """Fetch a dataset, verified to the byte, or find it where an earlier call left it; go on with what it began.
+
+    ::
+
+        pylm.data.get("tinystories")
+        pylm.data.get("fineweb_10M", "data/text")
+        pylm.data.get("hub:roneneldan/TinyStories", limit="1000docs")
+
+    All of a dataset is its published files, as they are, at their own paths. A slice or a limit is the beginning of
+    its text, in one file `text_00000.jsonl`. `dataset.json`, written last, says what there is and where it is from.
+
+    Args:
+        name: Of the catalogue (`tinystories`, `wikipedia:ja`, `fineweb_100M`), `hub:ORG/NAME[@REV][:CONFIG[:SPLIT]]`,
+            or a URL.
+        out: The folder; one in pylm's cache if not given.
+        limit: `10000docs`, `1GB`, `100Mtok`: the first documents that reach it.
+        revision: A commit, branch or tag of its repository, in place of the catalogue's.
+        offline: Whether the network is not to be used; as PYLM_OFFLINE and HF_HUB_OFFLINE say if not given.
+        store: Whether the published files that a slice is cut from are kept in the cache, whole.
+        xet: Whether huggingface_hub with hf_xet fetches them; what it fetches is verified all the same.
+        allow_private: Whether addresses of this machine and of its own network may be reached.
+        yes: Whether a download of more than a gigabyte is meant.
+        tokenizer: Counts the tokens of a slice in place of GPT-2's vocabulary.
+        ask: Asked whether a large download is meant, where `yes` is not given.
+        progress: Called about five times a second.
+        say: Called with sentences that a user wants to read.
+    """
+    from pylm.data.catalogue.files import found
+    from pylm.data.fetching import Hub
+
+    say = say or (lambda _: None)
+    one = elsewhere(name) or entry(name)
+    amount = Amount.of(one, limit)
+    _refuse_without_use(amount, store, xet, tokenizer)
+    hub = Hub.from_environment(allow_private=allow_private, offline=offline, say=say)
+    try:
+        request = _request(one, amount, tokenizer)
+        asked = revision or _revision(one)
+        if (standing := _standing(one, amount, request, asked, out, hub)) is not None:
+            return standing
+        parts = found(one, hub, revision, as_text=amount is not None)
+        request["commits"] = [part.sha for part in parts]
+        folder = Path(out) if out is not None else _in_cache(one, amount, _commit(parts))
+        if (known := manifest.stands(folder, request)) is not None:
+            return Got(one.full_name, folder, known, True)
+        for line in terms_of(one, parts):
+            say(line)
+        agreed(one.full_name, size_of(parts, amount), yes, ask)
+        made = _fetch(one, parts, folder, amount, request, hub, store, xet, tokenizer, progress, say)
+    finally:
+        hub.client.close()
+    whole = {**manifest.of_sources(one, parts), **made, "revision": asked, "request": request}
+    manifest.write(folder, whole)
+    return Got(one.full_name, folder, whole)
+
+
+def _refuse_without_use(amount: Amount | None, store: bool, xet: bool, tokenizer: Tokenizer | None) -> None:
+    """Refuse options that would change nothing."""
+    if store and amount is None:
+        raise UsageError(
+            f"{param('store', True)} keeps what a slice is cut from, and all of it is kept here", "leave it out"
+        )
+    if xet and amount is not None and not store:
+        raise UsageError(
+            f"{param('xet', True)} fetches files whole, and a slice is read from their beginning",
+            f"leave it out, or keep the files with {param('store', True)}",
+        )
+    if tokenizer is not None and (amount is None or amount.unit != "tokens"):
+        raise UsageError(f"{param('tokenizer')} counts a slice, and this is none", "leave it out")
+
+
+def _request(one: Entry, amount: Amount | None, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """Return what decides what is fetched, but for the commits."""
+    return {
+        "name": one.full_name,
+        "reading": dict(one.reading),
+        "limit": None if amount is None else [amount.unit, amount.number],
+        "tokenizer": None if tokenizer is None else tokenizer.identity,
+    }
+
+
+def _revision(one: Entry) -> str | None:
+    return next((part.revision.value for part in one.parts if part.repository is not None), None)
+
+
+def _standing(
+    one: Entry,
+    amount: Amount | None,
+    request: dict[str, Any],
+    revision: str | None,
+    out: str | os.PathLike[str] | None,
+    hub: Hub,
+) -> Got | None:
+    """Return what is here already, without asking anybody, where no branch could have moved since."""
+    places = [Path(out)] if out is not None else []
+    if out is None and (cache := datasets_folder()) is not None:
+        places = sorted(path.parent for path in cache.glob(f"{_folder_name(one, amount)}/*/{MANIFEST}"))
+    for place in places:
+        known = manifest.read(place)
+        if known is None or known["request"] != {**request, "commits": known["request"].get("commits")}:
+            continue
+        is_pinned = all(part.repository is None for part in one.parts) or known["request"]["commits"] == [revision]
+        is_known = hub.client.access.offline and known["revision"] == revision
+        if (is_pinned or is_known) and manifest.stands(place, known["request"]):
+            return Got(one.full_name, place, known, True)
+    return None
+
+
+def _folder_name(one: Entry, amount: Amount | None) -> str:
+    from pylm.data.getting.whole import folder_name
+
+    cut = "" if amount is None or one.tokens is not None else f"_{amount.number}{amount.unit}"
+    return folder_name(one) + cut
+
+
+def _commit(parts: Sequence[Found]) -> str:
+    """Return what a folder of the cache is called by: the commits that its files are of."""
+    shas = [part.sha for part in parts if part.sha]
+    return "-".join(dict.fromkeys(sha[:12] for sha in shas)) or "web"
+
+
+def _in_cache(one: Entry, amount: Amount | None, commit: str) -> Path:
+    cache = datasets_folder()
+    if cache is None:
+        raise UsageError("there is no home for a cache folder", f"name a folder with {param('out')}, or set PYLM_CACHE")
+    return cache / _folder_name(one, amount) / commit
+
+
+def _fetch(
+    one: Entry,
+    parts: Sequence[Found],
+    folder: Path,
+    amount: Amount | None,
+    request: dict[str, Any],
+    hub: Hub,
+    store: bool,
+    xet: bool,
+    tokenizer: Tokenizer | None,
+    progress: Report | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Bring everything into the folder but its manifest, and return what that says of it."""
+    if amount is None:
+        from pylm.data.getting.whole import fetch_whole
+
+        return fetch_whole(one, parts, folder, xet=xet, progress=progress, say=say)
+    from pylm.data.fetching import fetch
+    from pylm.data.fetching.download import refuse_without_room
+    from pylm.data.getting.cut import cut
+
+    refuse_without_room(amount.bytes or 0, _existing(folder), one.full_name)
+    by_column = one.token_count if all(part.entry.token_count for part in parts) else None
+    count, how = counter(amount, by_column, tokenizer, hub.client.access.offline or None)
+    stored = _in_cache(one, None, _commit(parts)) if store else None
+
+    def opened(file: Any) -> Any:
+        manifest.take_copies([file])
+        return file if stored is None else fetch(file, stored / file.path, progress=progress, xet=xet)
+
+    made = cut(one, parts, folder, amount, count, request=request, opened=opened, progress=progress, say=say)
+    made["slice"]["counted"] = how
+    return made
+
+
+def _existing(folder: Path) -> Path:
+    """Return the nearest folder above one that is not there yet: it is on the same disk."""
+    folder = folder.absolute()
+    return folder if folder.exists() else _existing(folder.parent)
