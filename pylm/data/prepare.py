@@ -13,6 +13,7 @@ from pylm.data.cluster import share_of_work
 from pylm.data.encoder import encoder_of
 from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
 from pylm.data.sources import END, Opened, Sources, default_folder, opened
+from pylm.data.storing import stored
 from pylm.data.streaming.files import Files
 from pylm.data.streaming.steps import Taken
 from pylm.errors import UsageError, did_you_mean
@@ -100,6 +101,8 @@ def prepare(
     rank: int | None = None,
     world: int | None = None,
     ray: str | None = None,
+    store: bool = False,
+    allow_private: bool = False,
     force: bool = False,
     dry_run: bool = False,
     progress: Report | None = None,
@@ -133,6 +136,8 @@ def prepare(
         rank: Which share of the work this process does; Slurm's, else 0, if not given.
         world: How many processes share it; Slurm's, else 1, if not given.
         ray: The Ray cluster that shares it instead; `auto` is the one that this machine belongs to.
+        store: Whether what is fetched of datasets and addresses is kept in pylm's cache.
+        allow_private: Whether addresses of this machine and its own network may be read.
         force: Whether to replace what another run wrote.
         dry_run: Whether to say what it would take, and write nothing.
         progress: Called about five times a second.
@@ -147,7 +152,8 @@ def prepare(
         )
     rank, world = share_of_work(rank, world, ray, say)
     reading = {"split": split, "field": field, "column": column, "invalid": invalid, "skip_bad": skip_bad}
-    text = Sources.of(sources, **reading)
+    kept = stored(sources, allow_private=allow_private, progress=progress, say=say) if store else sources
+    text = Sources.of(kept, **reading, allow_private=allow_private)
     options = ShardOptions(
         val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run
     )

@@ -142,7 +142,10 @@ def test_shards_of_a_data_set_are_those_of_its_text_and_nothing_is_kept(hub: Hub
     pylm.prepare("all.jsonl", "plain", tokenizer=tok, val=0)
     assert Path("data/rows/train_00000.bin").read_bytes() == Path("plain/train_00000.bin").read_bytes()
     assert {path for path in here.rglob("*.parquet")} == before == set()
-    assert [one["name"].rpartition(":")[2] for one in done.manifest["sources"]] == ["train-0.parquet", "train-1.parquet"]
+    assert [one["name"].rpartition(":")[2] for one in done.manifest["sources"]] == [
+        "train-0.parquet",
+        "train-1.parquet",
+    ]
     assert pylm.prepare("hub:org/rows", tokenizer=tok, val=0).found
 
 
