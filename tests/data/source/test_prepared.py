@@ -130,9 +130,3 @@ def test_half_a_character_is_what_invalid_says(tok: pylm.Tokenizer) -> None:
     pylm.prepare(["text:fine", [{"text": "a \ud800 b"}]], "x", tokenizer=tok, invalid="replace", val=0)
     ids = np.frombuffer(bytes_of("x"), "<u2").astype(int).tolist()
     assert "a \ufffd b" in tok.decode(ids)
-
-
-def test_a_model_is_trained_on_rows(here: Path) -> None:
-    rows = [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS * 30)]
-    run = pylm.train(rows, preset="tiny", max_steps=1, out="run", batch_tokens=256, vocab_size=300)
-    assert run.step == 1 and Path("data/text/manifest.json").exists()
