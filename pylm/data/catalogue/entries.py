@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pylm.data.fetching import Hub, RemoteFile
+from typing import Any
 
 __all__ = ["Entry", "Fact", "Part", "all_entries"]
 
@@ -136,12 +133,6 @@ class Entry:
             usual_config=config.get("default"),
             **of_file,
         )
-
-    def sources(self, hub: Hub) -> list[RemoteFile]:
-        """Return the files that are read as its text, in its order."""
-        from pylm.data.catalogue.files import files_of
-
-        return files_of(self, hub)
 
     @property
     def full_name(self) -> str:

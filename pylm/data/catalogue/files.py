@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pylm.data.catalogue.entries import Entry, Part
+from pylm.data.catalogue.here import take_copies
 from pylm.data.catalogue.naming import entry
 from pylm.errors import DataError, UsageError, did_you_mean
 from pylm.wording import param
@@ -45,9 +46,14 @@ class Found:
         return self.splits[self.entry.read_split]
 
 
-def files_of(one: Entry, hub: Hub, revision: str | None = None) -> list[RemoteFile]:
-    """Return the files that are read as a dataset's text, in its order."""
-    return [file for each in found(one, hub, revision, as_text=True) for file in each.read]
+def files_of(one: Entry, hub: Hub, revision: str | None = None) -> Sequence[RemoteFile]:
+    """Return the files that are read as a dataset's text, in its order; what pylm's cache has is read there."""
+    parts = found(one, hub, revision, as_text=True)
+    if len(parts) == 1 and isinstance(parts[0].read, Unopened):
+        return parts[0].read
+    files = [file for each in parts for file in each.read]
+    take_copies(files)
+    return files
 
 
 def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = False) -> list[Found]:

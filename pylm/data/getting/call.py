@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry, elsewhere, entry
-from pylm.data.catalogue.here import MANIFEST, datasets_folder
+from pylm.data.catalogue.here import MANIFEST, datasets_folder, take_copies
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, counter
 from pylm.data.getting.foreseen import agreed, size_of, terms_of
@@ -212,12 +212,16 @@ def _fetch(
     from pylm.data.getting.cut import cut
 
     refuse_without_room(amount.bytes or 0, _existing(folder), one.full_name)
+    if one.kind == "shards":
+        from pylm.data.getting.shards_cut import cut_shards
+
+        return cut_shards(parts, folder, amount, progress=progress, say=say)
     by_column = one.token_count if all(part.entry.token_count for part in parts) else None
     count, how = counter(amount, by_column, tokenizer, hub.client.access.offline or None)
     stored = _in_cache(one, None, _commit(parts)) if store else None
 
     def opened(file: Any) -> Any:
-        manifest.take_copies([file])
+        take_copies([file])
         return file if stored is None else fetch(file, stored / file.path, progress=progress, xet=xet)
 
     made = cut(one, parts, folder, amount, count, request=request, opened=opened, progress=progress, say=say)

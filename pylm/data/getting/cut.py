@@ -160,12 +160,8 @@ class _Writer:
 
     def add(self, batch: Batch, taken: int, reached: int, part: Found, number: int) -> None:
         """Write the first `taken` documents of a batch, which are `reached` of the amount."""
-        texts, ids = batch.texts[:taken], batch.ids[:taken]
-        lines = [
-            json.dumps({"text": text} if id is None else {"id": id, "text": text}, ensure_ascii=False) + "\n"
-            for text, id in zip(texts, ids, strict=True)
-        ]
-        block = "".join(lines).encode("utf-8", "surrogatepass")
+        texts = batch.texts[:taken]
+        block = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
         self.file.write(block)
         state = self.state
         Counts(state.languages).add(part.entry.spoken, texts)

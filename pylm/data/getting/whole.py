@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry
+from pylm.data.catalogue.here import take_copies
 from pylm.data.getting import manifest
 from pylm.data.getting.counts import Counts
 from pylm.data.getting.texts import batches
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pylm.data.fetching import RemoteFile
     from pylm.tokenizer.report import Report
 
-__all__ = ["fetch_whole"]
+__all__ = ["described", "fetch_whole", "folder_name"]
 
 
 def fetch_whole(
@@ -39,10 +40,10 @@ def fetch_whole(
     for part in parts:
         home = "" if len(parts) == 1 else folder_name(part.entry)
         wanted = [file for each in part.splits.values() for file in each]
-        manifest.take_copies(wanted)
+        take_copies(wanted)
         paths = fetch_all(wanted, folder / home, progress=progress, xet=xet)
         here = dict(zip([file.name for file in wanted], paths, strict=True))
-        files += [_described(file, here[file.name], f"{home}/{file.path}".lstrip("/")) for file in wanted]
+        files += [described(file, here[file.name], f"{home}/{file.path}".lstrip("/")) for file in wanted]
         if one.of and one.kind == "text":
             language = part.entry.spoken
             for batch in batches(part.entry, [here[file.name] for file in part.read], counted=False):
@@ -57,7 +58,8 @@ def folder_name(one: Entry) -> str:
     return re.sub(r"[^\w.-]+", "--", one.full_name.removeprefix("hub:").replace(":", "-")).strip("-.")
 
 
-def _described(file: RemoteFile, path: Path, relative: str) -> dict[str, Any]:
+def described(file: RemoteFile, path: Path, relative: str) -> dict[str, Any]:
+    """Return what a manifest says of a fetched file: with the published hash, or with its own where there is none."""
     if file.sha256:
         hashes = {"sha256": file.sha256}
     elif file.git_sha1:
