@@ -71,6 +71,7 @@ GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "docs/python.md": lambda: iter(()),
     "docs/quickstart.md": texts,
     "docs/sampling.md": lambda: iter(()),
+    "docs/sources.md": lambda: iter(()),
     "kernels/README.md": tensors,
 }
 # Pages whose blocks are programs of their own, and blocks that are patches of other projects: where these are run

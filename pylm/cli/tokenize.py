@@ -7,16 +7,18 @@ from typing import Any
 import click
 
 from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.completion import complete_sources
 from pylm.cli.frame.printing import print_json, say
 from pylm.cli.frame.types import COUNT, SHARE
 
 EXAMPLE = """pylm tokenize corpus.txt --tokenizer gpt2 --out data/corpus
+pylm tokenize tinystories_10M --tokenizer gpt2 --out data/ts
 pylm tokenize 'crawl/*.jsonl.zst' --field body --tokenizer tok/ --val 0.001
 zcat dump.gz | pylm tokenize - --split blank"""
 
 
 @command("tokenize", example=EXAMPLE)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…", shell_complete=complete_sources)
 @click.option("--tokenizer", metavar="T", help="Name, file, folder or Hub id; without it one is trained on the text.")
 @click.option("--out", type=click.Path(file_okay=False), help="Folder to write.  [default: data/<name of the source>]")
 @click.option("--vocab-size", type=COUNT, help="Size of the tokenizer to train.  [default: by the amount of text]")
@@ -37,6 +39,8 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--rank", type=int, help="Which share of the work this process does.  [default: Slurm's, else 0]")
 @click.option("--world", type=int, help="How many processes share it.  [default: Slurm's, else 1]")
 @click.option("--ray", metavar="ADDRESS", help="Spread it over a Ray cluster; auto: the one this machine is of.")
+@click.option("--store", is_flag=True, show_default=False, help="Keep the text that is fetched, in pylm's cache.")
+@click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Say what it would take, and write nothing.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
 @json_option
@@ -49,9 +53,10 @@ def tokenize(
 ) -> None:
     """Write token shards for training, whatever the text and however much of it.
 
-    SOURCE is a file, a folder, a glob, or - for stdin: txt, jsonl and parquet, .gz and .zst of them. Interrupt it at
-    any moment and run the same command again: it does what is missing. The shards are the same to the byte for any
-    number of threads and machines.
+    SOURCE is a file, a folder, a glob, or - for stdin: txt, jsonl, csv and parquet, tar and WET, .gz and .zst of them.
+    Or text from elsewhere, read as it comes and not kept: a dataset that pylm data list names, such as
+    tinystories_10M, hub:ORG/NAME[@REV][:CONFIG[:SPLIT[:COLUMN]]], a URL. Interrupt it at any moment and run the same
+    command again: it does what is missing. The shards are the same to the byte for any number of threads and machines.
     """
     from pylm.cli.frame import prepared
     from pylm.cli.frame.progress import Progress

@@ -46,8 +46,9 @@ def train(
 ) -> None:
     """Train a language model, or go on with one.
 
-    FILE is text, as pylm tokenize takes it: it is tokenized into data/, and a size is picked for this machine and a run
-    of minutes. Every key of the configuration is an option too: --learning-rate 1e-3, --max-steps 500, --n-layers 8.
+    FILE is text, as pylm tokenize takes it, or the name of a dataset: it is tokenized into data/, and a size is picked
+    for this machine and a run of minutes. Every key of the configuration is an option too: --learning-rate 1e-3,
+    --max-steps 500, --n-layers 8.
 
     Ctrl-C and SIGTERM finish the step, save, and print the line that goes on from there.
     """

@@ -37,7 +37,7 @@ _SIGNS = (
 )
 
 
-_LISTS = ("sample.stop", "train.betas", "data.mix")
+_LISTS = ("sample.stop", "train.betas", "data.mix", "data.sources")
 
 
 @dataclass

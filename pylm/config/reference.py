@@ -20,7 +20,7 @@ _KINDS = {
     "Texts": "a list of texts",
     "Reals": "two numbers",
     "Scaling": "a type and its numbers",
-    "Weights": "folders with weights",
+    "Weights": "names with weights",
     "Device": "cpu, cuda, cuda:N, mps",
 }
 

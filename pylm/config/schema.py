@@ -215,11 +215,16 @@ class Data(Section):
     mix: Annotated[dict[str, float] | None, Weights(none=True)] = Field(
         default=None, description="Several folders with their weights, in place of path."
     )
+    sources: Annotated[dict[str, float] | None, Weights(none=True)] = Field(
+        default=None, description="Texts to tokenize first, with their shares: files, datasets by name, hub:ORG/NAME."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:
-        if self.path is not None and self.mix is not None:
-            raise ValueError("path and mix both say where the data is: give one of them")
+        given = [name for name in ("path", "mix", "sources") if getattr(self, name) is not None]
+        if len(given) > 1:
+            both = " and ".join(given[:2])
+            raise ValueError(f"{both} both say where the data is: give one of them")
         return self
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from pylm.data.cluster import share_of_work
 from pylm.data.encoder import encoder_of
 from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
 from pylm.data.sources import END, Opened, Sources, default_folder, opened
+from pylm.data.storing import stored
+from pylm.data.streaming.files import Files
+from pylm.data.streaming.steps import Taken
 from pylm.errors import UsageError, did_you_mean
 from pylm.tokenizer.native import parameters_named
 from pylm.wording import call, options_marked, param
@@ -98,6 +101,8 @@ def prepare(
     rank: int | None = None,
     world: int | None = None,
     ray: str | None = None,
+    store: bool = False,
+    allow_private: bool = False,
     force: bool = False,
     dry_run: bool = False,
     progress: Report | None = None,
@@ -131,6 +136,8 @@ def prepare(
         rank: Which share of the work this process does; Slurm's, else 0, if not given.
         world: How many processes share it; Slurm's, else 1, if not given.
         ray: The Ray cluster that shares it instead; `auto` is the one that this machine belongs to.
+        store: Whether what is fetched of datasets and addresses is kept in pylm's cache.
+        allow_private: Whether addresses of this machine and its own network may be read.
         force: Whether to replace what another run wrote.
         dry_run: Whether to say what it would take, and write nothing.
         progress: Called about five times a second.
@@ -145,7 +152,8 @@ def prepare(
         )
     rank, world = share_of_work(rank, world, ray, say)
     reading = {"split": split, "field": field, "column": column, "invalid": invalid, "skip_bad": skip_bad}
-    text = Sources.of(sources, **reading)
+    kept = stored(sources, allow_private=allow_private, progress=progress, say=say) if store else sources
+    text = Sources.of(kept, **reading, allow_private=allow_private)
     options = ShardOptions(
         val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run
     )
@@ -169,6 +177,8 @@ def prepare_text(
     if isinstance(tokenizer, Training) and options.world > 1:
         first = call("tokenizer train", "SOURCE", out="tok")
         raise UsageError("several processes cannot each train a tokenizer", f"train one first: {first}")
+    if not isinstance(tokenizer, Training):
+        sources, tokenizer, options = _slice_counted(sources, tokenizer, options)
     most = None if options.limit is None else _rust.parse_limit(options.limit)
     with parameters_named(), opened(sources, folder, most, progress) as text:
         _, text_bytes, remarks = _rust.look_at_sources(*text)
@@ -208,6 +218,22 @@ def _loaded(tokenizer: Tokenizer | str | Path) -> Tokenizer:
     from pylm.tokenizer import Tokenizer
 
     return tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.load(tokenizer)
+
+
+def _slice_counted(
+    sources: Sources, tokenizer: Tokenizer | str | Path, options: ShardOptions
+) -> tuple[Sources, Tokenizer | str | Path, ShardOptions]:
+    """Let the pipeline cut a slice of a dataset where it counts the same tokens: then nothing of it is written down."""
+    part = sources.parts[0]
+    if len(sources.parts) > 1 or not isinstance(part, Taken) or not isinstance(part.stream, Files):
+        return sources, tokenizer, options
+    if part.limit.tokens is None or options.limit is not None:
+        return sources, tokenizer, options
+    tok = _loaded(tokenizer)
+    if tok.identity != part.limit.counting().identity or tok.eot is None:
+        return sources, tok, options
+    whole = replace(sources, parts=(part.stream,), reading=part.stream.reading)
+    return whole, tok, replace(options, limit=f"{part.limit.tokens}tok")
 
 
 def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[str, Any]:

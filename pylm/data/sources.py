@@ -6,26 +6,31 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylm.data.streaming.files import END, Files, Reading
 from pylm.data.streaming.grammar import hub_name, kind_of
+from pylm.data.streaming.items import Items
 from pylm.data.streaming.several import Joined
 from pylm.data.streaming.spooling import spooled
 from pylm.data.streaming.steps import Limit, Taken
 from pylm.data.streaming.stream import Stream
-from pylm.data.streaming.stream_of import called, named, several_of, stream_of
+from pylm.data.streaming.stream_of import TEXT, called, named, several_of, stream_of
+from pylm.errors import UsageError
 from pylm.tokenizer.standard_input import FIRST_LINE_BYTES, is_json_object, standard_input
 from pylm.tokenizer.unfinished import unfinished
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
 
 __all__ = ["END", "Opened", "Sources", "default_folder", "opened"]
+
+LONGEST_NAME = 100  # characters of a folder's name
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,21 @@ class Sources:
         readings = [part.reading for part in parts if isinstance(part, Files)]
         # the name of a data set may name its column too
         alike = readings and all(one == readings[0] for one in readings)
+        how = readings[0] if alike else Reading(**reading)
         names = tuple(called(one) for one in several_of(sources))
-        return cls(names, parts, readings[0] if alike else Reading(**reading))
+        if not readings:
+            _refuse_for_strings(parts, how)
+            how = replace(how, column=None)  # rows were read by it, and are lines by now
+        return cls(names, parts, how)
+
+
+def _refuse_for_strings(parts: tuple[Stream, ...], reading: Reading) -> None:
+    """Refuse the name of a key where every source is a text that was given as it is."""
+    for name, value in (("field", reading.field), ("column", reading.column)):
+        if value is not None and all(isinstance(part, Items) and part.name == TEXT for part in parts):
+            raise UsageError(
+                f"{param(name, value)} names a key of rows, and no source has any", f"leave out {param(name)}"
+            )
 
 
 class Opened(NamedTuple):
@@ -138,8 +156,11 @@ def _suffix(first: bytes, is_jsonl: bool) -> str:
 
 
 def default_folder(sources: Any) -> Path:
-    """Return `data/` and the name of the first source without its suffixes."""
-    first = named(next(iter(several_of(sources)), ""))
+    """Return `data/` and the name of the first source without its suffixes, or of those that are mixed."""
+    several = several_of(sources)
+    if len(several) > 1 and all(isinstance(one, tuple | Mapping) for one in several):
+        return Path("data") / "-".join(default_folder(one).name for one in several)[:LONGEST_NAME]
+    first = named(next(iter(several), ""))
     if first is None:
         return Path("data") / "text"
     kind = kind_of(first)

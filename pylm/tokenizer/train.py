@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         invalid: str
         skip_bad: bool
         character_coverage: float | None
+        allow_private: bool
         state: str | None
         progress: Report | None
 
@@ -83,6 +84,7 @@ class TrainOptions:
         invalid: `error` or `replace`: what to do with bytes that are no UTF-8.
         skip_bad: Whether to leave out broken jsonl lines.
         character_coverage: Share of the text's characters that get a piece of their own (unigram, sp-bpe).
+        allow_private: Whether addresses of this machine and its own network may be read.
         state: A folder that an interrupted training leaves, and goes on from (bpe). Remove it once the result is saved.
         progress: Called about five times a second.
     """
@@ -106,6 +108,7 @@ class TrainOptions:
     invalid: str = "error"
     skip_bad: bool = False
     character_coverage: float | None = None
+    allow_private: bool = False
     state: str | None = None
     progress: Report | None = dataclasses.field(default=None, repr=False)
 
@@ -192,12 +195,15 @@ def train(options: TrainOptions) -> Parts:
     from pylm.data.sources import Sources, opened
 
     named = {name: getattr(options, name) for name in ("field", "column") if getattr(options, name) != "text"}
-    reading = {"invalid": options.invalid, "skip_bad": options.skip_bad, **named}
+    reading = {"invalid": options.invalid, "skip_bad": options.skip_bad, "allow_private": options.allow_private}
     if options.split is not None:
         reading["split"] = options.split
     limits = {"documents": options.documents, "bytes": options.bytes}
     limit = {name: value for name, value in limits.items() if value is not None}
-    with parameters_named(), opened(Sources.of(options.sources, **reading), None, limit, options.progress) as text:
+    with (
+        parameters_named(),
+        opened(Sources.of(options.sources, **reading, **named), None, limit, options.progress) as text,
+    ):
         if options.model == "bpe":
             return _train_bpe(options, text)
         return _train_sentencepiece(options, text)

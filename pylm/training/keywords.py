@@ -71,6 +71,7 @@ class TrainKeywords(TypedDict, total=False):
     val: str | None
     stride: int | None
     mix: Mapping[str, float] | None
+    sources: Mapping[str, float] | None
     temperature: float
     top_k: int | None
     top_p: float | None

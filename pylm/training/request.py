@@ -9,7 +9,7 @@ from typing import Any
 from pylm.config.given import Given
 from pylm.config.units import parse_duration
 from pylm.data.streaming.grammar import is_there, nearest
-from pylm.data.streaming.stream_of import called
+from pylm.data.streaming.stream_of import called, named
 from pylm.errors import ConfigError, DataError, UsageError
 from pylm.wording import param
 
@@ -74,6 +74,17 @@ class Request:
             settings.append((key, value, origin))
         return replace(given, settings=tuple(settings))
 
+    def with_sources(self) -> Request:
+        """Return it with the texts that its configuration names; what was named beside the configuration wins."""
+        sources = replace(self, data=None).configuration().resolve().config.data.sources
+        if sources is None:
+            return self
+        given = replace(self.given, settings=(*self.given.settings, ("data.sources", None, "tokenized")))
+        text = self.text if self.text or self.data is not None else tuple(sources.items())
+        request = replace(self, given=given, text=text)
+        request.check()
+        return request
+
     def check(self) -> None:
         """Refuse what cannot be asked together."""
         if self.text and self.data is not None:
@@ -92,10 +103,14 @@ class Request:
             if self.text or self.data is not None:
                 source = f"{self.named} is text to tokenize" if self.text else f"{param('data', self.data)} is tokens"
                 raise UsageError(f"{source}, and {param('path')} is tokens too", "give one of the two")
+        if any(key == "data.sources" and value is not None for key, value, _ in self.given.settings):
+            if self.text or self.data is not None:
+                source = self.named or param("data", self.data)
+                raise UsageError(f"{source} and {param('sources')} both say what to train on", "give one of the two")
         if self.depth is not None and not (type(self.depth) is int and 1 <= self.depth <= DEEPEST):
             raise UsageError(f"{param('depth', self.depth)} is no number of layers", f"from 1 to {DEEPEST}")
-        for file in self.text:
-            if isinstance(file, str) and not is_there(file):
+        for file in map(named, self.text):
+            if file is not None and not is_there(file):
                 shown = file if len(file) <= LONGEST_SHOWN else f"{file[:LONGEST_SHOWN]}…"
                 raise DataError(
                     f"{' '.join(shown.split()) or 'an empty name'}: no such file",

@@ -49,6 +49,7 @@ def train(
     """
     stop = stop or Stop()
     request.check()
+    request = request.with_sources()
     checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
     if checkpoint is None:
         resolved, identity, size = configuration(request, on_event)

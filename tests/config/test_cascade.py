@@ -223,6 +223,7 @@ def test_any_configuration_survives_being_written_and_read(tmp_path):
         "context_length",
         "path",
         "mix",
+        "sources",
     }
     for _ in range(30):
         settings = []

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.completion import complete_sources
 from pylm.cli.frame.printing import print_json
 from pylm.cli.frame.types import BYTES, COUNT
 from pylm.cli.tokenizer.options import text_options
@@ -15,7 +16,7 @@ from pylm.errors import UsageError
 
 
 @command(example="pylm tokenizer train books/ --vocab-size 32000 --out tok/")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…", shell_complete=complete_sources)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The tokenizer's folder.")
 @click.option("--vocab-size", type=COUNT, default=32000, metavar="N", help="Ids in all, special tokens among them.")
 @click.option("--model", type=click.Choice(["bpe", "unigram", "sp-bpe"]), default="bpe", help="The kind of vocabulary.")
@@ -41,14 +42,15 @@ from pylm.errors import UsageError
 @click.option("--memory", type=BYTES, metavar="SIZE", help="Most that counts and merges may take; counts go to disk.")
 @click.option("--continue", "continue_from", metavar="T", help="A trained tokenizer whose merges come first.")
 @click.option("--export", type=click.Choice(["tiktoken"]), help="Write ranks.tiktoken beside tokenizer.json.")
+@click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
 @text_options
 @json_option
 def train(out: Path, export: str | None, size: int | None, as_json: bool, **options: Any) -> None:
     """Train a tokenizer on text.
 
-    SOURCE is a file, a folder, a glob or - for stdin: txt, jsonl, parquet, and .gz or .zst of them. DIR gets
-    tokenizer.json and tokenizer_config.json, which transformers loads too; a tokenizer that was there is replaced.
-    Interrupted while it merges, the same command goes on from there (bpe).
+    SOURCE is a file, a folder, a glob, - for stdin, a dataset's name, hub:ORG/NAME or a URL, as pylm tokenize takes it.
+    DIR gets tokenizer.json and tokenizer_config.json, which transformers loads too; a tokenizer that was there is
+    replaced. Interrupted while it merges, the same command goes on from there (bpe).
     """
     import time
 

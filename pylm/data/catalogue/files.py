@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pylm.data.catalogue.entries import Entry, Part
-from pylm.data.catalogue.here import take_copies
 from pylm.data.catalogue.naming import entry
 from pylm.errors import DataError, UsageError, did_you_mean
 from pylm.wording import param
@@ -19,7 +18,7 @@ from pylm.wording import param
 if TYPE_CHECKING:
     from pylm.data.fetching import Hub, RemoteFile, Repository
 
-__all__ = ["Found", "files_of", "found"]
+__all__ = ["Found", "found"]
 
 PATHS_LIMIT = 1 << 26  # bytes of a list of paths; that of a crawl has 20 MB
 
@@ -44,16 +43,6 @@ class Found:
     def read(self) -> Sequence[RemoteFile]:
         """The files that are read as text, in the catalogue's order."""
         return self.splits[self.entry.read_split]
-
-
-def files_of(one: Entry, hub: Hub, revision: str | None = None) -> Sequence[RemoteFile]:
-    """Return the files that are read as a dataset's text, in its order; what pylm's cache has is read there."""
-    parts = found(one, hub, revision, as_text=True)
-    if len(parts) == 1 and isinstance(parts[0].read, Unopened):
-        return parts[0].read
-    files = [file for each in parts for file in each.read]
-    take_copies(files)
-    return files
 
 
 def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = False) -> list[Found]:

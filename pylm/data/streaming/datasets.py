@@ -36,7 +36,7 @@ def dataset_of(name: str, reading: Reading) -> Stream:
 def _whole(one: Entry, reading: Reading) -> Stream:
     if one.of:
         return Joined(tuple(dataset_of(name, reading) for name in one.of))
-    own = {key: value for key, value in one.reading.items() if getattr(reading, key) == USUAL[key]}
+    own: dict[str, Any] = {key: value for key, value in one.reading.items() if getattr(reading, key) == USUAL[key]}
     name = f"data:{replace(one, tokens=None).full_name}"
     reading = replace(reading, **own)
     stream: Stream = Files((name,), reading)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pylm.data.streaming.files import Reading
 from pylm.data.streaming.grammar import hub_name, kind_of
+from pylm.errors import warn
+
+if TYPE_CHECKING:
+    from pylm.data.fetching import Hub, RemoteFile
 
 __all__ = ["files_of"]
 
@@ -18,19 +22,33 @@ def files_of(name: Any, reading: Reading) -> Sequence[Any]:
         from pylm.data.fetching import open_url
 
         return [open_url(name, allow_private=reading.allow_private)]
-    if kind == "hub":
-        from pylm.data.streaming.hub_layout import data_files
+    if kind in ("hub", "data"):
+        from pylm.data.catalogue.here import take_copies
 
-        hub = hub_name(name)
-        return list(data_files(_hub(reading).repository("dataset", hub.id, hub.revision), hub))
-    if kind == "data":
-        from pylm.data.catalogue import entry, files
-
-        return files.files_of(entry(name), _hub(reading))
+        files = _of_hub(name, reading) if kind == "hub" else _of_dataset(name, reading)
+        if isinstance(files, list):
+            take_copies(files)
+        return files
     return [name]
 
 
-def _hub(reading: Reading) -> Any:
+def _of_hub(name: str, reading: Reading) -> Sequence[RemoteFile]:
+    from pylm.data.streaming.hub_layout import data_files
+
+    hub = hub_name(name)
+    return data_files(_hub(reading).repository("dataset", hub.id, hub.revision), hub)
+
+
+def _of_dataset(name: str, reading: Reading) -> Sequence[RemoteFile]:
+    """Return the files of a dataset; where there are too many to ask for, each is when it is taken."""
+    from pylm.data.catalogue import entry
+    from pylm.data.catalogue.files import found
+
+    parts = found(entry(name), _hub(reading), as_text=True)
+    return parts[0].read if len(parts) == 1 else [file for part in parts for file in part.read]
+
+
+def _hub(reading: Reading) -> Hub:
     from pylm.data.fetching import Hub
 
-    return Hub.from_environment(allow_private=reading.allow_private)
+    return Hub.from_environment(allow_private=reading.allow_private, say=warn)

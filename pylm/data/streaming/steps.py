@@ -58,10 +58,14 @@ class Limit:
             return lambda text: 1
         if self.bytes is not None:
             return lambda text: len(text.encode("utf-8", "surrogatepass"))
+        tokenizer = self.counting()
+        return lambda text: len(tokenizer.encode_array(text)) + 1
+
+    def counting(self) -> Tokenizer:
+        """Return the tokenizer that tokens are counted by."""
         from pylm.tokenizer import Tokenizer
 
-        tokenizer = Tokenizer.load(self.tokenizer) if not isinstance(self.tokenizer, Tokenizer) else self.tokenizer
-        return lambda text: len(tokenizer.encode_array(text)) + 1
+        return self.tokenizer if isinstance(self.tokenizer, Tokenizer) else Tokenizer.load(self.tokenizer)
 
 
 def _amount(name: str, amount: Any) -> int:

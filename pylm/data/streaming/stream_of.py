@@ -16,11 +16,12 @@ from pylm.data.streaming.iteration import Source
 from pylm.data.streaming.several import Joined, Mixed
 from pylm.data.streaming.steps import Limit, Taken
 from pylm.data.streaming.stream import Stream
-from pylm.errors import DataError, UsageError, did_you_mean
+from pylm.errors import DataError, UsageError, did_you_mean, warn
 from pylm.wording import param
 
-__all__ = ["called", "named", "several_of", "source", "stream_of"]
+__all__ = ["TEXT", "called", "named", "several_of", "source", "stream_of"]
 
+TEXT = "text:"
 LONGEST_NAME, SHOWN = 1000, 40  # characters
 LIMITS = ("documents", "bytes", "tokens")
 READING = tuple(each.name for each in fields(Reading))
@@ -65,6 +66,9 @@ def source(
         allow_private: Whether addresses of this machine and its own network may be read.
     """
     stream = stream_of(x, Reading(split, field, column, invalid, skip_bad, allow_private))
+    names = [each for each in several_of(x) if isinstance(each, str)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        warn(f"{name} is given more than once, and taken once")
     return Source(stream if meta else stream.without_meta())
 
 
@@ -82,7 +86,7 @@ def stream_of(x: Any, reading: Reading) -> Stream:
     if isinstance(x, Document) or _is_pair(x):
         return _of_several([x], reading)
     if isinstance(x, Mapping):
-        return _of_several(list(x.items()) if _are_weights(x) else [x], reading)
+        return _of_several(list(several_of(x)), reading)
     if isinstance(x, list | tuple):
         return _of_several(x, reading)
     if hasattr(x, "identity") and hasattr(x, "read"):  # a file that lies elsewhere
@@ -91,19 +95,21 @@ def stream_of(x: Any, reading: Reading) -> Stream:
 
 
 def several_of(x: Any) -> Sequence[Any]:
-    """Return the sources that a list names, or the one source that it is."""
+    """Return the sources that a list or a mixture names, or the one source that it is."""
+    if isinstance(x, Mapping) and _are_weights(x):
+        return list(x.items())
     is_list = isinstance(x, list | tuple) and not isinstance(x, Document) and not _is_pair(x)
     return x if is_list and not all(isinstance(each, Document) or _is_row(each) for each in x) else [x]
 
 
 def named(x: Any) -> str | None:
-    """Return the name that one source was given by, or the first of a mixture; None where it is an object."""
+    """Return the name that one source was given by; None where it is an object."""
     if isinstance(x, str | os.PathLike):
         return os.fsdecode(os.fspath(x))
     if _is_pair(x):
         return named(x[0])
-    if isinstance(x, Mapping):
-        return named(x["source"]) if "source" in x else named(next(iter(x), None))
+    if isinstance(x, Mapping) and "source" in x:
+        return named(x["source"])
     name = getattr(x, "name", None) if hasattr(x, "identity") else None
     return name if isinstance(name, str) else None
 
@@ -116,7 +122,7 @@ def called(x: Any) -> str:
 def _of_name(name: str, reading: Reading) -> Stream:
     kind = kind_of(name)
     if kind == "text":
-        return Items([name.removeprefix("text:")], "text", "text:")
+        return Items([name.removeprefix(TEXT)], "text", TEXT)
     if kind == "path" and not is_path(name):
         _refuse_unknown(name)
     if kind == "data":
@@ -143,8 +149,8 @@ def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
     if not several:
         raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
     if several_of(several) is not several:
-        return Items(several, reading.field or "text", "a list")
-    streams, weights = zip(*(_part(each, reading) for each in several), strict=True)
+        return Items(several, reading.field or reading.column or "text", "a list")
+    streams, weights = zip(*(_part(each, reading) for each in _once(several)), strict=True)
     if any(weight is None for weight in weights) and any(weight is not None for weight in weights):
         name = streams[weights.index(None)].name
         raise UsageError(f"{name} has no weight, and another source has one", "give each a weight, or none")
@@ -152,6 +158,18 @@ def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
         return Mixed(streams, weights)
     joined = _in_one(streams)
     return joined[0] if len(joined) == 1 else Joined(tuple(joined))
+
+
+def _once(several: Sequence[Any]) -> list[Any]:
+    """Leave out what is the same object again, and say so; of names that are the same, whoever reads files says it."""
+    once, seen = [], set()
+    for each in several:
+        if id(each) in seen and not isinstance(each, str | os.PathLike):
+            warn(f"{called(each)} is given more than once, and taken once")
+            continue
+        seen.add(id(each))
+        once.append(each)
+    return once
 
 
 def _part(x: Any, reading: Reading) -> tuple[Stream, float | None]:

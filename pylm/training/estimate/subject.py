@@ -79,6 +79,7 @@ class Subject:
 def subject_of(request: Request, on_event: Callable[[Event], None]) -> Subject:
     """Return what a request asks to plan; refuse what could not be trained."""
     request.check()
+    request = request.with_sources()
     checkpoint = resume.find_checkpoint(request.resume, request.out, on_event)
     if checkpoint is not None:
         resolved = continued_configuration(checkpoint, stored_configuration(checkpoint), request)

@@ -1,0 +1,134 @@
+"""Shards of whatever a source may be: the same as those of the same text in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pylm
+from pylm.data.streaming import source
+from pylm.errors import DataError, UsageError
+
+TEXTS = [f"{'the cat sat on the mat. ' * (number % 9)}{number} é" for number in range(120)]
+
+
+@pytest.fixture
+def tok(here: Path) -> pylm.Tokenizer:
+    Path("all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    return pylm.Tokenizer.train("all.jsonl", 300)
+
+
+def bytes_of(folder: str, split: str = "train") -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(Path(folder).glob(f"{split}_*.bin")))
+
+
+def halves() -> list[Any]:
+    Path("half.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS[:60]))
+    return ["half.jsonl", lambda: iter(TEXTS[60:])]
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "a generator": lambda: (text for text in TEXTS),
+    "rows": lambda: [{"text": text, "n": 1} for text in TEXTS],
+    "a function of rows": lambda: lambda: ({"text": text} for text in TEXTS),
+    "a source": lambda: source("all.jsonl"),
+    "a source that was mapped": lambda: source([{"text": text[::-1]} for text in TEXTS]).map(lambda x: x.text[::-1]),
+    "a file and a function": halves,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shards_are_those_of_a_file(tok: pylm.Tokenizer, kind: str) -> None:
+    pylm.prepare("all.jsonl", "plain", tokenizer=tok, val=0.2)
+    done = pylm.prepare(KINDS[kind](), "x", tokenizer=tok, val=0.2)
+    assert bytes_of("x") == bytes_of("plain") and bytes_of("x", "val") == bytes_of("plain", "val")
+    assert done.manifest is not None and not done.found
+    assert sorted(path.name for path in Path().iterdir() if path.name.startswith(".")) == []  # nothing is left over
+    again = pylm.prepare(KINDS[kind](), "x", tokenizer=tok, val=0.2)
+    assert again.found, "the same texts are the same source, wherever they were written down"
+    assert str(Path().resolve()) not in json.dumps(done.manifest["sources"])
+
+
+def test_other_texts_are_another_source(tok: pylm.Tokenizer) -> None:
+    pylm.prepare(iter(TEXTS), "x", tokenizer=tok)
+    with pytest.raises(DataError, match="x"):
+        pylm.prepare(iter(TEXTS[1:]), "x", tokenizer=tok)
+
+
+def test_a_mixture_is_read_in_its_own_order(tok: pylm.Tokenizer) -> None:
+    mix = [(TEXTS_OF("a"), 0.75), (TEXTS_OF("b"), 0.25)]
+    pylm.prepare(mix, "x", tokenizer=tok, val=0)
+    pylm.prepare([{"text": document.text} for document in source(mix)], "plain", tokenizer=tok, val=0)
+    assert bytes_of("x") == bytes_of("plain")
+
+
+def TEXTS_OF(letter: str) -> list[dict[str, str]]:
+    return [{"text": letter * (number % 7 + 1)} for number in range(40)]
+
+
+def test_the_key_of_rows_is_that_of_lines(tok: pylm.Tokenizer) -> None:
+    Path("body.jsonl").write_text(json.dumps({"m": {"body": TEXTS[1]}}) + "\n")
+    several = ["body.jsonl", [{"m": {"body": text}} for text in TEXTS[2:]]]
+    pylm.prepare(several, "x", tokenizer=tok, field="m.body", val=0)
+    pylm.prepare([{"text": text} for text in TEXTS[1:]], "plain", tokenizer=tok, val=0)
+    assert bytes_of("x") == bytes_of("plain")
+
+
+def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tokenizer) -> None:
+    def endless() -> Any:
+        while True:
+            yield from TEXTS
+
+    done = pylm.prepare(endless, "x", tokenizer=tok, limit="70docs", val=0)
+    assert done.manifest is not None and done.manifest["splits"]["train"]["documents"] == 70
+
+
+def test_a_slice_is_cut_where_its_tokens_say_whoever_counts(tok: pylm.Tokenizer) -> None:
+    other = pylm.Tokenizer.train("all.jsonl", 280)
+    for limit in (100, 101, 555, 10**6):
+        cut = source("all.jsonl").take(tokens=limit, tokenizer=tok)
+        documents = cut.count()
+        pylm.prepare(cut, "by-pipeline", tokenizer=tok, val=0, force=True)
+        pylm.prepare("all.jsonl", "plain", tokenizer=tok, val=0, limit=f"{documents}docs", force=True)
+        assert bytes_of("by-pipeline") == bytes_of("plain"), limit
+        pylm.prepare(cut, "by-python", tokenizer=other, val=0, force=True)
+        pylm.prepare("all.jsonl", "plain", tokenizer=other, val=0, limit=f"{documents}docs", force=True)
+        assert bytes_of("by-python") == bytes_of("plain"), limit
+    manifest = json.loads(Path("by-pipeline/manifest.json").read_text())
+    assert [one["name"] for one in manifest["sources"]] == ["all.jsonl"]
+
+
+def test_a_tokenizer_is_trained_on_any_of_them(tok: pylm.Tokenizer) -> None:
+    for kind, made in KINDS.items():
+        assert pylm.Tokenizer.train(made(), 300).identity == tok.identity, kind
+    done = pylm.prepare(iter(TEXTS), "x", vocab_size=300)
+    assert pylm.Tokenizer.load("x").identity == tok.identity and done.trained
+
+
+def test_an_option_that_no_source_is_of_is_refused(tok: pylm.Tokenizer) -> None:
+    Path("a.txt").write_text("text")
+    with pytest.raises(UsageError, match="no source is parquet"):
+        pylm.prepare([{"text": "a"}], "x", tokenizer=tok, column="body")
+    with pytest.raises(UsageError, match="no source is jsonl"):
+        pylm.prepare("a.txt", "x", tokenizer=tok, field="body")
+    with pytest.raises(DataError, match="has no 'body'"):
+        pylm.prepare([{"text": "a"}], "x", tokenizer=tok, field="body")
+
+
+def test_half_a_character_is_what_invalid_says(tok: pylm.Tokenizer) -> None:
+    with pytest.raises(DataError, match="surrogate"):
+        pylm.prepare(["text:fine", [{"text": "a \ud800 b"}]], "x", tokenizer=tok)
+    pylm.prepare(["text:fine", [{"text": "a \ud800 b"}]], "x", tokenizer=tok, invalid="replace", val=0)
+    ids = np.frombuffer(bytes_of("x"), "<u2").astype(int).tolist()
+    assert "a \ufffd b" in tok.decode(ids)
+
+
+def test_a_model_is_trained_on_rows(here: Path) -> None:
+    rows = [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS * 30)]
+    run = pylm.train(rows, preset="tiny", max_steps=1, out="run", window=32, batch_tokens=64, vocab_size=300)
+    assert run.step == 1 and Path("data/text/manifest.json").exists()
