@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pylm.data.catalogue import Entry
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, Count
 from pylm.data.getting.counts import Counts
+from pylm.data.getting.parquet_rows import row_of, rows_of_groups
 from pylm.data.getting.texts import Batch, batches
 from pylm.durable import flush_folder, make_folder, replace_text
 
@@ -89,10 +91,11 @@ def cut(
     counts = Counts(state.languages) if one.of else Counts()
     for line in counts.lines():
         say(line)
-    slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached", "last")}
+    slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached")}
+    last = {} if state.last is None else _last(state.last, opened(parts[state.part].read[state.file]))
     return {
         "files": [manifest.of_file(NAME, state.written, {"sha256": manifest.sha256_of(folder / NAME)}, one.full_name)],
-        "slice": {"unit": amount.unit, "limit": amount.number, **slice_},
+        "slice": {"unit": amount.unit, "limit": amount.number, **slice_, "last": last},
         **({"counts": counts.as_json()} if one.of else {}),
     }
 
@@ -105,6 +108,25 @@ def _batches(parts: Sequence[Found], state: Cutting, opened: Callable[[Any], Any
         part = parts[number]
         for batch in batches(part.entry, _Opened(part.read, opened), counted=True, start=start):
             yield batch, number
+
+
+def _last(place: Mapping[str, Any], file: Any) -> dict[str, Any]:
+    """Return where the last document lies: its row group and row, or how many documents it is after which place."""
+    name = str(place["file"])
+    if not name.endswith(".parquet") or place["nulls"]:
+        return {"file": name, **{key: place[key] for key in ("at", "row", "line", "further")}}
+    groups = rows_of_groups(file.stat().st_size if isinstance(file, Path) else file.size, partial(_read, file))
+    group, row = row_of(groups, place["at"], place["row"], place["further"])
+    return {"file": name, "row_group": group, "row": row}
+
+
+def _read(file: Any, start: int, length: int) -> bytes:
+    """Return bytes of a file, here or elsewhere."""
+    if not isinstance(file, Path):
+        return bytes(file.read(start, length))
+    with file.open("rb") as opened:
+        opened.seek(start)
+        return opened.read(length)
 
 
 class _Opened(Sequence[Any]):
@@ -171,8 +193,8 @@ class _Writer:
         state.bytes += sum(len(text.encode()) for text in texts)
         state.part, state.file, state.position = number, batch.file, batch.ends
         if taken:
-            begins = {key: value for key, value in batch.begins.items() if key != "file"}
-            state.last = {"file": batch.name, **begins, "document": batch.rows[taken - 1]}
+            further = {"further": batch.rows[taken - 1], "nulls": batch.nulls}
+            state.last = {**batch.begins, **further, "file": batch.name}
         if state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
             self.save()
 

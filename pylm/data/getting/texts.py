@@ -28,6 +28,7 @@ class Batch(NamedTuple):
         name: What that file is called.
         begins: Where in that file the batch begins.
         ends: Where in that file reading goes on.
+        nulls: How many rows among its rows hold no text.
     """
 
     texts: Sequence[str]
@@ -37,6 +38,7 @@ class Batch(NamedTuple):
     name: str
     begins: Position
     ends: Position
+    nulls: int
 
 
 def batches(
@@ -60,14 +62,15 @@ def batches(
         position = start[1] if number == start[0] else None
         with parameters_named():
             reader = _rust.Documents([files[number]], start=None if position is None else dict(position), **reading)
-        begins = reader.position
+        begins, nulls = reader.position, 0
         while (read := _next(reader)) is not None:
             counts = reader.extra or [None] * len(read)
             made = [text if rule is None else rule(text) for text, _, _ in read]
             kept = [row for row, text in enumerate(made) if text is not None]
-            yield Batch([made[row] or "" for row in kept], [counts[row] for row in kept], kept,
-                        number, reader.source, begins, reader.position)  # fmt: skip
-            begins = reader.position
+            texts = [text for text in made if text is not None]
+            place = (number, reader.source, begins, reader.position, reader.nulls - nulls)
+            yield Batch(texts, [counts[row] for row in kept], kept, *place)
+            begins, nulls = reader.position, reader.nulls
 
 
 def _next(reader: Documents) -> list[tuple[str, str | None, str | None]] | None:

@@ -1,13 +1,15 @@
 """The beginning of a dataset: its documents in order up to the one that reaches the limit, and not one more."""
 
 import gzip
+import io
 import json
 
 import pytest
 
 import pylm
 from pylm.data.getting import cut as cutting
-from pylm.errors import DataError, UsageError
+from pylm.data.getting.parquet_rows import row_of, rows_of_groups
+from pylm.errors import DataError, PylmError, UsageError
 from pylm.tokenizer import Tokenizer
 from tests.data.getting.conftest import LIVEDOOR, japanese, jsonl, livedoor_tar, parquet, texts, wet
 
@@ -59,11 +61,41 @@ def test_a_slice_ends_with_the_document_that_reaches_it(stories, tokenizer, toke
 
 def test_the_last_row_is_named(stories, tokenizer, tmp_path):
     made = got("tinystories", tmp_path / "s", limit="40docs")
-    last = made.manifest["slice"]["last"]
+    sha = made.manifest["sources"][0]["sha"]
     # 25 stories a file, 10 a row group: the 40th is number 14 of the second file
-    assert last["file"].endswith(":data/train-00001-of-00004-x.parquet")
-    assert (last["at"], last["row"] + last["document"]) == (1, 4)
-    assert made.manifest["sources"][0]["sha"] in last["file"]
+    name = f"hub:roneneldan/TinyStories@{sha}:data/train-00001-of-00004-x.parquet"
+    assert made.manifest["slice"]["last"] == {"file": name, "row_group": 1, "row": 4}
+
+
+def test_the_last_row_is_counted_with_those_without_text(hub, tmp_path):
+    rows = ["a", None, "b", "", "c", None, "d"]
+    hub.add("roneneldan/TinyStories", {"data/train-0.parquet": parquet(group=3, text=rows)})
+    made = got("tinystories", tmp_path / "s", limit="3docs")
+    last = made.manifest["slice"]["last"]
+    assert lines(made) == [text for text in rows if text is not None][:3] and last["file"].endswith("train-0.parquet")
+    assert "row" in last
+
+
+@pytest.mark.parametrize("groups", [[7], [3, 3, 1], [1] * 40])
+def test_the_rows_of_row_groups_are_those_that_pyarrow_finds(groups):
+    pyarrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "text": ["x"] * sum(groups),
+        "n": list(range(sum(groups))),
+        "d": [1.5] * sum(groups),
+        "b": [True] * sum(groups),
+    }
+    out = io.BytesIO()
+    written.write_table(pyarrow.table(columns), out, row_group_size=groups[0], store_schema=True)
+    content = out.getvalue()
+    read = written.ParquetFile(out).metadata
+    found = rows_of_groups(len(content), lambda start, length: content[start : start + length])
+    assert found == [read.row_group(n).num_rows for n in range(read.num_row_groups)] == groups
+    assert [row_of(found, 0, 0, n) for n in range(sum(groups))] == [
+        (g, r) for g, rows in enumerate(groups) for r in range(rows)
+    ]
+    with pytest.raises(ValueError, match="no footer"):
+        rows_of_groups(9, lambda start, length: b"PAR2" * 3)
 
 
 @pytest.mark.parametrize("limit", ["1docs", "60docs", "1000B", "3KB"])
@@ -108,7 +140,7 @@ def test_only_what_is_needed_is_read(hub, tmp_path):
     files = {f"data/train-0000{n}.parquet": parquet(group=20, text=big[100 * n : 100 * n + 100]) for n in range(4)}
     hub.add("roneneldan/TinyStories", files)
     got("tinystories", tmp_path / "s", limit="10docs")
-    assert hub.sent < len(files["data/train-00000.parquet"]) + 10_000
+    assert hub.sent < 2 * len(files["data/train-00000.parquet"]) + 10_000  # the tail, and the first row groups
     assert not any("train-00001" in path for path in hub.paths())
 
 
@@ -237,7 +269,7 @@ def test_a_slice_of_what_is_here_needs_no_network(stories, hub, tmp_path):
 
 def test_a_missing_column_names_those_there_are(hub, tmp_path):
     hub.add("org/name", {"train.parquet": parquet(body=texts(3))})
-    with pytest.raises(DataError, match="text") as caught:
+    with pytest.raises(PylmError, match="text") as caught:
         got("hub:org/name", tmp_path / "x", limit="2docs")
     assert "body" in f"{caught.value.message} {caught.value.hint}"
     assert lines(got("hub:org/name:::body", tmp_path / "y", limit="2docs")) == texts(3)[:2]

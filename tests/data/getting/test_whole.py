@@ -52,7 +52,7 @@ def test_without_a_folder_it_goes_to_the_cache_and_is_found_there(tinystories, h
     assert len(hub.seen) == asked + 1  # where the branch is, and nothing else
     assert got("tinystories", offline=True).was_here and got("tinystories", revision=sha).manifest["files"]
     copies = catalogue.here.copies([catalogue.dataset("tinystories")])["tinystories"]
-    assert [copy.folder for copy in copies] == [made.folder, made.folder]
+    assert [copy.folder for copy in copies] == [made.folder]
 
 
 def test_what_is_pinned_is_found_without_asking_anybody(tinystories, hub):
