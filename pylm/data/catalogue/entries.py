@@ -163,10 +163,8 @@ class Entry:
 
 def spelled(tokens: int) -> str:
     """Return the size of a slice as names have it: `10M`, `1B`."""
-    for letter, scale in (("B", 10**9), ("M", 10**6)):
-        if tokens >= scale:
-            return f"{tokens / scale:g}{letter}"
-    return f"{tokens / 10**6:g}M"
+    scale, letter = (10**9, "B") if tokens >= 10**9 else (10**6, "M")
+    return f"{tokens / scale:f}".rstrip("0").rstrip(".") + letter
 
 
 @cache

@@ -111,13 +111,18 @@ def _batches(parts: Sequence[Found], state: Cutting, opened: Callable[[Any], Any
 
 
 def _last(place: Mapping[str, Any], file: Any) -> dict[str, Any]:
-    """Return where the last document lies: its row group and row, or how many documents it is after which place."""
-    name = str(place["file"])
-    if not name.endswith(".parquet") or place["nulls"]:
-        return {"file": name, **{key: place[key] for key in ("at", "row", "line", "further")}}
-    groups = rows_of_groups(file.stat().st_size if isinstance(file, Path) else file.size, partial(_read, file))
-    group, row = row_of(groups, place["at"], place["row"], place["further"])
-    return {"file": name, "row_group": group, "row": row}
+    """Return where the last document lies: its row group and row, else how many documents it is after which place.
+
+    Rows without text are no documents: among such rows nobody can tell which one it is.
+    """
+    name, begins, ends = str(place["file"]), place["begins"], place["ends"]
+    if name.endswith(".parquet"):
+        groups = rows_of_groups(file.stat().st_size if isinstance(file, Path) else file.size, partial(_read, file))
+        first, behind = (sum(groups[: at["at"]]) + at["row"] for at in (begins, ends))
+        if (sum(groups) if ends["file"] else behind) - first == place["read"]:
+            group, row = row_of(groups, first + place["further"])
+            return {"file": name, "row_group": group, "row": row}
+    return {"file": name, **{key: begins[key] for key in ("at", "row", "line")}, "further": place["further"]}
 
 
 def _read(file: Any, start: int, length: int) -> bytes:
@@ -193,8 +198,8 @@ class _Writer:
         state.bytes += sum(len(text.encode()) for text in texts)
         state.part, state.file, state.position = number, batch.file, batch.ends
         if taken:
-            further = {"further": batch.rows[taken - 1], "nulls": batch.nulls}
-            state.last = {**batch.begins, **further, "file": batch.name}
+            place = {"begins": batch.begins, "ends": batch.ends, "read": batch.read}
+            state.last = {"file": batch.name, **place, "further": batch.rows[taken - 1]}
         if state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
             self.save()
 

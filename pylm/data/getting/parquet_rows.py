@@ -11,12 +11,12 @@ ROW_GROUPS, ROWS = 4, 3  # fields of FileMetaData and of RowGroup, in parquet.th
 STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 
 
-def row_of(groups: Sequence[int], group: int, row: int, further: int) -> tuple[int, int]:
-    """Return the row group and the row in it that lie so many rows after a row of a group."""
-    row += further
-    while group < len(groups) - 1 and row >= groups[group]:
-        group, row = group + 1, row - groups[group]
-    return group, row
+def row_of(groups: Sequence[int], number: int) -> tuple[int, int]:
+    """Return the row group of a file's row and which of its rows it is."""
+    group = 0
+    while group < len(groups) - 1 and number >= groups[group]:
+        group, number = group + 1, number - groups[group]
+    return group, number
 
 
 def rows_of_groups(size: int, read: Callable[[int, int], bytes]) -> list[int]:
@@ -71,7 +71,8 @@ class _Footer:
         elif kind == DOUBLE:
             self.at += 8
         elif kind == BINARY:
-            self.at += self._number()
+            length = self._number()
+            self.at += length
         elif kind in (LIST, SET):
             count, inner = self._list()
             for _ in range(count):

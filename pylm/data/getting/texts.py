@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         name: What that file is called.
         begins: Where in that file the batch begins.
         ends: Where in that file reading goes on.
-        nulls: How many rows among its rows hold no text.
+        read: How many documents were read there, those left out by a rule among them.
     """
 
     texts: Sequence[str]
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     name: str
     begins: Position
     ends: Position
-    nulls: int
+    read: int
 
 
 def batches(
@@ -62,15 +62,15 @@ def batches(
         position = start[1] if number == start[0] else None
         with parameters_named():
             reader = _rust.Documents([files[number]], start=None if position is None else dict(position), **reading)
-        begins, nulls = reader.position, 0
+        begins = reader.position
         while (read := _next(reader)) is not None:
             counts = reader.extra or [None] * len(read)
             made = [text if rule is None else rule(text) for text, _, _ in read]
             kept = [row for row, text in enumerate(made) if text is not None]
             texts = [text for text in made if text is not None]
-            place = (number, reader.source, begins, reader.position, reader.nulls - nulls)
+            place = (number, reader.source, begins, reader.position, len(read))
             yield Batch(texts, [counts[row] for row in kept], kept, *place)
-            begins, nulls = reader.position, reader.nulls
+            begins = reader.position
 
 
 def _next(reader: Documents) -> list[tuple[str, str | None, str | None]] | None:
