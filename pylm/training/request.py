@@ -79,7 +79,8 @@ class Request:
         sources = replace(self, data=None).configuration().resolve().config.data.sources
         if sources is None:
             return self
-        given = replace(self.given, settings=(*self.given.settings, ("data.sources", None, "tokenized")))
+        others = [setting for setting in self.given.settings if setting[0] != "data.sources"]
+        given = replace(self.given, settings=(*others, ("data.sources", None, "tokenized")))
         text = self.text if self.text or self.data is not None else tuple(sources.items())
         request = replace(self, given=given, text=text)
         request.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import click
@@ -45,7 +45,7 @@ def show(
     """
     from pylm.errors import UsageError
 
-    is_shards = any(Path(source, name).exists() for name in ("manifest.json", "job.json"))
+    is_shards = any(os.path.exists(os.path.join(source, name)) for name in ("manifest.json", "job.json"))
     _refuse(source, is_shards, {"documents": documents, **reading} if is_shards else {"max_tokens": max_tokens})
     documents, max_tokens = 3 if documents is None else documents, 200 if max_tokens is None else max_tokens
     if document < 0 or max_tokens < 1 or documents < 1:

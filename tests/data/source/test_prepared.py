@@ -112,8 +112,12 @@ def test_a_tokenizer_is_trained_on_any_of_them(tok: pylm.Tokenizer) -> None:
 
 def test_an_option_that_no_source_is_of_is_refused(tok: pylm.Tokenizer) -> None:
     Path("a.txt").write_text("text")
+    Path("a.jsonl").write_text('{"text": "a"}')
     with pytest.raises(UsageError, match="no source is parquet"):
-        pylm.prepare([{"text": "a"}], "x", tokenizer=tok, column="body")
+        pylm.prepare(["a.jsonl", [{"body": "a"}]], "x", tokenizer=tok, column="body")
+    for name in ("field", "column"):
+        with pytest.raises(UsageError, match=f'{name}="body" names a key of rows, and no source has any'):
+            pylm.prepare("text:words", "x", tokenizer=tok, **{name: "body"})
     with pytest.raises(UsageError, match="no source is jsonl"):
         pylm.prepare("a.txt", "x", tokenizer=tok, field="body")
     with pytest.raises(DataError, match="has no 'body'"):
@@ -126,9 +130,3 @@ def test_half_a_character_is_what_invalid_says(tok: pylm.Tokenizer) -> None:
     pylm.prepare(["text:fine", [{"text": "a \ud800 b"}]], "x", tokenizer=tok, invalid="replace", val=0)
     ids = np.frombuffer(bytes_of("x"), "<u2").astype(int).tolist()
     assert "a \ufffd b" in tok.decode(ids)
-
-
-def test_a_model_is_trained_on_rows(here: Path) -> None:
-    rows = [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS * 30)]
-    run = pylm.train(rows, preset="tiny", max_steps=1, out="run", window=32, batch_tokens=64, vocab_size=300)
-    assert run.step == 1 and Path("data/text/manifest.json").exists()
