@@ -30,6 +30,7 @@ def cut_shards(
     folder: Path,
     amount: Amount,
     *,
+    xet: bool,
     progress: Report | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def cut_shards(
         if total + held >= amount.number:
             end = _first_border(file, held, amount.number - total)
         if end is None:
-            path = fetch(file, folder / file.path, progress=progress)
+            path = fetch(file, folder / file.path, progress=progress, xet=xet)
             files.append(described(file, path, file.path))
             total += held
             continue

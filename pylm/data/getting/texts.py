@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,14 +60,18 @@ def batches(
     if counted and one.token_count:
         reading["extra"] = one.token_count
     rule = RULES[one.rule] if one.rule else None
+    if rule is not None and rule.needs_row:
+        reading["meta"] = True
     for number in range(start[0], len(files)):
         position = start[1] if number == start[0] else None
         with parameters_named():
-            reader = _rust.Documents([files[number]], start=None if position is None else dict(position), **reading)
+            file = files[number]
+            file = os.fspath(file) if isinstance(file, os.PathLike) else file
+            reader = _rust.Documents([file], start=None if position is None else dict(position), **reading)
         begins = reader.position
         while (read := _next(reader)) is not None:
             counts = reader.extra or [None] * len(read)
-            made = [text if rule is None else rule(text) for text, _, _ in read]
+            made = [text if rule is None else rule.function(text, json.loads(meta or "{}")) for text, _, meta in read]
             kept = [row for row, text in enumerate(made) if text is not None]
             texts = [text for text in made if text is not None]
             place = (number, reader.source, begins, reader.position, len(read))

@@ -146,7 +146,7 @@ def test_only_what_is_needed_is_read(hub, tmp_path):
 
 def test_every_layout_reads_its_text(hub, at, tmp_path):
     some = texts(30)
-    zstd = pytest.importorskip("zstandard")
+    zstd = pytest.importorskip("pyarrow").Codec("zstd")
     hub.add(
         "monology/pile-uncopyrighted",
         {"train/00.jsonl.zst": zstd.compress(jsonl([{"text": t, "meta": {"pile_set_name": "x"}} for t in some]))},
@@ -166,6 +166,17 @@ def test_every_layout_reads_its_text(hub, at, tmp_path):
         assert lines(got(name, tmp_path / name, limit="12docs")) == some[:12], name
     at("livedoor", ("ldcc-20140209.tar.gz", livedoor_tar()))
     assert lines(got("livedoor", tmp_path / "livedoor", limit="9docs")) == LIVEDOOR
+
+
+def test_of_conversations_it_is_what_is_said(hub, tmp_path, tokenizer):
+    talks = [
+        [{"role": "user", "content": f"ask {n}"}, {"role": "assistant", "content": f"tell {n}"}] for n in range(30)
+    ]
+    content = parquet(messages=talks, source=["x"] * 30)
+    hub.add("HuggingFaceTB/smoltalk", {"data/all/train-00000-of-00009.parquet": content})
+    said = [f"ask {n}\n\ntell {n}" for n in range(30)]
+    made = got("smoltalk_0.0001M", tmp_path / "s", tokenizer=tokenizer)
+    assert lines(made) == plainly_cut(said, 100, lambda text: len(tokenizer.encode(text)))[0]
 
 
 def test_a_crawl_is_read_file_by_file(hub, knows, tmp_path):
