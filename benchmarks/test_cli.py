@@ -41,6 +41,28 @@ def pylm_help() -> dict[str, Any]:
     }
 
 
+def pylm_data_list() -> dict[str, Any]:
+    """The whole process again, for the list of datasets with what is here of them."""
+    import statistics
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    line = [str(Path(sys.executable).with_name("pylm")), "data", "list"]
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        subprocess.run(line, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return {"list_ms": statistics.median(times) * 1e3}
+
+
+def test_datasets_are_listed_at_once(compare: Compare) -> None:
+    run = compare("pylm data list", Side("pylm", pylm_data_list), rounds=3)
+    run.at_most(150, "list_ms", "ms")
+
+
 def test_help_answers_at_once(compare: Compare) -> None:
     run = compare("pylm --help", Side("pylm", pylm_help), rounds=3)
     run.at_most(150, "help_ms", "ms")

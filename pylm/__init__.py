@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pylm import data
     from pylm.data.prepare import prepare
     from pylm.generation.generate import generate
@@ -43,6 +45,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pylm' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def tokenizer_of_hub(name: str, offline: bool | None) -> Path:
+    """Return the folder of a tokenizer of the Hub, for `Tokenizer.load`, whose room may not fetch."""
+    from pylm.data.getting.models import tokenizer_folder
+
+    return tokenizer_folder(name, offline)
 
 
 def __dir__() -> list[str]:

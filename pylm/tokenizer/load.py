@@ -40,6 +40,10 @@ def load(
     path = Path(source)
     if path.is_dir():
         return _of_folder(path, pattern, specials)
+    if name.startswith("hub:") and not path.exists():
+        import pylm  # what fetches is another room: the package's own face knows it
+
+        return _of_folder(pylm.tokenizer_of_hub(name, offline), pattern, specials)
     if path.is_file():
         return _of_file(path, pattern, specials)
     if was := moved_aside(path):

@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pylm.data.fetching import Hub, RemoteFile
+from typing import Any
 
 __all__ = ["Entry", "Fact", "Part", "all_entries"]
 
@@ -137,12 +134,6 @@ class Entry:
             **of_file,
         )
 
-    def sources(self, hub: Hub) -> list[RemoteFile]:
-        """Return the files that are read as its text, in its order."""
-        from pylm.data.catalogue.files import files_of
-
-        return files_of(self, hub)
-
     @property
     def full_name(self) -> str:
         """Return the name with what was chosen: `wikipedia:ja`, `fineweb_100M`."""
@@ -172,10 +163,8 @@ class Entry:
 
 def spelled(tokens: int) -> str:
     """Return the size of a slice as names have it: `10M`, `1B`."""
-    for letter, scale in (("B", 10**9), ("M", 10**6)):
-        if tokens >= scale:
-            return f"{tokens / scale:g}{letter}"
-    return f"{tokens / 10**6:g}M"
+    scale, letter = (10**9, "B") if tokens >= 10**9 else (10**6, "M")
+    return f"{tokens / scale:f}".rstrip("0").rstrip(".") + letter
 
 
 @cache

@@ -18,7 +18,7 @@ from pylm.wording import param
 if TYPE_CHECKING:
     from pylm.data.fetching import Hub, RemoteFile, Repository
 
-__all__ = ["Found", "files_of", "found"]
+__all__ = ["Found", "found"]
 
 PATHS_LIMIT = 1 << 26  # bytes of a list of paths; that of a crawl has 20 MB
 
@@ -43,11 +43,6 @@ class Found:
     def read(self) -> Sequence[RemoteFile]:
         """The files that are read as text, in the catalogue's order."""
         return self.splits[self.entry.read_split]
-
-
-def files_of(one: Entry, hub: Hub, revision: str | None = None) -> list[RemoteFile]:
-    """Return the files that are read as a dataset's text, in its order."""
-    return [file for each in found(one, hub, revision, as_text=True) for file in each.read]
 
 
 def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = False) -> list[Found]:

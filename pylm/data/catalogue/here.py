@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pylm.cache import cache_folder
 from pylm.data.catalogue.entries import Entry, Part, all_entries
 
-__all__ = ["MANIFEST", "Copy", "copies", "datasets_folder", "hub_cache", "manifests"]
+if TYPE_CHECKING:
+    from pylm.data.fetching import RemoteFile
+
+__all__ = ["MANIFEST", "Copy", "copies", "datasets_folder", "hub_cache", "manifests", "take_copies"]
 
 MANIFEST = "dataset.json"  # of a folder that `pylm.data.get` wrote; its last file
 
@@ -117,3 +121,23 @@ def _files(snapshot: Path) -> Iterator[tuple[str, int]]:
                 yield path.relative_to(snapshot).as_posix(), path.stat().st_size  # of what a link leads to
             except OSError:  # a link that leads nowhere: its blob was removed
                 continue
+
+
+def _by_hash() -> dict[str, Path]:
+    """Return the files of pylm's cache by their published hashes."""
+    return {
+        file[kind]: folder / file["path"]
+        for folder, manifest in manifests()
+        for file in manifest["files"]
+        for kind in ("sha256", "git_sha1")
+        if kind in file
+    }
+
+
+def take_copies(files: Sequence[RemoteFile]) -> None:
+    """Let files be read from pylm's cache where it has them; their hash is checked as that of what is fetched."""
+    known = _by_hash()
+    for file in files:
+        copy = known.get(file.sha256 or file.git_sha1 or "")
+        if copy is not None and copy.is_file() and file.local() is None:
+            file.local = partial(Path, copy)

@@ -45,6 +45,8 @@ class Amount:
 
         with parameters_named():
             ((unit, number),) = _rust.parse_limit(limit).items()
+        if one.kind == "shards" and unit != "tokens":
+            raise UsageError(f"{one.name} is tokens, and {limit} is none", f"such as {param('limit', '100Mtok')}")
         return cls(unit, number)
 
     @property

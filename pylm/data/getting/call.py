@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry, elsewhere, entry
-from pylm.data.catalogue.here import MANIFEST, datasets_folder
+from pylm.data.catalogue.here import MANIFEST, datasets_folder, take_copies
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, counter
 from pylm.data.getting.foreseen import agreed, size_of, terms_of
@@ -18,7 +19,7 @@ from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.data.catalogue.files import Found
-    from pylm.data.fetching import Hub
+    from pylm.data.fetching import Hub, RemoteFile
     from pylm.tokenizer import Tokenizer
     from pylm.tokenizer.report import Report
 
@@ -88,13 +89,16 @@ def get(
         progress: Called about five times a second.
         say: Called with sentences that a user wants to read.
     """
-    from pylm.data.catalogue.files import found
+    from pylm.data.catalogue.files import Unopened, found
     from pylm.data.fetching import Hub
+    from pylm.data.getting.cut import cut
+    from pylm.data.getting.shards_cut import cut_shards
+    from pylm.data.getting.whole import fetch_whole
 
     say = say or (lambda _: None)
     one = elsewhere(name) or entry(name)
     amount = Amount.of(one, limit)
-    _refuse_without_use(amount, store, xet, tokenizer)
+    _refuse_without_use(one, amount, store, xet, tokenizer)
     hub = Hub.from_environment(allow_private=allow_private, offline=offline, say=say)
     try:
         request = _request(one, amount, tokenizer)
@@ -109,7 +113,17 @@ def get(
         for line in terms_of(one, parts):
             say(line)
         agreed(one.full_name, size_of(parts, amount), yes, ask)
-        made = _fetch(one, parts, folder, amount, request, hub, store, xet, tokenizer, progress, say)
+        for files in (files for part in parts for files in part.splits.values() if not isinstance(files, Unopened)):
+            take_copies(files)
+        if amount is None:
+            made = fetch_whole(one, parts, folder, xet=xet, progress=progress, say=say)
+        elif one.kind == "shards":
+            made = cut_shards(parts, folder, amount, xet=xet, progress=progress, say=say)
+        else:
+            count, how = counter(amount, _counted_by(parts), tokenizer, hub.client.access.offline or None)
+            opened = partial(_stored, _in_cache(one, None, _commit(parts)), xet, progress) if store else None
+            made = cut(one, parts, folder, amount, count, request=request, opened=opened, progress=progress, say=say)
+            made["slice"]["counted"] = how
     finally:
         hub.client.close()
     whole = {**manifest.of_sources(one, parts), **made, "revision": asked, "request": request}
@@ -117,18 +131,19 @@ def get(
     return Got(one.full_name, folder, whole)
 
 
-def _refuse_without_use(amount: Amount | None, store: bool, xet: bool, tokenizer: Tokenizer | None) -> None:
+def _refuse_without_use(one: Entry, amount: Amount | None, store: bool, xet: bool, tokenizer: Tokenizer | None) -> None:
     """Refuse options that would change nothing."""
-    if store and amount is None:
+    is_cut = amount is not None and one.kind != "shards"
+    if store and not is_cut:
         raise UsageError(
             f"{param('store', True)} keeps what a slice is cut from, and all of it is kept here", "leave it out"
         )
-    if xet and amount is not None and not store:
+    if xet and is_cut and not store:
         raise UsageError(
             f"{param('xet', True)} fetches files whole, and a slice is read from their beginning",
             f"leave it out, or keep the files with {param('store', True)}",
         )
-    if tokenizer is not None and (amount is None or amount.unit != "tokens"):
+    if tokenizer is not None and (amount is None or amount.unit != "tokens" or not is_cut):
         raise UsageError(f"{param('tokenizer')} counts a slice, and this is none", "leave it out")
 
 
@@ -189,43 +204,14 @@ def _in_cache(one: Entry, amount: Amount | None, commit: str) -> Path:
     return cache / _folder_name(one, amount) / commit
 
 
-def _fetch(
-    one: Entry,
-    parts: Sequence[Found],
-    folder: Path,
-    amount: Amount | None,
-    request: dict[str, Any],
-    hub: Hub,
-    store: bool,
-    xet: bool,
-    tokenizer: Tokenizer | None,
-    progress: Report | None,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Bring everything into the folder but its manifest, and return what that says of it."""
-    if amount is None:
-        from pylm.data.getting.whole import fetch_whole
+def _counted_by(parts: Sequence[Found]) -> str | None:
+    """Return the column that has the publisher's own counts, where each part has it."""
+    columns = {part.entry.token_count for part in parts}
+    return columns.pop() if len(columns) == 1 else None
 
-        return fetch_whole(one, parts, folder, xet=xet, progress=progress, say=say)
+
+def _stored(folder: Path, xet: bool, progress: Report | None, file: RemoteFile) -> Path:
+    """Return the copy of a file in pylm's cache, fetched whole."""
     from pylm.data.fetching import fetch
-    from pylm.data.fetching.download import refuse_without_room
-    from pylm.data.getting.cut import cut
 
-    refuse_without_room(amount.bytes or 0, _existing(folder), one.full_name)
-    by_column = one.token_count if all(part.entry.token_count for part in parts) else None
-    count, how = counter(amount, by_column, tokenizer, hub.client.access.offline or None)
-    stored = _in_cache(one, None, _commit(parts)) if store else None
-
-    def opened(file: Any) -> Any:
-        manifest.take_copies([file])
-        return file if stored is None else fetch(file, stored / file.path, progress=progress, xet=xet)
-
-    made = cut(one, parts, folder, amount, count, request=request, opened=opened, progress=progress, say=say)
-    made["slice"]["counted"] = how
-    return made
-
-
-def _existing(folder: Path) -> Path:
-    """Return the nearest folder above one that is not there yet: it is on the same disk."""
-    folder = folder.absolute()
-    return folder if folder.exists() else _existing(folder.parent)
+    return fetch(file, folder / file.path, progress=progress, xet=xet)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 __all__ = ["Counts"]
 
@@ -23,15 +22,16 @@ class Counts:
             known["lines"] += sum(1 for line in text.split("\n") if line.strip())
             known["bytes"] += len(text.encode())
 
+    @property
+    def bytes(self) -> int:
+        """The bytes of all text that was counted."""
+        return sum(counts["bytes"] for counts in self.by_language.values())
+
     def lines(self) -> list[str]:
         """Return a sentence for each language."""
-        total = sum(counts["bytes"] for counts in self.by_language.values()) or 1
+        total = self.bytes or 1
         return [
             f"{language or 'other'}: {counts['documents']:,} documents, {counts['lines']:,} lines, "
             f"{100 * counts['bytes'] / total:.1f}% of the text"
             for language, counts in self.by_language.items()
         ]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return them as plain data."""
-        return self.by_language

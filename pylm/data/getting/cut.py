@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry
+from pylm.data.fetching.download import refuse_without_room
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, Count
 from pylm.data.getting.counts import Counts
+from pylm.data.getting.parquet_rows import row_of, rows_of_groups
 from pylm.data.getting.texts import Batch, batches
 from pylm.durable import flush_folder, make_folder, replace_text
+from pylm.errors import DataError
 
 if TYPE_CHECKING:
     from pylm.data.catalogue.files import Found
+    from pylm.data.fetching import RemoteFile
     from pylm.tokenizer.report import Report
 
 __all__ = ["NAME", "Cutting", "cut"]
@@ -53,7 +59,7 @@ def cut(
     count: Count,
     *,
     request: Mapping[str, Any],
-    opened: Callable[[Any], Any],
+    opened: Callable[[RemoteFile], Path] | None,
     progress: Report | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -68,11 +74,12 @@ def cut(
         amount: Where to stop.
         count: Counts documents in the amount's unit.
         request: What decides the bytes: another request begins anew.
-        opened: Returns what is read of a file: the file, or a copy that it stores.
+        opened: Returns a copy of a file that is read in its place.
         progress: Told how far it has come.
         say: Told sentences.
     """
     make_folder(folder)
+    refuse_without_room(amount.bytes or 0, folder, one.full_name)
     with _Writer(folder / NAME, request) as out:
         for batch, number in _batches(parts, out.state, opened):
             numbers = count(batch.texts, batch.counts)
@@ -89,15 +96,18 @@ def cut(
     counts = Counts(state.languages) if one.of else Counts()
     for line in counts.lines():
         say(line)
-    slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached", "last")}
+    slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached")}
+    last = {} if state.last is None else _last(state.last, _Opened(parts[state.part].read, opened)[state.file])
     return {
         "files": [manifest.of_file(NAME, state.written, {"sha256": manifest.sha256_of(folder / NAME)}, one.full_name)],
-        "slice": {"unit": amount.unit, "limit": amount.number, **slice_},
-        **({"counts": counts.as_json()} if one.of else {}),
+        "slice": {"unit": amount.unit, "limit": amount.number, **slice_, "last": last},
+        **({"counts": counts.by_language} if one.of else {}),
     }
 
 
-def _batches(parts: Sequence[Found], state: Cutting, opened: Callable[[Any], Any]) -> Iterator[tuple[Batch, int]]:
+def _batches(
+    parts: Sequence[Found], state: Cutting, opened: Callable[[RemoteFile], Path] | None
+) -> Iterator[tuple[Batch, int]]:
     """Yield the batches of all parts from where a cut is, each with the number of its part."""
     first = state.part
     for number in range(first, len(parts)):
@@ -107,17 +117,42 @@ def _batches(parts: Sequence[Found], state: Cutting, opened: Callable[[Any], Any
             yield batch, number
 
 
+def _last(place: Mapping[str, Any], file: Any) -> dict[str, Any]:
+    """Return where the last document lies: its row group and row, else how many documents it is after which place.
+
+    Rows without text are no documents: among such rows nobody can tell which one it is.
+    """
+    name, begins, ends = str(place["file"]), place["begins"], place["ends"]
+    if name.endswith(".parquet"):
+        groups = rows_of_groups(file.stat().st_size if isinstance(file, Path) else file.size, partial(_read, file))
+        first, behind = (sum(groups[: at["at"]]) + at["row"] for at in (begins, ends))
+        if (sum(groups) if ends["file"] else behind) - first == place["read"]:
+            group, row = row_of(groups, first + place["further"])
+            return {"file": name, "row_group": group, "row": row}
+    return {"file": name, **{key: begins[key] for key in ("at", "row", "line")}, "further": place["further"]}
+
+
+def _read(file: Any, start: int, length: int) -> bytes:
+    """Return bytes of a file, here or elsewhere."""
+    if not isinstance(file, Path):
+        return bytes(file.read(start, length))
+    with file.open("rb") as opened:
+        opened.seek(start)
+        return opened.read(length)
+
+
 class _Opened(Sequence[Any]):
     """Files that are opened, or stored, when their turn comes."""
 
-    def __init__(self, files: Sequence[Any], opened: Callable[[Any], Any]) -> None:
+    def __init__(self, files: Sequence[RemoteFile], opened: Callable[[RemoteFile], Path] | None) -> None:
         self.files, self.opened = files, opened
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: Any) -> Any:
-        return self.opened(self.files[number])
+        file = self.files[number]
+        return file if self.opened is None else self.opened(file)
 
 
 def _reaching(numbers: Sequence[int], missing: int) -> int:
@@ -147,7 +182,12 @@ class _Writer:
         return Cutting(request)
 
     def __enter__(self) -> _Writer:
-        self.file = self.partial.open("r+b" if self.state.written else "wb")
+        self.file = self.partial.open("r+b" if self.state.written else "ab")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.close()
+            raise DataError(f"another process writes {self.path}", "wait for it, or name another folder") from None
         self.file.truncate(self.state.written)
         self.file.seek(self.state.written)
         return self
@@ -160,12 +200,8 @@ class _Writer:
 
     def add(self, batch: Batch, taken: int, reached: int, part: Found, number: int) -> None:
         """Write the first `taken` documents of a batch, which are `reached` of the amount."""
-        texts, ids = batch.texts[:taken], batch.ids[:taken]
-        lines = [
-            json.dumps({"text": text} if id is None else {"id": id, "text": text}, ensure_ascii=False) + "\n"
-            for text, id in zip(texts, ids, strict=True)
-        ]
-        block = "".join(lines).encode("utf-8", "surrogatepass")
+        texts = batch.texts[:taken]
+        block = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
         self.file.write(block)
         state = self.state
         Counts(state.languages).add(part.entry.spoken, texts)
@@ -175,8 +211,8 @@ class _Writer:
         state.bytes += sum(len(text.encode()) for text in texts)
         state.part, state.file, state.position = number, batch.file, batch.ends
         if taken:
-            begins = {key: value for key, value in batch.begins.items() if key != "file"}
-            state.last = {"file": batch.name, **begins, "document": batch.rows[taken - 1]}
+            place = {"begins": batch.begins, "ends": batch.ends, "read": batch.read}
+            state.last = {"file": batch.name, **place, "further": batch.rows[taken - 1]}
         if state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
             self.save()
 

@@ -21,7 +21,8 @@ LARGE = 10**9  # bytes from which somebody is asked
 
 def terms_of(one: Entry, parts: Sequence[Found]) -> list[str]:
     """Return what everybody reads before the download: licences, terms, attribution."""
-    lines = [f"{one.full_name}: {one.licence.value}"]
+    licence = one.licence.value or "its licence is for its publisher to say, on the card of a repository"
+    lines = [f"{one.full_name}: {licence}"]
     lines += [f"  {term}" for term in all_terms(one)]
     lines += [f"  by {part.entry.attribution}" for part in parts if part.entry.attribution]
     return lines
@@ -31,11 +32,12 @@ def size_of(parts: Sequence[Found], amount: Amount | None) -> int | None:
     """Return how many bytes the disk will hold, as far as anybody can tell; None where nobody can."""
     if amount is not None:
         return amount.bytes
+    from pylm.data.catalogue.files import Unopened
+
     total = 0
     for part in parts:
         for files in part.splits.values():
-            known = getattr(files, "size", None)  # of files that are opened one by one
-            total += sum(file.size or 0 for file in files) if known is None else known
+            total += files.size if isinstance(files, Unopened) else sum(file.size or 0 for file in files)
     return total
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry, all_terms
-from pylm.data.catalogue.here import MANIFEST, manifests
+from pylm.data.catalogue.here import MANIFEST
 from pylm.durable import replace_text
 from pylm.errors import DataError
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.data.catalogue.files import Found
-    from pylm.data.fetching import RemoteFile
 
-__all__ = ["of_file", "of_sources", "read", "sha256_of", "stands", "take_copies", "write"]
+__all__ = ["of_file", "of_sources", "read", "sha256_of", "stands", "write"]
 
 FORMAT = 1
 
@@ -93,23 +91,3 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             checksum.update(block)
     return checksum.hexdigest()
-
-
-def _by_hash() -> dict[str, Path]:
-    """Return the files of pylm's cache by their published hashes."""
-    return {
-        file[kind]: folder / file["path"]
-        for folder, manifest in manifests()
-        for file in manifest["files"]
-        for kind in ("sha256", "git_sha1")
-        if kind in file
-    }
-
-
-def take_copies(files: Sequence[RemoteFile]) -> None:
-    """Let files be read from pylm's cache where it has them; their hash is checked as that of what is fetched."""
-    known = _by_hash()
-    for file in files:
-        copy = known.get(file.sha256 or file.git_sha1 or "")
-        if copy is not None and copy.is_file() and file.local() is None:
-            file.local = partial(Path, copy)

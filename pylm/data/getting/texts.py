@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylm.data.catalogue import Entry
 from pylm.data.catalogue.rules import RULES
 from pylm.tokenizer.native import parameters_named
+
+if TYPE_CHECKING:
+    from pylm._rust import Documents
 
 __all__ = ["Batch", "batches"]
 
@@ -20,23 +24,23 @@ class Batch(NamedTuple):
 
     Attributes:
         texts: Their texts.
-        ids: What their source calls them.
         counts: The publisher's count of each one's tokens; None where there is none.
         rows: The number of each among the documents that were read from `begins` on.
         file: Which of the files they are of.
         name: What that file is called.
         begins: Where in that file the batch begins.
         ends: Where in that file reading goes on.
+        read: How many documents were read there, those left out by a rule among them.
     """
 
     texts: Sequence[str]
-    ids: Sequence[str | None]
     counts: Sequence[int | None]
     rows: Sequence[int]
     file: int
     name: str
     begins: Position
     ends: Position
+    read: int
 
 
 def batches(
@@ -52,31 +56,29 @@ def batches(
     """
     from pylm import _rust
 
-    reading = dict(one.reading)
+    reading: dict[str, Any] = dict(one.reading)
     if counted and one.token_count:
         reading["extra"] = one.token_count
     rule = RULES[one.rule] if one.rule else None
+    if rule is not None and rule.needs_row:
+        reading["meta"] = True
     for number in range(start[0], len(files)):
         position = start[1] if number == start[0] else None
-        file = files[number]
         with parameters_named():
-            reader = _rust.Documents([os.fspath(file) if isinstance(file, os.PathLike) else file],
-                                     start=position, **reading)  # fmt: skip
-        begins: Position = reader.position
+            file = files[number]
+            file = os.fspath(file) if isinstance(file, os.PathLike) else file
+            reader = _rust.Documents([file], start=None if position is None else dict(position), **reading)
+        begins = reader.position
         while (read := _next(reader)) is not None:
-            counts = reader.extra if "extra" in reading else [None] * len(read)
-            kept = [
-                (made, id, count, row)
-                for row, ((text, id, _), count) in enumerate(zip(read, counts, strict=True))
-                if (made := text if rule is None else rule(text)) is not None
-            ]
-            texts, ids, counts, rows = zip(*kept, strict=True) if kept else ((), (), (), ())
-            yield Batch(
-                texts, ids, counts, rows, number, getattr(file, "name", None) or str(file), begins, reader.position
-            )
+            counts = reader.extra or [None] * len(read)
+            made = [text if rule is None else rule.function(text, json.loads(meta or "{}")) for text, _, meta in read]
+            kept = [row for row, text in enumerate(made) if text is not None]
+            texts = [text for text in made if text is not None]
+            place = (number, reader.source, begins, reader.position, len(read))
+            yield Batch(texts, [counts[row] for row in kept], kept, *place)
             begins = reader.position
 
 
-def _next(reader: Any) -> list[tuple[str, str | None, str | None]] | None:
+def _next(reader: Documents) -> list[tuple[str, str | None, str | None]] | None:
     with parameters_named():
         return next(reader, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry
+from pylm.data.catalogue.files import Unopened
 from pylm.data.getting import manifest
 from pylm.data.getting.counts import Counts
 from pylm.data.getting.texts import batches
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pylm.data.fetching import RemoteFile
     from pylm.tokenizer.report import Report
 
-__all__ = ["fetch_whole"]
+__all__ = ["described", "fetch_whole", "folder_name"]
 
 
 def fetch_whole(
@@ -33,23 +34,29 @@ def fetch_whole(
 
     What is made of several datasets gets a folder for each.
     """
-    from pylm.data.fetching import fetch_all
-
     files, counts = [], Counts()
     for part in parts:
         home = "" if len(parts) == 1 else folder_name(part.entry)
-        wanted = [file for each in part.splits.values() for file in each]
-        manifest.take_copies(wanted)
-        paths = fetch_all(wanted, folder / home, progress=progress, xet=xet)
-        here = dict(zip([file.name for file in wanted], paths, strict=True))
-        files += [_described(file, here[file.name], f"{home}/{file.path}".lstrip("/")) for file in wanted]
+        fetched = {file.name: (file, path) for file, path in _fetched(part, folder / home, xet, progress)}
+        files += [described(file, path, f"{home}/{file.path}".lstrip("/")) for file, path in fetched.values()]
         if one.of and one.kind == "text":
-            language = part.entry.spoken
-            for batch in batches(part.entry, [here[file.name] for file in part.read], counted=False):
-                counts.add(language, batch.texts)
+            read = [fetched[file.name][1] for file in part.read]
+            for batch in batches(part.entry, read, counted=False):
+                counts.add(part.entry.spoken, batch.texts)
+                if progress is not None:
+                    progress(counts.bytes, phase="count", unit="bytes")
     for line in counts.lines():
         say(line)
-    return {"files": files, **({"counts": counts.as_json()} if counts.by_language else {})}
+    return {"files": files, **({"counts": counts.by_language} if counts.by_language else {})}
+
+
+def _fetched(part: Found, folder: Path, xet: bool, progress: Report | None) -> Iterator[tuple[RemoteFile, Path]]:
+    """Fetch the files of a part, and yield each with its path; those at many addresses are asked for one by one."""
+    from pylm.data.fetching import fetch_all
+
+    for files in part.splits.values():
+        for some in ([file] for file in files) if isinstance(files, Unopened) else [files]:
+            yield from zip(some, fetch_all(some, folder, progress=progress, xet=xet), strict=True)
 
 
 def folder_name(one: Entry) -> str:
@@ -57,7 +64,8 @@ def folder_name(one: Entry) -> str:
     return re.sub(r"[^\w.-]+", "--", one.full_name.removeprefix("hub:").replace(":", "-")).strip("-.")
 
 
-def _described(file: RemoteFile, path: Path, relative: str) -> dict[str, Any]:
+def described(file: RemoteFile, path: Path, relative: str) -> dict[str, Any]:
+    """Return what a manifest says of a fetched file: with the published hash, or with its own where there is none."""
     if file.sha256:
         hashes = {"sha256": file.sha256}
     elif file.git_sha1:

@@ -57,7 +57,7 @@ class _Rule:
     def __call__(self, document: Document) -> str | None:
         from pylm.data.catalogue.rules import RULES
 
-        return RULES[self.name](document.text)
+        return RULES[self.name].function(document.text, document.meta)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def files_of(name: Any, reading: Reading) -> Sequence[Any]:
 
         return [open_url(name, allow_private=reading.allow_private)]
     if kind in ("hub", "data"):
-        from pylm.data.getting.manifest import take_copies
+        from pylm.data.catalogue.here import take_copies
 
         files = _of_hub(name, reading) if kind == "hub" else _of_dataset(name, reading)
         if isinstance(files, list):

@@ -52,7 +52,7 @@ def test_without_a_folder_it_goes_to_the_cache_and_is_found_there(tinystories, h
     assert len(hub.seen) == asked + 1  # where the branch is, and nothing else
     assert got("tinystories", offline=True).was_here and got("tinystories", revision=sha).manifest["files"]
     copies = catalogue.here.copies([catalogue.dataset("tinystories")])["tinystories"]
-    assert [copy.folder for copy in copies] == [made.folder, made.folder]
+    assert [copy.folder for copy in copies] == [made.folder]
 
 
 def test_what_is_pinned_is_found_without_asking_anybody(tinystories, hub):
@@ -221,19 +221,41 @@ def test_a_group_has_a_folder_for_each(at, hub, knows, tmp_path):
     assert got("core", tmp_path / "core").was_here
 
 
-def test_shards_made_ready_are_a_folder_that_training_takes(hub, tmp_path):
+@pytest.fixture
+def shards(hub):
+    """Three shards of llm.c's form whose documents go on from one to the next; and their training tokens in a row."""
     numpy = pytest.importorskip("numpy")
-    header = numpy.zeros(256, "<i4")
-    shards = {}
+    header, files, row = numpy.zeros(256, "<i4"), {}, []
     for name, seed in (("fineweb_val_000000.bin", 1), ("fineweb_train_000001.bin", 2), ("fineweb_train_000002.bin", 3)):
-        tokens = numpy.random.default_rng(seed).integers(0, 50257, 5000).astype("<u2")
+        drawn = numpy.random.default_rng(seed)
+        tokens = numpy.where(drawn.random(5000) < 0.005, 50256, drawn.integers(0, 50256, 5000)).astype("<u2")
+        tokens[0] = tokens[0] if "000002" in name else 50256
         header[:3] = 20240520, 1, len(tokens)
-        shards[name] = header.tobytes() + tokens.tobytes()
-    hub.add("kjj0/fineweb10B-gpt2", shards)
+        files[name] = header.tobytes() + tokens.tobytes()
+        row += tokens.tolist() if "train" in name else []
+    hub.add("kjj0/fineweb10B-gpt2", files)
+    return row
+
+
+def test_shards_made_ready_are_a_folder_that_training_takes(shards, tmp_path):
     made = got("fineweb10B-gpt2", tmp_path / "shards")
     loader = pylm.data.Loader(str(made.folder), 32, 4, split="train", seed=1)
-    batch = next(iter(loader))
-    assert batch.inputs.shape == (4, 32)
+    assert loader.tokens == 10_000
+    assert next(iter(loader)).inputs.shape == (4, 32)
+
+
+@pytest.mark.parametrize("tokens", [1, 1234, 4999, 5000, 5001, 9000, 20_000])
+def test_a_slice_of_shards_ends_before_the_next_document(shards, tokens, tmp_path):
+    numpy = pytest.importorskip("numpy")
+    made = got(f"fineweb10B-gpt2_{tokens / 1e6:.6f}M", tmp_path / "s")
+    kept = [numpy.frombuffer(path.read_bytes()[1024:], "<u2").tolist() for path in made.files]
+    borders = [at for at, token in enumerate(shards) if token == 50256 and at >= tokens]
+    expected = shards[: borders[0]] if borders else shards
+    assert sum(kept, []) == expected and made.manifest["slice"]["reached"] == len(expected)
+    assert [int.from_bytes(path.read_bytes()[8:12], "little") for path in made.files] == [len(part) for part in kept]
+    assert pylm.data.Loader(str(made.folder), 1, 1, split="train").tokens >= len(expected) - 1
+    with pytest.raises(UsageError, match="is tokens, and 3docs is none"):
+        got("fineweb10B-gpt2", limit="3docs")
 
 
 def test_any_repository_and_any_address(hub, tmp_path):
