@@ -11,6 +11,7 @@ import pytest
 from pylm.data import catalogue
 from pylm.data.catalogue import here
 from pylm.data.catalogue.entries import FILE, Fact
+from pylm.data.fetching.huggingface_cache import huggingface_cache_folder
 from pylm.errors import UsageError
 
 WRITTEN = json.loads(FILE.read_text(encoding="utf-8"))
@@ -189,4 +190,4 @@ def test_the_hub_cache_is_where_its_client_has_it(variables, where, monkeypatch)
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert here.hub_cache() == Path(where)
+    assert huggingface_cache_folder() == Path(where)
