@@ -142,7 +142,7 @@ def without_the_network(monkeypatch, workplace):
         return Got(one.full_name, Path(out), {"files": []})
 
     monkeypatch.setattr("pylm.data.getting.call.get", got)
-    monkeypatch.setattr("pylm.data.streaming.elsewhere._of_dataset", lambda *_: (workplace / "dataset.parquet",))
+    monkeypatch.setattr("pylm.data.streaming.elsewhere._of_dataset", lambda *_: (str(workplace / "dataset.parquet"),))
     monkeypatch.setattr(Tokenizer, "load", lambda source, **more: load("tok" if source == "gpt2" else source, **more))
 
 

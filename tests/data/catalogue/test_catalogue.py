@@ -161,7 +161,12 @@ def test_copies_are_found_in_both_caches(tmp_path, monkeypatch):
     ).symlink_to(tmp_path / "gone")
     folder = tmp_path / "ours" / "data" / "wikipedia-ja" / "b04c8d1ceb2f"
     folder.mkdir(parents=True)
-    manifest = {"name": "wikipedia:ja", "dataset": "wikipedia", "sources": [{"sha": sha}], "files": [{"size": 7}]}
+    manifest = {
+        "name": "wikipedia:ja",
+        "dataset": "wikipedia",
+        "sources": [{"sha": sha}],
+        "files": [{"path": "a", "size": 7}],
+    }
     (folder / here.MANIFEST).write_text(json.dumps(manifest))
     (tmp_path / "ours" / "data" / "x" / "y").mkdir(parents=True)
     (tmp_path / "ours" / "data" / "x" / "y" / here.MANIFEST).write_text("{")

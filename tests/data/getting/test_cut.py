@@ -147,19 +147,12 @@ def test_only_what_is_needed_is_read(hub, tmp_path):
 def test_every_layout_reads_its_text(hub, at, tmp_path):
     some = texts(30)
     zstd = pytest.importorskip("pyarrow").Codec("zstd")
-    hub.add(
-        "monology/pile-uncopyrighted",
-        {"train/00.jsonl.zst": zstd.compress(jsonl([{"text": t, "meta": {"pile_set_name": "x"}} for t in some]))},
-    )
-    hub.add(
-        "allenai/c4",
-        {"en/c4-train.00000-of-01024.json.gz": gzip.compress(jsonl([{"text": t, "url": "u"} for t in some]))},
-    )
+    content = jsonl([{"text": t, "meta": {"pile_set_name": "x"}} for t in some])
+    hub.add("monology/pile-uncopyrighted", {"train/00.jsonl.zst": zstd.compress(content, asbytes=True)})
+    hub.add("allenai/c4", {"en/c4-train.00000-of-01024.json.gz": gzip.compress(content)})
     hub.add("roneneldan/TinyStories", {"TinyStoriesV2-GPT4-train.txt": "<|endoftext|>".join(some).encode()})
-    hub.add(
-        "karpathy/climbmix-400b-shuffle",
-        {"shard_00000.parquet": parquet(text=some), "shard_06542.parquet": parquet(text=["no"])},
-    )
+    shards = {"shard_00000.parquet": parquet(text=some), "shard_06542.parquet": parquet(text=["no"])}
+    hub.add("karpathy/climbmix-400b-shuffle", shards)
     rows = [{"instruction": "i", "input": "", "output": t} for t in some]
     hub.add("yahma/alpaca-cleaned", {"alpaca_data_cleaned.json": json.dumps(rows).encode()})
     for name in ("pile", "c4", "tinystories-v2", "climbmix", "alpaca-cleaned"):
