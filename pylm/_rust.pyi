@@ -28,7 +28,7 @@ class Ranged(Protocol):
     """A file that lies elsewhere. `read` returns exactly so many bytes, and is called by several threads at once.
 
     Its suffix says what it holds: that of `path` where it has one, else that of `name`. `identity` tells its content
-    from another.
+    from another. Where it has `local()` too, and that returns the path of a copy on this machine, the copy is read.
     """
 
     @property

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm import _rust
 from pylm.data.own_tokenizer import Training, default_vocab_size
 from pylm.data.prepare import Prepared, ShardOptions, prepare_text
 from pylm.data.sources import Sources, default_folder, opened
@@ -61,7 +60,7 @@ def amount_of_text(
     """Return the bytes of a text that is not tokenized yet, and the size of the vocabulary that it would get."""
     folder = default_folder(sources)
     with _whole_lines(sources, folder), opened(Sources.of(sources), None) as text:
-        text_bytes = _rust.look_at_sources(*text)[1]
+        text_bytes, _ = text.look()
     return text_bytes, vocab_size or default_vocab_size(text_bytes, most_tokens)
 
 

@@ -181,7 +181,7 @@ def prepare_text(
         sources, tokenizer, options = _slice_counted(sources, tokenizer, options)
     most = None if options.limit is None else _rust.parse_limit(options.limit)
     with parameters_named(), opened(sources, folder, most, progress) as text:
-        _, text_bytes, remarks = _rust.look_at_sources(*text)
+        text_bytes, remarks = text.look()
         for remark in remarks:
             say(options_marked(remark))
         if isinstance(tokenizer, Training):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pylm import _rust
 from pylm.data.streaming.files import END, Files, Reading
 from pylm.data.streaming.grammar import hub_name, kind_of
 from pylm.data.streaming.items import Items
@@ -21,7 +21,7 @@ from pylm.data.streaming.steps import Limit, Taken
 from pylm.data.streaming.stream import Stream
 from pylm.data.streaming.stream_of import TEXT, called, named, several_of, stream_of
 from pylm.errors import UsageError
-from pylm.tokenizer.standard_input import FIRST_LINE_BYTES, is_json_object, standard_input
+from pylm.tokenizer.standard_input import copied, is_json_object
 from pylm.tokenizer.unfinished import unfinished
 from pylm.wording import param
 
@@ -79,6 +79,11 @@ class Opened(NamedTuple):
     stdin: Path | None = None
     is_jsonl: bool = False
 
+    def look(self) -> tuple[int, list[str]]:
+        """Return about how many bytes of text there are, and what may surprise of them; refuse what is no text."""
+        _, text_bytes, remarks = _rust.look_at_sources(*self)
+        return text_bytes, remarks
+
 
 @contextmanager
 def opened(
@@ -113,8 +118,10 @@ def opened(
                 if progress is not None:
                     progress(written, None, phase="read", unit="bytes")
 
-            # what ends by itself nowhere is not written beyond what is taken; tokens are others' to count
-            taken = part if not limit or "tokens" in limit else Taken(part, Limit.of(**limit))
+            taken = part
+            for unit in ("documents", "bytes"):  # what nowhere ends is written as far as it is taken
+                if limit and unit in limit:
+                    taken = Taken(taken, Limit(**{unit: limit[unit]}))
             file = scratch / f"{number}.jsonl"
             text.files.append(spooled(taken, file, sources.reading.field or "text", report))
         yield text
@@ -136,9 +143,7 @@ def _temporary() -> Iterator[Path]:
 def _stdin(scratch: Path, is_jsonl: bool) -> Opened:
     path = scratch / "stdin"
     with path.open("w+b") as file:
-        shutil.copyfileobj(standard_input(), file, 1 << 20)
-        file.seek(0)
-        first = file.readline(FIRST_LINE_BYTES)
+        first = copied(file)
     is_jsonl = is_jsonl or is_json_object(first)
     # the suffix is how the trainer, which is given a path, knows what is in it
     whole = path.with_suffix(_suffix(first, is_jsonl))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import IO, BinaryIO
 
 from pylm.errors import UsageError
 
-__all__ = ["FIRST_LINE_BYTES", "copied", "is_json_object", "spooled", "standard_input"]
+__all__ = ["copied", "is_json_object", "standard_input"]
 
 FIRST_LINE_BYTES = 1 << 20
 
@@ -24,24 +21,12 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-@contextmanager
-def spooled(sources: Sequence[str]) -> Iterator[tuple[str | None, bool]]:
-    """Yield the file that stdin was written to, and whether it holds jsonl; (None, False) where `-` is no source."""
-    if "-" not in sources:
-        yield None, False
-        return
-    file, is_jsonl = copied()
-    with file:
-        yield file.name, is_jsonl
-
-
-def copied() -> tuple[IO[bytes], bool]:
-    """Return a file that stdin was copied to, gone when it is closed, and whether it holds jsonl."""
-    file = tempfile.NamedTemporaryFile(prefix="pylm-stdin-")
-    shutil.copyfileobj(standard_input(), file, 1 << 20)
-    file.flush()
-    file.seek(0)
-    return file, is_json_object(file.readline(FIRST_LINE_BYTES))
+def copied(to: IO[bytes]) -> bytes:
+    """Copy stdin to a file, and return its first line."""
+    shutil.copyfileobj(standard_input(), to, 1 << 20)
+    to.flush()
+    to.seek(0)
+    return to.readline(FIRST_LINE_BYTES)
 
 
 def is_json_object(line: bytes) -> bool:

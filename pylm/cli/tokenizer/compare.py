@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,15 +79,18 @@ def _compared(
     loaded: dict[str, Tokenizer], sources: tuple[str, ...], by: str, threads: int, options: dict[str, Any]
 ) -> Comparison:
     from pylm.cli.frame.progress import Progress
+    from pylm.data.sources import Sources, opened
     from pylm.tokenizer.compare import compare as tallied
     from pylm.tokenizer.sample import Sample, reader_of
-    from pylm.tokenizer.standard_input import spooled
 
-    limits = options.pop("documents"), options.pop("size")
-    with spooled(sources) as (stdin, is_jsonl), Progress("encode", unit="bytes") as progress:
-        reader = reader_of(sources, stdin=stdin, stdin_jsonl=is_jsonl, **options)
-        sample = Sample(reader, *limits)
-        total = min(reader.bytes, limits[1] or reader.bytes)
+    limits = {"documents": options.pop("documents"), "bytes": options.pop("size")}
+    given = {name: value for name, value in options.items() if value not in (None, "text")}
+    limit = {name: value for name, value in limits.items() if value is not None}
+    with opened(Sources.of(sources, **given), None, limit) as text, Progress("encode", unit="bytes") as progress:
+        total = min(text.look()[0], limits["bytes"] or math.inf)
+        stdin = None if text.stdin is None else str(text.stdin)
+        reader = reader_of(text.files, stdin=stdin, stdin_jsonl=text.is_jsonl, **options)
+        sample = Sample(reader, limits["documents"], limits["bytes"])
         comparison = tallied(loaded, sample.named(), by=by, threads=threads, tell=lambda done: progress(done, total))
     if sample.replaced:
         click.echo(f"{sample.replaced:,} bytes were no UTF-8 and counted as U+FFFD", err=True)

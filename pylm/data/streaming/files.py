@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import IO, Any
@@ -84,9 +85,12 @@ class Files(Stream):
     @cached_property
     def stdin(self) -> tuple[IO[bytes], bool] | None:
         """The file that stdin was copied to, which goes with this object, and whether it holds jsonl."""
-        from pylm.tokenizer.standard_input import copied
+        if "-" not in self.names:
+            return None
+        from pylm.tokenizer.standard_input import copied, is_json_object
 
-        return copied() if "-" in self.names else None
+        file = tempfile.NamedTemporaryFile(prefix="pylm-stdin-")
+        return file, is_json_object(copied(file))
 
 
 class _FilesCursor(Cursor):

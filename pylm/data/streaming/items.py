@@ -40,7 +40,7 @@ class Items(Stream):
             iterable = iterable()
             if not hasattr(iterable, "__iter__"):
                 raise UsageError(
-                    f"{self._name} returned no iterable but {type(iterable).__name__}",
+                    f"this {self._name} returned no iterable but {type(iterable).__name__}",
                     "let it return an iterable of strings or rows, or yield them",
                 )
         # a data set of datasets knows a shorter way to its later rows
@@ -50,7 +50,7 @@ class Items(Stream):
         if iterator is self._iterable:
             if self._is_read:
                 raise DataError(
-                    f"{self._name} can be iterated once, and that was done",
+                    f"this {self._name} can be iterated once, and that was done",
                     "give a function that makes a new one each time it is called: lambda: …",
                 )
             self._is_read = True
@@ -68,7 +68,7 @@ class _ItemsCursor(Cursor):
             self._iterator = self._items.iterated(self._item)
         for item in self._iterator:
             self._item += 1
-            place = f"item {self._item - 1} of {self._items.name}"
+            place = f"item {self._item - 1} of this {self._items.name}"
             if (document := document_of(item, self._items.field, place)) is not None:
                 return document
         raise StopIteration

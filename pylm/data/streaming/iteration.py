@@ -58,7 +58,7 @@ class Source:
         *,
         tokens: int | str | None = None,
         bytes: int | str | None = None,
-        tokenizer: Tokenizer | str = "gpt2",
+        tokenizer: Tokenizer | str | None = None,
     ) -> Source:
         """Return the first documents, up to the one that reaches the limit.
 
@@ -70,7 +70,7 @@ class Source:
             documents: How many.
             tokens: How many tokens, with one more for the end of each text.
             bytes: How many bytes of text in UTF-8.
-            tokenizer: What counts the tokens: a tokenizer, or what `Tokenizer.load` takes.
+            tokenizer: What counts the tokens: a tokenizer, or what `Tokenizer.load` takes; GPT-2's if not given.
         """
         return Source(Taken(self.stream, Limit.of(documents, bytes, tokens, tokenizer)))
 

@@ -35,6 +35,10 @@ class Spooled:
     identity: str
     path: str = "documents.jsonl"
 
+    def local(self) -> Path:
+        """Return the file, which whoever can reads by itself."""
+        return self.file
+
     def read(self, start: int, length: int) -> bytes:
         """Return these bytes of it."""
         with self.file.open("rb") as file:

@@ -36,7 +36,7 @@ class Limit:
 
     @classmethod
     def of(
-        cls, documents: Any = None, bytes: Any = None, tokens: Any = None, tokenizer: Tokenizer | str = "gpt2"
+        cls, documents: Any = None, bytes: Any = None, tokens: Any = None, tokenizer: Tokenizer | str | None = None
     ) -> Limit:
         """Return the limit of one amount, which may be written as people do: `100M`."""
         amounts = {"documents": documents, "bytes": bytes, "tokens": tokens}
@@ -45,7 +45,9 @@ class Limit:
             raise UsageError(
                 "a limit is a number of documents, of bytes or of tokens", "give one of the three: tokens=1_000_000"
             )
-        return cls(**given, tokenizer=tokenizer)
+        if tokenizer is not None and tokens is None:
+            raise UsageError("a tokenizer counts tokens, and no number of tokens is given", "leave the tokenizer out")
+        return cls(**given, tokenizer="gpt2" if tokenizer is None else tokenizer)
 
     @property
     def amount(self) -> int:

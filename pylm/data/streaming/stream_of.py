@@ -86,6 +86,8 @@ def stream_of(x: Any, reading: Reading) -> Stream:
     if isinstance(x, Document) or _is_pair(x):
         return _of_several([x], reading)
     if isinstance(x, Mapping):
+        if type(x).__name__ in ("DatasetDict", "IterableDatasetDict"):
+            raise UsageError(f"this {called(x)} has splits: {', '.join(x)}", f"give one of them: x[{next(iter(x))!r}]")
         return _of_several(list(several_of(x)), reading)
     if isinstance(x, list | tuple):
         return _of_several(x, reading)
@@ -99,7 +101,7 @@ def several_of(x: Any) -> Sequence[Any]:
     if isinstance(x, Mapping) and _are_weights(x):
         return list(x.items())
     is_list = isinstance(x, list | tuple) and not isinstance(x, Document) and not _is_pair(x)
-    return x if is_list and not all(isinstance(each, Document) or _is_row(each) for each in x) else [x]
+    return x if is_list and not _are_rows(x) else [x]
 
 
 def named(x: Any) -> str | None:
@@ -116,7 +118,7 @@ def named(x: Any) -> str | None:
 
 def called(x: Any) -> str:
     """Return how a sentence calls one source."""
-    return named(x) or f"a {type(x).__name__}"
+    return named(x) or type(x).__name__
 
 
 def _of_name(name: str, reading: Reading) -> Stream:
@@ -148,8 +150,8 @@ def _refuse_unknown(name: str) -> None:
 def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
     if not several:
         raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
-    if several_of(several) is not several:
-        return Items(several, reading.field or reading.column or "text", "a list")
+    if _are_rows(several, key := _key(reading)):
+        return Items(several, key, "list")
     streams, weights = zip(*(_part(each, reading) for each in _once(several)), strict=True)
     if any(weight is None for weight in weights) and any(weight is not None for weight in weights):
         name = streams[weights.index(None)].name
@@ -184,9 +186,9 @@ def _part(x: Any, reading: Reading) -> tuple[Stream, float | None]:
             raise UsageError(f"a source has no {key!r}", hint)
     own = {key: x[key] for key in READING if key in x}
     stream = stream_of(x["source"], replace(reading, **own))
-    limit = {key: x[key] for key in LIMITS if key in x}
+    limit = {key: x[key] for key in (*LIMITS, "tokenizer") if key in x}
     if limit:
-        stream = Taken(stream, Limit.of(**limit, **{key: x[key] for key in ("tokenizer",) if key in x}))
+        stream = Taken(stream, Limit.of(**limit))
     return stream, None if x.get("weight") is None else _weight(x["weight"])
 
 
@@ -205,17 +207,22 @@ def _in_one(streams: Sequence[Stream]) -> list[Stream]:
 def _of_iterable(x: Any, reading: Reading) -> Stream:
     name = called(x)
     if hasattr(x, "columns") and hasattr(x, "__getitem__"):  # a data frame: its iterator gives names or columns
-        column, columns = reading.column or "text", [str(each) for each in x.columns]
+        column, columns = _key(reading), [str(each) for each in x.columns]
         if column not in columns:
             hint = did_you_mean(column, columns) or f"name one of its columns with {param('column')}"
-            raise UsageError(f"{name} has no column {column!r}, but {', '.join(columns) or 'none'}", hint)
+            raise UsageError(f"this {name} has no column {column!r}, but {', '.join(columns) or 'none'}", hint)
         return Items(x[column], column, name)
     if not hasattr(x, "__iter__") and not callable(x):
         raise UsageError(
-            f"{name} holds no text that could be read",
+            f"this {name} holds no text that could be read",
             "give a path, a name, or an iterable of strings or of rows",
         )
-    return Items(x, reading.field or reading.column or "text", name)
+    return Items(x, _key(reading), name)
+
+
+def _key(reading: Reading) -> str:
+    """Return the key under which rows hold their text: by whichever of the two names it was given."""
+    return reading.field or reading.column or "text"
 
 
 def _is_pair(x: Any) -> bool:
@@ -226,8 +233,12 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool)
 
 
-def _is_row(x: Any) -> bool:
-    return isinstance(x, Mapping) and "source" not in x
+def _are_rows(several: Sequence[Any], key: str = "text") -> bool:
+    """Say whether a list holds documents rather than sources; a row may have a key `source` beside its text."""
+    return bool(several) and all(
+        isinstance(each, Document) or (isinstance(each, Mapping) and ("source" not in each or key in each))
+        for each in several
+    )
 
 
 def _are_weights(x: Mapping[Any, Any]) -> bool:

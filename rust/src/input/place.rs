@@ -20,6 +20,8 @@ pub struct Remote {
     pub size: u64,
     /// What tells it from another content.
     pub identity: String,
+    /// The same file on this machine, which is read in its place.
+    pub copy: Option<PathBuf>,
     read: Box<Read>,
     /// The end of a parquet file, which says where the rest lies.
     tail: OnceLock<(u64, Bytes)>,
@@ -37,7 +39,12 @@ impl Remote {
         identity: String,
         read: impl Fn(u64, u64) -> Result<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, path, size, identity, read: Box::new(read), tail: OnceLock::new() }
+        Self { name, path, size, identity, copy: None, read: Box::new(read), tail: OnceLock::new() }
+    }
+
+    /// The same with a copy on this machine.
+    pub fn with_copy(self, copy: Option<PathBuf>) -> Self {
+        Self { copy, ..self }
     }
 
     /// Exactly these bytes.

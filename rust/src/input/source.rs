@@ -135,7 +135,8 @@ impl Input {
         for file in self.files.iter().filter(|file| file.name != "-") {
             let Place::Here(path) = &file.place else { continue };
             let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-            if metadata.len() != file.size || mtime(&metadata) != file.mtime {
+            // a copy of what lies elsewhere has no time: it goes by its content
+            if metadata.len() != file.size || (file.mtime != 0 && mtime(&metadata) != file.mtime) {
                 return Err(Error::data(format!("{} was changed while it was read", file.name))
                     .hint("run again with --force once it stays as it is"));
             }
@@ -296,7 +297,7 @@ fn inspect(place: Place, name: String, options: &Options) -> Result<SourceFile> 
             let (format, compression) = kind(&remote.path);
             check_ranges(&name, format, compression)?;
             let (size, fingerprint) = (remote.size, remote.identity.clone());
-            let place = Place::Elsewhere(remote);
+            let place = remote.copy.clone().map_or(Place::Elsewhere(remote), Place::Here);
             return Ok(SourceFile { name, size, mtime: 0, fingerprint, format, compression, place });
         }
     };

@@ -13,7 +13,8 @@ use super::Caller;
 use crate::error::{Error, Result};
 use crate::input::{Remote, Source};
 
-/// What was given as sources: a path, or an object with `name`, `size`, `identity` and `read(start, length)`.
+/// What was given as sources: a path, or an object with `name`, `size`, `identity` and `read(start, length)`; where it
+/// has `local()` too, that returns the path of a copy on this machine, or None.
 pub(super) fn sources(given: Vec<Bound<'_, PyAny>>, caller: &Caller) -> PyResult<Vec<Source>> {
     let one = |object: Bound<'_, PyAny>| {
         if object.hasattr("read")? && object.hasattr("identity")? {
@@ -36,10 +37,14 @@ fn remote(object: &Bound<'_, PyAny>, caller: &Caller) -> PyResult<Arc<Remote>> {
         None => name.split(['?', '#']).next().unwrap_or(&name).into(),
     };
     let identity = object.getattr("identity")?.extract()?;
+    let copy = match object.getattr_opt("local")? {
+        Some(local) => local.call0()?.extract::<Option<PathBuf>>()?,
+        None => None,
+    };
     wait_at_exit(object.py())?;
     let (object, caller) = (object.clone().unbind(), caller.clone());
     let read = move |start: u64, length: u64| read(&object, &caller, start, length);
-    Ok(Arc::new(Remote::new(name, path, size, identity, read)))
+    Ok(Arc::new(Remote::new(name, path, size, identity, read).with_copy(copy)))
 }
 
 /// Threads of ours that are in Python.

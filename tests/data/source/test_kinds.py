@@ -43,6 +43,10 @@ class Frame:
         return iter(self.columns)
 
 
+class DatasetDict(dict[str, Any]):
+    """The splits of a data set of `datasets`."""
+
+
 def texts(x: Any, **reading: Any) -> list[str]:
     return [document.text for document in source(x, **reading)]
 
@@ -55,6 +59,8 @@ def test_every_kind_gives_its_documents() -> None:
     assert texts([{"text": "a"}, {"text": None}, {"text": "b"}]) == ["a", "b"]
     assert texts([{"meta": {"body": "a"}}], field="meta.body") == ["a"]
     assert texts([{"meta.body": "a"}], field="meta.body") == ["a"]
+    assert texts([{"source": "wiki", "text": "a"}, {"source": "web", "text": "b"}]) == ["a", "b"]
+    assert texts([{"source": "wiki", "body": "a"}], field="body") == ["a"]
     assert texts(source(lambda: ["a", "b"]).take(1)) == ["a"]
     assert texts([Document("a"), Document("b")]) == ["a", "b"]
     assert texts(["text:a", lambda: ["b"], [{"text": "c"}], source("text:d")]) == ["a", "b", "c", "d"]
@@ -71,7 +77,7 @@ def test_what_can_be_iterated_once_is_read_once() -> None:
     once = source(text for text in "abc")
     assert once.state() == once.state()  # nothing is read to say where it is
     assert [document.text for document in once] == ["a", "b", "c"]
-    with pytest.raises(DataError, match="a generator can be iterated once, and that was done"):
+    with pytest.raises(DataError, match="this generator can be iterated once, and that was done"):
         list(once)
     state = {"kind": "items", "item": 2}
     assert [document.text for document in source(text for text in "abc").seek(state)] == ["c"]
@@ -95,7 +101,7 @@ def test_a_data_set_of_datasets_knows_its_own_way_to_a_row() -> None:
 
 REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
     (lambda: source([]), UsageError, "no source was given", "name a file"),
-    (lambda: source(5), UsageError, "a int holds no text", "an iterable of strings"),
+    (lambda: source(5), UsageError, "this int holds no text", "an iterable of strings"),
     (lambda: source(b"a.txt"), UsageError, "bytes are neither a name nor a text", "text:"),
     (lambda: source("Once upon a time\n" * 90), UsageError, "Once upon a time.*… is no name of a source", "text: in"),
     (lambda: source([("a", 1), "b"]), UsageError, "b has no weight", "each a weight, or none"),
@@ -110,12 +116,15 @@ REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
     (lambda: source("a").shuffle(1.5), UsageError, "seed is 1.5", ""),
     (lambda: source("a").map(5), UsageError, "5 cannot be called", ""),
     (lambda: list(source("text:a").map(len)), UsageError, "the function of map returned int", "a string"),
-    (lambda: list(source([{"txt": "a"}])), DataError, "item 0 of a list has no 'text', but txt", "did you mean txt"),
-    (lambda: list(source([{"a": 1}], field="a.b")), DataError, "item 0 of a list has no 'a.b'", "field="),
-    (lambda: list(source([{"text": 5}])), DataError, "'text' of item 0 of a list is no text but of the type int", ""),
-    (lambda: list(source(lambda: 5)), UsageError, "a function returned no iterable but int", "yield"),
+    (lambda: list(source([{"txt": "a"}])), DataError, "item 0 of this list has no 'text', but txt", "did you mean txt"),
+    (lambda: list(source([{"a": 1}], field="a.b")), DataError, "item 0 of this list has no 'a.b'", "field="),
+    (lambda: list(source([{"text": 5}])), DataError, "'text' of item 0 of this list is no text but of the", ""),
+    (lambda: list(source(lambda: 5)), UsageError, "this function returned no iterable but int", "yield"),
     (lambda: list(source(iter([Path("a.txt")]))), DataError, "of the type .*Path", "list"),
-    (lambda: source(Frame(), column="bdy"), UsageError, "a Frame has no column 'bdy'", "did you mean body"),
+    (lambda: source(Frame(), column="bdy"), UsageError, "this Frame has no column 'bdy'", "did you mean body"),
+    (lambda: source("a").take(5, tokenizer="gpt2"), UsageError, "a tokenizer counts tokens", ""),
+    (lambda: source(DatasetDict(train=[], test=[])), UsageError, "this DatasetDict has splits: train, test",
+     "x['train']"),
     (lambda: source("hub:x"), UsageError, "hub:x is no data set of the Hub", "hub:ORG/NAME"),
     (lambda: source("data:tinystoris"), UsageError, "there is no dataset tinystoris", "did you mean tinystories"),
     (lambda: list(source("tinystoris")), DataError, "tinystoris is no file, and no name", "did you mean tinystories"),

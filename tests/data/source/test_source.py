@@ -94,7 +94,7 @@ async def test_an_error_comes_after_the_documents_before_it() -> None:
         yield from ["a", "b", 5]
 
     found = []
-    with pytest.raises(DataError, match="item 2 of a function is no text but of the type int"):
+    with pytest.raises(DataError, match="item 2 of this function is no text but of the type int"):
         async for document in source(rows):
             found.append(document.text)
     assert found == ["a", "b"]
