@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pylm.data.catalogue.entries import Entry, Part
+from pylm.data.catalogue.here import copy_of_address
 from pylm.data.catalogue.naming import entry
 from pylm.errors import DataError, UsageError, did_you_mean
 from pylm.wording import param
@@ -111,16 +113,27 @@ def _by_layout(one: Entry, repository: Repository) -> Sequence[RemoteFile]:
 
 
 def _at_urls(part: Part, hub: Hub) -> list[RemoteFile]:
-    from pylm.data.fetching import open_url
-
     files = []
     for number, url in enumerate(part.urls.value):
-        file = open_url(url, client=hub.client, sha256=part.sha256.value and part.sha256.value[number])
+        file = _at_url(url, hub, part.sha256.value and part.sha256.value[number])
         if part.git_sha1.value and file.size is not None:
             file.git_sha1 = file.identity = part.git_sha1.value[number]
         file.path = part.names[number] if part.names else file.path
         files.append(file)
     return files
+
+
+def _at_url(url: str, hub: Hub, sha256: str | None) -> RemoteFile:
+    """Return the file at an address; without the network, the one that was fetched from there."""
+    from pylm.data.fetching import RemoteFile, open_url
+    from pylm.data.fetching.access import shown
+
+    copy = copy_of_address(shown(url)) if hub.client.access.offline else None
+    if copy is None:
+        return open_url(url, client=hub.client, sha256=sha256)
+    path, facts = copy
+    known = {"path": path.name, "size": facts["size"], "sha256": facts.get("sha256"), "local": partial(Path, path)}
+    return RemoteFile(hub.client, url, name=shown(url), **known)
 
 
 def _at_paths(one: Entry, part: Part, hub: Hub) -> Sequence[RemoteFile]:
@@ -129,8 +142,8 @@ def _at_paths(one: Entry, part: Part, hub: Hub) -> Sequence[RemoteFile]:
     address = part.paths.value.format(config=one.config)
     try:
         packed = b"".join(open_url(address, client=hub.client).stream())
-        paths = gzip.decompress(packed)[:PATHS_LIMIT].decode().split()
-    except (OSError, EOFError, UnicodeDecodeError):
+        paths = zlib.decompressobj(wbits=31).decompress(packed, PATHS_LIMIT).decode().split()  # 31: gzip's header
+    except (zlib.error, UnicodeDecodeError):
         raise DataError(f"{address} is no packed list of paths", "is the crawl spelled so?") from None
     return Unopened([part.base + path for path in paths], hub, part.file_size.value)
 

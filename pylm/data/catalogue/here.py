@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.cache import cache_folder
 from pylm.data.catalogue.entries import Entry, Part, all_entries
+from pylm.data.fetching.huggingface_cache import huggingface_cache_folder
 
 if TYPE_CHECKING:
     from pylm.data.fetching import RemoteFile
 
-__all__ = ["MANIFEST", "Copy", "copies", "datasets_folder", "hub_cache", "manifests", "take_copies"]
+__all__ = ["MANIFEST", "Copy", "copies", "copy_of_address", "datasets_folder", "manifests", "take_copies"]
 
 MANIFEST = "dataset.json"  # of a folder that `pylm.data.get` wrote; its last file
 
@@ -49,28 +51,17 @@ def datasets_folder() -> Path | None:
     return None if cache is None else cache / "data"
 
 
-def hub_cache() -> Path | None:
-    """Return the folder of the Hugging Face cache, there or not; None for a user who has no home."""
-    if chosen := os.environ.get("HF_HUB_CACHE"):
-        return Path(chosen).expanduser()
-    try:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        home = None
-    if chosen := os.environ.get("HF_HOME"):
-        return Path(chosen).expanduser() / "hub"
-    return None if home is None else Path(home, "huggingface", "hub")
-
-
 def manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the folders of pylm's cache that are whole, each with its manifest."""
     folder = datasets_folder()
     for path in sorted(folder.glob(f"*/*/{MANIFEST}")) if folder is not None else ():
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(manifest.get("name"), str) and isinstance(manifest.get("files"), list):
+            if isinstance(manifest["name"], str) and all(
+                file["path"] and file["size"] >= 0 for file in manifest["files"]
+            ):
                 yield path.parent, manifest
-        except (OSError, ValueError, AttributeError):  # half a cache is no reason to list nothing
+        except (OSError, ValueError, KeyError, TypeError):  # half a cache is no reason to list nothing
             continue
 
 
@@ -83,7 +74,7 @@ def copies(entries: list[Entry]) -> dict[str, list[Copy]]:
             size = sum(file["size"] for file in manifest["files"])
             revision = next((source.get("sha") for source in manifest.get("sources", ())), None)
             found[name].append(Copy(folder, manifest["name"], "pylm", revision, len(manifest["files"]), size))
-    hub = hub_cache()
+    hub = huggingface_cache_folder()
     if hub is not None and hub.is_dir():
         for one in entries:
             found[one.name].extend(_of_hub(hub, one))
@@ -123,8 +114,26 @@ def _files(snapshot: Path) -> Iterator[tuple[str, int]]:
                 continue
 
 
+def take_copies(files: Sequence[RemoteFile]) -> None:
+    """Let files be read from pylm's cache where it has them; what is made of a copy is checked as what is fetched."""
+    folder, known = datasets_folder(), _by_hash()
+    for file in files:
+        copy = known.get(file.sha256 or file.git_sha1 or "") or (folder and _at_commit(folder, file))
+        if copy is not None and copy.is_file() and file.local() is None:
+            file.local = partial(Path, copy)
+
+
+def copy_of_address(name: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the file that was fetched from an address, with what its manifest says of it; None where none was."""
+    for folder, manifest in manifests():
+        for file in manifest["files"]:
+            if file.get("from") == name and "slice" not in manifest and (folder / file["path"]).is_file():
+                return folder / file["path"], file
+    return None
+
+
 def _by_hash() -> dict[str, Path]:
-    """Return the files of pylm's cache by their published hashes."""
+    """Return the files of whole folders of pylm's cache by their published hashes."""
     return {
         file[kind]: folder / file["path"]
         for folder, manifest in manifests()
@@ -134,10 +143,12 @@ def _by_hash() -> dict[str, Path]:
     }
 
 
-def take_copies(files: Sequence[RemoteFile]) -> None:
-    """Let files be read from pylm's cache where it has them; their hash is checked as that of what is fetched."""
-    known = _by_hash()
-    for file in files:
-        copy = known.get(file.sha256 or file.git_sha1 or "")
-        if copy is not None and copy.is_file() and file.local() is None:
-            file.local = partial(Path, copy)
+def _at_commit(folder: Path, file: RemoteFile) -> Path | None:
+    """Return the file where `store` put it, below the name of its commit: there is no manifest yet."""
+    match = re.search(r"@([0-9a-f]{40}):", file.name)
+    places = folder.glob(f"*/{match[1][:12]}") if match else ()
+    return next((place / file.path for place in places if _has_size(place / file.path, file.size)), None)
+
+
+def _has_size(path: Path, size: int | None) -> bool:
+    return path.is_file() and path.stat().st_size == size

@@ -11,6 +11,7 @@ import pytest
 from pylm.data import catalogue
 from pylm.data.catalogue import here
 from pylm.data.catalogue.entries import FILE, Fact
+from pylm.data.fetching.huggingface_cache import huggingface_cache_folder
 from pylm.errors import UsageError
 
 WRITTEN = json.loads(FILE.read_text(encoding="utf-8"))
@@ -160,7 +161,12 @@ def test_copies_are_found_in_both_caches(tmp_path, monkeypatch):
     ).symlink_to(tmp_path / "gone")
     folder = tmp_path / "ours" / "data" / "wikipedia-ja" / "b04c8d1ceb2f"
     folder.mkdir(parents=True)
-    manifest = {"name": "wikipedia:ja", "dataset": "wikipedia", "sources": [{"sha": sha}], "files": [{"size": 7}]}
+    manifest = {
+        "name": "wikipedia:ja",
+        "dataset": "wikipedia",
+        "sources": [{"sha": sha}],
+        "files": [{"path": "a", "size": 7}],
+    }
     (folder / here.MANIFEST).write_text(json.dumps(manifest))
     (tmp_path / "ours" / "data" / "x" / "y").mkdir(parents=True)
     (tmp_path / "ours" / "data" / "x" / "y" / here.MANIFEST).write_text("{")
@@ -189,4 +195,4 @@ def test_the_hub_cache_is_where_its_client_has_it(variables, where, monkeypatch)
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert here.hub_cache() == Path(where)
+    assert huggingface_cache_folder() == Path(where)

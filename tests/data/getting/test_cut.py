@@ -147,19 +147,12 @@ def test_only_what_is_needed_is_read(hub, tmp_path):
 def test_every_layout_reads_its_text(hub, at, tmp_path):
     some = texts(30)
     zstd = pytest.importorskip("pyarrow").Codec("zstd")
-    hub.add(
-        "monology/pile-uncopyrighted",
-        {"train/00.jsonl.zst": zstd.compress(jsonl([{"text": t, "meta": {"pile_set_name": "x"}} for t in some]))},
-    )
-    hub.add(
-        "allenai/c4",
-        {"en/c4-train.00000-of-01024.json.gz": gzip.compress(jsonl([{"text": t, "url": "u"} for t in some]))},
-    )
+    content = jsonl([{"text": t, "meta": {"pile_set_name": "x"}} for t in some])
+    hub.add("monology/pile-uncopyrighted", {"train/00.jsonl.zst": zstd.compress(content, asbytes=True)})
+    hub.add("allenai/c4", {"en/c4-train.00000-of-01024.json.gz": gzip.compress(content)})
     hub.add("roneneldan/TinyStories", {"TinyStoriesV2-GPT4-train.txt": "<|endoftext|>".join(some).encode()})
-    hub.add(
-        "karpathy/climbmix-400b-shuffle",
-        {"shard_00000.parquet": parquet(text=some), "shard_06542.parquet": parquet(text=["no"])},
-    )
+    shards = {"shard_00000.parquet": parquet(text=some), "shard_06542.parquet": parquet(text=["no"])}
+    hub.add("karpathy/climbmix-400b-shuffle", shards)
     rows = [{"instruction": "i", "input": "", "output": t} for t in some]
     hub.add("yahma/alpaca-cleaned", {"alpaca_data_cleaned.json": json.dumps(rows).encode()})
     for name in ("pile", "c4", "tinystories-v2", "climbmix", "alpaca-cleaned"):
@@ -194,6 +187,9 @@ def test_a_crawl_is_read_file_by_file(hub, knows, tmp_path):
     knows("commoncrawl", parts=(replace(part, paths=Fact(base + "crawl-data/{config}/wet.paths.gz"), base=base),))
     assert lines(got("commoncrawl", tmp_path / "c", limit="3docs")) == pages[:3]
     assert any("1.warc" in path for path in hub.paths()) and not any("2.warc" in path for path in hub.paths())
+    hub.add_plain("crawl-data/CC-MAIN-2025-43/wet.paths.gz", b"no gzip")
+    with pytest.raises(DataError, match="is no packed list of paths"):
+        got("commoncrawl", tmp_path / "d", limit="3docs")
 
 
 def test_nue_counts_its_languages(hub, at, tmp_path, tokenizer):
@@ -244,6 +240,37 @@ def test_an_interrupted_cut_goes_on_and_ends_with_the_same_bytes(stories, tmp_pa
     assert sorted(path.name for path in again.folder.iterdir()) == ["dataset.json", "text_00000.jsonl"]
 
 
+def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
+    whole = got("tinystories", tmp_path / "whole", limit="90docs")
+
+    def interrupt(done, *_, **__):
+        if done >= 50:
+            raise KeyboardInterrupt
+
+    part = tmp_path / "cut" / "text_00000.jsonl.part"
+    for left in (b'{"text": "half of a li', b""):
+        with pytest.raises(KeyboardInterrupt):
+            got("tinystories", tmp_path / "cut", limit="90docs", progress=interrupt)
+        with part.open("ab") as file:
+            file.write(left)
+    assert got("tinystories", tmp_path / "cut", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        got("tinystories", tmp_path / "again", limit="90docs", progress=interrupt)
+    (tmp_path / "again" / "text_00000.jsonl.part.json").write_text('{"half": ')
+    assert got("tinystories", tmp_path / "again", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
+
+
+def test_two_do_not_write_one_slice(stories, tmp_path):
+    import fcntl
+
+    (tmp_path / "cut").mkdir()
+    with (tmp_path / "cut" / "text_00000.jsonl.part").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process writes"):
+            got("tinystories", tmp_path / "cut", limit="3docs")
+    assert lines(got("tinystories", tmp_path / "cut", limit="3docs")) == stories[:3]
+
+
 def test_what_was_left_of_another_request_is_begun_anew(stories, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -268,6 +295,7 @@ def test_stored_files_serve_the_next_slice_without_the_network(stories, hub, tmp
     kept = tmp_path / "pylm-cache" / "data" / "tinystories" / sha / "data"
     assert [path.name for path in sorted(kept.iterdir())] == [f"train-0000{n}-of-00004-x.parquet" for n in (0, 1)]
     assert lines(got("tinystories", tmp_path / "b", limit="40docs", store=True, offline=True)) == stories[:40]
+    assert lines(got("tinystories", tmp_path / "c", limit="45docs", offline=True)) == stories[:45]
 
 
 def test_a_slice_of_what_is_here_needs_no_network(stories, hub, tmp_path):
@@ -276,6 +304,14 @@ def test_a_slice_of_what_is_here_needs_no_network(stories, hub, tmp_path):
     assert lines(got("tinystories", tmp_path / "b", limit="40docs")) == stories[:40]
     assert lines(got("tinystories", tmp_path / "c", limit="40docs", offline=True)) == stories[:40]
     assert hub.sent - sent < 1000
+
+
+def test_what_came_from_an_address_is_cut_without_the_network(at, hub, tmp_path):
+    at("livedoor", ("ldcc-20140209.tar.gz", livedoor_tar()))
+    with pytest.raises(DataError, match="network is not to be used"):
+        got("livedoor", tmp_path / "a", limit="1docs", offline=True)
+    got("livedoor")
+    assert lines(got("livedoor", tmp_path / "b", limit="1docs", offline=True)) == LIVEDOOR[:1]
 
 
 def test_a_missing_column_names_those_there_are(hub, tmp_path):

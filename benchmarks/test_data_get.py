@@ -1,0 +1,307 @@
+"""Getting data from a Hub on loopback: how fast a verified download is, what it asks for, and what it lives through.
+
+The server (tests/support/hub_server.py) is a process of its own and sends by the kernel's sendfile where speed counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.compare import Compare, Side
+from benchmarks.report import Row
+from tests.support.hub_server import Fault, HubServer
+
+ROOT = Path(__file__).resolve().parent.parent
+GIGABYTE = 1_000_000_000
+MEMORY = Path("/dev/shm")  # files without a disk, on Linux
+PUBLISHED = "org/name"
+HUB = "huggingface-hub"
+KILLS, TRUNCATIONS, WHOLE, WRONG = 50, 200, 50, 50
+REQUESTS = 103  # for 100 files
+
+
+@dataclasses.dataclass(frozen=True)
+class Curl(Side):
+    """curl, which pip does not know."""
+
+    def version(self) -> str | None:
+        try:
+            said = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=False).stdout
+        except FileNotFoundError:
+            return None
+        return said.split()[1]
+
+
+# the sides
+
+
+def ours(url: str, folder: str, files: list[str], **given: Any) -> dict[str, Any]:
+    os.environ |= {"HF_ENDPOINT": url, "PYLM_CACHE": f"{folder}-cache", "HF_HUB_CACHE": f"{folder}-none"}
+    from pylm.data.fetching import Hub, fetch
+
+    def one(path: str) -> None:
+        fetch(repository.file(path), f"{folder}/{path}")
+
+    hub = Hub.from_environment(allow_private=True, sleep=lambda seconds: time.sleep(seconds / 100))
+    begun = time.perf_counter()
+    repository = hub.repository("dataset", PUBLISHED)
+    failed = tried(one, files)
+    return {"seconds": time.perf_counter() - begun, "result": state(folder, files), "failed": failed}
+
+
+def huggingface(url: str, folder: str, files: list[str], **given: Any) -> dict[str, Any]:
+    os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HOME": f"{folder}-home"}
+    import huggingface_hub
+
+    def one(path: str) -> None:
+        huggingface_hub.hf_hub_download(PUBLISHED, path, repo_type="dataset", endpoint=url, local_dir=folder)
+
+    begun = time.perf_counter()
+    failed = tried(one, files)
+    return {"seconds": time.perf_counter() - begun, "result": state(folder, files), "failed": failed}
+
+
+def curl(url: str, folder: str, files: list[str], durable: bool = False) -> dict[str, Any]:
+    def one(path: str) -> None:
+        address = f"{url}/datasets/{PUBLISHED}/resolve/main/{path}"
+        subprocess.run(["curl", "-sSfL", "--create-dirs", "-o", f"{folder}/{path}", address], check=True)
+        if durable:
+            with open(f"{folder}/{path}", "rb") as file:
+                os.fsync(file)
+
+    begun = time.perf_counter()
+    failed = tried(one, files)
+    return {"seconds": time.perf_counter() - begun, "result": state(folder, files), "failed": failed}
+
+
+def ours_whole(url: str, folder: str) -> dict[str, Any]:
+    os.environ |= {"HF_ENDPOINT": url, "PYLM_CACHE": f"{folder}-cache", "HF_HUB_CACHE": f"{folder}-none"}
+    from pylm.data.fetching import Hub, fetch_all
+
+    repository = Hub.from_environment(allow_private=True).repository("dataset", PUBLISHED)
+    return {"files": len(fetch_all(repository.files(), folder))}
+
+
+def huggingface_whole(url: str, folder: str) -> dict[str, Any]:
+    os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HOME": f"{folder}-home"}
+    import huggingface_hub
+
+    huggingface_hub.snapshot_download(PUBLISHED, repo_type="dataset", endpoint=url, local_dir=folder)
+    return {"files": len([path for path in Path(folder).glob("*.bin")])}
+
+
+def tried(one: Any, files: list[str]) -> list[str]:
+    """Fetch each file, and return those that ended with an error."""
+    failed = []
+    for path in files:
+        try:
+            one(path)
+        except Exception as error:
+            print(path, type(error).__name__, str(error)[:200], file=sys.stderr)
+            failed.append(path)
+    return failed
+
+
+def state(folder: str, files: list[str]) -> dict[str, str | None]:
+    """What each file hashes to; it is taken away."""
+    found: dict[str, str | None] = {}
+    for path in files:
+        file = Path(folder, path)
+        found[path] = None
+        if file.exists():
+            found[path] = sha256_of(file)
+            file.unlink()
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# the rows
+
+OURS, PEER = Side("pylm", ours), Side(HUB, huggingface)
+
+
+@pytest.fixture(scope="module")
+def gigabyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Hub, in another process, that has a file of a gigabyte in memory."""
+    parent = MEMORY if os.access(MEMORY, os.W_OK) else tmp_path_factory.mktemp("hub")
+    folder = parent / f"pylm-benchmark-{os.getpid()}"
+    file = folder / PUBLISHED / "large.bin"
+    file.parent.mkdir(parents=True)
+    draw = random.Random(1)
+    with file.open("wb") as out:
+        for _ in range(GIGABYTE // 10_000_000):
+            out.write(draw.randbytes(10_000_000))
+    command = [sys.executable, "-m", "tests.support.hub_server", str(folder)]
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.communicate()
+        file.unlink()
+        for one in (file.parent, file.parent.parent, folder):
+            one.rmdir()
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_download(compare: Compare, gigabyte: str, where: str, tmp_path: Path) -> None:
+    """The disk's rows are beside a curl whose file is flushed as ours is; huggingface_hub flushes nothing."""
+    folder = tmp_path
+    if where == "memory":
+        if not os.access(MEMORY, os.W_OK):
+            compare.unmeasured("1 GB, verified, into memory", f"there is no {MEMORY} here", "≥ 0.8×")
+        folder = MEMORY / f"pylm-benchmark-out-{os.getpid()}"
+    flushed = where == "disk"
+    peers = [Curl("curl", curl, f"curl{', flushed' if flushed else ', unverified'}"), PEER]
+    given = {"url": gigabyte, "folder": str(folder), "files": ["large.bin"], "durable": flushed}
+    run = compare(f"1 GB, verified, into {where}", OURS, peers, **given)
+    run.faster(0.8, than=peers[0].name)
+    run.faster(1.0, than=HUB)
+
+
+def row_of(compare: Compare, name: str, measure: Callable[[Side], float], bar: float, unit: str) -> None:
+    """A row: our figure and the peer's, one after the other; the bar is 100 %, or a number that is not to be passed."""
+    figures: dict[str, float] = {}
+
+    def race() -> None:
+        for side in (OURS, PEER):
+            if side.version() is not None:
+                figures[side.name] = measure(side)
+
+    compare.benchmark.pedantic(race, rounds=1, iterations=1)
+    is_met = figures["pylm"] == bar if unit == "%" else figures["pylm"] <= bar
+    words, verdict = f"{'' if unit == '%' else '≤ '}{bar:g} {unit}", "met" if is_met else "short"
+    row = Row(name, figures["pylm"], figures.get(HUB), PEER.version(), None, None, words, verdict, unit)
+    compare.report.add(compare.subject, row)
+
+
+def some_files(server: HubServer, count: int, size: int) -> dict[str, bytes]:
+    """Files of a repository, and by what part of their addresses each is known."""
+    contents = {f"{n}.bin": random.Random(n).randbytes(size) for n in range(count)}
+    server.add(PUBLISHED, contents)
+    return contents
+
+
+def blob_of(content: bytes) -> str:
+    return f"blobs/{hashlib.sha256(content).hexdigest()}"
+
+
+def ending_right(
+    compare: Compare,
+    name: str,
+    server: HubServer,
+    contents: dict[str, bytes],
+    faults: list[dict[str, Any]],
+    folder: Path,
+) -> None:
+    """A row: how many files are right in the end, where each meets these faults."""
+
+    def measure(side: Side) -> float:
+        server.faults = [Fault(blob_of(content), **fault) for content in contents.values() for fault in faults]
+        given = {"url": server.url, "folder": str(folder / side.name), "files": list(contents)}
+        answer = compare.once(side, timeout=900, **given)
+        right = [answer["result"][path] == hashlib.sha256(content).hexdigest() for path, content in contents.items()]
+        print(f"{name}: {side.name} {sum(right)} right, {len(answer['failed'])} ended with an error, of {len(right)}")
+        return 100 * sum(right) / len(right)
+
+    row_of(compare, f"{name}: right in the end", measure, 100, "%")
+
+
+def test_truncations(compare: Compare, tmp_path: Path) -> None:
+    with HubServer() as server:
+        contents = some_files(server, TRUNCATIONS // 10, 1_000_000)
+        faults = [{"truncate": 50_000, "times": 10}]
+        ending_right(compare, f"{TRUNCATIONS} truncations, ten a file", server, contents, faults, tmp_path)
+
+
+def test_whole_for_a_range(compare: Compare, tmp_path: Path) -> None:
+    with HubServer() as server:
+        contents = some_files(server, WHOLE, 1_000_000)
+        faults = [{"truncate": 400_000}, {"whole": True, "ranges_only": True}]
+        ending_right(compare, f"{WHOLE} times 200 for 206", server, contents, faults, tmp_path)
+
+
+def test_wrong_bytes_once(compare: Compare, tmp_path: Path) -> None:
+    with HubServer() as server:
+        contents = some_files(server, WRONG, 300_000)
+        ending_right(
+            compare, f"wrong bytes of equal size, {WRONG} times", server, contents, [{"flip": 123_456}], tmp_path
+        )
+
+
+def test_wrong_bytes_always(compare: Compare, tmp_path: Path) -> None:
+    with HubServer() as server:
+        contents = some_files(server, WRONG, 300_000)
+        server.fault("blobs", flip=123_456, times=-1)
+
+        def measure(side: Side) -> float:
+            given = {"url": server.url, "folder": str(tmp_path / side.name), "files": list(contents)}
+            return 100 * len(compare.once(side, **given)["failed"]) / len(contents)
+
+        row_of(compare, f"wrong bytes of equal size, {WRONG} files: noticed", measure, 100, "%")
+
+
+def test_kills(compare: Compare, tmp_path: Path) -> None:
+    """A file is fetched again and again, killed at random on the way, and then once in peace."""
+    content, rate = random.Random(1).randbytes(400_000_000), 400_000_000  # bytes a second and connection
+    with HubServer() as server:
+        server.add(PUBLISHED, {"a.bin": content})
+        slow = server.fault("blobs", pause=(1 << 20) / rate, block=1 << 20, times=-1)
+
+        def measure(side: Side) -> float:
+            draw, kills, slow.times = random.Random(2), 0, -1
+            given = {"url": server.url, "folder": str(tmp_path / side.name), "files": ["a.bin"]}
+            while kills < KILLS:
+                kills += killed(side, given, draw.uniform(0.3, 1.5))
+            slow.times = 0
+            return 100.0 * (compare.once(side, **given)["result"]["a.bin"] == hashlib.sha256(content).hexdigest())
+
+        row_of(compare, f"{KILLS} kills at random: the same SHA-256 in the end", measure, 100, "%")
+
+
+def killed(side: Side, given: dict[str, Any], seconds: float) -> bool:
+    """Begin, kill, and say whether there was anything to kill."""
+    code = "import sys, json, runpy; runpy.run_path(sys.argv[1])[sys.argv[2]](**json.loads(sys.argv[3]))"
+    command = [sys.executable, "-c", code, __file__, side.function.__name__, json.dumps(given)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return True
+    return False
+
+
+def test_requests(compare: Compare, tmp_path: Path) -> None:
+    """The targets of redirects are not counted."""
+    with HubServer() as server:
+        some_files(server, 100, 10_000)
+        whole = {"pylm": Side("pylm", ours_whole), HUB: Side(HUB, huggingface_whole)}
+
+        def measure(side: Side) -> float:
+            server.seen.clear()
+            answer = compare.once(whole[side.name], url=server.url, folder=str(tmp_path / side.name))
+            assert answer["files"] == 100
+            return sum(seen.host == server.host for seen in server.seen)
+
+        row_of(compare, "requests to the Hub for 100 files", measure, REQUESTS, "requests")
