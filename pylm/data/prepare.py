@@ -184,6 +184,11 @@ def prepare_text(
         text_bytes, remarks = text.look()
         for remark in remarks:
             say(options_marked(remark))
+        if options.ray is not None and (away := next((file for file in text.files if hasattr(file, "read")), None)):
+            raise UsageError(
+                f"{param('ray')} shares the work among machines, and {away.name} is no file that each of them has",
+                "write it to a file that all of them see, and name that",
+            )
         if isinstance(tokenizer, Training):
             tok, trained = own_tokenizer(
                 text,
