@@ -20,6 +20,7 @@ from tests.support.hub_server import HubServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:HF_ENDPOINT is plain http")
 
+SLICE = "tinystories_0.001M"
 CARD = """---
 license: mit
 configs:
@@ -198,13 +199,13 @@ def test_the_whole_pipeline_of_a_slice(
     )
     sizes = [len(gpt2.encode(text)) + 1 for text in words]
     count = next(number + 1 for number in range(len(words)) if sum(sizes[: number + 1]) >= 1000)
-    assert [document.text for document in source("tinystories_0.001M", allow_private=True)] == words[:count]
+    assert [document.text for document in source(SLICE, allow_private=True)] == words[:count]
 
     words_of = {"streamed": [], "stored": ["--store"]}
     for folder, options in words_of.items():
         line = [
             "tokenize",
-            "tinystories_0.001M",
+            SLICE,
             "--tokenizer",
             "gpt2",
             "--out",
@@ -213,7 +214,8 @@ def test_the_whole_pipeline_of_a_slice(
             "0",
             "--allow-private",
         ]
-        assert command([*line, *options]) == 0, capsys.readouterr().err
+        assert command([*line, *options]) == 0
+        assert "CDLA-Sharing-1.0" in capsys.readouterr().err
     pylm.prepare([{"text": text} for text in words[:count]], "plain", tokenizer=gpt2, val=0)
     shards = [Path(folder, "train_00000.bin").read_bytes() for folder in ("plain", *words_of)]
     assert shards[0] == shards[1] == shards[2]
@@ -224,9 +226,9 @@ def test_the_whole_pipeline_of_a_slice(
     assert names["streamed"][0].startswith("hub:roneneldan/TinyStories@") and names["stored"] == [
         "data:tinystories_0.001M"
     ]
-    assert list(here.glob("pylm-cache/data/tinystories_0.001M/*/text_00000.jsonl"))
+    assert list(here.glob(f"pylm-cache/data/{SLICE}/*/text_00000.jsonl"))
     # a tokenizer of one's own: what it is trained on is the slice too
-    done = pylm.prepare("tinystories_0.001M", "own", vocab_size=300, val=0, allow_private=True)
+    done = pylm.prepare(SLICE, "own", vocab_size=300, val=0, allow_private=True)
     assert done.manifest is not None and done.manifest["splits"]["train"]["documents"] == count
     assert [path for path in here.iterdir() if path.name.startswith(".")] == []
 
