@@ -54,6 +54,17 @@ def test_shards_are_those_of_a_file(tok: pylm.Tokenizer, kind: str) -> None:
     assert str(Path().resolve()) not in json.dumps(done.manifest["sources"])
 
 
+def test_texts_are_cut_into_shards_as_files_are(tok: pylm.Tokenizer) -> None:
+    many = [text * 30 for text in TEXTS] * 12
+    Path("many.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in many))
+    for folder, text in (("plain", "many.jsonl"), ("x", iter(many))):
+        pylm.prepare(text, folder, tokenizer=tok, val=0, shard_tokens=100_000)
+    shards = {
+        folder: {path.name: path.read_bytes() for path in Path(folder).glob("*.bin")} for folder in ("plain", "x")
+    }
+    assert shards["x"] == shards["plain"] and len(shards["x"]) > 3
+
+
 def test_other_texts_are_another_source(tok: pylm.Tokenizer) -> None:
     pylm.prepare(iter(TEXTS), "x", tokenizer=tok)
     with pytest.raises(DataError, match="x"):
