@@ -74,6 +74,11 @@ def test_a_card_says_which_files_a_configuration_and_a_split_are(hub: HubServer)
     assert texts("hub:org/carded:en") == ["a", "b", "c"]
     assert texts("hub:org/carded:en:test") == ["d"]
     assert texts("hub:org/carded@main:ja") == ["e"]
+    hub.add(
+        "org/usual",
+        files | {"README.md": CARD.replace("- config_name: ja", "- config_name: ja\n  default: true").encode()},
+    )
+    assert texts("hub:org/usual") == ["e"]
     for name, message, hint in [
         ("hub:org/carded", "has no configuration default, but en, ja", "CONFIG"),
         ("hub:org/carded:eng", "has no configuration eng, but en, ja", "did you mean en"),
