@@ -240,6 +240,16 @@ def test_an_interrupted_cut_goes_on_and_ends_with_the_same_bytes(stories, tmp_pa
     assert sorted(path.name for path in again.folder.iterdir()) == ["dataset.json", "text_00000.jsonl"]
 
 
+def test_what_was_killed_at_its_end_gets_nothing_more(stories, tmp_path):
+    def interrupt(done, *_, **__):
+        if done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        got("tinystories", tmp_path / "cut", limit="30docs", progress=interrupt)
+    assert lines(got("tinystories", tmp_path / "cut", limit="30docs")) == stories[:30]
+
+
 def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
     whole = got("tinystories", tmp_path / "whole", limit="90docs")
 
