@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,19 @@ def test_what_is_pinned_is_found_without_asking_anybody(tinystories, hub):
     asked = len(hub.seen)
     assert got("tinystories", revision=sha).was_here
     assert len(hub.seen) == asked
+
+
+def test_what_is_made_of_pinned_datasets_is_found_without_asking_anybody(tinystories, hub, knows, at):
+    sha = hub.repositories["dataset", "roneneldan/TinyStories"].branches["main"]
+    (part,) = catalogue.dataset("tinystories").parts
+    at("copa", ("copa.jsonl", b"{}"), sha256=Fact(None))
+    knows("core", of=("tinystories", "copa"))
+    got("core")
+    asked = len(hub.seen)
+    assert got("core").was_here and len(hub.seen) > asked  # a branch may have moved
+    knows("tinystories", parts=(replace(part, revision=Fact(sha)),))
+    asked = len(hub.seen)
+    assert got("core").was_here and len(hub.seen) == asked
 
 
 def test_a_split_is_only_that(tinystories, tmp_path):
