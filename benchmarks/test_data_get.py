@@ -1,4 +1,6 @@
-"""Getting data from a Hub on loopback: how fast a verified download is, what it asks for, and what it lives through.
+"""Getting data from a Hub on loopback: how fast a verified download is, what it asks for, what it lives through.
+
+And how fast a parquet file is read as it comes, with nothing stored.
 
 The server (tests/support/hub_server.py) is a process of its own and sends by the kernel's sendfile where speed counts.
 """
@@ -30,6 +32,8 @@ PUBLISHED = "org/name"
 HUB = "huggingface-hub"
 KILLS, TRUNCATIONS, WHOLE, WRONG = 50, 200, 50, 50
 REQUESTS = 103  # for 100 files
+TABLE = 2 * GIGABYTE  # bytes of a parquet file that is read as it comes
+MOST_MEMORY = 300  # MB, while it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +104,34 @@ def huggingface_whole(url: str, folder: str) -> dict[str, Any]:
 
     huggingface_hub.snapshot_download(PUBLISHED, repo_type="dataset", endpoint=url, local_dir=folder)
     return {"files": len([path for path in Path(folder).glob("*.bin")])}
+
+
+def ours_streamed(url: str, folder: str) -> dict[str, Any]:
+    os.environ |= {"HF_ENDPOINT": url, "PYLM_CACHE": f"{folder}-cache", "HF_HUB_CACHE": f"{folder}-none"}
+    import pylm
+
+    begun = time.perf_counter()
+    documents = pylm.data.source(f"hub:{PUBLISHED}", meta=False, allow_private=True)
+    return told((document.text for document in documents), begun)
+
+
+def datasets_streamed(url: str, folder: str) -> dict[str, Any]:
+    os.environ |= {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": f"{folder}-home"}
+    import datasets
+
+    begun = time.perf_counter()
+    rows = datasets.load_dataset(PUBLISHED, split="train", streaming=True, columns=["text"])
+    return told((row["text"] for row in rows), begun)
+
+
+def told(texts: Iterator[str], begun: float) -> dict[str, Any]:
+    """What a side made of a stream: how many texts, of how many characters, the first and the last of them."""
+    count, characters, first, text = 0, 0, None, ""
+    for text in texts:
+        first = text if first is None else first
+        count, characters = count + 1, characters + len(text)
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "result": [count, characters, first, text]}
 
 
 def tried(one: Any, files: list[str]) -> list[str]:
@@ -305,3 +337,81 @@ def test_requests(compare: Compare, tmp_path: Path) -> None:
             return sum(seen.host == server.host for seen in server.seen)
 
         row_of(compare, "requests to the Hub for 100 files", measure, REQUESTS, "requests")
+
+
+# read as it comes
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A repository with a parquet file as data sets have them: 1,000 to 6,000 characters a text, other columns too."""
+    folder = tmp_path_factory.mktemp("table") / PUBLISHED
+    folder.mkdir(parents=True)
+    write_table(folder / "train.parquet")
+    yield folder.parent.parent
+    (folder / "train.parquet").unlink()
+
+
+def write_table(path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    draw = random.Random(1)
+    words = ["".join(draw.choices("etaoinshrdlucmfw", k=draw.randint(1, 9))) for _ in range(30_000)]
+    texts = [" ".join(draw.choices(words, k=draw.randint(160, 1000))) for _ in range(100_000)]
+    kinds = [(name, pyarrow.string()) for name in ("id", "text", "url")] + [("token_count", pyarrow.int64())]
+    with parquet.ParquetWriter(path, pyarrow.schema(kinds), compression="zstd") as writer:
+        number = 0
+        while path.stat().st_size < TABLE:
+            some = texts[number % len(texts) :][:10_000]
+            ids = [f"<urn:uuid:{number + row}>" for row in range(len(some))]
+            urls = [f"https://example.org/{draw.randrange(10**9)}/{row}" for row in range(len(some))]
+            columns = {"id": ids, "text": some, "url": urls, "token_count": [len(text) // 4 for text in some]}
+            writer.write_table(pyarrow.table(columns, schema=pyarrow.schema(kinds)))
+            number += len(some)
+
+
+def test_streaming(compare: Compare, table: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.hub_server", str(table)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdin is not None
+        url = server.stdout.readline().strip()
+        ours, peer = Side("pylm", ours_streamed), Side("datasets", datasets_streamed)
+        name = "2 GB of remote parquet → text, as it comes"
+        run = compare(name, ours, [peer], rounds=3, url=url, folder=str(tmp_path / "x"))
+        server.stdin.close()
+    run.faster(5.0, than="datasets")
+    run.at_most(MOST_MEMORY)
+
+
+def test_bytes_on_the_wire(compare: Compare, table: Path) -> None:
+    """Of a twentieth of a file: what the server sends, and what the row groups have that hold it."""
+    from pyarrow import parquet
+
+    import pylm
+
+    path = table / PUBLISHED / "train.parquet"
+    metadata = parquet.ParquetFile(path).metadata
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    text = [name for name in range(metadata.num_columns) if groups[0].column(name).path_in_schema == "text"][0]
+    wanted, rows, needed = metadata.num_rows // 20, 0, 0
+    for group in groups:
+        needed += group.column(text).total_compressed_size if rows < wanted else 0
+        rows += group.num_rows
+    with HubServer() as server:
+        url = server.add_plain("train.parquet", path)
+        sent = 0
+
+        def read() -> None:
+            nonlocal sent
+            server.sent = 0
+            assert sum(1 for _ in pylm.data.source(url, meta=False, allow_private=True).take(wanted)) == wanted
+            time.sleep(1)  # what was asked for ahead comes too
+            sent = server.sent
+
+        compare.benchmark.pedantic(read, rounds=1, iterations=1)
+    ratio = sent / needed
+    verdict = "met" if ratio <= 1.05 else "short"
+    row = Row("a twentieth of 2 GB of parquet: bytes sent, to those of the row groups", ratio, None, None, None, None,
+              "≤ 1.05×", verdict, "×")  # fmt: skip
+    compare.report.add(compare.subject, row)

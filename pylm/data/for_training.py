@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.data.own_tokenizer import Training, default_vocab_size
 from pylm.data.prepare import Prepared, ShardOptions, prepare_text
 from pylm.data.sources import Sources, default_folder, opened
+from pylm.data.storing import say_terms
 from pylm.data.streaming.stream_of import named
 from pylm.errors import PylmError
 from pylm.wording import call, in_options, param
@@ -51,6 +52,7 @@ def prepare_for_training(
     folder = default_folder(sources)
     with _whole_lines(sources, folder):
         text = Sources.of(sources)
+        say_terms(sources, say)
         return prepare_text(text, folder, Training(vocab_size, most=most_tokens), ShardOptions(), progress, say)
 
 

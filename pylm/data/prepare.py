@@ -13,7 +13,7 @@ from pylm.data.cluster import share_of_work
 from pylm.data.encoder import encoder_of
 from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
 from pylm.data.sources import END, Opened, Sources, default_folder, opened
-from pylm.data.storing import stored
+from pylm.data.storing import say_terms, stored
 from pylm.data.streaming.files import Files
 from pylm.data.streaming.steps import Taken
 from pylm.errors import UsageError, did_you_mean
@@ -152,7 +152,11 @@ def prepare(
         )
     rank, world = share_of_work(rank, world, ray, say)
     reading = {"split": split, "field": field, "column": column, "invalid": invalid, "skip_bad": skip_bad}
-    kept = stored(sources, allow_private=allow_private, progress=progress, say=say) if store else sources
+    if store:
+        kept = stored(sources, allow_private=allow_private, progress=progress, say=say)
+    else:
+        kept = sources
+        say_terms(sources, say)
     text = Sources.of(kept, **reading, allow_private=allow_private)
     options = ShardOptions(
         val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run
@@ -184,6 +188,11 @@ def prepare_text(
         text_bytes, remarks = text.look()
         for remark in remarks:
             say(options_marked(remark))
+        if options.ray is not None and (away := next((file for file in text.files if hasattr(file, "read")), None)):
+            raise UsageError(
+                f"{param('ray')} shares the work among machines, and {away.name} is no file that each of them has",
+                "write it to a file that all of them see, and name that",
+            )
         if isinstance(tokenizer, Training):
             tok, trained = own_tokenizer(
                 text,

@@ -1,4 +1,4 @@
-"""Sources whose text is fetched and kept first: `pylm tokenize --store`."""
+"""Datasets as sources: whose terms are said, and what is fetched and kept first: `pylm tokenize --store`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.data.streaming.grammar import kind_of
 from pylm.data.streaming.spooling import Spooled
-from pylm.data.streaming.stream_of import several_of
+from pylm.data.streaming.stream_of import named, several_of
 from pylm.errors import UsageError
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
 
-__all__ = ["stored"]
+__all__ = ["say_terms", "stored"]
+
+
+def say_terms(sources: Any, say: Callable[[str], None]) -> None:
+    """Say on whose terms the datasets among sources are."""
+    for one in several_of(sources):
+        name = named(one)
+        if name is not None and kind_of(name) == "data":
+            from pylm.data.catalogue import entry
+            from pylm.data.getting.foreseen import terms_of
+
+            for line in terms_of(entry(name), ()):
+                say(line)
 
 
 def stored(

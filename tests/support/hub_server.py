@@ -206,6 +206,8 @@ class _Handler(BaseHTTPRequestHandler):
             r"/api/(model|dataset)s/([^/]+/[^/]+|[^/]+)/(revision|tree|paths-info|refs)/?(.*)", path
         ):
             self.api(match[1], match[2], match[3], match[4])
+        elif match := re.fullmatch(r"/api/(model|dataset)s/([^/]+/[^/]+)", path):
+            self.api(match[1], match[2], "revision", "main")
         elif match := re.fullmatch(r"/(datasets/|api/resolve-cache/datasets/)?([^/]+/[^/]+)/resolve/(.+)", path):
             self.resolve("dataset" if match[1] else "model", match[2], match[3], "resolve-cache" in path)
         elif match := re.fullmatch(r"/blobs/([0-9a-f]{64})", path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,17 +30,17 @@ class Source:
         """Wrap a stream; `pylm.data.source` makes them."""
         self._stream = stream
         self._begin: State | None = None
-        self._newest: Reader | AsyncReader | None = None
+        self._newest: Cursor | AsyncReader | None = None
 
     @property
     def stream(self) -> Stream:
         """What is iterated, from where `seek` said on."""
         return self._stream if self._begin is None else Begun(self._stream, self._begin)
 
-    def __iter__(self) -> Reader:
-        """Return an iterator from the beginning, or once from where `seek` said."""
-        self._newest = reader = Reader(self._cursor())
-        return reader
+    def __iter__(self) -> Cursor:
+        """Return an iterator from the beginning, or once from where `seek` said; it has a `state` of its own."""
+        self._newest = cursor = self._cursor()
+        return cursor
 
     def __aiter__(self) -> AsyncReader:
         """Return an asynchronous iterator, which waits for documents in a thread."""
@@ -108,22 +108,6 @@ class Source:
     def __repr__(self) -> str:
         """Say what is read."""
         return f"<pylm.data.Source of {self._stream.name}>"
-
-
-class Reader(Iterator[Document]):
-    """An iteration of a source."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        """Begin where a cursor is."""
-        self._cursor = cursor
-
-    def __next__(self) -> Document:
-        """Return the next document."""
-        return next(self._cursor)
-
-    def state(self) -> State:
-        """Return where it is, for `Source.seek`."""
-        return self._cursor.state()
 
 
 class AsyncReader(AsyncIterator[Document]):

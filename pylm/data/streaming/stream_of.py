@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -65,10 +65,9 @@ def source(
         meta: Whether documents bring the other keys and columns of their rows. Without them less is read.
         allow_private: Whether addresses of this machine and its own network may be read.
     """
-    stream = stream_of(x, Reading(split, field, column, invalid, skip_bad, allow_private))
-    names = [each for each in several_of(x) if isinstance(each, str)]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        warn(f"{name} is given more than once, and taken once")
+    several = several_of(x)
+    once = x if len(several) == 1 else _once(several, by=lambda each: each if isinstance(each, str) else id(each))
+    stream = stream_of(once, Reading(split, field, column, invalid, skip_bad, allow_private))
     return Source(stream if meta else stream.without_meta())
 
 
@@ -152,7 +151,9 @@ def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
         raise UsageError("no source was given", "name a file, a folder, a glob, or - for stdin")
     if _are_rows(several, key := _key(reading)):
         return Items(several, key, "list")
-    streams, weights = zip(*(_part(each, reading) for each in _once(several)), strict=True)
+    # of names that are the same, whoever reads the files says it: they may be one file by other names too
+    once = _once(several, by=lambda each: object() if isinstance(each, str | os.PathLike) else id(each))
+    streams, weights = zip(*(_part(each, reading) for each in once), strict=True)
     if any(weight is None for weight in weights) and any(weight is not None for weight in weights):
         name = streams[weights.index(None)].name
         raise UsageError(f"{name} has no weight, and another source has one", "give each a weight, or none")
@@ -162,14 +163,14 @@ def _of_several(several: Sequence[Any], reading: Reading) -> Stream:
     return joined[0] if len(joined) == 1 else Joined(tuple(joined))
 
 
-def _once(several: Sequence[Any]) -> list[Any]:
-    """Leave out what is the same object again, and say so; of names that are the same, whoever reads files says it."""
+def _once(several: Sequence[Any], by: Callable[[Any], Any]) -> list[Any]:
+    """Leave out what is given again, and say so."""
     once, seen = [], set()
     for each in several:
-        if id(each) in seen and not isinstance(each, str | os.PathLike):
+        if by(each) in seen:
             warn(f"{called(each)} is given more than once, and taken once")
             continue
-        seen.add(id(each))
+        seen.add(by(each))
         once.append(each)
     return once
 

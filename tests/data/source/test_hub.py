@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 import pylm
+from pylm.cli import run as command
 from pylm.data.streaming import source
 from pylm.errors import DataError, PylmError, UsageError
 from tests.support.hub_server import HubServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:HF_ENDPOINT is plain http")
 
+SLICE = "tinystories_0.001M"
 CARD = """---
 license: mit
 configs:
@@ -170,3 +172,83 @@ def test_offline_is_one_sentence(hub: HubServer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYLM_OFFLINE", "1")
     with pytest.raises(DataError, match="the network is not to be used"):
         texts("hub:org/rows")
+
+
+@pytest.fixture
+def stories(hub: HubServer) -> list[str]:
+    """TinyStories with a few texts, at the commit that the catalogue knows."""
+    from pylm.data.catalogue import entry
+
+    words = [f"{'the cat sat on a mat ' * (number % 7)}{number}" for number in range(200)]
+    (part,) = entry("tinystories").parts
+    sha = hub.add("roneneldan/TinyStories", {"data/train-00000-of-00001.parquet": table(text=words)})
+    repository = hub.repositories["dataset", "roneneldan/TinyStories"]
+    repository.commits[part.revision.value] = repository.commits[sha]
+    return words
+
+
+def test_the_whole_pipeline_of_a_slice(
+    hub: HubServer, here: Path, stories: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    words = stories
+    gpt2 = pylm.Tokenizer.train([{"text": text} for text in words], 300)
+    gpt2.save("tok")
+    load = pylm.Tokenizer.load
+    monkeypatch.setattr(
+        pylm.Tokenizer, "load", lambda name, **options: load("tok" if name == "gpt2" else name, **options)
+    )
+    sizes = [len(gpt2.encode(text)) + 1 for text in words]
+    count = next(number + 1 for number in range(len(words)) if sum(sizes[: number + 1]) >= 1000)
+    assert [document.text for document in source(SLICE, allow_private=True)] == words[:count]
+
+    words_of = {"streamed": [], "stored": ["--store"]}
+    for folder, options in words_of.items():
+        line = [
+            "tokenize",
+            SLICE,
+            "--tokenizer",
+            "gpt2",
+            "--out",
+            folder,
+            "--val",
+            "0",
+            "--allow-private",
+        ]
+        assert command([*line, *options]) == 0
+        assert "CDLA-Sharing-1.0" in capsys.readouterr().err
+    pylm.prepare([{"text": text} for text in words[:count]], "plain", tokenizer=gpt2, val=0)
+    shards = [Path(folder, "train_00000.bin").read_bytes() for folder in ("plain", *words_of)]
+    assert shards[0] == shards[1] == shards[2]
+    names = {
+        folder: [one["name"] for one in json.loads(Path(folder, "manifest.json").read_text())["sources"]]
+        for folder in words_of
+    }
+    assert names["streamed"][0].startswith("hub:roneneldan/TinyStories@") and names["stored"] == [
+        "data:tinystories_0.001M"
+    ]
+    assert list(here.glob(f"pylm-cache/data/{SLICE}/*/text_00000.jsonl"))
+    # a tokenizer of one's own: what it is trained on is the slice too
+    done = pylm.prepare(SLICE, "own", vocab_size=300, val=0, allow_private=True)
+    assert done.manifest is not None and done.manifest["splits"]["train"]["documents"] == count
+    assert [path for path in here.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_is_stored_serves_without_the_network(
+    hub: HubServer, here: Path, stories: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tok = pylm.Tokenizer.train("text:the cat sat on a mat", 262)
+    pylm.prepare("tinystories", "stored", tokenizer=tok, val=0, store=True, allow_private=True)
+    assert list(here.glob("pylm-cache/data/tinystories/*/data/train-00000-of-00001.parquet"))
+    hub.seen.clear()
+    monkeypatch.setenv("PYLM_OFFLINE", "1")
+    assert [document.text for document in source("tinystories")] == stories
+    pylm.prepare("tinystories", "again", tokenizer=tok, val=0)
+    assert hub.seen == []
+    shards = [Path(folder, "train_00000.bin").read_bytes() for folder in ("stored", "again")]
+    assert shards[0] == shards[1]
+
+
+def test_a_share_of_a_cluster_reads_what_its_machine_sees(hub: HubServer) -> None:
+    hub.add("org/rows", {"train.jsonl": lines("a")})
+    with pytest.raises(UsageError, match="ray= shares the work among machines"):
+        pylm.prepare("hub:org/rows", "x", tokenizer=pylm.Tokenizer.train("text:a b", 257), ray="auto")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from pylm.data.streaming import Document, source
 from pylm.data.streaming.grammar import HubName, hub_name, kind_of
-from pylm.errors import DataError, PylmError, UsageError
+from pylm.errors import DataError, PylmError, PylmWarning, UsageError
 
 
 class Series:
@@ -97,6 +99,22 @@ def test_a_data_set_of_datasets_knows_its_own_way_to_a_row() -> None:
     assert [next(reader).text for _ in range(4)] == ["0", "1", "2", "3"]
     assert [document.text for document in one.seek(one.state())] == ["4", "5", "6", "7", "8"]
     assert Dataset.skipped == 4
+
+
+def test_stdin_is_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for written, found in ((b'{"text": "a"}\n{"text": "b"}\n', ["a", "b"]), (b"one<|endoftext|>two", ["one", "two"])):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(written)))
+        one = source("-")
+        assert [document.text for document in one] == [document.text for document in one] == found
+
+
+def test_what_is_given_twice_is_taken_once_and_said(here: Path) -> None:
+    rows = [{"text": "a"}]
+    (here / "a.txt").write_text("one")
+    for several, name in (([rows, rows], "list"), (["a.txt", "text:b", "a.txt"], "a.txt")):
+        with pytest.warns(PylmWarning, match=f"{name} is given more than once, and taken once"):
+            found = texts(several)
+        assert found == (["a"] if several[0] is rows else ["one", "b"])
 
 
 REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
