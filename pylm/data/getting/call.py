@@ -91,7 +91,7 @@ def get(
     """
     from pylm.data.catalogue.files import Unopened, found
     from pylm.data.fetching import Hub
-    from pylm.data.getting.cut import cut
+    from pylm.data.getting.cut import cut, settle
     from pylm.data.getting.shards_cut import cut_shards
     from pylm.data.getting.whole import fetch_whole
 
@@ -131,6 +131,7 @@ def get(
         hub.client.close()
     whole = {**manifest.of_sources(one, parts), **made, "revisions": asked, "request": request}
     manifest.write(folder, whole)
+    settle(folder)
     return Got(one.full_name, folder, whole)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pylm.data.fetching import RemoteFile
     from pylm.tokenizer.report import Report
 
-__all__ = ["NAME", "Cutting", "cut"]
+__all__ = ["NAME", "Cutting", "cut", "settle"]
 
 NAME = "text_00000.jsonl"
 SAVED_EVERY = 64 << 20  # bytes that a kill may cost
@@ -170,28 +170,37 @@ class _Writer:
     def __init__(self, path: Path, request: Mapping[str, Any], by_language: bool) -> None:
         self.path, self.by_language = path, by_language
         self.partial, self.beside = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
-        self.state = self._left(request)
-        self.saved, self.at = self.state.written, time.monotonic()
+        self.state = Cutting(request)
+        self.saved, self.at = 0, time.monotonic()
         self.file: IO[bytes]
 
-    def _left(self, request: Mapping[str, Any]) -> Cutting:
-        """Return how far an earlier cut of the same request came, or that nothing is there."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            state = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
-            if state.request == request and self.partial.stat().st_size >= state.written:
-                return state
-        return Cutting(request)
-
     def __enter__(self) -> _Writer:
-        self.file = self.partial.open("r+b" if self.state.written else "ab")
+        self.file = self.partial.open("ab")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take_up()
         except BlockingIOError:
             self.file.close()
             raise DataError(f"another process writes {self.path}", "wait for it, or name another folder") from None
-        self.file.truncate(self.state.written)
-        self.file.seek(self.state.written)
+        except BaseException:
+            self.file.close()
+            raise
         return self
+
+    def _take_up(self) -> None:
+        """Go on where an earlier cut of the same request came to; a file of somebody else is left alone."""
+        left = Cutting(self.state.request)
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            left = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+        is_whole = self.path.exists()
+        held = self.path if is_whole else self.partial
+        if left.request == self.state.request and held.stat().st_size >= left.written:
+            self.state, self.saved = left, left.written
+        if is_whole and not 0 < self.state.written == held.stat().st_size:
+            self.partial.unlink()
+            raise DataError(f"{self.path} is there, and is something else", "move it away: nothing is overwritten")
+        if not is_whole:
+            self.file.truncate(self.state.written)
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None:
@@ -232,9 +241,15 @@ class _Writer:
         self.saved, self.at = self.state.written, time.monotonic()
 
     def finish(self) -> None:
-        """Give the file its name."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        """Give the file its name, unless it was killed after it had that; `settle` removes what is left."""
+        if self.path.exists():
+            self.partial.unlink()
+            return
+        self.save()
         os.replace(self.partial, self.path)
-        self.beside.unlink(missing_ok=True)
         flush_folder(self.path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Remove the state of a cut that its manifest makes whole."""
+    (folder / f"{NAME}.part.json").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import pytest
 
 import pylm
 from pylm.data.getting import cut as cutting
+from pylm.data.getting import manifest
 from pylm.data.getting.parquet_rows import row_of, rows_of_groups
 from pylm.errors import DataError, PylmError, UsageError
 from pylm.tokenizer import Tokenizer
@@ -268,6 +269,31 @@ def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
         got("tinystories", tmp_path / "again", limit="90docs", progress=interrupt)
     (tmp_path / "again" / "text_00000.jsonl.part.json").write_text('{"half": ')
     assert got("tinystories", tmp_path / "again", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
+
+
+def test_what_was_killed_before_its_manifest_is_not_cut_again(stories, tmp_path, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            got("tinystories", tmp_path / "cut", limit="30docs")
+    monkeypatch.setattr(cutting, "batches", lambda *_, **__: pytest.fail("it was read again"))
+    assert lines(got("tinystories", tmp_path / "cut", limit="30docs")) == stories[:30]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["dataset.json", "text_00000.jsonl"]
+
+
+def test_somebody_elses_file_is_not_overwritten(stories, tmp_path):
+    (tmp_path / "text_00000.jsonl").write_text("mine")
+    with pytest.raises(DataError, match="is there, and is something else"):
+        got("tinystories", tmp_path, limit="30docs")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["text_00000.jsonl"]
+    made = got("tinystories", tmp_path / "x", limit="3docs")
+    made.files[0].write_text("edited")
+    with pytest.raises(DataError, match="is there, and is something else"):
+        got("tinystories", tmp_path / "x", limit="3docs")
+    assert made.files[0].read_text() == "edited"
 
 
 def test_two_do_not_write_one_slice(stories, tmp_path):

@@ -268,6 +268,9 @@ def test_a_slice_of_shards_ends_before_the_next_document(shards, tokens, tmp_pat
     assert sum(kept, []) == expected and made.manifest["slice"]["reached"] == len(expected)
     assert [int.from_bytes(path.read_bytes()[8:12], "little") for path in made.files] == [len(part) for part in kept]
     assert pylm.data.Loader(str(made.folder), 1, 1, split="train").tokens >= len(expected) - 1
+    made.files[-1].write_bytes(b"mine")
+    with pytest.raises(DataError, match="is there, and is something else|is another file than"):
+        got(f"fineweb10B-gpt2_{tokens / 1e6:.6f}M", tmp_path / "s")
     with pytest.raises(UsageError, match="is tokens, and 3docs is none"):
         got("fineweb10B-gpt2", limit="3docs")
 
