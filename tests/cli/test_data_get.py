@@ -57,10 +57,24 @@ def test_much_is_asked_about(tinystories, tmp_path, capsys, monkeypatch):
     line = ["data", "get", "tinystories", "--allow-private", "--out", str(tmp_path / "ts")]
     assert run(line) == 2
     assert "--yes says that it is; --limit 100Mtok takes the beginning" in capsys.readouterr().err
-    monkeypatch.setattr(command, "_asking", lambda: lambda text: False)
+    monkeypatch.setattr(command, "_asking", lambda progress: lambda text: False)
     assert run(line) == 1
     assert not (tmp_path / "ts").exists()
     assert run([*line, "--yes"]) == 0
+
+
+def test_a_question_has_the_line_to_itself(monkeypatch):
+    from pylm.cli.frame.progress import Progress
+
+    events = []
+    monkeypatch.setattr(Progress, "__enter__", lambda self: events.append("bar"))
+    monkeypatch.setattr(Progress, "__exit__", lambda self, *_: events.append("no bar"))
+    monkeypatch.setattr(command.click, "confirm", lambda text, err: events.append(text) or True)
+    assert command._asking(Progress("get")) is None
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    assert command._asking(Progress("get"))("fetch it?")
+    assert events == ["no bar", "fetch it?", "bar"]
 
 
 @pytest.mark.parametrize("name", ["tinystores", "hub:org", "fineweb-2"])

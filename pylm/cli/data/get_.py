@@ -14,6 +14,7 @@ from pylm.cli.frame.completion import complete_datasets
 from pylm.cli.frame.printing import print_json, say
 
 if TYPE_CHECKING:
+    from pylm.cli.frame.progress import Progress
     from pylm.data.getting.call import Got
 
 EXAMPLE = """pylm data get tinystories
@@ -51,7 +52,7 @@ def get_(names: tuple[str, ...], out: str | None, config: str | None, as_json: b
         folder = out if out is None or len(wanted) == 1 else str(Path(out, name.replace(":", "-").replace("/", "--")))
         with Progress("get", unit="bytes", quiet=as_json) as progress:
             telling = say if as_json else progress.say
-            got = get(name, folder, ask=_asking(), progress=progress, say=telling, **_given(options))
+            got = get(name, folder, ask=_asking(progress), progress=progress, say=telling, **_given(options))
         done.append(got)
         if not as_json:
             click.echo(_closing(got))
@@ -83,9 +84,19 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "offline": options["offline"] or None}
 
 
-def _asking() -> Callable[[str], bool] | None:
-    """Return what asks whoever sits at the terminal; None where nobody does."""
-    return (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and sys.stderr.isatty() else None
+def _asking(progress: Progress) -> Callable[[str], bool] | None:
+    """Return what asks whoever sits at the terminal, with the bar out of the way; None where nobody does."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(text: str) -> bool:
+        progress.__exit__(None, None, None)
+        try:
+            return click.confirm(text, err=True)
+        finally:
+            progress.__enter__()
+
+    return ask
 
 
 def _closing(got: Got) -> str:

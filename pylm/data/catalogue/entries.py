@@ -137,12 +137,9 @@ class Entry:
     @property
     def full_name(self) -> str:
         """Return the name with what was chosen: `wikipedia:ja`, `fineweb_100M`."""
-        parts = [self.name]
-        if self.config and (self.config != self.usual_config or self.split):
-            parts.append(self.config)
-        if self.split:
-            parts.append(self.split)
-        return ":".join(parts) + ("" if self.tokens is None else f"_{spelled(self.tokens)}")
+        config = "" if self.config == self.usual_config else self.config
+        chosen = f":{self.config}:{self.split}" if self.split else f":{config}" if config else ""
+        return self.name + chosen + ("" if self.tokens is None else f"_{spelled(self.tokens)}")
 
     @property
     def read_split(self) -> str:

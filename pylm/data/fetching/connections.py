@@ -22,7 +22,7 @@ Address = tuple[int, Any]  # a family, and what its sockets connect to
 class Connection(http.client.HTTPConnection):
     """A connection whose address was checked after its name was looked up, and whose name is not looked up again."""
 
-    def __init__(self, origin: Origin, access: Access, context: ssl.SSLContext, timeout: float) -> None:
+    def __init__(self, origin: Origin, access: Access, context: ssl.SSLContext | None, timeout: float) -> None:
         """Nothing is connected before the first request; `timeout` is how long it may be silent."""
         super().__init__(origin.host, origin.port, timeout=timeout)
         self.default_port = {"https": 443, "http": 80}[origin.scheme]  # the one that the Host header leaves out
@@ -35,7 +35,7 @@ class Connection(http.client.HTTPConnection):
         sock = _connected(addresses if self.proxy is None else _look_up(self.proxy.host, self.proxy.port))
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.origin.scheme == "https":
+            if self.context is not None:
                 if self.proxy is not None:
                     _open_tunnel(sock, self.proxy, self.origin)
                 sock = self.context.wrap_socket(sock, server_hostname=self.origin.host)
@@ -110,7 +110,7 @@ class Pool:
         self.access, self.timeout = access, timeout
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[Connection]] = {}
-        self._context: ssl.SSLContext | None = None
+        self._context: ssl.SSLContext | None = None  # reading the system's certificates takes 30 ms
         self._pid = os.getpid()
 
     def take(self, origin: Origin) -> tuple[Connection, bool]:
@@ -120,7 +120,7 @@ class Pool:
                 self._idle, self._pid = {}, os.getpid()
             if waiting := self._idle.get(origin):
                 return waiting.pop(), True
-            if self._context is None:
+            if self._context is None and origin.scheme == "https":
                 self._context = ssl.create_default_context()
         return Connection(origin, self.access, self._context, self.timeout), False
 

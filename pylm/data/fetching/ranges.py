@@ -27,7 +27,7 @@ class Stopped(Exception):
 class RangedDownload:
     """Fills what a Part lacks. What is not recorded yet is never more than `piece`, so a kill costs no more.
 
-    Each connection takes a range of up to a piece and cuts it into steps; with `connections` steps on their way and
+    Each connection takes one range after the other and cuts it into steps; with `connections` steps on their way and
     as many that wait to be recorded, all of them together are a piece.
     """
 
@@ -37,9 +37,8 @@ class RangedDownload:
         """`report` is told the bytes that are there."""
         self.file, self.part, self.connections, self.report = file, part, connections, report
         self.step = max(1, piece // (2 * connections))
+        self.piece = piece
         missing = part.spans.missing(part.size)
-        share = -(-sum(end - start for start, end in missing) // connections)
-        self.range = max(1, min(piece, share))
         self.checksum: Checksum = file.checksum()
         self.hashed = 0
         self.here = part.size - sum(end - start for start, end in missing)
@@ -113,9 +112,18 @@ class RangedDownload:
     # a thread for each connection
 
     def _ranges(self) -> list[Span]:
-        """Return the ranges to ask for, the last first."""
+        """Return the ranges to ask for, the last first.
+
+        They begin small and end small, and are a piece in between: what is hashed, in order, is never far behind.
+        """
+        cut: list[Span] = []
         missing = self.part.spans.missing(self.part.size)
-        cut = [(at, min(at + self.range, end)) for start, end in missing for at in range(start, end, self.range)]
+        before, after = 0, sum(end - start for start, end in missing)
+        for start, end in missing:
+            while start < end:
+                length = min(max(self.step, min(before, after) // self.connections), self.piece, end - start)
+                cut.append((start, start + length))
+                start, before, after = start + length, before + length, after - length
         return cut[::-1]
 
     def _rest(self) -> list[Span]:

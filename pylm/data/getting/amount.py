@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pylm.config.units import format_bytes, format_count
 from pylm.data.catalogue import Entry
 from pylm.errors import UsageError
 from pylm.wording import param
@@ -53,14 +52,6 @@ class Amount:
     def bytes(self) -> int | None:
         """How many bytes it takes on the disk, about; None where nobody can tell."""
         return {"bytes": self.number, "tokens": int(self.number * BYTES_A_TOKEN)}.get(self.unit)
-
-    def __str__(self) -> str:
-        """Return it as a sentence says it."""
-        return (
-            format_bytes(self.number) + " of text"
-            if self.unit == "bytes"
-            else f"{format_count(self.number)} {self.unit}"
-        )
 
 
 def counter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,7 @@ def get(
     """
     from pylm.data.catalogue.files import Unopened, found
     from pylm.data.fetching import Hub
-    from pylm.data.getting.cut import cut
+    from pylm.data.getting.cut import cut, settle
     from pylm.data.getting.shards_cut import cut_shards
     from pylm.data.getting.whole import fetch_whole
 
@@ -101,8 +101,7 @@ def get(
     _refuse_without_use(one, amount, store, xet, tokenizer)
     hub = Hub.from_environment(allow_private=allow_private, offline=offline, say=say)
     try:
-        request = _request(one, amount, tokenizer)
-        asked = revision or _revision(one)
+        request, asked = _request(one, amount, tokenizer), _revisions(one, revision)
         if (standing := _standing(one, amount, request, asked, out, hub)) is not None:
             return standing
         parts = found(one, hub, revision, as_text=amount is not None)
@@ -121,13 +120,18 @@ def get(
             made = cut_shards(parts, folder, amount, xet=xet, progress=progress, say=say)
         else:
             count, how = counter(amount, _counted_by(parts), tokenizer, hub.client.access.offline or None)
-            opened = partial(_stored, _in_cache(one, None, _commit(parts)), xet, progress) if store else None
+            opened = (
+                partial(_stored, _in_cache(replace(one, tokens=None), None, _commit(parts)), xet, progress)
+                if store
+                else None
+            )
             made = cut(one, parts, folder, amount, count, request=request, opened=opened, progress=progress, say=say)
             made["slice"]["counted"] = how
     finally:
         hub.client.close()
-    whole = {**manifest.of_sources(one, parts), **made, "revision": asked, "request": request}
+    whole = {**manifest.of_sources(one, parts), **made, "revisions": asked, "request": request}
     manifest.write(folder, whole)
+    settle(folder)
     return Got(one.full_name, folder, whole)
 
 
@@ -157,15 +161,17 @@ def _request(one: Entry, amount: Amount | None, tokenizer: Tokenizer | None) -> 
     }
 
 
-def _revision(one: Entry) -> str | None:
-    return next((part.revision.value for part in one.parts if part.repository is not None), None)
+def _revisions(one: Entry, revision: str | None) -> list[str | None]:
+    """Return what is asked for of each repository, in the order of what `found` finds; None for addresses."""
+    own = [(revision or part.revision.value) if part.repository else None for part in one.parts]
+    return own + [each for name in one.of for each in _revisions(entry(name), None)]
 
 
 def _standing(
     one: Entry,
     amount: Amount | None,
     request: dict[str, Any],
-    revision: str | None,
+    revisions: list[str | None],
     out: str | os.PathLike[str] | None,
     hub: Hub,
 ) -> Got | None:
@@ -177,9 +183,9 @@ def _standing(
         known = manifest.read(place)
         if known is None or known["request"] != {**request, "commits": known["request"].get("commits")}:
             continue
-        is_pinned = all(part.repository is None for part in one.parts) or known["request"]["commits"] == [revision]
-        is_known = hub.client.access.offline and known["revision"] == revision
-        if (is_pinned or is_known) and manifest.stands(place, known["request"]):
+        are_commits = known["request"]["commits"] == revisions
+        are_those = hub.client.access.offline and known["revisions"] == revisions
+        if (are_commits or are_those) and manifest.stands(place, known["request"]):
             return Got(one.full_name, place, known, True)
     return None
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pylm.data.fetching import RemoteFile
     from pylm.tokenizer.report import Report
 
-__all__ = ["NAME", "Cutting", "cut"]
+__all__ = ["NAME", "Cutting", "cut", "settle"]
 
 NAME = "text_00000.jsonl"
 SAVED_EVERY = 64 << 20  # bytes that a kill may cost
@@ -79,9 +79,10 @@ def cut(
         say: Told sentences.
     """
     make_folder(folder)
-    refuse_without_room(amount.bytes or 0, folder, one.full_name)
-    with _Writer(folder / NAME, request) as out:
-        for batch, number in _batches(parts, out.state, opened):
+    with _Writer(folder / NAME, request, bool(one.of)) as out:
+        refuse_without_room((amount.bytes or 0) - out.state.written, folder, one.full_name)
+        is_reached = out.state.reached >= amount.number  # it was killed before the file had its name
+        for batch, number in () if is_reached else _batches(parts, out.state, opened):
             numbers = count(batch.texts, batch.counts)
             taken = _reaching(numbers, amount.number - out.state.reached)
             out.add(batch, taken, sum(numbers[:taken]), parts[number], number)
@@ -93,7 +94,7 @@ def cut(
     state = out.state
     if state.reached < amount.number:
         say(f"{one.name} has no more than {state.reached:,} {amount.unit}: all of it is here")
-    counts = Counts(state.languages) if one.of else Counts()
+    counts = Counts(state.languages)
     for line in counts.lines():
         say(line)
     slice_ = {key: getattr(state, key) for key in ("documents", "bytes", "reached")}
@@ -166,31 +167,40 @@ def _reaching(numbers: Sequence[int], missing: int) -> int:
 class _Writer:
     """The jsonl file while it grows, under another name, with the state of the cut beside it."""
 
-    def __init__(self, path: Path, request: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(self, path: Path, request: Mapping[str, Any], by_language: bool) -> None:
+        self.path, self.by_language = path, by_language
         self.partial, self.beside = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
-        self.state = self._left(request)
-        self.saved, self.at = self.state.written, time.monotonic()
+        self.state = Cutting(request)
+        self.saved, self.at = 0, time.monotonic()
         self.file: IO[bytes]
 
-    def _left(self, request: Mapping[str, Any]) -> Cutting:
-        """Return how far an earlier cut of the same request came, or that nothing is there."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            state = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
-            if state.request == request and self.partial.stat().st_size >= state.written:
-                return state
-        return Cutting(request)
-
     def __enter__(self) -> _Writer:
-        self.file = self.partial.open("r+b" if self.state.written else "ab")
+        self.file = self.partial.open("ab")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take_up()
         except BlockingIOError:
             self.file.close()
             raise DataError(f"another process writes {self.path}", "wait for it, or name another folder") from None
-        self.file.truncate(self.state.written)
-        self.file.seek(self.state.written)
+        except BaseException:
+            self.file.close()
+            raise
         return self
+
+    def _take_up(self) -> None:
+        """Go on where an earlier cut of the same request came to; a file of somebody else is left alone."""
+        left = Cutting(self.state.request)
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            left = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+        is_whole = self.path.exists()
+        held = self.path if is_whole else self.partial
+        if left.request == self.state.request and held.stat().st_size >= left.written:
+            self.state, self.saved = left, left.written
+        if is_whole and not 0 < self.state.written == held.stat().st_size:
+            self.partial.unlink()
+            raise DataError(f"{self.path} is there, and is something else", "move it away: nothing is overwritten")
+        if not is_whole:
+            self.file.truncate(self.state.written)
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None:
@@ -200,20 +210,27 @@ class _Writer:
 
     def add(self, batch: Batch, taken: int, reached: int, part: Found, number: int) -> None:
         """Write the first `taken` documents of a batch, which are `reached` of the amount."""
-        texts = batch.texts[:taken]
+        texts, state = batch.texts[:taken], self.state
         block = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
         self.file.write(block)
-        state = self.state
-        Counts(state.languages).add(part.entry.spoken, texts)
-        state.written += len(block)
-        state.reached += reached
-        state.documents += taken
-        state.bytes += sum(len(text.encode()) for text in texts)
-        state.part, state.file, state.position = number, batch.file, batch.ends
-        if taken:
-            place = {"begins": batch.begins, "ends": batch.ends, "read": batch.read}
-            state.last = {"file": batch.name, **place, "further": batch.rows[taken - 1]}
-        if state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
+        counts = Counts({language: dict(counted) for language, counted in state.languages.items()})
+        if self.by_language:
+            counts.add(part.entry.spoken, texts)
+        place = {"begins": batch.begins, "ends": batch.ends, "read": batch.read}
+        # in one assignment: Ctrl-C between two would leave a state that never was
+        self.state = Cutting(
+            state.request,
+            part=number,
+            file=batch.file,
+            position=batch.ends,
+            written=state.written + len(block),
+            reached=state.reached + reached,
+            documents=state.documents + taken,
+            bytes=state.bytes + sum(len(text.encode()) for text in texts),
+            last={"file": batch.name, **place, "further": batch.rows[taken - 1]} if taken else state.last,
+            languages=counts.by_language,
+        )
+        if self.state.written - self.saved >= SAVED_EVERY or time.monotonic() - self.at >= SAVED_AFTER:
             self.save()
 
     def save(self) -> None:
@@ -224,9 +241,15 @@ class _Writer:
         self.saved, self.at = self.state.written, time.monotonic()
 
     def finish(self) -> None:
-        """Give the file its name."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        """Give the file its name, unless it was killed after it had that; `settle` removes what is left."""
+        if self.path.exists():
+            self.partial.unlink()
+            return
+        self.save()
         os.replace(self.partial, self.path)
-        self.beside.unlink(missing_ok=True)
         flush_folder(self.path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Remove the state of a cut that its manifest makes whole."""
+    (folder / f"{NAME}.part.json").unlink(missing_ok=True)

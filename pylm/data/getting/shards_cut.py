@@ -98,6 +98,9 @@ def _cut(file: RemoteFile, path: Path, end: int) -> Path:
             out.write(file.read(start, min(step, HEADER + 2 * end - start)))
         out.flush()
         os.fsync(out.fileno())
+    if path.exists() and manifest.sha256_of(path) != manifest.sha256_of(partial):
+        partial.unlink()
+        raise DataError(f"{path} is there, and is something else", "move it away: nothing is overwritten")
     os.replace(partial, path)
     flush_folder(path.parent)
     return path

@@ -93,6 +93,9 @@ def test_pins_are_commits_or_are_not_verified():
         ("fineweb-2:jpn_Jpan:test", "jpn_Jpan", "test", None),
         ("fineweb-2:jpn_Jpan_10M", "jpn_Jpan", "train", 10_000_000),
         ("arc_easy", "", "train", None),
+        ("tinystories::validation", "", "validation", None),
+        ("c4::validation_10M", "en", "validation", 10_000_000),
+        ("fineweb:CC-MAIN-2024-10_1M", "CC-MAIN-2024-10", "train", 1_000_000),
         ("mmlu", "all", "test", None),
     ],
 )

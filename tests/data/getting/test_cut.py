@@ -8,6 +8,7 @@ import pytest
 
 import pylm
 from pylm.data.getting import cut as cutting
+from pylm.data.getting import manifest
 from pylm.data.getting.parquet_rows import row_of, rows_of_groups
 from pylm.errors import DataError, PylmError, UsageError
 from pylm.tokenizer import Tokenizer
@@ -234,10 +235,20 @@ def test_an_interrupted_cut_goes_on_and_ends_with_the_same_bytes(stories, tmp_pa
     real = cutting.batches
     monkeypatch.setattr(cutting, "batches", lambda *a, **k: begun.append(k["start"]) or real(*a, **k))
     again = got("tinystories", tmp_path / "cut", limit="90docs")
-    assert begun[0] != (0, None) and left > 0
+    assert left > 0 and all(start != (0, None) for start in begun[:1])
     assert again.files[0].read_bytes() == whole.files[0].read_bytes()
     assert again.manifest["slice"] == whole.manifest["slice"]
     assert sorted(path.name for path in again.folder.iterdir()) == ["dataset.json", "text_00000.jsonl"]
+
+
+def test_what_was_killed_at_its_end_gets_nothing_more(stories, tmp_path):
+    def interrupt(done, *_, **__):
+        if done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        got("tinystories", tmp_path / "cut", limit="30docs", progress=interrupt)
+    assert lines(got("tinystories", tmp_path / "cut", limit="30docs")) == stories[:30]
 
 
 def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
@@ -258,6 +269,31 @@ def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
         got("tinystories", tmp_path / "again", limit="90docs", progress=interrupt)
     (tmp_path / "again" / "text_00000.jsonl.part.json").write_text('{"half": ')
     assert got("tinystories", tmp_path / "again", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
+
+
+def test_what_was_killed_before_its_manifest_is_not_cut_again(stories, tmp_path, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            got("tinystories", tmp_path / "cut", limit="30docs")
+    monkeypatch.setattr(cutting, "batches", lambda *_, **__: pytest.fail("it was read again"))
+    assert lines(got("tinystories", tmp_path / "cut", limit="30docs")) == stories[:30]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["dataset.json", "text_00000.jsonl"]
+
+
+def test_somebody_elses_file_is_not_overwritten(stories, tmp_path):
+    (tmp_path / "text_00000.jsonl").write_text("mine")
+    with pytest.raises(DataError, match="is there, and is something else"):
+        got("tinystories", tmp_path, limit="30docs")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["text_00000.jsonl"]
+    made = got("tinystories", tmp_path / "x", limit="3docs")
+    made.files[0].write_text("edited")
+    with pytest.raises(DataError, match="is there, and is something else"):
+        got("tinystories", tmp_path / "x", limit="3docs")
+    assert made.files[0].read_text() == "edited"
 
 
 def test_two_do_not_write_one_slice(stories, tmp_path):
@@ -289,8 +325,9 @@ def test_a_slice_is_found_where_it_is(stories, hub, tmp_path):
         got("tinystories", made.folder, limit="29docs")
 
 
-def test_stored_files_serve_the_next_slice_without_the_network(stories, hub, tmp_path):
-    got("tinystories", tmp_path / "a", limit="30docs", store=True)
+def test_stored_files_serve_the_next_slice_without_the_network(stories, hub, tokenizer, tmp_path):
+    slice_ = plainly_cut(stories, 1900, lambda text: len(tokenizer.encode(text)))[0]
+    assert 25 < len(slice_) <= 50 and lines(got("tinystories_0.0019M", store=True, tokenizer=tokenizer)) == slice_
     sha = hub.repositories["dataset", "roneneldan/TinyStories"].branches["main"][:12]
     kept = tmp_path / "pylm-cache" / "data" / "tinystories" / sha / "data"
     assert [path.name for path in sorted(kept.iterdir())] == [f"train-0000{n}-of-00004-x.parquet" for n in (0, 1)]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,19 @@ def test_what_is_pinned_is_found_without_asking_anybody(tinystories, hub):
     asked = len(hub.seen)
     assert got("tinystories", revision=sha).was_here
     assert len(hub.seen) == asked
+
+
+def test_what_is_made_of_pinned_datasets_is_found_without_asking_anybody(tinystories, hub, knows, at):
+    sha = hub.repositories["dataset", "roneneldan/TinyStories"].branches["main"]
+    (part,) = catalogue.dataset("tinystories").parts
+    at("copa", ("copa.jsonl", b"{}"), sha256=Fact(None))
+    knows("core", of=("tinystories", "copa"))
+    got("core")
+    asked = len(hub.seen)
+    assert got("core").was_here and len(hub.seen) > asked  # a branch may have moved
+    knows("tinystories", parts=(replace(part, revision=Fact(sha)),))
+    asked = len(hub.seen)
+    assert got("core").was_here and len(hub.seen) == asked
 
 
 def test_a_split_is_only_that(tinystories, tmp_path):
@@ -254,6 +268,9 @@ def test_a_slice_of_shards_ends_before_the_next_document(shards, tokens, tmp_pat
     assert sum(kept, []) == expected and made.manifest["slice"]["reached"] == len(expected)
     assert [int.from_bytes(path.read_bytes()[8:12], "little") for path in made.files] == [len(part) for part in kept]
     assert pylm.data.Loader(str(made.folder), 1, 1, split="train").tokens >= len(expected) - 1
+    made.files[-1].write_bytes(b"mine")
+    with pytest.raises(DataError, match="is there, and is something else|is another file than"):
+        got(f"fineweb10B-gpt2_{tokens / 1e6:.6f}M", tmp_path / "s")
     with pytest.raises(UsageError, match="is tokens, and 3docs is none"):
         got("fineweb10B-gpt2", limit="3docs")
 
