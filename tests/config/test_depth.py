@@ -8,8 +8,8 @@ from pylm.config.depth import derive, for_machine, still_open
 from pylm.config.shape import complete, count_parameters
 from pylm.data.own_tokenizer import Training, own_tokenizer
 from pylm.data.sources import Opened
-from pylm.data.streaming.files import Reading
 from pylm.data.stories import stories
+from pylm.data.streaming.files import Reading
 from pylm.wording import in_options
 
 BATCH = derive(6)["train.batch_tokens"]
