@@ -85,7 +85,7 @@ class RangedDownload:
                 self.permits.release(len(spans))
                 with self.grown:
                     self.grown.notify()
-            self.report(self.here + sum(self.counts))
+            self.report(min(self.here + sum(self.counts), self.part.size))
 
     def _end(self, workers: list[threading.Thread]) -> None:
         """Let the connections end, and record what they brought."""
@@ -182,5 +182,7 @@ class RangedDownload:
                     return
                 while self.hashed < frontier and not self.stop.is_set():
                     count = file.readinto(memoryview(buffer)[: frontier - self.hashed])
+                    if not count:  # somebody cut the part short: its hash will not be the published one
+                        return
                     self.checksum.update(memoryview(buffer)[:count])
-                    self.hashed += count or 0
+                    self.hashed += count
