@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final, type_check_only
 
 from numpy.typing import NDArray
 
@@ -23,10 +23,26 @@ __all__ = [
     "train_bpe",
 ]
 
+@type_check_only
+class Ranged(Protocol):
+    """A file that lies elsewhere. `read` returns exactly so many bytes, and is called by several threads at once.
+
+    Its suffix says what it holds: that of `path` where it has one, else that of `name`. `identity` tells its content
+    from another.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def identity(self) -> str: ...
+    def read(self, start: int, length: int, /) -> bytes: ...
+
 def build_info() -> dict[str, str]: ...
 def portable_pattern(pattern: str) -> tuple[str, list[str]]: ...
 def tokenize(
-    sources: Sequence[str],
+    sources: Sequence[str | PathLike[str] | Ranged],
     folder: str | Path,
     encoder: Bpe | Callable[[list[str]], Iterable[NDArray[Any] | list[int]]],
     request: str,
@@ -43,7 +59,7 @@ def tokenize(
 ) -> dict[str, Any]: ...
 def spool_stdin(path: str | Path) -> int: ...
 def look_at_sources(
-    sources: Sequence[str], stdin: str | Path | None = None, stdin_jsonl: bool = False
+    sources: Sequence[str | PathLike[str] | Ranged], stdin: str | Path | None = None, stdin_jsonl: bool = False
 ) -> tuple[int, int, list[str]]: ...
 def parse_limit(text: str) -> dict[str, int]: ...
 def shards_manifest(folder: str | Path) -> dict[str, Any]: ...
@@ -91,7 +107,7 @@ class Bpe:
     def pattern(self) -> str: ...
 
 def train_bpe(
-    sources: Sequence[str],
+    sources: Sequence[str | PathLike[str] | Ranged],
     *,
     vocab_size: int,
     pattern: str = "gpt2",
@@ -120,7 +136,7 @@ def train_bpe(
     The merges are those of Hugging Face's `BpeTrainer` with the same pattern, for any number of threads.
 
     Args:
-        sources: Files, folders, globs.
+        sources: Files, folders, globs, and files that lie elsewhere.
         vocab_size: Bytes, merges and specials together.
         pattern: A name or a regex.
         specials: How many special tokens take their ids after the last merge.
@@ -152,23 +168,45 @@ def train_bpe(
 
 @final
 class Documents:
-    """Iterate over (source, [document, …]), about a megabyte at a time, in the order of the sources."""
+    """Iterate over lists of (text, id, meta), about a megabyte at a time, in the order of the sources.
+
+    Threads read ahead. With `meta`, an id is what lies under `id`, and meta is a JSON object of everything else but the
+    text; without it both are None. `extra` names a whole number that is read beside each text, into `.extra`.
+    """
 
     def __new__(
         cls,
-        sources: list[str],
+        sources: Sequence[str | PathLike[str] | Ranged],
         *,
         split: str | None = None,
         field: str = "text",
         column: str = "text",
         invalid: str = "error",
         skip_bad: bool = False,
+        meta: bool = False,
+        extra: str | None = None,
+        start: dict[str, int] | None = None,
         stdin: str | None = None,
         stdin_jsonl: bool = False,
     ) -> Documents: ...
     @property
-    def bytes(self) -> int: ...
+    def source(self) -> str:
+        """The file of the last batch, as a user would name it."""
     @property
-    def replaced(self) -> int: ...
+    def position(self) -> dict[str, int]:
+        """Where reading goes on after the last batch: what `start` takes.
+
+        `file` counts the files of the sources; `at` is a row group of a parquet file, else a byte of the unpacked
+        file; `row` is a row of the row group, or a byte of an archive's entry; `line` counts lines before it.
+        """
+    @property
+    def extra(self) -> list[int | None]:
+        """The numbers of the documents of the last batch; empty where none were asked for."""
+    @property
+    def replaced(self) -> int:
+        """How many bytes were no UTF-8 and became U+FFFD, so far."""
+    @property
+    def nulls(self) -> int:
+        """How many texts were null and left out, so far."""
     def __iter__(self) -> Documents: ...
-    def __next__(self) -> tuple[str, list[str]]: ...
+    def __next__(self) -> list[tuple[str, str | None, str | None]]: ...

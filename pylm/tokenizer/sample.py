@@ -17,7 +17,7 @@ __all__ = ["Sample", "reader_of"]
 
 
 def reader_of(sources: Sequence[str], *, invalid: str = "error", **options: Any) -> Documents:
-    """Return what reads `sources`: pairs of a source's name and some of its documents."""
+    """Return what reads `sources`: lists of documents, some at a time."""
     from pylm._rust import Documents
 
     if invalid not in ("error", "replace"):
@@ -52,22 +52,24 @@ class Sample:
         for _, text in self.named():
             yield from self._apart.split(text) if self._apart else (text,)
 
-    def _read(self) -> Iterator[tuple[str, list[str]]]:
+    def _read(self) -> Iterator[tuple[str, str]]:
         with parameters_named():
-            yield from self._reader
+            for batch in self._reader:
+                source = self._reader.source
+                for text, _, _ in batch:
+                    yield source, text
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield pairs of source and document."""
-        for source, texts in self._read():
-            for text in texts:
-                if self._limit is not None and self.documents >= self._limit:
+        for source, text in self._read():
+            if self._limit is not None and self.documents >= self._limit:
+                return
+            data = text.encode()
+            if self._size is not None and self.bytes + len(data) > self._size:
+                data = data[: self._size - self.bytes]
+                text = data.decode("utf-8", "ignore")
+                if not text:
                     return
-                data = text.encode()
-                if self._size is not None and self.bytes + len(data) > self._size:
-                    data = data[: self._size - self.bytes]
-                    text = data.decode("utf-8", "ignore")
-                    if not text:
-                        return
-                self.documents += 1
-                self.bytes += len(data)
-                yield source, text
+            self.documents += 1
+            self.bytes += len(data)
+            yield source, text

@@ -90,7 +90,7 @@ def test_split_line_means_lines_everywhere(capsys, tok):
     Path("lines.txt").write_bytes("\r\n".join(lines).encode() + b"\n\n")
     assert run(["tokenize", "lines.txt", "--tokenizer", "tok", "--split", "line", "--val", "0", "--out", "x"]) == 0
     assert documents_of(tok, "x") == lines
-    found = [text for _, texts in _rust.Documents(["lines.txt"], split="line") for text in texts]
+    found = [text for batch in _rust.Documents(["lines.txt"], split="line") for text, _, _ in batch]
     assert found == lines
     assert _rust.train_bpe(["lines.txt"], vocab_size=260, split="line")["documents"] == len(lines)
     for command in (["tokenize", "--help"], ["tokenizer", "train", "--help"]):

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{jsonl, Invalid, Mapping, Options, RawBlock, SafeCut, SourceFile, Text, Validation};
+use super::parquet::Documents;
+use super::{jsonl, Invalid, Mapping, Note, Options, RawBlock, SafeCut, SourceFile, Text, Validation};
 use crate::error::{quoted, Error, Result};
 use crate::input::magic::after_mark;
 use crate::input::reader::Content;
@@ -42,6 +43,10 @@ pub struct Block {
     pub skipped: Vec<Skipped>,
     /// Bytes that were no UTF-8 and became U+FFFD.
     pub replaced: u64,
+    /// Documents that are null, which are left out.
+    pub nulls: u64,
+    /// What was noted of each document, one a segment, where it was asked for.
+    pub notes: Vec<Note>,
 }
 
 impl Block {
@@ -52,7 +57,14 @@ impl Block {
 
     /// Finds the documents of what a reader cut off: the work that many threads share.
     pub fn new(raw: RawBlock, file: &SourceFile, options: &Options, validation: Validation) -> Result<Self> {
-        let mut block = Self { text: Text::Owned(Vec::new()), segments: Vec::new(), skipped: Vec::new(), replaced: 0 };
+        let mut block = Self {
+            text: Text::Owned(Vec::new()),
+            segments: Vec::new(),
+            skipped: Vec::new(),
+            replaced: 0,
+            nulls: 0,
+            notes: Vec::new(),
+        };
         match raw.content {
             Content::Text { text, inside, open } => {
                 block.text = text;
@@ -81,14 +93,18 @@ impl Block {
                 let found = jsonl::documents(&text, &origin, options, validation)?;
                 block.text = Text::Owned(found.bytes);
                 (block.segments, block.skipped, block.replaced) = (found.segments, found.skipped, found.replaced);
+                (block.nulls, block.notes) = (found.nulls, found.notes);
             }
-            Content::Documents { text, ends } => {
+            Content::Documents(Documents { text, ends, notes, nulls }) => {
                 block.text = Text::Owned(text);
-                let mut start = 0;
+                block.nulls = nulls;
+                let (mut start, mut notes) = (0, notes.into_iter());
                 for end in ends {
+                    let note = notes.next();
                     if end > start {
                         let side = validation.side(&block.text[start..end]);
                         block.segments.push(Segment { range: start..end, ends: true, side });
+                        block.notes.extend(note);
                     }
                     start = end;
                 }

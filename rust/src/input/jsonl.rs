@@ -1,10 +1,8 @@
 //! Lines of JSON → documents.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-
+use super::field::{self, Held};
 use super::magic::after_mark;
+use super::note::{at, Note};
 use super::{Invalid, Options, Segment, Skipped, SourceFile, Validation};
 use crate::error::{quoted, Error, Result};
 
@@ -16,6 +14,10 @@ pub(super) struct Found {
     pub skipped: Vec<Skipped>,
     /// Bytes that were no UTF-8 and became U+FFFD.
     pub replaced: u64,
+    /// Lines whose text is null.
+    pub nulls: u64,
+    /// What lies beside each text, where it was asked for.
+    pub notes: Vec<Note>,
 }
 
 /// Where the lines come from, for what is said about a broken one.
@@ -28,7 +30,7 @@ pub(super) struct Origin<'a> {
 }
 
 pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, validation: Validation) -> Result<Found> {
-    let Found { mut bytes, mut segments, mut skipped, mut replaced } = Found::default();
+    let Found { mut bytes, mut segments, mut skipped, mut replaced, mut nulls, mut notes } = Found::default();
     bytes.reserve(text.len());
     let valid = simdutf8::basic::from_utf8(text).is_ok();
     let mut start = text.len() - after_mark(text, origin.position).len();
@@ -37,10 +39,10 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
         if !line.trim_ascii().is_empty() {
             let from = bytes.len();
             let read = if valid || options.invalid == Invalid::Error {
-                field(line, &options.field, &mut bytes)
+                field::append(line, &options.field, &mut bytes)
             } else {
                 replaced += line.utf8_chunks().map(|chunk| chunk.invalid().len() as u64).sum::<u64>();
-                field(String::from_utf8_lossy(line).as_bytes(), &options.field, &mut bytes)
+                field::append(String::from_utf8_lossy(line).as_bytes(), &options.field, &mut bytes)
             };
             let read = match read {
                 // JSON can spell half of a pair of surrogates, which is no character
@@ -50,7 +52,7 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                         Some((mended, bytes_mended)) => {
                             bytes.truncate(from);
                             replaced += bytes_mended;
-                            field(&mended, &options.field, &mut bytes)
+                            field::append(&mended, &options.field, &mut bytes)
                         }
                         None => Err(error),
                     }
@@ -58,11 +60,15 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                 read => read,
             };
             match read {
-                Ok(()) if bytes.len() > from => {
+                Ok(Held::Text) if bytes.len() > from => {
                     let side = validation.side(&bytes[from..]);
                     segments.push(Segment { range: from..bytes.len(), ends: true, side });
+                    if options.meta || options.extra.is_some() {
+                        notes.push(Note::of_line(line, options));
+                    }
                 }
-                Ok(()) => {}
+                Ok(Held::Null) => nulls += 1,
+                Ok(_) => {}
                 Err(error) => {
                     bytes.truncate(from);
                     let column = error.column().saturating_sub(1);
@@ -86,7 +92,7 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
         }
         start = newline + 1;
     }
-    Ok(Found { bytes, segments, skipped, replaced })
+    Ok(Found { bytes, segments, skipped, replaced, nulls, notes })
 }
 
 fn hint(error: &serde_json::Error, line: &[u8], field: &str, first: bool) -> String {
@@ -98,6 +104,9 @@ fn hint(error: &serde_json::Error, line: &[u8], field: &str, first: bool) -> Str
     if conversation(line).is_some() {
         return format!("pylm does not train on conversations yet: write the text of each under {field:?}{}", or(","));
     }
+    if let Some(key) = field::nearest(line, field) {
+        return format!("it has {key:?}: --field {}{}", quoted(&key), or(";"));
+    }
     match likely_key(line) {
         Some(key) if key != field => {
             format!("its longest text is under {key:?}: --field {}{}", quoted(&key), or(";"))
@@ -108,7 +117,8 @@ fn hint(error: &serde_json::Error, line: &[u8], field: &str, first: bool) -> Str
 
 /// Whether the line holds nothing, not even what is no text, under `field`.
 fn lacks(line: &[u8], field: &str) -> bool {
-    serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|value| value.get(field).is_none())
+    serde_json::from_slice::<serde_json::Value>(line)
+        .is_ok_and(|value| value.as_object().is_none_or(|object| at(object, field).is_none()))
 }
 
 /// The key of the messages, where the line is a conversation.
@@ -119,9 +129,7 @@ fn conversation(line: &[u8]) -> Option<&'static str> {
 
 /// The key of the longest text of an object.
 fn likely_key(line: &[u8]) -> Option<String> {
-    let serde_json::Value::Object(object) = serde_json::from_slice(line).ok()? else { return None };
-    let texts = object.into_iter().filter_map(|(key, value)| Some((value.as_str()?.len(), key)));
-    texts.max_by_key(|(length, _)| *length).map(|(_, key)| key)
+    field::texts(line).into_iter().max_by_key(|(_, length)| *length).map(|(key, _)| key)
 }
 
 fn reason(error: &serde_json::Error, line: &[u8], field: &str) -> String {
@@ -181,97 +189,4 @@ fn lines_before(origin: &Origin<'_>) -> Result<u64> {
         map.release(range);
     }
     Ok(lines)
-}
-
-/// Appends the text under `key` of the object in `line`.
-fn field(line: &[u8], key: &str, bytes: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(line);
-    Object { key, bytes }.deserialize(&mut deserializer)?;
-    deserializer.end()
-}
-
-struct Object<'a> {
-    key: &'a str,
-    bytes: &'a mut Vec<u8>,
-}
-
-impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Object<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object on each line")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let start = self.bytes.len();
-        let mut found = false;
-        while let Some(wanted) = map.next_key_seed(Key(self.key))? {
-            if wanted {
-                // the last of two equal keys counts, as in every other JSON reader
-                self.bytes.truncate(start);
-                map.next_value_seed(Append(self.bytes))?;
-                found = true;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        if found {
-            Ok(())
-        } else {
-            Err(serde::de::Error::custom(format_args!("the line has no {:?}", self.key)))
-        }
-    }
-}
-
-struct Key<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
-    }
-}
-
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl<'de> DeserializeSeed<'de> for Append<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Append<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text under the key")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
 }

@@ -16,8 +16,9 @@ pub struct Mapping {
 
 impl Mapping {
     pub fn open(file: &SourceFile) -> Result<Arc<Self>> {
-        let opened = File::open(&file.path).map_err(|error| Error::io("read", &file.path, &error))?;
-        let length = opened.metadata().map_err(|error| Error::io("read", &file.path, &error))?.len();
+        let path = file.place.path();
+        let opened = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+        let length = opened.metadata().map_err(|error| Error::io("read", path, &error))?.len();
         if length != file.size {
             return Err(Error::data(format!("{} was changed while it was read", file.name))
                 .hint("run again with --force once it stays as it is"));
@@ -27,7 +28,7 @@ impl Mapping {
         }
         // SAFETY: the bytes are only ever read as bytes. A file that another process truncates meanwhile ends this
         // process with SIGBUS, as it would any reader of a mapping; complete units on disk survive that.
-        let map = unsafe { Mmap::map(&opened) }.map_err(|error| Error::io("map", &file.path, &error))?;
+        let map = unsafe { Mmap::map(&opened) }.map_err(|error| Error::io("map", path, &error))?;
         Ok(Arc::new(Self { map: Some(map) }))
     }
 

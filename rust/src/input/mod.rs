@@ -5,14 +5,21 @@
 //! where a document ends or where the pre-tokenizer provably cannot straddle. A plain file is mapped and never copied;
 //! pages are dropped once their block is done, so that memory does not grow with the input.
 
+mod ahead;
 mod block;
+mod chunks;
+mod columns;
 mod compressed;
+mod documents;
 mod expand;
 mod feed;
+mod field;
 mod jsonl;
 mod magic;
 mod mapped;
+mod note;
 mod parquet;
+mod place;
 mod reader;
 mod separator;
 mod source;
@@ -20,9 +27,12 @@ mod survey;
 mod unit;
 
 pub use block::{Block, Segment, Side, Skipped};
+pub use documents::{Batch, Documents, Position};
 pub use feed::{Blocks, Event, Feed, Ticket};
 pub use mapped::{Mapping, Text};
-pub use reader::RawBlock;
+pub use note::Note;
+pub use place::{Place, Remote, Source};
+pub use reader::{Mark, RawBlock};
 pub use separator::Separator;
 pub use source::{look, Compression, Format, Input, Look, SourceFile};
 pub use survey::{survey, Survey};
@@ -67,6 +77,10 @@ pub struct Options {
     pub stdin: Option<PathBuf>,
     /// Stdin holds jsonl rather than plain text.
     pub stdin_jsonl: bool,
+    /// Whether to note what a source says of each document beside its text.
+    pub meta: bool,
+    /// The key or column of a whole number to note of each.
+    pub extra: Option<String>,
     /// Whether to go on looking through the sources: how Ctrl-C is heard before threads have begun to work.
     pub check: Option<Check>,
 }
@@ -88,6 +102,8 @@ impl Default for Options {
             safe_cut: None,
             stdin: None,
             stdin_jsonl: false,
+            meta: false,
+            extra: None,
             check: None,
         }
     }

@@ -1,6 +1,5 @@
 //! The text column of a parquet file, row group by row group.
 
-use std::fs::File;
 use std::ops::Range;
 
 use parquet::basic::{Compression, Type};
@@ -10,7 +9,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::SourceFile;
+use super::chunks::Chunks;
+use super::columns::{Beside, Extra};
+use super::{Input, Mark, Note, SourceFile};
 use crate::error::{Error, Result};
 
 /// Rows decoded at a time: a bound on what is held where rows are long.
@@ -18,29 +19,51 @@ const BATCH: usize = 64;
 
 /// Reads documents from a range of row groups.
 pub(super) struct Rows {
-    reader: SerializedFileReader<File>,
+    reader: SerializedFileReader<Chunks>,
+    chunks: Chunks,
     name: String,
     column: usize,
     nullable: bool,
     groups: Range<usize>,
-    current: Option<ColumnReaderImpl<ByteArrayType>>,
+    beside: Beside,
+    current: Option<Group>,
+    /// The row group that is being read, and the rows of it that were.
+    mark: Mark,
+}
+
+struct Group {
+    texts: ColumnReaderImpl<ByteArrayType>,
+    extra: Extra,
+}
+
+/// Documents back to back.
+#[derive(Default)]
+pub(super) struct Documents {
+    pub text: Vec<u8>,
+    pub ends: Vec<usize>,
+    /// What lies beside each, where it was asked for.
+    pub notes: Vec<Note>,
+    pub nulls: u64,
 }
 
 /// Of each row group: rows, and bytes of the column before compression.
 pub(super) fn groups(file: &SourceFile, column: &str) -> Result<Vec<(u64, u64)>> {
-    let reader = open(file)?;
+    let (reader, _) = open(file)?;
     let (index, _) = find(reader.metadata(), file, column)?;
     let groups = reader.metadata().row_groups();
     Ok(groups.iter().map(|group| (group.num_rows() as u64, group.column(index).uncompressed_size() as u64)).collect())
 }
 
-fn open(file: &SourceFile) -> Result<SerializedFileReader<File>> {
-    let opened = File::open(&file.path).map_err(|error| Error::io("read", &file.path, &error))?;
-    SerializedFileReader::new(opened).map_err(|error| damaged(&file.name, &error))
+fn open(file: &SourceFile) -> Result<(SerializedFileReader<Chunks>, Chunks)> {
+    let chunks = Chunks::open(&file.place)?;
+    let reader = SerializedFileReader::new(chunks.clone());
+    Ok((reader.map_err(|error| damaged(&file.name, &chunks, &error))?, chunks))
 }
 
-fn damaged(name: &str, error: &ParquetError) -> Error {
-    Error::data(format!("{name} is no sound parquet file: {error}")).hint("fetch or write the file again")
+pub(super) fn damaged(name: &str, chunks: &Chunks, error: &ParquetError) -> Error {
+    let sound =
+        || Error::data(format!("{name} is no sound parquet file: {error}")).hint("fetch or write the file again");
+    chunks.failure().unwrap_or_else(sound)
 }
 
 /// The index of the column, and whether it has nulls.
@@ -72,51 +95,95 @@ fn find(metadata: &ParquetMetaData, file: &SourceFile, column: &str) -> Result<(
     Ok((index, found.max_def_level() > 0))
 }
 
+/// Where the columns lie in the row groups.
+fn ranges(metadata: &ParquetMetaData, column: usize, groups: &Range<usize>, name: &str) -> Result<Vec<Range<u64>>> {
+    let range = |group: usize| {
+        let chunk = metadata.row_group(group).column(column);
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        let (start, length) = (u64::try_from(start).ok()?, u64::try_from(chunk.compressed_size()).ok()?);
+        Some(start..start.checked_add(length)?)
+    };
+    let damaged = || Error::data(format!("{name} is no sound parquet file: a column begins before it"));
+    groups.clone().map(range).collect::<Option<_>>().ok_or_else(damaged)
+}
+
 impl Rows {
-    pub fn open(file: &SourceFile, column: &str, groups: Range<usize>) -> Result<Self> {
-        let reader = open(file)?;
-        let (column, nullable) = find(reader.metadata(), file, column)?;
-        let groups = groups.start..groups.end.min(reader.metadata().num_row_groups());
-        Ok(Self { reader, name: file.name.clone(), column, nullable, groups, current: None })
+    /// `mark`: the row group to begin with, and how many rows of it are left out.
+    pub fn open(file: &SourceFile, input: &Input, end: u64, mark: Mark) -> Result<Self> {
+        let (reader, chunks) = open(file)?;
+        let (column, nullable) = find(reader.metadata(), file, &input.options.column)?;
+        let count = reader.metadata().num_row_groups();
+        let [start, end] = [mark.at, end].map(|group| usize::try_from(group).unwrap_or(count).min(count));
+        let groups = start..end.max(start);
+        let beside = Beside::find(reader.metadata(), file, column, &input.options)?;
+        for index in beside.columns.iter().copied().chain([column]) {
+            let ranges = ranges(reader.metadata(), index, &groups, &file.name)?;
+            chunks.expect(ranges, input.options.check.as_ref());
+        }
+        Ok(Self { reader, chunks, name: file.name.clone(), column, nullable, groups, beside, current: None, mark })
     }
 
-    /// Documents back to back and their ends, about `size` bytes; None after the last.
-    pub fn next(&mut self, size: usize) -> Result<Option<(Vec<u8>, Vec<usize>)>> {
-        let (mut text, mut ends) = (Vec::new(), Vec::new());
+    /// Where reading goes on after what was returned.
+    pub fn mark(&self) -> Mark {
+        let groups = self.reader.metadata().row_groups();
+        let rows = groups.get(self.mark.at as usize).map(|group| group.num_rows() as u64);
+        if rows == Some(self.mark.row) {
+            return Mark { at: self.mark.at + 1, ..Mark::default() };
+        }
+        self.mark
+    }
+
+    /// About `size` bytes; None after the last.
+    pub fn next(&mut self, size: usize) -> Result<Option<Documents>> {
+        let mut found = Documents::default();
         let mut levels: Vec<i16> = Vec::new();
         let mut values: Vec<ByteArray> = Vec::with_capacity(BATCH);
+        let mut notes = Vec::new();
         loop {
             if let Some(current) = &mut self.current {
                 levels.clear();
                 values.clear();
-                let levels = self.nullable.then_some(&mut levels);
-                let (rows, _, _) = current
-                    .read_records(BATCH, levels, None, &mut values)
-                    .map_err(|error| damaged(&self.name, &error))?;
+                notes.clear();
+                let (rows, ..) = current
+                    .texts
+                    .read_records(BATCH, self.nullable.then_some(&mut levels), None, &mut values)
+                    .and_then(|read| current.extra.read(read.0, &mut notes).map(|()| read))
+                    .map_err(|error| damaged(&self.name, &self.chunks, &error))?;
                 for value in &values {
-                    text.extend_from_slice(value.data());
-                    ends.push(text.len());
+                    found.text.extend_from_slice(value.data());
+                    found.ends.push(found.text.len());
                 }
-                if text.len() >= size {
-                    return Ok(Some((text, ends)));
+                // of a row without text there is no level so deep
+                let texts = |row: usize| levels.get(row).is_none_or(|&level| level == self.beside.level);
+                found.nulls += (rows - values.len()) as u64;
+                found.notes.extend(notes.drain(..).enumerate().filter(|(row, _)| texts(*row)).map(|(_, note)| note));
+                self.mark.row += rows as u64;
+                if found.text.len() >= size {
+                    return Ok(Some(found));
                 }
                 if rows > 0 {
                     continue;
                 }
+                self.mark = Mark { at: self.mark.at + 1, row: 0, line: 0 };
             }
             let Some(group) = self.groups.next() else {
                 self.current = None;
-                return Ok((!ends.is_empty()).then_some((text, ends)));
+                return Ok((!found.ends.is_empty() || found.nulls > 0).then_some(found));
             };
-            let reader = self
-                .reader
-                .get_row_group(group)
-                .and_then(|group| group.get_column_reader(self.column))
-                .map_err(|error| damaged(&self.name, &error))?;
-            self.current = match reader {
-                ColumnReader::ByteArrayColumnReader(reader) => Some(reader),
-                _ => return Err(Error::data(format!("{} changed its columns while it was read", self.name))),
-            };
+            self.current = Some(self.begin(group).map_err(|error| damaged(&self.name, &self.chunks, &error))?);
         }
+    }
+
+    fn begin(&self, group: usize) -> Result<Group, ParquetError> {
+        let reader = self.reader.get_row_group(group)?;
+        let ColumnReader::ByteArrayColumnReader(mut texts) = reader.get_column_reader(self.column)? else {
+            return Err(ParquetError::General("its columns changed while it was read".into()));
+        };
+        let mut extra = self.beside.of(&*reader)?;
+        let skipped = if group as u64 == self.mark.at { self.mark.row } else { 0 };
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        texts.skip_records(skipped)?;
+        extra.skip(skipped)?;
+        Ok(Group { texts, extra })
     }
 }

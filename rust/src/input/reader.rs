@@ -1,16 +1,30 @@
 //! One unit → blocks of about a megabyte, one after another. Finding where to cut is all that happens here; what is
 //! in a block is found by whichever thread took it.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::compressed::{self, Stream};
-use super::magic::after_mark;
-use super::parquet::Rows;
-use super::{Format, Input, Mapping, SafeCut, Separator, Side, Span, Text, Unit, Validation};
+use super::magic::{self, after_mark};
+use super::parquet::{Documents, Rows};
+use super::{Compression, Format, Input, Mapping, Place, SafeCut, Separator, Side, Span, Text, Unit, Validation};
 use crate::error::Result;
 
 /// Bytes of text in a block: large enough that handing it over costs nothing, small enough to stay in a core's cache.
 pub const BLOCK_BYTES: usize = if cfg!(test) { 4096 } else { 1 << 20 };
+
+/// Where in its file reading goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Bytes of its text, decompressed; row groups of a parquet file.
+    pub at: u64,
+    /// Rows of the row group.
+    pub row: u64,
+    /// Lines before it, where the reader has to count them.
+    pub line: u64,
+}
 
 /// What a reader cut off, not yet looked into.
 pub struct RawBlock {
@@ -21,10 +35,16 @@ pub struct RawBlock {
     pub(super) offset: u64,
     /// Lines before it, where the reader has to count them.
     pub(super) line: Option<u64>,
+    /// Where its file goes on.
+    pub(super) after: Mark,
     pub(super) content: Content,
 }
 
 impl RawBlock {
+    pub fn after(&self) -> Mark {
+        self.after
+    }
+
     pub fn file(&self) -> usize {
         self.file as usize
     }
@@ -33,7 +53,7 @@ impl RawBlock {
     pub fn len(&self) -> usize {
         match &self.content {
             Content::Text { text, .. } | Content::Lines { text } => text.len(),
-            Content::Documents { text, .. } => text.len(),
+            Content::Documents(documents) => documents.text.len(),
         }
     }
 
@@ -45,11 +65,16 @@ impl RawBlock {
 pub(super) enum Content {
     /// Documents between separators. `inside`: it begins within a document of that side; `open`: it is one part of a
     /// document that goes on.
-    Text { text: Text, inside: Option<Side>, open: bool },
+    Text {
+        text: Text,
+        inside: Option<Side>,
+        open: bool,
+    },
     /// Whole jsonl lines.
-    Lines { text: Text },
-    /// Documents back to back, by their ends.
-    Documents { text: Vec<u8>, ends: Vec<usize> },
+    Lines {
+        text: Text,
+    },
+    Documents(Documents),
 }
 
 /// Reads a unit in order.
@@ -66,6 +91,19 @@ impl UnitReader {
     pub fn new(input: &Input, unit: &Unit, validation: Validation) -> Self {
         let spans = unit.spans.clone().into_iter();
         Self { input: input.clone(), spans, validation, offset: unit.offset, current: None }
+    }
+
+    /// Reads the rest of a file.
+    pub fn rest(input: &Input, file: usize, mark: Mark) -> Result<Self> {
+        let span = Span { file: file as u32, start: mark.at, end: u64::MAX, inside: None, open: false };
+        let current = Some(SpanReader::open(input, &span, mark, 0)?);
+        Ok(Self {
+            input: input.clone(),
+            spans: Vec::new().into_iter(),
+            validation: Validation::None,
+            offset: 0,
+            current,
+        })
     }
 
     /// Whether the next block costs time to cut off, so that a second thread had better start another unit.
@@ -85,7 +123,8 @@ impl UnitReader {
                 self.current = None;
                 return Ok(None);
             };
-            self.current = Some(SpanReader::open(&self.input, &span, self.offset)?);
+            let mark = Mark { at: span.start, ..Mark::default() };
+            self.current = Some(SpanReader::open(&self.input, &span, mark, self.offset)?);
         }
     }
 }
@@ -118,18 +157,18 @@ struct SpanReader {
 }
 
 impl SpanReader {
-    fn open(input: &Input, span: &Span, offset: u64) -> Result<Self> {
+    fn open(input: &Input, span: &Span, mark: Mark, offset: u64) -> Result<Self> {
         let file = &input.files[span.file as usize];
         let bytes = if file.format == Format::Parquet {
-            let groups = span.start as usize..span.end as usize;
-            Bytes::Rows(Box::new(Rows::open(file, &input.options.column, groups)?))
+            Bytes::Rows(Box::new(Rows::open(file, input, span.end, mark)?))
         } else if file.ranged() {
-            Bytes::Mapped { map: Mapping::open(file)?, end: span.end as usize }
+            Bytes::Mapped { map: Mapping::open(file)?, end: span.end.min(file.size) as usize }
         } else {
-            Bytes::Stream { stream: compressed::open(file)?, window: Vec::new(), taken: 0, ended: false }
+            let stream = compressed::open(file, mark.at, &input.options)?;
+            Bytes::Stream { stream, window: Vec::new(), taken: 0, ended: false }
         };
         let start = if file.format == Format::Parquet { 0 } else { span.start };
-        let line = (!file.ranged()).then_some(0);
+        let line = (!file.ranged()).then_some(mark.line);
         Ok(Self { file: span.file, start, position: start, offset, inside: span.inside, open: span.open, line, bytes })
     }
 
@@ -140,10 +179,9 @@ impl SpanReader {
             if lines { (&Separator::Line, None) } else { (&input.options.separator, input.options.safe_cut.as_ref()) };
         let (text, open, side) = match &mut self.bytes {
             Bytes::Rows(rows) => {
-                let Some((text, ends)) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
-                let length = text.len() as u64;
-                let content = Content::Documents { text, ends };
-                return Ok(Some(self.take(length, content)));
+                let Some(documents) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
+                let (length, after) = (documents.text.len() as u64, rows.mark());
+                return Ok(Some(RawBlock { after, ..self.take(length, 0, Content::Documents(documents)) }));
             }
             Bytes::Mapped { map, end } => {
                 let start = self.position as usize;
@@ -163,7 +201,11 @@ impl SpanReader {
                 let (length, open) = loop {
                     let there = window.len() - *taken;
                     if there < wanted && !*ended {
+                        let first = window.is_empty() && self.position == 0;
                         *ended = compressed::fill(stream, window, wanted - there, file, self.position + there as u64)?;
+                        if first && matches!(file.place, Place::Elsewhere(_)) {
+                            magic::check(Path::new(&file.name), file.format, Compression::None, head(window))?;
+                        }
                     }
                     if window.len() == *taken {
                         return Ok(None);
@@ -186,17 +228,22 @@ impl SpanReader {
         };
         let content = if lines { Content::Lines { text } } else { Content::Text { text, inside: self.inside, open } };
         self.inside = side;
-        let block = self.take(length, content);
-        self.line = self.line.map(|line| line + newlines);
-        Ok(Some(block))
+        Ok(Some(self.take(length, newlines, content)))
     }
 
-    fn take(&mut self, length: u64, content: Content) -> RawBlock {
+    fn take(&mut self, length: u64, newlines: u64, content: Content) -> RawBlock {
         let offset = self.offset + self.position - self.start;
-        let block = RawBlock { file: self.file, position: self.position, offset, line: self.line, content };
+        let (position, line) = (self.position, self.line);
         self.position += length;
-        block
+        self.line = line.map(|line| line + newlines);
+        let after = Mark { at: self.position, row: 0, line: self.line.unwrap_or(0) };
+        RawBlock { file: self.file, position, offset, line, after, content }
     }
+}
+
+/// What of a text says what kind it is of.
+fn head(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(magic::HEAD)]
 }
 
 /// The next `length` bytes of a window. Whichever of them and what is behind them is less is copied: after a long

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::expand::{classify, expand};
-use super::{magic, Options};
+use super::{magic, Options, Place, Source};
 use crate::error::{shown, Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,19 +36,24 @@ pub struct SourceFile {
     /// As the user would name it; `-` for stdin.
     pub name: String,
     pub size: u64,
-    /// Nanoseconds; 0 for stdin, whose copy is made anew each time.
+    /// Nanoseconds; 0 for stdin, whose copy is made anew each time, and for what lies elsewhere.
     pub mtime: i64,
-    /// XXH3-128 of the size and of three samples of `SAMPLE` bytes.
+    /// XXH3-128 of the size and of three samples of `SAMPLE` bytes; the identity of what lies elsewhere.
     pub fingerprint: String,
     pub format: Format,
     pub compression: Compression,
     #[serde(skip)]
-    pub path: PathBuf,
+    pub place: Place,
 }
 
 impl SourceFile {
-    /// Whether any range of the file can be read without what comes before it.
+    /// Whether any range of the file can be read without what comes before it, as of a mapped one.
     pub fn ranged(&self) -> bool {
+        self.is_plain() && matches!(self.place, Place::Here(_))
+    }
+
+    /// Whether its bytes are its text, or the lines around it.
+    pub fn is_plain(&self) -> bool {
         self.compression == Compression::None && self.format != Format::Parquet
     }
 
@@ -75,15 +80,23 @@ pub struct Input {
 impl Input {
     /// Files in the order of the arguments, folders and globs in sorted order; a file named twice is read once.
     pub fn resolve(sources: &[impl AsRef<OsStr>], options: Options) -> Result<Self> {
-        let (paths, _) = paths(sources, &options)?;
+        Self::of(&Source::named(sources), options)
+    }
+
+    /// The same of sources some of which may lie elsewhere.
+    pub fn of(sources: &[Source], options: Options) -> Result<Self> {
+        let (places, _) = places(sources, &options)?;
         let mut seen = std::collections::HashSet::new();
-        let (mut files, mut repeated) = (Vec::with_capacity(paths.len()), Vec::new());
-        for (path, name) in paths {
+        let (mut files, mut repeated) = (Vec::with_capacity(places.len()), Vec::new());
+        for (place, name) in places {
             options.check()?;
-            // `./a.txt` is `a.txt`
-            let plain: PathBuf = path.components().filter(|part| !matches!(part, Component::CurDir)).collect();
+            let plain: PathBuf = match &place {
+                // `./a.txt` is `a.txt`
+                Place::Here(path) => path.components().filter(|part| !matches!(part, Component::CurDir)).collect(),
+                Place::Elsewhere(remote) => format!("{}\0{}", remote.name, remote.identity).into(),
+            };
             if seen.insert(plain) {
-                files.push(inspect(path, name, &options)?);
+                files.push(inspect(place, name, &options)?);
             } else if !repeated.contains(&name) {
                 repeated.push(name);
             }
@@ -110,7 +123,8 @@ impl Input {
     /// Fails where a file has another size or time than when it was resolved.
     pub fn check_unchanged(&self) -> Result<()> {
         for file in self.files.iter().filter(|file| file.name != "-") {
-            let metadata = std::fs::metadata(&file.path).map_err(|error| Error::io("read", &file.path, &error))?;
+            let Place::Here(path) = &file.place else { continue };
+            let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
             if metadata.len() != file.size || mtime(&metadata) != file.mtime {
                 return Err(Error::data(format!("{} was changed while it was read", file.name))
                     .hint("run again with --force once it stays as it is"));
@@ -133,11 +147,20 @@ pub struct Look {
 const LISTED: usize = 5;
 
 /// Looks at the beginning of every source; what cannot be read as text is refused here.
-pub fn look(sources: &[impl AsRef<OsStr>], options: &Options) -> Result<Look> {
-    let (paths, mut remarks) = paths(sources, options)?;
-    let mut look = Look { files: paths.len(), ..Look::default() };
+pub fn look(sources: &[Source], options: &Options) -> Result<Look> {
+    let (places, mut remarks) = places(sources, options)?;
+    let mut look = Look { files: places.len(), ..Look::default() };
     let mut more = 0;
-    for (path, name) in &paths {
+    for (place, name) in &places {
+        let path = match place {
+            Place::Here(path) => path,
+            Place::Elsewhere(remote) => {
+                let (format, compression) = kind(&remote.path);
+                let plain = compression == Compression::None && format != Format::Parquet;
+                look.bytes += remote.size * if plain { 1 } else { 3 };
+                continue;
+            }
+        };
         let opened = Opened::open(path, name, options)?;
         let ranged = opened.compression == Compression::None && opened.format != Format::Parquet;
         look.bytes += opened.size * if ranged { 1 } else { 3 };
@@ -157,32 +180,43 @@ pub fn look(sources: &[impl AsRef<OsStr>], options: &Options) -> Result<Look> {
     Ok(look)
 }
 
-/// A file and what it is called.
-type Named = (PathBuf, String);
+/// Where a file lies and what it is called.
+type Named = (Place, String);
 
 /// The files that sources stand for with their names, and remarks on what is left out.
-fn paths(sources: &[impl AsRef<OsStr>], options: &Options) -> Result<(Vec<Named>, Vec<String>)> {
+fn places(sources: &[Source], options: &Options) -> Result<(Vec<Named>, Vec<String>)> {
     if sources.is_empty() {
         return Err(Error::usage("no source was given").hint("name a file, a folder, a glob, or - for stdin"));
     }
-    let (mut paths, mut remarks) = (Vec::new(), Vec::new());
+    let (mut places, mut remarks) = (Vec::new(), Vec::new());
     for source in sources {
-        let source = source.as_ref();
+        let source = match source {
+            Source::Named(source) => source,
+            Source::Elsewhere(remote) => {
+                places.push((Place::Elsewhere(remote.clone()), remote.name.clone()));
+                continue;
+            }
+        };
         if source == "-" {
             let Some(spool) = &options.stdin else {
                 return Err(Error::usage("stdin was not spooled").hint("save it to a file first and name the file"));
             };
-            paths.push((spool.clone(), "-".into()));
+            places.push((Place::Here(spool.clone()), "-".into()));
         } else {
             let (found, remark) = expand(source)?;
             remarks.extend(remark);
-            paths.extend(found.into_iter().map(|path| {
+            places.extend(found.into_iter().map(|path| {
                 let name = shown(&path);
-                (path, name)
+                (Place::Here(path), name)
             }));
         }
     }
-    Ok((paths, remarks))
+    Ok((places, remarks))
+}
+
+/// What a file holds by its name.
+fn kind(path: &Path) -> (Format, Compression) {
+    classify(path).unwrap_or((Format::Text, Compression::None))
 }
 
 fn mtime(metadata: &std::fs::Metadata) -> i64 {
@@ -211,7 +245,7 @@ impl Opened {
         }
         let mut head = Vec::with_capacity(magic::HEAD);
         file.by_ref().take(magic::HEAD as u64).read_to_end(&mut head).map_err(read)?;
-        let (mut format, mut compression) = classify(path).unwrap_or((Format::Text, Compression::None));
+        let (mut format, mut compression) = kind(path);
         if stdin {
             compression = match &head[..] {
                 [0x1f, 0x8b, ..] => Compression::Gzip,
@@ -224,10 +258,7 @@ impl Opened {
                 _ => Format::Text,
             };
         }
-        if format == Format::Parquet && compression != Compression::None {
-            return Err(Error::data(format!("{name}: a compressed parquet file cannot be read by ranges"))
-                .hint("decompress it first; parquet compresses its own columns"));
-        }
+        check_ranges(name, format, compression)?;
         magic::check(if stdin { Path::new("stdin") } else { path }, format, compression, &head).map_err(|error| {
             if stdin {
                 error.hint("pipe text in, jsonl or parquet; gzip and zstd are unpacked")
@@ -239,11 +270,30 @@ impl Opened {
     }
 }
 
-fn inspect(path: PathBuf, name: String, options: &Options) -> Result<SourceFile> {
+fn check_ranges(name: &str, format: Format, compression: Compression) -> Result<()> {
+    if format == Format::Parquet && compression != Compression::None {
+        return Err(Error::data(format!("{name}: a compressed parquet file cannot be read by ranges"))
+            .hint("decompress it first; parquet compresses its own columns"));
+    }
+    Ok(())
+}
+
+fn inspect(place: Place, name: String, options: &Options) -> Result<SourceFile> {
+    let path = match place {
+        Place::Here(path) => path,
+        // what its beginning holds is seen when it is read: no request is spent on that
+        Place::Elsewhere(remote) => {
+            let (format, compression) = kind(&remote.path);
+            check_ranges(&name, format, compression)?;
+            let (size, fingerprint) = (remote.size, remote.identity.clone());
+            let place = Place::Elsewhere(remote);
+            return Ok(SourceFile { name, size, mtime: 0, fingerprint, format, compression, place });
+        }
+    };
     let Opened { file, metadata, size, format, compression, .. } = Opened::open(&path, &name, options)?;
     let fingerprint = fingerprint(&file, size).map_err(|error| Error::io("read", &path, &error))?;
     let mtime = if name == "-" { 0 } else { mtime(&metadata) };
-    Ok(SourceFile { name, size, mtime, fingerprint, format, compression, path })
+    Ok(SourceFile { name, size, mtime, fingerprint, format, compression, place: Place::Here(path) })
 }
 
 /// Bytes at the beginning, in the middle and at the end that a fingerprint is made of.

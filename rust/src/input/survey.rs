@@ -97,7 +97,7 @@ fn count_mapped(input: &Input, file: &SourceFile, enough: u64) -> Result<(Count,
 
 fn count_stream(input: &Input, file: &SourceFile, enough: u64) -> Result<(Count, Option<u64>)> {
     let separator = separator(input, file);
-    let mut stream = compressed::open(file)?;
+    let mut stream = compressed::open(file, 0, &input.options)?;
     let mut window = Vec::new();
     let (mut count, mut done) = (Count { breaks: 0, any: false }, 0u64);
     loop {

@@ -442,7 +442,7 @@ fn a_glob_takes_hidden_files_only_where_it_says_the_dot() {
     for (pattern, wanted) in cases {
         let source = format!("{here}/{pattern}");
         let input = Input::resolve(&[source], options(Separator::end_of_text())).unwrap();
-        let found: Vec<_> = input.files.iter().map(|file| file.path.canonicalize().unwrap()).collect();
+        let found: Vec<_> = input.files.iter().map(|file| file.place.path().canonicalize().unwrap()).collect();
         let root = folder.0.canonicalize().unwrap();
         let wanted: Vec<_> = wanted.iter().map(|name| root.join(name)).collect();
         assert_eq!(found, wanted, "{pattern}");

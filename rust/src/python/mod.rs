@@ -4,6 +4,7 @@ mod bpe;
 mod documents;
 mod options;
 mod shards;
+mod sources;
 mod train;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,6 @@
 //! `pylm._rust.tokenize` and what looks into its shards.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +11,11 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use serde_json::{json, Value};
 
 use super::bpe::Bpe;
+use super::sources::sources as given;
 use super::{options, Caller};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::input::{look, Input, Options, Separator};
+use crate::input::{look, Input, Options, Separator, Source};
 use crate::shard::{
     changed, run, sample, verify, BpeEncoder, Files, Job, Lengths, Limit, Progress, Reader, Request, Share, Task,
     TextEncoder,
@@ -98,7 +98,7 @@ impl TextEncoder for Foreign {
 }
 
 /// A value as Python's own objects.
-fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     py.import("json")?.call_method1("loads", (value.to_string(),))
 }
 
@@ -125,7 +125,7 @@ fn files_of(function: &Py<PyAny>, caller: &Caller) -> Result<Vec<(String, Vec<u8
 #[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
 pub fn tokenize<'py>(
     py: Python<'py>,
-    sources: Vec<OsString>,
+    sources: Vec<Bound<'py, PyAny>>,
     folder: PathBuf,
     encoder: &Bound<'py, PyAny>,
     request: &str,
@@ -142,6 +142,7 @@ pub fn tokenize<'py>(
     let request: Request =
         serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
     let caller = Caller::default();
+    let sources = given(sources, &caller)?;
     let threads = options::thread_count(threads)?;
     let share = Share::new(rank, world)?;
     let work = Work {
@@ -172,7 +173,7 @@ pub fn tokenize<'py>(
 /// What [`tokenize`] was asked.
 struct Work<'a> {
     caller: &'a Caller,
-    sources: &'a [OsString],
+    sources: &'a [Source],
     folder: &'a Path,
     request: Request,
     threads: usize,
@@ -198,8 +199,9 @@ impl Work<'_> {
             stdin: self.stdin,
             stdin_jsonl: self.stdin_jsonl,
             check: Some(caller.check()),
+            ..Options::default()
         };
-        let input = Input::resolve(self.sources, options)?;
+        let input = Input::of(self.sources, options)?;
         let seen = sample(&input, encoder)?;
         let job = Job::plan(&input, request, seen.bytes_per_token)?;
         let mut result = plan_to_json(&job, seen.bytes_per_second * self.threads as f64);
@@ -228,7 +230,7 @@ fn plan_to_json(job: &Job, bytes_per_second: f64) -> Value {
         "bytes": bytes,
         "units": job.units.len(),
         "shards": job.shards.len(),
-        "compressed": job.sources.iter().filter(|file| !file.ranged()).count(),
+        "compressed": job.sources.iter().filter(|file| !file.is_plain()).count(),
         "dtype": job.settings.dtype,
         "rule": job.settings.rule,
         "bytes_per_token": job.bytes_per_token,
@@ -373,11 +375,12 @@ pub fn shards_verify<'py>(
 #[pyo3(signature = (sources, stdin=None, stdin_jsonl=false))]
 pub fn look_at_sources(
     py: Python<'_>,
-    sources: Vec<OsString>,
+    sources: Vec<Bound<'_, PyAny>>,
     stdin: Option<PathBuf>,
     stdin_jsonl: bool,
 ) -> PyResult<(usize, u64, Vec<String>)> {
     let caller = Caller::default();
+    let sources = given(sources, &caller)?;
     let options = Options { stdin, stdin_jsonl, check: Some(caller.check()), ..Options::default() };
     let seen = caller.settle(py.detach(|| look(&sources, &options)))?;
     Ok((seen.files, seen.bytes, seen.remarks))

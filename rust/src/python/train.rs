@@ -1,6 +1,5 @@
 //! `pylm._rust.train_bpe`: sources → merges.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::sources::sources as given;
 use super::{options, Caller};
 use crate::bpe::train::{train, Phase, Report, Settings, State, Texts, Watch};
 use crate::error::Result;
@@ -112,7 +112,7 @@ fn fingerprint(input: &Input, how: &str) -> String {
 #[allow(clippy::too_many_arguments)] // a Python function with keywords
 pub fn train_bpe<'py>(
     py: Python<'py>,
-    sources: Vec<OsString>,
+    sources: Vec<Bound<'py, PyAny>>,
     vocab_size: usize,
     pattern: &str,
     specials: usize,
@@ -136,6 +136,7 @@ pub fn train_bpe<'py>(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let caller = Caller::default();
+    let sources = given(sources, &caller)?;
     let pattern = std::sync::Arc::new(Pattern::new(pattern)?);
     let cutter = pattern.clone();
     let options = Options {
@@ -148,6 +149,7 @@ pub fn train_bpe<'py>(
         stdin: stdin.map(Into::into),
         stdin_jsonl,
         check: Some(caller.check()),
+        ..Options::default()
     };
     // only where it is asked for, so that what an earlier version began goes on
     let skipping = if skip_bad { " skip_bad" } else { "" };
@@ -166,7 +168,7 @@ pub fn train_bpe<'py>(
     };
     let told = Told { callback: progress, caller: caller.clone() };
     let trained = py.detach(|| {
-        let input = Input::resolve(&sources, options)?;
+        let input = Input::of(&sources, options)?;
         settings.state = state.map(|folder| State { folder, sources: fingerprint(&input, &how) });
         let blocks = Blocks::new(&input)?;
         let limited = documents.is_some() || bytes.is_some();

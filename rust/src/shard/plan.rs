@@ -1,7 +1,7 @@
 //! What was asked and how it is cut into work: all that decides a byte of the output.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -128,9 +128,7 @@ impl Job {
         let units = plan_units(input, unit_bytes, rule, survey.as_ref())?;
         let settings = Settings { dtype: Dtype::of(request.vocab_size), request, rule };
         let shards = group(&units, shard_bytes);
-        // where stdin was spooled to is nobody's business
-        let bare = |file: &SourceFile| SourceFile { path: PathBuf::new(), ..file.clone() };
-        let sources = input.files.iter().map(bare).collect();
+        let sources = input.files.to_vec();
         Ok(Self { version: 1, settings, bytes_per_token, sources, units, shards })
     }
 

@@ -1,0 +1,74 @@
+//! What a source says of a document beside its text.
+
+use serde_json::{Map, Value};
+
+use super::Options;
+
+/// Of one document, where it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Note {
+    /// What the source calls it, under `id`.
+    pub id: Option<String>,
+    /// Everything else, as a JSON object.
+    pub meta: Option<String>,
+    /// The number that was asked for by name.
+    pub extra: Option<i64>,
+}
+
+impl Note {
+    /// Of everything but the text.
+    pub(super) fn of(mut object: Map<String, Value>) -> Self {
+        let id = match object.get("id") {
+            Some(Value::String(id)) => Some(id.clone()),
+            Some(Value::Number(id)) => Some(id.to_string()),
+            _ => None,
+        };
+        if id.is_some() {
+            object.shift_remove("id");
+        }
+        let meta = (!object.is_empty()).then(|| Value::Object(object).to_string());
+        Self { id, meta, extra: None }
+    }
+
+    /// Of what a line holds, where the number is among it, perhaps written as text.
+    pub(super) fn with_extra(object: Map<String, Value>, options: &Options) -> Self {
+        let extra = options.extra.as_deref().and_then(|key| at(&object, key)).and_then(|value| match value {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        });
+        let note = if options.meta { Self::of(object) } else { Self::default() };
+        Self { extra, ..note }
+    }
+
+    /// Of a line whose text was read.
+    pub(super) fn of_line(line: &[u8], options: &Options) -> Self {
+        match serde_json::from_str(&String::from_utf8_lossy(line)) {
+            Ok(Value::Object(mut object)) => {
+                remove(&mut object, &options.field);
+                Self::with_extra(object, options)
+            }
+            _ => Self::default(),
+        }
+    }
+}
+
+fn remove(object: &mut Map<String, Value>, key: &str) {
+    if object.shift_remove(key).is_some() {
+        return;
+    }
+    if let Some((first, rest)) = key.split_once('.') {
+        if let Some(Value::Object(within)) = object.get_mut(first) {
+            remove(within, rest);
+        }
+    }
+}
+
+/// What lies under a key, or under the keys that dots join.
+pub(super) fn at<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let within = || {
+        let (first, rest) = key.split_once('.')?;
+        at(object.get(first)?.as_object()?, rest)
+    };
+    object.get(key).or_else(within)
+}
