@@ -113,14 +113,14 @@ def request(**changes: Any) -> str:
 def test_shards_are_the_same_from_here_and_from_elsewhere_and_go_on_after_a_failure() -> None:
     texts = some_texts(3000)
     write("a.parquet", texts, row_group_size=300)
-    Path("b.txt").write_text("<|endoftext|>".join(texts))
+    Path("b.txt").write_text("<|endoftext|>".join(texts * 4))
     bytes_alone = _rust.Bpe.from_merges([], "gpt2", ["<|endoftext|>"])
     _rust.tokenize(["a.parquet", "b.txt"], "here", bytes_alone, request())
     far = [Elsewhere("a.parquet", "a.parquet"), Elsewhere("b.txt", "b.txt")]
     whole = far[1].read
 
     def failing(start: int, length: int) -> bytes:
-        if start > 400_000:
+        if start > 3_000_000:
             raise ConnectionError("the line is dead")
         return whole(start, length)
 
