@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 /// Bytes asked for at a time: what a request costs is little beside that.
 const PIECE: u64 = if cfg!(test) { 1000 } else { 1 << 20 };
 /// Requests under way at a time, so that one's latency is another's transfer.
-const REQUESTS: usize = 3;
+const REQUESTS: usize = 6;
 /// Bytes that may be there or on their way before they are needed: few at first, so that whoever reads a little has
 /// little fetched for nothing, and more as more was read.
-const LEAST: u64 = 3 * PIECE;
+const LEAST: u64 = 2 * PIECE;
 const MOST: u64 = 16 * PIECE;
 
 /// Reads ranges in order, while threads fetch what comes next. Dropped, it fetches no more.

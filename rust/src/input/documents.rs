@@ -48,7 +48,7 @@ impl Documents {
                 .hint("give the sources that the position is of"));
         }
         let parsers = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, PARSERS);
-        let (to_places, places) = sync_channel::<Place>(parsers);
+        let (to_places, places) = sync_channel::<Place>(1);
         let (to_tasks, tasks) = sync_channel::<Task>(parsers);
         let tasks = Arc::new(Mutex::new(tasks));
         for _ in 0..parsers {
