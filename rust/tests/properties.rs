@@ -39,9 +39,13 @@ fn drawn(draw: &mut Draw) -> Vec<u8> {
     text
 }
 
+fn corpus(target: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
 /// Every file of a target's corpus, and then what is drawn.
 fn on_all(target: &str, property: fn(&[u8]), rounds: usize, mut next: impl FnMut(&mut Draw) -> Vec<u8>) {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let corpus = corpus(target);
     let mut found = 0;
     for entry in std::fs::read_dir(&corpus).unwrap() {
         property(&std::fs::read(entry.unwrap().path()).unwrap());
@@ -90,4 +94,29 @@ fn any_tokenizer_json_is_a_vocabulary_or_an_error() {
 fn any_ranks_are_a_vocabulary_or_an_error() {
     let sound = properties::trained(b"the then that there aaaaaa    ", 20, "gpt2").to_ranks().unwrap();
     on_all("ranks", properties::ranks, 300, |draw| damaged(draw, &sound));
+}
+
+#[test]
+fn any_archive_is_texts_or_an_error() {
+    let sound = std::fs::read(corpus("tar").join("gnu")).unwrap();
+    on_all("tar", properties::tar, 300, |draw| damaged(draw, &sound));
+}
+
+#[test]
+fn any_web_archive_is_texts_or_an_error() {
+    let sound = std::fs::read(corpus("warc").join("records")).unwrap();
+    on_all("warc", properties::warc, 300, |draw| damaged(draw, &sound));
+}
+
+#[test]
+fn any_table_is_texts_or_an_error() {
+    on_all("csv", properties::csv, 300, drawn);
+    let sound = std::fs::read(corpus("csv").join("quotes")).unwrap();
+    on_all("csv", properties::csv, 300, |draw| damaged(draw, &sound));
+}
+
+#[test]
+fn any_json_is_texts_or_an_error() {
+    let sound = std::fs::read(corpus("json").join("array")).unwrap();
+    on_all("json", properties::json, 300, |draw| damaged(draw, &sound));
 }

@@ -1,10 +1,11 @@
 //! What must hold of any bytes. The fuzzer looks for those of which it does not; tests/properties.rs draws some.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pylm_rust::bpe::encode::many::encode_in_chunks;
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
 use pylm_rust::id::is_narrow;
+use pylm_rust::input::{Blocks, Input, Invalid, Options, Remote, Source};
 use pylm_rust::pattern::{Named, Pattern, Variant};
 
 /// A vocabulary whose merges are reached in these words, so that drawn text meets them.
@@ -126,6 +127,58 @@ pub fn ranks(data: &[u8]) {
     let pattern = Pattern::new("gpt2").expect("ours");
     if let Ok(vocab) = Vocab::from_ranks(data, pattern, Vec::new()) {
         encode_some(&Encoder::new(vocab));
+    }
+}
+
+/// Any bytes are an archive of texts, or an error.
+pub fn tar(data: &[u8]) {
+    read("any.tar", data);
+}
+
+/// Any bytes are records of the web, or an error.
+pub fn warc(data: &[u8]) {
+    read("any.wet", data);
+}
+
+/// Any bytes are a table, or an error; a comma that separates is none of a text's own.
+pub fn csv(data: &[u8]) {
+    let table = [b"id,text\n".as_slice(), data].concat();
+    read("any.csv", &table);
+    if !data.iter().any(|byte| b"\",\r\n".contains(byte)) {
+        let text = String::from_utf8_lossy(data).into_owned();
+        let wanted = if text.is_empty() { Vec::new() } else { vec![text] };
+        assert_eq!(read("any.csv", &[b"text\n".as_slice(), data].concat()), Some(wanted));
+    }
+}
+
+/// Any bytes are elements of an array, or an error.
+pub fn json(data: &[u8]) {
+    read("any.json", data);
+    read("any.json", &[b"[".as_slice(), data, b"]"].concat());
+}
+
+/// The documents of a file of that name; None where it is refused in a sentence.
+fn read(name: &str, data: &[u8]) -> Option<Vec<String>> {
+    let bytes = data.to_vec();
+    let part = move |start: u64, length: u64| Ok(bytes[start as usize..(start + length) as usize].to_vec());
+    let remote = Remote::new(name.into(), name.into(), data.len() as u64, "any".into(), part);
+    let options = Options { invalid: Invalid::Replace, meta: true, ..Options::default() };
+    let blocks = Input::of(&[Source::Elsewhere(Arc::new(remote))], options).and_then(|input| Blocks::new(&input));
+    let blocks = blocks.expect("nothing is read yet");
+    let mut found = Vec::new();
+    loop {
+        match blocks.next() {
+            Ok(Some(block)) => {
+                let texts = block.documents().map(|text| String::from_utf8(text.to_vec()).expect("checked"));
+                found.extend(texts);
+                assert!(block.notes.len() == block.segments.len() || block.notes.is_empty());
+            }
+            Ok(None) => return Some(found),
+            Err(error) => {
+                assert!(!error.message.is_empty());
+                return None;
+            }
+        }
     }
 }
 

@@ -48,7 +48,8 @@ struct State {
 }
 
 impl Ahead {
-    pub fn new(remote: &Arc<Remote>, mut ranges: Vec<Range<u64>>, check: Option<Check>) -> Self {
+    pub fn new(remote: &Arc<Remote>, ranges: impl IntoIterator<Item = Range<u64>>, check: Option<Check>) -> Self {
+        let mut ranges: Vec<_> = ranges.into_iter().collect();
         ranges.sort_by_key(|range| range.start);
         let (mut pieces, mut from) = (Vec::new(), 0);
         for range in ranges {
@@ -212,11 +213,5 @@ impl io::Read for Stream {
 
 /// The error that a source of bytes gave, out of those that readers wrap around it.
 pub(super) fn cause(error: io::Error) -> Result<Error, io::Error> {
-    if !error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
-        return Err(error);
-    }
-    match error.into_inner().map(|inner| inner.downcast::<Error>()) {
-        Some(Ok(inner)) => Ok(*inner),
-        _ => Ok(Error::interrupted()),
-    }
+    error.downcast::<Error>()
 }

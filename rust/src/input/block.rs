@@ -6,7 +6,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::parquet::Documents;
-use super::{jsonl, Invalid, Mapping, Note, Options, RawBlock, SafeCut, SourceFile, Text, Validation};
+use super::{
+    elements, jsonl, Format, Invalid, Mapping, Note, Options, RawBlock, SafeCut, SourceFile, Text, Validation,
+};
 use crate::error::{quoted, Error, Result};
 use crate::input::magic::after_mark;
 use crate::input::reader::Content;
@@ -57,6 +59,8 @@ impl Block {
 
     /// Finds the documents of what a reader cut off: the work that many threads share.
     pub fn new(raw: RawBlock, file: &SourceFile, options: &Options, validation: Validation) -> Result<Self> {
+        let within = raw.within.clone();
+        let file = within.as_deref().unwrap_or(file);
         let mut block = Self {
             text: Text::Owned(Vec::new()),
             segments: Vec::new(),
@@ -90,24 +94,26 @@ impl Block {
             }
             Content::Lines { text } => {
                 let origin = jsonl::Origin { file, position: raw.position, line: raw.line };
-                let found = jsonl::documents(&text, &origin, options, validation)?;
-                block.text = Text::Owned(found.bytes);
-                (block.segments, block.skipped, block.replaced) = (found.segments, found.skipped, found.replaced);
-                (block.nulls, block.notes) = (found.nulls, found.notes);
+                block.take_lines(jsonl::documents(
+                    &text,
+                    jsonl::lines(&text, raw.position),
+                    &origin,
+                    options,
+                    validation,
+                )?);
             }
-            Content::Documents(Documents { text, ends, notes, nulls }) => {
-                block.text = Text::Owned(text);
-                block.nulls = nulls;
-                let (mut start, mut notes) = (0, notes.into_iter());
-                for end in ends {
-                    let note = notes.next();
-                    if end > start {
-                        let side = validation.side(&block.text[start..end]);
-                        block.segments.push(Segment { range: start..end, ends: true, side });
-                        block.notes.extend(note);
-                    }
-                    start = end;
-                }
+            Content::Elements { text } => {
+                let origin = jsonl::Origin { file, position: raw.position, line: raw.line };
+                block.take_lines(jsonl::documents(&text, elements::elements(&text), &origin, options, validation)?);
+            }
+            Content::Records { text, header } => {
+                let origin = (raw.position, raw.line.unwrap_or(0));
+                let documents = header.documents(&text, origin, file, options)?;
+                block.take_documents(documents, validation);
+                block.check_utf8(file, raw.position, options.invalid)?;
+            }
+            Content::Documents(documents) => {
+                block.take_documents(documents, validation);
                 block.check_utf8(file, raw.position, options.invalid)?;
             }
         }
@@ -115,6 +121,27 @@ impl Block {
             block.segments = validation_blocks(&block, raw.offset, period, width, options.safe_cut.as_ref());
         }
         Ok(block)
+    }
+
+    fn take_lines(&mut self, found: jsonl::Found) {
+        self.text = Text::Owned(found.bytes);
+        (self.segments, self.skipped, self.replaced) = (found.segments, found.skipped, found.replaced);
+        (self.nulls, self.notes) = (found.nulls, found.notes);
+    }
+
+    fn take_documents(&mut self, documents: Documents, validation: Validation) {
+        let Documents { text, ends, notes, nulls } = documents;
+        (self.text, self.nulls) = (Text::Owned(text), nulls);
+        let (mut start, mut notes) = (0, notes.into_iter());
+        for end in ends {
+            let note = notes.next();
+            if end > start {
+                let side = validation.side(&self.text[start..end]);
+                self.segments.push(Segment { range: start..end, ends: true, side });
+                self.notes.extend(note);
+            }
+            start = end;
+        }
     }
 
     fn check_utf8(&mut self, file: &SourceFile, position: u64, invalid: Invalid) -> Result<()> {
@@ -132,7 +159,7 @@ impl Block {
                     let within = std::str::from_utf8(document).map_or_else(|error| error.valid_up_to(), str::len);
                     let byte = segment.range.start + within;
                     let place = match file.format {
-                        super::Format::Parquet => format!("a document of {}", file.name),
+                        Format::Parquet | Format::Csv | Format::Warc => format!("a document of {}", file.name),
                         _ => format!("{}: byte {}", file.name, position + byte as u64),
                     };
                     let said = format!("{place} is not UTF-8 (0x{:02x})", self.text[byte]);

@@ -96,11 +96,14 @@ fn read(input: &Input, start: Position, places: &SyncSender<Place>, tasks: &Sync
         if places.send(place).is_err() {
             return false;
         }
-        match raw {
-            Ok(Some(raw)) => tasks.send((raw, to)).is_ok(),
-            Ok(None) => to.send(Ok(None)).is_ok() && false,
-            Err(error) => to.send(Err(error)).is_ok() && false,
-        }
+        let last = match raw {
+            Ok(Some(raw)) => return tasks.send((raw, to)).is_ok(),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        // whoever asked may be gone
+        let _ = to.send(last);
+        false
     };
     let mut mark = start.mark;
     for file in start.file..input.files.len() {
@@ -133,8 +136,8 @@ fn parse(input: &Input, tasks: &Mutex<Receiver<Task>>) {
         let task = lock(tasks).recv();
         let Ok((raw, to)) = task else { return };
         let (file, after) = (raw.file(), raw.after());
+        let source = raw.name(input).to_string();
         let block = Block::new(raw, &input.files[file], &input.options, Validation::None);
-        let source = input.files[file].name.clone();
         let batch = block.map(|block| Some(Batch { source, block, after: Position { file, mark: after } }));
         // whoever asked may be gone
         let _ = to.send(batch);

@@ -16,17 +16,28 @@ pub(super) fn classify(path: &Path) -> Option<(Format, Compression)> {
     let (stem, compression) = match name.rsplit_once('.') {
         Some((stem, "gz")) => (stem.to_string(), Compression::Gzip),
         Some((stem, "zst" | "zstd")) => (stem.to_string(), Compression::Zstd),
+        Some((stem, "tgz")) => (format!("{stem}.tar"), Compression::Gzip),
+        Some((stem, "tzst")) => (format!("{stem}.tar"), Compression::Zstd),
         _ => (name, Compression::None),
     };
     let suffix = stem.rsplit_once('.').map_or("", |(_, suffix)| suffix);
     let format = match suffix {
         "jsonl" | "ndjson" => Format::Jsonl,
         "parquet" => Format::Parquet,
+        "json" => Format::Json,
+        "csv" | "tsv" => Format::Csv,
+        "wet" | "warc" => Format::Warc,
+        "tar" => Format::Tar,
         text if TEXT_SUFFIXES.contains(&text) => Format::Text,
         _ if compression != Compression::None => Format::Text,
         _ => return None,
     };
     Some((format, compression))
+}
+
+/// Whether a file of that kind lies beside texts as often as it holds some: settings, lists of names.
+fn beside(kind: (Format, Compression)) -> bool {
+    matches!(kind, (Format::Json | Format::Csv, Compression::None))
 }
 
 /// The files of a source in a fixed order, and a remark on what of a folder is not among them.
@@ -136,6 +147,28 @@ fn unnamed(folder: &Path, parts: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Files by suffix, in words.
+pub(super) fn listed(suffixes: &BTreeMap<String, u64>) -> String {
+    listed_parts(suffixes).join(", ")
+}
+
+fn listed_parts(suffixes: &BTreeMap<String, u64>) -> Vec<String> {
+    let files = suffixes.iter().map(|(suffix, number)| {
+        if suffix.is_empty() {
+            format!("{number} without a suffix")
+        } else {
+            format!("{number} .{suffix}")
+        }
+    });
+    let mut files: Vec<String> = files.collect();
+    if files.len() > 6 {
+        let more: u64 = suffixes.values().skip(6).sum();
+        files.truncate(6);
+        files.push(format!("{more} of other suffixes"));
+    }
+    files
+}
+
 /// What a folder holds beside its texts.
 #[derive(Default)]
 struct Left {
@@ -151,19 +184,7 @@ struct Left {
 
 impl Left {
     fn listed(&self) -> String {
-        let files = self.suffixes.iter().map(|(suffix, number)| {
-            if suffix.is_empty() {
-                format!("{number} without a suffix")
-            } else {
-                format!("{number} .{suffix}")
-            }
-        });
-        let mut files: Vec<String> = files.collect();
-        if files.len() > 6 {
-            let more: u64 = self.suffixes.values().skip(6).sum();
-            files.truncate(6);
-            files.push(format!("{more} of other suffixes"));
-        }
+        let files = listed_parts(&self.suffixes);
         let links = [
             (self.broken, "link to nothing", "links to nothing"),
             (self.folders, "link to a folder", "links to folders"),
@@ -198,7 +219,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>, left: &mut Left) -> Result<()> 
                 walk(&path, found, left)?;
             }
         } else if path.is_file() {
-            if classify(&path).is_some() {
+            if classify(&path).is_some_and(|kind| !beside(kind)) {
                 found.push(path);
             } else {
                 let suffix = path.extension().map(|suffix| suffix.to_string_lossy().to_ascii_lowercase());

@@ -42,7 +42,7 @@ pub(super) fn texts(line: &[u8]) -> Vec<(String, usize)> {
 /// The key of a text that is spelled almost like `wanted`.
 pub(super) fn nearest(line: &[u8], wanted: &str) -> Option<String> {
     let keys = texts(line).into_iter().map(|(key, _)| (changes(&key, wanted), key));
-    let near = keys.filter(|(changes, key)| *changes > 0 && *changes <= 2 && changes * 3 <= key.chars().count());
+    let near = keys.filter(|(changes, key)| key != wanted && *changes <= 2 && changes * 3 <= key.chars().count());
     near.min_by_key(|(changes, _)| *changes).map(|(_, key)| key)
 }
 

@@ -29,13 +29,28 @@ pub(super) struct Origin<'a> {
     pub line: Option<u64>,
 }
 
-pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, validation: Validation) -> Result<Found> {
+/// The lines of a text with how many come before each, and where each begins.
+pub(super) fn lines(text: &[u8], position: u64) -> impl Iterator<Item = (usize, usize, &[u8])> {
+    let mut start = text.len() - after_mark(text, position).len();
+    memchr::memchr_iter(b'\n', text).chain([text.len()]).enumerate().map(move |(number, newline)| {
+        let line = (number, start, &text[start..newline.max(start)]);
+        start = newline + 1;
+        line
+    })
+}
+
+/// The documents of `lines`, which are lines or elements of `text`.
+pub(super) fn documents<'a>(
+    text: &'a [u8],
+    lines: impl Iterator<Item = (usize, usize, &'a [u8])>,
+    origin: &Origin<'_>,
+    options: &Options,
+    validation: Validation,
+) -> Result<Found> {
     let Found { mut bytes, mut segments, mut skipped, mut replaced, mut nulls, mut notes } = Found::default();
     bytes.reserve(text.len());
     let valid = simdutf8::basic::from_utf8(text).is_ok();
-    let mut start = text.len() - after_mark(text, origin.position).len();
-    for (number, newline) in memchr::memchr_iter(b'\n', text).chain([text.len()]).enumerate() {
-        let line = &text[start..newline.max(start)];
+    for (number, start, line) in lines {
         if !line.trim_ascii().is_empty() {
             let from = bytes.len();
             let read = if valid || options.invalid == Invalid::Error {
@@ -90,7 +105,6 @@ pub(super) fn documents(text: &[u8], origin: &Origin<'_>, options: &Options, val
                 }
             }
         }
-        start = newline + 1;
     }
     Ok(Found { bytes, segments, skipped, replaced, nulls, notes })
 }

@@ -25,7 +25,8 @@ pub(super) fn check(path: &Path, format: Format, compression: Compression, head:
     }
     let lower = name.to_ascii_lowercase();
     let packs = [b"\x1f\x8b".as_slice(), b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"];
-    if (suffix(path) == "tgz" || lower.contains(".tar.")) && packs.iter().any(|magic| head.starts_with(magic)) {
+    let is_tar = suffix(path) == "tgz" || lower.contains(".tar.");
+    if format != Format::Tar && is_tar && packs.iter().any(|magic| head.starts_with(magic)) {
         let (word, folder) = (quoted(&name), quoted(stem(&name).trim_end_matches(".tar")));
         return Err(Error::data(format!("{name} is a tar archive, not text")).hint(unpack(&word, &folder)));
     }
@@ -48,7 +49,7 @@ pub(super) fn check(path: &Path, format: Format, compression: Compression, head:
             };
             return Err(Error::data(format!("{name} has the name of a {kind} file, and is {found}")).hint(hint));
         }
-        None if format == Format::Parquet => return Ok(()),
+        None if matches!(format, Format::Parquet | Format::Tar) => return Ok(()),
         None => {}
     }
     match kind_of(path, head) {
@@ -60,19 +61,6 @@ pub(super) fn check(path: &Path, format: Format, compression: Compression, head:
 /// What may surprise of a file that is text: said once, before it is read.
 pub(super) fn remark(path: &Path, head: &[u8]) -> Option<String> {
     let name = shown(path);
-    let suffix = suffix(path);
-    let first = after_mark(head, 0).iter().find(|byte| !byte.is_ascii_whitespace());
-    if suffix == "json" && matches!(first, Some(b'[' | b'{')) {
-        let (word, to) = (quoted(&name), quoted(&format!("{}.jsonl", stem(&name))));
-        let what = if first == Some(&b'[') { "one JSON array" } else { "JSON" };
-        let line = if first == Some(&b'[') { format!("jq -c '.[]' {word} > {to}") } else { format!("mv {word} {to}") };
-        return Some(format!(
-            "{name} holds {what}, and is read as plain text; a jsonl file has one object a line: {line}"
-        ));
-    }
-    if matches!(suffix.as_str(), "csv" | "tsv") {
-        return Some(format!("{name} is a table, and is read as plain text, its commas and headings with it"));
-    }
     head.starts_with(BYTE_ORDER_MARK).then(|| format!("{name} begins with a byte order mark, which is left out"))
 }
 
@@ -129,7 +117,7 @@ fn kind_of(path: &Path, head: &[u8]) -> Option<(&'static str, String)> {
         let to = quoted(&format!("{bare}-utf8.txt"));
         format!("iconv -f {encoding} -t utf-8 {word} > {to}, then name that file")
     };
-    let nothing = || "leave it out; pylm reads txt, jsonl and parquet".to_string();
+    let nothing = || "leave it out; pylm reads txt, json, jsonl, csv, parquet, WET and tar of them".to_string();
     Some(if starts(b"%PDF-") {
         ("a PDF", format!("pdftotext {word} {plain} writes its text; then name that file"))
     } else if starts(b"\xff\xfe\0\0") || starts(b"\0\0\xfe\xff") {
@@ -245,7 +233,7 @@ mod tests {
         let cases: [(&str, &[u8], &str); 17] = [
             ("a b.pdf", b"%PDF-1.7\n", "a b.pdf is a PDF, not text | pdftotext 'a b.pdf' 'a b.txt'"),
             ("x.docx", b"PK\x03\x04rest", "pandoc x.docx -t plain -o x.txt"),
-            ("x.tar.gz", b"\x1f\x8b\x08", "x.tar.gz is a tar archive, not text | mkdir -p x && tar -xf x.tar.gz -C x,"),
+            ("x.tar.bz2", b"BZh91", "x.tar.bz2 is a tar archive, not text | mkdir -p x && tar -xf x.tar.bz2 -C x,"),
             ("x.zip", b"PK\x03\x04rest", "a zip archive, not text | unzip x.zip -d x"),
             ("x.txt", &marked, "UTF-16, not text | iconv -f utf-16 -t utf-8 x.txt > x-utf8.txt"),
             ("x.txt", &wide, "iconv -f utf-16le"),

@@ -1,4 +1,5 @@
-//! Text from wherever it lies: files, folders, globs and stdin; txt, jsonl and parquet, gzip and zstd of them.
+//! Text from wherever it lies: files, folders, globs, stdin and what is read by ranges; txt, jsonl, json, csv, parquet,
+//! WET and tar, gzip and zstd of them.
 //!
 //! SOURCE… is resolved to [`SourceFile`]s in a fixed order, these are cut into [`Unit`]s of bounded size before
 //! anything is read through, and a [`Feed`] hands blocks of the units to worker threads: about a megabyte each, ending
@@ -6,11 +7,14 @@
 //! pages are dropped once their block is done, so that memory does not grow with the input.
 
 mod ahead;
+mod archive;
 mod block;
 mod chunks;
 mod columns;
 mod compressed;
+mod cut;
 mod documents;
+mod elements;
 mod expand;
 mod feed;
 mod field;
@@ -23,8 +27,13 @@ mod place;
 mod reader;
 mod separator;
 mod source;
+mod span;
 mod survey;
+mod table;
+mod tar;
 mod unit;
+mod warc;
+mod window;
 
 pub use block::{Block, Segment, Side, Skipped};
 pub use documents::{Batch, Documents, Position};

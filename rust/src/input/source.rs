@@ -20,6 +20,13 @@ pub enum Format {
     Text,
     Jsonl,
     Parquet,
+    /// One array of objects, or lines of them.
+    Json,
+    /// Comma or tab separated.
+    Csv,
+    /// Web archives: WET files.
+    Warc,
+    Tar,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +56,9 @@ pub struct SourceFile {
 impl SourceFile {
     /// Whether any range of the file can be read without what comes before it, as of a mapped one.
     pub fn ranged(&self) -> bool {
-        self.is_plain() && matches!(self.place, Place::Here(_))
+        self.compression == Compression::None
+            && matches!(self.format, Format::Text | Format::Jsonl)
+            && matches!(self.place, Place::Here(_))
     }
 
     /// Whether its bytes are its text, or the lines around it.
@@ -101,11 +110,12 @@ impl Input {
                 repeated.push(name);
             }
         }
-        let has = |format| files.iter().any(|file: &SourceFile| file.format == format);
+        // an archive may hold anything
+        let has = |formats: [Format; 3]| files.iter().any(|file: &SourceFile| formats.contains(&file.format));
         let plain = Options::default();
         for (option, named, usual, kind, there) in [
-            ("--field", &options.field, &plain.field, "jsonl", has(Format::Jsonl)),
-            ("--column", &options.column, &plain.column, "parquet", has(Format::Parquet)),
+            ("--field", &options.field, &plain.field, "jsonl", has([Format::Jsonl, Format::Json, Format::Tar])),
+            ("--column", &options.column, &plain.column, "parquet", has([Format::Parquet, Format::Csv, Format::Tar])),
         ] {
             if named != usual && !there {
                 return Err(Error::usage(format!("{option} {named} is for {kind}, and no source is {kind}"))

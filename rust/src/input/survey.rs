@@ -1,6 +1,7 @@
 //! A count of documents that stops once there are enough of them for a hash to choose from.
 
-use super::{compressed, Format, Input, Mapping, Separator, SourceFile};
+use super::reader::UnitReader;
+use super::{compressed, Block, Format, Input, Mapping, Mark, Separator, SourceFile, Validation};
 use crate::error::Result;
 
 /// What was seen of the sources.
@@ -38,8 +39,9 @@ pub fn survey(input: &Input, enough: u64) -> Result<Survey> {
                 let breaks = rows.saturating_sub(1);
                 (Count { breaks, any: breaks > 0 }, Some(groups.iter().map(|group| group.1).sum()))
             }
-            (_, true) => count_mapped(input, file, missing)?,
-            (_, false) => count_stream(input, file, missing)?,
+            (Format::Text | Format::Jsonl, true) => count_mapped(input, file, missing)?,
+            (Format::Text | Format::Jsonl, false) => count_stream(input, file, missing)?,
+            (Format::Json | Format::Csv | Format::Warc | Format::Tar, _) => count_read(input, index, missing)?,
         };
         survey.documents += breaks + 1;
         survey.text_bytes[index] = bytes;
@@ -93,6 +95,23 @@ fn count_mapped(input: &Input, file: &SourceFile, enough: u64) -> Result<(Count,
         place = done;
     }
     Ok((count, Some(file.size)))
+}
+
+/// The same of a file whose documents are found by reading it.
+fn count_read(input: &Input, file: usize, enough: u64) -> Result<(Count, Option<u64>)> {
+    let mut reader = UnitReader::rest(input, file, Mark::default())?;
+    let (mut documents, mut bytes) = (0u64, 0);
+    loop {
+        input.options.check()?;
+        let Some(raw) = reader.next()? else { break };
+        bytes += raw.len() as u64;
+        let block = Block::new(raw, &input.files[file], &input.options, Validation::None)?;
+        documents += block.segments.iter().filter(|segment| segment.ends).count() as u64;
+        if documents > enough {
+            return Ok((Count { breaks: documents - 1, any: true }, None));
+        }
+    }
+    Ok((Count { breaks: documents.saturating_sub(1), any: documents > 1 }, Some(bytes)))
 }
 
 fn count_stream(input: &Input, file: &SourceFile, enough: u64) -> Result<(Count, Option<u64>)> {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// What stands between fields, and which of them holds the text.
 #[derive(Debug)]
 pub(super) struct Header {
-    delimiter: u8,
+    pub delimiter: u8,
     names: Vec<String>,
     text: usize,
 }
@@ -128,7 +128,13 @@ impl Header {
     }
 
     /// The documents of whole records.
-    pub fn documents(&self, text: &[u8], origin: (u64, u64), file: &SourceFile, options: &Options) -> Result<Documents> {
+    pub fn documents(
+        &self,
+        text: &[u8],
+        origin: (u64, u64),
+        file: &SourceFile,
+        options: &Options,
+    ) -> Result<Documents> {
         let mut found = Documents::default();
         found.text.reserve(text.len());
         let mut at = 0;

@@ -52,7 +52,7 @@ pub fn plan_units(input: &Input, target: u64, validation: Validation, survey: Op
         } else if !file.ranged() {
             plan.close();
             let span = Span { file: number, start: 0, end: file.size, inside: None, open: false };
-            plan.add(span, counted.unwrap_or(file.size * COMPRESSION_RATIO));
+            plan.add(span, counted.unwrap_or(file.size * if file.is_plain() { 1 } else { COMPRESSION_RATIO }));
             plan.close();
         } else if file.size <= target {
             let span = Span { file: number, start: 0, end: file.size, inside: None, open: false };

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction};
 
@@ -48,14 +47,14 @@ static READING: AtomicUsize = AtomicUsize::new(0);
 /// Python is about to end: none may go there any more.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-fn read(object: &Py<PyAny>, caller: &Caller, start: u64, length: u64) -> Result<Bytes> {
+fn read(object: &Py<PyAny>, caller: &Caller, start: u64, length: u64) -> Result<Vec<u8>> {
     READING.fetch_add(1, Ordering::SeqCst);
     let read = if ENDING.load(Ordering::SeqCst) {
         Err(Error::interrupted())
     } else {
         caller.call(|py| {
             let bytes = object.bind(py).call_method1("read", (start, length))?;
-            Ok(Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes()))
+            Ok(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
         })
     };
     READING.fetch_sub(1, Ordering::SeqCst);
