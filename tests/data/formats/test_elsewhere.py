@@ -189,11 +189,14 @@ def test_what_lies_beside_the_text_comes_where_it_is_asked_for() -> None:
     assert reader.nulls == 1
     there = [text for text in texts if text is not None]
     assert found == there and numbers == [len(text) for text in there]
+    far = Elsewhere("a.parquet")
     reader = _rust.Documents([far], meta=True, extra="token_count")
     rows = [row for batch in reader for row in batch]
     wanted = parquet.read_table("a.parquet").to_pylist()
     wanted = [row for row in wanted if row["text"] is not None]
     assert [(row[0], row[1]) for row in rows] == [(one["text"], one["id"]) for one in wanted]
+    # row groups that lie side by side are asked for together
+    assert len(far.asked) <= 4 and far.on_the_wire <= far.size + (64 << 10)
     metas = [json.loads(row[2] or "") for row in rows]
     assert metas == [{"pad": one["pad"], "token_count": one["token_count"]} for one in wanted]
     with pytest.raises(UsageError, match="no column 'tokens'|no column \"tokens\""):
