@@ -90,13 +90,16 @@ def test_the_key_of_rows_is_that_of_lines(tok: pylm.Tokenizer) -> None:
     assert bytes_of("x") == bytes_of("plain")
 
 
-def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tokenizer) -> None:
+@pytest.mark.parametrize("limit", ["70docs", "3000B", "900tok"])
+def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tokenizer, limit: str) -> None:
     def endless() -> Any:
         while True:
             yield from TEXTS
 
-    done = pylm.prepare(endless, "x", tokenizer=tok, limit="70docs", val=0)
-    assert done.manifest is not None and done.manifest["splits"]["train"]["documents"] == 70
+    pylm.prepare(endless, "x", tokenizer=tok, limit=limit, val=0)
+    pylm.prepare("all.jsonl", "plain", tokenizer=tok, limit=limit, val=0)
+    assert bytes_of("x") == bytes_of("plain")
+    assert pylm.Tokenizer.train(endless, 300, documents=len(TEXTS)).identity == tok.identity
 
 
 def test_a_slice_is_cut_where_its_tokens_say_whoever_counts(tok: pylm.Tokenizer) -> None:
