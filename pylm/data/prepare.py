@@ -235,7 +235,7 @@ def _slice_counted(
     part = sources.parts[0]
     if len(sources.parts) > 1 or not isinstance(part, Taken) or not isinstance(part.stream, Files):
         return sources, tokenizer, options
-    if part.limit.tokens is None or options.limit is not None:
+    if part.limit.tokens is None or options.limit is not None or options.allow_special:
         return sources, tokenizer, options
     tok = _loaded(tokenizer)
     if tok.identity != part.limit.counting().identity or tok.eot is None:

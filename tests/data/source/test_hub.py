@@ -97,6 +97,9 @@ def test_without_a_card_names_say_it(hub: HubServer) -> None:
     assert texts("hub:org/named::validation") == ["c"]
     hub.add("org/folders", {"sample/10BT/000.jsonl": lines("a"), "sample/100BT/000.jsonl": lines("b")})
     assert texts("hub:org/folders:100BT") == ["b"]
+    with pytest.raises(UsageError, match="hub:org/folders has no configuration 10T") as refused:
+        texts("hub:org/folders:10T")
+    assert "did you mean 10BT" in str(refused.value.hint)
     hub.add("org/packed", {"en/c4-train.0.json.gz": gzip.compress(lines("a")), "de/c4-train.0.json.gz": b""})
     assert texts("hub:org/packed:en") == ["a"]
 
