@@ -269,6 +269,11 @@ impl CountTable {
         places
     }
 
+    /// Whether something holds of every pre-token.
+    pub fn all(&self, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.places(0..self.lines.len()).all(|place| holds(self.at(place).0))
+    }
+
     /// The pre-tokens of one of `parts` shares of the lines, with hash and count.
     pub fn part(&self, part: usize, parts: usize, visit: Visit<'_>) {
         let bound = |part: usize| self.lines.len() * part / parts;
