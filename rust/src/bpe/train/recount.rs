@@ -10,8 +10,8 @@ use crate::id::Id;
 use crate::memory::huge::Zeroed;
 
 /// Compacts the words, and counts and lists the pairs to keep: those that `keep` wants, or the most frequent of them
-/// where all would not fit into `room` occurrences, and `keep` is raised to these. No more than `sketches` threads count
-/// roughly at the same time.
+/// where all would not fit into `room` occurrences, and `keep` is raised to these. No more than `sketches` threads
+/// count roughly at the same time.
 pub(super) fn recount<S: Id>(
     crew: &Crew,
     shares: &mut [WordShare<S>],
@@ -146,8 +146,8 @@ fn bytes<S: Id>(
 
 /// Places of the table that says which pairs may be worth a count of their own.
 const SKETCH: usize = 1 << 21;
-/// Threads that have such a table of their own, of 8 MB, where nobody limits memory: more would be zeroed and summed for
-/// longer than they count.
+/// Threads that have such a table of their own, of 8 MB, where nobody limits memory: more would be zeroed and summed
+/// for longer than they count.
 pub(super) const SKETCHES: usize = 4;
 
 fn any<S: Id>(
