@@ -15,9 +15,9 @@
 //! `encode::compiled_file` keeps all of it to be mapped the next time.
 //!
 //! **A merge's way.** `bpe::train::count` counts pre-tokens (`spill` where they outgrow memory), `words` lays the
-//! distinct ones out as symbols in one share a thread, `recount` lists where each pair occurs. Then `merge` takes the
-//! most frequent pair, `occurrences` joins it wherever its list says and notes its neighbours, and `pair_counts` learns
-//! what became more and less frequent, until there are enough.
+//! distinct ones out as symbols in one share or one a thread, `recount` lists where each pair occurs. Then `merge`
+//! takes the most frequent pair, `occurrences` joins it wherever its list says and notes its neighbours, and
+//! `pair_counts` learns what became more and less frequent, until there are enough.
 //!
 //! # Words
 //!

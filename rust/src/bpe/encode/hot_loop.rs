@@ -12,6 +12,8 @@ use crate::memory::key::{key_at, LONGEST};
 
 /// Pre-tokens whose cache lines are fetched ahead: 64 are on their way while the 64 before are used.
 const AHEAD: usize = 128;
+/// Misses that are encoded together: the lines that were fetched for more of them would not stay in a core's cache.
+const ENOUGH: usize = 512;
 
 impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
     /// Writes what is known of the pre-tokens that end at `ends` and notes what is not.
@@ -59,6 +61,9 @@ impl<V: Packing, T: Id, I: Isa> Batch<'_, V, T, I> {
     fn miss(&mut self, from: usize, to: usize, home: usize, key: u128) {
         if let Some(ids) = self.scratch.cache.in_line(home, key) {
             return self.write_packed(ids);
+        }
+        if self.scratch.misses.len() >= ENOUGH {
+            self.settle();
         }
         let pre_token = &self.text[from..to];
         // characters of three bytes from U+3000 on, alone or after a space: nearly all stand alone, and few such

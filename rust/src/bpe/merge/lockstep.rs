@@ -129,12 +129,14 @@ impl<const N: usize> LockstepMerge<N> {
         let with_after = unsafe { model.pairs.rank_in(self.after_line, token(self.made), token(self.after)) };
         // SAFETY: they asked it for both
         let with_before = unsafe { model.pairs.rank_in(self.before_line, token(self.before), token(self.made)) };
-        self.keys[self.made as usize % N] = Self::key(with_after, self.made);
-        self.keys[self.before as usize % N] = Self::key(with_before, self.before);
-        let mut least = NONE;
+        let (after_key, before_key) = (Self::key(with_after, self.made), Self::key(with_before, self.before));
+        // both have no key yet, and get theirs once all were read: vectors that are read over fresh stores wait for them
+        let mut least = after_key.min(before_key);
         for &key in &self.keys {
             least = least.min(key);
         }
+        self.keys[self.made as usize % N] = after_key;
+        self.keys[self.before as usize % N] = before_key;
         if least == NONE {
             return false;
         }

@@ -3,14 +3,12 @@
 //! A pre-token of up to 15 bytes is its own key, 16 bytes with the length on top. A longer one lies in an arena and its
 //! key holds 56 bits of its hash and where it lies. A count takes 32 bits here; what overflows is carried to 64.
 
-use std::alloc::{handle_alloc_error, Layout};
 use std::collections::HashMap;
-use std::ops::{Deref, DerefMut, Range};
-
-use memmap2::MmapMut;
+use std::ops::Range;
 
 use super::visit::Visit;
-use crate::memory::huge::whole_pages;
+use crate::memory::huge::{whole_pages, Zeroed};
+use crate::memory::mapped_slice::Plain;
 use crate::memory::prefetch::prefetch_item;
 
 /// Longest pre-token that is its own key.
@@ -26,7 +24,11 @@ const FULL: usize = 208;
 struct Line {
     keys: [u128; PER_LINE],
     counts: [u32; PER_LINE],
+    _unused: u32,
 }
+
+// SAFETY: integers without gaps
+unsafe impl Plain for Line {}
 
 /// The key and hash of a pre-token, ready to be looked up; the hash is that of the bytes and nothing else.
 #[derive(Clone, Copy, Default)]
@@ -36,7 +38,9 @@ pub(super) struct Probe {
 }
 
 pub(super) struct CountTable {
-    lines: Lines,
+    /// On huge pages: a page that is read before it is written is taken twice, and the second time every other thread
+    /// is interrupted. With small ones two threads counted no faster than one.
+    lines: Zeroed<Line>,
     used: usize,
     arena: Vec<u8>,
     /// What overflowed 32 bits, by key.
@@ -45,35 +49,6 @@ pub(super) struct CountTable {
 
 /// Lines that are given back together, 16 MB: other threads are interrupted for it.
 const RELEASED: usize = 1 << 18;
-
-/// Lines that take memory once they are written to. (A Vec that asks for zeros is written to wholly at once: its
-/// allocator has no zeros of this alignment.)
-struct Lines(MmapMut);
-
-impl Lines {
-    fn new(lines: usize) -> Self {
-        let layout = Layout::array::<Line>(lines).expect("a table that fits into memory");
-        Self(MmapMut::map_anon(layout.size()).unwrap_or_else(|_| handle_alloc_error(layout)))
-    }
-}
-
-impl Deref for Lines {
-    type Target = [Line];
-
-    #[inline(always)]
-    fn deref(&self) -> &[Line] {
-        // SAFETY: pages are aligned as lines are, and zeros are an empty line.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / size_of::<Line>()) }
-    }
-}
-
-impl DerefMut for Lines {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut [Line] {
-        // SAFETY: pages are aligned as lines are, zeros are an empty line, and `self` is borrowed alone
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() / size_of::<Line>()) }
-    }
-}
 
 /// Gives the memory of so many lines that were read back to the system; they are empty from then on, or as they were.
 fn release(lines: &mut [Line]) {
@@ -146,7 +121,7 @@ impl CountTable {
     }
 
     fn with_lines(lines: usize) -> Self {
-        Self { lines: Lines::new(lines), used: 0, arena: Vec::new(), carried: HashMap::new() }
+        Self { lines: Zeroed::new(lines), used: 0, arena: Vec::new(), carried: HashMap::new() }
     }
 
     /// Distinct pre-tokens.
@@ -244,7 +219,7 @@ impl CountTable {
 
     fn grow(&mut self) {
         let lines = Self::grown(self.lines.len());
-        let mut old = std::mem::replace(&mut self.lines, Lines::new(lines));
+        let mut old = std::mem::replace(&mut self.lines, Zeroed::new(lines));
         // both are in the order of hashes: the new one fills from the front as the old one empties
         for some in old.chunks_mut(RELEASED) {
             for line in some.iter() {
@@ -292,6 +267,11 @@ impl CountTable {
             left_hash.cmp(&right_hash).then_with(|| left.cmp(right))
         });
         places
+    }
+
+    /// Whether something holds of every pre-token.
+    pub fn all(&self, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.places(0..self.lines.len()).all(|place| holds(self.at(place).0))
     }
 
     /// The pre-tokens of one of `parts` shares of the lines, with hash and count.

@@ -41,6 +41,8 @@ pub(super) struct Merger<'a, S> {
     lowest: u64,
     /// Occurrences that may be listed before those of merged pairs are cleared away.
     room: usize,
+    /// Threads that count pairs roughly at the same time.
+    sketches: usize,
     merges: Vec<Merge>,
     /// How often each pair occurred that was merged here: the last so many of `merges`.
     counts: Vec<u64>,
@@ -63,6 +65,7 @@ impl<'a, S: Id> Merger<'a, S> {
             keep: Keep::AtLeast(0),
             lowest: settings.min_frequency.max(1),
             room,
+            sketches: if settings.memory.is_none() { recount::SKETCHES } else { 1 },
             merges: Vec::new(),
             counts: Vec::new(),
         }
@@ -130,7 +133,8 @@ impl<'a, S: Id> Merger<'a, S> {
         self.pairs = PairCounts::new(); // the old ones' memory goes before the new ones take theirs
                                         // the other half is for the lists of pairs that merging makes
         let room = self.room / 2;
-        self.pairs = recount::recount(self.crew, &mut self.shares, &mut self.tokens, &mut self.keep, room);
+        self.pairs =
+            recount::recount(self.crew, &mut self.shares, &mut self.tokens, &mut self.keep, room, self.sketches);
         if let Keep::AtLeast(_) = self.keep {
             self.heap.extend(self.pairs.iter().map(|(key, entry)| candidate(key, entry.count)));
         }

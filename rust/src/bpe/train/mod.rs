@@ -88,7 +88,6 @@ pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &
     // threads that wait for each other gain nothing from more than there are cores
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if cfg!(test) { threads } else { threads.min(cores) };
-    let threads = if cfg!(test) || letters(&counts.words)? >= SHARED_FROM { threads } else { 1 };
     Crew::with(threads, |crew| {
         // two ids more than tokens: the boundary between words, and what is no token's start
         if 256 + goal + 2 <= 1 << 16 {
@@ -104,16 +103,6 @@ pub fn train(texts: &dyn Texts, pattern: &Pattern, settings: &Settings, watch: &
     Ok(trained)
 }
 
-/// Bytes of all distinct pre-tokens from which on threads share the merges. 15 MB of many scripts gain 1.4 times from a
-/// second thread; source code, of half that, took twice as long with it: a merge there is over before the other wakes.
-const SHARED_FROM: u64 = 10_000_000;
-
-fn letters(words: &Words) -> Result<u64> {
-    let mut sum = 0;
-    words.each(&mut |bytes, _, _| sum += bytes.len() as u64)?;
-    Ok(sum)
-}
-
 struct Merging<'a> {
     goal: usize,
     settings: &'a Settings,
@@ -125,7 +114,8 @@ struct Merging<'a> {
 impl Merging<'_> {
     fn run<S: Id>(&mut self, words: Words, crew: &Crew) -> Result<()> {
         let ids = (256 + self.goal) as u32;
-        let (shares, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew)?;
+        let shared_from = if cfg!(test) { 0 } else { words::SHARED_FROM };
+        let (shares, room) = words::lay_out::<S>(words, ids, self.settings.memory, crew, shared_from)?;
         let mut before = self.settings.before.clone();
         if let Some(saved) = &mut self.saved {
             let resumed = saved.merges(before.len())?;
@@ -158,10 +148,8 @@ fn check_text(counts: &count::Counts) -> Result<()> {
     if counts.bytes == 0 || counts.words.len() == 0 {
         return Err(Error::data("there is no text to train on").hint("the sources hold no document that is not empty"));
     }
-    let mut blank = true;
-    counts.words.each(&mut |bytes, _, _| {
-        blank = blank && std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(char::is_whitespace));
-    })?;
+    let is_blank = |text: &str| text.chars().all(char::is_whitespace);
+    let blank = counts.words.all(&mut |bytes| std::str::from_utf8(bytes).is_ok_and(is_blank))?;
     if blank {
         return Err(Error::data(format!(
             "the text to train on is nothing but white space, {} bytes of it",

@@ -5,6 +5,9 @@
 //! links are stored. Words lie by falling count, so that the count of a word follows from where it lies.
 //! Occurrences are visited in order of address, and lists come out sorted because the list they are made from was.
 
+use std::ops::Range;
+
+use super::crew::Shares;
 use crate::bpe::alphabet::ORDER;
 use crate::id::Id;
 use crate::memory::prefetch::prefetch_item;
@@ -102,6 +105,32 @@ pub(super) struct WordShare<S> {
     dead: S,
 }
 
+/// The slots of a share that is being laid out.
+pub(super) struct Places<S> {
+    length: usize,
+    slots: Shares<S>,
+    boundary: S,
+}
+
+impl<S: Id> Places<S> {
+    /// Writes a word at `position`; returns where the next one goes.
+    ///
+    /// # Safety
+    /// No other thread writes to its slots.
+    pub unsafe fn put(&self, position: u32, word: &[u8]) -> u32 {
+        let start = position as usize;
+        // words that come from a file might not be those that were counted
+        assert!(start + word.len() < self.length, "a word lies beyond its share");
+        // SAFETY: the slots are there, and this thread's alone by the contract above.
+        let write = |at: usize, slot: S| unsafe { *self.slots.take(at) = slot };
+        for (at, &byte) in (start..).zip(word) {
+            write(at, S::from_u32(u32::from(ORDER[byte as usize])));
+        }
+        write(start + word.len(), self.boundary);
+        position + word.len() as u32 + 1
+    }
+}
+
 /// How far ahead of its use a slot is asked for.
 const AHEAD: usize = 16;
 
@@ -138,14 +167,9 @@ impl<S: Id> WordShare<S> {
         }
     }
 
-    /// Writes a word at `position`; returns where the next one goes.
-    pub fn put(&mut self, position: u32, word: &[u8]) -> u32 {
-        let start = position as usize;
-        for (slot, &byte) in self.slots[start..start + word.len()].iter_mut().zip(word) {
-            *slot = S::from_u32(u32::from(ORDER[byte as usize]));
-        }
-        self.slots[start + word.len()] = self.boundary;
-        position + word.len() as u32 + 1
+    /// The slots, for threads that put words into them together.
+    pub fn places(&mut self) -> Places<S> {
+        Places { length: self.slots.len(), slots: Shares::new(&mut self.slots), boundary: self.boundary }
     }
 
     /// Tokens of all occurrences of all words, while there is one slot a token.
@@ -200,11 +224,23 @@ impl<S: Id> WordShare<S> {
         }
     }
 
-    /// Every pair of neighbours, its position and its weight; one slot a token.
-    pub fn each_pair(&self, mut visit: impl FnMut(u32, u32, u32, u64)) {
-        let mut at = 1;
-        for run in &self.runs {
-            while at + 1 < run.end {
+    /// The slots of one of `parts` stretches of whole words.
+    pub fn stretch(&self, part: usize, parts: usize) -> Range<u32> {
+        let bound = |part: usize| {
+            let at = 1 + (self.slots.len() - 1) * part / parts;
+            let boundary = self.slots[at - 1..].iter().position(|&slot| slot == self.boundary);
+            (at + boundary.expect("every word ends")) as u32
+        };
+        bound(part)..bound(part + 1)
+    }
+
+    /// Every pair of neighbours in a stretch, its position and its weight; one slot a token.
+    pub fn each_pair(&self, stretch: Range<u32>, mut visit: impl FnMut(u32, u32, u32, u64)) {
+        let mut at = stretch.start;
+        let first = self.runs.partition_point(|run| run.end <= at);
+        for run in &self.runs[first..] {
+            let end = run.end.min(stretch.end);
+            while at + 1 < end {
                 let (left, right) = (self.slots[at as usize], self.slots[at as usize + 1]);
                 if right == self.boundary {
                     at += 2;
@@ -213,27 +249,21 @@ impl<S: Id> WordShare<S> {
                     at += 1;
                 }
             }
-            at = run.end;
+            if end == stretch.end {
+                return;
+            }
+            at = end;
         }
     }
 
-    /// Opens lists of these lengths, by index, where there are none, and fills them.
-    pub fn fill_lists(&mut self, lengths: &[u32], index: impl Fn(u32, u32) -> Option<u32>) {
+    /// Takes lists of these lengths, by index, where there are none, and the arena in which they lie one after another.
+    pub fn take_lists(&mut self, lengths: impl Iterator<Item = u32>, arena: Vec<u32>) {
         let mut start = 0;
-        let mut cursors = Vec::with_capacity(lengths.len());
-        for &length in lengths {
-            self.lists.push(List { start, length });
-            cursors.push(start);
+        self.lists.extend(lengths.map(|length| {
+            let list = List { start, length };
             start += length;
-        }
-        let mut arena = vec![0; start as usize];
-        self.each_pair(|left, right, position, _| {
-            if let Some(index) = index(left, right) {
-                let cursor = &mut cursors[index as usize];
-                arena[*cursor as usize] = position;
-                *cursor += 1;
-            }
-        });
+            list
+        }));
         self.arena = arena;
     }
 

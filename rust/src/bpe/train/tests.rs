@@ -302,7 +302,7 @@ fn counts_that_spill_many_times_are_the_same() {
             (whole.bytes, whole.pre_tokens, whole.distinct)
         );
         let merges = Crew::with(threads, |crew| {
-            let (shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew).unwrap();
+            let (shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew, 0).unwrap();
             let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
             merger.start(&[], 444);
             assert_eq!(merger.run(444, 444), merge::State::Done);
@@ -314,27 +314,44 @@ fn counts_that_spill_many_times_are_the_same() {
     std::fs::remove_dir_all(temporary).unwrap();
 }
 
+/// As many merges as `text` has after those `before`, by threads that have one share or one each.
+fn merged(text: &str, before: &[Merge], most: usize, threads: usize, shared_from: u64) -> Vec<Merge> {
+    let (clock, pattern) = (Clock::new(&Unwatched), Pattern::new("gpt2").unwrap());
+    let counts = count::count(&listed(&[text.as_bytes()]), &pattern, 1, None, &clock).unwrap();
+    let merges = Crew::with(threads, |crew| {
+        let (mut shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew, shared_from)?;
+        assert_eq!(shares.len(), if shared_from == 0 { threads } else { 1 });
+        for share in &mut shares {
+            share.most = most;
+        }
+        let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
+        merger.start(before, 444);
+        merger.run(444, 444);
+        Ok(merger.into_merges())
+    });
+    merges.unwrap()
+}
+
 #[test]
 fn lists_that_outgrow_their_places_are_made_anew() {
-    let mut random = Random(9);
-    let text = random_text(&mut random, 3000, ALPHABETS[1], 14);
-    let pattern = Pattern::new("gpt2").unwrap();
-    let whole = run(&[text.as_bytes()], &Settings::new(700)).unwrap();
+    let text = random_text(&mut Random(9), 3000, ALPHABETS[1], 14);
+    let whole = run(&[text.as_bytes()], &Settings::new(700)).unwrap().merges;
     for (most, before, threads) in [(3, 0, 1), (60, 0, 2), (500, 0, 3), (3, 200, 2), (60, 200, 1)] {
-        let clock = Clock::new(&Unwatched);
-        let counts = count::count(&listed(&[text.as_bytes()]), &pattern, 1, None, &clock).unwrap();
-        let merges = Crew::with(threads, |crew| {
-            let (mut shares, room) = words::lay_out::<u16>(counts.words, 1000, None, crew)?;
-            for share in &mut shares {
-                share.most = most;
-            }
-            let mut merger = Merger::new(shares, &Settings::new(700), room, crew);
-            merger.start(&whole.merges[..before], 444);
-            merger.run(444, 444);
-            Ok(merger.into_merges())
-        });
-        assert_eq!(merges.unwrap(), whole.merges, "{most} {before}");
+        for shared_from in [0, u64::MAX] {
+            assert_eq!(merged(&text, &whole[..before], most, threads, shared_from), whole, "{most} {before}");
+        }
     }
+}
+
+#[test]
+fn threads_that_share_words_make_the_merges_of_one() {
+    let text = random_text(&mut Random(11), 3000, ALPHABETS[1], 14);
+    let whole = run(&[text.as_bytes()], &Settings::new(700)).unwrap().merges;
+    for (before, threads) in [(0, 1), (0, 2), (0, 3), (0, 7), (200, 2), (300, 5)] {
+        assert_eq!(merged(&text, &whole[..before], 1 << 20, threads, u64::MAX), whole, "{before} {threads}");
+    }
+    // more threads than words
+    assert_eq!(merged("aab aab", &[], 1 << 20, 5, u64::MAX), run(&[b"aab aab"], &Settings::new(259)).unwrap().merges);
 }
 
 #[test]
