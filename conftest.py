@@ -26,7 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--before", type=Path, metavar="DIR", help="with --benchmark: a built tree of this project at an earlier commit"
     )
-    parser.addoption("--seeds", type=int, default=3, metavar="N", help="with --full: runs of each side of track 0")
+    parser.addoption(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="with --full: runs of each side of track 0, of the clock, and to a baseline's bits",
+    )
 
 
 # before pytest-benchmark reads these options

@@ -56,10 +56,10 @@ class Block(nn.Module):
 class Plain(nn.Module):
     """The model; called with targets it gives their mean loss."""
 
-    def __init__(self, size: Size) -> None:
-        """Draw the weights from the seed 1."""
+    def __init__(self, size: Size, seed: int = 1) -> None:
+        """Draw the weights from the seed."""
         super().__init__()
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         self.embed = nn.Embedding(size.vocabulary, size.width)
         self.position = nn.Embedding(size.context, size.width) if size.inner is None else None
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
@@ -74,6 +74,10 @@ class Plain(nn.Module):
 
     def forward(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The mean loss."""
+        return functional.cross_entropy(self.logits(idx).flatten(0, 1), targets.flatten())
+
+    def logits(self, idx: torch.Tensor) -> torch.Tensor:
+        """What the head says of every position."""
         x, turns = self.embed(idx), None
         if self.position is not None:
             x = x + self.position(torch.arange(idx.shape[1], device=idx.device))
@@ -81,8 +85,7 @@ class Plain(nn.Module):
             turns = self.cos.to(x.dtype), self.sin.to(x.dtype)
         for block in self.blocks:
             x = block(x, turns)
-        logits = functional.linear(self.norm(x), self.embed.weight)
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return functional.linear(self.norm(x), self.embed.weight)
 
 
 def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -91,12 +94,12 @@ def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
-def optimizer_of(model: nn.Module, learning_rate: float) -> torch.optim.AdamW:
+def optimizer_of(model: nn.Module, learning_rate: float, decay: float = 0.1) -> torch.optim.AdamW:
     """AdamW in one kernel, with decay on matrices."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": 0.1},
+        {"params": matrices, "weight_decay": decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True)

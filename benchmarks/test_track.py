@@ -48,13 +48,22 @@ def litgpt(**given: Any) -> dict[str, Any]:
     return peer("litgpt", **given)
 
 
+def plain_torch(**given: Any) -> dict[str, Any]:
+    return peer("plain torch", **given)
+
+
 FUNCTIONS = {
     "nanochat": nanochat,
     "nanoGPT, tokens": nanogpt_tokens,
     "nanoGPT, characters": nanogpt_characters,
     "litgpt": litgpt,
+    "plain torch": plain_torch,
 }
-ABSENT = {"litgpt": "not installed: make peers-train", "an earlier commit": "no tree: --before DIR"}
+ABSENT = {
+    "litgpt": "not installed: make peers-train",
+    "plain torch": "not installed: make setup",
+    "an earlier commit": "no tree: --before DIR",
+}
 
 
 class Track:

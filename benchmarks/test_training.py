@@ -194,7 +194,16 @@ def test_the_fastest_of_six_ways(compare: Compare, tokens: tuple[Path, int], pyt
         agree=near,
         **given,
     )
-    run.faster(1.0, than=run.best())
+    run.faster(bar_over_the_fastest(vocabulary), than=run.best())
+
+
+def bar_over_the_fastest(vocabulary: int) -> float:
+    """What the fastest of torch's ways must take, of our time: more where bfloat16 is multiplied in hardware."""
+    from pylm import _native
+
+    if "avx512_bf16" not in _native.cpu_info()["features"]:
+        return 1.0
+    return 1.6 if vocabulary < 10_000 else 1.5
 
 
 def cores() -> int:

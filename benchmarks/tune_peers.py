@@ -60,6 +60,18 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "litgpt": [
         sizes(2, 128, 64, 4096, 3e-3),
     ],
+    "plain torch": [
+        sizes(2, 128, 64, 4096, rate, dtype=dtype, rows=rows, decay=decay)
+        for rate, rows, decay, dtype in (
+            (3e-3, 8, 0.1, "float32"),
+            (6e-3, 8, 0.1, "float32"),
+            (3e-3, 8, 0.1, "autocast"),
+            (6e-3, 8, 0.1, "autocast"),
+            (1.5e-3, 8, 0.1, "autocast"),
+            (3e-3, 16, 0.1, "autocast"),
+            (3e-3, 8, 0.0, "autocast"),
+        )
+    ],
 }
 DEEPER = {  # what a minute is too short for
     "nanochat": [deep(3, rate=8.0)],
@@ -88,7 +100,7 @@ def best(tried: list[dict[str, Any]], peer: str, seconds: int) -> list[dict[str,
 
 def attempt(peer: str, seconds: int, shape: dict[str, Any], checkouts: Path, train: Path, held: Path) -> dict[str, Any]:
     """Run one trial in a process of its own."""
-    python = str(field.BESIDE) if peer == "litgpt" else sys.executable
+    python = field.INSTALLED[peer][1] if peer in field.INSTALLED else sys.executable
     given = {"peer": peer, "checkouts": str(checkouts), "train": str(train), "held": str(held)}
     given |= {"seconds": seconds, "shape": shape, "seed": 0}
     command = [python, str(CHILD), str(Path(field.__file__)), "run", json.dumps(given)]
@@ -104,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", type=Path, help="a folder with prose.txt")
     parser.add_argument("--checkouts", type=Path, required=True, help="a folder with nanochat and nanoGPT")
+    parser.add_argument("--only", help="one peer")
     parser.add_argument("--most", type=int, default=1000, help="trials of this call")
     options = parser.parse_args()
     from pylm.track.held_out import cut
@@ -112,7 +125,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tune-peers-") as folder:
         train, held = cut(Texts(options.corpora, None).prose, Path(folder))
         for _ in range(options.most):
-            following = next(trials(kept["tried"]), None)
+            left = (each for each in trials(kept["tried"]) if options.only in (None, each[0]))
+            following = next(left, None)
             if following is None:
                 return 3
             found = attempt(*following, options.checkouts, train, held)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ PEERS = {
     "nanoGPT, tokens": ("nanogpt", "nanoGPT"),
     "nanoGPT, characters": ("nanogpt", "nanoGPT"),
     "litgpt": ("litgpt", ""),
+    "plain torch": ("plain", ""),
 }
+INSTALLED = {"litgpt": ("litgpt", str(BESIDE)), "plain torch": ("torch", sys.executable)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,8 @@ def sides(checkouts: Path | None, functions: dict[str, Callable[..., dict[str, A
             there = checkouts / folder if checkouts else None
             found.append(FromCheckout(name, functions[name], name, KEPT, folder=there))
         else:
-            found.append(FromEnvironment(name, functions[name], name, KEPT, str(BESIDE)))
+            package, python = INSTALLED[name]
+            found.append(FromEnvironment(package, functions[name], name, KEPT, python))
     return found
 
 
@@ -85,13 +88,23 @@ def run(
     return answer
 
 
-def ours(train: str, held: str, seconds: float, seed: int, python: str = sys.executable) -> dict[str, Any]:
-    """Run `pylm train TEXT --max-time …` of an interpreter, and score its model twice: the two must agree."""
+def ours(
+    train: str,
+    held: str,
+    seconds: float,
+    seed: int,
+    python: str = sys.executable,
+    settings: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run `pylm train TEXT --max-time …` of an interpreter, and score its model twice: the two must agree.
+
+    `settings` are variables of the environment: the configuration's keys, where the recipe is not to choose.
+    """
     from pylm.track.measure import trained
     from pylm.track.score import bits_per_byte
 
     # the first run has no option at all
-    environment = {"PYLM_TRAIN__SEED": str(SEED + seed)} if seed else None
+    environment = {**(settings or {}), **({"PYLM_TRAIN__SEED": str(SEED + seed)} if seed else {})}
     with tempfile.TemporaryDirectory(prefix="track-ours-") as folder:
         model = trained(Path(train), seconds, Path(folder), python=python, environment=environment)
         bits, plain = bits_per_byte(model.checkpoint, Path(held)), by_a_plain_loop(model.checkpoint, held)

@@ -31,7 +31,8 @@ class Compared:
 
 
 def raced(monkeypatch: pytest.MonkeyPatch, folder: Path, present: list[str], seeds: int) -> Compared:
-    monkeypatch.setattr(field, "BESIDE", folder / "nowhere")
+    nowhere = {name: (package, str(folder / "nowhere")) for name, (package, _) in field.INSTALLED.items()}
+    monkeypatch.setattr(field, "INSTALLED", nowhere)
     text = folder / "text.txt"
     text.write_text("a line of some words\n" * 20_000)
     options: Any = SimpleNamespace(getoption=lambda name: None)
@@ -46,9 +47,10 @@ def raced(monkeypatch: pytest.MonkeyPatch, folder: Path, present: list[str], see
 
 def test_who_is_not_here_is_unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compared = raced(monkeypatch, tmp_path, [], 1)
-    assert [(row.verdict, row.peer) for row in compared.rows] == [("unmeasured", None)] * 5
+    assert [(row.verdict, row.peer) for row in compared.rows] == [("unmeasured", None)] * 6
     assert {row.peer_version for row in compared.rows} == {
-        "no checkout: --checkouts DIR", "not installed: make peers-train", "no tree: --before DIR"}  # fmt: skip
+        "no checkout: --checkouts DIR", "not installed: make peers-train", "not installed: make setup",
+        "no tree: --before DIR"}  # fmt: skip
 
 
 def test_the_bar_is_the_best_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -57,6 +59,6 @@ def test_the_bar_is_the_best_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert best.name.endswith("vs nanochat") and best.bar == "≤ 0.78×" and best.verdict == "short"
     assert best.ratio == pytest.approx(1.21 / 1.51) and best.ours == pytest.approx(1.21)
     assert other.bar == other.verdict == "" and other.ratio == pytest.approx(1.21 / 2.01)
-    assert [row.bar for row in absent] == ["", "", "≤ 0.8×"]
+    assert [row.bar for row in absent] == ["", "", "", "≤ 0.8×"]
     assert compared.order[:3] == ["pylm", "nanochat", "nanoGPT, tokens"]
     assert compared.order[3:6] == ["nanochat", "nanoGPT, tokens", "pylm"] and len(compared.order) == 9

@@ -136,6 +136,8 @@ def _pour(file: RemoteFile, part: Part, blocks: Iterator[bytes], start: int, rep
 
 def _is_here(file: RemoteFile, to: Path) -> bool:
     """Say whether the file is there already; another file of that name is not overwritten."""
+    if to.is_dir():
+        raise DataError(f"{to} is a folder: {file.name} is a file", "name the file that it is to become")
     if not to.is_file():
         return False
     checksum = file.checksum()

@@ -58,7 +58,10 @@ class Hub:
             sleep: waits between tries.
         """
         endpoint = (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
-        origin = Origin.of(endpoint)
+        try:
+            origin = Origin.of(endpoint)
+        except UsageError as error:
+            raise UsageError(f"HF_ENDPOINT: {error.message}", error.hint) from None
         token = (os.environ.get("HF_TOKEN") or "").strip() or None
         access = Access(allow_private, is_offline(offline), origin, say)
         if origin.scheme == "http" and not access.offline:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, Queue
 
 from pylm.data.fetching.checksum import Checksum
 from pylm.data.fetching.partial import Part, Span
@@ -47,8 +46,12 @@ class RangedDownload:
         """Fetch what is missing and return the hash of the whole; RangesIgnored where the server sends no ranges."""
         self.farthest = -1 if are_ranges_served else None
         self.stop = threading.Event()
-        self.events: Queue[Span | BaseException | None] = Queue()
-        self.pending: list[Span] = []
+        self.news = threading.Event()
+        # lists that connections append to, so that Ctrl-C loses nothing on the way from one thread to the other
+        self.done: list[Span] = []
+        self.errors: list[BaseException] = []
+        self.recorded = 0
+        self.endings: list[int] = []
         self.permits = threading.Semaphore(2 * self.connections)
         self.waiting = self._ranges() if are_ranges_served else self._rest()
         self.counts = [0] * self.connections
@@ -58,7 +61,7 @@ class RangedDownload:
         for thread in (*workers, hasher):
             thread.start()
         try:
-            self._keep(len(workers))
+            self._keep()
             hasher.join()
         except BaseException:
             self._end(workers)
@@ -67,34 +70,22 @@ class RangedDownload:
 
     # this thread: records what came
 
-    def _keep(self, running: int) -> None:
-        while running:
-            for event in self._events():
-                if event is None:
-                    running -= 1
-                elif isinstance(event, BaseException):
-                    raise event
-                else:
-                    self.pending.append(event)
-            if self.pending:
-                self._record()
-            self.report(self.here + sum(self.counts))
-
-    def _events(self) -> list[Span | BaseException | None]:
-        """Return what happened since the last time, after a heartbeat at the latest."""
-        happened = []
-        with suppress(Empty):
-            happened.append(self.events.get(timeout=HEARTBEAT))
-            while True:
-                happened.append(self.events.get_nowait())
-        return happened
-
-    def _record(self) -> None:
-        self.part.record(self.pending)
-        self.permits.release(len(self.pending))
-        self.pending = []  # not before: Ctrl-C may come in between
-        with self.grown:
-            self.grown.notify()
+    def _keep(self) -> None:
+        """Record steps until every connection has ended."""
+        is_running = True
+        while is_running:
+            self.news.wait(HEARTBEAT)
+            self.news.clear()
+            is_running = len(self.endings) < self.connections  # before their last steps are looked for
+            if self.errors:
+                raise self.errors[0]
+            if spans := self.done[self.recorded :]:
+                self.part.record(spans)
+                self.recorded += len(spans)
+                self.permits.release(len(spans))
+                with self.grown:
+                    self.grown.notify()
+            self.report(min(self.here + sum(self.counts), self.part.size))
 
     def _end(self, workers: list[threading.Thread]) -> None:
         """Let the connections end, and record what they brought."""
@@ -104,10 +95,9 @@ class RangedDownload:
         until = time.monotonic() + PARTING
         for worker in workers:
             worker.join(max(0.0, until - time.monotonic()))
-        self.pending += [event for event in self._events() if isinstance(event, tuple)]
-        if self.pending:
+        if spans := self.done[self.recorded :]:
             with suppress(OSError):
-                self.part.record(self.pending)
+                self.part.record(spans)
 
     # a thread for each connection
 
@@ -143,8 +133,9 @@ class RangedDownload:
         except Stopped:
             pass
         except BaseException as error:
-            self.events.put(error)
-        self.events.put(None)
+            self.errors.append(error)
+        self.endings.append(number)
+        self.news.set()
 
     def _fill(self, number: int, handle: int, start: int, end: int) -> None:
         """Write one range; each step of it is told when it is whole, the last also where it is not."""
@@ -160,12 +151,16 @@ class RangedDownload:
                     view, at = view[written:], at + written
                     self.counts[number] += written
                     if at == begun + self.step and at < end:
-                        self.events.put((begun, at))
+                        self._tell(begun, at)
                         begun = at
                         self._permit()
         finally:
             if at > begun:
-                self.events.put((begun, at))
+                self._tell(begun, at)
+
+    def _tell(self, start: int, end: int) -> None:
+        self.done.append((start, end))
+        self.news.set()
 
     def _permit(self) -> None:
         while not self.permits.acquire(timeout=HEARTBEAT):
@@ -187,5 +182,7 @@ class RangedDownload:
                     return
                 while self.hashed < frontier and not self.stop.is_set():
                     count = file.readinto(memoryview(buffer)[: frontier - self.hashed])
+                    if not count:  # somebody cut the part short: its hash will not be the published one
+                        return
                     self.checksum.update(memoryview(buffer)[:count])
-                    self.hashed += count or 0
+                    self.hashed += count

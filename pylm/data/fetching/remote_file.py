@@ -60,6 +60,8 @@ class RemoteFile:
         self.local, self.by_xet = local, by_xet
         self._explain = explain
         self._lock = threading.Lock()
+        self._copying = threading.Lock()
+        self._is_copy_hashed, self._copy_is_right = False, True
         self._location: str | None = None  # where its address leads, None until that is known
 
     def __repr__(self) -> str:
@@ -74,13 +76,24 @@ class RemoteFile:
         """Return what checks its content."""
         return Checksum(self.name, self.size, self.sha256, self.git_sha1)
 
+    def copy(self) -> Path | None:
+        """Return a copy on this machine; its content is hashed once, and one that is wrong is none."""
+        with self._copying:
+            path = self.local() if self._copy_is_right else None
+            if path is not None and not self._is_copy_hashed:
+                checksum = self.checksum()
+                for block in blocks_of(path):
+                    checksum.update(block)
+                self._is_copy_hashed, self._copy_is_right = True, checksum.is_right()
+            return path if self._copy_is_right else None
+
     def read(self, start: int, length: int) -> bytes:
         """Return exactly these bytes of it."""
         if start < 0 or length < 0 or (self.size is not None and start + length > self.size):
             raise DataError(f"{self.name} has no bytes {start} to {start + length}: it has {self.size}")
         if not length:
             return b""
-        if (copy := self.local()) is not None:
+        if (copy := self.copy()) is not None:
             with copy.open("rb") as file:
                 file.seek(start)
                 block = file.read(length)
@@ -93,7 +106,7 @@ class RemoteFile:
     def stream(self, start: int = 0) -> Iterator[bytes]:
         """Yield it block by block from a byte on; read from its beginning, its content is checked at its end."""
         checksum = self.checksum()
-        copy = self.local()
+        copy = self.copy()
         for block in self.blocks(start, self.size) if copy is None else blocks_of(copy, start):
             if start == 0:
                 checksum.update(block)

@@ -60,8 +60,3 @@ def file_name(url: str) -> str:
     parts = urlsplit(url)
     last = PurePosixPath(unquote(parts.path).replace("\\", "/")).name.replace("\0", "")
     return last if last not in ("", ".", "..") else (parts.hostname or "file")
-
-
-def is_url(text: str) -> bool:
-    """Say whether a text is an address of the web."""
-    return text.startswith(("https://", "http://"))

@@ -142,6 +142,12 @@ def test_what_is_no_address(url: str, says: str) -> None:
     assert says in str(caught.value) and "geheim" not in str(caught.value)
 
 
+def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "hub.example.org")
+    with pytest.raises(UsageError, match="HF_ENDPOINT: hub.example.org is no address"):
+        Hub.from_environment()
+
+
 def test_signatures_are_not_shown() -> None:
     assert shown("https://a.b/c?id=3&X-Amz-Signature=abc&Key-Pair-Id=k&Policy=p") == (
         "https://a.b/c?id=3&X-Amz-Signature=…&Key-Pair-Id=…&Policy=…"

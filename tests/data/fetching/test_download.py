@@ -184,6 +184,8 @@ def test_another_file_of_that_name_is_not_overwritten(file: RemoteFile, tmp_path
     (tmp_path / "a.bin").write_text("mine")
     with pytest.raises(DataError, match="a.bin is another file than hub:org/name@") as caught:
         fetch(file, tmp_path / "a.bin")
+    with pytest.raises(DataError, match="is a folder"):
+        fetch(file, tmp_path)
     assert (tmp_path / "a.bin").read_text() == "mine" and caught.value.hint and "move it away" in caught.value.hint
 
 

@@ -105,6 +105,9 @@ def test_what_huggingface_hub_has_is_read_and_never_written(
     assert len(server.seen) == asked + 2  # the commit and the listing: no file
     assert {path: path.lstat().st_mtime_ns for path in cache.rglob("*")} == before
 
+    (cache / f"datasets--org--name/snapshots/{sha}/README.md").resolve().write_bytes(b"jello\n")  # nobody hashed it
+    assert hub.repository("dataset", "org/name").file("README.md").read(0, 6) == b"hello\n"
+
 
 def refused(hub: Hub, *args: Any) -> tuple[str, str]:
     with pytest.raises(PylmError) as caught:
