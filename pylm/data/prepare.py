@@ -15,7 +15,7 @@ from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
 from pylm.data.sources import END, Opened, Sources, default_folder, opened
 from pylm.data.storing import say_terms, stored
 from pylm.data.streaming.files import Files
-from pylm.data.streaming.steps import Taken
+from pylm.data.streaming.steps import Limit, Taken
 from pylm.errors import UsageError, did_you_mean
 from pylm.tokenizer.native import parameters_named
 from pylm.wording import call, options_marked, param
@@ -183,8 +183,7 @@ def prepare_text(
         raise UsageError("several processes cannot each train a tokenizer", f"train one first: {first}")
     if not isinstance(tokenizer, Training):
         sources, tokenizer, options = _slice_counted(sources, tokenizer, options)
-    most = None if options.limit is None else _rust.parse_limit(options.limit)
-    with parameters_named(), opened(sources, folder, most, progress) as text:
+    with parameters_named(), opened(sources, folder, _limits(sources, options, tokenizer), progress) as text:
         text_bytes, remarks = text.look()
         for remark in remarks:
             say(options_marked(remark))
@@ -236,13 +235,24 @@ def _slice_counted(
     part = sources.parts[0]
     if len(sources.parts) > 1 or not isinstance(part, Taken) or not isinstance(part.stream, Files):
         return sources, tokenizer, options
-    if part.limit.tokens is None or options.limit is not None:
+    if part.limit.tokens is None or options.limit is not None or options.allow_special:
         return sources, tokenizer, options
     tok = _loaded(tokenizer)
     if tok.identity != part.limit.counting().identity or tok.eot is None:
         return sources, tok, options
     whole = replace(sources, parts=(part.stream,), reading=part.stream.reading)
     return whole, tok, replace(options, limit=f"{part.limit.tokens}tok")
+
+
+def _limits(sources: Sources, options: ShardOptions, tokenizer: Training | Tokenizer | str | Path) -> list[Limit]:
+    """Return how much is written of what is no file: as much as is taken, where that can be told before it is read."""
+    if options.limit is None or all(isinstance(part, Files) for part in sources.parts):
+        return []
+    limit: dict[str, Any] = _rust.parse_limit(options.limit)
+    if "tokens" not in limit:
+        return [Limit(**limit)]
+    tok = None if isinstance(tokenizer, Training) else _loaded(tokenizer)
+    return [] if tok is None or tok.eot is None else [Limit(**limit, tokenizer=tok)]
 
 
 def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[str, Any]:

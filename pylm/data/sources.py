@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from pylm.data.streaming.several import Joined
 from pylm.data.streaming.spooling import spooled
 from pylm.data.streaming.steps import Limit, Taken
 from pylm.data.streaming.stream import Stream
-from pylm.data.streaming.stream_of import TEXT, called, named, several_of, stream_of
+from pylm.data.streaming.stream_of import TEXT, named, several_of, stream_of
 from pylm.errors import UsageError
 from pylm.tokenizer.standard_input import copied, is_json_object
 from pylm.tokenizer.unfinished import unfinished
@@ -38,12 +38,10 @@ class Sources:
     """The sources of text, and how they are read.
 
     Attributes:
-        names: How each is called.
         parts: What they are, one after another.
         reading: How files of them are read.
     """
 
-    names: tuple[str, ...]
     parts: tuple[Stream, ...]
     reading: Reading
 
@@ -56,11 +54,10 @@ class Sources:
         # the name of a data set may name its column too
         alike = readings and all(one == readings[0] for one in readings)
         how = readings[0] if alike else Reading(**reading)
-        names = tuple(called(one) for one in several_of(sources))
         if not readings:
             _refuse_for_strings(parts, how)
             how = replace(how, column=None)  # rows were read by it, and are lines by now
-        return cls(names, parts, how)
+        return cls(parts, how)
 
 
 def _refuse_for_strings(parts: tuple[Stream, ...], reading: Reading) -> None:
@@ -87,7 +84,7 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(
-    sources: Sources, folder: Path | None, limit: dict[str, Any] | None = None, progress: Report | None = None
+    sources: Sources, folder: Path | None, limits: Sequence[Limit] = (), progress: Report | None = None
 ) -> Iterator[Opened]:
     """Give what Rust reads of the sources, for as long as the block takes.
 
@@ -97,33 +94,29 @@ def opened(
     Args:
         sources: What is read.
         folder: What it is read for; where there is none, the files lie with the system's temporary ones.
-        limit: What is taken of all of them, where that is limited.
+        limits: Nobody reads beyond the first of these.
         progress: Called now and then while texts are written.
     """
-    direct = [isinstance(part, Files) and part.reading == sources.reading for part in sources.parts]
-    has_stdin = any("-" in part.names for part in sources.parts if isinstance(part, Files))
+
+    def report(written: int) -> None:
+        if progress is not None:
+            progress(written, None, phase="read", unit="bytes")
+
+    direct = [part for part in sources.parts if isinstance(part, Files) and part.reading == sources.reading]
+    has_stdin = any("-" in part.names for part in direct)
     with ExitStack() as stack:
         text = Opened([])
-        if has_stdin or not all(direct):
+        if has_stdin or len(direct) < len(sources.parts):
             scratch = stack.enter_context(_scratch(folder))
         if has_stdin:
             text = _stdin(scratch, sources.reading.field is not None)
-        for number, (part, is_direct) in enumerate(zip(sources.parts, direct, strict=True)):
-            if is_direct:
-                assert isinstance(part, Files)
+        for number, part in enumerate(sources.parts):
+            if isinstance(part, Files) and part in direct:
                 text.files.extend(part.resolved)
                 continue
-
-            def report(written: int) -> None:
-                if progress is not None:
-                    progress(written, None, phase="read", unit="bytes")
-
-            taken = part
-            for unit in ("documents", "bytes"):  # what nowhere ends is written as far as it is taken
-                if limit and unit in limit:
-                    taken = Taken(taken, Limit(**{unit: limit[unit]}))
-            file = scratch / f"{number}.jsonl"
-            text.files.append(spooled(taken, file, sources.reading.field or "text", report))
+            for limit in limits:  # what nowhere ends is written as far as it is taken
+                part = Taken(part, limit)
+            text.files.append(spooled(part, scratch / f"{number}.jsonl", sources.reading.field or "text", report))
         yield text
 
 

@@ -193,17 +193,15 @@ class Parts:
 def train(options: TrainOptions) -> Parts:
     """Return the parts of a tokenizer whose vocabulary is learned as asked."""
     from pylm.data.sources import Sources, opened
+    from pylm.data.streaming.steps import Limit
 
     named = {name: getattr(options, name) for name in ("field", "column") if getattr(options, name) != "text"}
     reading = {"invalid": options.invalid, "skip_bad": options.skip_bad, "allow_private": options.allow_private}
     if options.split is not None:
         reading["split"] = options.split
-    limits = {"documents": options.documents, "bytes": options.bytes}
-    limit = {name: value for name, value in limits.items() if value is not None}
-    with (
-        parameters_named(),
-        opened(Sources.of(options.sources, **reading, **named), None, limit, options.progress) as text,
-    ):
+    limits = [Limit(**{name: most}) for name in ("documents", "bytes") if (most := getattr(options, name)) is not None]
+    sources = Sources.of(options.sources, **reading, **named)
+    with parameters_named(), opened(sources, None, limits, options.progress) as text:
         if options.model == "bpe":
             return _train_bpe(options, text)
         return _train_sentencepiece(options, text)

@@ -7,8 +7,9 @@ from pylm.config.cascade import Setting, resolve
 from pylm.config.depth import derive, for_machine, still_open
 from pylm.config.shape import complete, count_parameters
 from pylm.data.own_tokenizer import Training, own_tokenizer
-from pylm.data.sources import Sources
+from pylm.data.sources import Opened
 from pylm.data.stories import stories
+from pylm.data.streaming.files import Reading
 from pylm.wording import in_options
 
 BATCH = derive(6)["train.batch_tokens"]
@@ -123,9 +124,9 @@ def test_the_vocabulary_of_text_without_a_tokenizer_is_no_larger_than_the_run_ha
         asked.append(1)
         return 4096
 
-    sources = Sources.of([str(tmp_path / "my.txt")])
+    opened = Opened([str(tmp_path / "my.txt")])
     said = []
-    tok = own_tokenizer(sources, None, len(text), tmp_path / "out", Training(most=most), threads=1, keep=False,
+    tok = own_tokenizer(opened, Reading(), len(text), tmp_path / "out", Training(most=most), threads=1, keep=False,
                         progress=None, say=said.append)[0]  # fmt: skip
     assert tok.vocab_size <= 4096 and asked == [1]
     assert Training(most=most).wishes == Training().wishes == {}

@@ -80,13 +80,14 @@ def _compared(
 ) -> Comparison:
     from pylm.cli.frame.progress import Progress
     from pylm.data.sources import Sources, opened
+    from pylm.data.streaming.steps import Limit
     from pylm.tokenizer.compare import compare as tallied
     from pylm.tokenizer.sample import Sample, reader_of
 
     limits = {"documents": options.pop("documents"), "bytes": options.pop("size")}
     given = {name: value for name, value in options.items() if value not in (None, "text")}
-    limit = {name: value for name, value in limits.items() if value is not None}
-    with opened(Sources.of(sources, **given), None, limit) as text, Progress("encode", unit="bytes") as progress:
+    most = [Limit(**{name: value}) for name, value in limits.items() if value is not None]
+    with opened(Sources.of(sources, **given), None, most) as text, Progress("encode", unit="bytes") as progress:
         total = min(text.look()[0], limits["bytes"] or math.inf)
         stdin = None if text.stdin is None else str(text.stdin)
         reader = reader_of(text.files, stdin=stdin, stdin_jsonl=text.is_jsonl, **options)

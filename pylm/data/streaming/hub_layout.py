@@ -36,9 +36,9 @@ def data_files(repository: Repository, hub: HubName) -> list[RemoteFile]:
     """Return the files of a configuration's split, in the order of the repository."""
     files = [file for file in repository.files() if not file.path.rpartition("/")[2].startswith((".", "_"))]
     configs = _by_card(repository, files) or _by_names(files, hub.config)
-    if not configs:
-        configs = _by_conversion(repository)
     where = f"hub:{hub.id}"
+    if not configs:
+        configs = _by_conversion(repository, where, hub.config, files)
     splits: Splits = _chosen(configs, hub.config, where, "configuration", "default")
     chosen: list[RemoteFile] = _chosen(splits, hub.split, where, "split", "train")
     return chosen
@@ -136,13 +136,23 @@ def _suffix(path: str) -> str:
     return match[1].lower() if match else ""
 
 
-def _by_conversion(repository: Repository) -> dict[str, Splits]:
+def _by_conversion(
+    repository: Repository, where: str, config: str | None, files: list[RemoteFile]
+) -> dict[str, Splits]:
     """Return what the Hub's conversion to parquet has: CONFIG/SPLIT/0000.parquet."""
     configs: dict[str, Splits] = {}
-    for file in repository.converted().files():
+    try:
+        converted = repository.converted().files()
+    except DataError:
+        if config is None:
+            raise
+        folders = sorted({part for file in files for part in file.path.split("/")[:-1]})
+        hint = did_you_mean(config, folders) or f"its folders are {', '.join(folders[:10]) or 'none'}"
+        raise UsageError(f"{where} has no configuration {config}", hint) from None
+    for file in converted:
         match file.path.split("/"):
-            case [config, split, name] if name.endswith(".parquet"):
-                configs.setdefault(config, {}).setdefault(split, []).append(file)
+            case [named, split, name] if name.endswith(".parquet"):
+                configs.setdefault(named, {}).setdefault(split, []).append(file)
     if not configs:
         raise DataError(f"{repository.name} holds no file that could be read as text")
     return configs

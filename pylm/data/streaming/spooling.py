@@ -67,9 +67,7 @@ def spooled(stream: Stream, file: Path, field: str, report: Callable[[int], None
 
 
 def _line(document: Document, field: str) -> bytes:
-    row: object = document.text
-    for key in reversed(field.split(".")):
-        row = {key: row}
+    row = {field: document.text}
     try:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # half of a character: whoever reads the file says what is done with it

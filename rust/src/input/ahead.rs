@@ -8,28 +8,33 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Check, Remote};
+use super::{Check, Options, Remote};
 use crate::error::{Error, Result};
 
 /// Bytes asked for at a time: what a request costs is little beside that.
 const PIECE: u64 = if cfg!(test) { 1000 } else { 1 << 20 };
 /// Requests under way at a time, so that one's latency is another's transfer.
 const REQUESTS: usize = 6;
-/// Bytes that may be there or on their way before they are needed: few at first, so that whoever reads a little has
-/// little fetched for nothing, and more as more was read.
-const LEAST: u64 = 2 * PIECE;
+/// Bytes that may be there or on their way before they are needed. Whoever may end at any place has few at first, so
+/// that little is fetched for nothing, and more as more was read.
+const LEAST: u64 = PIECE;
 const MOST: u64 = 16 * PIECE;
+/// A gap is read with the range before it where it is no more than this part of it: a request costs more.
+const GAP: u64 = 8;
 
 /// Reads ranges in order, while threads fetch what comes next. Dropped, it fetches no more.
 pub(super) struct Ahead {
     shared: Arc<Shared>,
     check: Option<Check>,
+    /// Whether what was read is held until it is let go: several columns are then read side by side.
+    holds: bool,
 }
 
 struct Shared {
     remote: Arc<Remote>,
     /// In the order of the file.
     pieces: Vec<Range<u64>>,
+    least: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -38,45 +43,55 @@ struct Shared {
 struct State {
     /// The first piece that is not let go.
     first: usize,
+    /// Behind the last piece that somebody waits for.
+    wanted: usize,
     /// Those from the first on that were asked for; None until they are there.
     held: VecDeque<Option<Result<Bytes>>>,
-    /// Bytes of the pieces held or under way.
-    ahead: u64,
     /// Bytes of the pieces that were let go.
     done: u64,
     closed: bool,
 }
 
 impl Ahead {
-    pub fn new(remote: &Arc<Remote>, ranges: impl IntoIterator<Item = Range<u64>>, check: Option<Check>) -> Self {
-        let mut ranges: Vec<_> = ranges.into_iter().collect();
-        ranges.sort_by_key(|range| range.start);
-        let (mut pieces, mut from) = (Vec::new(), 0);
-        for range in ranges {
-            // no byte belongs to two pieces, whatever a damaged footer says
-            from = range.start.max(from);
-            let end = range.end.min(remote.size);
-            while from < end {
-                let to = if end - from < PIECE * 3 / 2 { end } else { from + PIECE };
-                pieces.push(from..to);
-                from = to;
+    pub fn new(
+        remote: &Arc<Remote>,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+        options: &Options,
+        holds: bool,
+    ) -> Self {
+        let mut pieces = Vec::new();
+        for Range { mut start, end } in joined(ranges, remote.size) {
+            while start < end {
+                let to = if end - start < PIECE * 3 / 2 { end } else { start + PIECE };
+                pieces.push(start..to);
+                start = to;
             }
         }
+        let least = if options.may_end { LEAST } else { MOST };
         let threads = REQUESTS.min(pieces.len());
         let (state, changed) = (Mutex::new(State::default()), Condvar::new());
-        let shared = Arc::new(Shared { remote: remote.clone(), pieces, state, changed });
+        let shared = Arc::new(Shared { remote: remote.clone(), pieces, least, state, changed });
         for _ in 0..threads {
             let shared = shared.clone();
             std::thread::spawn(move || shared.fetch());
         }
-        Self { shared, check }
+        Self { shared, check: options.check.clone(), holds }
     }
 
     pub fn covers(&self, at: u64) -> bool {
         self.shared.find(at).is_some()
     }
 
-    /// What follows `at` up to the end of its piece. What lies in earlier pieces is let go.
+    /// Lets go what lies in pieces that end before `at`.
+    pub fn let_go(&self, at: u64) {
+        let mut state = self.shared.lock();
+        while self.shared.pieces.get(state.first).is_some_and(|piece| piece.end <= at) {
+            self.shared.let_go(&mut state);
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// What follows `at` up to the end of its piece. What lies in earlier pieces is let go, unless it is to be held.
     pub fn piece(&self, at: u64) -> Result<Bytes> {
         let outside = || Error::data(format!("{}: byte {at} is not where its footer says", self.shared.remote.name));
         let index = self.shared.find(at).ok_or_else(outside)?;
@@ -86,15 +101,17 @@ impl Ahead {
             drop(state);
             return self.shared.remote.read(at, piece.end - at);
         }
-        while state.first < index {
+        while state.first < index && !self.holds {
             self.shared.let_go(&mut state);
         }
+        state.wanted = state.wanted.max(index + 1);
         self.shared.changed.notify_all();
         loop {
-            if let Some(Some(Ok(bytes))) = state.held.front() {
+            let place = index - state.first;
+            if let Some(Some(Ok(bytes))) = state.held.get(place) {
                 return Ok(bytes.slice((at - piece.start) as usize..));
             }
-            if let Some(Err(error)) = state.held.front_mut().and_then(Option::take) {
+            if let Some(Err(error)) = state.held.get_mut(place).and_then(Option::take) {
                 state.closed = true;
                 return Err(error);
             }
@@ -152,9 +169,7 @@ impl Shared {
 
     fn let_go(&self, state: &mut State) {
         let piece = &self.pieces[state.first];
-        if state.held.pop_front().is_some() {
-            state.ahead -= piece.end - piece.start;
-        }
+        state.held.pop_front();
         state.done += piece.end - piece.start;
         state.first += 1;
     }
@@ -167,12 +182,14 @@ impl Shared {
                 return;
             }
             let Range { start, end } = self.pieces[next];
-            if state.ahead > 0 && state.ahead + (end - start) > (state.done / 32).clamp(LEAST, MOST) {
+            let room = (state.done / 64).clamp(self.least, MOST);
+            let beyond = self.pieces.get(state.wanted.max(state.first)..next).unwrap_or_default();
+            let beyond: u64 = beyond.iter().map(|piece| piece.end - piece.start).sum();
+            if beyond > 0 && beyond + (end - start) > room {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             state.held.push_back(None);
-            state.ahead += end - start;
             drop(state);
             let read = self.remote.read(start, end - start);
             state = self.lock();
@@ -183,6 +200,24 @@ impl Shared {
             self.changed.notify_all();
         }
     }
+}
+
+/// The ranges in order, those joined that lie close together.
+fn joined(ranges: impl IntoIterator<Item = Range<u64>>, size: u64) -> Vec<Range<u64>> {
+    let mut ranges: Vec<_> = ranges.into_iter().map(|range| range.start..range.end.min(size)).collect();
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        // no byte belongs to two pieces, whatever a damaged footer says
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end + (last.end - last.start).min(PIECE) / GAP => {
+                last.end = last.end.max(range.end);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// The ranges as one stream, from `at` on.

@@ -52,7 +52,7 @@ impl Archive {
                 Some(file) => {
                     self.texts = true;
                     let part = Part { tape: self.tape.clone(), left: entry.size };
-                    let bytes = Box::new(BufReader::with_capacity(64 << 10, part));
+                    let bytes = Box::new(BufReader::with_capacity(entry.size.clamp(1, 64 << 10) as usize, part));
                     let stream: compressed::Stream = unpacked_within_reason(bytes, &file)?;
                     let reader = SpanReader::entry(input, self.number, Arc::new(file), stream, first, offset)?;
                     self.current = Some((entry, reader));

@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::ahead::{Ahead, Stream};
-use super::{Check, Place, Remote};
+use super::{Options, Place, Remote};
 use crate::error::{Error, Result};
 
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub(super) enum Chunks {
 
 pub(super) struct Elsewhere {
     remote: Arc<Remote>,
-    /// One for each column that is read: each is read in order.
+    /// One for each column that is read in order, or one for all.
     columns: Mutex<Vec<Arc<Ahead>>>,
     /// What the source of the bytes said: parquet's errors are no place for it.
     failed: Mutex<Option<Error>>,
@@ -41,11 +41,18 @@ impl Chunks {
         })
     }
 
-    /// These ranges are going to be read, in order: those of one column.
-    pub fn expect(&self, ranges: Vec<Range<u64>>, check: Option<&Check>) {
+    /// These ranges are going to be read: those of one column, or of several that are held until they are let go.
+    pub fn expect(&self, ranges: Vec<Range<u64>>, options: &Options, holds: bool) {
         if let Self::Remote(from) = self {
-            let ahead = Ahead::new(&from.remote, ranges, check.cloned());
+            let ahead = Ahead::new(&from.remote, ranges, options, holds);
             from.columns.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(ahead));
+        }
+    }
+
+    /// Nothing that lies before a place is read any more.
+    pub fn let_go(&self, at: u64) {
+        if let Self::Remote(from) = self {
+            from.columns.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|ahead| ahead.let_go(at));
         }
     }
 

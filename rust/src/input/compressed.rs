@@ -47,7 +47,7 @@ fn raw(file: &SourceFile, start: u64, options: &Options) -> Result<Box<dyn BufRe
             Box::new(BufReader::with_capacity(BUFFER, opened))
         }
         Place::Elsewhere(remote) => {
-            let ahead = Ahead::new(remote, std::iter::once(start..remote.size), options.check.clone());
+            let ahead = Ahead::new(remote, std::iter::once(start..remote.size), options, false);
             Box::new(BufReader::with_capacity(BUFFER, ahead::Stream::new(Arc::new(ahead), start, remote.size)))
         }
     })

@@ -90,6 +90,8 @@ pub struct Options {
     pub meta: bool,
     /// The key or column of a whole number to note of each.
     pub extra: Option<String>,
+    /// Whether reading may end at any place, so that little is to be fetched before it is needed.
+    pub may_end: bool,
     /// Whether to go on looking through the sources: how Ctrl-C is heard before threads have begun to work.
     pub check: Option<Check>,
 }
@@ -113,6 +115,7 @@ impl Default for Options {
             stdin_jsonl: false,
             meta: false,
             extra: None,
+            may_end: false,
             check: None,
         }
     }
@@ -158,6 +161,8 @@ impl Validation {
     }
 }
 
+#[cfg(test)]
+mod format_tests;
 #[cfg(test)]
 mod separator_tests;
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// Rows decoded at a time: a bound on what is held where rows are long.
 const BATCH: usize = 64;
 
+/// Bytes of a row group that are held where several columns are read.
+const HELD: u64 = 32 << 20;
+
 /// Reads documents from a range of row groups.
 pub(super) struct Rows {
     reader: SerializedFileReader<Chunks>,
@@ -116,9 +119,15 @@ impl Rows {
         let [start, end] = [mark.at, end].map(|group| usize::try_from(group).unwrap_or(count).min(count));
         let groups = start..end.max(start);
         let beside = Beside::find(reader.metadata(), file, column, &input.options)?;
-        for index in beside.columns.iter().copied().chain([column]) {
-            let ranges = ranges(reader.metadata(), index, &groups, &file.name)?;
-            chunks.expect(ranges, input.options.check.as_ref());
+        let columns = beside.columns.iter().copied().chain([column]);
+        let columns = columns.map(|index| ranges(reader.metadata(), index, &groups, &file.name));
+        let columns: Vec<_> = columns.collect::<Result<_>>()?;
+        // small row groups as a whole, in few requests; of large ones each column by itself
+        let bytes = |group: usize| columns.iter().map(|column| column[group].end - column[group].start).sum::<u64>();
+        if columns.len() > 1 && (0..groups.len()).all(|group| bytes(group) <= HELD) {
+            chunks.expect(columns.concat(), &input.options, true);
+        } else {
+            columns.into_iter().for_each(|ranges| chunks.expect(ranges, &input.options, false));
         }
         Ok(Self { reader, chunks, name: file.name.clone(), column, nullable, groups, beside, current: None, mark })
     }
@@ -175,6 +184,9 @@ impl Rows {
     }
 
     fn begin(&self, group: usize) -> Result<Group, ParquetError> {
+        let columns = self.beside.columns.iter().copied().chain([self.column]);
+        let begins = columns.map(|column| self.reader.metadata().row_group(group).column(column).byte_range().0);
+        self.chunks.let_go(begins.min().unwrap_or(0));
         let reader = self.reader.get_row_group(group)?;
         let ColumnReader::ByteArrayColumnReader(mut texts) = reader.get_column_reader(self.column)? else {
             return Err(ParquetError::General("its columns changed while it was read".into()));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::expand::{classify, expand};
-use super::{magic, Options, Place, Source};
+use super::{magic, Options, Place, Remote, Source};
 use crate::error::{shown, Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,13 @@ impl SourceFile {
     /// Whether its bytes are its text, or the lines around it.
     pub fn is_plain(&self) -> bool {
         self.compression == Compression::None && self.format != Format::Parquet
+    }
+
+    pub(super) fn remote_parquet(&self) -> Option<&Remote> {
+        match &self.place {
+            Place::Elsewhere(remote) if self.format == Format::Parquet => Some(remote),
+            _ => None,
+        }
     }
 
     /// Whether the two differ in nothing but, perhaps, their time.

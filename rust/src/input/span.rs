@@ -99,7 +99,8 @@ impl SpanReader {
         mark: Mark,
         offset: u64,
     ) -> Result<Self> {
-        let Begun { mut window, made, begin, lines } = begun(Window::new(stream), &file, input)?;
+        let most = if file.compression == Compression::None { file.size } else { u64::MAX };
+        let Begun { mut window, made, begin, lines } = begun(Window::of_size(stream, most), &file, input)?;
         window.pass(mark.at.saturating_sub(begin), &file, begin)?;
         let (position, line) = if mark.at > begin { (mark.at, mark.line) } else { (begin, lines) };
         let bytes = Bytes::Stream(window, made);

@@ -410,7 +410,7 @@ fn leaving_lines_out_is_no_advice_where_the_first_one_lacks_the_field() {
         (format!("{{\"text\": \"a\"}}\n{talk}"), talked, "or leave such lines out with --skip-bad"),
         ("{\"n\": 1}".into(), "no \"text\"", "no key of it holds text: write the text under \"text\""),
         ("{\"body\": \"words\"}".into(), "no \"text\"", "its longest text is under \"body\": --field body"),
-        ("{\"text\": null}\n{\"text\": \"a\"}".into(), "invalid type", "or leave such lines out with --skip-bad"),
+        ("{\"text\": 1}\n{\"text\": \"a\"}".into(), "invalid type", "or leave such lines out with --skip-bad"),
         ("{\"text\": \"a".into(), "broken JSON", "or leave such lines out with --skip-bad"),
     ];
     for (lines, why, advice) in cases {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::magic::after_mark;
 use super::{Format, Input, Mapping, Options, SafeCut, Separator, Side, SourceFile, Survey, Validation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A range of one file: bytes of a plain file, row groups of a parquet file, the whole of a compressed one (0..size).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,7 @@ const COMPRESSION_RATIO: u64 = 3;
 
 /// Units of about `target` bytes, in the order of the files. `survey` brings lengths that had to be counted.
 pub fn plan_units(input: &Input, target: u64, validation: Validation, survey: Option<&Survey>) -> Result<Vec<Unit>> {
+    ask_for_footers(input)?;
     let mut plan = Plan { units: Vec::new(), open: None, target, offset: 0 };
     for (index, file) in input.files.iter().enumerate() {
         let number = index as u32;
@@ -66,6 +67,20 @@ pub fn plan_units(input: &Input, target: u64, validation: Validation, survey: Op
     }
     plan.close();
     Ok(plan.units)
+}
+
+/// Asks for the footers of parquet files that lie elsewhere, several at a time.
+fn ask_for_footers(input: &Input) -> Result<()> {
+    const REQUESTS: usize = 8;
+    let remotes: Vec<_> = input.files.iter().filter_map(SourceFile::remote_parquet).collect();
+    for some in remotes.chunks(REQUESTS) {
+        input.options.check()?;
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = some.iter().map(|remote| scope.spawn(|| remote.tail().map(drop))).collect();
+            asked.into_iter().try_for_each(|asked| asked.join().unwrap_or_else(|_| Err(Error::interrupted())))
+        })?;
+    }
+    Ok(())
 }
 
 struct Plan {

@@ -9,12 +9,18 @@ pub(super) struct Window {
     stream: Stream,
     bytes: Vec<u8>,
     taken: usize,
+    /// Bytes that the stream has at most: a small file is not given room for a large one.
+    most: u64,
     pub ended: bool,
 }
 
 impl Window {
     pub fn new(stream: Stream) -> Self {
-        Self { stream, bytes: Vec::new(), taken: 0, ended: false }
+        Self::of_size(stream, u64::MAX)
+    }
+
+    pub fn of_size(stream: Stream, most: u64) -> Self {
+        Self { stream, bytes: Vec::new(), taken: 0, most, ended: false }
     }
 
     pub fn rest(&self) -> &[u8] {
@@ -26,7 +32,9 @@ impl Window {
         let there = self.rest().len();
         if there < wanted && !self.ended {
             let done = position + there as u64;
-            self.ended = compressed::fill(&mut self.stream, &mut self.bytes, wanted - there, file, done)?;
+            // one more than there may be, which shows that there is no more
+            let count = ((wanted - there) as u64).min(self.most.saturating_add(1)) as usize;
+            self.ended = compressed::fill(&mut self.stream, &mut self.bytes, count, file, done)?;
         }
         Ok(())
     }

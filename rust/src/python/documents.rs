@@ -61,6 +61,7 @@ impl Documents {
             skip_bad,
             meta,
             extra,
+            may_end: true,
             stdin: stdin.map(Into::into),
             stdin_jsonl,
             check: Some(caller.check()),

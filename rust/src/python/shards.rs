@@ -198,6 +198,7 @@ impl Work<'_> {
             safe_cut: encoder.safe_cut(),
             stdin: self.stdin,
             stdin_jsonl: self.stdin_jsonl,
+            may_end: request.limit.is_some(),
             check: Some(caller.check()),
             ..Options::default()
         };

@@ -148,6 +148,7 @@ pub fn train_bpe<'py>(
         skip_bad,
         stdin: stdin.map(Into::into),
         stdin_jsonl,
+        may_end: documents.is_some() || bytes.is_some(),
         check: Some(caller.check()),
         ..Options::default()
     };

@@ -74,7 +74,7 @@ def test_the_files_of_an_archive_are_those_that_python_finds(
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "a.tar.zst"])
 @pytest.mark.parametrize("far", [False, True])
 def test_entries_are_read_as_their_suffixes_say(name: str, format: int, far: bool) -> None:
-    objects = [{"text": random.Random(number).randbytes(700).hex()} for number in range(2500)]
+    objects = [{"text": random.Random(number).randbytes(700).hex()} for number in range(1000)]
     lines = "\n".join(map(json.dumps, objects)).encode()
     deep = "/".join(["d" * 60] * 2) + "/e.txt"
     entries = [
@@ -95,7 +95,7 @@ def test_entries_are_read_as_their_suffixes_say(name: str, format: int, far: boo
     source: Any = Elsewhere(name) if far else name
     bulk = [one["text"] for one in objects]
     assert texts(source) == [*bulk, "deep", "and deeper", *bulk[:-1], "a,b", "of an array"]
-    assert again_from_everywhere(source) > 5
+    assert again_from_everywhere(source) >= 5
     reader = _rust.Documents([source])
     sources = []
     for _ in reader:

@@ -48,7 +48,7 @@ def test_an_array_is_its_objects(
     assert metas == [{"x": one["x"]} if "x" in one else {} for one in there]
 
 
-def made(count: int = 20_000) -> list[dict[str, Any]]:
+def made(count: int = 12_000) -> list[dict[str, Any]]:
     draw = random.Random(0)
     words = ["plain ", 'a "quoted" word ', "two\nlines ", "[{ ", "漢字 ", "\\ "]
     return [{"id": number, "text": "".join(draw.choices(words, k=draw.randrange(1, 30)))} for number in range(count)]
@@ -66,7 +66,7 @@ def test_json_is_read_whatever_its_layout(name: str, far: bool) -> None:
     source: Any = Elsewhere(name) if far else name
     assert texts(source) == [one["text"] for one in objects]
     assert [row[1] for row in documents(source, meta=True)] == [str(one["id"]) for one in objects]
-    assert again_from_everywhere(source) > 2
+    assert again_from_everywhere(source) > 1
 
 
 def test_an_array_that_is_broken_or_cut_off_is_said_to_be() -> None:

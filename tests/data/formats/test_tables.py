@@ -67,7 +67,7 @@ def test_any_text_is_the_table_that_python_takes_it_for(tmp_path_factory: Any, r
     assert found == as_python_reads(data, ",")
 
 
-def large(count: int = 30_000) -> list[list[str]]:
+def large(count: int = 15_000) -> list[list[str]]:
     draw = random.Random(0)
     words = ["plain ", 'a "quoted" word ', "two\nlines ", "1,5 ", "漢字 "]
     return [[str(number), "".join(draw.choices(words, k=draw.randrange(1, 30)))] for number in range(count)]
@@ -85,7 +85,7 @@ def test_a_large_table_is_whole_and_goes_on_from_every_position(name: str, far: 
     Path(name).write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
     source: Any = Elsewhere(name) if far else name
     assert texts(source, column="body") == [text for _, text in rows]
-    assert again_from_everywhere(source, column="body") > 3
+    assert again_from_everywhere(source, column="body") > 1
     found = documents(source, column="body", meta=True, extra="id")
     assert [row[1] for row in found] == [number for number, _ in rows]
 

@@ -74,6 +74,11 @@ def test_a_card_says_which_files_a_configuration_and_a_split_are(hub: HubServer)
     assert texts("hub:org/carded:en") == ["a", "b", "c"]
     assert texts("hub:org/carded:en:test") == ["d"]
     assert texts("hub:org/carded@main:ja") == ["e"]
+    hub.add(
+        "org/usual",
+        files | {"README.md": CARD.replace("- config_name: ja", "- config_name: ja\n  default: true").encode()},
+    )
+    assert texts("hub:org/usual") == ["e"]
     for name, message, hint in [
         ("hub:org/carded", "has no configuration default, but en, ja", "CONFIG"),
         ("hub:org/carded:eng", "has no configuration eng, but en, ja", "did you mean en"),
@@ -92,6 +97,9 @@ def test_without_a_card_names_say_it(hub: HubServer) -> None:
     assert texts("hub:org/named::validation") == ["c"]
     hub.add("org/folders", {"sample/10BT/000.jsonl": lines("a"), "sample/100BT/000.jsonl": lines("b")})
     assert texts("hub:org/folders:100BT") == ["b"]
+    with pytest.raises(UsageError, match="hub:org/folders has no configuration 10T") as refused:
+        texts("hub:org/folders:10T")
+    assert "did you mean 10BT" in str(refused.value.hint)
     hub.add("org/packed", {"en/c4-train.0.json.gz": gzip.compress(lines("a")), "de/c4-train.0.json.gz": b""})
     assert texts("hub:org/packed:en") == ["a"]
 

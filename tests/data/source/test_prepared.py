@@ -54,6 +54,17 @@ def test_shards_are_those_of_a_file(tok: pylm.Tokenizer, kind: str) -> None:
     assert str(Path().resolve()) not in json.dumps(done.manifest["sources"])
 
 
+def test_texts_are_cut_into_shards_as_files_are(tok: pylm.Tokenizer) -> None:
+    many = [text * 30 for text in TEXTS] * 12
+    Path("many.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in many))
+    for folder, text in (("plain", "many.jsonl"), ("x", iter(many))):
+        pylm.prepare(text, folder, tokenizer=tok, val=0, shard_tokens=100_000)
+    shards = {
+        folder: {path.name: path.read_bytes() for path in Path(folder).glob("*.bin")} for folder in ("plain", "x")
+    }
+    assert shards["x"] == shards["plain"] and len(shards["x"]) > 3
+
+
 def test_other_texts_are_another_source(tok: pylm.Tokenizer) -> None:
     pylm.prepare(iter(TEXTS), "x", tokenizer=tok)
     with pytest.raises(DataError, match="x"):
@@ -79,17 +90,20 @@ def test_the_key_of_rows_is_that_of_lines(tok: pylm.Tokenizer) -> None:
     assert bytes_of("x") == bytes_of("plain")
 
 
-def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tokenizer) -> None:
+@pytest.mark.parametrize("limit", ["70docs", "3000B", "900tok"])
+def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tokenizer, limit: str) -> None:
     def endless() -> Any:
         while True:
             yield from TEXTS
 
-    done = pylm.prepare(endless, "x", tokenizer=tok, limit="70docs", val=0)
-    assert done.manifest is not None and done.manifest["splits"]["train"]["documents"] == 70
+    pylm.prepare(endless, "x", tokenizer=tok, limit=limit, val=0)
+    pylm.prepare("all.jsonl", "plain", tokenizer=tok, limit=limit, val=0)
+    assert bytes_of("x") == bytes_of("plain")
+    assert pylm.Tokenizer.train(endless, 300, documents=len(TEXTS)).identity == tok.identity
 
 
 def test_a_slice_is_cut_where_its_tokens_say_whoever_counts(tok: pylm.Tokenizer) -> None:
-    other = pylm.Tokenizer.train("all.jsonl", 280)
+    other = pylm.Tokenizer.train("all.jsonl", 258)
     for limit in (100, 101, 555, 10**6):
         cut = source("all.jsonl").take(tokens=limit, tokenizer=tok)
         documents = cut.count()

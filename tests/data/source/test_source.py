@@ -12,6 +12,7 @@ import pytest
 
 import pylm
 from pylm.data.streaming import Document, Source, source
+from pylm.data.streaming.files import Files
 from pylm.errors import DataError
 
 Made = Callable[[], Source]
@@ -60,6 +61,32 @@ def test_it_gives_the_same_again_and_goes_on_from_every_state(rows: Any, kind: s
         assert list(other) == whole[stop:], f"from {stop} on"
         assert list(other) == whole  # once from there, and then from the beginning
     assert list(make().seek(one.seek(state).state())) == whole[stop:]
+
+
+def test_a_position_holds_whatever_is_read_at_a_time(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Batches:
+        """The texts 0 to 29, some at a time."""
+
+        def __init__(self, first: int, size: int) -> None:
+            self.position, self.size = first, size
+
+        def __next__(self) -> list[tuple[str, None, None]]:
+            batch = [(str(number), None, None) for number in range(self.position, min(30, self.position + self.size))]
+            self.position += len(batch)
+            if not batch:
+                raise StopIteration
+            return batch
+
+    sizes = iter([9, 2, 7, 9])
+    monkeypatch.setattr(Files, "read", lambda self, position: Batches(position or 0, next(sizes)))
+    one = source("rows.jsonl")
+    reader = iter(one)
+    assert [next(reader).text for _ in range(17)] == [str(number) for number in range(17)]
+    state = one.state()
+    for _ in range(2):  # read by other batches than those that the state counts in
+        assert texts(one.seek(state)) == [str(number) for number in range(17, 30)]
+    with pytest.raises(DataError, match="rows.jsonl ends before the position that was sought"):
+        list(one.seek({"kind": "files", "position": 25, "row": 6}))
 
 
 @pytest.mark.asyncio
