@@ -60,6 +60,8 @@ impl Block {
     /// Finds the documents of what a reader cut off: the work that many threads share.
     pub fn new(raw: RawBlock, file: &SourceFile, options: &Options, validation: Validation) -> Result<Self> {
         let within = raw.within.clone();
+        // a file here whose bytes can be cut off by a command
+        let lone = within.is_none() && file.ranged();
         let file = within.as_deref().unwrap_or(file);
         let mut block = Self {
             text: Text::Owned(Vec::new()),
@@ -90,7 +92,7 @@ impl Block {
                 if let (Some(side), true, false) = (inside, length == 0, open) {
                     block.segments.push(Segment { range: 0..0, ends: true, side });
                 }
-                block.check_utf8(file, raw.position, options.invalid)?;
+                block.check_utf8(file, lone, raw.position, options.invalid)?;
             }
             Content::Lines { text } => {
                 let origin = jsonl::Origin { file, position: raw.position, line: raw.line };
@@ -110,11 +112,11 @@ impl Block {
                 let origin = (raw.position, raw.line.unwrap_or(0));
                 let documents = header.documents(&text, origin, file, options)?;
                 block.take_documents(documents, validation);
-                block.check_utf8(file, raw.position, options.invalid)?;
+                block.check_utf8(file, lone, raw.position, options.invalid)?;
             }
             Content::Documents(documents) => {
                 block.take_documents(documents, validation);
-                block.check_utf8(file, raw.position, options.invalid)?;
+                block.check_utf8(file, lone, raw.position, options.invalid)?;
             }
         }
         if let Validation::Blocks { period, width } = validation {
@@ -144,7 +146,7 @@ impl Block {
         }
     }
 
-    fn check_utf8(&mut self, file: &SourceFile, position: u64, invalid: Invalid) -> Result<()> {
+    fn check_utf8(&mut self, file: &SourceFile, lone: bool, position: u64, invalid: Invalid) -> Result<()> {
         if simdutf8::basic::from_utf8(&self.text).is_ok() {
             return Ok(());
         }
@@ -165,7 +167,7 @@ impl Block {
                     let said = format!("{place} is not UTF-8 (0x{:02x})", self.text[byte]);
                     let cut = std::str::from_utf8(document).is_err_and(|error| error.error_len().is_none());
                     let last = segment.range.end == self.text.len();
-                    if cut && last && file.ranged() && position + self.text.len() as u64 == file.size {
+                    if cut && last && lone && position + self.text.len() as u64 == file.size {
                         let (whole, name) = (position + byte as u64, quoted(&file.name));
                         let hint = format!("head -c {whole} {name} > whole.txt leaves it out");
                         return Err(Error::data(format!("{said}: the file ends in the middle of a character"))

@@ -74,12 +74,10 @@ impl SpanReader {
                 position = begin.max(mark.at);
                 if mark.at <= begin {
                     before = lines;
+                } else if file.is_plain() {
+                    window = Window::new(compressed::open(file, mark.at, &input.options)?);
                 } else {
-                    if file.is_plain() {
-                        window = Window::new(compressed::open(file, mark.at, &input.options)?);
-                    } else {
-                        window.pass(mark.at - begin, file, begin)?;
-                    }
+                    window.pass(mark.at - begin, file, begin)?;
                 }
                 Bytes::Stream(window, made)
             }
