@@ -99,7 +99,7 @@ def take():
 taker = threading.Thread(target=take)
 taker.start()
 while taker.is_alive():
-    if loader._ring is not None:  # a new ring is being filled, which takes milliseconds, and the other thread waits for it
+    if loader._ring is not None:  # it is being filled, which takes milliseconds, and the other thread waits for it
         loader.close()
     time.sleep(0.0002)
 taker.join()
