@@ -76,6 +76,7 @@ class Fault:
     drop: bool = False  # the connection ends without an answer
     whole: bool = False  # 200 with all of it, where a range was asked for
     flip: int | None = None  # this byte of the file is another
+    shift: int = 0  # bytes by which the range that comes is another than was asked for
     size: int | None = None  # what the headers say the size is
     pause: float = 0.0  # seconds before each block
     block: int = 1 << 16  # bytes that are sent at once where there is a pause
@@ -335,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = None if fault.whole else re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, end = 0, size
         if asked:
-            start, end = int(asked[1]), min(size, int(asked[2]) + 1 if asked[2] else size)
+            start, end = int(asked[1]) + fault.shift, min(size, int(asked[2]) + 1 if asked[2] else size)
             if start >= size:
                 self.answer(416, {"Content-Range": f"bytes */{size}"})
                 return

@@ -171,10 +171,15 @@ def test_a_connection_that_was_closed_meanwhile_costs_no_wait(
     assert file.read(10, 10) == content[10:20] and waits == []
 
 
-def test_a_forked_child_makes_its_own_connections(file: RemoteFile, content: bytes) -> None:
+def test_a_forked_child_makes_its_own_connections(file: RemoteFile, server: HubServer, content: bytes) -> None:
+    connected = []
+    process = server.server.process_request
+    server.server.process_request = lambda *args: (connected.append(1), process(*args))[1]  # type: ignore[method-assign]
     assert file.read(0, 10) == content[:10]
+    before = len(connected)
     child = os.fork()
     if not child:
         os._exit(0 if file.read(100, 1000) == content[100:1100] else 1)
     assert file.read(50_000, 1000) == content[50_000:51_000]
     assert os.waitpid(child, 0)[1] == 0
+    assert len(connected) == before + 1

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from pylm.data.fetching import Hub, RemoteFile, fetch, fetch_all, open_url
-from pylm.data.fetching.partial import Spans
+from pylm.data.fetching.partial import Part, Spans
 from pylm.errors import DataError, UsageError
 from tests.support.hub_server import HubServer
 
@@ -178,6 +179,28 @@ def test_damaged_leftovers_do_no_harm(
     fetch(file, tmp_path / "a.bin", piece=PIECE)
     assert (tmp_path / "a.bin").read_bytes() == content
     assert sorted(path.name for path in tmp_path.glob("a.bin*")) == ["a.bin"]
+    missing = {"bytes": 2 * len(content) - 700_000, "short": len(content) - 300_000}  # only the first cannot be told
+    assert server.sent == missing.get(damage, len(content))
+
+
+def test_what_is_not_recorded_yet_is_never_more_than_a_piece(
+    connections: int, file: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Part.record
+    ahead: list[float] = []
+
+    def slowly(part: Part, spans: list[tuple[int, int]]) -> None:
+        time.sleep(0.02)
+        record(part, spans)
+
+    def progress(done: float, *args: Any, **more: Any) -> None:
+        ledger = tmp_path / "a.bin.part.json"
+        spans = json.loads(ledger.read_text())["spans"] if ledger.exists() else []
+        ahead.append(done - sum(end - start for start, end in spans))
+
+    monkeypatch.setattr(Part, "record", slowly)
+    fetch(file, tmp_path / "a.bin", connections=connections, piece=PIECE, progress=progress)
+    assert 0 < max(ahead) <= PIECE
 
 
 def test_another_file_of_that_name_is_not_overwritten(file: RemoteFile, tmp_path: Path) -> None:

@@ -109,6 +109,18 @@ def test_what_huggingface_hub_has_is_read_and_never_written(
     assert hub.repository("dataset", "org/name").file("README.md").read(0, 6) == b"hello\n"
 
 
+def test_a_copy_of_another_size_is_not_found(hub: Hub, server: HubServer) -> None:
+    server.add("org/name", FILES)
+    file = hub.repository("dataset", "org/name").file("data/train-0.parquet")
+    assert hub.huggingface is not None and file.sha256
+    blob = hub.huggingface / "datasets--org--name" / "blobs" / file.sha256
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"a" * 4999)
+    assert file.local() is None
+    blob.write_bytes(b"a" * 5000)
+    assert file.local() == blob
+
+
 def refused(hub: Hub, *args: Any) -> tuple[str, str]:
     with pytest.raises(PylmError) as caught:
         hub.repository(*args).files()

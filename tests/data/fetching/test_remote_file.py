@@ -75,6 +75,7 @@ def test_the_hub_is_asked_once_where_a_large_file_lies(hub: Hub, server: HubServ
         {"drop": True},
         {"whole": True},
         {"size": 999},
+        {"shift": 5},
         {"size": 2_000_000},
         {"status": 416},
         {"status": 503},
@@ -94,6 +95,12 @@ def test_what_goes_wrong_three_times_is_gone_through(
         server.fault(where, times=3, **fault)
         assert file.read(start, 400_000) == content[start : start + 400_000]
         server.faults.clear()
+
+
+def test_another_size_than_was_listed_is_said(file: RemoteFile, server: HubServer) -> None:
+    server.fault("blobs" if file.sha256 else "a.bin", size=999_999, times=-1)
+    with pytest.raises(DataError, match="it says that it has 999999 bytes, and 1000003 were listed"):
+        file.read(0, 10)
 
 
 def test_two_hundred_truncations_in_one_stream(file: RemoteFile, server: HubServer, content: bytes) -> None:
@@ -179,5 +186,7 @@ def test_a_silent_connection_is_given_up_and_made_anew(hub: Hub, server: HubServ
     hub.client._pool.close()
     server.fault("blobs", pause=0.5, times=1)
     assert file.read(100, 200_000) == content[100:200_100]
+    asked = len(server.seen)
     server.fault("blobs", pause=0.01, block=100, times=1)  # it comes, but too slowly to be waited for
     assert file.read(100, 200_000) == content[100:200_100]
+    assert len(server.seen) == asked + 2
