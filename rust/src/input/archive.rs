@@ -7,16 +7,30 @@ use std::sync::{Arc, Mutex};
 
 use super::compressed::{self, open_archive, unpacked_within_reason};
 use super::expand::{classify, listed};
-use super::span::SpanReader;
 use super::tar::{is_shown, lock, Entry, Part, Shared, Tape};
 use super::{Format, Input, Mark, Options, RawBlock, SourceFile, Validation};
 use crate::error::{quoted, Error, Result};
 
+/// What reads one file of an archive.
+pub(super) trait Texts: Sized {
+    /// `number` is the archive's, `offset` where the file begins in all of the text.
+    fn entry(
+        input: &Input,
+        number: u32,
+        file: Arc<SourceFile>,
+        stream: compressed::Stream,
+        mark: Mark,
+        offset: u64,
+    ) -> Result<Self>;
+
+    fn next(&mut self, input: &Input, validation: Validation) -> Result<Option<RawBlock>>;
+}
+
 /// Reads the texts of an archive one after another.
-pub(super) struct Archive {
+pub(super) struct Archive<R> {
     number: u32,
     tape: Shared,
-    current: Option<(Entry, SpanReader)>,
+    current: Option<(Entry, R)>,
     /// Where the first entry begins, of one that was read in part.
     first: Mark,
     /// Whether any entry was a text, and how many were not, by suffix.
@@ -24,7 +38,7 @@ pub(super) struct Archive {
     others: BTreeMap<String, u64>,
 }
 
-impl Archive {
+impl<R: Texts> Archive<R> {
     pub fn open(file: &SourceFile, number: u32, mark: Mark, options: &Options) -> Result<Self> {
         let tape = Tape::new(file.clone(), open_archive(file, mark.at, options)?, mark.at);
         let (first, texts) = (Mark { at: mark.row, row: 0, line: mark.line }, mark.at > 0);
@@ -54,7 +68,7 @@ impl Archive {
                     let part = Part { tape: self.tape.clone(), left: entry.size };
                     let bytes = Box::new(BufReader::with_capacity(entry.size.clamp(1, 64 << 10) as usize, part));
                     let stream: compressed::Stream = unpacked_within_reason(bytes, &file)?;
-                    let reader = SpanReader::entry(input, self.number, Arc::new(file), stream, first, offset)?;
+                    let reader = R::entry(input, self.number, Arc::new(file), stream, first, offset)?;
                     self.current = Some((entry, reader));
                 }
                 None => lock(&self.tape).leave(&entry)?,

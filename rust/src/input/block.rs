@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::{quoted, Error, Result};
 use crate::input::magic::after_mark;
-use crate::input::reader::Content;
+use crate::input::raw::Content;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,6 @@
 //! Where a block ends that is cut off a text.
 
-use super::reader::BLOCK_BYTES;
+use super::raw::BLOCK_BYTES;
 use super::{SafeCut, Separator};
 
 /// How far a document's end is sought before the document itself is cut.

@@ -24,6 +24,7 @@ mod mapped;
 mod note;
 mod parquet;
 mod place;
+mod raw;
 mod reader;
 mod separator;
 mod source;
@@ -41,7 +42,7 @@ pub use feed::{Blocks, Event, Feed, Ticket};
 pub use mapped::{Mapping, Text};
 pub use note::Note;
 pub use place::{Place, Remote, Source};
-pub use reader::{Mark, RawBlock};
+pub use raw::{Mark, RawBlock};
 pub use separator::Separator;
 pub use source::{look, Compression, Format, Input, Look, SourceFile};
 pub use survey::{survey, Survey};
@@ -71,6 +72,7 @@ pub enum Invalid {
 
 /// How text becomes documents.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "options, each asked for by itself")]
 pub struct Options {
     pub separator: Separator,
     /// The key of a jsonl line that holds the text.

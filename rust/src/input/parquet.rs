@@ -127,7 +127,9 @@ impl Rows {
         if columns.len() > 1 && (0..groups.len()).all(|group| bytes(group) <= HELD) {
             chunks.expect(columns.concat(), &input.options, true);
         } else {
-            columns.into_iter().for_each(|ranges| chunks.expect(ranges, &input.options, false));
+            for ranges in columns {
+                chunks.expect(ranges, &input.options, false);
+            }
         }
         Ok(Self { reader, chunks, name: file.name.clone(), column, nullable, groups, beside, current: None, mark })
     }

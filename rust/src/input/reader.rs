@@ -1,97 +1,11 @@
 //! One unit → blocks of about a megabyte, one after another. Finding where to cut is all that happens here; what is
 //! in a block is found by whichever thread took it.
 
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
-use super::parquet::Documents;
+use super::archive::Texts;
+use super::raw::{Mark, RawBlock};
 use super::span::SpanReader;
-use super::table::Header;
-use super::{Input, Side, SourceFile, Span, Text, Unit, Validation};
+use super::{Input, Span, Unit, Validation};
 use crate::error::Result;
-
-/// Bytes of text in a block: large enough that handing it over costs nothing, small enough to stay in a core's cache.
-pub const BLOCK_BYTES: usize = if cfg!(test) { 4096 } else { 1 << 20 };
-
-/// Where in its file reading goes on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Bytes of its text, decompressed; row groups of a parquet file.
-    pub at: u64,
-    /// Rows of the row group.
-    pub row: u64,
-    /// Lines before it, where the reader has to count them.
-    pub line: u64,
-}
-
-/// What a reader cut off, not yet looked into.
-pub struct RawBlock {
-    pub(super) file: u32,
-    /// Where the block begins in its file, or in what was decompressed of it.
-    pub(super) position: u64,
-    /// Where it begins in all of the text, as the plan counted it.
-    pub(super) offset: u64,
-    /// Lines before it, where the reader has to count them.
-    pub(super) line: Option<u64>,
-    /// Where its file goes on.
-    pub(super) after: Mark,
-    /// The file within the archive that it is of.
-    pub(super) within: Option<Arc<SourceFile>>,
-    pub(super) content: Content,
-}
-
-impl RawBlock {
-    pub fn after(&self) -> Mark {
-        self.after
-    }
-
-    pub fn file(&self) -> usize {
-        self.file as usize
-    }
-
-    /// What the file is called that it is of, the archive's name before its own.
-    pub fn name<'a>(&'a self, input: &'a Input) -> &'a str {
-        self.within.as_ref().map_or(&input.files[self.file()].name, |file| &file.name)
-    }
-
-    /// Bytes of the source that it stands for.
-    pub fn len(&self) -> usize {
-        match &self.content {
-            Content::Text { text, .. } | Content::Lines { text } => text.len(),
-            Content::Elements { text } | Content::Records { text, .. } => text.len(),
-            Content::Documents(documents) => documents.text.len(),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-pub(super) enum Content {
-    /// Documents between separators. `inside`: it begins within a document of that side; `open`: it is one part of a
-    /// document that goes on.
-    Text {
-        text: Text,
-        inside: Option<Side>,
-        open: bool,
-    },
-    /// Whole jsonl lines.
-    Lines {
-        text: Text,
-    },
-    Documents(Documents),
-    /// Whole elements of a JSON array.
-    Elements {
-        text: Vec<u8>,
-    },
-    /// Whole records of a table.
-    Records {
-        text: Vec<u8>,
-        header: Arc<Header>,
-    },
-}
 
 /// Reads a unit in order.
 pub struct UnitReader {

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::archive::Archive;
+use super::archive::{Archive, Texts};
 use super::cut::{cut, wait_for};
 use super::elements::{self, Layout};
 use super::magic::{self, after_mark};
 use super::parquet::Rows;
-use super::reader::{Content, BLOCK_BYTES};
+use super::raw::{Content, BLOCK_BYTES};
 use super::table::{self, Header};
 use super::warc::Records;
 use super::window::{Window, LONGEST};
@@ -23,7 +23,7 @@ enum Bytes {
     Stream(Window, Made),
     Rows(Box<Rows>),
     Records(Box<Records>),
-    Archive(Box<Archive>),
+    Archive(Box<Archive<SpanReader>>),
 }
 
 /// What a stream is made of.
@@ -88,24 +88,6 @@ impl SpanReader {
         Ok(Self { file: span.file, within: None, start, position, offset, inside, open, line, bytes })
     }
 
-    /// Reads a file within an archive. `offset` is where it begins in all of the text.
-    pub fn entry(
-        input: &Input,
-        number: u32,
-        file: Arc<SourceFile>,
-        stream: compressed::Stream,
-        mark: Mark,
-        offset: u64,
-    ) -> Result<Self> {
-        let most = if file.compression == Compression::None { file.size } else { u64::MAX };
-        let Begun { mut window, made, begin, lines } = begun(Window::of_size(stream, most), &file, input)?;
-        window.pass(mark.at.saturating_sub(begin), &file, begin)?;
-        let (position, line) = if mark.at > begin { (mark.at, mark.line) } else { (begin, lines) };
-        let bytes = Bytes::Stream(window, made);
-        let (inside, open, line) = (None, false, Some(line));
-        Ok(Self { file: number, within: Some(file), start: position, position, offset, inside, open, line, bytes })
-    }
-
     /// Whether the next block costs time to cut off.
     pub fn slow(&self) -> bool {
         !matches!(self.bytes, Bytes::Mapped { .. })
@@ -114,31 +96,6 @@ impl SpanReader {
     /// Where what was read ends in all of the text.
     pub fn end_offset(&self) -> u64 {
         self.offset + self.position - self.start
-    }
-
-    pub fn next(&mut self, input: &Input, validation: Validation) -> Result<Option<RawBlock>> {
-        let file = self.within.clone();
-        let file = file.as_deref().unwrap_or(&input.files[self.file as usize]);
-        match &mut self.bytes {
-            Bytes::Rows(rows) => {
-                let Some(documents) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
-                let (length, after) = (documents.text.len(), rows.mark());
-                Ok(Some(RawBlock { after, ..self.take(length, 0, Content::Documents(documents)) }))
-            }
-            Bytes::Records(records) => {
-                let Some(documents) = records.next(BLOCK_BYTES, file, &input.options)? else { return Ok(None) };
-                let (length, after) = (documents.text.len(), records.mark());
-                Ok(Some(RawBlock { after, ..self.take(length, 0, Content::Documents(documents)) }))
-            }
-            Bytes::Archive(archive) => {
-                let offset = self.offset + self.position - self.start;
-                let block = archive.next(input, validation, offset)?;
-                self.position += block.as_ref().map_or(0, |block| block.len() as u64);
-                Ok(block)
-            }
-            Bytes::Mapped { .. } => Ok(self.next_mapped(input, file, validation)),
-            Bytes::Stream(..) => self.next_streamed(input, file, validation),
-        }
     }
 
     fn next_mapped(&mut self, input: &Input, file: &SourceFile, validation: Validation) -> Option<RawBlock> {
@@ -238,6 +195,50 @@ fn how(input: &Input, lines: bool) -> (&Separator, Option<&super::SafeCut>) {
         (&Separator::Line, None)
     } else {
         (&input.options.separator, input.options.safe_cut.as_ref())
+    }
+}
+
+impl Texts for SpanReader {
+    fn entry(
+        input: &Input,
+        number: u32,
+        file: Arc<SourceFile>,
+        stream: compressed::Stream,
+        mark: Mark,
+        offset: u64,
+    ) -> Result<Self> {
+        let most = if file.compression == Compression::None { file.size } else { u64::MAX };
+        let Begun { mut window, made, begin, lines } = begun(Window::of_size(stream, most), &file, input)?;
+        window.pass(mark.at.saturating_sub(begin), &file, begin)?;
+        let (position, line) = if mark.at > begin { (mark.at, mark.line) } else { (begin, lines) };
+        let bytes = Bytes::Stream(window, made);
+        let (inside, open, line) = (None, false, Some(line));
+        Ok(Self { file: number, within: Some(file), start: position, position, offset, inside, open, line, bytes })
+    }
+
+    fn next(&mut self, input: &Input, validation: Validation) -> Result<Option<RawBlock>> {
+        let file = self.within.clone();
+        let file = file.as_deref().unwrap_or(&input.files[self.file as usize]);
+        match &mut self.bytes {
+            Bytes::Rows(rows) => {
+                let Some(documents) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
+                let (length, after) = (documents.text.len(), rows.mark());
+                Ok(Some(RawBlock { after, ..self.take(length, 0, Content::Documents(documents)) }))
+            }
+            Bytes::Records(records) => {
+                let Some(documents) = records.next(BLOCK_BYTES, file, &input.options)? else { return Ok(None) };
+                let (length, after) = (documents.text.len(), records.mark());
+                Ok(Some(RawBlock { after, ..self.take(length, 0, Content::Documents(documents)) }))
+            }
+            Bytes::Archive(archive) => {
+                let offset = self.offset + self.position - self.start;
+                let block = archive.next(input, validation, offset)?;
+                self.position += block.as_ref().map_or(0, |block| block.len() as u64);
+                Ok(block)
+            }
+            Bytes::Mapped { .. } => Ok(self.next_mapped(input, file, validation)),
+            Bytes::Stream(..) => self.next_streamed(input, file, validation),
+        }
     }
 }
 

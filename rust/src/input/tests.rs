@@ -206,7 +206,7 @@ fn a_text_of_one_document_is_cut_into_many_pieces_and_units() {
     let mut count = 0;
     while let Some(block) = blocks.next().unwrap() {
         count += 1;
-        assert!(block.text.len() <= 5 * reader::BLOCK_BYTES);
+        assert!(block.text.len() <= 5 * raw::BLOCK_BYTES);
     }
     assert!(count >= 50, "{count}");
 }
