@@ -110,7 +110,7 @@ class Pool:
         self.access, self.timeout = access, timeout
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[Connection]] = {}
-        self._context: ssl.SSLContext | None = None  # reading the system's certificates takes 30 ms
+        self._context: ssl.SSLContext | None = None  # reading the system's certificates takes 50 ms
         self._pid = os.getpid()
 
     def take(self, origin: Origin) -> tuple[Connection, bool]:
