@@ -43,6 +43,7 @@ impl Remote {
     }
 
     /// The same with a copy on this machine.
+    #[must_use]
     pub fn with_copy(self, copy: Option<PathBuf>) -> Self {
         Self { copy, ..self }
     }
