@@ -20,6 +20,7 @@ import pytest
 from benchmarks import corpora
 from benchmarks.compare import Compare, Run, Side
 from benchmarks.track import field
+from benchmarks.track.plain import inner
 
 BASELINE = "plain torch"
 BARS = {"amx_bf16": 5.0, "avx512_bf16": 3.0}  # by what multiplies bfloat16
@@ -47,11 +48,6 @@ def settings_of(shape: Mapping[str, Any]) -> dict[str, str]:
              "batch_tokens": shape["rows"] * shape["context"]}  # fmt: skip
     named = {f"PYLM_MODEL__{key.upper()}": str(value) for key, value in model.items()}
     return named | {f"PYLM_TRAIN__{key.upper()}": str(value) for key, value in train.items()}
-
-
-def inner(width: int) -> int:
-    """The width inside a SwiGLU, as the baseline has it."""
-    return round(8 * width / 3 / 64) * 64
 
 
 def crossed(points: list[tuple[float, float]], bits: float) -> float | None:

@@ -8,6 +8,7 @@ scripts do not.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -17,8 +18,6 @@ FLOOR, WARMUP = 0.1, 100
 
 def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train in `seconds` and score; the clock runs from the text to the last step."""
-    import contextlib
-
     import torch
 
     from benchmarks.track.clock import Clock
@@ -39,17 +38,7 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     # it asks for the fused AdamW on "cuda" alone, which torch has had for CPUs since
     optimizer = model.configure_optimizers(DECAY, shape["rate"], BETAS, "cuda")
     step = torch.compile(model) if shape["compile"] else model
-    context = torch.autocast("cpu", torch.bfloat16) if shape["dtype"] == "autocast" else contextlib.nullcontext()
-    while not clock.over():
-        for group in optimizer.param_groups:
-            group["lr"] = shape["rate"] * schedule(clock.steps, clock.iterations())
-        with context:
-            loss = step(*pool.rows(shape["rows"], shape["context"]))[1]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        clock.step()
+    train_to_the_end(lambda x, y: step(x, y)[1], model, optimizer, pool, shape, clock)
     spent = clock.spent()
 
     model.eval()
@@ -67,6 +56,27 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     assert abs(ours - theirs) < 5e-3 * theirs, f"nanoGPT's own loss of a batch is {theirs}, ours {ours}"
     size_of_step = (shape["rows"], shape["context"])
     return answer(spent, clock.steps, size_of_step, model, bits_per_byte(batches(), nats, held_out))
+
+
+def train_to_the_end(
+    loss_of: Callable[[Any, Any], Any], model: Any, optimizer: Any, pool: Any, shape: dict[str, Any], clock: Any
+) -> None:
+    """Take steps until the clock is over: `loss_of` inputs and targets, under autocast where the shape says so."""
+    import contextlib
+
+    import torch
+
+    context = torch.autocast("cpu", torch.bfloat16) if shape["dtype"] == "autocast" else contextlib.nullcontext()
+    while not clock.over():
+        for group in optimizer.param_groups:
+            group["lr"] = shape["rate"] * schedule(clock.steps, clock.iterations())
+        with context:
+            loss = loss_of(*pool.rows(shape["rows"], shape["context"]))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        clock.step()
 
 
 def schedule(step: int, steps: int) -> float:

@@ -13,15 +13,13 @@ WAYS = ("float32", "autocast", "bfloat16")
 
 def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train in `seconds` and score; the clock runs from the text to the last step."""
-    import contextlib
-
     import torch
     from torch.nn import functional
 
     from benchmarks.plain_torch import Plain, Size, optimizer_of
     from benchmarks.track.clock import Clock
     from benchmarks.track.material import SEPARATOR, Pool, answer, bits_per_byte, documents, windows
-    from benchmarks.track.nanogpt import CLIP, schedule
+    from benchmarks.track.nanogpt import train_to_the_end
     from pylm.tokenizer import Tokenizer
 
     assert shape["dtype"] in WAYS, shape
@@ -34,24 +32,15 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
         return [ids.tolist() for ids in tokenizer.encode_batch(some)]
 
     pool = Pool(texts, lambda some: [[*ids, end] for ids in encode(some)], seed)
-    inner = round(8 * shape["width"] / 3 / 64) * 64
-    size = Size(shape["layers"], shape["heads"], shape["width"], shape["context"], tokenizer.vocab_size, inner)
+    size = Size(
+        shape["layers"], shape["heads"], shape["width"], shape["context"], tokenizer.vocab_size, inner(shape["width"])
+    )
     model: Any = Plain(size, seed)
     if shape["dtype"] == "bfloat16":
         model = model.to(torch.bfloat16)
     optimizer = optimizer_of(model, shape["rate"], shape["decay"])
     step = torch.compile(model) if shape["compile"] else model
-    context = torch.autocast("cpu", torch.bfloat16) if shape["dtype"] == "autocast" else contextlib.nullcontext()
-    while not clock.over():
-        for group in optimizer.param_groups:
-            group["lr"] = shape["rate"] * schedule(clock.steps, clock.iterations())
-        with context:
-            loss = step(*pool.rows(shape["rows"], shape["context"]))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        clock.step()
+    train_to_the_end(step, model, optimizer, pool, shape, clock)
     spent = clock.spent()
 
     def nats(x: Any, y: Any) -> Any:
@@ -61,3 +50,8 @@ def side(folder: str, train: str, held: str, seconds: float, shape: dict[str, An
     assert tokenizer.decode([end]) == SEPARATOR
     bits = bits_per_byte(batches, nats, held_out)
     return answer(spent, clock.steps, (shape["rows"], shape["context"]), model, bits)
+
+
+def inner(width: int) -> int:
+    """The width inside its SwiGLU."""
+    return round(8 * width / 3 / 64) * 64
