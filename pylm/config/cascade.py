@@ -79,22 +79,31 @@ def resolve(
         settings: what the command line gave, later over earlier.
         environ: the environment; this process's where None.
     """
-    layers: list[list[Setting]] = []
-    if preset is not None:
-        layers.append(list(_read(preset_path(preset), f"preset {preset_path(preset).stem}", ())))
-    layers += [list(_read(Path(file), str(file), ())) for file in files]
-    layers.append(list(_from_environment(os.environ if environ is None else environ)))
-    layers.append([_place(setting, section) for setting in settings])
-
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     ranks: dict[str, int] = {}
-    for rank, layer in enumerate(layers):
+    for rank, layer in enumerate(layers(section, preset, files, settings, environ)):
         for setting in layer:
             values[setting.key], origins[setting.key], ranks[setting.key] = setting.value, setting.origin, rank
     for key in _outvoted(values, ranks):
         del values[key], origins[key]
     return Resolved(_validate(values, origins), origins)
+
+
+def layers(
+    section: str | None = None,
+    preset: str | None = None,
+    files: Sequence[str | Path] = (),
+    settings: Sequence[Setting] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[list[Setting]]:
+    """Yield what each layer says, as `resolve` takes them: the last one wins."""
+    if preset is not None:
+        yield list(_read(preset_path(preset), f"preset {preset_path(preset).stem}", ()))
+    for file in files:
+        yield list(_read(Path(file), str(file), ()))
+    yield list(_from_environment(os.environ if environ is None else environ))
+    yield [_place(setting, section) for setting in settings]
 
 
 def dump(config: Config, keys: Iterable[str] | None = None) -> str:

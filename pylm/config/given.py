@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pylm.config.cascade import Resolved
+    from pylm.config.cascade import Resolved, Setting
 
 __all__ = ["Given"]
 
@@ -29,9 +29,20 @@ class Given:
 
     def resolve(self, *, project_file: bool = True) -> Resolved:
         """Resolve the configuration; `pylm.yaml` here is read where neither a preset nor a file was named."""
-        from pylm.config.cascade import Setting, resolve  # pydantic takes longer than `pylm train` may be silent
+        from pylm.config.cascade import resolve  # pydantic takes longer than `pylm train` may be silent
+
+        return resolve(*self._asked(project_file))
+
+    def names(self, key: str) -> bool:
+        """Return whether anything that was given names a key."""
+        from pylm.config.cascade import layers
+
+        return any(setting.key == key for layer in layers(*self._asked(True)) for setting in layer)
+
+    def _asked(self, project_file: bool) -> tuple[str | None, str | None, tuple[str, ...], list[Setting]]:
+        from pylm.config.cascade import Setting
 
         files = self.files
         if project_file and self.preset is None and not files and Path(PROJECT_FILE).is_file():
             files = (PROJECT_FILE,)
-        return resolve(self.section, self.preset, files, [Setting(*setting) for setting in self.settings])
+        return self.section, self.preset, files, [Setting(*setting) for setting in self.settings]

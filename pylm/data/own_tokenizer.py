@@ -83,10 +83,10 @@ def own_tokenizer(
         say: Told the size that was chosen.
     """
     from pylm.tokenizer import Tokenizer
+    from pylm.tokenizer.train import TrainOptions, train_on
 
     if keep and (folder / "tokenizer.json").exists() and _rust.shards_training(folder) == training.wishes:
         return Tokenizer.load(folder), False
-    files = [str(text.stdin) if file == "-" else file for file in text.files]
     options: dict[str, Any] = {
         "model": training.model,
         "pattern": training.pattern,
@@ -95,13 +95,18 @@ def own_tokenizer(
         "threads": threads,
         **reading.options,
     }
+
+    def trained(vocab_size: int) -> Tokenizer:
+        parts = train_on(text, TrainOptions.checked(text.files, vocab_size, options))
+        return Tokenizer(parts.backend, parts.config, parts.files)
+
     if training.vocab_size is not None:
-        return Tokenizer.train(files, training.vocab_size, **options), True
+        return trained(training.vocab_size), True
     size = default_vocab_size(text_bytes, training.most)
     amount = f"{text_bytes / 1e6:,.1f} MB" if text_bytes >= 1e6 else f"{text_bytes / 1e3:,.1f} kB"
     say(f"no {param('tokenizer')}: building a vocabulary of {size:,} tokens from this text of {amount}")
     try:
-        return Tokenizer.train(files, size, **options), True
+        return trained(size), True
     except TokenizerError as error:
         # short or uniform text has fewer merges to give, and the trainer says how many
         possible = re.search(r"vocabulary of ([\d,]+) (?:or less|at most)", f"{error.message} {error.hint}")
@@ -110,7 +115,7 @@ def own_tokenizer(
             raise
         size = most
     say(f"the text has no more to give: a vocabulary of {size:,} tokens")
-    return Tokenizer.train(files, size, **options), True
+    return trained(size), True
 
 
 def check_tokenizer(

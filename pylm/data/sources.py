@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,10 +104,9 @@ def opened(
 
     direct = [part for part in sources.parts if isinstance(part, Files) and part.reading == sources.reading]
     has_stdin = any("-" in part.names for part in direct)
-    with ExitStack() as stack:
+    needs_scratch = has_stdin or len(direct) < len(sources.parts)
+    with _scratch(folder) if needs_scratch else nullcontext(Path()) as scratch:
         text = Opened([])
-        if has_stdin or len(direct) < len(sources.parts):
-            scratch = stack.enter_context(_scratch(folder))
         if has_stdin:
             text = _stdin(scratch, sources.reading.field is not None)
         for number, part in enumerate(sources.parts):

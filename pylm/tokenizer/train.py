@@ -202,9 +202,17 @@ def train(options: TrainOptions) -> Parts:
     limits = [Limit(**{name: most}) for name in ("documents", "bytes") if (most := getattr(options, name)) is not None]
     sources = Sources.of(options.sources, **reading, **named)
     with parameters_named(), opened(sources, None, limits, options.progress) as text:
-        if options.model == "bpe":
-            return _train_bpe(options, text)
-        return _train_sentencepiece(options, text)
+        return _trained(text, options)
+
+
+def train_on(text: Opened, options: TrainOptions) -> Parts:
+    """Do the same on text that is open already, whatever the options name as sources."""
+    with parameters_named():
+        return _trained(text, options)
+
+
+def _trained(text: Opened, options: TrainOptions) -> Parts:
+    return (_train_bpe if options.model == "bpe" else _train_sentencepiece)(options, text)
 
 
 def _config(options: TrainOptions, specials: Sequence[str]) -> dict[str, Any]:

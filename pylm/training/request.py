@@ -76,7 +76,8 @@ class Request:
 
     def with_sources(self) -> Request:
         """Return it with the texts that its configuration names; what was named beside the configuration wins."""
-        sources = replace(self, data=None).configuration().resolve().config.data.sources
+        given = replace(self, data=None).configuration()
+        sources = given.resolve().config.data.sources if given.names("data.sources") else None
         if sources is None:
             return self
         others = [setting for setting in self.given.settings if setting[0] != "data.sources"]

@@ -133,7 +133,8 @@ class Repository:
         huggingface: HuggingFaceCache,
     ) -> None:
         """Nothing is asked before its files are."""
-        self.hub, self.kind, self.id, self.sha, self.revision = hub, kind, id, sha, revision
+        self.hub, self.id, self.sha, self.revision = hub, id, sha, revision
+        self.kind: Kind = kind
         self.name = f"hub:{id}@{sha}"
         self._remembered, self._huggingface = remembered, huggingface
         self._files: tuple[RemoteFile, ...] | None = None

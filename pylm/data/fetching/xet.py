@@ -22,7 +22,7 @@ def download_by_xet(client: Client, endpoint: str, kind: str, id: str, sha: str,
     if not (find_spec("huggingface_hub") and find_spec("hf_xet")):
         raise DataError(
             f"{param('xet', True)} needs huggingface_hub and hf_xet, which are not installed",
-            "pip install 'pylm[hub]' hf_xet",
+            "pip install huggingface-hub hf_xet",
         )
     import huggingface_hub
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars

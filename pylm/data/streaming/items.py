@@ -16,9 +16,9 @@ __all__ = ["Items"]
 class Items(Stream):
     """The items of an iterable, or of what a function returns each time that it is called."""
 
-    def __init__(self, iterable: Iterable[Any] | Callable[[], Iterable[Any]], field: str, name: str) -> None:
+    def __init__(self, iterable: Iterable[Any] | Callable[[], Any], field: str, name: str) -> None:
         """Keep it unread; `field` is the key of a row that holds the text."""
-        self._iterable = iterable
+        self._iterable: Any = iterable
         self.field = field
         self._name = name
         self._is_read = False

@@ -99,8 +99,9 @@ def several_of(x: Any) -> Sequence[Any]:
     """Return the sources that a list or a mixture names, or the one source that it is."""
     if isinstance(x, Mapping) and _are_weights(x):
         return list(x.items())
-    is_list = isinstance(x, list | tuple) and not isinstance(x, Document) and not _is_pair(x)
-    return x if is_list and not _are_rows(x) else [x]
+    if not isinstance(x, list | tuple) or isinstance(x, Document) or _is_pair(x) or _are_rows(x):
+        return [x]
+    return x
 
 
 def named(x: Any) -> str | None:
