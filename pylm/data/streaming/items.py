@@ -35,14 +35,13 @@ class Items(Stream):
 
     def iterated(self, first: int) -> Iterator[Any]:
         """Return an iterator over the items from one on."""
-        iterable = self._iterable
-        if callable(iterable) and not hasattr(iterable, "__iter__"):
-            iterable = iterable()
-            if not hasattr(iterable, "__iter__"):
-                raise UsageError(
-                    f"this {self._name} returned no iterable but {type(iterable).__name__}",
-                    "let it return an iterable of strings or rows, or yield them",
-                )
+        # a function has no __iter__, and what it returns must
+        iterable: Any = self._iterable if hasattr(self._iterable, "__iter__") else self._iterable()
+        if not hasattr(iterable, "__iter__"):
+            raise UsageError(
+                f"this {self._name} returned no iterable but {type(iterable).__name__}",
+                "let it return an iterable of strings or rows, or yield them",
+            )
         # a data set of datasets knows a shorter way to its later rows
         if first and type(iterable).__module__.startswith("datasets.") and hasattr(iterable, "skip"):
             return iter(iterable.skip(first))
