@@ -313,3 +313,13 @@ def test_a_home_that_is_none_asks_for_a_folder(tinystories, monkeypatch):
     with pytest.raises(UsageError, match="no home"):
         got("tinystories")
     assert os.environ.get("PYLM_CACHE") is None
+
+
+@pytest.mark.parametrize("names", [["dataset.json"], ["a.jsonl", "a.jsonl.part"], ["a", "a.part.json"]])
+def test_a_published_file_is_not_written_over_by_one_of_pylms(names, hub, tmp_path):
+    hub.add("org/name", {name: jsonl([{"text": name}]) for name in names})
+    with pytest.raises(DataError, match=f"{names[-1]} has a name that pylm gives"):
+        got("hub:org/name", tmp_path / "out")
+    assert files_below(tmp_path) == {
+        path: content for path, content in files_below(tmp_path).items() if path.startswith("pylm-cache/hub")
+    }
