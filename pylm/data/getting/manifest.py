@@ -73,6 +73,8 @@ def stands(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     manifest = read(folder)
     if manifest is None:
         return None
+    if {**request, "listed": False} == manifest["request"] != request:  # what huggingface_hub had may not be all
+        return None
     if manifest["request"] != request:
         name = manifest.get("name")
         was = " with another limit or revision" if name == request["name"] else ""
