@@ -80,7 +80,7 @@ def elsewhere(name: str) -> Entry | None:
 
 
 def public_name(name: str) -> str:
-    """Return a name as it may be printed and stored: an address without its signatures, told apart by a hash of them."""
+    """Return a name as it may be printed and stored: an address without signatures, told apart by a hash of them."""
     from hashlib import sha256
 
     from pylm.data.fetching.access import shown

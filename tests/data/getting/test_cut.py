@@ -1,8 +1,10 @@
 """The beginning of a dataset: its documents in order up to the one that reaches the limit, and not one more."""
 
+import errno
 import gzip
 import io
 import json
+import os
 
 import pytest
 
@@ -305,6 +307,30 @@ def test_two_do_not_write_one_slice(stories, tmp_path):
         with pytest.raises(DataError, match="another process writes"):
             got("tinystories", tmp_path / "cut", limit="3docs")
     assert lines(got("tinystories", tmp_path / "cut", limit="3docs")) == stories[:3]
+
+
+def test_a_disk_that_gets_full_is_said_and_what_is_there_is_gone_on_with(stories, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(DataError, match=f"the disk of {tmp_path} is full: tinystories is not whole"):
+            got("tinystories", tmp_path, limit="30docs")
+    assert lines(got("tinystories", tmp_path, limit="30docs")) == stories[:30]
+
+
+def test_a_slice_that_another_process_has_just_finished_is_left_alone(stories, tmp_path, monkeypatch):
+    import fcntl
+
+    def finish(*_):
+        (tmp_path / "text_00000.jsonl.part").rename(tmp_path / "text_00000.jsonl")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", finish)
+        with pytest.raises(DataError, match="another process writes"):
+            got("tinystories", tmp_path, limit="3docs")
+    assert (tmp_path / "text_00000.jsonl").read_bytes() == b""
 
 
 def test_what_was_left_of_another_request_is_begun_anew(stories, tmp_path):

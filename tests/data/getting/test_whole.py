@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import pylm
 from pylm.data import catalogue
 from pylm.data.catalogue.entries import Fact
-from pylm.data.getting import foreseen
+from pylm.data.getting import foreseen, manifest
 from pylm.errors import DataError, PylmError, UsageError
 from tests.data.getting.conftest import jsonl, livedoor_tar, parquet, texts
 
@@ -117,9 +118,14 @@ def test_a_folder_of_something_else_is_left_alone(tinystories, hub, tmp_path):
     with pytest.raises(DataError, match="holds cosmopedia already") as caught:
         got("tinystories", tmp_path / "x")
     assert "out=" in caught.value.hint
-    (tmp_path / "x" / "dataset.json").write_text("{")
-    with pytest.raises(DataError, match="damaged"):
-        got("tinystories", tmp_path / "x")
+    for damaged in (
+        "{",
+        '{"files": [1], "request": {}}',
+        '{"files": [{}], "request": {}, "name": "", "revisions": []}',
+    ):
+        (tmp_path / "x" / "dataset.json").write_text(damaged)
+        with pytest.raises(DataError, match="damaged"):
+            got("tinystories", tmp_path / "x")
 
 
 def test_much_is_asked_about_or_agreed_to(tinystories, tmp_path, monkeypatch):
@@ -364,3 +370,21 @@ def test_of_numbered_files_all_have_to_be_here(limit, tinystories, hub, tmp_path
     with pytest.raises(DataError, match=r"has 4 files data/train-…-of-00004-x.parquet, and 1 of them are here"):
         got("hub:org/name", out, offline=True, limit=limit)
     assert not out.exists()
+
+
+def test_two_that_end_at_once_write_one_manifest(tmp_path):
+    errors = []
+
+    def write():
+        try:
+            for _ in range(50):
+                manifest.write(tmp_path, {"files": []})
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
