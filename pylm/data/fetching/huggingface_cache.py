@@ -27,7 +27,7 @@ class HuggingFaceCache:
         return text if re.fullmatch(r"[0-9a-f]{40}", text) else None
 
     def find(self, sha: str, path: str, size: int | None, *hashes: str | None) -> Path | None:
-        """Return a file of a commit, or one of any commit with the same hash; None where it has another size or is secret."""
+        """Return a readable file of a commit, or of any with the same hash; None where its size is another."""
         if self.folder is None:
             return None
         places = [self.folder / "snapshots" / sha / path]

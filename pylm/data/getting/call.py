@@ -97,6 +97,8 @@ def get(
 
     say = say or (lambda _: None)
     one = elsewhere(name) or entry(name)
+    if revision is not None and name.startswith("hub:") and "@" in name:
+        raise UsageError(f"{name} names a revision, and so does {param('revision', revision)}", "give one of them")
     amount = Amount.of(one, limit)
     _refuse_without_use(one, amount, store, xet, tokenizer)
     hub = Hub.from_environment(allow_private=allow_private, offline=offline, say=say)

@@ -84,7 +84,7 @@ def stands(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if manifest["request"] != request:
         name = manifest["name"]
-        was = " with another limit or revision" if name == request["name"] else ""
+        was = " with another limit, revision or column" if name == request["name"] else ""
         raise DataError(f"{folder} holds {name} already{was}", f"name another folder with {param('out')}")
     for file in manifest["files"]:
         path = folder / file["path"]

@@ -388,3 +388,10 @@ def test_two_that_end_at_once_write_one_manifest(tmp_path):
     for thread in threads:
         thread.join()
     assert not errors and [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
+
+
+def test_a_revision_is_named_once(hub):
+    hub.add("org/name", {"a.txt": b"a"})
+    with pytest.raises(UsageError, match="hub:org/name@main names a revision, and so does revision='other'"):
+        got("hub:org/name@main", revision="other")
+    assert not hub.seen
