@@ -382,6 +382,9 @@ def test_a_missing_column_names_those_there_are(hub, tmp_path):
     with pytest.raises(PylmError, match="text") as caught:
         got("hub:org/name", tmp_path / "x", limit="2docs")
     assert "body" in f"{caught.value.message} {caught.value.hint}"
+    with pytest.raises(PylmError) as caught:
+        got("hub:org/name:::none", tmp_path / "x", limit="2docs")
+    assert caught.value.hint == "name one as hub:ORG/NAME:::COLUMN; it has: body"
     assert lines(got("hub:org/name:::body", tmp_path / "y", limit="2docs")) == texts(3)[:2]
 
 
