@@ -204,7 +204,9 @@ class _Writer:
         """Go on where an earlier cut of the same request came to; a file of somebody else is left alone."""
         left = Cutting(self.state.request)
         with suppress(OSError, ValueError, TypeError, KeyError):
-            left = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+            kept = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+            counted = (kept.part, kept.file, kept.written, kept.reached, kept.documents, kept.bytes)
+            left = kept if all(type(number) is int and number >= 0 for number in counted) else left
         is_whole = self.path.exists()
         held = self.path if is_whole else self.partial
         if left.request == self.state.request and held.stat().st_size >= left.written:

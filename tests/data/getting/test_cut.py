@@ -267,10 +267,15 @@ def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
         with part.open("ab") as file:
             file.write(left)
     assert got("tinystories", tmp_path / "cut", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
-    with pytest.raises(KeyboardInterrupt):
-        got("tinystories", tmp_path / "again", limit="90docs", progress=interrupt)
-    (tmp_path / "again" / "text_00000.jsonl.part.json").write_text('{"half": ')
-    assert got("tinystories", tmp_path / "again", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
+    for number, damaged in enumerate(
+        (lambda text: '{"half": ', lambda text: text.replace('"written": ', '"written": -'))
+    ):
+        again = tmp_path / f"again{number}"
+        with pytest.raises(KeyboardInterrupt):
+            got("tinystories", again, limit="90docs", progress=interrupt)
+        state = again / "text_00000.jsonl.part.json"
+        state.write_text(damaged(state.read_text()))
+        assert got("tinystories", again, limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
 
 
 def test_what_was_killed_before_its_manifest_is_not_cut_again(stories, tmp_path, monkeypatch):
