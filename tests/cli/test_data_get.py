@@ -81,3 +81,10 @@ def test_a_question_has_the_line_to_itself(monkeypatch):
 def test_a_name_that_is_none_is_answered(name, server, capsys):
     assert run(["data", "get", name]) == 2
     assert "hint:" in capsys.readouterr().err
+
+
+def test_the_folders_of_signed_addresses_do_not_have_the_signatures(hub, tmp_path, capsys):
+    urls = [f"{hub.add_plain(name, b'text')}?token=SECRET" for name in ("a.txt", "b.txt")]
+    assert run(["data", "get", *urls, "--allow-private", "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").glob("*/?.txt"))) == 2
+    assert "SECRET" not in "".join([*capsys.readouterr(), *map(str, (tmp_path / "out").rglob("*"))])

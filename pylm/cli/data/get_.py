@@ -44,12 +44,14 @@ def get_(names: tuple[str, ...], out: str | None, config: str | None, as_json: b
     Interrupt it at any moment and run the same command again: it goes on, and ends with the same bytes.
     """
     from pylm.cli.frame.progress import Progress
+    from pylm.data.catalogue import public_name
     from pylm.data.getting.call import get
 
     wanted = _wanted(names, config)
     done = []
     for name in wanted:
-        folder = out if out is None or len(wanted) == 1 else str(Path(out, name.replace(":", "-").replace("/", "--")))
+        own = public_name(name).replace(":", "-").replace("/", "--")
+        folder = out if out is None or len(wanted) == 1 else str(Path(out, own))
         with Progress("get", unit="bytes", quiet=as_json) as progress:
             telling = say if as_json else progress.say
             got = get(name, folder, ask=_asking(progress), progress=progress, say=telling, **_given(options))

@@ -34,12 +34,14 @@ class Found:
         where: Where they lie, with the commit.
         sha: The commit; None for files at addresses.
         splits: The files by split, in the order of the catalogue. Those at many addresses are looked for one by one.
+        is_listed: Whether these are all, and not only what huggingface_hub has kept of them.
     """
 
     entry: Entry
     where: str
     sha: str | None
     splits: Mapping[str, Sequence[RemoteFile]]
+    is_listed: bool = True
 
     @property
     def read(self) -> Sequence[RemoteFile]:
@@ -63,14 +65,17 @@ def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = 
 
 
 def _of_part(one: Entry, part: Part, hub: Hub, revision: str | None, as_text: bool) -> Found:
+    from pylm.data.fetching.access import shown
+
     if part.repository is None:
         files = _at_paths(one, part, hub) if part.paths.value else _at_urls(part, hub)
-        return Found(one, part.where, None, {one.read_split: files})
+        return Found(one, shown(part.where), None, {one.read_split: files})
     repository = hub.repository("dataset", part.repository, revision or part.revision.value)
     if part.files.value:
-        return Found(one, repository.name, repository.sha, _by_rules(one, part, repository))
+        splits: Mapping[str, Sequence[RemoteFile]] = _by_rules(one, part, repository)
+        return Found(one, repository.name, repository.sha, splits, repository.is_listed)
     files = _by_layout(one, repository) if as_text or one.config or one.split else repository.files()
-    return Found(one, repository.name, repository.sha, {one.read_split: files})
+    return Found(one, repository.name, repository.sha, {one.read_split: files}, repository.is_listed)
 
 
 def _by_rules(one: Entry, part: Part, repository: Repository) -> dict[str, Sequence[RemoteFile]]:

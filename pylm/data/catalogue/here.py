@@ -57,8 +57,10 @@ def manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.glob(f"*/*/{MANIFEST}")) if folder is not None else ():
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(manifest["name"], str) and all(
-                file["path"] and file["size"] >= 0 for file in manifest["files"]
+            if (
+                isinstance(manifest["name"], str)
+                and all(file["path"] and file["size"] >= 0 for file in manifest["files"])
+                and all(isinstance(source, dict) for source in manifest.get("sources", ()))
             ):
                 yield path.parent, manifest
         except (OSError, ValueError, KeyError, TypeError):  # half a cache is no reason to list nothing

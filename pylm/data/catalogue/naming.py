@@ -10,7 +10,7 @@ from pylm.data.catalogue.entries import Entry, Fact, Part, all_entries
 from pylm.errors import UsageError, did_you_mean
 from pylm.wording import call
 
-__all__ = ["all_terms", "dataset", "elsewhere", "entry", "is_known", "names"]
+__all__ = ["all_terms", "dataset", "elsewhere", "entry", "is_known", "names", "public_name"]
 
 PREFIX = "data:"
 _SLICE = re.compile(r"(.+)_(\d+(?:\.\d+)?)([MB])")
@@ -62,7 +62,8 @@ def elsewhere(name: str) -> Entry | None:
     unknown = Fact(None)
     of_nobody: dict[str, Any] = {"licence": unknown, "size": unknown, "documents": unknown, "columns": Fact([])}
     if kind == "url":
-        return Entry(name, name, "text", parts=(Part(urls=Fact([name])),), **of_nobody)
+        named = public_name(name)
+        return Entry(named, named, "text", parts=(Part(urls=Fact([name])),), **of_nobody)
     if kind != "hub":
         return None
     hub = hub_name(name)
@@ -76,6 +77,18 @@ def elsewhere(name: str) -> Entry | None:
         reading={"column": hub.column} if hub.column else {},
         **of_nobody,
     )
+
+
+def public_name(name: str) -> str:
+    """Return a name as it may be printed and stored: an address without signatures, told apart by a hash of them."""
+    from hashlib import sha256
+
+    from pylm.data.fetching.access import shown
+    from pylm.data.streaming.grammar import kind_of
+
+    if kind_of(name) != "url" or ("…" not in (quiet := shown(name)) and "@" not in name.split("/")[2]):
+        return name
+    return f"{quiet}#{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def all_terms(one: Entry) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ __all__ = ["Access", "Origin", "is_offline", "shown"]
 
 PORTS = {"http": 80, "https": 443}
 NAT64 = IPv6Network("64:ff9b::/96")  # an IPv4 address in its last 32 bits
+# networks of one's own that Python takes for the internet: an IPv4 address as it is, NAT64's own, those of a site
+OWN = [IPv6Network(network) for network in ("::/96", "64:ff9b:1::/48", "fec0::/10")]
 SECRET = re.compile(r"token|key|sig|auth|pass|secret|credential|policy|jwt|session", re.IGNORECASE)
 
 
@@ -102,6 +104,8 @@ def is_public(text: str) -> bool:
     """Say whether an address is one of the internet, also where one of IPv4 is wrapped in one of IPv6."""
     address: IPv4Address | IPv6Address = ip_address(text)
     if isinstance(address, IPv6Address):
+        if any(address in network for network in OWN):
+            return False
         wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if address in NAT64:
             wrapped.append(IPv4Address(int(address) & 0xFFFFFFFF))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-__all__ = ["Headers", "etag_of", "hashes_of", "range_of", "size_of"]
+__all__ = ["Headers", "count_of", "etag_of", "hashes_of", "range_of", "size_of"]
 
 
 class Headers(Protocol):
@@ -34,14 +34,19 @@ def hashes_of(first: Headers) -> tuple[str | None, str | None]:
 
 def range_of(headers: Headers) -> tuple[int | None, int | None]:
     """Return where the range of a 206 begins and the size of the whole, from `bytes 0-99/1234`."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", (headers.get("Content-Range") or "").strip())
+    match = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", (headers.get("Content-Range") or "").strip())
     if match:
         return int(match[1]), int(match[2]) if match[2] != "*" else None
-    beyond = re.fullmatch(r"bytes \*/(\d+)", (headers.get("Content-Range") or "").strip())
+    beyond = re.fullmatch(r"bytes \*/(\d{1,18})", (headers.get("Content-Range") or "").strip())
     return None, int(beyond[1]) if beyond else None
 
 
 def size_of(first: Headers) -> int | None:
     """Return the size that the Hub gives of what it redirects to."""
-    text = first.get("X-Linked-Size") or ""
-    return int(text) if text.isdecimal() else None
+    return count_of(first, "X-Linked-Size")
+
+
+def count_of(headers: Headers, name: str) -> int | None:
+    """Return a number of bytes, None where a header is none."""
+    text = headers.get(name) or ""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from pylm.data.fetching.access import Access, Origin, shown
-from pylm.data.fetching.answers import Headers
+from pylm.data.fetching.answers import Headers, count_of
 from pylm.data.fetching.connections import Connection, Pool
 from pylm.data.fetching.patience import PASSING, Passing, Patience, asked_to_wait
 from pylm.errors import DataError, UsageError
 
-__all__ = ["Answer", "Client", "Refused"]
+__all__ = ["Answer", "Client", "Refused", "joined"]
 
 BLOCK = 1 << 18  # bytes that are read at once: from 64 kB to 1 MB the speed is the same
 REDIRECTS = {301, 302, 303, 307, 308}
@@ -53,8 +53,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The bytes of the body, where the headers say it."""
-        text = self.headers.get("Content-Length") or ""
-        return int(text) if text.isdecimal() else None
+        return count_of(self.headers, "Content-Length")
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the body as it comes; it may end too early."""
@@ -166,8 +165,8 @@ class Client:
             if answer.status not in REDIRECTS or not location:
                 answer.first = first
                 return self._sorted_out(answer)
-            url = urljoin(url, quote(location, safe=PLAIN, encoding="latin-1"))  # as http.client decodes headers
             answer.drain()
+            url = joined(url, quote(location, safe=PLAIN, encoding="latin-1"))  # as http.client decodes headers
         raise Passing("it is redirected without end")
 
     def json(self, url: str, name: str) -> tuple[Any, Headers]:
@@ -227,6 +226,14 @@ class Client:
             wait = asked_to_wait(answer.headers)
             raise Passing(f"{urlsplit(answer.url).hostname} answered {answer.status} {answer.response.reason}", wait)
         raise Refused(answer.status, answer.headers, answer.url)
+
+
+def joined(url: str, to: str) -> str:
+    """Return where an address leads that was given at another one."""
+    try:
+        return urljoin(url, to)
+    except ValueError:
+        raise DataError(f"{shown(url)} leads to {shown(to)}, which is no address", "is it behind a proxy?") from None
 
 
 def reason_of(error: Exception) -> str:

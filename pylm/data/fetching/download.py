@@ -19,7 +19,7 @@ from pylm.errors import DataError, UsageError
 from pylm.tokenizer.report import Report
 from pylm.wording import param
 
-__all__ = ["CONNECTIONS", "PIECE", "fetch", "refuse_without_room"]
+__all__ = ["CONNECTIONS", "PIECE", "disk_is_full", "fetch", "refuse_without_room"]
 
 PIECE = 64 << 20  # bytes that a kill may cost
 CONNECTIONS = 4
@@ -53,9 +53,7 @@ def fetch(
         return _fetch(file, to, connections, progress or (lambda *args, **more: None), piece, xet)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DataError(
-                f"the disk of {to.parent} is full: {file.name} is not whole", "make room: what is here is kept"
-            ) from None
+            raise disk_is_full(to.parent, file.name) from None
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise DataError(f"{to} cannot be written: a folder of it is a file", "choose another folder") from None
         raise DataError(f"{to} cannot be written: {(error.strerror or str(error)).lower()}") from None
@@ -154,6 +152,11 @@ def _check_disk(file: RemoteFile, part: Part, xet: bool) -> None:
     need = sum(end - start for start, end in part.spans.missing(part.size))
     need += part.size if xet else 0  # huggingface_hub's own copy, until it is checked
     refuse_without_room(need, part.to.parent, file.name)
+
+
+def disk_is_full(folder: Path, name: str) -> DataError:
+    """Return what is said where a disk has no more room for what is written to a folder."""
+    return DataError(f"the disk of {folder} is full: {name} is not whole", "make room: what is here is kept")
 
 
 def refuse_without_room(need: int, folder: Path, name: str) -> None:

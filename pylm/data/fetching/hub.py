@@ -120,6 +120,8 @@ class Repository:
         sha: the commit.
         revision: the branch or tag that was at that commit.
         name: `hub:ORG/NAME@sha`.
+        is_listed: whether its files are those of its listing; without the network they may be only those that
+            huggingface_hub was asked for.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Repository:
         self.hub, self.id, self.sha, self.revision = hub, id, sha, revision
         self.kind: Kind = kind
         self.name = f"hub:{id}@{sha}"
+        self.is_listed = True
         self._remembered, self._huggingface = remembered, huggingface
         self._files: tuple[RemoteFile, ...] | None = None
 
@@ -169,6 +172,7 @@ class Repository:
         if (known := self._remembered.listing(self.sha)) is not None:
             return known
         if self.hub.client.access.offline and (here := self._huggingface.files(self.sha)):
+            self.is_listed = False
             return tuple(Listed(path, size, None, None) for path, size in here.items())
         url = f"{self.hub.endpoint}/api/{self.kind}s/{self.id}/tree/{self.sha}"
         try:

@@ -27,14 +27,14 @@ class HuggingFaceCache:
         return text if re.fullmatch(r"[0-9a-f]{40}", text) else None
 
     def find(self, sha: str, path: str, size: int | None, *hashes: str | None) -> Path | None:
-        """Return a file of a commit, or one of any commit with the same hash; None where its size is another."""
+        """Return a readable file of a commit, or of any with the same hash; None where its size is another."""
         if self.folder is None:
             return None
         places = [self.folder / "snapshots" / sha / path]
         places += [self.folder / "blobs" / one for one in hashes if one]
         for place in places:
             try:
-                if place.is_file() and size in (None, place.stat().st_size):
+                if place.is_file() and size in (None, place.stat().st_size) and os.access(place, os.R_OK):
                     return place
             except OSError:
                 continue

@@ -10,10 +10,9 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urljoin
 
 from pylm.data.fetching.answers import Headers
-from pylm.data.fetching.client import Client
+from pylm.data.fetching.client import Client, joined
 from pylm.durable import replace_text
 from pylm.errors import DataError
 
@@ -59,15 +58,29 @@ def _files_of(entries: Any, name: str) -> Iterator[Listed]:
 
 def _safe(path: str, name: str) -> str:
     """Refuse a path that would lead out of the folder that it is written to."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or re.search(r"[\\\x00-\x1f]", path):
+    if not _leads_inside(path):
         raise DataError(f"the listing of {name} has the path {path!r}, which leads elsewhere", "nothing was fetched")
     return path
 
 
+def _leads_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not (path.startswith("/") or ".." in parts or re.search(r"[\\\x00-\x1f\ud800-\udfff]", path))
+
+
+def _kept(path: str, size: int, git_sha1: str | None, sha256: str | None) -> Listed:
+    """Return a file of a listing that was kept; ValueError where the disk has changed it into something else."""
+    hashes = [value for value in (git_sha1, sha256) if value is not None]
+    if not (
+        _leads_inside(path) and type(size) is int and size >= 0 and all(isinstance(value, str) for value in hashes)
+    ):
+        raise ValueError(f"{path!r} is no file")
+    return Listed(path, size, git_sha1, sha256)
+
+
 def _next_page(url: str, headers: Headers) -> str | None:
     match = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', headers.get("Link") or "")
-    return urljoin(url, match[1]) if match else None
+    return joined(url, match[1]) if match else None
 
 
 class Remembered:
@@ -81,7 +94,7 @@ class Remembered:
         """Return the listing of a commit, None where it was never asked for."""
         with suppress(TypeError, ValueError):
             entries = self._read(f"{sha}.json")
-            return tuple(Listed(*entry) for entry in entries) if isinstance(entries, list) else None
+            return tuple(_kept(*entry) for entry in entries) if isinstance(entries, list) else None
         return None
 
     def keep_listing(self, sha: str, files: tuple[Listed, ...]) -> None:
@@ -92,7 +105,7 @@ class Remembered:
         """Return the commit that a branch was at, None where it was never asked for."""
         known = self._read("revisions.json")
         sha = known.get(revision) if isinstance(known, dict) else None
-        return sha if isinstance(sha, str) else None
+        return sha if isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40}", sha) else None
 
     def keep_sha(self, revision: str, sha: str) -> None:
         """Remember the commit that a branch is at."""

@@ -134,5 +134,5 @@ class Part:
                 return []
             here = os.fstat(self.handle).st_size
             return [(int(a), min(int(b), here)) for a, b in content["spans"] if 0 <= a < min(b, here)]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return []

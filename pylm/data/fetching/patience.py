@@ -15,6 +15,8 @@ PASSING = {408, 429, 500, 502, 503, 504}  # answers that another time may be oth
 WAITS = (1.0, 2.0, 4.0, 8.0)
 LONGEST = 900.0  # the Hub counts requests by five minutes; who asks for more than this is not waited for
 
+ENDLESS = 1e9  # seconds; a longer number may be infinite
+
 
 class Passing(Exception):
     """A failure that may pass; `wait` is what the other side asks for, in seconds."""
@@ -59,6 +61,6 @@ def asked_to_wait(headers: Headers) -> float | None:
     """Return for how many seconds an answer asks to be left alone: RateLimit's `t` and one more, else Retry-After."""
     limit = re.search(r"\bt\s*=\s*(\d+)", headers.get("RateLimit") or "")
     if limit:
-        return float(limit[1]) + 1
+        return min(float(limit[1]), ENDLESS) + 1
     after = (headers.get("Retry-After") or "").strip()
-    return float(after) if re.fullmatch(r"\d+(\.\d+)?", after) else None
+    return min(float(after), ENDLESS) if re.fullmatch(r"\d+(\.\d+)?", after) else None

@@ -13,7 +13,7 @@ from pylm.data.catalogue import Entry, elsewhere, entry
 from pylm.data.catalogue.here import MANIFEST, datasets_folder, take_copies
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, counter
-from pylm.data.getting.foreseen import agreed, size_of, terms_of
+from pylm.data.getting.foreseen import agreed, refuse_missing, size_of, terms_of
 from pylm.errors import UsageError
 from pylm.wording import param
 
@@ -97,6 +97,8 @@ def get(
 
     say = say or (lambda _: None)
     one = elsewhere(name) or entry(name)
+    if revision is not None and name.startswith("hub:") and "@" in name:
+        raise UsageError(f"{name} names a revision, and so does {param('revision', revision)}", "give one of them")
     amount = Amount.of(one, limit)
     _refuse_without_use(one, amount, store, xet, tokenizer)
     hub = Hub.from_environment(allow_private=allow_private, offline=offline, say=say)
@@ -106,6 +108,11 @@ def get(
             return standing
         parts = found(one, hub, revision, as_text=amount is not None)
         request["commits"] = [part.sha for part in parts]
+        for part in parts:
+            if not part.is_listed:
+                refuse_missing(part)
+                request["listed"] = False
+                say(f"{part.where}: nobody can be asked whether what huggingface_hub has kept of it is all of it")
         folder = Path(out) if out is not None else _in_cache(one, amount, _commit(parts))
         if (known := manifest.stands(folder, request)) is not None:
             return Got(one.full_name, folder, known, True)
@@ -200,7 +207,8 @@ def _folder_name(one: Entry, amount: Amount | None) -> str:
 def _commit(parts: Sequence[Found]) -> str:
     """Return what a folder of the cache is called by: the commits that its files are of."""
     shas = [part.sha for part in parts if part.sha]
-    return "-".join(dict.fromkeys(sha[:12] for sha in shas)) or "web"
+    unlisted = [] if all(part.is_listed for part in parts) else ["unlisted"]  # may be less than the commit has
+    return "-".join(dict.fromkeys([*(sha[:12] for sha in shas), *unlisted])) or "web"
 
 
 def _in_cache(one: Entry, amount: Amount | None, commit: str) -> Path:

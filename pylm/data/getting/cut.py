@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry
-from pylm.data.fetching.download import refuse_without_room
+from pylm.data.fetching.download import disk_is_full, refuse_without_room
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, Count
 from pylm.data.getting.counts import Counts
@@ -79,7 +80,7 @@ def cut(
         say: Told sentences.
     """
     make_folder(folder)
-    with _Writer(folder / NAME, request, bool(one.of)) as out:
+    with _full_disk_said(folder, one.full_name), _Writer(folder / NAME, request, bool(one.of)) as out:
         refuse_without_room((amount.bytes or 0) - out.state.written, folder, one.full_name)
         is_reached = out.state.reached >= amount.number  # it was killed before the file had its name
         for batch, number in () if is_reached else _batches(parts, out.state, opened):
@@ -104,6 +105,16 @@ def cut(
         "slice": {"unit": amount.unit, "limit": amount.number, **slice_, "last": last},
         **({"counts": counts.by_language} if one.of else {}),
     }
+
+
+@contextmanager
+def _full_disk_said(folder: Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise disk_is_full(folder, name) from None
+        raise
 
 
 def _batches(
@@ -178,8 +189,10 @@ class _Writer:
         self.file = self.partial.open("ab")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self.file.fileno()), self.partial.stat()):
+                raise FileNotFoundError
             self._take_up()
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):  # also who has just given it its name
             self.file.close()
             raise DataError(f"another process writes {self.path}", "wait for it, or name another folder") from None
         except BaseException:
@@ -191,7 +204,9 @@ class _Writer:
         """Go on where an earlier cut of the same request came to; a file of somebody else is left alone."""
         left = Cutting(self.state.request)
         with suppress(OSError, ValueError, TypeError, KeyError):
-            left = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+            kept = Cutting(**json.loads(self.beside.read_text(encoding="utf-8")))
+            counted = (kept.part, kept.file, kept.written, kept.reached, kept.documents, kept.bytes)
+            left = kept if all(type(number) is int and number >= 0 for number in counted) else left
         is_whole = self.path.exists()
         held = self.path if is_whole else self.partial
         if left.request == self.state.request and held.stat().st_size >= left.written:

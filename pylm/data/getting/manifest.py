@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import get_native_id
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry, all_terms
@@ -54,14 +55,20 @@ def of_file(path: str, size: int, hashes: Mapping[str, str], name: str) -> dict[
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a folder, after everything else."""
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    replace_text(folder / MANIFEST, text, folder / f".{MANIFEST}.part")
+    # under a name of its own: another process may end at the same moment with the same files
+    replace_text(folder / MANIFEST, text, folder / f".{MANIFEST}.{get_native_id()}.part")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a folder that was got, None where there is none."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return manifest if isinstance(manifest["files"], list) and isinstance(manifest["request"], dict) else None
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for key, kind in (("name", str), ("files", list), ("request", dict), ("revisions", list)):
+            if not isinstance(manifest[key], kind):
+                raise ValueError(key)
+        if not all(isinstance(file["path"], str) and isinstance(file["size"], int) for file in manifest["files"]):
+            raise ValueError("files")
+        return manifest
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
@@ -73,9 +80,11 @@ def stands(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     manifest = read(folder)
     if manifest is None:
         return None
+    if {**request, "listed": False} == manifest["request"] != request:  # what huggingface_hub had may not be all
+        return None
     if manifest["request"] != request:
-        name = manifest.get("name")
-        was = " with another limit or revision" if name == request["name"] else ""
+        name = manifest["name"]
+        was = " with another limit, revision or column" if name == request["name"] else ""
         raise DataError(f"{folder} holds {name} already{was}", f"name another folder with {param('out')}")
     for file in manifest["files"]:
         path = folder / file["path"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylm.data.catalogue import Entry
 from pylm.data.catalogue.rules import RULES
+from pylm.errors import PylmError
 from pylm.tokenizer.native import parameters_named
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm._rust import Documents
@@ -64,7 +67,7 @@ def batches(
         reading["meta"] = True
     for number in range(start[0], len(files)):
         position = start[1] if number == start[0] else None
-        with parameters_named():
+        with _column_named():
             file = files[number]
             file = os.fspath(file) if isinstance(file, os.PathLike) else file
             reader = _rust.Documents([file], start=None if position is None else dict(position), **reading)
@@ -80,5 +83,18 @@ def batches(
 
 
 def _next(reader: Documents) -> list[tuple[str, str | None, str | None]] | None:
-    with parameters_named():
+    with _column_named():
         return next(reader, None)
+
+
+@contextmanager
+def _column_named() -> Iterator[None]:
+    """Say how a column is chosen here: in the name of what is got, by no option."""
+    try:
+        with parameters_named():
+            yield
+    except PylmError as error:
+        message, hint = error.marked
+        if hint is None or (option := f"with {param('column')}") not in hint:
+            raise
+        raise type(error)(message, hint.replace(option, "as hub:ORG/NAME:::COLUMN")) from None

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.data.catalogue import Entry
 from pylm.data.catalogue.files import Unopened
+from pylm.data.catalogue.here import MANIFEST
 from pylm.data.getting import manifest
 from pylm.data.getting.counts import Counts
 from pylm.data.getting.texts import batches
+from pylm.errors import DataError
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.data.catalogue.files import Found
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
 
 __all__ = ["described", "fetch_whole", "folder_name"]
+
+BESIDE = (".part", ".part.json", ".part.json.new", ".part.xet")  # ends of what lies beside a file on its way
 
 
 def fetch_whole(
@@ -36,6 +41,8 @@ def fetch_whole(
     """
     files, counts = [], Counts()
     for part in parts:
+        _refuse_taken_names(part, {MANIFEST} if len(parts) == 1 else set())
+    for part in parts:
         home = "" if len(parts) == 1 else folder_name(part.entry)
         fetched = {file.name: (file, path) for file, path in _fetched(part, folder / home, xet, progress)}
         files += [described(file, path, f"{home}/{file.path}".lstrip("/")) for file, path in fetched.values()]
@@ -48,6 +55,18 @@ def fetch_whole(
     for line in counts.lines():
         say(line)
     return {"files": files, **({"counts": counts.by_language} if counts.by_language else {})}
+
+
+def _refuse_taken_names(part: Found, taken: set[str]) -> None:
+    """Refuse a file whose name is also that of one that is written here: either would take the other's place."""
+    files = [file for files in part.splits.values() if not isinstance(files, Unopened) for file in files]
+    taken = taken | {file.path + end for file in files for end in BESIDE}
+    for file in files:
+        if file.path in taken:
+            raise DataError(
+                f"{file.name} has a name that pylm gives to a file of its own: nothing was fetched",
+                f"read it without getting it whole, or take its beginning with {param('limit', '100Mtok')}",
+            )
 
 
 def _fetched(part: Found, folder: Path, xet: bool, progress: Report | None) -> Iterator[tuple[RemoteFile, Path]]:

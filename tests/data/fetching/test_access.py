@@ -18,7 +18,8 @@ from tests.support.hub_server import CERTIFICATE, HubServer
     "address",
     ["127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
      "224.0.0.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1",
-     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2001:0:7f00:1::1"],
+     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2001:0:7f00:1::1", "::127.0.0.1",
+     "64:ff9b:1::a00:1", "fec0::1"],
 )  # fmt: skip
 def test_private_addresses_in_every_dress(address: str) -> None:
     assert not is_public(address)

@@ -160,7 +160,7 @@ def test_a_small_file_is_resumed_too(file: RemoteFile, server: HubServer, conten
     assert (tmp_path / "a.bin").read_bytes() == content and server.sent - before == len(content) - 600_000
 
 
-@pytest.mark.parametrize("damage", ["bytes", "short", "other", "json", "alone"])
+@pytest.mark.parametrize("damage", ["bytes", "short", "other", "json", "alone", "endless"])
 def test_damaged_leftovers_do_no_harm(
     damage: str, file: RemoteFile, server: HubServer, content: bytes, tmp_path: Path
 ) -> None:
@@ -174,6 +174,8 @@ def test_damaged_leftovers_do_no_harm(
     elif damage == "other":
         record["identity"] = "another"
         part.write_bytes(b"?" * 700_000)
+    elif damage == "endless":
+        record["spans"] = [[0, float("inf")]]
     if damage != "alone":
         ledger.write_text("{" if damage == "json" else json.dumps(record))
     fetch(file, tmp_path / "a.bin", piece=PIECE)

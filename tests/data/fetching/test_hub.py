@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from pylm.data.fetching import Hub
-from pylm.data.fetching.answers import hashes_of, range_of
+from pylm.data.fetching.answers import count_of, hashes_of, range_of
+from pylm.data.fetching.huggingface_cache import HuggingFaceCache
 from pylm.errors import DataError, PylmError, UsageError
 from tests.support.hub_server import CONVERTED, HubServer
 
@@ -109,6 +111,16 @@ def test_what_huggingface_hub_has_is_read_and_never_written(
     assert hub.repository("dataset", "org/name").file("README.md").read(0, 6) == b"hello\n"
 
 
+def test_a_copy_that_may_not_be_read_is_not_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache = HuggingFaceCache(tmp_path, "dataset", "org/name")
+    (tmp_path / "datasets--org--name/snapshots/abc").mkdir(parents=True)
+    copy = tmp_path / "datasets--org--name/snapshots/abc/a.txt"
+    copy.write_text("a")
+    assert cache.find("abc", "a.txt", 1) == copy
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read whatever there is
+    assert cache.find("abc", "a.txt", 1) is None
+
+
 def test_a_copy_of_another_size_is_not_found(hub: Hub, server: HubServer) -> None:
     server.add("org/name", FILES)
     file = hub.repository("dataset", "org/name").file("data/train-0.parquet")
@@ -185,13 +197,17 @@ def test_what_is_no_answer_of_the_hub(body: bytes, hub: Hub, server: HubServer, 
         hub.repository("dataset", "org/name")
 
 
-@pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: "[[1]]", lambda text: "{}", lambda text: ""])
+@pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: "[[1]]", lambda text: "{}", lambda text: "",
+                                    lambda text: text.replace("README.md", "../../README.md"),
+                                    lambda text: text.replace(", 6, ", ', "6", ')])  # fmt: skip
 def test_a_damaged_listing_is_asked_for_anew(damage: Callable[[str], str], hub: Hub, server: HubServer) -> None:
     sha = server.add("org/name", FILES)
     hub.repository("dataset", "org/name").files()
     assert hub.cache is not None
     kept = next(Path(hub.cache).rglob(f"{sha}.json"))
-    kept.write_text(damage(kept.read_text()))
+    before = kept.read_text()
+    kept.write_text(damage(before))
+    assert kept.read_text() != before
     assert paths(hub.repository("dataset", "org/name").files()) == sorted(FILES)
     assert len(json.loads(kept.read_text())) == len(FILES)
 
@@ -216,3 +232,5 @@ def test_hashes_and_ranges_of_headers() -> None:
     assert range_of({"Content-Range": "bytes 5-9/*"}) == (5, None)
     assert range_of({"Content-Range": "bytes */100"}) == (None, 100)
     assert range_of({"Content-Range": "lines 1-2/3"}) == (None, None) == range_of({})
+    assert count_of({"Content-Length": "12"}, "Content-Length") == 12
+    assert count_of({"Content-Length": "9" * 5000}, "Content-Length") is None

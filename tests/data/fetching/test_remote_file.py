@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from typing import Any
 
 import pytest
 
@@ -190,3 +191,20 @@ def test_a_silent_connection_is_given_up_and_made_anew(hub: Hub, server: HubServ
     server.fault("blobs", pause=0.01, block=100, times=1)  # it comes, but too slowly to be waited for
     assert file.read(100, 200_000) == content[100:200_100]
     assert len(server.seen) == asked + 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"location": "http://[::1"}, "leads to this, which is no address"),
+        ({"status": 206, "headers": {"Content-Range": f"bytes 0-9/{'9' * 5000}"}}, "another range"),
+        ({"status": 429, "headers": {"Retry-After": "9" * 400}}, "answered 429"),
+    ],
+)
+def test_headers_that_mean_nothing_are_one_sentence(
+    fault: dict[str, Any], says: str, hub: Hub, server: HubServer
+) -> None:
+    server.add("org/name", {"a.txt": b"0123456789"})
+    server.fault("a.txt", times=-1, **fault)
+    with pytest.raises(DataError, match=says):
+        hub.repository("dataset", "org/name").file("a.txt").read(0, 10)

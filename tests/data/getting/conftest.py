@@ -9,6 +9,7 @@ import random
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ def jsonl(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
+@cache  # gzip writes the second down in which it is made
 def livedoor_tar() -> bytes:
     """As the corpus lies: a folder for each category, with its licence among the articles."""
     out = io.BytesIO()

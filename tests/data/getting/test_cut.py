@@ -1,8 +1,10 @@
 """The beginning of a dataset: its documents in order up to the one that reaches the limit, and not one more."""
 
+import errno
 import gzip
 import io
 import json
+import os
 
 import pytest
 
@@ -265,10 +267,15 @@ def test_what_a_kill_left_is_cut_back_to_what_was_saved(stories, tmp_path):
         with part.open("ab") as file:
             file.write(left)
     assert got("tinystories", tmp_path / "cut", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
-    with pytest.raises(KeyboardInterrupt):
-        got("tinystories", tmp_path / "again", limit="90docs", progress=interrupt)
-    (tmp_path / "again" / "text_00000.jsonl.part.json").write_text('{"half": ')
-    assert got("tinystories", tmp_path / "again", limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
+    for number, damaged in enumerate(
+        (lambda text: '{"half": ', lambda text: text.replace('"written": ', '"written": -'))
+    ):
+        again = tmp_path / f"again{number}"
+        with pytest.raises(KeyboardInterrupt):
+            got("tinystories", again, limit="90docs", progress=interrupt)
+        state = again / "text_00000.jsonl.part.json"
+        state.write_text(damaged(state.read_text()))
+        assert got("tinystories", again, limit="90docs").files[0].read_bytes() == whole.files[0].read_bytes()
 
 
 def test_what_was_killed_before_its_manifest_is_not_cut_again(stories, tmp_path, monkeypatch):
@@ -305,6 +312,30 @@ def test_two_do_not_write_one_slice(stories, tmp_path):
         with pytest.raises(DataError, match="another process writes"):
             got("tinystories", tmp_path / "cut", limit="3docs")
     assert lines(got("tinystories", tmp_path / "cut", limit="3docs")) == stories[:3]
+
+
+def test_a_disk_that_gets_full_is_said_and_what_is_there_is_gone_on_with(stories, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(DataError, match=f"the disk of {tmp_path} is full: tinystories is not whole"):
+            got("tinystories", tmp_path, limit="30docs")
+    assert lines(got("tinystories", tmp_path, limit="30docs")) == stories[:30]
+
+
+def test_a_slice_that_another_process_has_just_finished_is_left_alone(stories, tmp_path, monkeypatch):
+    import fcntl
+
+    def finish(*_):
+        (tmp_path / "text_00000.jsonl.part").rename(tmp_path / "text_00000.jsonl")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", finish)
+        with pytest.raises(DataError, match="another process writes"):
+            got("tinystories", tmp_path, limit="3docs")
+    assert (tmp_path / "text_00000.jsonl").read_bytes() == b""
 
 
 def test_what_was_left_of_another_request_is_begun_anew(stories, tmp_path):
@@ -356,6 +387,9 @@ def test_a_missing_column_names_those_there_are(hub, tmp_path):
     with pytest.raises(PylmError, match="text") as caught:
         got("hub:org/name", tmp_path / "x", limit="2docs")
     assert "body" in f"{caught.value.message} {caught.value.hint}"
+    with pytest.raises(PylmError) as caught:
+        got("hub:org/name:::none", tmp_path / "x", limit="2docs")
+    assert caught.value.hint == "name one as hub:ORG/NAME:::COLUMN; it has: body"
     assert lines(got("hub:org/name:::body", tmp_path / "y", limit="2docs")) == texts(3)[:2]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import pylm
 from pylm.data import catalogue
 from pylm.data.catalogue.entries import Fact
-from pylm.data.getting import foreseen
+from pylm.data.getting import foreseen, manifest
 from pylm.errors import DataError, PylmError, UsageError
 from tests.data.getting.conftest import jsonl, livedoor_tar, parquet, texts
 
@@ -117,9 +118,14 @@ def test_a_folder_of_something_else_is_left_alone(tinystories, hub, tmp_path):
     with pytest.raises(DataError, match="holds cosmopedia already") as caught:
         got("tinystories", tmp_path / "x")
     assert "out=" in caught.value.hint
-    (tmp_path / "x" / "dataset.json").write_text("{")
-    with pytest.raises(DataError, match="damaged"):
-        got("tinystories", tmp_path / "x")
+    for damaged in (
+        "{",
+        '{"files": [1], "request": {}}',
+        '{"files": [{}], "request": {}, "name": "", "revisions": []}',
+    ):
+        (tmp_path / "x" / "dataset.json").write_text(damaged)
+        with pytest.raises(DataError, match="damaged"):
+            got("tinystories", tmp_path / "x")
 
 
 def test_much_is_asked_about_or_agreed_to(tinystories, tmp_path, monkeypatch):
@@ -313,3 +319,79 @@ def test_a_home_that_is_none_asks_for_a_folder(tinystories, monkeypatch):
     with pytest.raises(UsageError, match="no home"):
         got("tinystories")
     assert os.environ.get("PYLM_CACHE") is None
+
+
+@pytest.mark.parametrize("names", [["dataset.json"], ["a.jsonl", "a.jsonl.part"], ["a", "a.part.json"]])
+def test_a_published_file_is_not_written_over_by_one_of_pylms(names, hub, tmp_path):
+    hub.add("org/name", {name: jsonl([{"text": name}]) for name in names})
+    with pytest.raises(DataError, match=f"{names[-1]} has a name that pylm gives"):
+        got("hub:org/name", tmp_path / "out")
+    assert files_below(tmp_path) == {
+        path: content for path, content in files_below(tmp_path).items() if path.startswith("pylm-cache/hub")
+    }
+
+
+def test_the_signature_of_an_address_is_stored_and_said_nowhere(hub, tmp_path):
+    url, said = hub.add_plain("a.txt", b"text"), []
+    for secret in ("SECRET1", "SECRET2"):  # two addresses, whose contents may differ
+        made = got(f"{url}?part=3&sig={secret}", say=said.append)
+        assert not made.was_here and got(f"{url}?part=3&sig={secret}").was_here
+        stored = [str(path) + path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any("SECRET" in text for text in [*said, *stored, repr(made)])
+        assert "part=3" in made.name
+
+
+def kept_by_huggingface_hub(folder, name, sha, files):
+    snapshot = folder / f"datasets--{name.replace('/', '--')}"
+    for path, content in {**{f"snapshots/{sha}/{path}": files[path] for path in files}, "refs/main": sha}.items():
+        (snapshot / path).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.mark.parametrize("out", [None, "out"])
+def test_what_huggingface_hub_has_kept_is_not_taken_for_all_there_is(out, hub, tmp_path):
+    files = {f"{name}.jsonl": jsonl([{"text": name}]) for name in "abc"}
+    sha = hub.add("org/name", files)
+    kept_by_huggingface_hub(tmp_path / "hf-cache", "org/name", sha, {"b.jsonl": files["b.jsonl"]})
+    said, out = [], out and tmp_path / out
+    made = got("hub:org/name", out, offline=True, say=said.append)
+    assert [path.name for path in made.files] == ["b.jsonl"] and "all of it" in " ".join(said)
+    assert got("hub:org/name", out, offline=True).was_here
+    whole = got("hub:org/name", out)
+    assert not whole.was_here and [path.name for path in whole.files] == sorted(files)
+    assert got("hub:org/name", out).was_here and len(got("hub:org/name", out, offline=True).files) == 3
+
+
+@pytest.mark.parametrize("limit", [None, "1docs"])
+def test_of_numbered_files_all_have_to_be_here(limit, tinystories, hub, tmp_path):
+    sha, out = hub.add("org/name", tinystories), tmp_path / "out"
+    path = "data/train-00002-of-00004-x.parquet"
+    kept_by_huggingface_hub(tmp_path / "hf-cache", "org/name", sha, {path: tinystories[path]})
+    with pytest.raises(DataError, match=r"has 4 files data/train-…-of-00004-x.parquet, and 1 of them are here"):
+        got("hub:org/name", out, offline=True, limit=limit)
+    assert not out.exists()
+
+
+def test_two_that_end_at_once_write_one_manifest(tmp_path):
+    errors = []
+
+    def write():
+        try:
+            for _ in range(50):
+                manifest.write(tmp_path, {"files": []})
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
+
+
+def test_a_revision_is_named_once(hub):
+    hub.add("org/name", {"a.txt": b"a"})
+    with pytest.raises(UsageError, match="hub:org/name@main names a revision, and so does revision='other'"):
+        got("hub:org/name@main", revision="other")
+    assert not hub.seen
