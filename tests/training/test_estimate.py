@@ -167,6 +167,7 @@ def test_json_has_what_it_had(planned: Any) -> None:
         ({"max_tokens": None}, "nothing says how long the run is"),
         ({"max_tokens": None, "max_epochs": 2.0}, "max_epochs counts a text"),
         ({"probe": "no"}, "probe='no' is neither True nor False"),
+        ({"gpus": 3, "batch_tokens": 256}, "3 devices cannot share a step of 8 sequences evenly"),
         ({"n_heads": 3}, "d_model 64 is no multiple of n_heads 3"),
     ],
 )
@@ -206,3 +207,10 @@ def test_text_that_training_refuses_is_no_plan_without_a_word(planned: Any, tmp_
         make.plan(Request(Given("train"), text=("empty.txt",), depth=2), probe=False)
     plan = make.plan(Request(Given("train"), text=("short.txt",), depth=2), probe=False)
     assert "training refuses text that does not fill a window of 256" in plan.notes
+
+
+def test_the_step_that_is_named_for_devices_is_shared_evenly(planned: Any) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned(gpus=3, batch_tokens=256)
+    assert refused.value.hint == "batch_tokens=288"
+    assert planned(gpus=3, batch_tokens=288).batch.tokens == 288
