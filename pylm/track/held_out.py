@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from pylm.data.sources import END
 from pylm.errors import DataError
@@ -36,10 +37,7 @@ def cut(text: Path, folder: Path) -> tuple[Path, Path]:
             kept.write(whole[: start or None])
             back.write(whole[start:] if start else b"")
     if held.stat().st_size < LEAST:
-        raise DataError(
-            f"{text} is too small to hold a hundredth of it back: that is {held.stat().st_size:,} bytes",
-            f"name a text of {2 * LEAST * ONE_IN // 1000} kB or more",
-        )
+        _refuse_too_little(held.stat().st_size, text)
     for path in (train, held):
         _refuse_other_than_text(path, text)
     return train, held
@@ -58,6 +56,19 @@ def documents(path: Path) -> Iterator[bytes]:
 
 def _held(document: bytes) -> bool:
     return int.from_bytes(hashlib.sha256(document).digest()[:8], "big") % ONE_IN == 0
+
+
+def _refuse_too_little(held: int, text: Path) -> NoReturn:
+    enough = 2 * LEAST * ONE_IN
+    if text.stat().st_size < enough:
+        raise DataError(
+            f"{text} is too small to hold a hundredth of it back: that is {held:,} bytes",
+            f"name a text of {enough // 1000} kB or more",
+        )
+    raise DataError(
+        f"{text} is cut between documents, or else lines, and {held:,} bytes alone would be held back",
+        f"name a text of more documents that {END} separates, or of shorter lines",
+    )
 
 
 def _refuse_other_than_text(path: Path, named: Path) -> None:

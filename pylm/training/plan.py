@@ -10,6 +10,7 @@ from pylm.config.schema import Model, Train
 from pylm.config.units import format_count, format_duration
 from pylm.errors import ConfigError
 from pylm.model.parameters import parameters
+from pylm.wording import param
 
 __all__ = [
     "Batches",
@@ -95,6 +96,7 @@ def resolve_batches(train: Train, context_length: int, parameters: int, micro_ba
     if train.batch_tokens is not None:
         tokens = train.batch_tokens
     if train.micro_batch == "auto" and share is not None:
+        _refuse_uneven(tokens, context_length, world)
         # what was probed may be of another step: the largest divisor of the share that is no more
         micro = share // accumulate if accumulate else divisor(share, micro)
     try:
@@ -104,6 +106,18 @@ def resolve_batches(train: Train, context_length: int, parameters: int, micro_ba
     if batch.tokens is None or batch.micro_batch is None or batch.grad_accum_steps is None:
         raise ConfigError("the batch is open", "give train.batch_tokens, or train.micro_batch")
     return Batches(batch.tokens, batch.micro_batch, batch.grad_accum_steps, batch.tokens // context_length)
+
+
+def _refuse_uneven(tokens: int | None, context_length: int, world: int) -> None:
+    """Refuse a step of whole sequences of which devices get not as many each."""
+    if tokens is None or tokens % context_length or not (tokens // context_length) % world:
+        return
+    each = world * context_length
+    raise ConfigError(
+        f"{world} devices cannot share a step of {tokens // context_length} sequences evenly (batch_tokens {tokens}, "
+        f"context_length {context_length})",
+        param("batch_tokens", -(-tokens // each) * each),
+    )
 
 
 def resolve_length(

@@ -56,7 +56,11 @@ def test_a_separator_across_two_reads_is_seen(tmp_path: Path, monkeypatch: pytes
     [
         (b"a few words\n" * 100, "my.txt is too small to hold a hundredth of it back: that is "),
         (b"", "too small"),
-        (b"no end of a line" * 100_000, "too small"),
+        (b"no end of a line" * 20_000, "too small"),
+        (
+            b"no end of a line" * 100_000,
+            "my.txt is cut between documents, or else lines, and 0 bytes alone would be held",
+        ),
         (b"line\n" * 100_000 + b"\xff\xfe\n" * 9, "my.txt is no UTF-8 text"),
     ],
 )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +74,21 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
                           "machine"}  # fmt: skip
     assert 0.5 < entry["bits_per_byte"] < 4 and 0.5 < entry["xz_bits_per_byte"] < 3
     assert entry["tokens"] > 0 and entry["seconds"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
+def test_sigterm_ends_the_training_too_and_leaves_nothing(tmp_path: Path) -> None:
+    text = tmp_path / "my.txt"
+    text.write_text("".join(stories(400_000)), encoding="utf-8")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    code = "import sys; from pylm.cli import run; sys.exit(run(['bench', 'track', 'my.txt']))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE,
+                               env={**os.environ, "TMPDIR": str(scratch)})  # fmt: skip
+    while not list(scratch.glob("*/rehearsal/cache")) and process.poll() is None:
+        time.sleep(0.01)
+    child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143 and not list(scratch.iterdir())
+    assert not Path(f"/proc/{child[0]}").exists()

@@ -13,7 +13,7 @@ from pylm.cli import run
 from pylm.config.given import Given
 from pylm.config.schema import Model
 from pylm.config.shape import complete
-from pylm.errors import UsageError
+from pylm.errors import DataError, UsageError
 from pylm.training.estimate import make
 from pylm.training.estimate.heap import Heap
 from pylm.training.estimate.memory import Run, _Memory
@@ -167,6 +167,7 @@ def test_json_has_what_it_had(planned: Any) -> None:
         ({"max_tokens": None}, "nothing says how long the run is"),
         ({"max_tokens": None, "max_epochs": 2.0}, "max_epochs counts a text"),
         ({"probe": "no"}, "probe='no' is neither True nor False"),
+        ({"gpus": 3, "batch_tokens": 256}, "3 devices cannot share a step of 8 sequences evenly"),
         ({"n_heads": 3}, "d_model 64 is no multiple of n_heads 3"),
     ],
 )
@@ -197,3 +198,19 @@ def test_nothing_is_written(planned: Any, tmp_path: Path) -> None:
     plan = make.plan(Request(Given("train"), text=("my.txt",), depth=2), probe=False)
     assert any("not tokenized yet" in note for note in plan.notes)
     assert sorted(path.name for path in tmp_path.iterdir()) in (["cache", "my.txt"], ["my.txt"])
+
+
+def test_text_that_training_refuses_is_no_plan_without_a_word(planned: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("Once upon a time.")
+    with pytest.raises(DataError, match="^there is no text to train on"):
+        make.plan(Request(Given("train"), text=("empty.txt",), depth=2), probe=False)
+    plan = make.plan(Request(Given("train"), text=("short.txt",), depth=2), probe=False)
+    assert "training refuses text that does not fill a window of 256" in plan.notes
+
+
+def test_the_step_that_is_named_for_devices_is_shared_evenly(planned: Any) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned(gpus=3, batch_tokens=256)
+    assert refused.value.hint == "batch_tokens=288"
+    assert planned(gpus=3, batch_tokens=288).batch.tokens == 288

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import asdict
 
 import click
@@ -23,6 +25,8 @@ def track(file: str, time: float, as_json: bool) -> None:
     """
     from pylm.track import measure
 
+    # else the training that it started goes on without it, and gigabytes stay in the temporary folder
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     entry = measure(file, time, say=say)
     if as_json:
         print_json(asdict(entry))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.config.shape import complete
 from pylm.data.identity import identify
 from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
-from pylm.errors import UsageError
+from pylm.errors import DataError, UsageError
 from pylm.training import init_from, inputs, resume
 from pylm.training.continued import configuration as continued_configuration
 from pylm.training.continued import stored_configuration
@@ -100,6 +100,8 @@ def subject_of(request: Request, on_event: Callable[[Event], None]) -> Subject:
         facts = dataclasses.replace(facts, held_back=_held_back(config))
     elif facts.tokens:
         held = int(facts.tokens * HELD_BACK) // config.model.context_length
+        if facts.tokens <= config.model.context_length:
+            notes = (*notes, f"training refuses text that does not fill a window of {config.model.context_length:,}")
         facts = dataclasses.replace(facts, held_back=held)
     return Subject(resolved, complete(config.model, facts.vocab_size), facts, notes)
 
@@ -153,6 +155,8 @@ def _of_text(text: tuple[Any, ...], asked: int | None, most: Callable[[], int] |
     if any(isinstance(one, str) and one == "-" for one in text):
         raise UsageError("a text on stdin can be read once", f"{call('tokenize', '-', out='DIR')} first")
     text_bytes, vocab_size = amount_of_text(text, asked, most)
+    if not text_bytes:
+        raise DataError("there is no text to train on", "the sources hold no document that is not empty")
     each = BYTES_PER_TOKEN + BYTES_PER_BIT * math.log2(vocab_size)
     tokens = max(int(text_bytes / each), 1)
     note = (
