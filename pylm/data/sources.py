@@ -19,7 +19,7 @@ from pylm.data.streaming.several import Joined
 from pylm.data.streaming.spooling import spooled
 from pylm.data.streaming.steps import Limit, Taken
 from pylm.data.streaming.stream import Stream
-from pylm.data.streaming.stream_of import TEXT, named, several_of, stream_of
+from pylm.data.streaming.stream_of import named, refuse_for_strings, several_of, stream_of
 from pylm.errors import UsageError
 from pylm.tokenizer.standard_input import copied, is_json_object
 from pylm.tokenizer.unfinished import unfinished
@@ -55,18 +55,9 @@ class Sources:
         alike = readings and all(one == readings[0] for one in readings)
         how = readings[0] if alike else Reading(**reading)
         if not readings:
-            _refuse_for_strings(parts, how)
+            refuse_for_strings(parts, how)
             how = replace(how, column=None)  # rows were read by it, and are lines by now
         return cls(parts, how)
-
-
-def _refuse_for_strings(parts: tuple[Stream, ...], reading: Reading) -> None:
-    """Refuse the name of a key where every source is a text that was given as it is."""
-    for name, value in (("field", reading.field), ("column", reading.column)):
-        if value is not None and all(isinstance(part, Items) and part.name == TEXT for part in parts):
-            raise UsageError(
-                f"{param(name, value)} names a key of rows, and no source has any", f"leave out {param(name)}"
-            )
 
 
 class Opened(NamedTuple):
