@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pylm import _rust
 from pylm.data.streaming.files import END, Files, Reading
 from pylm.data.streaming.grammar import hub_name, kind_of
-from pylm.data.streaming.items import Items
 from pylm.data.streaming.several import Joined
 from pylm.data.streaming.spooling import spooled
-from pylm.data.streaming.steps import Limit, Taken
+from pylm.data.streaming.steps import Limit, Mapped, Taken
 from pylm.data.streaming.stream import Stream
 from pylm.data.streaming.stream_of import named, refuse_for_strings, several_of, stream_of
-from pylm.errors import UsageError
 from pylm.tokenizer.standard_input import copied, is_json_object
 from pylm.tokenizer.unfinished import unfinished
-from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
@@ -105,8 +102,8 @@ def opened(
             if isinstance(part, Files) and part in direct:
                 text.files.extend(part.resolved)
                 continue
-            for limit in limits:  # what nowhere ends is written as far as it is taken
-                part = Taken(part, limit)
+            for limit in limits:  # what nowhere ends is written as far as it is taken; empty texts are no documents
+                part = Taken(Mapped(part, lambda document: document if document.text else None), limit)
             text.files.append(spooled(part, scratch / f"{number}.jsonl", sources.reading.field or "text", report))
         yield text
 

@@ -27,12 +27,14 @@ class Limit:
         bytes: So many bytes of text in UTF-8.
         tokens: So many tokens, with one more for the end of each text.
         tokenizer: What counts the tokens: a tokenizer, or what `Tokenizer.load` takes.
+        allow_special: Special tokens that count as one where they stand in a text.
     """
 
     documents: int | None = None
     bytes: int | None = None
     tokens: int | None = None
     tokenizer: Tokenizer | str = "gpt2"
+    allow_special: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -61,7 +63,8 @@ class Limit:
         if self.bytes is not None:
             return lambda text: len(text.encode("utf-8", "surrogatepass"))
         tokenizer = self.counting()
-        return lambda text: len(tokenizer.encode_array(text)) + 1
+        allowed = self.allow_special or "none"
+        return lambda text: len(tokenizer.encode_array(text, allowed)) + 1
 
     def counting(self) -> Tokenizer:
         """Return the tokenizer that tokens are counted by."""
