@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["END", "Opened", "Sources", "default_folder", "opened"]
 
 LONGEST_NAME = 100  # characters of a folder's name
+SUFFIXES = re.compile(
+    r"(\.(txt|text|md|jsonl|ndjson|json|csv|tsv|parquet|tar|tgz|tzst|(warc\.)?wet|warc))?(\.(gz|zst|zstd))?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def default_folder(sources: Any) -> Path:
     path = Path(re.split(r"[*?\[]", first)[0].rstrip("/") or ".")
     name = path.resolve().name if path.name in ("", ".", "..") else path.name
     if not path.is_dir():
-        name = re.sub(r"(\.(txt|text|md|jsonl|ndjson|parquet))?(\.(gz|zst|zstd))?$", "", name, flags=re.IGNORECASE)
+        name = SUFFIXES.sub("", name)
     name = re.sub("[\udc80-\udcff]", "_", name)  # bytes of a name that are no UTF-8, which no line could print
     return Path("data") / (name or "text")
 

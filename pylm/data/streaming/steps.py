@@ -42,7 +42,7 @@ class Limit:
     ) -> Limit:
         """Return the limit of one amount, which may be written as people do: `100M`."""
         amounts = {"documents": documents, "bytes": bytes, "tokens": tokens}
-        given = {name: _amount(name, amount) for name, amount in amounts.items() if amount is not None}
+        given: dict[str, Any] = {name: _amount(name, amount) for name, amount in amounts.items() if amount is not None}
         if len(given) != 1:
             raise UsageError(
                 "a limit is a number of documents, of bytes or of tokens", "give one of the three: tokens=1_000_000"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pylm
+from pylm.data.sources import default_folder
 from pylm.data.streaming import source
 from pylm.errors import DataError, UsageError
 
@@ -100,6 +101,21 @@ def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tok
     pylm.prepare("all.jsonl", "plain", tokenizer=tok, limit=limit, val=0)
     assert bytes_of("x") == bytes_of("plain")
     assert pylm.Tokenizer.train(endless, 300, documents=len(TEXTS)).identity == tok.identity
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("x.csv", "x"),
+        ("x.tsv.gz", "x"),
+        ("x.json.zst", "x"),
+        ("x.tgz", "x"),
+        ("CC-1.warc.wet.gz", "CC-1"),
+        ("x.py", "x.py"),
+    ],
+)
+def test_a_folder_is_named_as_its_source_without_what_tells_the_format(name: str, folder: str) -> None:
+    assert default_folder(name) == default_folder(f"https://somewhere.org/{name}?v=1") == Path("data") / folder
 
 
 def test_special_tokens_count_as_one_where_they_are_allowed(here: Path) -> None:
