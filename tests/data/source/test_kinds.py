@@ -159,7 +159,8 @@ REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
      "another source", ""),
     (lambda: list(source("text:a").seek("here")), DataError, "another source", ""),
     (lambda: list(source("text:a").seek({"kind": "items", "item": -1})), DataError, "another source", ""),
-    (lambda: list(source("./a").seek({"kind": "files", "position": None, "row": "5"})), DataError, "another source", ""),
+    (lambda: list(source("./a").seek({"kind": "files", "position": None, "row": "5"})), DataError, "another source",
+     ""),
 ]  # fmt: skip
 
 
