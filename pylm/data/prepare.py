@@ -252,7 +252,9 @@ def _limits(sources: Sources, options: ShardOptions, tokenizer: Training | Token
     if "tokens" not in limit:
         return [Limit(**limit)]
     tok = None if isinstance(tokenizer, Training) else _loaded(tokenizer)
-    return [] if tok is None or tok.eot is None else [Limit(**limit, tokenizer=tok)]
+    if tok is None or tok.eot is None:
+        return []
+    return [Limit(**limit, tokenizer=tok, allow_special=options.allow_special)]
 
 
 def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[str, Any]:

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pylm import _rust
 from pylm.data.streaming.files import END, Files, Reading
 from pylm.data.streaming.grammar import hub_name, kind_of
-from pylm.data.streaming.items import Items
 from pylm.data.streaming.several import Joined
 from pylm.data.streaming.spooling import spooled
-from pylm.data.streaming.steps import Limit, Taken
+from pylm.data.streaming.steps import Limit, Mapped, Taken
 from pylm.data.streaming.stream import Stream
-from pylm.data.streaming.stream_of import TEXT, named, several_of, stream_of
-from pylm.errors import UsageError
+from pylm.data.streaming.stream_of import named, refuse_for_strings, several_of, stream_of
 from pylm.tokenizer.standard_input import copied, is_json_object
 from pylm.tokenizer.unfinished import unfinished
-from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
@@ -31,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["END", "Opened", "Sources", "default_folder", "opened"]
 
 LONGEST_NAME = 100  # characters of a folder's name
+SUFFIXES = re.compile(
+    r"(\.(txt|text|md|jsonl|ndjson|json|csv|tsv|parquet|tar|tgz|tzst|(warc\.)?wet|warc))?(\.(gz|zst|zstd))?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,9 @@ class Sources:
         alike = readings and all(one == readings[0] for one in readings)
         how = readings[0] if alike else Reading(**reading)
         if not readings:
-            _refuse_for_strings(parts, how)
+            refuse_for_strings(parts, how)
             how = replace(how, column=None)  # rows were read by it, and are lines by now
         return cls(parts, how)
-
-
-def _refuse_for_strings(parts: tuple[Stream, ...], reading: Reading) -> None:
-    """Refuse the name of a key where every source is a text that was given as it is."""
-    for name, value in (("field", reading.field), ("column", reading.column)):
-        if value is not None and all(isinstance(part, Items) and part.name == TEXT for part in parts):
-            raise UsageError(
-                f"{param(name, value)} names a key of rows, and no source has any", f"leave out {param(name)}"
-            )
 
 
 class Opened(NamedTuple):
@@ -113,8 +105,8 @@ def opened(
             if isinstance(part, Files) and part in direct:
                 text.files.extend(part.resolved)
                 continue
-            for limit in limits:  # what nowhere ends is written as far as it is taken
-                part = Taken(part, limit)
+            for limit in limits:  # what nowhere ends is written as far as it is taken; empty texts are no documents
+                part = Taken(Mapped(part, lambda document: document if document.text else None), limit)
             text.files.append(spooled(part, scratch / f"{number}.jsonl", sources.reading.field or "text", report))
         yield text
 
@@ -173,7 +165,7 @@ def default_folder(sources: Any) -> Path:
     path = Path(re.split(r"[*?\[]", first)[0].rstrip("/") or ".")
     name = path.resolve().name if path.name in ("", ".", "..") else path.name
     if not path.is_dir():
-        name = re.sub(r"(\.(txt|text|md|jsonl|ndjson|parquet))?(\.(gz|zst|zstd))?$", "", name, flags=re.IGNORECASE)
+        name = SUFFIXES.sub("", name)
     name = re.sub("[\udc80-\udcff]", "_", name)  # bytes of a name that are no UTF-8, which no line could print
     return Path("data") / (name or "text")
 

@@ -98,10 +98,13 @@ def _show_text(source: str, first: int, documents: int, as_json: bool, reading: 
         return
     for number, each in enumerate(found, first):
         name = "" if each.id is None else f" ({each.id})"
-        click.echo(f"document {number}{name}: {len(each.text):,} characters, {len(each.text.encode()):,} bytes")
+        # of a word of the command that is no UTF-8 there are halves of characters, which no line could print
+        text = each.text.encode("utf-8", "backslashreplace").decode()
+        size = len(each.text.encode("utf-8", "surrogatepass"))
+        click.echo(f"document {number}{name}: {len(each.text):,} characters, {size:,} bytes")
         for key, value in each.meta.items():
             click.echo(f"  {key}: {_shortened(str(value), 100)}")
-        click.echo(_shortened(each.text, SHOWN) + "\n")
+        click.echo(_shortened(text, SHOWN) + "\n")
 
 
 def _shortened(text: str, characters: int) -> str:

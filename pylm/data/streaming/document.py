@@ -71,6 +71,8 @@ def _document_of_row(row: Mapping[str, Any], field: str, place: str) -> Document
 def _text_of(value: Any, place: str) -> str | None:
     if isinstance(value, str):
         return value
+    if type(value).__module__ == "pyarrow.lib" and hasattr(value, "as_py"):
+        return _text_of(value.as_py(), place)
     # what data frames keep where there is no text
     if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value):
         return None

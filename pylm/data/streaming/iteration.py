@@ -12,6 +12,8 @@ from pylm.data.streaming.stream import Cursor, State, Stream, cursor_at, skipped
 from pylm.errors import UsageError
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from pylm.tokenizer import Tokenizer
 
 __all__ = ["Source"]
@@ -118,19 +120,29 @@ class AsyncReader(AsyncIterator[Document]):
         self._cursor = cursor
         self._fetched = _Fetched(cursor.state(), [], None)
         self._given = 0
+        self._fetching: Future[_Fetched] | None = None
 
     async def __anext__(self) -> Document:
         """Return the next document."""
-        import asyncio
-
-        if self._given == len(self._fetched.documents):
+        while self._given == len(self._fetched.documents):
             if self._fetched.error is not None:
                 raise self._fetched.error
-            self._fetched, self._given = await asyncio.to_thread(self._fetch), 0
-            if not self._fetched.documents:
-                raise self._fetched.error or StopAsyncIteration
+            if self._fetched.ended:
+                raise StopAsyncIteration
+            await self._fetch_more()
         self._given += 1
         return self._fetched.documents[self._given - 1]
+
+    async def _fetch_more(self) -> None:
+        import asyncio
+
+        if self._fetching is None:
+            self._fetching = asyncio.ensure_future(asyncio.to_thread(self._fetch))
+        fetching = self._fetching
+        # the thread goes on where whoever waits is cancelled: what it reads is for the next who asks
+        fetched = await asyncio.shield(fetching)
+        if fetching is self._fetching:
+            self._fetched, self._given, self._fetching = fetched, 0, None
 
     def _fetch(self) -> _Fetched:
         fetched = _Fetched(self._cursor.state(), [], None)
@@ -138,7 +150,7 @@ class AsyncReader(AsyncIterator[Document]):
             fetched.documents.extend(islice(self._cursor, AHEAD))
         except Exception as error:
             return fetched._replace(error=error)
-        return fetched
+        return fetched._replace(ended=not fetched.documents)
 
     def state(self) -> State:
         """Return where it is, for `Source.seek`."""
@@ -149,3 +161,4 @@ class _Fetched(NamedTuple):
     begun: State  # where the cursor was before these
     documents: list[Document]
     error: Exception | None  # what came in place of more
+    ended: bool = False  # there is nothing more

@@ -27,12 +27,14 @@ class Limit:
         bytes: So many bytes of text in UTF-8.
         tokens: So many tokens, with one more for the end of each text.
         tokenizer: What counts the tokens: a tokenizer, or what `Tokenizer.load` takes.
+        allow_special: Special tokens that count as one where they stand in a text.
     """
 
     documents: int | None = None
     bytes: int | None = None
     tokens: int | None = None
     tokenizer: Tokenizer | str = "gpt2"
+    allow_special: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -40,7 +42,7 @@ class Limit:
     ) -> Limit:
         """Return the limit of one amount, which may be written as people do: `100M`."""
         amounts = {"documents": documents, "bytes": bytes, "tokens": tokens}
-        given = {name: _amount(name, amount) for name, amount in amounts.items() if amount is not None}
+        given: dict[str, Any] = {name: _amount(name, amount) for name, amount in amounts.items() if amount is not None}
         if len(given) != 1:
             raise UsageError(
                 "a limit is a number of documents, of bytes or of tokens", "give one of the three: tokens=1_000_000"
@@ -61,7 +63,8 @@ class Limit:
         if self.bytes is not None:
             return lambda text: len(text.encode("utf-8", "surrogatepass"))
         tokenizer = self.counting()
-        return lambda text: len(tokenizer.encode_array(text)) + 1
+        allowed = self.allow_special or "none"
+        return lambda text: len(tokenizer.encode_array(text, allowed)) + 1
 
     def counting(self) -> Tokenizer:
         """Return the tokenizer that tokens are counted by."""
@@ -108,16 +111,16 @@ class Taken(Stream):
 class _TakenCursor(Cursor):
     def __init__(self, taken: Taken, inside: Cursor, given: int) -> None:
         self._limit = taken.limit
-        self._measure: Callable[[str], int] | None = None  # a tokenizer is loaded when the first text comes
+        self._measure: Callable[[str], int] | None = None  # a tokenizer is loaded when the first text is asked for
         self._inside = inside
         self._given = given
 
     def __next__(self) -> Document:
         if self._given >= self._limit.amount:
             raise StopIteration
-        document = next(self._inside)
         if self._measure is None:
             self._measure = self._limit.measure()
+        document = next(self._inside)
         self._given += self._measure(document.text)
         return document
 
@@ -147,24 +150,28 @@ class _MappedCursor(Cursor):
     def __init__(self, mapped: Mapped, inside: Cursor) -> None:
         self._function = mapped.function
         self._inside = inside
+        self._begun: State | None = None  # before the document that the function is at, or failed at
 
     def __next__(self) -> Document:
-        for document in self._inside:
+        while True:
+            self._begun = None
+            before = self._inside.state()
+            document = next(self._inside)
+            self._begun = before
             made: Any = self._function(document)
             if made is None:
                 continue
-            if isinstance(made, Document):
-                return made
-            if isinstance(made, str):
-                return document._replace(text=made)
-            raise UsageError(
-                f"the function of map returned {type(made).__name__}",
-                "let it return a string, a Document, or None to leave the document out",
-            )
-        raise StopIteration
+            if not isinstance(made, Document | str):
+                raise UsageError(
+                    f"the function of map returned {type(made).__name__}",
+                    "let it return a string, a Document, or None to leave the document out",
+                )
+            self._begun = None
+            return made if isinstance(made, Document) else document._replace(text=made)
 
     def state(self) -> State:
-        return {"kind": "mapped", "inside": self._inside.state()}
+        inside = self._inside.state() if self._begun is None else self._begun
+        return {"kind": "mapped", "inside": inside}
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,6 @@ class _ShuffledCursor(Cursor):
 
     def __next__(self) -> Document:
         if self._given >= len(self._documents):
-            self._window += bool(self._documents)
             self._read()
             if not self._documents:
                 raise StopIteration
@@ -219,9 +225,11 @@ class _ShuffledCursor(Cursor):
         return document
 
     def _read(self) -> None:
-        self._begun = self._inside.state()
-        self._documents = list(islice(self._inside, self._shuffled.buffer))
-        self._given = 0
+        begun = self._inside.state()
+        # where this fails the state stays that of the window before
+        documents = list(islice(self._inside, self._shuffled.buffer))
+        self._window += bool(self._documents)
+        self._begun, self._documents, self._given = begun, documents, 0
         drawn = random.Random(f"{self._shuffled.seed}, {self._window}")
         # written out, as random's own shuffle may change with Python: only random() is promised to stay
         for last in range(len(self._documents) - 1, 0, -1):

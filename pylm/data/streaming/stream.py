@@ -45,7 +45,14 @@ def taken_up(state: State, kind: str, *keys: str) -> list[Any]:
     """Return the values of a state by their keys; refuse one that another kind of source gave."""
     if not isinstance(state, dict) or state.get("kind") != kind or any(key not in state for key in keys):
         raise foreign_state()
-    return [state[key] for key in keys]
+    values = [state[key] for key in keys]
+    if not all(value is None or isinstance(value, dict | list) or _is_count(value) for value in values):
+        raise foreign_state()
+    return values
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def foreign_state() -> DataError:

@@ -19,7 +19,7 @@ from pylm.data.streaming.stream import Stream
 from pylm.errors import DataError, UsageError, did_you_mean, warn
 from pylm.wording import param
 
-__all__ = ["TEXT", "called", "named", "several_of", "source", "stream_of"]
+__all__ = ["called", "named", "refuse_for_strings", "several_of", "source", "stream_of"]
 
 TEXT = "text:"
 LONGEST_NAME, SHOWN = 1000, 40  # characters
@@ -45,7 +45,7 @@ def source(
 
         pylm.data.source("books/").take(100)
         pylm.data.source("hub:roneneldan/TinyStories@main", meta=False)
-        pylm.data.source([("wiki.jsonl", 0.7), ({"text": row} for row in rows), 0.3)])
+        pylm.data.source([("wiki.jsonl", 0.7), (({"text": row} for row in rows), 0.3)])
 
     Args:
         x: One of these, or a list of them, which are read one after another:
@@ -67,8 +67,19 @@ def source(
     """
     several = several_of(x)
     once = x if len(several) == 1 else _once(several, by=lambda each: each if isinstance(each, str) else id(each))
-    stream = stream_of(once, Reading(split, field, column, invalid, skip_bad, allow_private))
+    reading = Reading(split, field, column, invalid, skip_bad, allow_private)
+    stream = stream_of(once, reading)
+    refuse_for_strings(stream.streams if isinstance(stream, Joined) else (stream,), reading)
     return Source(stream if meta else stream.without_meta())
+
+
+def refuse_for_strings(parts: Sequence[Stream], reading: Reading) -> None:
+    """Refuse the name of a key where every source is a text that was given as it is."""
+    for name, value in (("field", reading.field), ("column", reading.column)):
+        if value is not None and all(isinstance(part, Items) and part.name == TEXT for part in parts):
+            raise UsageError(
+                f"{param(name, value)} names a key of rows, and no source has any", f"leave out {param(name)}"
+            )
 
 
 def stream_of(x: Any, reading: Reading) -> Stream:
@@ -209,7 +220,9 @@ def _in_one(streams: Sequence[Stream]) -> list[Stream]:
 def _of_iterable(x: Any, reading: Reading) -> Stream:
     name = called(x)
     if hasattr(x, "columns") and hasattr(x, "__getitem__"):  # a data frame: its iterator gives names or columns
-        column, columns = _key(reading), [str(each) for each in x.columns]
+        # what pyarrow calls columns are their values
+        names = x.column_names if type(x).__module__ == "pyarrow.lib" else x.columns
+        column, columns = _key(reading), [str(each) for each in names]
         if column not in columns:
             hint = did_you_mean(column, columns) or f"name one of its columns with {param('column')}"
             raise UsageError(f"this {name} has no column {column!r}, but {', '.join(columns) or 'none'}", hint)

@@ -43,17 +43,25 @@ pub(super) fn cut(text: &[u8], most: usize) -> Option<usize> {
     (end > 0).then_some(end)
 }
 
-/// The elements of a text with the lines before each.
+/// The elements of a text with the lines before each. What follows the end of the array is one more, for whoever parses
+/// it to refuse.
 pub(super) fn elements(text: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     let (mut at, mut lines) = (0, 0);
     std::iter::from_fn(move || {
-        let (start, end) = element(text, at)?;
+        let (start, end) = element(text, at).or_else(|| behind(text, at))?;
         lines += memchr_iter(b'\n', &text[at..start]).count();
         let before = lines;
         lines += memchr_iter(b'\n', &text[start..end]).count();
         at = end;
         Some((before, start, &text[start..end]))
     })
+}
+
+/// What lies behind the bracket that ends the array; None where nothing does.
+fn behind(text: &[u8], from: usize) -> Option<(usize, usize)> {
+    let end = from + text[from..].iter().position(|&byte| !blank(byte) && byte != b',')?;
+    let start = end + 1 + text[end + 1..].iter().position(|&byte| !blank(byte))?;
+    Some((start, text.len()))
 }
 
 /// Where the next element begins and ends; None where there is none, or the array ends.

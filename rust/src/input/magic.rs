@@ -49,7 +49,9 @@ pub(super) fn check(path: &Path, format: Format, compression: Compression, head:
             };
             return Err(Error::data(format!("{name} has the name of a {kind} file, and is {found}")).hint(hint));
         }
-        None if matches!(format, Format::Parquet | Format::Tar) => return Ok(()),
+        None if format == Format::Parquet => return Ok(()),
+        // what is packed and has not the name of it
+        None if format == Format::Tar && !is_gzip(head) && !is_zstd(head) => return Ok(()),
         None => {}
     }
     match kind_of(path, head) {
@@ -230,7 +232,8 @@ mod tests {
             "Hello, this is text in two bytes a letter.".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let marked = [b"\xff\xfe".as_slice(), &wide].concat();
         let small: Vec<u8> = (0..64u16).flat_map(|id| (20 + id).to_le_bytes()).collect();
-        let cases: [(&str, &[u8], &str); 17] = [
+        let cases: [(&str, &[u8], &str); 18] = [
+            ("x.tar", b"\x1f\x8b\x08", "x.tar is packed with gzip, not text | mv x.tar x.tar.gz, then name that file"),
             ("a b.pdf", b"%PDF-1.7\n", "a b.pdf is a PDF, not text | pdftotext 'a b.pdf' 'a b.txt'"),
             ("x.docx", b"PK\x03\x04rest", "pandoc x.docx -t plain -o x.txt"),
             ("x.tar.bz2", b"BZh91", "x.tar.bz2 is a tar archive, not text | mkdir -p x && tar -xf x.tar.bz2 -C x,"),

@@ -80,6 +80,11 @@ def test_an_array_that_is_broken_or_cut_off_is_said_to_be() -> None:
     Path("c.json").write_text('["one", "two"]')
     with pytest.raises(DataError, match="an object on each line"):
         texts("c.json")
+    far = '[{"text": "three"}]' + "\n" * 3_000_000 + "]"
+    for number, rest in enumerate(['[{"text": "three"}]', '{"text": 3}]', far]):
+        Path(f"{number}.json").write_text('[{"text": "one"},\n {"text": "two"}]\n' + rest)
+        with pytest.raises(DataError, match=f"{number}.json: line 3, byte .*"):
+            texts(f"{number}.json")
     Path("d.json").write_text("[]")
     Path("e.json").write_text("")
     assert texts("d.json", "e.json") == []

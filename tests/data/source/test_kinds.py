@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pylm.data.streaming import Document, source
@@ -58,6 +59,9 @@ def test_every_kind_gives_its_documents() -> None:
     assert texts(Series(["a", None, "b"])) == ["a", "b"]
     assert texts(Frame()) == ["text one", "text two"]
     assert texts(Frame(), column="body") == ["body one", "body two"]
+    table = pa.table({"text": ["a", None, "b"], "body": pa.array(["c"] * 3).dictionary_encode()})
+    assert texts(table) == texts(table["text"]) == ["a", "b"]
+    assert texts(table, column="body") == ["c", "c", "c"]
     assert texts([{"text": "a"}, {"text": None}, {"text": "b"}]) == ["a", "b"]
     assert texts([{"meta": {"body": "a"}}], field="meta.body") == ["a"]
     assert texts([{"meta.body": "a"}], field="meta.body") == ["a"]
@@ -128,6 +132,7 @@ REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
     (lambda: source({"source": "a", "wieght": 1}), UsageError, "a source has no 'wieght'", "did you mean weight"),
     (lambda: source({"source": "a", "tokens": 5, "bytes": 5}), UsageError, "a limit is a number", "one of the three"),
     (lambda: source({"source": "a", "tokens": "many"}), UsageError, "tokens: 'many' is not a whole number", "'1M'"),
+    (lambda: source("text:a", column="body"), UsageError, "column=.*body.* names a key of rows", "leave out column="),
     (lambda: source("a").take(0), UsageError, "documents is 0", "at least 1"),
     (lambda: source("a").take(), UsageError, "a limit is a number", ""),
     (lambda: source("a").shuffle(1, 0), UsageError, "buffer is 0", ""),
@@ -140,6 +145,8 @@ REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
     (lambda: list(source(lambda: 5)), UsageError, "this function returned no iterable but int", "yield"),
     (lambda: list(source(iter([Path("a.txt")]))), DataError, "of the type .*Path", "list"),
     (lambda: source(Frame(), column="bdy"), UsageError, "this Frame has no column 'bdy'", "did you mean body"),
+    (lambda: source(pa.table({"body": ["a"]}), column="bdy"), UsageError, "this Table has no column 'bdy', but body\n",
+     "did you mean body"),
     (lambda: source("a").take(5, tokenizer="gpt2"), UsageError, "a tokenizer counts tokens", ""),
     (lambda: source(DatasetDict(train=[], test=[])), UsageError, "this DatasetDict has splits: train, test",
      "x['train']"),
@@ -151,6 +158,9 @@ REFUSED: list[tuple[Callable[[], Any], type[PylmError], str, str]] = [
     (lambda: list(source(["text:a", [{"text": "b"}]]).seek({"kind": "joined", "part": 9, "inside": None})), DataError,
      "another source", ""),
     (lambda: list(source("text:a").seek("here")), DataError, "another source", ""),
+    (lambda: list(source("text:a").seek({"kind": "items", "item": -1})), DataError, "another source", ""),
+    (lambda: list(source("./a").seek({"kind": "files", "position": None, "row": "5"})), DataError, "another source",
+     ""),
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pylm
+from pylm.data.sources import default_folder
 from pylm.data.streaming import source
 from pylm.errors import DataError, UsageError
 
@@ -94,12 +95,38 @@ def test_the_key_of_rows_is_that_of_lines(tok: pylm.Tokenizer) -> None:
 def test_texts_without_an_end_are_written_as_far_as_they_are_taken(tok: pylm.Tokenizer, limit: str) -> None:
     def endless() -> Any:
         while True:
-            yield from TEXTS
+            yield from (each for text in TEXTS for each in ("", text))  # an empty text is no document
 
     pylm.prepare(endless, "x", tokenizer=tok, limit=limit, val=0)
     pylm.prepare("all.jsonl", "plain", tokenizer=tok, limit=limit, val=0)
     assert bytes_of("x") == bytes_of("plain")
     assert pylm.Tokenizer.train(endless, 300, documents=len(TEXTS)).identity == tok.identity
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("x.csv", "x"),
+        ("x.tsv.gz", "x"),
+        ("x.json.zst", "x"),
+        ("x.tgz", "x"),
+        ("CC-1.warc.wet.gz", "CC-1"),
+        ("x.py", "x.py"),
+    ],
+)
+def test_a_folder_is_named_as_its_source_without_what_tells_the_format(name: str, folder: str) -> None:
+    assert default_folder(name) == default_folder(f"https://somewhere.org/{name}?v=1") == Path("data") / folder
+
+
+def test_special_tokens_count_as_one_where_they_are_allowed(here: Path) -> None:
+    texts = [f"{text}<|endoftext|>" for text in TEXTS]
+    Path("all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    tok = pylm.Tokenizer.train("all.jsonl", 300, specials=["<|endoftext|>"])
+    for folder, texts_of in (("plain", "all.jsonl"), ("x", iter(texts))):
+        pylm.prepare(
+            texts_of, folder, tokenizer=tok, limit="900tok", val=0, allow_special="<|endoftext|>", split="line"
+        )
+    assert bytes_of("x") == bytes_of("plain")
 
 
 def test_a_slice_is_cut_where_its_tokens_say_whoever_counts(tok: pylm.Tokenizer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,57 @@ async def test_an_error_comes_after_the_documents_before_it() -> None:
         async for document in source(rows):
             found.append(document.text)
     assert found == ["a", "b"]
+
+
+@pytest.mark.asyncio
+async def test_whoever_gives_up_waiting_loses_nothing() -> None:
+    def slow() -> Iterator[str]:
+        for number in range(150):
+            time.sleep(0.001)
+            yield str(number)
+
+    one, found, gave_up = source(slow), [], 0
+    reader = aiter(one)
+    while True:
+        try:
+            found.append((await asyncio.wait_for(anext(reader), 0.01)).text)
+        except TimeoutError:
+            gave_up += 1
+            assert texts(source(slow).seek(one.state()).take(1)) == [str(len(found))]
+        except StopAsyncIteration:
+            break
+    assert gave_up and found == [str(number) for number in range(150)]
+
+
+@pytest.mark.asyncio
+async def test_two_who_ask_at_once_share_the_documents() -> None:
+    reader = aiter(source(numbers(150)))
+
+    async def all_that_come() -> list[Document]:
+        return [document async for document in reader]
+
+    both = await asyncio.gather(all_that_come(), all_that_come())
+    assert sorted(both[0] + both[1]) == sorted(source(numbers(150)))
+
+
+@pytest.mark.parametrize("step", [lambda one: one, lambda one: one.shuffle(1, 10), lambda one: one.take(25)])
+def test_what_failed_is_taken_up_with_nothing_lost(step: Callable[[Source], Source]) -> None:
+    failing = True
+
+    def function(document: Document) -> str:
+        if failing and document.id == "n15":
+            raise OSError("the network is gone")
+        return document.text
+
+    def made() -> Source:
+        return step(source(numbers(30)).map(function))
+
+    one, found = made(), []
+    with pytest.raises(OSError, match="the network"):
+        for document in one:
+            found.append(document)
+    failing = False
+    assert found + list(made().seek(one.state())) == list(made())
 
 
 def test_a_mixture_keeps_its_shares_and_ends_where_one_source_does() -> None:

@@ -74,6 +74,8 @@ def test_the_command_takes_them_by_name(capsys: Any) -> None:
     assert "too little" in capsys.readouterr().err or Path("data/text/manifest.json").exists()
     assert command(["data", "show", "a.jsonl", "--documents", "2", "--document", "3", "--json"]) == 0
     assert [row["text"] for row in json.loads(capsys.readouterr().out)] == [row["text"] for row in ROWS[3:5]]
+    assert command(["data", "show", "text:a\udcffb"]) == 0
+    assert capsys.readouterr().out == "document 0: 3 characters, 5 bytes\na\\udcffb\n\n"
     assert command(["data", "show", "text:" + "x" * 1000]) == 0
     out = capsys.readouterr().out
     assert "document 0: 1,000 characters, 1,000 bytes" in out and "… and 600 more characters (--json has all)" in out
