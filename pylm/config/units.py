@@ -8,6 +8,7 @@ import re
 from pylm.wording import param
 
 __all__ = [
+    "counted",
     "format_bytes",
     "format_count",
     "format_duration",
@@ -115,3 +116,8 @@ def format_duration(seconds: float) -> str:
             rest = whole % size // part
             return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
     raise AssertionError(whole)
+
+
+def counted(number: int, word: str) -> str:
+    """Return a number of things, one of them in the singular."""
+    return f"{number:,} {word}{'s' * (number != 1)}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pylm import _native
 from pylm.config.schema import Model as Shape
+from pylm.config.units import counted
 from pylm.generation.engine import Cache, Logits
 from pylm.model.names import Stored
 from pylm.model.scaling import scaled_frequencies
@@ -108,7 +109,7 @@ class NativeEngine:
     @property
     def name(self) -> str:
         """Return what computes, in a few words."""
-        threads = f"{self._threads} thread{'s' * (self._threads > 1)}"
+        threads = counted(self._threads, "thread")
         return f"C++ engine, {self._keep}, {_native.cpu_info()['variant']}, {threads}"
 
     @property

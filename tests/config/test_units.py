@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pylm.config.units import (
+    counted,
     format_bytes,
     format_count,
     format_duration,
@@ -142,3 +143,7 @@ def test_a_time_on_top_is_no_time(text):
     with pytest.raises(ValueError, match="adds to a time") as caught:
         parse_duration(text)
     assert in_options(str(caught.value)).endswith("adds to a time, which only --max-time of pylm train does")
+
+
+def test_one_thing_is_in_the_singular() -> None:
+    assert [counted(number, "token") for number in (0, 1, 2000)] == ["0 tokens", "1 token", "2,000 tokens"]

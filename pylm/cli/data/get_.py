@@ -102,10 +102,10 @@ def _asking(progress: Progress) -> Callable[[str], bool] | None:
 
 
 def _closing(got: Got) -> str:
-    from pylm.config.units import format_bytes
+    from pylm.config.units import counted, format_bytes
 
-    files = f"{len(got.files):,} file{'s' * (len(got.files) != 1)}, {format_bytes(got.bytes)}"
+    files = f"{counted(len(got.files), 'file')}, {format_bytes(got.bytes)}"
     if cut := got.manifest.get("slice"):
-        tokens = f", {cut['reached']:,} tokens" if cut["unit"] == "tokens" else ""
-        files = f"{cut['documents']:,} documents{tokens}, {format_bytes(cut['bytes'])} of text"
+        tokens = f", {counted(cut['reached'], 'token')}" if cut["unit"] == "tokens" else ""
+        files = f"{counted(cut['documents'], 'document')}{tokens}, {format_bytes(cut['bytes'])} of text"
     return f"{got.name}: {files} {'are here already:' if got.was_here else '→'} {got.folder}"

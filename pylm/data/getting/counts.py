@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pylm.config.units import counted
+
 __all__ = ["Counts"]
 
 
@@ -31,7 +33,7 @@ class Counts:
         """Return a sentence for each language."""
         total = self.bytes or 1
         return [
-            f"{language or 'other'}: {counts['documents']:,} documents, {counts['lines']:,} lines, "
+            f"{language or 'other'}: {counted(counts['documents'], 'document')}, {counted(counts['lines'], 'line')}, "
             f"{100 * counts['bytes'] / total:.1f}% of the text"
             for language, counts in self.by_language.items()
         ]
