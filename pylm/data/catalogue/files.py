@@ -48,6 +48,11 @@ class Found:
         """The files that are read as text, in the catalogue's order."""
         return self.splits[self.entry.read_split]
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths of its files, of all splits."""
+        return [file.path for files in self.splits.values() for file in files]
+
 
 def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = False) -> list[Found]:
     """Return the files of a dataset, and of each that it is made of, in its order.

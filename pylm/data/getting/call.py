@@ -13,7 +13,7 @@ from pylm.data.catalogue import Entry, elsewhere, entry
 from pylm.data.catalogue.here import MANIFEST, datasets_folder, take_copies
 from pylm.data.getting import manifest
 from pylm.data.getting.amount import Amount, counter
-from pylm.data.getting.foreseen import agreed, refuse_missing, size_of, terms_of
+from pylm.data.getting.foreseen import agreed, size_of, terms_of
 from pylm.errors import UsageError
 from pylm.wording import param
 
@@ -91,6 +91,7 @@ def get(
     """
     from pylm.data.catalogue.files import Unopened, found
     from pylm.data.fetching import Hub
+    from pylm.data.fetching.unlisted import check_unlisted
     from pylm.data.getting.cut import cut, settle
     from pylm.data.getting.shards_cut import cut_shards
     from pylm.data.getting.whole import fetch_whole
@@ -110,9 +111,8 @@ def get(
         request["commits"] = [part.sha for part in parts]
         for part in parts:
             if not part.is_listed:
-                refuse_missing(part)
+                check_unlisted(part.where, part.paths, say)
                 request["listed"] = False
-                say(f"{part.where}: nobody can be asked whether what huggingface_hub has kept of it is all of it")
         folder = Path(out) if out is not None else _in_cache(one, amount, _commit(parts))
         if (known := manifest.stands(folder, request)) is not None:
             return Got(one.full_name, folder, known, True)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pylm.config.units import format_bytes
 from pylm.data.catalogue import Entry, all_terms
 from pylm.data.getting.amount import Amount
-from pylm.errors import DataError, PylmError, UsageError
+from pylm.errors import PylmError, UsageError
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.data.catalogue.files import Found
 
-__all__ = ["agreed", "refuse_missing", "size_of", "terms_of"]
+__all__ = ["agreed", "size_of", "terms_of"]
 
 LARGE = 10**9  # bytes from which somebody is asked
 
@@ -54,14 +52,3 @@ def agreed(name: str, size: int | None, yes: bool, ask: Callable[[str], bool] | 
         )
     if not ask(f"{name} is {format_bytes(size)}: fetch it?"):
         raise PylmError(f"{name} was not fetched", f"{param('limit', '100Mtok')} takes the beginning")
-
-
-def refuse_missing(part: Found) -> None:
-    """Refuse files whose names tell that there are others, as `train-00001-of-00004` does."""
-    numbered = [re.search(r"^(.*?)\d+(-of-(\d+).*)$", file.path) for files in part.splits.values() for file in files]
-    for (before, after, total), here in Counter(match.groups() for match in numbered if match).items():
-        if here < int(total):
-            raise DataError(
-                f"{part.where} has {total.lstrip('0')} files {before}…{after}, and {here} of them are here",
-                "fetch it where there is a network",
-            )

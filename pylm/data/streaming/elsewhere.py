@@ -33,18 +33,27 @@ def files_of(name: Any, reading: Reading) -> Sequence[Any]:
 
 
 def _of_hub(name: str, reading: Reading) -> Sequence[RemoteFile]:
+    from pylm.data.fetching.unlisted import check_unlisted
     from pylm.data.streaming.hub_layout import data_files
 
     hub = hub_name(name)
-    return data_files(_hub(reading).repository("dataset", hub.id, hub.revision), hub)
+    repository = _hub(reading).repository("dataset", hub.id, hub.revision)
+    files = data_files(repository, hub)
+    if not repository.is_listed:
+        check_unlisted(repository.name, [file.path for file in files], warn)
+    return files
 
 
 def _of_dataset(name: str, reading: Reading) -> Sequence[RemoteFile]:
     """Return the files of a dataset; where there are too many to ask for, each is when it is taken."""
     from pylm.data.catalogue import entry
     from pylm.data.catalogue.files import found
+    from pylm.data.fetching.unlisted import check_unlisted
 
     parts = found(entry(name), _hub(reading), as_text=True)
+    for part in parts:
+        if not part.is_listed:
+            check_unlisted(part.where, part.paths, warn)
     return parts[0].read if len(parts) == 1 else [file for part in parts for file in part.read]
 
 

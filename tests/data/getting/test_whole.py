@@ -392,6 +392,6 @@ def test_two_that_end_at_once_write_one_manifest(tmp_path):
 
 def test_a_revision_is_named_once(hub):
     hub.add("org/name", {"a.txt": b"a"})
-    with pytest.raises(UsageError, match="hub:org/name@main names a revision, and so does revision='other'"):
+    with pytest.raises(UsageError, match='hub:org/name@main names a revision, and so does revision="other"'):
         got("hub:org/name@main", revision="other")
     assert not hub.seen

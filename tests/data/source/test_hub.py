@@ -182,6 +182,27 @@ def test_offline_is_one_sentence(hub: HubServer, monkeypatch: pytest.MonkeyPatch
         texts("hub:org/rows")
 
 
+@pytest.mark.parametrize("name", ["hub:org/rows", "tinystories"])
+def test_what_huggingface_hub_kept_in_part_is_not_taken_for_all(
+    name: str, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pylm.data.catalogue import entry
+
+    (part,) = entry("tinystories").parts
+    id, sha = ("org/rows", "1" * 40) if name.startswith("hub:") else (part.repository, part.revision.value)
+    assert id is not None
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setenv("PYLM_OFFLINE", "1")
+    kept = tmp_path / "kept" / f"datasets--{id.replace('/', '--')}"
+    file = kept / "snapshots" / sha / "data" / "train-00001-of-00004.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(table(text=["two"]))
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(sha)
+    with pytest.raises(DataError, match="has 4 files data/train-…-of-00004.parquet, and 1 of them are here"):
+        texts(name)
+
+
 @pytest.fixture
 def stories(hub: HubServer) -> list[str]:
     """TinyStories with a few texts, at the commit that the catalogue knows."""
