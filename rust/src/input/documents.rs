@@ -39,6 +39,8 @@ type Task = (RawBlock, SyncSender<Result<Option<Batch>>>);
 
 /// Threads that find the documents of blocks which one thread cuts off.
 const PARSERS: usize = 4;
+/// Blocks that wait for whoever takes them: each more is fetched for nothing where reading ends early.
+const WAITING: usize = 2;
 
 impl Documents {
     pub fn new(input: &Input, start: Position) -> Result<Self> {
@@ -49,7 +51,7 @@ impl Documents {
         }
         let parsers = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, PARSERS);
         let input = &Input { options: Arc::new(Options { apart: true, ..(*input.options).clone() }), ..input.clone() };
-        let (to_places, places) = sync_channel::<Place>(parsers);
+        let (to_places, places) = sync_channel::<Place>(WAITING);
         let (to_tasks, tasks) = sync_channel::<Task>(parsers);
         let tasks = Arc::new(Mutex::new(tasks));
         for _ in 0..parsers {
