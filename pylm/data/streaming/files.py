@@ -102,11 +102,14 @@ class _FilesCursor(Cursor):
         self._row = row  # of the batch, or of what follows the position where no batch was read yet
 
     def __next__(self) -> Document:
-        while self._reader is None or self._row >= len(self._batch):
+        row = self._row
+        while row >= len(self._batch):
             self._read()
-        text, name, meta = self._batch[self._row]
-        self._row += 1
-        return Document(text, name, NOTHING if meta is None else json.loads(meta))
+            row = self._row
+        text, name, meta = self._batch[row]
+        self._row = row + 1
+        # a tuple's own way, which takes half as long as the class's
+        return tuple.__new__(Document, (text, name, NOTHING if meta is None else json.loads(meta)))
 
     def _read(self) -> None:
         from pylm.tokenizer.native import parameters_named

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::parquet::Documents;
+use super::parquet::{unsound, Documents};
 use super::{
     elements, jsonl, Format, Invalid, Mapping, Note, Options, RawBlock, SafeCut, SourceFile, Text, Validation,
 };
@@ -114,6 +114,11 @@ impl Block {
                 block.take_documents(documents, validation);
                 block.check_utf8(file, lone, raw.position, options.invalid)?;
             }
+            Content::Pages(pages) => {
+                let documents = pages.documents().map_err(|error| unsound(&file.name, &error))?;
+                block.take_documents(documents, validation);
+                block.check_utf8(file, lone, raw.position, options.invalid)?;
+            }
             Content::Documents(documents) => {
                 block.take_documents(documents, validation);
                 block.check_utf8(file, lone, raw.position, options.invalid)?;
@@ -147,8 +152,11 @@ impl Block {
     }
 
     fn check_utf8(&mut self, file: &SourceFile, lone: bool, position: u64, invalid: Invalid) -> Result<()> {
-        if simdutf8::basic::from_utf8(&self.text).is_ok() {
-            return Ok(());
+        if let Ok(text) = simdutf8::basic::from_utf8(&self.text) {
+            // halves of a character in two documents are sound together only
+            if self.segments.iter().all(|segment| text.get(segment.range.clone()).is_some()) {
+                return Ok(());
+            }
         }
         let mut text = Vec::with_capacity(self.text.len() + 64);
         let mut segments = Vec::with_capacity(self.segments.len());

@@ -86,6 +86,7 @@ fn without(part: &TypePtr, path: &[String]) -> Option<TypePtr> {
 }
 
 /// What is read of a row group beside its texts, row by row.
+#[derive(Default)]
 pub(super) struct Extra {
     numbers: Option<Numbers>,
     others: Option<ReaderIter>,

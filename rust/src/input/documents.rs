@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::reader::UnitReader;
-use super::{Block, Input, Mark, RawBlock, Validation};
+use super::{Block, Input, Mark, Options, RawBlock, Validation};
 use crate::error::{Error, Result};
 
 /// Where reading goes on.
@@ -38,7 +38,9 @@ type Place = Receiver<Result<Option<Batch>>>;
 type Task = (RawBlock, SyncSender<Result<Option<Batch>>>);
 
 /// Threads that find the documents of blocks which one thread cuts off.
-const PARSERS: usize = 3;
+const PARSERS: usize = 4;
+/// Blocks that wait for whoever takes them: each more is fetched for nothing where reading ends early.
+const WAITING: usize = 2;
 
 impl Documents {
     pub fn new(input: &Input, start: Position) -> Result<Self> {
@@ -48,7 +50,8 @@ impl Documents {
                 .hint("give the sources that the position is of"));
         }
         let parsers = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, PARSERS);
-        let (to_places, places) = sync_channel::<Place>(1);
+        let input = &Input { options: Arc::new(Options { apart: true, ..(*input.options).clone() }), ..input.clone() };
+        let (to_places, places) = sync_channel::<Place>(WAITING);
         let (to_tasks, tasks) = sync_channel::<Task>(parsers);
         let tasks = Arc::new(Mutex::new(tasks));
         for _ in 0..parsers {

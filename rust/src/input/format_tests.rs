@@ -136,7 +136,7 @@ fn bytes_from_elsewhere_are_asked_for_in_order_and_once() {
     let (counted, served) = (asked.clone(), bytes.clone());
     let read = move |start: u64, length: u64| {
         counted.fetch_add(length as usize, Ordering::Relaxed);
-        Ok(served[start as usize..(start + length) as usize].to_vec())
+        Ok(served[start as usize..(start + length) as usize].to_vec().into())
     };
     let remote = Arc::new(Remote::new("a".into(), "a".into(), 100_000, "x".into(), read));
     let ahead = super::ahead::Ahead::new(&remote, [5_000..9_000, 20_000..60_000], &Options::default(), false);

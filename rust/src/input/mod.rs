@@ -22,6 +22,8 @@ mod jsonl;
 mod magic;
 mod mapped;
 mod note;
+mod page_header;
+mod pages;
 mod parquet;
 mod place;
 mod raw;
@@ -94,6 +96,8 @@ pub struct Options {
     pub extra: Option<String>,
     /// Whether reading may end at any place, so that little is to be fetched before it is needed.
     pub may_end: bool,
+    /// Whether blocks may be cut off whose length as text is not known yet.
+    pub apart: bool,
     /// Whether to go on looking through the sources: how Ctrl-C is heard before threads have begun to work.
     pub check: Option<Check>,
 }
@@ -118,6 +122,7 @@ impl Default for Options {
             meta: false,
             extra: None,
             may_end: false,
+            apart: false,
             check: None,
         }
     }

@@ -11,11 +11,13 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::chunks::Chunks;
 use super::columns::{Beside, Extra};
+use super::pages::{Pages, Walk};
+use super::raw::Content;
 use super::{Input, Mark, Note, SourceFile};
 use crate::error::{Error, Result};
 
 /// Rows decoded at a time: a bound on what is held where rows are long.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Bytes of a row group that are held where several columns are read.
 const HELD: u64 = 32 << 20;
@@ -29,6 +31,11 @@ pub(super) struct Rows {
     nullable: bool,
     groups: Range<usize>,
     beside: Beside,
+    /// Whether pages may be left to other threads to unpack.
+    apart: bool,
+    walk: Option<Walk>,
+    /// Pages that come after what is read now.
+    waiting: Option<Pages>,
     current: Option<Group>,
     /// The row group that is being read, and the rows of it that were.
     mark: Mark,
@@ -64,9 +71,11 @@ fn open(file: &SourceFile) -> Result<(SerializedFileReader<Chunks>, Chunks)> {
 }
 
 pub(super) fn damaged(name: &str, chunks: &Chunks, error: &ParquetError) -> Error {
-    let sound =
-        || Error::data(format!("{name} is no sound parquet file: {error}")).hint("fetch or write the file again");
-    chunks.failure().unwrap_or_else(sound)
+    chunks.failure().unwrap_or_else(|| unsound(name, error))
+}
+
+pub(super) fn unsound(name: &str, error: &ParquetError) -> Error {
+    Error::data(format!("{name} is no sound parquet file: {error}")).hint("fetch or write the file again")
 }
 
 /// The index of the column, and whether it has nulls.
@@ -131,7 +140,9 @@ impl Rows {
                 chunks.expect(ranges, &input.options, false);
             }
         }
-        Ok(Self { reader, chunks, name: file.name.clone(), column, nullable, groups, beside, current: None, mark })
+        let (name, apart) = (file.name.clone(), input.options.apart && beside.columns.is_empty());
+        let (walk, waiting, current) = (None, None, None);
+        Ok(Self { reader, chunks, name, column, nullable, groups, beside, apart, walk, waiting, current, mark })
     }
 
     /// Where reading goes on after what was returned.
@@ -145,44 +156,82 @@ impl Rows {
     }
 
     /// About `size` bytes; None after the last.
-    pub fn next(&mut self, size: usize) -> Result<Option<Documents>> {
+    pub fn next(&mut self, size: usize) -> Result<Option<Content>> {
         let mut found = Documents::default();
-        let mut levels: Vec<i16> = Vec::new();
-        let mut values: Vec<ByteArray> = Vec::with_capacity(BATCH);
-        let mut notes = Vec::new();
         loop {
-            if let Some(current) = &mut self.current {
-                levels.clear();
-                values.clear();
-                notes.clear();
-                let (rows, ..) = current
-                    .texts
-                    .read_records(BATCH, self.nullable.then_some(&mut levels), None, &mut values)
-                    .and_then(|read| current.extra.read(read.0, &mut notes).map(|()| read))
-                    .map_err(|error| damaged(&self.name, &self.chunks, &error))?;
-                for value in &values {
-                    found.text.extend_from_slice(value.data());
-                    found.ends.push(found.text.len());
-                }
-                // of a row without text there is no level so deep
-                let texts = |row: usize| levels.get(row).is_none_or(|&level| level == self.beside.level);
-                found.nulls += (rows - values.len()) as u64;
-                found.notes.extend(notes.drain(..).enumerate().filter(|(row, _)| texts(*row)).map(|(_, note)| note));
-                self.mark.row += rows as u64;
+            if self.current.is_some() {
+                let rows = self.read(&mut found).map_err(|error| damaged(&self.name, &self.chunks, &error))?;
                 if found.text.len() >= size {
-                    return Ok(Some(found));
+                    return Ok(Some(Content::Documents(found)));
                 }
                 if rows > 0 {
                     continue;
                 }
-                self.mark = Mark { at: self.mark.at + 1, row: 0, line: 0 };
-            }
-            let Some(group) = self.groups.next() else {
                 self.current = None;
-                return Ok((!found.ends.is_empty() || found.nulls > 0).then_some(found));
-            };
-            self.current = Some(self.begin(group).map_err(|error| damaged(&self.name, &self.chunks, &error))?);
+                if self.walk.is_none() {
+                    self.mark = Mark { at: self.mark.at + 1, ..Mark::default() };
+                }
+            }
+            if let Some(pages) = self.waiting.take() {
+                self.mark.row += pages.rows();
+                return Ok(Some(Content::Pages(pages)));
+            }
+            let more = self.walk(size).map_err(|error| damaged(&self.name, &self.chunks, &error))?;
+            let is_empty = found.ends.is_empty() && found.nulls == 0;
+            if !is_empty && (!more || self.waiting.is_some()) {
+                return Ok(Some(Content::Documents(found)));
+            }
+            if !more {
+                return Ok(None);
+            }
         }
+    }
+
+    /// Reads some rows of what is current; of none it is at its end.
+    fn read(&mut self, found: &mut Documents) -> Result<usize, ParquetError> {
+        let Some(current) = &mut self.current else { return Ok(0) };
+        let (mut levels, mut notes) = (Vec::<i16>::new(), Vec::new());
+        let mut values: Vec<ByteArray> = Vec::with_capacity(BATCH);
+        let levels_read = self.nullable.then_some(&mut levels);
+        let (rows, ..) = current.texts.read_records(BATCH, levels_read, None, &mut values)?;
+        current.extra.read(rows, &mut notes)?;
+        for value in &values {
+            found.text.extend_from_slice(value.data());
+            found.ends.push(found.text.len());
+        }
+        // of a row without text there is no level so deep
+        let texts = |row: usize| levels.get(row).is_none_or(|&level| level == self.beside.level);
+        found.nulls += (rows - values.len()) as u64;
+        found.notes.extend(notes.into_iter().enumerate().filter(|(row, _)| texts(*row)).map(|(_, note)| note));
+        self.mark.row += rows as u64;
+        Ok(rows)
+    }
+
+    /// Begins with what comes next: pages for another thread, or what is read here. False after the last.
+    fn walk(&mut self, size: usize) -> Result<bool, ParquetError> {
+        if let Some(walk) = &mut self.walk {
+            match walk.next(&self.chunks, size)? {
+                Some(pages) if pages.apart => self.waiting = Some(pages),
+                Some(pages) => self.current = Some(Group { texts: pages.reader()?, extra: Extra::default() }),
+                None => {
+                    self.walk = None;
+                    self.mark = Mark { at: self.mark.at + 1, ..Mark::default() };
+                }
+            }
+            return Ok(true);
+        }
+        let Some(group) = self.groups.next() else { return Ok(false) };
+        if self.apart {
+            let metadata = self.reader.metadata().row_group(group);
+            let chunk = metadata.column(self.column);
+            let (start, length) = chunk.byte_range();
+            self.chunks.let_go(start);
+            let skip = if group as u64 == self.mark.at { self.mark.row } else { 0 };
+            self.walk = Some(Walk::new(chunk, start..start + length, metadata.num_rows() as u64, skip));
+        } else {
+            self.current = Some(self.begin(group)?);
+        }
+        Ok(true)
     }
 
     fn begin(&self, group: usize) -> Result<Group, ParquetError> {

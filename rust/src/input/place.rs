@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 
-type Read = dyn Fn(u64, u64) -> Result<Vec<u8>> + Send + Sync;
+type Read = dyn Fn(u64, u64) -> Result<Bytes> + Send + Sync;
 
 /// A file that lies elsewhere. Any range of it can be asked for, by several threads at once.
 pub struct Remote {
@@ -37,7 +37,7 @@ impl Remote {
         path: PathBuf,
         size: u64,
         identity: String,
-        read: impl Fn(u64, u64) -> Result<Vec<u8>> + Send + Sync + 'static,
+        read: impl Fn(u64, u64) -> Result<Bytes> + Send + Sync + 'static,
     ) -> Self {
         Self { name, path, size, identity, copy: None, read: Box::new(read), tail: OnceLock::new() }
     }
@@ -62,7 +62,7 @@ impl Remote {
             ))
             .hint("run the same command again; if it stays so, what serves the file is at fault"));
         }
-        Ok(bytes.into())
+        Ok(bytes)
     }
 
     /// The footer of a parquet file and where it begins; asked for once, whoever reads the file.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::pages::Pages;
 use super::parquet::Documents;
 use super::table::Header;
 use super::{Input, Side, SourceFile, Text};
@@ -54,11 +55,7 @@ impl RawBlock {
 
     /// Bytes of the source that it stands for.
     pub fn len(&self) -> usize {
-        match &self.content {
-            Content::Text { text, .. } | Content::Lines { text } => text.len(),
-            Content::Elements { text } | Content::Records { text, .. } => text.len(),
-            Content::Documents(documents) => documents.text.len(),
-        }
+        self.content.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -79,6 +76,8 @@ pub(super) enum Content {
         text: Text,
     },
     Documents(Documents),
+    /// Of a text column, not yet unpacked.
+    Pages(Pages),
     /// Whole elements of a JSON array.
     Elements {
         text: Vec<u8>,
@@ -88,4 +87,16 @@ pub(super) enum Content {
         text: Vec<u8>,
         header: Arc<Header>,
     },
+}
+
+impl Content {
+    /// Bytes of the source that it stands for; of pages about as many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text { text, .. } | Self::Lines { text } => text.len(),
+            Self::Elements { text } | Self::Records { text, .. } => text.len(),
+            Self::Documents(documents) => documents.text.len(),
+            Self::Pages(pages) => pages.unpacked(),
+        }
+    }
 }

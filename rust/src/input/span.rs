@@ -221,9 +221,9 @@ impl Texts for SpanReader {
         let file = file.as_deref().unwrap_or(&input.files[self.file as usize]);
         match &mut self.bytes {
             Bytes::Rows(rows) => {
-                let Some(documents) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
-                let (length, after) = (documents.text.len(), rows.mark());
-                Ok(Some(RawBlock { after, ..self.take(length, 0, Content::Documents(documents)) }))
+                let Some(content) = rows.next(BLOCK_BYTES)? else { return Ok(None) };
+                let (length, after) = (content.len(), rows.mark());
+                Ok(Some(RawBlock { after, ..self.take(length, 0, content) }))
             }
             Bytes::Records(records) => {
                 let Some(documents) = records.next(BLOCK_BYTES, file, &input.options)? else { return Ok(None) };

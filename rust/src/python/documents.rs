@@ -114,8 +114,7 @@ impl Documents {
         let documents = PyList::empty(py);
         let mut notes = block.notes.iter();
         for text in block.documents() {
-            // checked when it was read
-            let text = PyString::new(py, &String::from_utf8_lossy(text));
+            let text = PyString::from_bytes(py, text)?;
             let note = notes.next();
             let id = note.and_then(|note| note.id.as_deref());
             let meta = note.and_then(|note| note.meta.as_deref());

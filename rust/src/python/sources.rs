@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyCFunction};
 
 use super::Caller;
@@ -52,14 +54,14 @@ static READING: AtomicUsize = AtomicUsize::new(0);
 /// Python is about to end: none may go there any more.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-fn read(object: &Py<PyAny>, caller: &Caller, start: u64, length: u64) -> Result<Vec<u8>> {
+fn read(object: &Py<PyAny>, caller: &Caller, start: u64, length: u64) -> Result<Bytes> {
     READING.fetch_add(1, Ordering::SeqCst);
     let read = if ENDING.load(Ordering::SeqCst) {
         Err(Error::interrupted())
     } else {
         caller.call(|py| {
             let bytes = object.bind(py).call_method1("read", (start, length))?;
-            Ok(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
+            Ok(Bytes::from_owner(PyBackedBytes::from(bytes.cast_into::<PyBytes>()?)))
         })
     };
     READING.fetch_sub(1, Ordering::SeqCst);
