@@ -291,17 +291,17 @@ def test_a_vocabulary_that_nobody_asked_for_shrinks_to_what_the_text_gives(capsy
 
 
 def test_another_failure_of_training_a_tokenizer_is_not_answered_by_a_smaller_one(monkeypatch: Any) -> None:
-    from pylm import Tokenizer
     from pylm.data.prepare import prepare
     from pylm.errors import TokenizerError
+    from pylm.tokenizer import train
 
     asked = []
 
-    def fail(sources: Any, size: int, **options: Any) -> Tokenizer:
-        asked.append(size)
+    def fail(text: Any, options: train.TrainOptions) -> train.Parts:
+        asked.append(options.vocab_size)
         raise TokenizerError("the moon is in the wrong place")
 
-    monkeypatch.setattr(Tokenizer, "train", fail)
+    monkeypatch.setattr(train, "train_on", fail)
     Path("a.txt").write_text(TEXT * 100)
     with pytest.raises(TokenizerError, match="moon"):
         prepare(["a.txt"])

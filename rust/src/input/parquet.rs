@@ -174,7 +174,7 @@ impl Rows {
             }
             if let Some(pages) = self.waiting.take() {
                 self.mark.row += pages.rows();
-                return Ok(Some(Content::Pages(pages)));
+                return Ok(Some(Content::Pages(Box::new(pages))));
             }
             let more = self.walk(size).map_err(|error| damaged(&self.name, &self.chunks, &error))?;
             let is_empty = found.ends.is_empty() && found.nulls == 0;

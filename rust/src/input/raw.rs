@@ -77,7 +77,7 @@ pub(super) enum Content {
     },
     Documents(Documents),
     /// Of a text column, not yet unpacked.
-    Pages(Pages),
+    Pages(Box<Pages>),
     /// Whole elements of a JSON array.
     Elements {
         text: Vec<u8>,
