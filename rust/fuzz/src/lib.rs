@@ -160,7 +160,7 @@ pub fn json(data: &[u8]) {
 /// The documents of a file of that name; None where it is refused in a sentence.
 fn read(name: &str, data: &[u8]) -> Option<Vec<String>> {
     let bytes = data.to_vec();
-    let part = move |start: u64, length: u64| Ok(bytes[start as usize..(start + length) as usize].to_vec());
+    let part = move |start: u64, length: u64| Ok(bytes[start as usize..(start + length) as usize].to_vec().into());
     let remote = Remote::new(name.into(), name.into(), data.len() as u64, "any".into(), part);
     let options = Options { invalid: Invalid::Replace, meta: true, ..Options::default() };
     let blocks = Input::of(&[Source::Elsewhere(Arc::new(remote))], options).and_then(|input| Blocks::new(&input));
