@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::parquet::{unsound, Documents};
+use super::parquet::unsound;
+use super::texts::Documents;
 use super::{
     elements, jsonl, Format, Invalid, Mapping, Note, Options, RawBlock, SafeCut, SourceFile, Text, Validation,
 };

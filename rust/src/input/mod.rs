@@ -34,6 +34,7 @@ mod span;
 mod survey;
 mod table;
 mod tar;
+mod texts;
 mod unit;
 mod warc;
 mod window;

@@ -13,7 +13,10 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::chunks::Chunks;
 use super::page_header::{Header, Kind};
-use super::parquet::{Documents, BATCH};
+use super::texts::Documents;
+
+/// Rows decoded at a time: a bound on what is held where rows are long.
+pub(super) const BATCH: usize = 64;
 
 /// Bytes of a page, unpacked, up to which it is one thread's work: a larger one is read some rows at a time.
 const LARGEST: u64 = 4 << 20;

@@ -11,13 +11,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::chunks::Chunks;
 use super::columns::{Beside, Extra};
-use super::pages::{Pages, Walk};
+use super::pages::{Pages, Walk, BATCH};
 use super::raw::Content;
-use super::{Input, Mark, Note, SourceFile};
+use super::texts::Documents;
+use super::{Input, Mark, SourceFile};
 use crate::error::{Error, Result};
-
-/// Rows decoded at a time: a bound on what is held where rows are long.
-pub(super) const BATCH: usize = 64;
 
 /// Bytes of a row group that are held where several columns are read.
 const HELD: u64 = 32 << 20;
@@ -44,16 +42,6 @@ pub(super) struct Rows {
 struct Group {
     texts: ColumnReaderImpl<ByteArrayType>,
     extra: Extra,
-}
-
-/// Documents back to back.
-#[derive(Default)]
-pub(super) struct Documents {
-    pub text: Vec<u8>,
-    pub ends: Vec<usize>,
-    /// What lies beside each, where it was asked for.
-    pub notes: Vec<Note>,
-    pub nulls: u64,
 }
 
 /// Of each row group: rows, and bytes of the column before compression.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::pages::Pages;
-use super::parquet::Documents;
 use super::table::Header;
+use super::texts::Documents;
 use super::{Input, Side, SourceFile, Text};
 
 /// Bytes of text in a block: large enough that handing it over costs nothing, small enough to stay in a core's cache.

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr3};
 use serde_json::{Map, Value};
 
 use super::magic::BYTE_ORDER_MARK;
-use super::parquet::Documents;
+use super::texts::Documents;
 use super::{Note, Options, SourceFile};
 use crate::error::{Error, Result};
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use serde_json::{Map, Value};
 
 use super::compressed::{unreadable, Stream};
-use super::parquet::Documents;
+use super::texts::Documents;
 use super::{Mark, Note, Options, SourceFile};
 use crate::error::{Error, Result};
 
