@@ -202,16 +202,11 @@ def train(options: TrainOptions) -> Parts:
     limits = [Limit(**{name: most}) for name in ("documents", "bytes") if (most := getattr(options, name)) is not None]
     sources = Sources.of(options.sources, **reading, **named)
     with parameters_named(), opened(sources, None, limits, options.progress) as text:
-        return _trained(text, options)
+        return train_on(text, options)
 
 
 def train_on(text: Opened, options: TrainOptions) -> Parts:
-    """Do the same on text that is open already, whatever the options name as sources."""
-    with parameters_named():
-        return _trained(text, options)
-
-
-def _trained(text: Opened, options: TrainOptions) -> Parts:
+    """Do the same on text that is open already, whatever the options name as sources; Rust's errors are as they are."""
     return (_train_bpe if options.model == "bpe" else _train_sentencepiece)(options, text)
 
 

@@ -49,9 +49,9 @@ class Found:
         return self.splits[self.entry.read_split]
 
     @property
-    def paths(self) -> list[str]:
-        """The paths of its files, of all splits."""
-        return [file.path for files in self.splits.values() for file in files]
+    def known(self) -> list[RemoteFile]:
+        """The files of all splits, without those at many addresses, which nobody has asked for yet."""
+        return [file for files in self.splits.values() if not isinstance(files, Unopened) for file in files]
 
 
 def found(one: Entry, hub: Hub, revision: str | None = None, *, as_text: bool = False) -> list[Found]:

@@ -86,7 +86,7 @@ def _fill(file: RemoteFile, part: Part, connections: int, progress: Report, piec
     def report(done: int) -> None:
         progress(done, file.size, phase=file.path, unit="bytes")
 
-    report(part.size - sum(end - start for start, end in part.spans.missing(part.size)))
+    report(part.size - part.lacking)
     if (copy := file.local()) is not None:
         checksum = _pour(file, part, blocks_of(copy), 0, report)
         if checksum.is_right():
@@ -138,18 +138,14 @@ def _is_here(file: RemoteFile, to: Path) -> bool:
         raise DataError(f"{to} is a folder: {file.name} is a file", "name the file that it is to become")
     if not to.is_file():
         return False
-    checksum = file.checksum()
-    if file.size in (None, to.stat().st_size):
-        for block in blocks_of(to):
-            checksum.update(block)
-        if checksum.is_right():
-            return True
+    if file.size in (None, to.stat().st_size) and file.is_in(to):
+        return True
     raise DataError(f"{to} is another file than {file.name}", "move it away: nothing of yours is overwritten")
 
 
 def _check_disk(file: RemoteFile, part: Part, xet: bool) -> None:
     """Refuse what does not fit, before it is fetched."""
-    need = sum(end - start for start, end in part.spans.missing(part.size))
+    need = part.lacking
     need += part.size if xet else 0  # huggingface_hub's own copy, until it is checked
     refuse_without_room(need, part.to.parent, file.name)
 

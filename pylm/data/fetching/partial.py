@@ -58,6 +58,11 @@ class Part:
         self.spans = Spans([])
         self.handle = -1
 
+    @property
+    def lacking(self) -> int:
+        """How many of its bytes are still to come."""
+        return sum(end - start for start, end in self.spans.missing(self.size))
+
     def __enter__(self) -> Part:
         """Take the files, after another process that has them has let go of them."""
         while True:

@@ -37,10 +37,9 @@ class RangedDownload:
         self.file, self.part, self.connections, self.report = file, part, connections, report
         self.step = max(1, piece // (2 * connections))
         self.piece = piece
-        missing = part.spans.missing(part.size)
         self.checksum: Checksum = file.checksum()
         self.hashed = 0
-        self.here = part.size - sum(end - start for start, end in missing)
+        self.here = part.size - part.lacking
 
     def run(self, are_ranges_served: bool = True) -> Checksum:
         """Fetch what is missing and return the hash of the whole; RangesIgnored where the server sends no ranges."""
@@ -108,7 +107,7 @@ class RangedDownload:
         """
         cut: list[Span] = []
         missing = self.part.spans.missing(self.part.size)
-        before, after = 0, sum(end - start for start, end in missing)
+        before, after = 0, self.part.lacking
         for start, end in missing:
             while start < end:
                 length = min(max(self.step, min(before, after) // self.connections), self.piece, end - start)

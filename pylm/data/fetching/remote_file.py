@@ -76,15 +76,19 @@ class RemoteFile:
         """Return what checks its content."""
         return Checksum(self.name, self.size, self.sha256, self.git_sha1)
 
+    def is_in(self, path: Path) -> bool:
+        """Say whether a file of this machine has its content."""
+        checksum = self.checksum()
+        for block in blocks_of(path):
+            checksum.update(block)
+        return checksum.is_right()
+
     def copy(self) -> Path | None:
         """Return a copy on this machine; its content is hashed once, and one that is wrong is none."""
         with self._copying:
             path = self.local() if self._copy_is_right else None
             if path is not None and not self._is_copy_hashed:
-                checksum = self.checksum()
-                for block in blocks_of(path):
-                    checksum.update(block)
-                self._is_copy_hashed, self._copy_is_right = True, checksum.is_right()
+                self._is_copy_hashed, self._copy_is_right = True, self.is_in(path)
             return path if self._copy_is_right else None
 
     def read(self, start: int, length: int) -> bytes:

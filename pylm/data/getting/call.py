@@ -89,7 +89,7 @@ def get(
         progress: Called about five times a second.
         say: Called with sentences that a user wants to read.
     """
-    from pylm.data.catalogue.files import Unopened, found
+    from pylm.data.catalogue.files import found
     from pylm.data.fetching import Hub
     from pylm.data.fetching.unlisted import check_unlisted
     from pylm.data.getting.cut import cut, settle
@@ -111,7 +111,7 @@ def get(
         request["commits"] = [part.sha for part in parts]
         for part in parts:
             if not part.is_listed:
-                check_unlisted(part.where, part.paths, say)
+                check_unlisted(part.where, part.known, say)
                 request["listed"] = False
         folder = Path(out) if out is not None else _in_cache(one, amount, _commit(parts))
         if (known := manifest.stands(folder, request)) is not None:
@@ -119,8 +119,7 @@ def get(
         for line in terms_of(one, parts):
             say(line)
         agreed(one.full_name, size_of(parts, amount), yes, ask)
-        for files in (files for part in parts for files in part.splits.values() if not isinstance(files, Unopened)):
-            take_copies(files)
+        take_copies([file for part in parts for file in part.known])
         if amount is None:
             made = fetch_whole(one, parts, folder, xet=xet, progress=progress, say=say)
         elif one.kind == "shards":

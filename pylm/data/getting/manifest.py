@@ -95,8 +95,9 @@ def stands(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def sha256_of(path: Path) -> str:
     """Return the hash of a file."""
+    from pylm.data.fetching.remote_file import blocks_of
+
     checksum = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            checksum.update(block)
+    for block in blocks_of(path):
+        checksum.update(block)
     return checksum.hexdigest()

@@ -59,9 +59,8 @@ def fetch_whole(
 
 def _refuse_taken_names(part: Found, taken: set[str]) -> None:
     """Refuse a file whose name is also that of one that is written here: either would take the other's place."""
-    files = [file for files in part.splits.values() if not isinstance(files, Unopened) for file in files]
-    taken = taken | {file.path + end for file in files for end in BESIDE}
-    for file in files:
+    taken = taken | {file.path + end for file in part.known for end in BESIDE}
+    for file in part.known:
         if file.path in taken:
             raise DataError(
                 f"{file.name} has a name that pylm gives to a file of its own: nothing was fetched",

@@ -40,7 +40,7 @@ def _of_hub(name: str, reading: Reading) -> Sequence[RemoteFile]:
     repository = _hub(reading).repository("dataset", hub.id, hub.revision)
     files = data_files(repository, hub)
     if not repository.is_listed:
-        check_unlisted(repository.name, [file.path for file in files], warn)
+        check_unlisted(repository.name, files, warn)
     return files
 
 
@@ -53,7 +53,7 @@ def _of_dataset(name: str, reading: Reading) -> Sequence[RemoteFile]:
     parts = found(entry(name), _hub(reading), as_text=True)
     for part in parts:
         if not part.is_listed:
-            check_unlisted(part.where, part.paths, warn)
+            check_unlisted(part.where, part.known, warn)
     return parts[0].read if len(parts) == 1 else [file for part in parts for file in part.read]
 
 

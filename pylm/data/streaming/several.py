@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pylm.data.streaming.document import Document
 from pylm.data.streaming.stream import Cursor, State, Stream, foreign_state, taken_up
@@ -12,8 +12,8 @@ __all__ = ["Joined", "Mixed"]
 
 
 @dataclass(frozen=True)
-class Joined(Stream):
-    """Streams one after another."""
+class _Several(Stream):
+    """What is made of several streams."""
 
     streams: tuple[Stream, ...]
 
@@ -22,16 +22,21 @@ class Joined(Stream):
         """How a sentence calls it."""
         return ", ".join(stream.name for stream in self.streams)
 
+    def without_meta(self) -> Stream:
+        """Return the same documents for whoever wants nothing but their texts."""
+        return replace(self, streams=tuple(stream.without_meta() for stream in self.streams))
+
+
+@dataclass(frozen=True)
+class Joined(_Several):
+    """Streams one after another."""
+
     def cursor(self, state: State | None = None) -> Cursor:
         """Return a cursor, which opens each stream when its turn comes."""
         number, inside = (0, None) if state is None else taken_up(state, "joined", "part", "inside")
         if number not in range(len(self.streams)):
             raise foreign_state()
         return _JoinedCursor(self.streams, number, inside)
-
-    def without_meta(self) -> Stream:
-        """Return the same documents for whoever wants nothing but their texts."""
-        return Joined(tuple(stream.without_meta() for stream in self.streams))
 
 
 class _JoinedCursor(Cursor):
@@ -54,20 +59,14 @@ class _JoinedCursor(Cursor):
 
 
 @dataclass(frozen=True)
-class Mixed(Stream):
+class Mixed(_Several):
     """Streams whose shares of the text are as their weights, at every point of it.
 
     The next document is of the stream that is furthest behind its share, by bytes of text. It ends where the stream
     ends whose turn it is, for the shares could not be kept beyond that.
     """
 
-    streams: tuple[Stream, ...]
     weights: tuple[float, ...]
-
-    @property
-    def name(self) -> str:
-        """How a sentence calls it."""
-        return ", ".join(stream.name for stream in self.streams)
 
     def cursor(self, state: State | None = None) -> Cursor:
         """Return a cursor over all of them."""
@@ -78,10 +77,6 @@ class Mixed(Stream):
             raise foreign_state()
         cursors = [stream.cursor(each) for stream, each in zip(self.streams, inside, strict=True)]
         return _MixedCursor(cursors, self.weights, list(given))
-
-    def without_meta(self) -> Stream:
-        """Return the same documents for whoever wants nothing but their texts."""
-        return Mixed(tuple(stream.without_meta() for stream in self.streams), self.weights)
 
 
 class _MixedCursor(Cursor):

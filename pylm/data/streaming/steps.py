@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -87,25 +87,31 @@ def _amount(name: str, amount: Any) -> int:
 
 
 @dataclass(frozen=True)
-class Taken(Stream):
-    """The first documents of a stream, up to a limit."""
+class _Step(Stream):
+    """What is made of a stream."""
 
     stream: Stream
-    limit: Limit
 
     @property
     def name(self) -> str:
         """How a sentence calls it."""
         return self.stream.name
 
+    def without_meta(self) -> Stream:
+        """Return the same documents for whoever wants nothing but their texts."""
+        return replace(self, stream=self.stream.without_meta())
+
+
+@dataclass(frozen=True)
+class Taken(_Step):
+    """The first documents of a stream, up to a limit."""
+
+    limit: Limit
+
     def cursor(self, state: State | None = None) -> Cursor:
         """Return a cursor that ends where the limit is reached."""
         given, inside = (0, None) if state is None else taken_up(state, "taken", "given", "inside")
         return _TakenCursor(self, self.stream.cursor(inside), given)
-
-    def without_meta(self) -> Stream:
-        """Return the same documents for whoever wants nothing but their texts."""
-        return Taken(self.stream.without_meta(), self.limit)
 
 
 class _TakenCursor(Cursor):
@@ -129,21 +135,19 @@ class _TakenCursor(Cursor):
 
 
 @dataclass(frozen=True)
-class Mapped(Stream):
+class Mapped(_Step):
     """What a function makes of each document: another text, another document, or None to leave it out."""
 
-    stream: Stream
     function: Callable[[Document], Document | str | None]
-
-    @property
-    def name(self) -> str:
-        """How a sentence calls it."""
-        return self.stream.name
 
     def cursor(self, state: State | None = None) -> Cursor:
         """Return a cursor that calls the function as it goes."""
         inside = None if state is None else taken_up(state, "mapped", "inside")[0]
         return _MappedCursor(self, self.stream.cursor(inside))
+
+    def without_meta(self) -> Stream:
+        """Return the same: its function may look at what lies beside a text."""
+        return self
 
 
 class _MappedCursor(Cursor):
@@ -175,21 +179,15 @@ class _MappedCursor(Cursor):
 
 
 @dataclass(frozen=True)
-class Shuffled(Stream):
+class Shuffled(_Step):
     """Each `buffer` documents in an order of their own.
 
     A window is read, given out in its order, and then the next is read: so where a cursor is can be said by where its
     window began and how many of it were given, without the documents themselves.
     """
 
-    stream: Stream
     seed: int
     buffer: int
-
-    @property
-    def name(self) -> str:
-        """How a sentence calls it."""
-        return self.stream.name
 
     def cursor(self, state: State | None = None) -> Cursor:
         """Return a cursor, which reads again the window that a state lies in."""
@@ -197,10 +195,6 @@ class Shuffled(Stream):
             return _ShuffledCursor(self, self.stream.cursor(), 0, 0)
         window, given, inside = taken_up(state, "shuffled", "window", "given", "inside")
         return _ShuffledCursor(self, self.stream.cursor(inside), window, given)
-
-    def without_meta(self) -> Stream:
-        """Return the same documents for whoever wants nothing but their texts."""
-        return Shuffled(self.stream.without_meta(), self.seed, self.buffer)
 
 
 class _ShuffledCursor(Cursor):
@@ -241,21 +235,11 @@ class _ShuffledCursor(Cursor):
 
 
 @dataclass(frozen=True)
-class Begun(Stream):
+class Begun(_Step):
     """What follows a state of a stream: what a source that was sought is, for whatever is made of it."""
 
-    stream: Stream
     begin: State
-
-    @property
-    def name(self) -> str:
-        """How a sentence calls it."""
-        return self.stream.name
 
     def cursor(self, state: State | None = None) -> Cursor:
         """Return a cursor that begins there."""
         return cursor_at(self.stream, self.begin if state is None else state)
-
-    def without_meta(self) -> Stream:
-        """Return the same documents for whoever wants nothing but their texts."""
-        return Begun(self.stream.without_meta(), self.begin)
