@@ -18,7 +18,6 @@ __all__ = [
     "shards_statistics",
     "shards_training",
     "shards_verify",
-    "spool_stdin",
     "tokenize",
     "train_bpe",
 ]
@@ -57,7 +56,6 @@ def tokenize(
     files: Callable[[], dict[str, bytes]] | None = None,
     progress: Callable[[dict[str, float]], object] | None = None,
 ) -> dict[str, Any]: ...
-def spool_stdin(path: str | Path) -> int: ...
 def look_at_sources(
     sources: Sequence[str | PathLike[str] | Ranged], stdin: str | Path | None = None, stdin_jsonl: bool = False
 ) -> tuple[int, int, list[str]]: ...

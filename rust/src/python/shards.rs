@@ -1,7 +1,6 @@
 //! `pylm._rust.tokenize` and what looks into its shards.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use numpy::PyReadonlyArray1;
@@ -264,28 +263,6 @@ fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Progress) -> Res
     })
 }
 
-/// Copies stdin to a file and returns how many bytes there were.
-#[pyfunction]
-pub fn spool_stdin(py: Python<'_>, path: PathBuf) -> PyResult<u64> {
-    use std::io::{Read, Write};
-    let mut file = File::create(&path).map_err(|error| Error::io("write", &path, &error))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut total = 0;
-    loop {
-        py.check_signals()?;
-        let read = py.detach(|| std::io::stdin().lock().read(&mut buffer));
-        let read = match read {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            read => read.map_err(|error| Error::io("read", Path::new("stdin"), &error))?,
-        };
-        if read == 0 {
-            return Ok(total);
-        }
-        py.detach(|| file.write_all(&buffer[..read])).map_err(|error| Error::io("write", &path, &error))?;
-        total += read as u64;
-    }
-}
-
 /// The manifest of a finished folder.
 #[pyfunction]
 pub fn shards_manifest(py: Python<'_>, folder: PathBuf) -> PyResult<Bound<'_, PyAny>> {
@@ -395,7 +372,6 @@ pub fn parse_limit<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAn
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tokenize, module)?)?;
-    module.add_function(wrap_pyfunction!(spool_stdin, module)?)?;
     module.add_function(wrap_pyfunction!(shards_manifest, module)?)?;
     module.add_function(wrap_pyfunction!(shards_training, module)?)?;
     module.add_function(wrap_pyfunction!(shards_document, module)?)?;
