@@ -1,6 +1,7 @@
 //! The Python face of this crate: the only room that names pyo3.
 
 mod bpe;
+mod clean;
 mod documents;
 mod options;
 mod shards;
@@ -96,5 +97,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     module.add_class::<documents::Documents>()?;
     shards::register(module)?;
+    clean::register(module)?;
     Ok(())
 }
