@@ -8,7 +8,6 @@
 mod begin;
 mod block;
 mod encoder;
-mod files;
 mod finish;
 mod inspect;
 mod limit;
@@ -24,6 +23,7 @@ mod verify;
 mod workers;
 mod writer;
 
+pub use crate::ranks::Share;
 pub use encoder::{BpeEncoder, TextEncoder};
 pub use inspect::{Document, Reader, Statistics};
 pub use limit::{parse_count, Limit};
@@ -32,7 +32,7 @@ pub use plan::{Dtype, Header, Job, Request, Settings};
 pub use progress::Progress;
 pub use run::{run, Outcome};
 pub use sample::{sample, Sample};
-pub use task::{Files, Share, Task};
+pub use task::{Files, Task};
 pub use verify::{verify, Lengths, Problem, Verified};
 
 #[cfg(test)]
