@@ -1,0 +1,1 @@
+//! Parts that stand in other documents too.
