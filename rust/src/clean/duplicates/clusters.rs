@@ -84,8 +84,7 @@ fn each(source: &dyn Sketched, means: &Means<'_>, visit: &mut dyn FnMut(u32, u12
 
 /// The first document of the same hash, of each document.
 fn copies(source: &dyn Sketched, means: &Means<'_>) -> Result<Vec<u32>> {
-    let mut scratch = Scratch::new(means.scratch);
-    let mut sorter = Sorter::new(means.memory / 2, means.threads, &mut scratch);
+    let mut sorter = Sorter::new(means.memory / 2, means.threads, &Scratch::new(means.scratch));
     each(source, means, &mut |document, hash, _| sorter.push((hash, document)))?;
     let mut firsts: Vec<u32> = (0..source.count()).collect();
     let mut last = None;
@@ -122,14 +121,14 @@ impl Entry {
 }
 
 impl Record for Entry {
-    const BYTES: usize = 16;
+    const BYTES: usize = u128::BYTES;
 
     fn put(self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&self.0.to_le_bytes());
+        self.0.put(to);
     }
 
     fn take(from: &[u8]) -> Self {
-        Self(u128::from_le_bytes(from.try_into().expect("sixteen bytes")))
+        Self(u128::take(from))
     }
 }
 
@@ -139,8 +138,7 @@ fn hashes_of(sketch: &[u8]) -> impl ExactSizeIterator<Item = u64> + Clone + '_ {
 
 /// Documents that share a bucket's signature, and those that share one with them.
 fn fineweb(source: &dyn Sketched, keep: &dyn Fn(u32) -> bool, means: &Means<'_>) -> Result<Vec<u32>> {
-    let mut scratch = Scratch::new(means.scratch);
-    let mut sorter = Sorter::new(means.memory / 2, means.threads, &mut scratch);
+    let mut sorter = Sorter::new(means.memory / 2, means.threads, &Scratch::new(means.scratch));
     each(source, means, &mut |document, _, sketch| {
         if sketch[0] == NOTHING || !keep(document) {
             return Ok(());
@@ -166,8 +164,7 @@ fn near(
     verifier: Verifier<'_>,
     means: &Means<'_>,
 ) -> Result<(Vec<u32>, u64, u64)> {
-    let mut scratch = Scratch::new(means.scratch);
-    let mut sorter = Sorter::new(means.memory / 2, means.threads, &mut scratch);
+    let mut sorter = Sorter::new(means.memory / 2, means.threads, &Scratch::new(means.scratch));
     let mut components = Components::new(source.count());
     let mut characters = Marks::new(source.count());
     each(source, means, &mut |document, _, sketch| {

@@ -21,6 +21,7 @@ mod buckets;
 mod clusters;
 mod components;
 pub mod fineweb;
+pub mod given;
 pub mod repeats;
 mod settings;
 mod shingles;

@@ -98,6 +98,11 @@ impl SetSketcher {
         Self { bands, numbers: vec![EMPTY; bands.numbers()], full: Vec::new(), sum: 0, count: 0 }
     }
 
+    /// Bands, and numbers of each.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.bands.bands, self.bands.rows)
+    }
+
     pub fn sketch_bytes(&self) -> usize {
         1 + 8 * (1 + self.bands.bands)
     }

@@ -5,6 +5,8 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::threads;
@@ -20,6 +22,18 @@ pub(super) trait Record: Copy + Ord + Send {
     const BYTES: usize;
     fn put(self, to: &mut Vec<u8>);
     fn take(from: &[u8]) -> Self;
+}
+
+impl Record for u64 {
+    const BYTES: usize = 8;
+
+    fn put(self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn take(from: &[u8]) -> Self {
+        Self::from_le_bytes(from.try_into().expect("eight bytes"))
+    }
 }
 
 impl Record for u128 {
@@ -49,24 +63,28 @@ impl Record for (u128, u32) {
 }
 
 /// A folder that goes away with whatever is in it, made when something is first put there.
-pub(super) struct Scratch {
+#[derive(Clone)]
+pub(super) struct Scratch(Arc<Folder>);
+
+struct Folder {
     parent: PathBuf,
-    made: Option<PathBuf>,
-    files: usize,
+    made: Mutex<Option<PathBuf>>,
+    files: AtomicUsize,
 }
 
 impl Scratch {
     pub fn new(parent: &Path) -> Self {
-        Self { parent: parent.into(), made: None, files: 0 }
+        Self(Arc::new(Folder { parent: parent.into(), made: Mutex::default(), files: AtomicUsize::new(0) }))
     }
 
-    fn file(&mut self) -> Result<PathBuf> {
-        let folder = match &self.made {
+    /// A path of its own in the folder.
+    pub fn file(&self) -> Result<PathBuf> {
+        let mut made = self.0.made.lock().expect("no thread panics");
+        let folder = match &mut *made {
             Some(folder) => folder,
-            None => self.made.insert(make_folder(&self.parent)?),
+            none => none.insert(make_folder(&self.0.parent)?),
         };
-        self.files += 1;
-        Ok(folder.join(self.files.to_string()))
+        Ok(folder.join(self.0.files.fetch_add(1, Ordering::Relaxed).to_string()))
     }
 }
 
@@ -80,9 +98,9 @@ fn make_folder(parent: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-impl Drop for Scratch {
+impl Drop for Folder {
     fn drop(&mut self) {
-        if let Some(folder) = &self.made {
+        if let Some(folder) = &*self.made.lock().expect("no thread panics") {
             // nothing can be said from here, and what is left is only in the way
             let _ = std::fs::remove_dir_all(folder);
         }
@@ -94,19 +112,19 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Takes records in any order.
-pub(super) struct Sorter<'a, R> {
+pub(super) struct Sorter<R> {
     held: Vec<R>,
     most: usize,
     threads: usize,
     files: Vec<PathBuf>,
-    scratch: &'a mut Scratch,
+    scratch: Scratch,
 }
 
-impl<'a, R: Record> Sorter<'a, R> {
+impl<R: Record> Sorter<R> {
     /// Holds about `memory` bytes of records.
-    pub fn new(memory: usize, threads: usize, scratch: &'a mut Scratch) -> Self {
+    pub fn new(memory: usize, threads: usize, scratch: &Scratch) -> Self {
         let most = (memory / size_of::<R>()).max(FEWEST);
-        Self { held: Vec::new(), most, threads, files: Vec::new(), scratch }
+        Self { held: Vec::new(), most, threads, files: Vec::new(), scratch: scratch.clone() }
     }
 
     #[inline]
@@ -160,6 +178,17 @@ impl<'a, R: Record> Sorter<'a, R> {
             self.files.push(path);
         }
         Ok(Sorted::Files(self.files))
+    }
+}
+
+impl<R: Record> Sorted<R> {
+    /// The path of one file that holds them all.
+    pub fn into_file(self, scratch: &Scratch) -> Result<PathBuf> {
+        let path = scratch.file()?;
+        let mut writer = Writer::new(&path)?;
+        self.each(&mut |record| writer.put(record))?;
+        writer.finish()?;
+        Ok(path)
     }
 }
 

@@ -66,7 +66,8 @@ pub struct FineWeb {
     spaced: String,
     simple: String,
     joined: String,
-    shingles: Vec<u64>,
+    places: Vec<(usize, usize)>,
+    chunks: words::Chunks,
 }
 
 impl FineWeb {
@@ -81,7 +82,8 @@ impl FineWeb {
             spaced: String::new(),
             simple: String::new(),
             joined: String::new(),
-            shingles: Vec::new(),
+            places: Vec::new(),
+            chunks: words::Chunks::new(),
         }
     }
 
@@ -92,25 +94,31 @@ impl FineWeb {
     /// The signature of a text; none where it has too few words.
     pub fn signature(&mut self, text: &str) -> Option<&[u64]> {
         simplify(text, &mut self.spaced, &mut self.simple);
-        let mut cut = Vec::new();
-        words::cut(&self.simple, &mut cut);
-        self.shingles.clear();
-        for run in cut.windows(self.words) {
-            self.joined.clear();
-            for (at, word) in run.iter().enumerate() {
-                self.joined.push_str(if at == 0 { "" } else { " " });
-                self.joined.push_str(word);
-            }
-            self.shingles.push(self.hash.of(&self.joined));
-        }
-        if self.shingles.is_empty() {
+        self.join_words();
+        if self.places.len() < self.words {
             return None;
         }
         self.signature.fill(u64::MAX);
-        for shingle in &self.shingles {
-            least(&mut self.signature, *shingle, &self.factors, &self.summands);
+        for run in self.places.windows(self.words) {
+            let shingle = self.hash.of(&self.joined[run[0].0..run[self.words - 1].1]);
+            least(&mut self.signature, shingle, &self.factors, &self.summands);
         }
         Some(&self.signature)
+    }
+
+    /// Writes the words of the simplified text with one space between them, and where each of them stands.
+    fn join_words(&mut self) {
+        let (joined, places, simple) = (&mut self.joined, &mut self.places, &self.simple);
+        joined.clear();
+        places.clear();
+        words::each(simple, &mut self.chunks, |start, end| {
+            if !joined.is_empty() {
+                joined.push(' ');
+            }
+            let at = joined.len();
+            joined.push_str(&simple[start..end]);
+            places.push((at, joined.len()));
+        });
     }
 
     /// Appends a hash of each bucket of a text's signature.
