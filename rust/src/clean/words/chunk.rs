@@ -7,9 +7,10 @@ use super::special::{special, LONGEST};
 const UNITS: [&str; 91] = [
     "km", "km²", "km³", "m", "m²", "m³", "dm", "dm²", "dm³", "cm", "cm²", "cm³", "mm", "mm²", "mm³", "ha", "µm", "nm",
     "yd", "in", "ft", "kg", "g", "mg", "µg", "t", "lb", "oz", "m/s", "km/h", "kmh", "mph", "hPa", "Pa", "mbar", "mb",
-    "MB", "kb", "KB", "gb", "GB", "tb", "TB", "T", "G", "M", "K", "%", "км", "км²", "км³", "м", "м²", "м³", "дм", "дм²",
-    "дм³", "см", "см²", "см³", "мм", "мм²", "мм³", "нм", "кг", "г", "мг", "м/с", "км/ч", "кПа", "Па", "мбар", "Кб",
-    "КБ", "кб", "Мб", "МБ", "мб", "Гб", "ГБ", "гб", "Тб", "ТБ", "كم", "م", "سم", "مم", "غرام", "جرام", "كغ", "كوب",
+    "MB", "kb", "KB", "gb", "GB", "tb", "TB", "T", "G", "M", "K", "%", "км", "км²", "км³", "м", "м²", "м³", "дм",
+    "дм²", "дм³", "см", "см²", "см³", "мм", "мм²", "мм³", "нм", "кг", "г", "мг", "м/с", "км/ч", "кПа", "Па", "мбар",
+    "Кб", "КБ", "кб", "Мб", "МБ", "мб", "Гб", "ГБ", "гб", "Тб", "ТБ", "كم", "م", "سم", "مم", "غرام", "جرام", "كغ",
+    "كوب",
 ];
 
 /// Cuts chunks; keeps what it needs between them.
@@ -148,7 +149,11 @@ impl Chunks {
             byte if byte < 0x80 => usize::from(self.classes.of_byte(byte) & PREFIX != 0),
             _ => {
                 let first = word.chars().next().expect("a word is not empty");
-                if self.classes.of(first) & PREFIX != 0 { first.len_utf8() } else { 0 }
+                if self.classes.of(first) & PREFIX != 0 {
+                    first.len_utf8()
+                } else {
+                    0
+                }
             }
         }
     }
@@ -200,7 +205,11 @@ impl Chunks {
         let Some(digit) = word.as_bytes()[tail..].iter().rposition(u8::is_ascii_digit) else { return 0 };
         let rest = word.get(tail + digit + 1..).unwrap_or("");
         let is_currency = currency && (rest.len() == length || matches!(rest, "US$" | "C$" | "A$"));
-        if is_currency || UNITS.contains(&rest) { rest.len() } else { 0 }
+        if is_currency || UNITS.contains(&rest) {
+            rest.len()
+        } else {
+            0
+        }
     }
 
     /// The length of the sign at `at` that cuts `word` in two, 0 where none stands there.
@@ -220,7 +229,11 @@ impl Chunks {
                 let stops = run_of_stops(rest.as_bytes().iter());
                 let sentence = self.classes.last(before) & (LOWER | QUOTE) != 0
                     && self.classes.first(&rest[1..]) & (UPPER | QUOTE) != 0;
-                if stops > 0 { stops } else { usize::from(sentence) }
+                if stops > 0 {
+                    stops
+                } else {
+                    usize::from(sentence)
+                }
             }
             b',' => usize::from(after_letter && joining(&rest[1..])),
             b':' | b'<' | b'>' | b'=' | b'/' => usize::from((after_letter || after_digit) && joining(&rest[1..])),
@@ -236,16 +249,19 @@ impl Chunks {
     }
 
     fn hyphen(&self, rest: &str) -> usize {
-        let joins = |sign: &&&str| {
-            rest.strip_prefix(**sign).is_some_and(|after| self.classes.first(after) & JOINING != 0)
-        };
+        let joins =
+            |sign: &&&str| rest.strip_prefix(**sign).is_some_and(|after| self.classes.first(after) & JOINING != 0);
         let found = ["-", "–", "—", "--", "---", "——", "~"].iter().find(joins);
         found.map_or_else(|| self.sign(rest), |sign| sign.len())
     }
 
     fn sign(&self, rest: &str) -> usize {
         let first = rest.chars().next().expect("there is a character");
-        if first == '…' || self.classes.of(first) & ICON != 0 { first.len_utf8() } else { 0 }
+        if first == '…' || self.classes.of(first) & ICON != 0 {
+            first.len_utf8()
+        } else {
+            0
+        }
     }
 
     /// Joins neighbours that are known by heart as one: the emoticon at the end of a word, two apostrophes; and cuts
@@ -275,7 +291,8 @@ impl Chunks {
             let word = &chunk[start..*end];
             let apostrophe = |byte: &u8| *byte == b'\'' || *byte == 0xe2;
             let may = (4..=LONGEST).contains(&word.len()) && word.as_bytes()[1..].iter().any(apostrophe);
-            for length in may.then(|| special(word)).flatten().map_or(&[][..], |lengths| &lengths[..lengths.len() - 1]) {
+            for length in may.then(|| special(word)).flatten().map_or(&[][..], |lengths| &lengths[..lengths.len() - 1])
+            {
                 start += usize::from(*length);
                 self.tails.push(start);
             }
@@ -290,7 +307,11 @@ impl Chunks {
 /// How many stops stand there, from two on.
 fn run_of_stops<'a>(bytes: impl Iterator<Item = &'a u8>) -> usize {
     let stops = bytes.take_while(|byte| **byte == b'.').count();
-    if stops > 1 { stops } else { 0 }
+    if stops > 1 {
+        stops
+    } else {
+        0
+    }
 }
 
 fn degrees(sign: char, letter: char) -> bool {

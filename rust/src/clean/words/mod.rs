@@ -13,7 +13,7 @@ mod sentences;
 mod special;
 
 pub use chunk::Chunks;
-pub use sentences::{sentences, Sentences};
+pub use sentences::{sentences, Kind, Sentences};
 
 /// How the words of a language are cut, as far as it matters to shingles and to lists of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,11 @@ impl Cut {
         let (name, script) = language.split_once(['_', '-']).unwrap_or((language, ""));
         let listed = |list: &str, name: &str| list.split(' ').any(|listed| listed == name);
         let characters = if script.len() == 4 { listed(SCRIPTS, script) } else { listed(LANGUAGES, name) };
-        if characters { Cut::Characters } else { Cut::Spaced }
+        if characters {
+            Cut::Characters
+        } else {
+            Cut::Spaced
+        }
     }
 }
 

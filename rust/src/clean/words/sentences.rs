@@ -24,7 +24,11 @@ impl Kind {
             return Kind::Ender;
         }
         let sign = |character| classes.of(character) & UNICODE_PUNCTUATION != 0;
-        if class & UNICODE_PUNCTUATION != 0 && characters.all(sign) { Kind::Sign } else { Kind::Word }
+        if class & UNICODE_PUNCTUATION != 0 && characters.all(sign) {
+            Kind::Sign
+        } else {
+            Kind::Word
+        }
     }
 }
 

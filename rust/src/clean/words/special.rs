@@ -24,15 +24,18 @@ pub fn special(chunk: &str) -> Option<&'static [u8]> {
 }
 
 const SUBJECTS: &str = "i you he she it we they who what when where why how there that this these those";
-const NEGATED: &str = "ca could do does did had may might must need ought sha should wo would ai are is was were have has dare";
+const NEGATED: &str =
+    "ca could do does did had may might must need ought sha should wo would ai are is was were have has dare";
 const NEGATED_TWICE: &str = "ca could do does did had may might must need ought sha should wo would";
 const WOULD_HAVE: &str = "could might must should would not";
 const CUT: &str = "y'|all how|'d|'y How|'d|'y can|not Can|not gon|na Gon|na got|ta Got|ta let|'s Let|'s c'm|on C'm|on \
                    i|'m I|'m i|'m|a I|'m|a °|c|. °|f|. °|k|. °|C|. °|F|. °|K|.";
-const WHOLE: &str = "doin' Doin' goin' Goin' nothin' Nothin' nuthin' Nuthin' ol' Ol' somethin' Somethin' 'em 'll 'nuff \
+const WHOLE: &str =
+    "doin' Doin' goin' Goin' nothin' Nothin' nuthin' Nuthin' ol' Ol' somethin' Somethin' 'em 'll 'nuff \
                      'S 's \u{2018}S \u{2018}s and/or w/o 're 'Cause 'cause 'cos 'Cos 'coz 'Coz 'cuz 'Cuz 'bout ma'am \
                      Ma'am o'clock O'clock lovin' Lovin' havin' Havin' 'd";
-const ABBREVIATIONS: &str = "Mt. Ak. Ala. Apr. Ariz. Ark. Aug. Calif. Colo. Conn. Dec. Del. Feb. Fla. Ga. Ia. Id. Ill. \
+const ABBREVIATIONS: &str =
+    "Mt. Ak. Ala. Apr. Ariz. Ark. Aug. Calif. Colo. Conn. Dec. Del. Feb. Fla. Ga. Ia. Id. Ill. \
                              Ind. Jan. Jul. Jun. Kan. Kans. Ky. La. Mar. Mass. Mich. Minn. Miss. N.C. N.D. N.H. N.J. \
                              N.M. N.Y. Neb. Nebr. Nev. Nov. Oct. Okla. Ore. Pa. S.C. Sep. Sept. Tenn. Va. Wash. Wis. \
                              a.m. Adm. Bros. co. Co. Corp. D.C. Dr. e.g. E.g. E.G. Gen. Gov. i.e. I.e. I.E. Inc. Jr. \
