@@ -268,15 +268,15 @@ impl Chunks {
     /// what is known by heart once hyphens were cut.
     fn join(&mut self, chunk: &str) {
         for several in [3, 2] {
-            let mut last = self.ends.len();
-            while last >= several {
-                let start = if last == several { 0 } else { self.ends[last - several - 1] };
-                let joined = &chunk[start..self.ends[last - 1]];
+            let mut first = 0;
+            while first + several <= self.ends.len() {
+                let start = if first == 0 { 0 } else { self.ends[first - 1] };
+                let joined = &chunk[start..self.ends[first + several - 1]];
                 if joined.len() <= 6 && special(joined).is_some_and(|lengths| lengths.len() == 1) {
-                    self.ends[last - several..last - 1].fill(0);
-                    last -= several;
+                    self.ends[first..first + several - 1].fill(0);
+                    first += several;
                 } else {
-                    last -= 1;
+                    first += 1;
                 }
             }
             self.ends.retain(|end| *end > 0);

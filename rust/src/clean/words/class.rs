@@ -82,6 +82,24 @@ const NOT_ENDERS: &str = concat!(
     "𑥄𑥆𑻷𑻸\u{11f43}\u{11f44}𖺘࠷࠹࠽࠾"
 );
 
+/// `\p{Nd}`
+static DECIMALS: LazyLock<Vec<(char, char)>> = LazyLock::new(|| ranges(r"\p{Nd}"));
+
+/// A digit, of any script.
+pub fn is_decimal(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_digit();
+    }
+    let after = DECIMALS.partition_point(|range| range.0 <= character);
+    after > 0 && character <= DECIMALS[after - 1].1
+}
+
+fn ranges(source: &str) -> Vec<(char, char)> {
+    let hir = regex_syntax::parse(source).expect("a class of the regex engine");
+    let HirKind::Class(HirClass::Unicode(class)) = hir.kind() else { unreachable!("{source} is a class") };
+    class.iter().map(|range| (range.start(), range.end())).collect()
+}
+
 pub struct Classes {
     page_of: Vec<u16>,
     pages: Vec<[u16; 64]>,
@@ -98,10 +116,8 @@ impl Classes {
     fn build() -> Self {
         let mut bits = vec![0u16; 0x11_0000];
         for (class, source) in CLASSES {
-            let hir = regex_syntax::parse(source).expect("a class of the regex engine");
-            let HirKind::Class(HirClass::Unicode(ranges)) = hir.kind() else { unreachable!("{source} is a class") };
-            for range in ranges.iter() {
-                bits[range.start() as usize..=range.end() as usize].iter_mut().for_each(|bits| *bits |= class);
+            for (start, end) in ranges(source) {
+                bits[start as usize..=end as usize].iter_mut().for_each(|bits| *bits |= class);
             }
         }
         for (class, characters) in SETS {
@@ -156,6 +172,11 @@ impl Classes {
             Some(_) => text.chars().next_back().map_or(0, |character| self.of(character)),
             None => 0,
         }
+    }
+
+    /// What Python's `lstrip` leaves.
+    pub fn strip_start<'a>(&self, text: &'a str) -> &'a str {
+        text.trim_start_matches(|character| self.of(character) & SPACE != 0)
     }
 
     /// What Python's `strip` leaves.
