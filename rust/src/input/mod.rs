@@ -10,6 +10,7 @@ mod ahead;
 mod archive;
 mod block;
 mod chunks;
+mod cleaned;
 mod columns;
 mod compressed;
 mod cut;

@@ -13,7 +13,7 @@ mod sentences;
 mod special;
 
 pub use chunk::Chunks;
-pub use sentences::{sentences, Kind as SentenceKind, Sentences};
+pub use sentences::{sentences, Kind, Sentences};
 
 /// How the words of a language are cut, as far as it matters to shingles and to lists of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

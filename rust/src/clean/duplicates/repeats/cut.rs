@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::clean::duplicates::fineweb::{simplify, Hash};
 use crate::clean::duplicates::units::{fold, Units};
 use crate::clean::words::class::Classes;
-use crate::clean::words::{each, Chunks, SentenceKind, Sentences};
+use crate::clean::words::{each, Chunks, Kind as SentenceKind, Sentences};
 use crate::error::{Error, Result};
 
 /// Sentences of a span.

@@ -1,0 +1,76 @@
+"""`pylm data clean`: text to better text, and what went and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.completion import complete_sources
+from pylm.cli.frame.printing import print_json, say
+from pylm.cli.frame.types import BYTES, COUNT
+
+EXAMPLE = """pylm data clean my.txt --out data/clean
+pylm data clean 'crawl/*.jsonl.zst' --out data/crawl --rules fineweb --set gopher.word_count=100 --keep-removed
+pylm data clean wiki.jsonl crawl.jsonl --out data/both --rules none --near 0.9 --keep longest
+pylm data clean books/ --out data/tags --tags-only"""
+
+
+@command("clean", example=EXAMPLE)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…", shell_complete=complete_sources)
+@click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder to write.")
+@click.option("--rules", metavar="NAME", default="fineweb", help="fineweb, fineweb2, gopher, c4 or none.")
+@click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="A threshold, or off; repeatable.")
+@click.option("--near", metavar="X", default="0.8", help="Share that near-duplicates have in common; fineweb; off.")
+@click.option("--shingle", type=COUNT, help="Words that are compared in a row.  [default: 5; 8 characters]")
+@click.option("--exact/--no-exact", default=True, help="Leave out copies.")
+@click.option("--keep", metavar="WHICH", default="first", help="Of duplicates: first, longest, newest, best:FIELD.")
+@click.option("--rehydrate", is_flag=True, show_default=False, help="Write what stays once for each duplicate, to 10.")
+@click.option("--compress", type=click.Choice(["zst"]), help="Compress what is written.")
+@click.option("--keep-removed", is_flag=True, show_default=False, help="Keep what goes aside, with its text.")
+@click.option("--tags-only", is_flag=True, show_default=False, help="Write tags and the report, no text.")
+@click.option("--split", default="<|endoftext|>", help="Between documents of a txt: a string, blank, line or file.")
+@click.option("--field", help="Key of a jsonl line that holds the text.  [default: text]")
+@click.option("--column", help="Column of a parquet file that holds the text.  [default: text]")
+@click.option("--limit", metavar="N", help="Stop at the document that reaches it: 10000docs, 1GB or 100Mtok.")
+@click.option("--invalid", type=click.Choice(["error", "replace"]), default="error", help="Bytes that are no UTF-8.")
+@click.option("--skip-bad", is_flag=True, show_default=False, help="Leave out broken jsonl lines; count and list them.")
+@click.option("--memory", type=BYTES, default="2G", help="What the search for duplicates may use, about.")
+@click.option("--threads", type=COUNT, help="Threads.  [default: one for each core]")
+@click.option("--rank", type=int, help="Which share of the work this process does.  [default: Slurm's, else 0]")
+@click.option("--world", type=int, help="How many processes share it.  [default: Slurm's, else 1]")
+@click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
+@click.option("--dry-run", is_flag=True, show_default=False, help="Say how much there is, and write nothing.")
+@click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
+@json_option
+def clean_(
+    sources: tuple[str, ...], set_: tuple[str, ...], threads: int | None, dry_run: bool, as_json: bool, **options: Any
+) -> None:
+    """Leave out what makes text worse to train on, and say what went and why.
+
+    SOURCE is what pylm tokenize takes. DIR gets text_00000.jsonl, each line the document's own fields with its text
+    repaired, removed_00000.jsonl with the reasons, tags/ for pylm data rethreshold, and report.html to look at. DIR is
+    a SOURCE itself. Interrupt it at any moment and run the same command again: it does what is missing. The files are
+    the same to the byte for any number of threads and machines.
+    """
+    from pylm.cli.frame import cleaned
+    from pylm.cli.frame.progress import Progress
+    from pylm.data.cleaning.call import clean
+
+    with Progress("clean", unit="bytes", quiet=as_json) as progress:
+        done = clean(
+            sources,
+            set=set_,
+            threads=threads or 0,
+            dry_run=dry_run,
+            progress=progress,
+            say=say if as_json else progress.say,
+            **options,
+        )
+    if as_json:
+        print_json(cleaned.as_json(done))
+        return
+    for line in cleaned.remarks(done):
+        say(line)
+    click.echo(cleaned.preview(done) if dry_run else cleaned.closing(done))

@@ -1,0 +1,131 @@
+//! `pylm._rust.clean`.
+
+use std::path::{Path, PathBuf};
+
+use pyo3::prelude::*;
+use serde_json::{json, Value};
+
+use super::super::shards::to_python;
+use super::super::sources::sources as given;
+use super::super::{options, Caller};
+use crate::clean::run::{run, Job, Progress, Request, Task};
+use crate::error::{Error, Result};
+use crate::input::{Input, Options, Separator, Source};
+use crate::ranks::Share;
+
+/// Cleans `sources` into `folder`, or says what that would take.
+///
+/// `request` holds what decides the bytes, as in job.json. `show` is called with the folder once its report.json is
+/// there, and may write beside it; `progress` is called with a dictionary.
+#[pyfunction]
+#[pyo3(signature = (sources, folder, request, *, threads=0, memory=2 << 30, rank=0, world=1, force=false,
+                    dry_run=false, stdin=None, stdin_jsonl=false, show=None, progress=None))]
+#[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
+fn clean<'py>(
+    py: Python<'py>,
+    sources: Vec<Bound<'py, PyAny>>,
+    folder: PathBuf,
+    request: &str,
+    threads: i64,
+    memory: usize,
+    rank: i64,
+    world: i64,
+    force: bool,
+    dry_run: bool,
+    stdin: Option<PathBuf>,
+    stdin_jsonl: bool,
+    show: Option<Py<PyAny>>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let request: Request =
+        serde_json::from_str(request).map_err(|error| Error::usage(format!("the request is wrong: {error}")))?;
+    let caller = Caller::default();
+    let sources = given(sources, &caller)?;
+    let (threads, share) = (options::thread_count(threads)?, Share::new(rank, world)?);
+    let work = Work { caller: &caller, sources: &sources, folder: &folder, request, stdin, stdin_jsonl };
+    let made = py.detach(|| {
+        let (input, job) = work.plan()?;
+        let mut result = json!({
+            "files": job.sources.len(),
+            "bytes": job.units.iter().map(|unit| unit.bytes).sum::<u64>(),
+            "units": job.units.len(),
+            "repeated": *input.repeated,
+        });
+        if dry_run {
+            return Ok(result);
+        }
+        let show = |folder: &Path| {
+            show.as_ref().map_or(Ok(()), |show| caller.call(|py| show.bind(py).call1((folder,)).map(drop)))
+        };
+        let task = Task { job: &job, input: &input, folder: &folder, threads, memory, share, force, show: &show };
+        let outcome = run(&task, &mut |now| observe(&caller, progress.as_ref(), now))?;
+        result["found"] = json!(outcome.found);
+        result["replaced"] = json!(outcome.replaced);
+        result["missing"] = json!(outcome.missing);
+        result["manifest"] = json!(outcome.manifest);
+        result["progress"] = progress_to_json(&outcome.progress);
+        Ok(result)
+    });
+    to_python(py, &caller.clone().settle(made)?)
+}
+
+/// What [`clean`] was asked.
+struct Work<'a> {
+    caller: &'a Caller,
+    sources: &'a [Source],
+    folder: &'a Path,
+    request: Request,
+    stdin: Option<PathBuf>,
+    stdin_jsonl: bool,
+}
+
+impl Work<'_> {
+    fn plan(self) -> Result<(Input, Job)> {
+        let request = self.request;
+        let options = Options {
+            separator: Separator::parse(&request.split)?,
+            field: request.field.clone(),
+            column: request.column.clone(),
+            invalid: request.invalid,
+            skip_bad: request.skip_bad,
+            meta: true,
+            stdin: self.stdin,
+            stdin_jsonl: self.stdin_jsonl,
+            check: Some(self.caller.check()),
+            ..Options::default()
+        };
+        let input = Input::of(self.sources, options)?;
+        // what is written there would be read as well
+        if input.files.iter().any(|file| file.place.path().starts_with(self.folder)) {
+            return Err(Error::usage(format!("{} is both read and written", self.folder.display()))
+                .hint("name another folder with --out"));
+        }
+        let job = Job::plan(&input, request)?;
+        Ok((input, job))
+    }
+}
+
+fn progress_to_json(now: &Progress) -> Value {
+    json!({
+        "seconds": now.seconds,
+        "bytes": now.bytes,
+        "total_bytes": now.total_bytes,
+        "done_before": now.done_before,
+        "documents": now.documents,
+    })
+}
+
+/// Lets Python look for Ctrl-C, and tells it how far the work is.
+fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Progress) -> Result<()> {
+    caller.call(|py| {
+        py.check_signals()?;
+        if let Some(progress) = progress {
+            progress.bind(py).call1((to_python(py, &progress_to_json(now))?,))?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(clean, module)?)
+}
