@@ -61,7 +61,7 @@ def _documents_of(
     pieces: Iterable[tuple[int, int, int, int, int, int]], shape: tuple[int, ...], first: int
 ) -> Integers:
     """Return the document of each target of a batch, by the index of its shard; without one, the window."""
-    found = np.broadcast_to(np.arange(first, first + shape[0])[:, None], shape).copy()
+    found: Integers = np.broadcast_to(np.arange(first, first + shape[0])[:, None], shape).copy()
     filled = [0] * shape[0]
     for row, dataset, shard, index, _, length in pieces:
         if row >= shape[0]:
@@ -133,7 +133,7 @@ def read(passages: Iterable[Passage], reader: Reader, tally: Tally, progress: Ca
             tally.add_end(float(found.nats[-1]))
         counts = np.flatnonzero(passage.targets >= 0)
         seen = len(passage.inputs) - len(wanted) + 1 + counts
-        kept = Losses(*(values[counts] for values in found))
+        kept = Losses(found.nats[counts], found.correct[counts], found.confidence[counts])
         tally.add(kept, passage.targets[counts], seen, passage.units[counts])
         progress(tally.tokens)
 

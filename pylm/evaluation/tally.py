@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,8 @@ class Tally:
             self.characters += int(self.lengths.characters[ids].sum(dtype=np.int64))
         for breakdown in self.breakdowns:
             breakdown.add(found, ids, positions)
-        self._parts.append(_by_unit(units, nats, found.correct, np.where(text > 0, nats, 0.0), text))
+        text_nats = np.where(text > 0, nats, 0.0)
+        self._parts.append(_by_unit(units, nats, np.ones_like(ids), found.correct, text_nats, text))
 
     def add_end(self, nats: float) -> None:
         """Add the loss of an end of text that is no target of its own: it counts in `bits_per_byte_with_eot` alone."""
@@ -121,18 +122,16 @@ class Tally:
     def units(self) -> Units:
         """Return the sums of each document."""
         if not self._parts:
-            return Units(*(np.zeros(0, np.int64) for _ in Units._fields))
-        keys, *columns = (np.concatenate(each) for each in zip(*self._parts, strict=True))
-        distinct, rows = np.unique(keys, return_inverse=True)
-        return Units(distinct, *(_summed(rows, each, len(distinct)) for each in columns))
+            return _by_unit(*(np.zeros(0, np.int64) for _ in Units._fields))
+        return _by_unit(*(np.concatenate(each) for each in zip(*self._parts, strict=True)))
 
 
-def _by_unit(units: Integers, nats: Reals, correct: npt.NDArray[np.bool_], text_nats: Reals, text: Integers) -> Units:
-    keys, rows = np.unique(units, return_inverse=True)
-    columns = (nats, np.ones(len(units), np.int64), correct.astype(np.int64), text_nats, text)
-    return Units(keys, *(_summed(rows, each, len(keys)) for each in columns))
+def _by_unit(keys: Integers, nats: Any, tokens: Any, correct: Any, text_nats: Any, text: Any) -> Units:
+    """Return the sums of entries with the same key."""
+    distinct, rows = np.unique(keys, return_inverse=True)
 
+    def summed(values: Any) -> Any:
+        made = np.bincount(rows, weights=values, minlength=len(distinct))
+        return made if values.dtype == np.float64 else np.rint(made).astype(np.int64)
 
-def _summed(rows: Integers, values: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic]:
-    made = np.bincount(rows, weights=values, minlength=count)
-    return made if values.dtype == np.float64 else np.rint(made).astype(np.int64)
+    return Units(distinct, summed(nats), summed(tokens), summed(correct), summed(text_nats), summed(text))
