@@ -28,7 +28,7 @@ pylm eval --checkpoint runs/a/step_500 --json"""
 @click.option("--prefix", type=click.Choice(["eot", "none"]), default="eot", help="What documents begin after.")
 @click.option("--by", "by", metavar="A,B", help="Break it down: position, frequency, confidence.")
 @click.option("--limit", type=COUNT, help="Windows, or documents, at most.")
-@click.option("--out", type=click.Path(dir_okay=False), help="Append the results there.  [default: the run's evaluations.jsonl]")  # fmt: skip
+@click.option("--out", metavar="FILE", help="Append the results there.  [default: the run's evaluations.jsonl]")
 @json_option
 def eval_(runs: tuple[str, ...], checkpoint: str | None, by: str | None, as_json: bool, **options: Any) -> None:
     """Say what a model is worth: loss, perplexity, accuracy, bits per byte and per character, calibration.

@@ -13,13 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["lines_of"]
 
-COLUMNS = ("loss", "perplexity", "accuracy", "bits_per_byte", "bits_per_byte_with_eot", "bits_per_character", "calibration_error")  # fmt: skip
-HEADS = ("loss", "perplexity", "accuracy", "bits/byte", "with eot", "bits/char", "ECE")
+# a measure's name, and what it is called over its column
+COLUMNS = {
+    "loss": "loss",
+    "perplexity": "perplexity",
+    "accuracy": "accuracy",
+    "bits_per_byte": "bits/byte",
+    "bits_per_byte_with_eot": "with eot",
+    "bits_per_character": "bits/char",
+    "calibration_error": "ECE",
+}
 
 
 def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]) -> Iterator[str]:
     """Yield what the command prints: a line a checkpoint, what was asked for beside it, and how they differ."""
-    rows: list[tuple[str, ...]] = [("checkpoint", *HEADS)]
+    rows: list[tuple[str, ...]] = [("checkpoint", *COLUMNS.values())]
     for each in found:
         rows.append((os.path.relpath(each.checkpoint), *(_number(getattr(each, name)) for name in COLUMNS)))
     yield from table(rows)
