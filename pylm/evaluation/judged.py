@@ -79,7 +79,7 @@ def own_data(
         raise _no_split(name, split)
     if split == "train":
         name = source if isinstance(source, str) else next(iter(source))
-        return by_shards(opened, name, split, by_document, stride, prefix, limit)
+        return by_shards(opened, name, split, by_document, stride, prefix, limit, config)
     assert identity.validation is not None
     named = "val" if config.data.val is None else "train"
     return by_shards(opened, identity.validation, named, by_document, stride, prefix, limit, config)

@@ -229,3 +229,27 @@ def test_a_calibrated_model_has_no_calibration_error() -> None:
     assert sure.error() == pytest.approx(0, abs=1e-9)
     sure.add(Losses(np.ones(100, np.float32), right, np.full(100, 0.95, np.float32)), ids, ids)
     assert sure.error() == pytest.approx(0.1, abs=1e-6)  # half of the tokens are 0.2 too sure
+
+
+@pytest.mark.parametrize("window", ["contiguous", "packed"])
+def test_a_run_is_judged_by_its_own_split_as_its_training_was(
+    tokenizer: Tokenizer, window: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken(Path("ids"), tokenizer, [f"{text[:30]} {number}" for number, text in enumerate(TEXTS * 8)])
+    shape = {"n_layers": 1, "n_heads": 2, "d_model": 16, "context_length": 32}
+    run = pylm.train(
+        data={"path": "ids", "window": window}, model=shape, out="runs/own", max_steps=3, eval_batches=None,
+        precision="fp32", device="cpu",
+    )  # fmt: skip
+    found = pylm.evaluate(checkpoint="last")
+    assert found.checkpoint.parts[-3:] == ("own", "checkpoints", "step_3")
+    assert found.loss == pytest.approx(run.val_loss, rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(run.bits_per_byte, rel=1e-5)
+    logged = [record for record in run.metrics() if "val_loss" in record][-1]
+    assert found.accuracy == pytest.approx(logged["accuracy"], abs=0.002)
+    assert (Path("runs/own/evaluations.jsonl")).is_file()
+    assert pylm.evaluate("runs/own", split="train").loss == pytest.approx(pylm.evaluate("runs/own").loss, rel=1e-5)
+    monkeypatch.chdir("runs")
+    with pytest.raises(DataError, match="ids: no such folder") as caught:
+        pylm.evaluate("own")
+    assert caught.value.hint and "run pylm from there" in caught.value.hint
