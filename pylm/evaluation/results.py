@@ -83,6 +83,7 @@ class Evaluation:
             "checkpoint": self.checkpoint.name,
             "step": self.step,
             "settings": self.fingerprint,
+            "engine": self.engine,
         }
         for metric in METRICS if self.data is not None else ():
             if (value := getattr(self, metric)) is not None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pylm.config.units import counted
+
 if TYPE_CHECKING:
     from pylm.evaluation.breakdown import Bin
     from pylm.evaluation.compare import Compared
@@ -33,8 +35,9 @@ def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]
     yield from table(rows)
     for each in found:
         documents = 0 if each.units is None else len(each.units.keys)
-        where = "documents" if each.settings.get("documents") else "documents, in windows"
-        yield f"{each.data}: {each.tokens:,} tokens of {documents:,} {where}; {each.engine}"
+        where = "" if each.settings.get("documents") else ", in windows"
+        tokens = f"{counted(each.tokens, 'token')} of {counted(documents, 'document')}"
+        yield f"{each.data}: {tokens}{where}; {each.engine}"
         if "loss" in each.stderr:
             yield f"  loss ± {each.stderr['loss']:.4f}, accuracy ± {each.stderr['accuracy']:.4f} (standard errors)"
         for name, bins in each.by.items():
