@@ -7,6 +7,7 @@ from pylm.cli.frame.command import group
 SUBCOMMANDS = {
     "get": ("pylm.cli.data.get_:get_", "Fetch datasets by name, verified to the byte."),
     "list": ("pylm.cli.data.list_:list_", "List the datasets that are known by name."),
+    "report": ("pylm.cli.data.report:report_", "Show what cleaning removed and why, as a page too."),
     "show": ("pylm.cli.data.show:show", "Show a document of shards, or the first of a source."),
     "stats": ("pylm.cli.data.stats:stats", "Show how much there is and which tokens it holds."),
     "verify": ("pylm.cli.data.verify:verify", "Check every byte; exit 3 where something is wrong."),

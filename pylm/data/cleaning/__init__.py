@@ -1,0 +1,1 @@
+"""Text to better text: what `pylm data clean` removes, and why."""
