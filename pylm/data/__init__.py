@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pylm.data.getting.call import Got, get
     from pylm.data.loader import Batch, Document, Loader
+    from pylm.data.mixing.call import mix
     from pylm.data.streaming import Source, source
 
-__all__ = ["Batch", "Document", "Got", "Loader", "Source", "get", "source"]
+__all__ = ["Batch", "Document", "Got", "Loader", "Source", "get", "mix", "source"]
 
 # name: the module that holds it, imported on first use: numpy costs time that `pylm --help` has not
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "Loader": "pylm.data.loader",
     "Source": "pylm.data.streaming",
     "get": "pylm.data.getting.call",
+    "mix": "pylm.data.mixing.call",
     "source": "pylm.data.streaming",
 }
 
