@@ -78,7 +78,7 @@ def taken(out: Path) -> DataError:
 
 
 def seal_of(manifest: dict[str, Any]) -> str:
-    """Return what tells shards from others: their manifest's seal, or their hashes where it is of an earlier version."""
+    """Return what tells shards from others: their manifest's seal, or their hashes where it has none."""
     hashes = [shard.get("hash") for split in manifest["splits"].values() for shard in split["shards"]]
     return str(manifest.get("seal") or hashes)
 
