@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from pylm import data
     from pylm.data.prepare import prepare
+    from pylm.evaluation.evaluate import evaluate
     from pylm.generation.generate import generate
     from pylm.runs import Run
     from pylm.tokenizer import Tokenizer
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Run", "Tokenizer", "__version__", "data", "generate", "plan", "prepare", "train"]
+__all__ = ["Run", "Tokenizer", "__version__", "data", "evaluate", "generate", "plan", "prepare", "train"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {
     "Run": "pylm.runs",
     "Tokenizer": "pylm.tokenizer",
+    "evaluate": "pylm.evaluation.evaluate",
     "generate": "pylm.generation.generate",
     "plan": "pylm.training.estimate.call",
     "prepare": "pylm.data.prepare",

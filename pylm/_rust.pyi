@@ -9,9 +9,12 @@ __all__ = [
     "Bpe",
     "Documents",
     "build_info",
+    "gather_documents",
+    "hash_documents",
     "look_at_sources",
     "parse_limit",
     "portable_pattern",
+    "seal_shards",
     "shards_changed",
     "shards_document",
     "shards_manifest",
@@ -68,6 +71,26 @@ def shards_verify(
     folder: str | Path, progress: Callable[[int, int], object] | None = None, bpe: Bpe | None = None
 ) -> dict[str, Any]: ...
 def shards_changed(folder: str | Path, name: str) -> str | None: ...
+def hash_documents(
+    files: Sequence[tuple[str | Path, int, str, int]],
+    starts: NDArray[Any],
+    lengths: NDArray[Any],
+    progress: Callable[[int], object] | None = None,
+) -> NDArray[Any]: ...
+def gather_documents(
+    files: Sequence[tuple[str | Path, int, str, int]],
+    starts: NDArray[Any],
+    lengths: NDArray[Any],
+    folder: str | Path,
+    *,
+    split: str,
+    dtype: str,
+    header: str,
+    shard_tokens: int,
+    byte_lengths: NDArray[Any] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def seal_shards(folder: str | Path, manifest: str) -> dict[str, Any]: ...
 
 @final
 class Bpe:

@@ -23,7 +23,13 @@ OPTIONS = {"specials": "special", "continue_from": "continue"}
 _PARAMETERS = {option: name for name, option in OPTIONS.items()}
 
 # The commands that are functions too; the others are commands for everybody
-FUNCTIONS = {"train": "pylm.train", "tokenize": "pylm.prepare", "sample": "pylm.generate", "plan": "pylm.plan"}
+FUNCTIONS = {
+    "train": "pylm.train",
+    "tokenize": "pylm.prepare",
+    "sample": "pylm.generate",
+    "plan": "pylm.plan",
+    "eval": "pylm.evaluate",
+}
 
 
 def param(name: str, value: Any = _UNSET) -> str:

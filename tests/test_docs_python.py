@@ -67,6 +67,7 @@ def tensors() -> Iterator[dict[str, Any]]:
 GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "README.md": lambda: iter(()),
     "docs/apple.md": lambda: iter(()),
+    "docs/mixing.md": lambda: iter(()),
     "docs/models.md": tokens,
     "docs/python.md": lambda: iter(()),
     "docs/quickstart.md": texts,
@@ -97,7 +98,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (where / "books" / "a.txt").write_text("".join(stories(200_000)))
     tokenizer = Tokenizer.train(where / "books", 400, chat=True)
     tokenizer.save(where / "tok")
-    prepare([str(where / "books")], tokenizer=str(where / "tok"), out=where / "data" / "mine")
+    for name in ("mine", "wiki", "web"):
+        prepare([str(where / "books")], tokenizer=str(where / "tok"), out=where / "data" / name)
     model = small_model(tokenizer.vocab_size, context_length=512)
     for name in ("x", "mine"):
         write_run(where / "runs" / name, model, tokenizer, step=500)

@@ -8,6 +8,7 @@ import click
 
 from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_sources
+from pylm.cli.frame.data_section import config_option, sources_of, taken_from
 from pylm.cli.frame.printing import print_json, say
 from pylm.cli.frame.types import COUNT, SHARE
 
@@ -18,14 +19,14 @@ zcat dump.gz | pylm tokenize - --split blank"""
 
 
 @command("tokenize", example=EXAMPLE)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…", shell_complete=complete_sources)
+@click.argument("sources", nargs=-1, metavar="SOURCE…", shell_complete=complete_sources)
 @click.option("--tokenizer", metavar="T", help="Name, file, folder or Hub id; without it one is trained on the text.")
 @click.option("--out", type=click.Path(file_okay=False), help="Folder to write.  [default: data/<name of the source>]")
 @click.option("--vocab-size", type=COUNT, help="Size of the tokenizer to train.  [default: by the amount of text]")
 @click.option("--model", type=click.Choice(["bpe", "unigram", "sp-bpe"]), help="Kind of the tokenizer to train.")
 @click.option("--pattern", help="Pre-tokenizer of the tokenizer to train: a name or a regex.")
 @click.option("--special", "specials", multiple=True, help="Special token of the tokenizer to train; repeatable.")
-@click.option("--val", type=SHARE, default="0.01", help="Share of the documents kept for validation; 0 for none.")
+@click.option("--val", type=SHARE, help="Share of documents kept for validation; 0 for none.  [default: 0.01]")
 @click.option("--split", default="<|endoftext|>", help="Between documents of a txt: a string, blank, line or file.")
 @click.option("--field", help="Key of a jsonl line that holds the text.  [default: text]")
 @click.option("--column", help="Column of a parquet file that holds the text.  [default: text]")
@@ -43,9 +44,11 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Say what it would take, and write nothing.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
+@config_option("Take data.sources, if no SOURCE is given, data.tokenizer and data.val_share.")
 @json_option
 def tokenize(
     sources: tuple[str, ...],
+    config: str | None,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
@@ -62,14 +65,17 @@ def tokenize(
     from pylm.cli.frame.progress import Progress
     from pylm.data.prepare import prepare
 
+    named = sources_of(sources, config, "no text was named", "name a file, a folder, a glob, or - for stdin")
+    given = taken_from(config, options, {"tokenizer": "tokenizer", "val": "val_share"})
+    given["val"] = 0.01 if given["val"] is None else given["val"]
     with Progress("tokenize", unit="bytes", quiet=as_json) as progress:
         done = prepare(
-            sources,
+            list(named.items()) if isinstance(named, dict) else named,
             threads=threads or 0,
             dry_run=dry_run,
             progress=progress,
             say=say if as_json else progress.say,
-            **options,
+            **given,
         )
     if as_json:
         print_json(prepared.as_json(done))

@@ -219,6 +219,26 @@ class Data(Section):
         default=None, description="Texts to tokenize first, with their shares: files, datasets by name, hub:ORG/NAME."
     )
 
+    tokenizer: Annotated[str | None, Text(none=True)] = Field(
+        default=None, description="Name, file or folder of the tokenizer of texts. null: one is trained on them."
+    )
+    val_share: Annotated[float | None, Real(least=0.0, below=1.0, none=True)] = Field(
+        default=None,
+        description="Share of the documents that is kept for validation where text is tokenized, mixed or divided. "
+        "null: 0.01, and 0.05 by `pylm data split`.",
+    )
+    mix_tokens: PositiveOrNone = Field(
+        default=None, description="Tokens that `pylm data mix` takes. null: as many as there are without repeats."
+    )
+    mix_temperature: Annotated[float | None, Real(least=0.0, none=True)] = Field(
+        default=None,
+        description="Shares of `pylm data mix` as the sizes of its sources to this power. null: as their weights.",
+    )
+    split_by: Annotated[Literal["hash", "tail"], Word(of=("hash", "tail"))] = Field(
+        default="hash",
+        description="How `pylm data split` chooses documents: by what each one holds, or the last ones.",
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> Data:
         given = [name for name in ("path", "mix", "sources") if getattr(self, name) is not None]

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from pylm.data.cleaning.call import Cleaned, clean
     from pylm.data.getting.call import Got, get
     from pylm.data.loader import Batch, Document, Loader
+    from pylm.data.mixing.call import mix
     from pylm.data.streaming import Source, source
 
-__all__ = ["Batch", "Cleaned", "Document", "Got", "Loader", "Source", "clean", "get", "source"]
+__all__ = ["Batch", "Cleaned", "Document", "Got", "Loader", "Source", "clean", "get", "mix", "source"]
 
 # name: the module that holds it, imported on first use: numpy costs time that `pylm --help` has not
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "Source": "pylm.data.streaming",
     "clean": "pylm.data.cleaning.call",
     "get": "pylm.data.getting.call",
+    "mix": "pylm.data.mixing.call",
     "source": "pylm.data.streaming",
 }
 

@@ -39,8 +39,11 @@ def prepare_for_training(
     most_tokens: Callable[[], int] | None = None,
     progress: Report | None = None,
     say: Callable[[str], None] = lambda _: None,
+    *,
+    tokenizer: str | None = None,
+    val: float | None = None,
 ) -> Prepared:
-    """Write shards of text into its default folder, with a tokenizer trained on it, or return those that stand there.
+    """Write shards of text into its default folder, or return those that stand there.
 
     Args:
         sources: See `prepare`.
@@ -48,21 +51,32 @@ def prepare_for_training(
         most_tokens: Asked how many are of use where there is much text.
         progress: Called about five times a second.
         say: Called with sentences that a user wants to read.
+        tokenizer: What `Tokenizer.load` takes; one is trained on the text if not given.
+        val: The share of documents kept for validation; as `pylm tokenize` does if not given.
     """
+    training = Training(vocab_size, most=most_tokens) if tokenizer is None else tokenizer
+    options = ShardOptions() if val is None else ShardOptions(val=val)
     folder = default_folder(sources)
     with _whole_lines(sources, folder):
         text = Sources.of(sources)
         say_terms(sources, say)
-        return prepare_text(text, folder, Training(vocab_size, most=most_tokens), ShardOptions(), progress, say)
+        return prepare_text(text, folder, training, options, progress, say)
 
 
 def amount_of_text(
-    sources: Sequence[Any], vocab_size: int | None = None, most_tokens: Callable[[], int] | None = None
+    sources: Sequence[Any],
+    vocab_size: int | None = None,
+    most_tokens: Callable[[], int] | None = None,
+    tokenizer: str | None = None,
 ) -> tuple[int, int]:
     """Return the bytes of a text that is not tokenized yet, and the size of the vocabulary that it would get."""
     folder = default_folder(sources)
     with _whole_lines(sources, folder), opened(Sources.of(sources), None) as text:
         text_bytes, _ = text.look()
+    if tokenizer is not None:
+        from pylm.tokenizer import Tokenizer
+
+        return text_bytes, Tokenizer.load(tokenizer).vocab_size
     return text_bytes, vocab_size or default_vocab_size(text_bytes, most_tokens)
 
 

@@ -18,7 +18,7 @@ from pylm.data.folder import WIDTHS, files_of_split, read_manifest, refuse_text
 from pylm.errors import DataError, UsageError
 from pylm.wording import param
 
-__all__ = ["Batch", "Document", "Loader"]
+__all__ = ["Batch", "Document", "Loader", "find_shards"]
 
 WINDOWS = ("contiguous", "packed")
 MOST_THREADS = 256
@@ -115,7 +115,7 @@ class Loader:
         if not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads is {threads}", f"from 1 to {MOST_THREADS} gather batches")
         mix = dict(data) if isinstance(data, Mapping) else {os.fspath(data): 1.0}
-        self._datasets = [_find(name, split) for name in mix]
+        self._datasets = [find_shards(name, split) for name in mix]
         self._batches = _native.Batches(
             [
                 (found.name, float(weight), found.vocab_size, found.shards)
@@ -197,6 +197,13 @@ class Loader:
             raise UsageError(f"step {step} is out of range", "steps count from 0")
         self._stop(step)
 
+    def pieces(self, step: int) -> list[tuple[int, int, int, int, int, int]]:
+        """Return the pieces of documents that a batch holds, in order.
+
+        Of each: row, dataset, shard, number of the document (below 0 without an index), start, length.
+        """
+        return self._batches.excerpts(step)
+
     def why(self, step: int) -> list[Document]:
         """Return the pieces of documents that this rank's batch of a step holds, in order."""
         documents = []
@@ -269,7 +276,7 @@ def _decoder(tokenizer: Path | None) -> Callable[[list[int]], str] | None:
     return decode
 
 
-def _find(name: str, split: str) -> _Dataset:
+def find_shards(name: str, split: str) -> _Dataset:
     """Return the shards that a name stands for."""
     path = Path(name)
     _printable(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pylm.data.open import byte_lengths_of, loader_of, split_of
@@ -67,17 +67,24 @@ class Validation:
         """Return the scores over all batches, each counted by `count`; None where somebody asked to stop."""
         loss, correct, tokens = 0.0, 0, 0
         sums = None if self._byte_lengths is None else ByteSums(self._byte_lengths)
-        for number in range(self._batches):
+        for _, batch, left in self.batches():
             if stopping():
                 return None
-            # the last batch of an epoch would go on into the next one: each window counts once
-            left = min(self.windows - number * self._rows, self._rows)
-            batch = self._loader.batch(number)
             found = count(batch, left)
             loss, correct, tokens = loss + found[0], correct + found[1], tokens + found[2]
             if sums is not None:
                 sums.add(found[3], batch.targets[:left])
         return Scores.of(loss, correct, tokens, Bits() if sums is None else sums.bits())
+
+    def batches(self) -> Iterator[tuple[int, Batch, int]]:
+        """Yield the number of each batch, the batch, and how many of its first rows count."""
+        for number in range(self._batches):
+            # the last batch of an epoch would go on into the next one: each window counts once
+            yield number, self._loader.batch(number), min(self.windows - number * self._rows, self._rows)
+
+    def pieces(self, number: int) -> list[tuple[int, int, int, int, int, int]]:
+        """Return where the tokens of a batch come from, see `Loader.pieces`."""
+        return self._loader.pieces(number)
 
     def _load(self, rows: int) -> Loader:
         return loader_of(self._folder, self._config, rows, split=self._split, seed=0, strided=False)

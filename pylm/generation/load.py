@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylm.checkpoint import Weights, find, open_weights, read
 from pylm.errors import CheckpointError, TokenizerError, UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pylm.generation.session import Session
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["BACKENDS", "DTYPES", "QUANTIZE", "open_session"]
+__all__ = ["BACKENDS", "DTYPES", "QUANTIZE", "Opened", "open_model", "open_session"]
 
 BACKENDS = ("auto", "torch", "native", "mlx")
 DTYPES = ("auto", "fp32", "bf16")
@@ -34,7 +34,26 @@ DEVICES = Path("/dev")
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.bpe", "tokenizer.model")
 
 
-def open_session(
+class Opened(NamedTuple):
+    """A checkpoint that computes: its folder, its engine, and its tokenizer where it has one."""
+
+    folder: Path
+    engine: Engine
+    tokenizer: Tokenizer | None
+    begin: list[int]  # ids before every text
+    ends: list[int]  # ids that end one
+
+
+def open_session(checkpoint: str | None = None, **options: Any) -> Session:
+    """Return a session that writes with a model; the options are those of `open_model`."""
+    from pylm.generation.session import Session
+
+    opened = open_model(checkpoint, **options)
+    assert opened.tokenizer is not None
+    return Session(opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder))
+
+
+def open_model(
     checkpoint: str | None = None,
     *,
     tokenizer: str | None = None,
@@ -47,8 +66,9 @@ def open_session(
     verify: bool = True,
     runs: Path = Path("runs"),
     say: Callable[[str], None] = lambda text: None,
-) -> Session:
-    """Return a session that writes with a model.
+    writes: bool = True,
+) -> Opened:
+    """Return a model that computes, its files checked, and its tokenizer.
 
     Args:
         checkpoint: a CHECKPOINT, ours or a folder of Hugging Face's layout; None for the newest run's best.
@@ -63,9 +83,8 @@ def open_session(
         verify: whether the files of a checkpoint of ours are checked against its manifest, once a file.
         runs: where the runs are kept.
         say: told what takes long.
+        writes: whether it is an error that there is no tokenizer.
     """
-    from pylm.generation.session import Session
-
     _refuse(backend, device, dtype, quantize, cache, threads)
     folder = find(checkpoint, runs)
     if (folder / "manifest.json").exists():
@@ -77,11 +96,12 @@ def open_session(
             f"{folder} holds weights and neither manifest.json nor config.json, which say what they are",
             "name a checkpoint of a run, or a folder of Hugging Face's layout",
         )
-    words = _tokenizer(folder, tokenizer)
+    words = _tokenizer(folder, tokenizer) if writes or tokenizer is not None or _carries_one(folder) else None
     engine = _engine(folder, backend, device, dtype, quantize, threads, cache)
+    if words is None:
+        return Opened(folder, engine, None, [], [])
     _same_vocabulary(words, engine.vocab_size, folder, tokenizer)
-    begin, ends = _marks(folder, words)
-    return Session(engine, words, begin=begin, ends=ends, name=str(folder))
+    return Opened(folder, engine, words, *_marks(folder, words))
 
 
 def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:
@@ -186,10 +206,14 @@ def _uses_gpu() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
+def _carries_one(folder: Path) -> bool:
+    return any((folder / name).exists() for name in TOKENIZERS)
+
+
 def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
     from pylm.tokenizer import Tokenizer
 
-    own = any((folder / name).exists() for name in TOKENIZERS)
+    own = _carries_one(folder)
     if named is not None:
         asked_for = Tokenizer.load(named)
         if own:

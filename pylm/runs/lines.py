@@ -13,7 +13,7 @@ from typing import Any
 from pylm.durable import naming, replace_text
 from pylm.errors import DataError
 
-__all__ = ["Lines", "read_lines"]
+__all__ = ["Lines", "plain", "read_lines"]
 
 
 class Lines:
@@ -26,7 +26,7 @@ class Lines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one line; what is not finite becomes null, for JSON has no NaN."""
-        line = (json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        line = (json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
         if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
             self.close()  # somebody removed the file: the line goes where it can be found
         with naming(self.path):
@@ -91,11 +91,12 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
     return record
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: what is not finite becomes null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

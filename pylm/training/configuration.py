@@ -30,7 +30,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     size = Size(resolved, request, on_event)
     if request.text:
         most = size.vocab_size if is_open(resolved, request) else None
-        inputs.tokenize(request, resolved.config.model.vocab_size, most, on_event)
+        inputs.tokenize(request, resolved.config, most, on_event)
     source = resolved.config.data.mix or resolved.config.data.path
     if source is None:
         raise UsageError(

@@ -153,18 +153,20 @@ def sampling_tokenizer(config: Config) -> Tokenizer | None:
 
 
 def tokenize(
-    request: Request, vocabulary: int | None, most: Callable[[], int] | None, on_event: Callable[[Event], None]
+    request: Request, config: Config, most: Callable[[], int] | None, on_event: Callable[[Event], None]
 ) -> None:
     """Make the text a folder of tokens, as `pylm tokenize` would: what is there already is kept.
 
     Args:
         request: whose text it is.
-        vocabulary: tokens of the vocabulary that is built from it; None: by its amount.
+        config: names the tokenizer and the share of validation, else the size of the vocabulary that is built from it.
         most: asked how many are of use where there is much text.
         on_event: told how far it has come.
     """
     from pylm.data.for_training import prepare_for_training
     from pylm.data.sources import default_folder
+
+    vocabulary, data = config.model.vocab_size, config.data
 
     def progress(
         done: float, total: float | None = None, *, phase: str | None = None, unit: str | None = None, note: str = ""
@@ -174,8 +176,9 @@ def tokenize(
     progress(0)
     try:
         prepared = prepare_for_training(
-            request.text, vocabulary, most, progress=progress, say=lambda text: on_event(Note(text))
-        )
+            request.text, vocabulary, most, progress=progress, say=lambda text: on_event(Note(text)),
+            tokenizer=data.tokenizer, val=data.val_share,
+        )  # fmt: skip
     except PylmError as error:
         folder = default_folder(request.text)
         if not (folder / "manifest.json").is_file():

@@ -15,6 +15,9 @@ from pylm.wording import param
 
 __all__ = ["Request"]
 
+OF_TEXTS = ("data.tokenizer", "data.val_share")
+OF_SHARDS = {"data.mix_tokens": "data mix", "data.mix_temperature": "data mix", "data.split_by": "data split"}
+
 DEEPEST = 64  # layers of a derived size
 LONGEST_SHOWN = 100  # characters of a name in an error
 
@@ -79,6 +82,7 @@ class Request:
         given = replace(self, data=None).configuration()
         sources = given.resolve().config.data.sources if given.names("data.sources") else None
         if sources is None:
+            self._refuse_of_texts()
             return self
         others = [setting for setting in self.given.settings if setting[0] != "data.sources"]
         given = replace(self.given, settings=(*others, ("data.sources", None, "tokenized")))
@@ -87,12 +91,24 @@ class Request:
         request.check()
         return request
 
+    def _refuse_of_texts(self) -> None:
+        """Refuse what is said of a text beside the configuration, where there is none."""
+        for key, _, _ in self.given.settings:
+            if key in OF_TEXTS and not self.text:
+                raise UsageError(
+                    f"{param(key)} is for text, and none is trained on",
+                    f"name a text; of shards it was an option of `pylm tokenize`, whose folder {param('data')} names",
+                )
+
     def check(self) -> None:
         """Refuse what cannot be asked together."""
         if self.text and self.data is not None:
             raise UsageError(
                 f"{self.named} is text to tokenize, and {param('data', self.data)} is tokens", "give one of the two"
             )
+        for key, _, _ in self.given.settings:
+            if key in OF_SHARDS:
+                raise UsageError(f"{param(key)} is of pylm {OF_SHARDS[key]}, which makes shards", "leave it out")
         if self.resume is not None and self.init_from is not None:
             raise UsageError(
                 f"{param('resume')} goes on with a run, {param('init_from')} starts a new one", "give one of the two"

@@ -146,6 +146,16 @@ def without_the_network(monkeypatch, workplace):
     monkeypatch.setattr(Tokenizer, "load", lambda source, **more: load("tok" if source == "gpt2" else source, **more))
 
 
+def trained_on(data):
+    """The newest run is of a model that reads the ids of a folder, which holds some for validation."""
+    shutil.rmtree(data, ignore_errors=True)
+    assert run(["tokenize", "raw_data", "--tokenizer", "tok", "--val", "0.2", "--out", str(data)]) == 0
+    tokenizer = Tokenizer.load(data)
+    shutil.rmtree(f"runs/{data.name}", ignore_errors=True)
+    write_run(Path("runs", data.name), small_model(tokenizer.vocab_size), tokenizer)
+    point(Path("runs", data.name), "best", 5)
+
+
 def understood(request, on_event, **_):
     request.given.resolve()
     progress = {"step": 0, "tokens": 0, "seconds": 0.0, "best_loss": None, "best_step": None}
@@ -165,7 +175,7 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
     if "--model unigram" in line or "--model sp-bpe" in line or ".model" in line:
         pytest.importorskip("sentencepiece")
     monkeypatch.chdir(workplace)
-    if "tok" in line and not (workplace / "tok").is_dir() and "tokenizer" in COMMANDS:
+    if ("tok" in line or " eval " in line) and not (workplace / "tok").is_dir() and "tokenizer" in COMMANDS:
         assert run(small(["tokenizer", "train", "raw_data", "--vocab-size", "400", "--out", "tok"])) == 0
     if "data/tokenizer.model" in line:
         assert (
@@ -191,6 +201,8 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
             write_run(Path("runs/x"), small_model(tokenizer.vocab_size), tokenizer)
             point(Path("runs/x"), "best", 5)
         monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
+    if words[0] == "eval":
+        trained_on(Path(words[words.index("--data") + 1]))
     if "--out" in words:
         out = Path(words[words.index("--out") + 1])
         shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)

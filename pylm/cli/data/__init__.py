@@ -8,7 +8,10 @@ SUBCOMMANDS = {
     "clean": ("pylm.cli.data.clean_:clean_", "Leave out what makes text worse, and say what went and why."),
     "get": ("pylm.cli.data.get_:get_", "Fetch datasets by name, verified to the byte."),
     "list": ("pylm.cli.data.list_:list_", "List the datasets that are known by name."),
+    "mix": ("pylm.cli.data.mix_:mix_", "Mix sources by weight, in tokens, into one folder of shards."),
+    "report": ("pylm.cli.data.report:report_", "Show what cleaning removed and why, as a page too."),
     "show": ("pylm.cli.data.show:show", "Show a document of shards, or the first of a source."),
+    "split": ("pylm.cli.data.split:split", "Divide token shards into training and validation."),
     "stats": ("pylm.cli.data.stats:stats", "Show how much there is and which tokens it holds."),
     "verify": ("pylm.cli.data.verify:verify", "Check every byte; exit 3 where something is wrong."),
 }

@@ -11,6 +11,7 @@ import click
 
 from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_datasets
+from pylm.cli.frame.data_section import config_option, sources_of
 from pylm.cli.frame.printing import print_json, say
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ pylm data get wikipedia:ja_100M openwebtext_100M"""
 @click.option("--xet", is_flag=True, show_default=False, help="Fetch with huggingface_hub and hf_xet; then verify.")
 @click.option("--allow-private", is_flag=True, show_default=False, help="Reach addresses of one's own network too.")
 @click.option("--yes", is_flag=True, show_default=False, help="Do not ask before more than a gigabyte.")
-@click.option(
-    "--config", type=click.Path(dir_okay=False), metavar="FILE", help="Take data.sources, if no NAME is given."
-)
+@config_option("Take data.sources, if no NAME is given.")
 @json_option
 def get_(names: tuple[str, ...], out: str | None, config: str | None, as_json: bool, **options: Any) -> None:
     """Fetch datasets by name, verified to the byte; pylm data list names them.
@@ -47,7 +46,7 @@ def get_(names: tuple[str, ...], out: str | None, config: str | None, as_json: b
     from pylm.data.catalogue import public_name
     from pylm.data.getting.call import get
 
-    wanted = _wanted(names, config)
+    wanted = list(sources_of(names, config, "no dataset was named", "pylm data list names those that are known"))
     done = []
     for name in wanted:
         own = public_name(name).replace(":", "-").replace("/", "--")
@@ -62,24 +61,6 @@ def get_(names: tuple[str, ...], out: str | None, config: str | None, as_json: b
         print_json(
             {"datasets": [{"folder": str(got.folder), "was_here": got.was_here, **got.manifest} for got in done]}
         )
-
-
-def _wanted(names: tuple[str, ...], config: str | None) -> list[str]:
-    """Return the names that were given, or the sources of a configuration."""
-    from pylm.errors import UsageError
-
-    if names:
-        if config is not None:
-            raise UsageError("--config names the sources where no NAME does", "give one of them")
-        return list(names)
-    if config is None:
-        raise UsageError("no dataset was named", "pylm data list names those that are known")
-    from pylm.config.given import Given
-
-    sources = Given("data", files=(config,)).resolve().config.data.sources
-    if not sources:
-        raise UsageError(f"{config} names no data.sources", "write them under data: sources: {tinystories: 1}")
-    return list(sources)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

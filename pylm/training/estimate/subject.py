@@ -123,7 +123,7 @@ def _facts(resolved: Resolved, text: tuple[Any, ...], most: Callable[[], int] | 
     """Return what is known of the text that a run is for, and what of it is estimated."""
     config = resolved.config
     if text:
-        return _of_text(text, config.model.vocab_size, most)
+        return _of_text(text, config, most)
     if config.data.mix is not None or config.data.path is not None:
         return _of_data(config)
     train, vocab_size = config.train, config.model.vocab_size
@@ -147,14 +147,14 @@ def _wanted(resolved: Resolved) -> int:
     return train.max_tokens or max((train.max_steps or 1) * (train.batch_tokens or 1 << 14), 1)
 
 
-def _of_text(text: tuple[Any, ...], asked: int | None, most: Callable[[], int] | None) -> tuple[Facts, tuple[str, ...]]:
+def _of_text(text: tuple[Any, ...], config: Config, most: Callable[[], int] | None) -> tuple[Facts, tuple[str, ...]]:
     """Return what the amount of a text says."""
     from pylm.data.for_training import amount_of_text
     from pylm.data.streaming.stream_of import called
 
     if any(isinstance(one, str) and one == "-" for one in text):
         raise UsageError("a text on stdin can be read once", f"{call('tokenize', '-', out='DIR')} first")
-    text_bytes, vocab_size = amount_of_text(text, asked, most)
+    text_bytes, vocab_size = amount_of_text(text, config.model.vocab_size, most, config.data.tokenizer)
     if not text_bytes:
         raise DataError("there is no text to train on", "the sources hold no document that is not empty")
     each = BYTES_PER_TOKEN + BYTES_PER_BIT * math.log2(vocab_size)

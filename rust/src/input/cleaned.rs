@@ -11,7 +11,8 @@ pub(super) fn texts_of(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
     let manifest = read(&folder.join("manifest.json"));
     if let Some(manifest) = manifest.filter(|manifest| manifest["format"] == "pylm-clean") {
         let names = manifest["files"].as_array().into_iter().flatten().filter_map(|file| file["path"].as_str());
-        let texts: Vec<PathBuf> = names.filter(|name| name.starts_with("text_")).map(|name| folder.join(name)).collect();
+        let texts: Vec<PathBuf> =
+            names.filter(|name| name.starts_with("text_")).map(|name| folder.join(name)).collect();
         if texts.is_empty() {
             return Err(Error::data(format!("{} holds tags and no text", shown(folder)))
                 .hint("clean again without --tags-only, into another folder"));

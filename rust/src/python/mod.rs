@@ -3,6 +3,7 @@
 mod bpe;
 mod clean;
 mod documents;
+mod gather;
 mod options;
 mod shards;
 mod sources;
@@ -97,6 +98,7 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(train::train_bpe, module)?)?;
     module.add_class::<documents::Documents>()?;
     shards::register(module)?;
+    gather::register(module)?;
     clean::register(module)?;
     Ok(())
 }

@@ -2,18 +2,19 @@
 //! it gives the same.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Read};
+use std::path::Path;
 
 use super::begin::{ours_beside, remove_strays};
 use super::limit::Limit;
 use super::manifest::{Manifest, Shard, SkippedLines, Source, Split, Splits, FORMAT, MANIFEST, VERSION};
+use super::merged::Merged;
 use super::plan::{Header, Job};
 use super::positioned_file::Tally;
 use super::record::{file_name, record, stands, Half, Names, Record, LOG_ENTRY};
 use super::task::Task;
-use super::writer::{llmc_header, LLMC_MOST};
-use crate::error::{write_error, Error, Result};
+use super::writer::LLMC_MOST;
+use crate::error::{Error, Result};
 use crate::files::{remove, remove_parts, remove_temporaries, sync_folder, to_json, write_atomically, PARTS};
 use crate::input::Side;
 use crate::lock::Lock;
@@ -85,6 +86,7 @@ pub(super) fn finish(task: &Task<'_>, own: &Lock) -> Result<(Option<Manifest>, u
         settings: job.settings.clone(),
         skipped: SkippedLines { count: skipped.skipped, first: skipped.first_skipped },
         replaced_bytes: kept.iter().map(|kept| kept.record.replaced).sum(),
+        made: None,
         beside: None,
         seal: None,
     }
@@ -176,7 +178,8 @@ fn shorten(job: &Job, names: &Names<'_>, half: &mut Half) -> Result<()> {
         return remove(&index);
     }
     let base = job.header_bytes();
-    let mut merged = Merged::create(names.folder, "cut", job)?;
+    let (request, dtype) = (&job.settings.request, job.settings.dtype);
+    let mut merged = Merged::create(&names.folder.join(PARTS), "cut", request.header, dtype)?;
     merged.append(&ids, base, &index, half, false)?;
     let shard = merged.finish(&ids, &index)?;
     (half.hash, half.index_hash) = (shard.hash, shard.index_hash);
@@ -225,7 +228,7 @@ fn val_split(job: &Job, folder: &Path, kept: &[Kept]) -> Result<Split> {
         split.tokens += half.tokens;
         if half.tokens > 0 {
             let request = &job.settings.request;
-            let full = |merged: &Merged<'_>| {
+            let full = |merged: &Merged| {
                 merged.tokens + half.tokens / 2 > request.shard_tokens
                     || (request.header == Header::Llmc && merged.tokens + half.tokens > LLMC_MOST)
             };
@@ -236,7 +239,7 @@ fn val_split(job: &Job, folder: &Path, kept: &[Kept]) -> Result<Split> {
             let names = Names { folder, shard: kept.shard };
             if merged.is_none() {
                 starts_inside = open;
-                merged = Some(Merged::create(folder, "merged", job)?);
+                merged = Some(Merged::create(&folder.join(PARTS), "merged", request.header, job.settings.dtype)?);
             }
             let Some(target) = &mut merged else { continue };
             let goes_on = open && target.tokens > 0;
@@ -254,99 +257,4 @@ fn finish_val(folder: &Path, merged: Merged, number: usize, starts_inside: bool)
     let index = folder.join(file_name(Side::Validation, number, "idx"));
     let shard = merged.finish(&folder.join(&file), &index)?;
     Ok(Shard { file, starts_inside, ..shard })
-}
-
-/// A shard that is put together from files of ids and their indexes.
-struct Merged<'a> {
-    job: &'a Job,
-    paths: [PathBuf; 2],
-    files: [BufWriter<File>; 2],
-    tallies: [Tally; 2],
-    tokens: u64,
-    entries: u64,
-}
-
-impl<'a> Merged<'a> {
-    fn create(folder: &Path, name: &str, job: &'a Job) -> Result<Self> {
-        let parts = folder.join(PARTS);
-        let paths = [parts.join(format!("{name}.bin")), parts.join(format!("{name}.idx"))];
-        let create = |path: &PathBuf| {
-            File::create(path)
-                .map(|file| BufWriter::with_capacity(1 << 20, file))
-                .map_err(|error| write_error("write", path, &error))
-        };
-        let files = [create(&paths[0])?, create(&paths[1])?];
-        let tallies = [Tally::new(), Tally::new()];
-        let mut merged = Self { job, paths, files, tallies, tokens: 0, entries: 0 };
-        if job.settings.request.header == Header::Llmc {
-            merged.files[0].write_all(&[0; 1024]).map_err(|error| write_error("write", &merged.paths[0], &error))?;
-        }
-        Ok(merged)
-    }
-
-    /// Adds the first `half.tokens` ids of a file and the documents among them. `goes_on`: its first document is the
-    /// rest of the last one.
-    fn append(&mut self, ids: &Path, base: u64, index: &Path, half: &Half, goes_on: bool) -> Result<()> {
-        let mut left = half.tokens * self.job.settings.dtype.size();
-        let failed = |error: std::io::Error| Error::io("read", ids, &error);
-        let mut source = File::open(ids).map_err(failed)?;
-        source.seek(SeekFrom::Start(base)).map_err(failed)?;
-        let mut buffer = vec![0; 1 << 20];
-        while left > 0 {
-            let wanted = left.min(buffer.len() as u64) as usize;
-            source.read_exact(&mut buffer[..wanted]).map_err(failed)?;
-            self.put(0, &buffer[..wanted])?;
-            left -= wanted as u64;
-        }
-        let failed = |error: std::io::Error| Error::io("read", index, &error);
-        let mut starts = BufReader::with_capacity(1 << 20, File::open(index).map_err(failed)?);
-        let mut entry = [0; 8];
-        for number in 0..half.entries {
-            starts.read_exact(&mut entry).map_err(failed)?;
-            let start = self.tokens + u64::from_le_bytes(entry);
-            if number > 0 || !goes_on {
-                self.put(1, &start.to_le_bytes())?;
-                self.entries += 1;
-            }
-        }
-        self.tokens += half.tokens;
-        Ok(())
-    }
-
-    fn put(&mut self, file: usize, bytes: &[u8]) -> Result<()> {
-        self.tallies[file].append(bytes);
-        self.files[file].write_all(bytes).map_err(|error| write_error("write", &self.paths[file], &error))
-    }
-
-    /// Moves the files to their places and says what they are, but for the name.
-    fn finish(mut self, ids: &Path, index: &Path) -> Result<Shard> {
-        self.put(1, &self.tokens.to_le_bytes())?;
-        let [ids_file, index_file] = &mut self.files;
-        let dtype = self.job.settings.dtype;
-        for (file, path) in [(ids_file, &self.paths[0]), (index_file, &self.paths[1])] {
-            let sync = |file: &mut BufWriter<File>| -> std::io::Result<()> {
-                file.flush()?;
-                if path.ends_with(&self.paths[0]) && self.job.settings.request.header == Header::Llmc {
-                    file.get_mut().seek(SeekFrom::Start(0))?;
-                    let header = llmc_header(dtype, self.tokens);
-                    file.get_mut().write_all(&header.ok_or(std::io::ErrorKind::InvalidData)?)?;
-                }
-                file.get_mut().sync_all()
-            };
-            sync(file).map_err(|error| write_error("write", path, &error))?;
-        }
-        for (path, place) in self.paths.iter().zip([ids, index]) {
-            std::fs::rename(path, place).map_err(|error| write_error("move", place, &error))?;
-        }
-        Ok(Shard {
-            file: String::new(),
-            tokens: self.tokens,
-            documents: self.entries,
-            starts_inside: false,
-            bytes: self.job.header_bytes() + self.tokens * dtype.size(),
-            hash: self.tallies[0].digest(),
-            index_bytes: self.tallies[1].length,
-            index_hash: self.tallies[1].digest(),
-        })
-    }
 }

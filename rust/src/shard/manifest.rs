@@ -36,6 +36,9 @@ pub struct Manifest {
     pub skipped: SkippedLines,
     /// Bytes that were no UTF-8 and became U+FFFD.
     pub replaced_bytes: u64,
+    /// What they were put together of, where that is other shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Value>,
     /// XXH3-128 of the other files by name; folders of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<BTreeMap<String, String>>,
@@ -189,10 +192,7 @@ impl Manifest {
 
     /// Bytes before the ids of a shard.
     pub fn base(&self) -> u64 {
-        match self.header {
-            Header::None => 0,
-            Header::Llmc => 1024,
-        }
+        self.header.bytes()
     }
 
     pub(super) fn sizes_hold(&self, folder: &Path) -> bool {

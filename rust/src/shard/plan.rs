@@ -49,6 +49,16 @@ pub enum Header {
     Llmc,
 }
 
+impl Header {
+    /// Bytes before the ids of a shard.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Llmc => 1024,
+        }
+    }
+}
+
 /// What the caller asks for, beside the sources.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
@@ -141,10 +151,7 @@ impl Job {
 
     /// Bytes before the ids of a train shard.
     pub(super) fn header_bytes(&self) -> u64 {
-        match self.settings.request.header {
-            Header::None => 0,
-            Header::Llmc => 1024,
-        }
+        self.settings.request.header.bytes()
     }
 
     /// Bytes of text, as far as they are known before reading.

@@ -53,11 +53,24 @@ def test_a_configuration_names_what_is_mixed(capsys: Any) -> None:
     assert pylm.plan(config="mix.yaml", probe=False, preset="tiny", max_steps=1).steps == 1
 
 
+def test_a_configuration_names_the_tokenizer_and_the_share_of_validation() -> None:
+    pylm.prepare("a.jsonl", "own", vocab_size=270)
+    Path("mix.yaml").write_text(f"{MIX}  tokenizer: own\n  val_share: 0.2\n")
+    run = pylm.train(config="mix.yaml", out="run", on_event=quiet, **SHORT)
+    made, own = (json.loads(Path(folder, "manifest.json").read_text()) for folder in ("data/a-b", "own"))
+    assert made["tokenizer"] == own["tokenizer"] and made["settings"]["validation"] == 0.2
+    assert run.config.data.path == "data/a-b" and run.step == 1
+    Path("data/a-b").rename("elsewhere")
+    assert pylm.plan(config="mix.yaml", probe=False, preset="tiny", max_steps=1).steps == 1
+
+
 REFUSED: list[tuple[Callable[[], Any], type[Exception], str, str]] = [
     (lambda: pylm.train("a.jsonl", sources={"b.jsonl": 1}, **SHORT), UsageError,
      "a.jsonl and sources= both say what to train on", "one of the two"),
     (lambda: pylm.train(sources={"b.jsonl": 1}, path="x", **SHORT), ConfigError, "path and sources both say", ""),
     (lambda: pylm.train(sources={"none.jsonl": 1}, **SHORT), DataError, "none.jsonl: no such file", ""),
+    (lambda: pylm.train(data="x", tokenizer="gpt2", **SHORT), UsageError, "tokenizer= is for text, and none", "name a text"),
+    (lambda: pylm.train("a.jsonl", mix_tokens=9, **SHORT), UsageError, "mix_tokens= is of pylm data mix", "leave it"),
     (lambda: pylm.train("tinystoris", **SHORT), DataError, "tinystoris: no such file", "did you mean tinystories"),
 ]  # fmt: skip
 

@@ -1,0 +1,63 @@
+"""`pylm eval`: what a model is worth on text that it was not trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.completion import complete_runs
+from pylm.cli.frame.opening import engine_options
+from pylm.cli.frame.printing import print_json, say
+from pylm.cli.frame.types import COUNT
+
+EXAMPLE = """pylm eval
+pylm eval runs/a --data val.txt --by position,frequency
+pylm eval runs/a runs/b --data data/mine --by-document
+pylm eval --checkpoint runs/a/step_500 --json"""
+
+
+@command("eval", example=EXAMPLE)
+@click.argument("runs", nargs=-1, metavar="[RUN…]", shell_complete=complete_runs)
+@engine_options
+@click.option("--data", metavar="DIR|SOURCE", help="Shards, or text.  [default: the run's own validation split]")
+@click.option("--split", type=click.Choice(["val", "train"]), default="val", help="Of a folder of shards.")
+@click.option("--by-document", is_flag=True, show_default=False, help="Read documents whole, not training's windows.")
+@click.option("--stride", type=COUNT, help="Targets of a window of a long document.  [default: the context's length]")
+@click.option("--prefix", type=click.Choice(["eot", "none"]), default="eot", help="What documents begin after.")
+@click.option("--by", "by", metavar="A,B", help="Break it down: position, frequency, confidence.")
+@click.option("--limit", type=COUNT, help="Windows, or documents, at most.")
+@click.option("--out", metavar="FILE", help="Append the results there.  [default: the run's evaluations.jsonl]")
+@json_option
+def eval_(runs: tuple[str, ...], checkpoint: str | None, by: str | None, as_json: bool, **options: Any) -> None:
+    """Say what a model is worth: loss, perplexity, accuracy, bits per byte and per character, calibration.
+
+    RUN is a run or any other CHECKPOINT; --checkpoint best, last or step_500 says which of its own, or names one alone.
+    Several stand side by side, compared on the same documents. Text is read by the checkpoint's own tokenizer, document
+    by document. Results are appended to the run's evaluations.jsonl.
+    """
+    from pylm.cli.frame.evaluated import lines_of
+    from pylm.cli.frame.progress import Progress
+    from pylm.evaluation.compare import compare
+    from pylm.evaluation.evaluate import evaluate
+
+    found = []
+    with Progress("evaluate", unit="tokens", quiet=as_json) as progress:
+        for run in runs or (None,):
+            found.append(
+                evaluate(
+                    run,
+                    checkpoint=checkpoint,
+                    by=by.split(",") if by else (),
+                    progress=progress,
+                    say=say if as_json else progress.say,
+                    **options,
+                )
+            )
+    compared = [compare(found[0], each) for each in found[1:]]
+    if as_json:
+        sides = [[each.as_dict() for each in one] for one in compared]
+        print_json({"evaluations": [each.as_dict() for each in found], "compared": sides})
+    else:
+        click.echo("\n".join(lines_of(found, compared)))

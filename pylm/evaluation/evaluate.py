@@ -1,0 +1,187 @@
+"""`pylm.evaluate`: a checkpoint and what it is judged by in, an `Evaluation` out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pylm.errors import UsageError, did_you_mean
+from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
+from pylm.evaluation.judged import Judged, by_shards, by_text, is_shards, own_data
+from pylm.evaluation.losses import Reader
+from pylm.evaluation.reading import read
+from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity
+from pylm.evaluation.tally import Tally, TextLengths
+
+if TYPE_CHECKING:
+    from pylm.evaluation.tally import Units
+    from pylm.generation.load import Opened
+
+__all__ = ["checkpoint_of", "evaluate"]
+
+PREFIXES = ("eot", "none")
+Progress = Callable[[int, "int | None"], object]
+Path_ = str | os.PathLike[str]
+
+
+def evaluate(
+    run: Path_ | None = None,
+    *,
+    checkpoint: str | None = None,
+    data: Any = None,
+    split: str = "val",
+    by_document: bool = False,
+    stride: int | None = None,
+    by: str | Sequence[str] = (),
+    limit: int | None = None,
+    prefix: str = "eot",
+    tokenizer: str | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "none",
+    threads: int = 0,
+    verify: bool = True,
+    out: Path_ | None = None,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Evaluation:
+    """Return what a model is worth: its loss on text that it was not trained on, in several measures.
+
+    ::
+
+        pylm.evaluate("runs/a").bits_per_byte
+        pylm.evaluate("runs/a", data="val.txt").perplexity
+
+    What was found is appended to the run's evaluations.jsonl.
+
+    Args:
+        run: A run or any other CHECKPOINT; None for the newest run's best.
+        checkpoint: Which of the run's: best, last or step_500.
+        data: A folder of shards, or text: whatever `pylm.data.source` takes, which the model's own tokenizer reads, by
+            document. None for the validation split that the run was judged by.
+        split: Of a folder of shards: val or train.
+        by_document: Whether shards are read document by document, each from its first token, and not in the windows
+            that training has.
+        stride: Of documents that are longer than the context: how many targets a window has; the fewer, the more
+            context has each. The context's length if not given: lm-evaluation-harness's rolling windows.
+        by: What the loss is broken down by: position, frequency, confidence.
+        limit: How many windows, or documents, at most.
+        prefix: What documents begin after: eot, or none for nothing.
+        tokenizer: For a checkpoint that carries none.
+        backend: auto, torch, mlx, or native for the C++ engine.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: auto, fp32 or bf16.
+        quantize: none, bf16, int8 or int4, for the C++ engine.
+        threads: 0 for one a core.
+        verify: Whether weights that have a manifest are checked against it, once a file.
+        out: The file that results are appended to; the run's evaluations.jsonl if not given.
+        progress: Called with the tokens that are done, and how many there are where that is known.
+        say: Told what a user wants to read.
+    """
+    from pylm.generation.load import open_model
+
+    by = [by] if isinstance(by, str) else list(by)
+    _refuse(by, split, prefix, limit, stride)
+    opened = open_model(
+        checkpoint_of(run, checkpoint),
+        tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
+        verify=verify, say=say, writes=False,
+    )  # fmt: skip
+    if data is None:
+        judged = own_data(opened, split, by_document, stride, prefix, limit, say)
+    elif is_shards(data):
+        judged = by_shards(opened, os.fspath(data), split, by_document, stride, prefix, limit)
+    else:
+        judged = by_text(opened, data, stride, prefix, limit)
+    found = _evaluated(opened, judged, by, progress)
+    if (place := _place(opened.folder, out)) is not None:
+        append(place, list(found.records()))
+    return found
+
+
+def checkpoint_of(run: Path_ | None, checkpoint: str | None) -> str | None:
+    """Return the CHECKPOINT that a run and one of its names mean."""
+    if run is None:
+        return checkpoint
+    return os.fspath(run) if checkpoint is None else f"{os.fspath(run)}/{checkpoint}"
+
+
+def _refuse(by: Sequence[str], split: str, prefix: str, limit: int | None, stride: int | None) -> None:
+    """Refuse, in one sentence, what cannot be, before anything is read."""
+    named: list[tuple[str, str, Iterable[str]]] = [("by", each, BREAKDOWNS) for each in by]
+    for name, value, known in (*named, ("split", split, ("val", "train")), ("prefix", prefix, PREFIXES)):
+        if value not in known:
+            raise UsageError(f"{name} is {value!r}", did_you_mean(value, known) or f"choose {' or '.join(known)}")
+    for name, number in (("limit", limit), ("stride", stride)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise UsageError(f"{name} is {number!r}", "give a whole number from 1 on")
+
+
+def _evaluated(opened: Opened, judged: Judged, by: Sequence[str], progress: Progress) -> Evaluation:
+    engine = opened.engine
+    lengths = None if opened.tokenizer is None else TextLengths.of(opened.tokenizer)
+    sure = ByConfidence()
+    asked = {name: sure if name == "confidence" else breakdown_of(name, engine.context_length, engine.vocab_size)
+             for name in by}  # fmt: skip
+    tally = Tally(lengths, list({id(each): each for each in (sure, *asked.values())}.values()))
+    read(judged.passages, Reader(engine), tally, lambda done: progress(done, judged.tokens))
+    if not tally.tokens:
+        raise judged.empty()
+    units = tally.units()
+    bits = tally.bits
+    return Evaluation(
+        checkpoint=opened.folder,
+        step=step_of(opened.folder),
+        engine=engine.name,
+        settings={**judged.settings(), "context_length": engine.context_length},
+        data=judged.name,
+        loss=tally.loss,
+        perplexity=perplexity(tally.loss),
+        accuracy=tally.correct / tally.tokens,
+        bits_per_byte=bits.bits_per_byte,
+        bits_per_byte_with_eot=bits.bits_per_byte_with_eot,
+        bits_per_character=tally.bits_per_character,
+        calibration_error=sure.error(),
+        stderr=_errors(units),
+        tokens=tally.tokens,
+        bytes=tally.bytes,
+        characters=None if tally.bytes is None else tally.characters,
+        by={name: each.bins() for name, each in asked.items()},
+        units=units,
+    )
+
+
+def _errors(units: Units) -> dict[str, float]:
+    """Return the standard errors of means over documents of several sizes: tokens of one document go together."""
+    count = len(units.keys)
+    if count < 2:
+        return {}
+    ratios = {"loss": (units.nats, units.tokens, 1.0), "accuracy": (units.correct, units.tokens, 1.0)}
+    if units.bytes.any():
+        ratios["bits_per_byte"] = (units.text_nats, units.bytes, math.log(2))
+    made = {}
+    for name, (above, below, unit) in ratios.items():
+        off = above - below * (above.sum() / below.sum())
+        made[name] = float(np.sqrt(np.square(off).sum() * count / (count - 1)) / below.sum() / unit)
+    return made
+
+
+def step_of(folder: Path) -> int | None:
+    """Return the step of a checkpoint of ours; None for another's."""
+    from pylm.checkpoint import read as read_checkpoint
+
+    return read_checkpoint(folder).step if (folder / "manifest.json").exists() else None
+
+
+def _place(folder: Path, out: Path_ | None) -> Path | None:
+    """Return where results are kept: in the run, or where somebody said; nowhere beside weights of others."""
+    if out is not None:
+        return Path(out)
+    run = folder.resolve().parent.parent
+    return run / EVALUATIONS if folder.resolve().parent.name == "checkpoints" else None

@@ -1,0 +1,178 @@
+"""What a model is judged by, found and checked: a run's own split, shards of the same tokenizer, or text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.config.cascade import resolve
+from pylm.config.schema import Config
+from pylm.data.identity import identify
+from pylm.errors import CheckpointError, DataError, PylmError, TokenizerError
+from pylm.evaluation.reading import Passage, documents, prefix_of, texts, windows, within
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.data.identity import Identity
+    from pylm.generation.load import Opened
+
+__all__ = ["Judged", "by_shards", "by_text", "is_shards", "own_data"]
+
+TOKENS = (".bin", ".npy")
+NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Passages to read, what they are called, and what else the numbers depend on."""
+
+    name: str
+    passages: Iterator[Passage]
+    settings: Callable[[], dict[str, Any]]  # asked once all is read
+    tokens: int | None = None  # about how many targets there are, where that is known
+
+    def empty(self) -> PylmError:
+        """Return the error for passages without a target."""
+        return DataError(f"{self.name} holds nothing to predict", f"name other data with {param('data', 'DIR')}")
+
+
+def is_shards(data: Any) -> bool:
+    """Say whether data is a folder of shards or a file of tokens, and not text."""
+    if not isinstance(data, str | os.PathLike):
+        return False
+    path = Path(os.fspath(data))
+    if path.is_dir():
+        return (path / "manifest.json").is_file() or any(each.suffix in TOKENS for each in path.iterdir())
+    return path.suffix in TOKENS
+
+
+def own_data(
+    opened: Opened, split: str, by_document: bool, stride: int | None, prefix: str, limit: int | None,
+    say: Callable[[str], None],
+) -> Judged:  # fmt: skip
+    """Return the split that a run was judged by."""
+    if not (opened.folder / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{opened.folder} does not say what it was judged by", f"name it with {param('data', 'DIR')}"
+        )
+    config = resolve(files=[opened.folder / "config.yaml"], environ={}).config
+    source = config.data.mix or config.data.path
+    if source is None:
+        raise CheckpointError(f"{opened.folder} names no data", f"name some with {param('data', 'DIR')}")
+    try:
+        identity = identify(source, config.data.val)
+    except DataError as error:
+        raise DataError(
+            error.marked[0],
+            f"the run was trained on it: run pylm from there, or name other data: {param('data', 'DIR')}",
+        ) from error
+    bound = _state(opened).get("data")
+    if bound not in (None, identity.fingerprint):
+        say("the data has changed since the run was trained on it")
+    if split == "val" and identity.validation is None:
+        name = source if isinstance(source, str) else next(iter(source))
+        raise _no_split(name, split)
+    if split == "train":
+        name = source if isinstance(source, str) else next(iter(source))
+        return by_shards(opened, name, split, by_document, stride, prefix, limit, config)
+    assert identity.validation is not None
+    named = "val" if config.data.val is None else "train"
+    return by_shards(opened, identity.validation, named, by_document, stride, prefix, limit, config)
+
+
+def by_shards(
+    opened: Opened, path: str, split: str, by_document: bool, stride: int | None, prefix: str, limit: int | None,
+    config: Config | None = None,
+) -> Judged:  # fmt: skip
+    """Return a split of shards, in training's windows or by document."""
+    identity = identify(path)
+    _same_tokenizer(opened, identity, path)
+    if config is None:
+        config = Config.model_validate({"model": {"context_length": opened.engine.context_length}})
+    _refuse_empty(path, split, identity)
+    settings: dict[str, Any] = {"data": identity.fingerprint, "split": split, "limit": limit}
+    if by_document:
+        return _documents_of_shards(opened, path, split, stride, prefix, limit, settings)
+    from pylm.evaluation.validation import Validation
+
+    data = {"path": path, "val": path if split == "train" else None, "window": config.data.window}
+    asked = {"model": {"context_length": opened.engine.context_length}, "train": {"eval_batches": None}, "data": data}
+    try:
+        validation = Validation(Config.model_validate(asked), identify(path, data["val"]))
+    except DataError as error:
+        if NO_WINDOW not in error.message:
+            raise
+        raise DataError(error.marked[0], f"{param('by_document', True)} reads what is shorter") from error
+    found = windows(validation, limit)
+    tokens = min(validation.windows, limit or validation.windows) * opened.engine.context_length
+    settings |= {"windows": config.data.window}
+    return Judged(path, within(found, opened.engine.vocab_size, path), lambda: settings, tokens)
+
+
+def _documents_of_shards(
+    opened: Opened, path: str, split: str, stride: int | None, prefix: str, limit: int | None, settings: dict[str, Any]
+) -> Judged:
+    from pylm.data.folder import read_manifest
+    from pylm.data.shard_documents import shard_documents
+
+    manifest = read_manifest(Path(path)) or {}
+    eot = manifest.get("eot") if opened.tokenizer is None else opened.tokenizer.eot
+    each = islice(shard_documents(path, split, eot), limit)
+    length = opened.engine.context_length
+    found = documents(each, length, prefix_of(prefix, opened.begin, eot), eot, stride)
+    settings |= {"documents": True, "stride": stride or length, "prefix": prefix}
+    return Judged(path, within(found, opened.engine.vocab_size, path), lambda: settings)
+
+
+def by_text(opened: Opened, source: Any, stride: int | None, prefix: str, limit: int | None) -> Judged:
+    """Return the documents of a text, encoded by the model's own tokenizer."""
+    if opened.tokenizer is None:
+        raise TokenizerError(
+            f"{opened.folder} carries no tokenizer to read text with", f"name it: {param('tokenizer', 'T')}"
+        )
+    from pylm.data.streaming.stream_of import named
+
+    digest = hashlib.sha256()
+    length, eot = opened.engine.context_length, opened.tokenizer.eot
+    each = texts(source, opened.tokenizer, limit, digest.update)
+    found = documents(each, length, prefix_of(prefix, opened.begin, eot), eot, stride)
+
+    def settings() -> dict[str, Any]:
+        how = {"documents": True, "stride": stride or length, "prefix": prefix, "limit": limit}
+        return {"data": digest.hexdigest(), **how}
+
+    return Judged(named(source) or "text", found, settings)
+
+
+def _state(opened: Opened) -> dict[str, Any]:
+    """Return what a checkpoint of ours says of its run; nothing of another's."""
+    from pylm.checkpoint import read
+
+    return read(opened.folder).state if (opened.folder / "manifest.json").exists() else {}
+
+
+def _same_tokenizer(opened: Opened, identity: Identity, path: str) -> None:
+    """Refuse shards of another tokenizer: their ids mean something else."""
+    ours = _state(opened).get("tokenizer") if opened.tokenizer is None else opened.tokenizer.identity
+    if identity.tokenizer is not None and ours is not None and identity.tokenizer != ours:
+        raise DataError(
+            f"{path} is of another tokenizer than {opened.folder}",
+            f"give its text, {param('data', 'FILE')}, which the model's own reads",
+        )
+
+
+def _no_split(path: str, split: str) -> DataError:
+    other = "train" if split == "val" else "val"
+    hint = f"name other data with {param('data', 'DIR')}, or {param('split', other)}"
+    return DataError(f"{path} has no {'validation' if split == 'val' else 'training'} split", hint)
+
+
+def _refuse_empty(path: str, split: str, identity: Identity) -> None:
+    """Refuse a folder without that split."""
+    if Path(path).is_dir() and split == "val" and identity.validation is None:
+        raise _no_split(path, split)

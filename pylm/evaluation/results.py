@@ -1,0 +1,128 @@
+"""What an evaluation found, as a value, and as the lines that a run keeps of it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.durable import naming
+from pylm.runs.lines import plain
+
+if TYPE_CHECKING:
+    from pylm.evaluation.breakdown import Bin
+    from pylm.evaluation.tally import Units
+
+__all__ = ["EVALUATIONS", "Evaluation", "append", "fingerprint"]
+
+EVALUATIONS = "evaluations.jsonl"
+METRICS = (
+    "loss",
+    "perplexity",
+    "accuracy",
+    "bits_per_byte",
+    "bits_per_byte_with_eot",
+    "bits_per_character",
+    "calibration_error",
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth; a number that nobody knows is None."""
+
+    checkpoint: Path
+    step: int | None
+    engine: str  # what computed
+    settings: Mapping[str, Any]  # what else the numbers depend on
+    data: str | None = None  # what it was judged by
+    loss: float | None = None  # the mean nats of a target
+    perplexity: float | None = None
+    accuracy: float | None = None  # the share of targets that were the likeliest token
+    bits_per_byte: float | None = None
+    bits_per_byte_with_eot: float | None = None
+    bits_per_character: float | None = None
+    calibration_error: float | None = None
+    stderr: Mapping[str, float] = field(default_factory=dict)  # of some of these, by document
+    tokens: int = 0  # targets
+    bytes: int | None = None
+    characters: int | None = None
+    by: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
+    tasks: Sequence[Any] = ()
+    units: Units | None = field(default=None, repr=False)  # the sums of each document, for comparisons
+
+    @property
+    def fingerprint(self) -> str:
+        """The settings in a few letters: numbers of one fingerprint compare."""
+        return fingerprint(self.settings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for programs."""
+        made: dict[str, Any] = {"checkpoint": str(self.checkpoint), "step": self.step, "engine": self.engine}
+        made |= {"data": self.data, "settings": dict(self.settings), "fingerprint": self.fingerprint}
+        if self.data is not None:
+            made |= {metric: getattr(self, metric) for metric in METRICS}
+            made |= {"stderr": dict(self.stderr), "tokens": self.tokens, "bytes": self.bytes}
+            made |= {"characters": self.characters, "documents": 0 if self.units is None else len(self.units.keys)}
+        if self.by:
+            made["by"] = {name: [each._asdict() for each in bins] for name, bins in self.by.items()}
+        made["tasks"] = [each.as_dict() for each in self.tasks]
+        return made
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield a record for each number: what evaluations.jsonl keeps."""
+        same = {
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "checkpoint": self.checkpoint.name,
+            "step": self.step,
+            "settings": self.fingerprint,
+            "engine": self.engine,
+        }
+        for metric in METRICS if self.data is not None else ():
+            if (value := getattr(self, metric)) is not None:
+                yield {
+                    "task": self.data, "metric": metric, "value": value, "n": self.tokens,
+                    "stderr": self.stderr.get(metric), **same,
+                }  # fmt: skip
+        for task in self.tasks:
+            for record in task.records():
+                yield {**record, **same}
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Return settings in 16 letters."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def perplexity(loss: float) -> float:
+    """Return the exponential of a loss; infinite where no float holds it."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Append records, a line each, all in one write that others who append do not cut in two.
+
+    A last line that a killed process or a full disk left torn is taken away first, or the next would be joined to it.
+    """
+    lines = "".join(json.dumps(plain(each), ensure_ascii=False, allow_nan=False) + "\n" for each in records).encode()
+    with naming(path), path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        whole = _whole(path)
+        if whole < os.fstat(file.fileno()).st_size:
+            file.truncate(whole)
+        while lines:
+            lines = lines[file.write(lines) :]
+        os.fsync(file.fileno())
+
+
+def _whole(path: Path) -> int:
+    """Return the bytes of a file up to the end of its last whole line."""
+    return path.read_bytes().rfind(b"\n") + 1
