@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use super::clusters::Sketched;
 use super::settings::Settings;
-use super::shingles::ordered;
 use super::sketcher::{SetSketcher, Sketcher};
+use super::units::fold;
 use super::verify::{Sets, Texts};
 use crate::clean::words::Cut;
 use crate::error::{Error, Result};
@@ -25,7 +25,6 @@ impl Sets for &[&[u64]] {
     fn read(&self, document: u32, set: &mut Vec<u64>) -> Result<()> {
         set.clear();
         set.extend_from_slice(self[document as usize]);
-        ordered(set);
         Ok(())
     }
 }
@@ -67,7 +66,8 @@ pub fn sketched_sets(sets: &[&[u64]], threshold: f64, threads: usize) -> Result<
     let sketch_bytes = make().sketch_bytes();
     let (_, sketches) = on_threads(sets, sketch_bytes, threads, make, |sketcher, set, sketch| {
         sketcher.begin();
-        set.iter().for_each(|hash| sketcher.add(*hash));
+        // numbers of any kind: a sketch asks for hashes whose every bit counts
+        set.iter().for_each(|hash| sketcher.add(fold(hash ^ 0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9)));
         sketcher.finish(Cut::Spaced, sketch);
         0
     })?;
@@ -91,13 +91,18 @@ fn on_threads<D: Copy + Sync, S>(
     }
     let mut hashes = vec![0; documents.len()];
     let mut sketches = vec![0; documents.len() * sketch_bytes];
-    let places = hashes.chunks_mut(TAKEN).zip(sketches.chunks_mut((TAKEN * sketch_bytes).max(1)));
-    let tasks = Mutex::new(documents.chunks(TAKEN).zip(places));
+    let mut rest = sketches.as_mut_slice();
+    let tasks = documents.chunks(TAKEN).zip(hashes.chunks_mut(TAKEN)).map(|(documents, hashes)| {
+        let (sketches, after) = std::mem::take(&mut rest).split_at_mut(documents.len() * sketch_bytes);
+        rest = after;
+        (documents, hashes, sketches)
+    });
+    let tasks = Mutex::new(tasks);
     let work = || {
         let (mut sketcher, mut bytes) = (make(), Vec::with_capacity(sketch_bytes));
         loop {
             let task = tasks.lock().expect("no thread panics").next();
-            let Some((documents, (hashes, sketches))) = task else { return };
+            let Some((documents, hashes, sketches)) = task else { return };
             for (at, document) in documents.iter().enumerate() {
                 bytes.clear();
                 hashes[at] = sketch(&mut sketcher, *document, &mut bytes);

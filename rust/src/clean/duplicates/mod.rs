@@ -22,6 +22,7 @@ mod clusters;
 mod components;
 pub mod fineweb;
 pub mod given;
+mod normal;
 pub mod repeats;
 mod settings;
 mod shingles;
@@ -34,7 +35,7 @@ mod verify;
 pub use clusters::{clusters, Clusters, Means, Sketched};
 pub use settings::{Near, Settings};
 pub use sketcher::{SetSketcher, Sketcher};
-pub use survivors::{sizes, survivors};
+pub use survivors::{rehydrated, sizes, survivors};
 pub use verify::{Place, Sets, Texts};
 
 /// What stands for no cluster.

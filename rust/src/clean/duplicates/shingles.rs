@@ -39,37 +39,71 @@ impl Shingles {
         }
     }
 
-    /// The set of a text, in order.
-    pub fn set(&mut self, text: &str, length: usize, set: &mut Vec<u64>) {
-        set.clear();
-        self.each(text, length, |shingle| set.push(shingle));
-        ordered(set);
+    /// Fills `all` with the shingles of a text, those that it repeats as often as it does.
+    pub fn list(&mut self, text: &str, length: usize, all: &mut Vec<u64>) {
+        all.clear();
+        self.each(text, length, |shingle| all.push(shingle));
     }
 }
 
-pub(super) fn ordered(set: &mut Vec<u64>) {
-    set.sort_unstable();
-    set.dedup();
+/// Compares sets that are given as lists, in which a shingle may come again.
+///
+/// All comparisons use one table: what an earlier one left is told by its number, and nothing is cleared. Two texts of
+/// 300 words take a microsecond, where putting one of them in order would take four.
+#[derive(Default)]
+pub(super) struct Comparer {
+    slots: Vec<Slot>,
+    /// What this comparison writes of its first set; one more is written of its second.
+    number: u32,
 }
 
-/// Whether two ordered sets share this much of what they have together.
-pub(super) fn agree(one: &[u64], other: &[u64], threshold: f64) -> bool {
-    let (fewer, more) = if one.len() <= other.len() { (one, other) } else { (other, one) };
-    let jaccard = |shared: usize| shared as f64 / (one.len() + other.len() - shared) as f64;
-    if fewer.is_empty() || jaccard(fewer.len()) < threshold {
-        return false;
-    }
-    jaccard(shared(fewer, more)) >= threshold
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    shingle: u64,
+    number: u32,
 }
 
-/// How many are in both. A step without a branch: which of the two is less cannot be foretold.
-fn shared(one: &[u64], other: &[u64]) -> usize {
-    let (mut i, mut j, mut count) = (0, 0, 0);
-    while i < one.len() && j < other.len() {
-        let (a, b) = (one[i], other[j]);
-        count += usize::from(a == b);
-        i += usize::from(a <= b);
-        j += usize::from(b <= a);
+impl Comparer {
+    /// The share that two sets have in common of what they have together.
+    pub fn jaccard(&mut self, one: &[u64], other: &[u64]) -> f64 {
+        self.begin(one.len() + other.len());
+        let (first, second) = (self.number, self.number + 1);
+        let (mut together, mut shared) = (0u32, 0u32);
+        for shingle in one {
+            let slot = self.slot(*shingle);
+            together += u32::from(slot.number != first);
+            *slot = Slot { shingle: *shingle, number: first };
+        }
+        for shingle in other {
+            let slot = self.slot(*shingle);
+            together += u32::from(slot.number < first);
+            shared += u32::from(slot.number == first);
+            *slot = Slot { shingle: *shingle, number: second };
+        }
+        f64::from(shared) / f64::from(together.max(1))
     }
-    count
+
+    /// Makes room for so many, in a table that stays half empty.
+    fn begin(&mut self, most: usize) {
+        let size = (2 * most).next_power_of_two().max(64);
+        if self.slots.len() < size || self.number > u32::MAX - 4 {
+            self.slots = vec![Slot::default(); size.max(self.slots.len())];
+            self.number = 0;
+        }
+        self.number += 2;
+    }
+
+    /// Where a shingle stands, or the free place where it belongs.
+    #[inline(always)]
+    fn slot(&mut self, shingle: u64) -> &mut Slot {
+        let mask = self.slots.len() - 1;
+        let mut at = (shingle.wrapping_mul(BASE) >> 32) as usize & mask;
+        loop {
+            let Slot { shingle: there, number } = self.slots[at];
+            if number < self.number || there == shingle {
+                return &mut self.slots[at];
+            }
+            at = (at + 1) & mask;
+        }
+    }
 }

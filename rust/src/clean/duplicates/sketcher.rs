@@ -4,6 +4,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::bands::Bands;
 use super::fineweb::FineWeb;
+use super::normal::normalise;
 use super::settings::{Near, Settings};
 use super::shingles::{units_of, Shingles};
 use super::units::fold;
@@ -46,11 +47,7 @@ impl Sketcher {
 
     /// The XXH3-128 of a text whose every run of white space is one space, none at its ends.
     pub fn exact(&mut self, text: &str) -> u128 {
-        self.normal.clear();
-        for word in text.split_whitespace() {
-            self.normal.extend_from_slice(word.as_bytes());
-            self.normal.push(b' ');
-        }
+        normalise(text, &mut self.normal);
         xxh3_128(&self.normal)
     }
 
@@ -77,9 +74,9 @@ impl Sketcher {
         }
     }
 
-    /// The set of a text's shingles, in order.
-    pub(super) fn set(&mut self, text: &str, cut: Cut, set: &mut Vec<u64>) {
-        self.shingles.set(text, self.shingle.unwrap_or(units_of(cut)), set);
+    /// The shingles of a text.
+    pub(super) fn list(&mut self, text: &str, cut: Cut, shingles: &mut Vec<u64>) {
+        self.shingles.list(text, self.shingle.unwrap_or(units_of(cut)), shingles);
     }
 }
 

@@ -177,18 +177,7 @@ impl<R: Record> Sorter<R> {
             self.files = rest;
             self.files.push(path);
         }
-        Ok(Sorted::Files(self.files))
-    }
-}
-
-impl<R: Record> Sorted<R> {
-    /// The path of one file that holds them all.
-    pub fn into_file(self, scratch: &Scratch) -> Result<PathBuf> {
-        let path = scratch.file()?;
-        let mut writer = Writer::new(&path)?;
-        self.each(&mut |record| writer.put(record))?;
-        writer.finish()?;
-        Ok(path)
+        Ok(Sorted::Files(self.files, self.scratch))
     }
 }
 
@@ -210,7 +199,7 @@ fn sorted_pieces<R: Record>(records: &mut [R], threads: usize) -> Result<Vec<&[R
 /// Records in order, in memory or on disk.
 pub(super) enum Sorted<R> {
     Held(Vec<R>),
-    Files(Vec<PathBuf>),
+    Files(Vec<PathBuf>, #[expect(dead_code, reason = "keeps the files")] Scratch),
 }
 
 impl<R: Record> Sorted<R> {
@@ -218,8 +207,17 @@ impl<R: Record> Sorted<R> {
     pub fn each(&self, visit: &mut dyn FnMut(R) -> Result<()>) -> Result<()> {
         match self {
             Self::Held(records) => records.iter().try_for_each(|record| visit(*record)),
-            Self::Files(files) => merge(files, visit),
+            Self::Files(files, _) => merge(files, visit),
         }
+    }
+
+    /// The path of one file that holds them all.
+    pub fn into_file(self, scratch: &Scratch) -> Result<PathBuf> {
+        let path = scratch.file()?;
+        let mut writer = Writer::new(&path)?;
+        self.each(&mut |record| writer.put(record))?;
+        writer.finish()?;
+        Ok(path)
     }
 }
 

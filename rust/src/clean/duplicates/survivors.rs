@@ -36,3 +36,16 @@ pub fn sizes(clusters: &[u32]) -> Vec<u32> {
     }
     clusters.iter().map(|&cluster| if cluster == ALONE { 1 } else { counts[cluster as usize] }).collect()
 }
+
+/// How often a document that stands for a cluster of this size is written where it is to be rehydrated: FineWeb-2's
+/// weights. A moderate number of copies speaks for a page, and a thousand of them against it.
+pub fn rehydrated(size: u32) -> u32 {
+    match size {
+        0..=1 => 1,
+        2 => 2,
+        3..=4 => 3,
+        5..=99 => 5,
+        100..=999 => 8,
+        1000.. => 1,
+    }
+}

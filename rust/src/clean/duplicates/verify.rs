@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use super::settings::Settings;
-use super::shingles::agree;
+use super::shingles::Comparer;
 use super::sketcher::Sketcher;
 use crate::clean::words::Cut;
 use crate::error::Result;
@@ -19,7 +19,7 @@ pub trait Texts: Sync {
 
 /// Documents that are sets of hashes themselves.
 pub trait Sets: Sync {
-    /// Fills `set`, in order and each once.
+    /// Fills `set`, in any order; what comes again counts once.
     fn read(&self, document: u32, set: &mut Vec<u64>) -> Result<()>;
 }
 
@@ -75,6 +75,7 @@ struct Known<'a> {
     verifier: &'a Verifier<'a>,
     cut: &'a dyn Fn(u32) -> Cut,
     sketcher: Sketcher,
+    comparer: Comparer,
     sets: HashMap<u32, Rc<[u64]>>,
     bytes: usize,
     set: Vec<u64>,
@@ -83,12 +84,13 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn new(verifier: &'a Verifier<'a>, cut: &'a (dyn Fn(u32) -> Cut + Sync)) -> Self {
         let sketcher = Sketcher::new(verifier.settings);
-        Self { verifier, cut, sketcher, sets: HashMap::new(), bytes: 0, set: Vec::new() }
+        let (sets, comparer) = (HashMap::new(), Comparer::default());
+        Self { verifier, cut, sketcher, comparer, sets, bytes: 0, set: Vec::new() }
     }
 
     fn agree(&mut self, one: u32, other: u32) -> Result<bool> {
         let (one, other) = (self.get(one)?, self.get(other)?);
-        Ok(agree(&one, &other, self.verifier.threshold))
+        Ok(self.comparer.jaccard(&one, &other) >= self.verifier.threshold)
     }
 
     fn get(&mut self, document: u32) -> Result<Rc<[u64]>> {
@@ -111,7 +113,7 @@ impl<'a> Known<'a> {
             Place::Sets(sets) => sets.read(document, &mut self.set),
             Place::Texts(texts) => {
                 let cut = (self.cut)(document);
-                texts.read(document, &mut |text| self.sketcher.set(text, cut, &mut self.set))
+                texts.read(document, &mut |text| self.sketcher.list(text, cut, &mut self.set))
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::clean::duplicates::fineweb::{self, FineWeb, Hash};
 use crate::clean::duplicates::given::{sketched_sets, sketched_texts, SketchFile};
 use crate::clean::duplicates::repeats::{self, without, Finder, Kind, Parts};
 use crate::clean::duplicates::{
-    clusters, survivors, Clusters, Means, Near, Place, SetSketcher, Settings, Sketcher, ALONE,
+    clusters, rehydrated, sizes, survivors, Clusters, Means, Near, Place, SetSketcher, Settings, Sketcher, ALONE,
 };
 use crate::clean::words::Cut;
 use crate::error::Error;
@@ -193,13 +193,30 @@ fn removed_duplicates<'py>(
     let (clusters, passes) = (clusters.as_slice()?, passes.as_slice()?);
     let values = values.as_ref().map(PyReadonlyArray1::as_slice).transpose()?;
     let is_of_all = passes.len() == clusters.len() && values.is_none_or(|values| values.len() == clusters.len());
-    let is_of_them = clusters.iter().all(|cluster| *cluster == ALONE || (*cluster as usize) < clusters.len());
-    if !is_of_all || !is_of_them {
+    if !is_of_all || !are_of_them(clusters) {
         return Err(Error::usage("clusters, passes and values are not of the same documents").into());
     }
     let value = |document: u32| values.map_or(0.0, |values| values[document as usize]);
     let removed = survivors(clusters, &|document| passes[document as usize], &value);
     Ok(PyArray1::from_vec(py, removed))
+}
+
+/// How many documents each document's cluster has, and how often one that stands for it is written to rehydrate.
+#[pyfunction]
+fn cluster_sizes<'py>(py: Python<'py>, clusters: PyReadonlyArray1<'py, u32>) -> PyResult<Sizes<'py>> {
+    let clusters = clusters.as_slice()?;
+    if !are_of_them(clusters) {
+        return Err(Error::usage("clusters name documents that are not there").into());
+    }
+    let sizes = sizes(clusters);
+    let times = sizes.iter().map(|size| rehydrated(*size)).collect();
+    Ok((PyArray1::from_vec(py, sizes), PyArray1::from_vec(py, times)))
+}
+
+type Sizes<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u32>>);
+
+fn are_of_them(clusters: &[u32]) -> bool {
+    clusters.iter().all(|cluster| *cluster == ALONE || (*cluster as usize) < clusters.len())
 }
 
 /// FineWeb's 112 numbers of a text; None where it has fewer than five words.
@@ -244,6 +261,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(without_repeats, module)?)?;
     module.add_function(wrap_pyfunction!(sentence_spans, module)?)?;
     module.add_function(wrap_pyfunction!(removed_duplicates, module)?)?;
+    module.add_function(wrap_pyfunction!(cluster_sizes, module)?)?;
     module.add_function(wrap_pyfunction!(fineweb_signature, module)?)?;
     module.add_function(wrap_pyfunction!(fineweb_parameters, module)?)?;
     module.add_function(wrap_pyfunction!(fineweb_simplified, module)?)?;
