@@ -1,7 +1,7 @@
 """Runs in .venv/peers-data: what datatrove's filters decide, when it is given the words and sentences of pylm.
 
-Reads JSON from the file named first: {"chain": NAME, "texts": [...]} with, by text, "words" and "sentences" maps of every
-string that a filter may ask about; writes [reason or null, text] a text to the file named second.
+Reads JSON from the file named first: {"chains": [...], "texts": [...], "words": {TEXT: [...]}, "sentences": {LINE: N}},
+with every string that a filter may ask about; writes by chain [reason or null, text] of each text to the second file.
 """
 
 from __future__ import annotations
