@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from pylm import _rust
 from pylm.data.folder import read_manifest
 from pylm.data.mixing.documents import Documents
 from pylm.durable import flush_folder, make_folder
-from pylm.errors import DataError, UsageError
+from pylm.errors import DataError, PylmError, PylmWarning, UsageError
 from pylm.tokenizer.unfinished import unfinished
 from pylm.wording import param
 
@@ -131,12 +132,10 @@ def write_splits(
         shard_tokens: About how many tokens a shard gets.
         progress: Told about five times a second.
     """
-    from pylm.data.open import byte_lengths_of
-
     for name in BESIDE:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, scratch / name)
-    lengths, eot = byte_lengths_of(str(folder)), manifest.get("eot")
+    lengths, eot = _lengths(folder, manifest["tokenizer"]), manifest.get("eot")
     described = {}
     for name, (documents, text_bytes) in splits.items():
         written = write_shards(
@@ -154,6 +153,19 @@ def write_splits(
     settings = {**manifest["settings"], "validation": val, "shard_tokens": shard_tokens, "limit": None, "rule": "none"}
     new = {**kept, "splits": described, "settings": settings, "made": made}
     return _rust.seal_shards(scratch, json.dumps(new))
+
+
+def _lengths(folder: Path, identity: str) -> NDArray[Any] | None:
+    """Return how many bytes of a text each id took, as its writer counted them; None where nobody knows."""
+    from pylm.data.open import tokenizer_of
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PylmWarning)  # what others make of the tokenizer changes no bytes
+        try:
+            tokenizer = tokenizer_of(str(folder))
+        except PylmError:  # such as a package that only it needs: its ids can be copied all the same
+            return None
+    return None if tokenizer is None or tokenizer.identity != identity else tokenizer.backend.byte_lengths()
 
 
 def check_share(name: str, share: Any, least_is_none: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import pylm
 from pylm.data.mixing.dividing import divide
+from pylm.data.mixing.documents import of_manifest
+from pylm.data.mixing.foreign import of_foreign
 from pylm.data.shards import verify
 from pylm.errors import DataError, UsageError
 from tests.data.mixing.shards import EOT, counted, documents_of, drawn, flat, llmc, megatron, nanogpt, texts, tokenized
@@ -50,6 +53,45 @@ def test_a_split_that_is_there_is_divided_anew(tmp_path: Path) -> None:
     divide("in", "out", val=0.2, say=said.append)
     assert counted(*both(tmp_path / "out")) == counted(*both(tmp_path / "in"))
     assert "has" in said[0] and "documents of validation already" in said[0] and verify("out")["problems"] == []
+
+
+def test_bytes_of_text_are_counted_anew(tmp_path: Path) -> None:
+    """A special token that stands in the text is text, and the end of one is not."""
+    some = [f"{text} <|pad|>" for text in texts(300, 1)]
+    own = pylm.Tokenizer.train(
+        [(tmp_path / "t.txt").write_text("\n".join(some)) and tmp_path / "t.txt"], 300, specials=["<|pad|>"]
+    )
+    own.save(tmp_path / "tok")
+    tokenized(tmp_path / "in", some, tokenizer="tok", allow_special="<|pad|>", val=0)
+    divide("in", "out", val=0.3)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    sizes = {name: manifest["splits"][name]["text_bytes"] for name in ("train", "val")}
+    said = json.loads((tmp_path / "in" / "manifest.json").read_text())["splits"]["train"]["text_bytes"]
+    text = [own.decode(list(document[:-1])) for document in documents_of(tmp_path / "out", "val")]
+    assert sizes["val"] == sum(len(one.encode()) for one in text) and sum(sizes.values()) == said
+    assert all(one.endswith("<|pad|>") for one in text) and verify("out")["problems"] == []
+
+
+def test_a_document_that_goes_on_in_the_next_shard_is_one(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    some = drawn(40, 8, most=20)
+    ids = flat(some)
+    cut = len(flat(some[:15])) + 2
+    shards = []
+    for number, (part, starts) in enumerate(((ids[:cut], 0), (ids[cut:], cut))):
+        np.array(part, "<u2").tofile(folder / f"train_0000{number}.bin")
+        begins = [sum(map(len, some[:n])) - starts for n in range(len(some))]
+        here = sorted({0, *(b for b in begins if 0 <= b < len(part)), len(part)})
+        np.array(here, "<u8").tofile(folder / f"train_0000{number}.idx")
+        shards.append({"file": f"train_0000{number}.bin", "tokens": len(part), "starts_inside": number == 1})
+    manifest = {"dtype": "uint16", "splits": {"train": {"shards": shards}}}
+    found = of_manifest(folder, manifest, "train")
+    assert found.lengths.tolist() == [len(document) for document in some] and found.last_id() == EOT
+    again = found.only(np.array([15, 0])).hashes()
+    nanogpt(tmp_path / "x.bin", [some[0], some[15]])
+    alone = of_foreign(tmp_path / "x.bin", EOT, print).documents
+    assert alone.hashes().tolist() == again.tolist()[::-1]
 
 
 def test_by_hash_copies_go_the_same_way_in_any_order(tmp_path: Path) -> None:
