@@ -1,8 +1,8 @@
 """Evaluation files as items, for those who score models and those who look for test items in text.
 
-Three forms, told by the keys of a row: llm-foundry's (multiple choice, schema, language modelling), OLMES's requests, and
-plain prompt, choices and answer. `read` gives the items of a file, `find` the file of a name, `suite` the tasks of a
-`core.yaml`.
+Three forms, told by the keys of a row: llm-foundry's (multiple choice, schema, language modelling), OLMES's requests,
+and plain prompt, choices and answer. `read` gives the items of a file, `find` the file of a name, `suite` the tasks of
+a `core.yaml`.
 """
 
 from pylm.data.tasks.finding import Found, find, known

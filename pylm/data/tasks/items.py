@@ -16,8 +16,8 @@ class Item:
 
     Attributes:
         id: What its file calls it, else its number from 0 on.
-        kind: `choice`: one context, several continuations; `schema`: several contexts, one continuation; `continuation`:
-            one of each.
+        kind: `choice`: one context, several continuations; `schema`: several contexts, one continuation;
+            `continuation`: one of each.
         contexts: What is read before: one text, or one for each choice.
         choices: What may follow: one text, or one for each context.
         gold: The number of the right choice, or of the right context of a schema.

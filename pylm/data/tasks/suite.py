@@ -1,4 +1,4 @@
-"""The tasks of a `core.yaml`: which file each is, how many examples it gets, what stands between question and answer."""
+"""The tasks of a `core.yaml`: which file each is, how many examples it gets, what stands between."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def _task(task: Any, place: str, folder: Path) -> Task:
         said["dataset_uri"],
         said["icl_task_type"],
         tuple(shots),
-        *(said[key] for key in DELIMITERS),
-        bool(said.get("has_categories", False)),
+        has_categories=bool(said.get("has_categories", False)),
+        **{key: said[key] for key in DELIMITERS},
     )
 
 
