@@ -52,7 +52,7 @@ fn in_line(line: &str, out: &mut String) -> u64 {
             '\u{200d}' if before.is_some_and(is_emoji) && next.is_some_and(is_emoji) => true,
             '\u{200c}' | '\u{200d}' => near(joins),
             '\u{200b}' => near(is_without_blanks),
-            '\u{180e}' => near(|c| matches!(c, '\u{1800}'..='\u{18af}')),
+            '\u{180e}' => near(|c| matches!(c, '\u{1800}'..='\u{18af}') && !is_one(c)),
             c if is_direction(c) => is_rtl,
             c if is_tag(c) => in_flag,
             c => !is_one(c),
@@ -73,6 +73,7 @@ fn joins(c: char) -> bool {
         | '\u{1a00}'..='\u{1cff}' | '\u{a800}'..='\u{a8ff}' | '\u{a900}'..='\u{a9df}' | '\u{aa00}'..='\u{aadf}'
         | '\u{abc0}'..='\u{abff}' | '\u{fb50}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{1_0a00}'..='\u{1_0fff}'
         | '\u{1_1000}'..='\u{1_1fff}' | '\u{1_e900}'..='\u{1_e95f}')
+        && !is_one(c)
 }
 
 /// Thai, Lao, Tibetan, Burmese, Khmer and their kin, where U+200B says that a word ends.
