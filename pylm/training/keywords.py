@@ -72,6 +72,11 @@ class TrainKeywords(TypedDict, total=False):
     stride: int | None
     mix: Mapping[str, float] | None
     sources: Mapping[str, float] | None
+    tokenizer: str | None
+    val_share: float | None
+    mix_tokens: int | None
+    mix_temperature: float | None
+    split_by: Literal["hash", "tail"]
     temperature: float
     top_k: int | None
     top_p: float | None

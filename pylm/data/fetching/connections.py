@@ -45,6 +45,11 @@ class Connection(http.client.HTTPConnection):
             raise
         self.sock = sock
 
+    def __del__(self) -> None:
+        """Close what an exception left in the middle of an answer."""
+        with suppress(OSError):
+            self.close()
+
     def ask(self, url: str, path: str, headers: dict[str, str]) -> None:
         """Send a request; a proxy without a tunnel is told the whole address."""
         if self.proxy is not None and self.origin.scheme == "http":

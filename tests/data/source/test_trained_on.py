@@ -69,7 +69,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str, str]] = [
      "a.jsonl and sources= both say what to train on", "one of the two"),
     (lambda: pylm.train(sources={"b.jsonl": 1}, path="x", **SHORT), ConfigError, "path and sources both say", ""),
     (lambda: pylm.train(sources={"none.jsonl": 1}, **SHORT), DataError, "none.jsonl: no such file", ""),
-    (lambda: pylm.train(data="x", tokenizer="gpt2", **SHORT), UsageError, "tokenizer= is for text, and none", "name a text"),
+    (lambda: pylm.train(data="x", tokenizer="gpt2", **SHORT), UsageError, "tokenizer= is for text, and none", "a text"),
     (lambda: pylm.train("a.jsonl", mix_tokens=9, **SHORT), UsageError, "mix_tokens= is of pylm data mix", "leave it"),
     (lambda: pylm.train("tinystoris", **SHORT), DataError, "tinystoris: no such file", "did you mean tinystories"),
 ]  # fmt: skip

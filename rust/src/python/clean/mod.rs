@@ -1,5 +1,6 @@
 //! Cleaning, for Python.
 
+mod address;
 mod contamination;
 mod duplicates;
 mod language;
@@ -11,6 +12,7 @@ mod run;
 use pyo3::prelude::*;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    address::register(module)?;
     contamination::register(module)?;
     duplicates::register(module)?;
     language::register(module)?;
