@@ -43,6 +43,7 @@ mod window;
 pub use block::{Block, Segment, Side, Skipped};
 pub use documents::{Batch, Documents, Position};
 pub use feed::{Blocks, Event, Feed, Ticket};
+pub(crate) use field::changes;
 pub use mapped::{Mapping, Text};
 pub use note::Note;
 pub use place::{Place, Remote, Source};
