@@ -22,11 +22,23 @@ pylm data clean books/ --out data/tags --tags-only"""
 @click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder to write.")
 @click.option("--rules", metavar="NAME", default="fineweb", help="fineweb, fineweb2, gopher, c4 or none.")
 @click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="A threshold, or off; repeatable.")
+@click.option("--bad-words", metavar="FILE", help="Words that remove a document; a folder holds a file a language.")
+@click.option("--languages", multiple=True, metavar="A,B", help="Those that stay, such as en,deu_Latn.  [default: all]")
+@click.option("--language-model", metavar="FILE", help="A fastText model that names languages.")
+@click.option("--classifier", multiple=True, metavar="FILE:LABEL>=X", help="What must be said of it; repeatable.")
+@click.option("--url-list", multiple=True, metavar="FILE", help="Domains and words to leave out; repeatable.")
+@click.option("--against", multiple=True, metavar="EVAL", help="Leave out what holds items of a test; repeatable.")
+@click.option("--ngram", type=COUNT, default="13", help="Words of an item that must stand in a row.")
+@click.option("--repair", metavar="A,B", help="mojibake,controls,invisible,whitespace,nfc; off.  [default: all]")
+@click.option("--pii", type=click.Choice(["mask", "tag", "off"]), default="mask", help="Mail and IPv4 addresses.")
 @click.option("--near", metavar="X", default="0.8", help="Share that near-duplicates have in common; fineweb; off.")
 @click.option("--shingle", type=COUNT, help="Words that are compared in a row.  [default: 5; 8 characters]")
 @click.option("--exact/--no-exact", default=True, help="Leave out copies.")
 @click.option("--keep", metavar="WHICH", default="first", help="Of duplicates: first, longest, newest, best:FIELD.")
-@click.option("--rehydrate", is_flag=True, show_default=False, help="Write what stays once for each duplicate, to 10.")
+@click.option("--rehydrate", is_flag=True, show_default=False, help="Write more often what had duplicates.")
+@click.option("--lines", type=COUNT, metavar="N", help="Drop lines that N documents have from all but the first.")
+@click.option("--paragraphs", type=COUNT, metavar="N", help="The same of paragraphs.")
+@click.option("--spans", type=COUNT, metavar="N", help="The same of three sentences in a row.")
 @click.option("--compress", type=click.Choice(["zst"]), help="Compress what is written.")
 @click.option("--keep-removed", is_flag=True, show_default=False, help="Keep what goes aside, with its text.")
 @click.option("--tags-only", is_flag=True, show_default=False, help="Write tags and the report, no text.")
@@ -45,7 +57,13 @@ pylm data clean books/ --out data/tags --tags-only"""
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
 @json_option
 def clean_(
-    sources: tuple[str, ...], set_: tuple[str, ...], threads: int | None, dry_run: bool, as_json: bool, **options: Any
+    sources: tuple[str, ...],
+    set_: tuple[str, ...],
+    repair: str | None,
+    threads: int | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Leave out what makes text worse to train on, and say what went and why.
 
@@ -62,6 +80,7 @@ def clean_(
         done = clean(
             sources,
             set=set_,
+            repair=True if repair is None else repair,
             threads=threads or 0,
             dry_run=dry_run,
             progress=progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -85,11 +85,23 @@ def clean(
     out: str | Path | None = None,
     *,
     set: Settings = (),
+    bad_words: str | Path | None = None,
+    languages: str | Sequence[str] = (),
+    language_model: str | Path | None = None,
+    classifier: str | Sequence[str] = (),
+    url_list: str | Path | Sequence[str | Path] = (),
+    against: str | Sequence[str] = (),
+    ngram: int = 13,
+    repair: bool | str | Sequence[str] = True,
+    pii: str = "mask",
     near: str | float = 0.8,
     shingle: int | None = None,
     exact: bool = True,
     keep: str = "first",
     rehydrate: bool = False,
+    lines: int | None = None,
+    paragraphs: int | None = None,
+    spans: int | None = None,
     compress: Literal["zst"] | None = None,
     keep_removed: bool = False,
     tags_only: bool = False,
@@ -118,14 +130,26 @@ def clean(
 
     Args:
         source: Files, folders, globs, `-` for stdin, or whatever else `pylm.data.source` takes: one or several.
-        rules: `fineweb`, `fineweb2`, `gopher`, `c4` or `none`.
+        rules: `fineweb`, `fineweb2`, `gopher`, `c4` or `none`; `fineweb2:FOLDER` with its own filter files.
         out: The folder. Without one a source of the kept text is returned, whose first iteration cleans.
         set: Thresholds by key, such as `{"gopher.word_count": 100, "c4.sentences": None}`; None is off.
+        bad_words: A file of words, or a folder of one a language, any of which removes a document.
+        languages: Those that stay: `en`, `deu_Latn`, `Japanese`; all of them if none is named.
+        language_model: A fastText model that names languages, in place of what is built in.
+        classifier: `FILE:LABEL>=X`: what a fastText classifier must say of a document; one or several.
+        url_list: Files or folders of domains, addresses and words that a document's `url` is not to hold.
+        against: Tests whose items are looked for, each a file or a name; documents that hold one go.
+        ngram: Words of an item that must stand in a row.
+        repair: The repairs: all of `mojibake`, `controls`, `invisible`, `whitespace` and `nfc`, or those named.
+        pii: `mask` puts a placeholder for each mail and public IPv4 address, `tag` says where they are, or `off`.
         near: The share of shingles from which two documents are near-duplicates; `fineweb` for its MinHash, `off`.
         shingle: Words of a shingle; 5, and 8 characters where words are not spaced, if not given.
         exact: Whether copies are left out.
         keep: Which of several duplicates stays: `first`, `longest`, `newest` or `best:FIELD`.
-        rehydrate: Whether what stays is written as often as its cluster has documents, up to ten times.
+        rehydrate: Whether what stays is written as often as the size of its cluster speaks for, as FineWeb-2 does it.
+        lines: Drop lines that stand in so many documents from all but the first.
+        paragraphs: The same of paragraphs.
+        spans: The same of three sentences in a row.
         compress: `zst` for compressed files.
         keep_removed: Whether what is removed is kept aside with its text.
         tags_only: Whether nothing but tags and the report is written.
@@ -148,11 +172,23 @@ def clean(
     options = CleanOptions(
         rules=rules,
         set=set,
+        bad_words=bad_words,
+        languages=languages,
+        language_model=language_model,
+        classifier=classifier,
+        url_list=url_list,
+        against=against,
+        ngram=ngram,
+        repair=repair,
+        pii=pii,
         near=near,
         shingle=shingle,
         exact=exact,
         keep=keep,
         rehydrate=rehydrate,
+        lines=lines,
+        paragraphs=paragraphs,
+        spans=spans,
         compress=compress,
         keep_removed=keep_removed,
         tags_only=tags_only,
@@ -175,14 +211,15 @@ def clean_sources(
     """Do what `clean` says, with its arguments put together."""
     from pylm.data.cleaning.report import write as write_report
 
-    request = options.request(sources.reading)
+    asked = options.asked(sources.reading)
     with parameters_named(), opened(sources, folder, progress=progress, rows=True) as text:
         for remark in text.look()[1]:
             say(options_marked(remark))
         result = _rust.clean(
             text.files,
             folder,
-            json.dumps(request),
+            json.dumps(asked.request),
+            items=asked.items,
             threads=work.threads,
             memory=work.memory,
             rank=work.rank,
@@ -207,7 +244,7 @@ def _lazily(
     for name, given in (("force", force), ("dry_run", dry_run), ("tags_only", options.tags_only)):
         if given:
             raise UsageError(f"{param(name, True)} is of a folder, and none is named", f"name one with {param('out')}")
-    options.request(sources.reading)  # what is wrong is said now, not when the first document is asked for
+    options.asked(sources.reading)  # what is wrong is said now, not when the first document is asked for
     return Source(CleanedStream(lambda folder: clean_sources(sources, folder, options, work, progress, say)))
 
 

@@ -60,19 +60,18 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
 }
 
 /// Fails where something lies in the folder that is not this job's; with `--force` where it is not cleaned text.
-pub(super) fn refuse_conflict(task: &Task<'_>) -> Result<()> {
-    let folder = task.folder;
+pub(super) fn refuse_other(folder: &Path, job: &Job, force: bool) -> Result<()> {
     let refused = |what: String, hint: &str| Err(Error::data(format!("{} holds {what}", folder.display())).hint(hint));
-    let job: Option<Value> = read_json(&folder.join(JOB), AGAIN)?;
-    if job.as_ref().is_some_and(|job| job.get("request").is_none()) {
+    let there: Option<Value> = read_json(&folder.join(JOB), AGAIN)?;
+    if there.as_ref().is_some_and(|job| job.get("request").is_none()) {
         return refused("what another command wrote".into(), "choose another folder with --out");
     }
-    if task.force {
+    if force {
         return Ok(());
     }
     let what = match Job::read(folder) {
         Err(_) => Some("text cleaned by another version of pylm".into()),
-        Ok(Some(job)) => task.job.difference(&job).map(|difference| format!("text cleaned {difference}")),
+        Ok(Some(other)) => job.difference(&other).map(|difference| format!("text cleaned {difference}")),
         Ok(None) => match outputs(folder).len() {
             0 => None,
             1 => Some("a file that no job of ours wrote".into()),

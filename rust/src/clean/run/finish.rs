@@ -6,20 +6,22 @@ use std::path::Path;
 
 use serde_json::{json, Value};
 
-use super::chain::Tally;
+use super::chain::{Chain, Tally};
 use super::decide::{alone, among_duplicates, Decided};
+use super::drops::Drops;
 use super::judge::{columns, Judge, STAYS};
 use super::output::{sha256, REPORT, SHOWN, TAGS};
 use super::part::{standing, Record};
 use super::plan::{Job, AGAIN, JOB};
 use super::report::Reported;
 use super::request::Request;
-use super::tags::{Schema, Tags, FORMAT as TAGS_FORMAT};
+use super::tags::{Schema, Tags, Tested, FORMAT as TAGS_FORMAT};
 use super::task::Task;
 use super::texts::{Parts, Walk};
 use super::write::Writing;
+use crate::clean::contamination;
 use crate::clean::duplicates::{clusters, Means, Place, Sketcher};
-use crate::clean::record::{Clustered, Tag, CLUSTERS, RECORDS, SCHEMA, SKETCHES};
+use crate::clean::record::{Clustered, Tag, CLUSTERS, EMPTY, RECORDS, SCHEMA, SKETCHES};
 use crate::clean::rules::NAMES;
 use crate::error::{write_error, Error, Result};
 use crate::files::{read_json, remove_parts, sync_folder, to_json, write_atomically};
@@ -42,7 +44,7 @@ pub(super) fn finished(folder: &Path) -> Result<Option<Value>> {
 }
 
 /// The manifest, or how many units are missing for it. Who asks holds its own lock.
-pub(super) fn finish(task: &Task<'_>, _own: &Lock) -> Result<(Option<Value>, usize)> {
+pub(super) fn finish(task: &Task<'_>, chain: &Chain, _own: &Lock) -> Result<(Option<Value>, usize)> {
     let Task { job, folder, .. } = *task;
     let check = || task.input.options.check();
     let _held = Held::wait(folder, &check)?;
@@ -58,16 +60,27 @@ pub(super) fn finish(task: &Task<'_>, _own: &Lock) -> Result<(Option<Value>, usi
     if records.iter().all(|record| record.documents == 0) {
         return Err(Error::data("the sources hold no text").hint("check the files, --split, --field and --column"));
     }
-    let judge = Judge::new(&job.request)?;
-    let schema = schema(job, &records)?;
-    let measures = schema.measures.len();
+    let schema = schema(job, chain, &records)?;
+    let judge = Judge::new(&job.request, &schema.classifiers)?;
+    let (documents, measures) = (schema.documents, schema.measures.len());
+    let means = Means { memory: task.memory, scratch: &task.parts(), threads: task.threads, check: &check };
+    let mut parts = Parts::open(folder, measures, &records)?;
+    parts.drops = Drops::find(job.request.repeats(), documents, &means, &|| parts.walk())?;
     // a folder that was killed while it got here is joined again
     remove_parts(&folder.join(TAGS))?;
-    let mut tags = Tags::join(job, folder, &records, task.parts().join(TAGS), schema)?;
-    let parts = Parts::open(folder, measures, &records)?;
+    let mut texts = parts.walk();
+    let mut amend = |document: u32, tag: &mut Tag| {
+        if parts.drops.any() {
+            let (_, text) = texts.document(document)?;
+            let text = text.unwrap_or_default();
+            tag.bytes = text.len() as u64;
+            tag.flags |= if text.trim().is_empty() { EMPTY } else { 0 };
+        }
+        Ok(())
+    };
+    let mut tags = Tags::join(job, folder, &records, task.parts().join(TAGS), schema, &mut amend)?;
     let verdicts = alone(&tags, &judge)?;
     let keep = |document: u32| verdicts[document as usize] == STAYS;
-    let means = Means { memory: task.memory, scratch: &task.parts(), threads: task.threads, check: &check };
     let settings = job.request.duplicates()?;
     let found = clusters(&tags.sketches(), Place::Texts(&parts), &settings, &keep, &means)?;
     (tags.schema.pairs_compared, tags.schema.pairs_left) = (found.compared, found.left);
@@ -157,7 +170,7 @@ fn reasons_of(report: &Value) -> Value {
     reasons.into_iter().map(|(count, name)| json!({"reason": name, "documents": count})).collect()
 }
 
-fn schema(job: &Job, records: &[Record]) -> Result<Schema> {
+fn schema(job: &Job, chain: &Chain, records: &[Record]) -> Result<Schema> {
     let mut tally = Tally::default();
     records.iter().for_each(|record| tally.add(&record.tally));
     let documents: u64 = records.iter().map(|record| u64::from(record.documents)).sum();
@@ -165,7 +178,8 @@ fn schema(job: &Job, records: &[Record]) -> Result<Schema> {
         Error::data(format!("{documents} documents are more than can be compared with each other"))
             .hint("clean the sources one after another")
     })?;
-    let measures: Vec<String> = columns(&job.request).iter().map(|column| NAMES[*column].into()).collect();
+    let mut measures: Vec<String> = columns(&job.request).iter().map(|column| NAMES[*column].into()).collect();
+    measures.extend(job.request.classifiers.iter().cloned());
     Ok(Schema {
         format: TAGS_FORMAT.into(),
         documents,
@@ -173,8 +187,24 @@ fn schema(job: &Job, records: &[Record]) -> Result<Schema> {
         sketch_bytes: Sketcher::new(&job.request.duplicates()?).sketch_bytes(),
         measures,
         sources: job.sources.iter().map(|file| file.name.clone()).collect(),
+        classifiers: chain.classifiers(),
+        tests: tests(chain, &tally),
         pairs_compared: 0,
         pairs_left: 0,
         tally,
     })
+}
+
+/// The tests that were looked for, with how many of their items were found.
+fn tests(chain: &Chain, tally: &Tally) -> Vec<Tested> {
+    let Some(index) = chain.tests() else { return Vec::new() };
+    let mut found = vec![0; index.tasks().len()];
+    tally.items.iter().for_each(|item| found[index.item(*item).0 as usize] += 1);
+    let tested = |(task, items_found): (&contamination::Task, u32)| Tested {
+        task: task.name.clone(),
+        items: task.items,
+        items_with_a_gram: task.items_with_a_gram,
+        items_found,
+    };
+    index.tasks().iter().zip(found).map(tested).collect()
 }

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{json, Map, Value};
 
+use crate::clean::private::Kind;
 use crate::error::{Error, Result};
 use crate::input::Note;
 
@@ -33,6 +34,13 @@ fn without_text(meta: &str) -> Option<String> {
     object.shift_remove("text").map(|_| Value::Object(object).to_string())
 }
 
+/// Adds where addresses stand in the text, in code points: `"private": [[start, end, kind], …]`.
+pub(super) fn add_spans(fields: &mut String, found: &[(u64, u64, Kind)]) {
+    let spans: Vec<Value> = found.iter().map(|(start, end, kind)| json!([start, end, kind.name()])).collect();
+    let before = if fields.is_empty() { "{" } else { &format!("{},", &fields[..fields.len() - 1]) };
+    *fields = format!("{before}\"private\":{}}}", json!(spans));
+}
+
 /// Appends a document's line. `more` are pairs in JSON that come after its own fields, each with a comma before it.
 pub(super) fn write_kept(text: &str, fields: &str, more: &str, to: &mut Vec<u8>) -> Result<()> {
     to.extend_from_slice(b"{\"text\":");
@@ -57,16 +65,23 @@ pub(super) fn read_kept<'a>(line: &'a str, more: &str) -> Result<(String, std::b
     Ok((text, fields))
 }
 
-/// The text and the fields of a line of what was removed; None where it was written without them.
-pub(super) fn read_removed(line: &str) -> Result<Option<(String, String)>> {
+/// The fields and the text of a line of what was removed; where it was written without them, its id alone.
+pub(super) fn read_removed(line: &str) -> Result<(String, Option<String>)> {
     #[derive(serde::Deserialize)]
     struct Removed<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
         text: Option<String>,
         #[serde(borrow)]
         fields: Option<&'a RawValue>,
     }
-    let Removed { text, fields } = serde_json::from_str(line).map_err(broken)?;
-    Ok(text.map(|text| (text, fields.map_or(String::new(), |fields| fields.get().into()))))
+    let Removed { id, text, fields } = serde_json::from_str(line).map_err(broken)?;
+    let fields = match (&text, fields, id) {
+        (Some(_), Some(fields), _) => fields.get().into(),
+        (None, _, Some(id)) => format!("{{\"id\":{}}}", id.get()),
+        _ => String::new(),
+    };
+    Ok((fields, text))
 }
 
 /// What a document calls itself, by its fields.

@@ -5,9 +5,11 @@
 //! in order: a part is whole or not there. When all are there, whoever comes last `finish`es: `tags` joins the records,
 //! `judge` and `decide` say what stays, `write` and `report` write it down. The manifest comes last.
 
+mod again;
 mod begin;
 mod chain;
 mod decide;
+mod drops;
 mod finish;
 mod judge;
 mod line;
@@ -16,6 +18,7 @@ mod part;
 mod plan;
 mod report;
 mod request;
+mod rethreshold;
 mod tags;
 mod task;
 mod texts;
@@ -25,15 +28,17 @@ mod write;
 
 use serde_json::Value;
 
+use crate::clean::contamination::Item;
 use crate::error::{Error, Result};
 use crate::ranks::Share;
 
-use begin::{begin, refuse_conflict, Begun};
+use begin::{begin, refuse_other, Begun};
 use chain::Chain;
 use finish::finish;
 
 pub use plan::Job;
-pub use request::{Keep, Request};
+pub use request::{Keep, Private, Request, Test};
+pub use rethreshold::{job_of, Again};
 pub use task::{Observer, Progress, Task};
 
 #[derive(Debug)]
@@ -49,16 +54,17 @@ pub struct Outcome {
     pub missing: usize,
 }
 
-/// Cleans what is missing of the job, and finishes it if nothing is missing afterwards.
-pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
+/// Cleans what is missing of the job, and finishes it if nothing is missing afterwards. `items` are those of the tests
+/// that the request names.
+pub fn run(task: &Task<'_>, items: Vec<Item>, observe: &mut Observer<'_>) -> Result<Outcome> {
     let Share { rank, world } = task.share;
     Share::new(rank as i64, world as i64)?;
     if task.force && world > 1 {
         return Err(Error::usage("one rank of several cannot replace what the others write")
             .hint(format!("remove {} and leave --force out", task.folder.display())));
     }
-    let chain = Chain::new(&task.job.request)?;
-    refuse_conflict(task)?;
+    refuse_other(task.folder, task.job, task.force)?;
+    let chain = Chain::new(&task.job.request, items)?;
     let (own, replaced) = match begin(task)? {
         Begun::Finished(manifest) => {
             let progress = Progress::default();
@@ -68,6 +74,6 @@ pub fn run(task: &Task<'_>, observe: &mut Observer<'_>) -> Result<Outcome> {
     };
     let progress = workers::make_parts(task, &chain, observe)?;
     task.input.check_unchanged()?;
-    let (manifest, missing) = finish(task, &own)?;
+    let (manifest, missing) = finish(task, &chain, &own)?;
     Ok(Outcome { manifest, found: false, progress, replaced, missing })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::chain::Tally;
+use super::chain::{Asked, Tally};
 use super::output::TAGS;
 use super::part::{self, Record};
 use super::plan::{Job, AGAIN};
@@ -27,10 +27,22 @@ pub(super) struct Schema {
     pub measures: Vec<String>,
     /// Names of the files, by number.
     pub sources: Vec<String>,
+    /// What the last measures, which are probabilities of classifiers, were asked for.
+    pub classifiers: Vec<Asked>,
+    pub tests: Vec<Tested>,
     /// Pairs of documents that were compared.
     pub pairs_compared: u64,
     pub pairs_left: u64,
     pub tally: Tally,
+}
+
+/// A test whose items were looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tested {
+    pub task: String,
+    pub items: u32,
+    pub items_with_a_gram: u32,
+    pub items_found: u32,
 }
 
 /// A folder of tags that is whole.
@@ -51,13 +63,21 @@ impl Tags {
         Ok(Self { folder, schema })
     }
 
-    /// Joins the records and sketches of all parts in `folder`, and numbers the documents of each source.
-    pub fn join(job: &Job, out: &Path, parts: &[Record], folder: PathBuf, schema: Schema) -> Result<Self> {
+    /// Joins the records and sketches of all parts in `folder`, and numbers the documents of each source. `amend` has
+    /// the last word on a document's record.
+    pub fn join(
+        job: &Job,
+        out: &Path,
+        parts: &[Record],
+        folder: PathBuf,
+        schema: Schema,
+        amend: &mut dyn FnMut(u32, &mut Tag) -> Result<()>,
+    ) -> Result<Self> {
         make_folder(&folder)?;
         let records = folder.join(RECORDS);
         let mut to = create(&records)?;
         let mut numbers = vec![0u64; job.sources.len()];
-        let mut bytes = Vec::new();
+        let (mut bytes, mut document) = (Vec::new(), 0);
         for (unit, part) in parts.iter().enumerate() {
             let mut tags = Reader::open(part::file(out, unit, part::TAGS), schema.measures.len())?;
             for _ in 0..part.documents {
@@ -65,6 +85,8 @@ impl Tags {
                 let number = &mut numbers[tag.source as usize];
                 tag.number = *number;
                 *number += 1;
+                amend(document, tag)?;
+                document += 1;
                 bytes.clear();
                 tag.put(&mut bytes);
                 to.write_all(&bytes).map_err(|error| write_error("write", &records, &error))?;

@@ -5,6 +5,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::drops::Drops;
 use super::part::{self, Record};
 use crate::clean::duplicates::Texts;
 use crate::clean::record::Reader;
@@ -24,6 +25,8 @@ pub(super) struct Parts {
     firsts: Vec<u32>,
     /// Where each document begins in its part: its fields, its text and its end.
     places: Vec<(u64, u32)>,
+    /// What is dropped of them as they are walked through.
+    pub drops: Drops,
 }
 
 impl Parts {
@@ -41,11 +44,11 @@ impl Parts {
             places.push((at, 0));
             firsts.push(firsts[unit] + record.documents);
         }
-        Ok(Self { folder: folder.into(), firsts, places })
+        Ok(Self { folder: folder.into(), firsts, places, drops: Drops::default() })
     }
 
     pub fn walk(&self) -> PartsWalk<'_> {
-        PartsWalk { parts: self, unit: usize::MAX, from: None, at: 0, bytes: Vec::new() }
+        PartsWalk { parts: self, unit: usize::MAX, from: None, at: 0, bytes: Vec::new(), left: String::new() }
     }
 
     /// Its part, where it begins there, bytes of its fields and of both.
@@ -76,6 +79,7 @@ pub(super) struct PartsWalk<'a> {
     /// Where in the part.
     at: u64,
     bytes: Vec<u8>,
+    left: String,
 }
 
 impl Walk for PartsWalk<'_> {
@@ -96,7 +100,14 @@ impl Walk for PartsWalk<'_> {
         read.and_then(|()| from.read_exact(&mut self.bytes)).map_err(|error| Error::io("read", &path, &error))?;
         self.at = start + length as u64;
         let (fields, text) = self.bytes.split_at(fields);
-        Ok((text_of(fields)?, Some(text_of(text)?)))
+        let (fields, text) = (text_of(fields)?, text_of(text)?);
+        match self.parts.drops.apply(number, text) {
+            None => Ok((fields, Some(text))),
+            Some(left) => {
+                self.left = left;
+                Ok((fields, Some(&self.left)))
+            }
+        }
     }
 }
 

@@ -13,15 +13,13 @@ use super::output::{Kind, Lines};
 use super::request::Request;
 use super::tags::Tags;
 use super::texts::Walk;
-use crate::clean::duplicates::ALONE;
+use crate::clean::duplicates::{rehydrated, ALONE};
 use crate::clean::record::Tag;
 use crate::error::{Error, Result};
 use crate::threads::spawn;
 
 /// Bytes that the line of a removed document is reckoned with beside its text.
 const LINE: u64 = 256;
-/// Times that a document is written at most where its cluster says how often.
-const MOST_COPIES: u32 = 10;
 
 /// A file to write: documents from one to another.
 struct Piece {
@@ -109,11 +107,7 @@ impl Writing<'_> {
     }
 
     fn copies(&self, document: u32) -> u32 {
-        if self.request.rehydrate {
-            self.decided.sizes[document as usize].min(MOST_COPIES)
-        } else {
-            1
-        }
+        copies(self.request, self.decided, document)
     }
 
     fn piece(&self, piece: &Piece, walk: &mut impl Walk, failed: &AtomicBool) -> Result<()> {
@@ -164,6 +158,8 @@ impl Writing<'_> {
         said.insert("reason".into(), json!(reason.name));
         if !reason.key.is_empty() {
             said.insert("key".into(), json!(reason.key));
+        }
+        if let Some(value) = value {
             said.insert("value".into(), json!(value));
         }
         said.insert("language".into(), json!(tag.language()));
@@ -188,6 +184,15 @@ impl Writing<'_> {
         }
         to.extend_from_slice(b"}\n");
         Ok(())
+    }
+}
+
+/// How often a document that stays is written.
+pub(super) fn copies(request: &Request, decided: &Decided, document: u32) -> u32 {
+    if request.rehydrate {
+        rehydrated(decided.sizes[document as usize])
+    } else {
+        1
     }
 }
 

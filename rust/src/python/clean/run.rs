@@ -8,17 +8,19 @@ use serde_json::{json, Value};
 use super::super::shards::to_python;
 use super::super::sources::sources as given;
 use super::super::{options, Caller};
-use crate::clean::run::{run, Job, Progress, Request, Task};
+use crate::clean::contamination::Item;
+use crate::clean::rules::Settings;
+use crate::clean::run::{job_of, run, Again, Job, Progress, Request, Task};
 use crate::error::{Error, Result};
 use crate::input::{Input, Options, Separator, Source};
 use crate::ranks::Share;
 
 /// Cleans `sources` into `folder`, or says what that would take.
 ///
-/// `request` holds what decides the bytes, as in job.json. `show` is called with the folder once its report.json is
+/// `request` holds what decides the bytes, as in job.json; `items` are task, id, question and answer of test items. `show` is called with the folder once its report.json is
 /// there, and may write beside it; `progress` is called with a dictionary.
 #[pyfunction]
-#[pyo3(signature = (sources, folder, request, *, threads=0, memory=2 << 30, rank=0, world=1, force=false,
+#[pyo3(signature = (sources, folder, request, *, items=Vec::new(), threads=0, memory=2 << 30, rank=0, world=1, force=false,
                     dry_run=false, stdin=None, stdin_jsonl=false, show=None, progress=None))]
 #[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
 fn clean<'py>(
@@ -26,6 +28,7 @@ fn clean<'py>(
     sources: Vec<Bound<'py, PyAny>>,
     folder: PathBuf,
     request: &str,
+    items: Vec<(String, String, String, String)>,
     threads: i64,
     memory: usize,
     rank: i64,
@@ -54,11 +57,10 @@ fn clean<'py>(
         if dry_run {
             return Ok(result);
         }
-        let show = |folder: &Path| {
-            show.as_ref().map_or(Ok(()), |show| caller.call(|py| show.bind(py).call1((folder,)).map(drop)))
-        };
+        let show = |folder: &Path| shown(&caller, show.as_ref(), folder);
         let task = Task { job: &job, input: &input, folder: &folder, threads, memory, share, force, show: &show };
-        let outcome = run(&task, &mut |now| observe(&caller, progress.as_ref(), now))?;
+        let items = items.into_iter().map(|(task, id, query, answer)| Item { task, id, query, answer });
+        let outcome = run(&task, items.collect(), &mut |now| observe(&caller, progress.as_ref(), now))?;
         result["found"] = json!(outcome.found);
         result["replaced"] = json!(outcome.replaced);
         result["missing"] = json!(outcome.missing);
@@ -67,6 +69,43 @@ fn clean<'py>(
         Ok(result)
     });
     to_python(py, &caller.clone().settle(made)?)
+}
+
+/// Decides anew of a folder that [`clean`] wrote, by other settings of rules: documents by reason, `before` and `after`.
+/// With `out` the texts follow.
+#[pyfunction]
+#[pyo3(signature = (folder, rules, *, out=None, memory=2 << 30, threads=0, force=false, show=None))]
+#[expect(clippy::too_many_arguments, reason = "keywords, for Python")]
+fn rethreshold<'py>(
+    py: Python<'py>,
+    folder: PathBuf,
+    rules: &str,
+    out: Option<PathBuf>,
+    memory: usize,
+    threads: i64,
+    force: bool,
+    show: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (caller, rules) = (Caller::default(), Settings::from_json(rules)?);
+    let threads = options::thread_count(threads)?;
+    let made = py.detach(|| {
+        let show = |folder: &Path| shown(&caller, show.as_ref(), folder);
+        let check = || caller.signals();
+        let (folder, out) = (&folder, out.as_deref());
+        Again { folder, rules, out, memory, threads, force, show: &show, check: &check }.run()
+    });
+    to_python(py, &caller.clone().settle(made)?)
+}
+
+/// What was asked of a folder that is finished.
+#[pyfunction]
+fn cleaned_request(py: Python<'_>, folder: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let job = py.detach(|| job_of(&folder))?;
+    to_python(py, &json!(job.request))
+}
+
+fn shown(caller: &Caller, show: Option<&Py<PyAny>>, folder: &Path) -> Result<()> {
+    show.map_or(Ok(()), |show| caller.call(|py| show.bind(py).call1((folder,)).map(drop)))
 }
 
 /// What [`clean`] was asked.
@@ -127,5 +166,7 @@ fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Progress) -> Res
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(clean, module)?)
+    module.add_function(wrap_pyfunction!(clean, module)?)?;
+    module.add_function(wrap_pyfunction!(cleaned_request, module)?)?;
+    module.add_function(wrap_pyfunction!(rethreshold, module)?)
 }

@@ -40,6 +40,8 @@ pub struct Counts {
     pub of_reason: Vec<Count>,
     pub sources: BTreeMap<u32, Of>,
     pub languages: BTreeMap<[u8; 8], Of>,
+    /// Documents that hold an item of a test, by its number from 1.
+    pub tasks: BTreeMap<u16, u64>,
 }
 
 impl Counts {
@@ -51,6 +53,7 @@ impl Counts {
             of_reason: vec![Count::default(); reasons],
             sources: BTreeMap::new(),
             languages: BTreeMap::new(),
+            tasks: BTreeMap::new(),
         }
     }
 
@@ -61,6 +64,9 @@ impl Counts {
             self.kept.add(one);
         } else {
             self.of_reason[verdict as usize].add(one);
+        }
+        if tag.task > 0 {
+            *self.tasks.entry(tag.task).or_default() += 1;
         }
         let none = || Of { all: Count::default(), kept: Count::default(), reasons: vec![0; self.reasons] };
         let both = [

@@ -14,6 +14,7 @@ use super::line::id_of;
 use super::request::Request;
 use super::tags::Tags;
 use super::texts::Walk;
+use crate::clean::language::Language;
 use crate::clean::words::Cut;
 use crate::error::Result;
 
@@ -83,6 +84,7 @@ impl Reported<'_> {
             "nulls": self.tags.schema.tally.nulls,
             "replaced_bytes": self.tags.schema.tally.replaced,
             "skipped": {"count": self.tags.schema.tally.skipped, "first": self.tags.schema.tally.first_skipped},
+            "contamination": {"n": self.request.ngram, "tasks": self.tests(&counts)},
             "clusters": {
                 "exact": exact.to_json(removed(self.judge.exact)),
                 "near": near.to_json_with_members(
@@ -110,6 +112,16 @@ impl Reported<'_> {
         told.collect()
     }
 
+    fn tests(&self, counts: &Counts) -> Vec<Value> {
+        let tests = self.tags.schema.tests.iter().enumerate();
+        let told = tests.map(|(number, test)| {
+            let mut told = json!(test);
+            told["documents"] = json!(counts.tasks.get(&(number as u16 + 1)).unwrap_or(&0));
+            told
+        });
+        told.collect()
+    }
+
     fn named(&self, counts: &[u64]) -> Value {
         let reasons = self.judge.reasons.iter().zip(counts).filter(|(_, count)| **count > 0);
         let mut named: BTreeMap<&str, u64> = BTreeMap::new();
@@ -132,7 +144,7 @@ impl Reported<'_> {
             let language = String::from_utf8_lossy(language);
             let own = self.request.rules.languages.contains_key(language.as_ref());
             json!({
-                "language": language, "name": language, "documents": of.all.documents, "bytes": of.all.bytes,
+                "language": language, "name": name_of(&language), "documents": of.all.documents, "bytes": of.all.bytes,
                 "kept": of.kept,
                 "words": match Cut::of(&language) { Cut::Spaced => "words", Cut::Characters => "characters" },
                 "thresholds": if own { self.request.thresholds.as_str() } else { "default" },
@@ -176,6 +188,10 @@ impl Reported<'_> {
         }
         Ok(told)
     }
+}
+
+fn name_of(language: &str) -> String {
+    Language::parse(language).map_or_else(|| language.into(), |known| known.name().into())
 }
 
 /// Reads how documents begin, in order.
