@@ -93,6 +93,7 @@ class CleanOptions:
             "repairs": _repairs(self.repair),
             "pii": self.pii,
             "languages": codes_of(_several(self.languages)),
+            "language_scores": {},
             "language_model": None if self.language_model is None else str(self.language_model),
             "classifiers": classifiers,
             "url_lists": lists,

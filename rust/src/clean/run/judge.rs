@@ -1,6 +1,6 @@
 //! Whether a document stays, by what was found of it: the first reason against it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chain::Asked;
 use super::request::Request;
@@ -35,6 +35,7 @@ pub(super) const ADDRESSES: [&str; 6] =
 pub(super) struct Judge {
     pub reasons: Vec<Reason>,
     languages: BTreeSet<String>,
+    scores: BTreeMap<String, f32>,
     classifiers: Vec<Asked>,
     rules: Rules,
     /// Where the rules have each of a record's measures; those of the classifiers come after them.
@@ -82,6 +83,7 @@ impl Judge {
         Ok(Self {
             reasons,
             languages: request.languages.iter().cloned().collect(),
+            scores: request.language_scores.clone(),
             classifiers: classifiers.to_vec(),
             rules: Rules::new(&request.rules)?,
             columns,
@@ -103,6 +105,9 @@ impl Judge {
         }
         if !self.languages.is_empty() && !self.languages.contains(tag.language()) {
             return Some((self.language, None));
+        }
+        if self.scores.get(tag.language()).is_some_and(|least| tag.score < *least) {
+            return Some((self.language, Some(f64::from(tag.score))));
         }
         let probabilities = &tag.measures[self.columns.len()..];
         let refused = |(asked, probability): (&Asked, &f64)| !asked.holds(*probability);

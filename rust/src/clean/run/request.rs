@@ -26,6 +26,8 @@ pub struct Request {
     pub pii: Private,
     /// Codes of the languages that stay; all of them where none is named.
     pub languages: Vec<String>,
+    /// How sure of a language one must be for a document of it to stay.
+    pub language_scores: BTreeMap<String, f32>,
     /// A fastText model that names languages; the one that is built in where there is none.
     pub language_model: Option<PathBuf>,
     /// `FILE:LABEL>=X` of each classifier that must agree.
