@@ -39,8 +39,9 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
             replaced = clear(task.folder)?;
         } else if let Some(manifest) = finished(task.folder)? {
             if alone {
-                // a run that was killed between its last two steps has left it
+                // a run that was killed between its last two steps has left it, and what cannot be removed is in the way
                 let _ = remove_parts(&parts);
+                remove_temporaries(task.folder, ours);
             }
             return Ok(Begun::Finished(manifest));
         }
