@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +33,8 @@ class CleanedStream(Stream):
 
     @cached_property
     def _files(self) -> Stream:
-        self._folder = tempfile.TemporaryDirectory(prefix="pylm-clean-")
-        folder = Path(self._folder.name) / "text"
+        scratch = tempfile.mkdtemp(prefix="pylm-clean-")
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        folder = Path(scratch) / "text"
         self._clean(folder)
         return Files((str(folder),), Reading())

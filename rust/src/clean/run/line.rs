@@ -90,7 +90,7 @@ pub(super) fn id_of(fields: &str) -> Option<Value> {
         return None;
     }
     let mut values = serde_json::Deserializer::from_str(&fields[6..]).into_iter::<Value>();
-    values.next()?.ok()
+    values.next()?.ok().filter(|id| !id.is_null())
 }
 
 fn foreign() -> Error {

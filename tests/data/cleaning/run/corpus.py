@@ -76,4 +76,5 @@ def digest(folder: Path) -> str:
 
 def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of all files of text, or of what was removed."""
-    return [json.loads(line) for path in sorted(folder.glob(f"{kind}_*.jsonl")) for line in path.open(encoding="utf-8")]
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob(f"{kind}_*.jsonl")))
+    return [json.loads(line) for line in text.split("\n")[:-1]]
