@@ -8,6 +8,7 @@ import click
 
 from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_sources
+from pylm.cli.frame.data_section import config_option, sources_of, taken_from
 from pylm.cli.frame.printing import print_json, say
 from pylm.cli.frame.types import BYTES, COUNT
 
@@ -18,9 +19,9 @@ pylm data clean books/ --out data/tags --tags-only"""
 
 
 @command("clean", example=EXAMPLE)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…", shell_complete=complete_sources)
+@click.argument("sources", nargs=-1, metavar="SOURCE…", shell_complete=complete_sources)
 @click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder to write.")
-@click.option("--rules", metavar="NAME", default="fineweb", help="fineweb, fineweb2, gopher, c4 or none.")
+@click.option("--rules", metavar="NAME", help="fineweb, fineweb2[:FOLDER], gopher, c4 or none.  [default: fineweb]")
 @click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="A threshold, or off; repeatable.")
 @click.option("--bad-words", metavar="FILE", help="Words that remove a document; a folder holds a file a language.")
 @click.option("--languages", multiple=True, metavar="A,B", help="Those that stay, such as en,deu_Latn.  [default: all]")
@@ -55,9 +56,11 @@ pylm data clean books/ --out data/tags --tags-only"""
 @click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Say how much there is, and write nothing.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
+@config_option("Take data.sources, if no SOURCE is given, and data.clean for --rules.")
 @json_option
 def clean_(
     sources: tuple[str, ...],
+    config: str | None,
     set_: tuple[str, ...],
     repair: str | None,
     threads: int | None,
@@ -76,16 +79,19 @@ def clean_(
     from pylm.cli.frame.progress import Progress
     from pylm.data.cleaning.call import clean
 
+    named = sources_of(sources, config, "no text was named", "name a file, a folder, a glob, or - for stdin")
+    given = taken_from(config, options, {"rules": "clean"})
+    given["rules"] = given["rules"] or "fineweb"
     with Progress("clean", unit="bytes", quiet=as_json) as progress:
         done = clean(
-            sources,
+            list(named.items()) if isinstance(named, dict) else named,
             set=set_,
             repair=True if repair is None else repair,
             threads=threads or 0,
             dry_run=dry_run,
             progress=progress,
             say=say if as_json else progress.say,
-            **options,
+            **given,
         )
     if as_json:
         print_json(cleaned.as_json(done))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pylm import _rust
-from pylm.data.cleaning.options import CleanOptions, Settings
+from pylm.data.cleaning.options import Asked, CleanOptions, Settings
 from pylm.data.cluster import share_of_work
-from pylm.data.sources import END, Sources, opened
+from pylm.data.sources import END, Opened, Sources, opened
 from pylm.data.storing import say_terms
 from pylm.data.streaming.iteration import Source
 from pylm.errors import UsageError
@@ -21,7 +21,7 @@ from pylm.wording import options_marked, param
 if TYPE_CHECKING:
     from pylm.tokenizer.report import Report
 
-__all__ = ["Cleaned", "Work", "clean", "clean_sources"]
+__all__ = ["Cleaned", "Work", "clean", "clean_opened", "clean_sources"]
 
 Say = Callable[[str], None]
 
@@ -209,28 +209,32 @@ def clean_sources(
     sources: Sources, folder: Path, options: CleanOptions, work: Work, progress: Report | None, say: Say
 ) -> Cleaned:
     """Do what `clean` says, with its arguments put together."""
-    from pylm.data.cleaning.report import write as write_report
-
-    asked = options.asked(sources.reading)
     with parameters_named(), opened(sources, folder, progress=progress, rows=True) as text:
         for remark in text.look()[1]:
             say(options_marked(remark))
-        result = _rust.clean(
-            text.files,
-            folder,
-            json.dumps(asked.request),
-            items=asked.items,
-            threads=work.threads,
-            memory=work.memory,
-            rank=work.rank,
-            world=work.world,
-            force=work.force,
-            dry_run=work.dry_run,
-            stdin=text.stdin,
-            stdin_jsonl=text.is_jsonl,
-            show=write_report,
-            progress=None if progress is None else _Told(progress),
-        )
+        return clean_opened(text, options.asked(sources.reading), folder, work, progress)
+
+
+def clean_opened(text: Opened, asked: Asked, folder: Path, work: Work, progress: Report | None) -> Cleaned:
+    """Clean what is open already."""
+    from pylm.data.cleaning.report import write as write_report
+
+    result = _rust.clean(
+        text.files,
+        folder,
+        json.dumps(asked.request),
+        items=asked.items,
+        threads=work.threads,
+        memory=work.memory,
+        rank=work.rank,
+        world=work.world,
+        force=work.force,
+        dry_run=work.dry_run,
+        stdin=text.stdin,
+        stdin_jsonl=text.is_jsonl,
+        show=write_report,
+        progress=None if progress is None else _Told(progress),
+    )
     keys = ("manifest", "found", "replaced", "missing", "progress")
     outcome = {key: result.pop(key) for key in keys if key in result}
     return Cleaned(folder, result, **outcome)

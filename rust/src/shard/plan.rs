@@ -81,6 +81,9 @@ pub struct Request {
     /// How the tokenizer was made, where it was made for this folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<serde_json::Value>,
+    /// How the text was cleaned before, where it was: the rules' name and what tells them and the sources apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -65,6 +65,7 @@ pub(super) fn request(vocab_size: u32) -> Request {
         limit: None,
         header: Header::None,
         training: None,
+        clean: None,
     }
 }
 

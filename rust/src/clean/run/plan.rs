@@ -34,6 +34,22 @@ impl Job {
         read_json(&folder.join(JOB), AGAIN)
     }
 
+    /// What tells it from another: the hash of what was asked, and of what its sources are.
+    pub fn identity(&self) -> String {
+        let sources: Vec<_> = self.sources.iter().map(|file| (&file.name, file.size, &file.fingerprint)).collect();
+        let told = serde_json::json!([self.version, self.request, sources]).to_string();
+        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(told.as_bytes()))
+    }
+
+    /// Whether what lies in a folder is of this job; None where none was begun there.
+    pub fn stands_in(&self, folder: &Path) -> Option<bool> {
+        match Self::read(folder) {
+            Ok(None) => None,
+            Ok(Some(other)) => Some(self.difference(&other).is_none()),
+            Err(_) => Some(false),
+        }
+    }
+
     /// The first thing in which the two differ, in words; None where they are the same.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if let Some(difference) = SourceFile::difference(&self.sources, &other.sources) {

@@ -53,6 +53,8 @@ fn clean<'py>(
             "bytes": job.units.iter().map(|unit| unit.bytes).sum::<u64>(),
             "units": job.units.len(),
             "repeated": *input.repeated,
+            "identity": job.identity(),
+            "same": job.stands_in(&folder),
         });
         if dry_run {
             return Ok(result);
