@@ -1,1 +1,0 @@
-//! Test items that stand in documents: n-grams of evaluation files, looked up in every text.

@@ -1,1 +1,0 @@
-//! Documents that equal others, or nearly do.

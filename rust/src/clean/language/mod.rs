@@ -1,1 +1,0 @@
-//! What a text is written in, and what a classifier says of it.

@@ -1,1 +1,0 @@
-//! Addresses of people and machines, masked or tagged.

@@ -1,1 +1,0 @@
-//! Characters mended: NFC, control characters, whitespace, mojibake.
