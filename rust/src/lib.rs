@@ -34,6 +34,7 @@
 //! Nothing here knows Python except [`python`], which exists under the `python` feature only.
 
 pub mod bpe;
+pub mod clean;
 pub mod error;
 pub mod id;
 pub mod input;

@@ -1,6 +1,7 @@
 //! The Python face of this crate: the only room that names pyo3.
 
 mod bpe;
+mod clean;
 mod documents;
 mod gather;
 mod options;
@@ -98,5 +99,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<documents::Documents>()?;
     shards::register(module)?;
     gather::register(module)?;
+    clean::register(module)?;
     Ok(())
 }

@@ -1,0 +1,1 @@
+//! Documents that equal others, or nearly do.

@@ -1,0 +1,1 @@
+//! Characters mended: NFC, control characters, whitespace, mojibake.
