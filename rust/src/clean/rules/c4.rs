@@ -61,10 +61,30 @@ struct Found {
 /// What is known of one line before it is looked at.
 struct Line<'a> {
     text: &'a str,
-    /// Its words: places from, to.
-    words: (usize, usize),
+    words: usize,
     /// How many words between white space.
     chunks: usize,
+    sentences: usize,
+}
+
+impl<'a> Line<'a> {
+    /// Steps over the words before `end`.
+    fn of(line: &'a str, end: usize, words: &Words, word: &mut usize, text: &str) -> Self {
+        let (first, mut chunks, mut last) = (*word, 0, None);
+        let mut sentences = Sentences::default();
+        while *word < words.count() {
+            let (start, stop, kind) = words.place(*word);
+            if start >= end {
+                break;
+            }
+            let space = &text.as_bytes()[last.unwrap_or(start)..start];
+            chunks += usize::from(last != Some(start));
+            sentences.word(kind, space);
+            last = Some(stop);
+            *word += 1;
+        }
+        Self { text: line, words: *word - first, chunks, sentences: sentences.count(b"") }
+    }
 }
 
 impl Rewriter {
@@ -81,10 +101,8 @@ impl Rewriter {
         for whole in python_lines(text) {
             found.lines += 1;
             let end = whole.as_ptr() as usize - text.as_ptr() as usize + whole.len();
-            let first = word;
-            let chunks = chunks_before(words, &mut word, end);
-            let line = Line { text: classes.strip(whole), words: (first, word), chunks };
-            if !self.line(&line, words, text, options, (phrases, cited, curly), &mut found) {
+            let line = Line::of(classes.strip(whole), end, words, &mut word, text);
+            if !self.line(&line, options, (phrases, cited, curly), &mut found) {
                 found.dropped += 1;
             }
         }
@@ -98,8 +116,6 @@ impl Rewriter {
     fn line(
         &mut self,
         line: &Line<'_>,
-        words: &Words,
-        whole: &str,
         options: &Options,
         (phrases, cited, curly): (bool, bool, bool),
         found: &mut Found,
@@ -120,8 +136,11 @@ impl Rewriter {
         if (phrases || edited || curly) && !may_stay(text, options, found) {
             return false;
         }
-        let (sentences, count) =
-            if edited { counted(text, self.chunks.get_or_insert_with(Chunks::new)) } else { known(line, words, whole) };
+        let (sentences, count) = if edited {
+            counted(text, self.chunks.get_or_insert_with(Chunks::new))
+        } else {
+            (line.sentences, line.words)
+        };
         found.sentences += sentences;
         if found.lines - found.dropped > 1 {
             self.text.push('\n');
@@ -142,22 +161,6 @@ impl Found {
         out.set(place("c4.lines"), self.lines as f64);
         out.set(place("c4.lines_dropped"), self.dropped as f64);
     }
-}
-
-/// Steps over the words before `end`; how many chunks they stand in.
-#[inline]
-fn chunks_before(words: &Words, word: &mut usize, end: usize) -> usize {
-    let (mut chunks, mut last) = (0, usize::MAX);
-    while *word < words.count() {
-        let (start, stop) = words.span(*word);
-        if start >= end {
-            break;
-        }
-        chunks += usize::from(start != last);
-        last = stop;
-        *word += 1;
-    }
-    chunks
 }
 
 fn has_longer_word(line: &str, most: f64) -> bool {
@@ -202,24 +205,7 @@ fn citation(rest: &str) -> Option<usize> {
     })
 }
 
-/// Sentences and words of a line that stands as it stood.
-fn known(line: &Line<'_>, words: &Words, whole: &str) -> (usize, usize) {
-    let (first, end) = line.words;
-    let mut sentences = Sentences::default();
-    let classes = Classes::get();
-    let mut last = None;
-    for number in first..end {
-        let (start, stop) = words.span(number);
-        let word = &whole[start..stop];
-        let plain = word.as_bytes()[0].is_ascii_alphanumeric();
-        let kind = if plain { Kind::Word } else { Kind::of(word, classes) };
-        sentences.word(kind, &whole.as_bytes()[last.unwrap_or(start)..start]);
-        last = Some(stop);
-    }
-    (sentences.count(b""), end - first)
-}
-
-/// The same of a line that was changed.
+/// Sentences and words of a line that was changed.
 fn counted(line: &str, chunks: &mut Chunks) -> (usize, usize) {
     let (mut sentences, mut last, mut count) = (Sentences::default(), 0, 0);
     each(line, chunks, |start, end| {

@@ -5,15 +5,15 @@ use memchr::memmem;
 use super::counted::Words;
 use super::keys::place;
 use super::lines::python_lines;
-use super::stop_words::StopWords;
 use super::Measures;
 use crate::clean::words::class::{Classes, SPACE};
 
-/// Takes the measures of `text`, whose words are `words`. A text without words has only a count of them.
-pub fn measure(text: &str, words: &Words, stop_words: &StopWords, out: &mut Measures) {
+/// Takes the measures of `text`, whose words are `words`, `stop_words` distinct ones of them stop words. A text without
+/// words has only counts.
+pub fn measure(text: &str, words: &Words, stop_words: usize, out: &mut Measures) {
     let counts = words.counts;
     out.set(place("gopher.word_count"), counts.solid as f64);
-    out.set(place("gopher.stop_words"), stop_words.distinct(words) as f64);
+    out.set(place("gopher.stop_words"), stop_words as f64);
     if counts.solid > 0 {
         out.set(place("gopher.mean_word_length"), counts.solid_characters as f64 / counts.solid as f64);
     }

@@ -110,7 +110,7 @@ impl Repeats {
             let start = part.as_ptr() as usize - base;
             (start as u32, (start + part.len()) as u32)
         }));
-        self.table.reset(self.spans.len());
+        self.table.reset(self.spans.len(), self.spans.len());
         let mut found = Repeated { all: self.spans.len(), ..Repeated::default() };
         let part = |number: usize| &text[self.spans[number].0 as usize..self.spans[number].1 as usize];
         for number in 0..self.spans.len() {

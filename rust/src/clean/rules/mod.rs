@@ -10,6 +10,7 @@ mod c4;
 mod counted;
 mod fineweb;
 mod gopher;
+mod hash;
 pub mod keys;
 mod lines;
 mod phrases;
@@ -18,6 +19,8 @@ mod resolved;
 pub mod settings;
 mod stop_words;
 mod table;
+mod twice;
+mod vocabulary;
 
 use std::collections::HashMap;
 
@@ -32,6 +35,7 @@ use keys::{key_place, measures_of_keys, place};
 use lines::{characters, Repeats};
 use repetition::Grams;
 use resolved::Resolved;
+use vocabulary::Vocabulary;
 
 /// Every key, those of a family in the order in which it tries them.
 pub fn keys() -> &'static [Key] {
@@ -75,6 +79,8 @@ pub struct Decision {
 /// What a thread keeps between texts.
 pub struct Scratch {
     words: Words,
+    vocabulary: Vocabulary,
+    numbers: Vec<u32>,
     repeats: Repeats,
     grams: Grams,
     rewriter: Rewriter,
@@ -84,6 +90,8 @@ impl Default for Scratch {
     fn default() -> Self {
         Self {
             words: Words::new(),
+            vocabulary: Vocabulary::default(),
+            numbers: Vec::new(),
             repeats: Repeats::default(),
             grams: Grams::default(),
             rewriter: Rewriter::default(),
@@ -94,8 +102,9 @@ impl Default for Scratch {
 /// What is known of the text as it stands while families measure it.
 #[derive(Default)]
 struct Known {
-    /// Whether the words that are laid out are its words.
+    /// Whether the words that are laid out are its words, and whether they are numbered.
     laid_out: bool,
+    numbered: bool,
     words: Option<usize>,
 }
 
@@ -143,7 +152,7 @@ impl Rules {
                 scratch.rewriter.measure(now, &scratch.words, &rules.c4, out);
                 if scratch.rewriter.text != now {
                     rewritten = Some(scratch.rewriter.text.clone());
-                    known = Known { laid_out: false, words: Some(scratch.rewriter.words) };
+                    known = Known { words: Some(scratch.rewriter.words), ..Known::default() };
                 }
             } else {
                 scratch.family(family, now, language, rules, &mut known, out);
@@ -184,7 +193,15 @@ impl Scratch {
     fn lay_out(&mut self, text: &str, known: &mut Known) {
         if !known.laid_out {
             self.words.lay_out(text);
-            *known = Known { laid_out: true, words: Some(self.words.count()) };
+            *known = Known { laid_out: true, numbered: false, words: Some(self.words.count()) };
+        }
+    }
+
+    fn number(&mut self, text: &str, known: &mut Known) {
+        self.lay_out(text, known);
+        if !known.numbered {
+            self.vocabulary.number(&self.words, &mut self.numbers);
+            known.numbered = true;
         }
     }
 
@@ -207,13 +224,14 @@ impl Scratch {
         match family {
             "gopher_repetition" => {
                 let length = characters(text);
-                self.lay_out(text, known);
+                self.number(text, known);
                 repetition::lines(text, length, &mut self.repeats, out);
-                self.grams.measure(&self.words, length, out);
+                self.grams.measure(&self.words, &self.numbers, length, out);
             }
             "gopher" => {
-                self.lay_out(text, known);
-                gopher::measure(text, &self.words, &rules.stop_words, out);
+                self.number(text, known);
+                let stop_words = rules.stop_words.count(&self.vocabulary);
+                gopher::measure(text, &self.words, stop_words, out);
             }
             "fineweb" => {
                 let words = self.count_words(text, known);

@@ -2,7 +2,8 @@
 
 use super::address::is_address;
 use super::class::*;
-use super::special::{special, LONGEST};
+use super::is_ascii_space;
+use super::special::{Special, LONGEST};
 
 const UNITS: [&str; 91] = [
     "km", "km²", "km³", "m", "m²", "m³", "dm", "dm²", "dm³", "cm", "cm²", "cm³", "mm", "mm²", "mm³", "ha", "µm", "nm",
@@ -16,6 +17,7 @@ const UNITS: [&str; 91] = [
 /// Cuts chunks; keeps what it needs between them.
 pub struct Chunks {
     classes: &'static Classes,
+    special: &'static Special,
     /// Ends of the words of the chunk, in order.
     ends: Vec<usize>,
     /// Starts of what was cut off its end, the last first.
@@ -24,7 +26,35 @@ pub struct Chunks {
 
 impl Chunks {
     pub fn new() -> Self {
-        Self { classes: Classes::get(), ends: Vec::new(), tails: Vec::new() }
+        Self { classes: Classes::get(), special: Special::get(), ends: Vec::new(), tails: Vec::new() }
+    }
+
+    /// Where a chunk ends that begins with the letters from `start` to `end` and has at most one common sign after them,
+    /// which then is a word; None where it takes a closer look.
+    #[inline(always)]
+    pub fn plain(&self, text: &str, start: usize, end: usize) -> Option<usize> {
+        if start == end {
+            return None;
+        }
+        let bytes = text.as_bytes();
+        let length = end - start;
+        let sign = bytes.get(end).copied().unwrap_or(b' ');
+        if is_ascii_space(sign) {
+            let known = matches!(length, 5 | 6) && matches!(&bytes[start + 1..end], b"annot" | b"onna" | b"otta");
+            return (!known).then_some(end);
+        }
+        if bytes.get(end + 1).is_some_and(|next| !is_ascii_space(*next)) {
+            return None;
+        }
+        let cut = match sign {
+            b',' | b';' | b':' | b'!' | b'?' => true,
+            b'.' if length > 1 => {
+                let upper = [end - 2, end - 1].map(|at| bytes[at].is_ascii_uppercase());
+                (upper[0] || !upper[1]) && self.special.of(&text[start..=end]).is_none()
+            }
+            _ => false,
+        };
+        cut.then_some(end + 1)
     }
 
     /// The ends of the words of `chunk`, which holds no white space and is not empty.
@@ -67,17 +97,17 @@ impl Chunks {
         let (mut low, mut high) = (0, piece.len());
         while low < high {
             let middle = &piece[low..high];
-            if special(middle).is_some() {
+            if self.special.of(middle).is_some() {
                 break;
             }
             let front = self.prefix(middle);
-            if front > 0 && special(&middle[front..]).is_some() {
+            if front > 0 && self.special.of(&middle[front..]).is_some() {
                 low += front;
                 self.ends.push(base + low);
                 break;
             }
             let back = self.suffix(&middle[front..]);
-            if back > 0 && special(&middle[..middle.len() - back]).is_some() {
+            if back > 0 && self.special.of(&middle[..middle.len() - back]).is_some() {
                 high -= back;
                 self.tails.push(high);
                 break;
@@ -106,7 +136,7 @@ impl Chunks {
     /// A word whose ends are clean: known by heart, an address, or cut at what joins its parts.
     fn middle(&mut self, word: &str, base: usize) {
         let end = base + word.len();
-        if let Some(lengths) = special(word) {
+        if let Some(lengths) = self.special.of(word) {
             let mut at = base;
             for length in lengths {
                 at += usize::from(*length);
@@ -272,7 +302,7 @@ impl Chunks {
             while first + several <= self.ends.len() {
                 let start = if first == 0 { 0 } else { self.ends[first - 1] };
                 let joined = &chunk[start..self.ends[first + several - 1]];
-                if joined.len() <= 6 && special(joined).is_some_and(|lengths| lengths.len() == 1) {
+                if joined.len() <= 6 && self.special.of(joined).is_some_and(|lengths| lengths.len() == 1) {
                     self.ends[first..first + several - 1].fill(0);
                     first += several;
                 } else {
@@ -291,7 +321,8 @@ impl Chunks {
             let word = &chunk[start..*end];
             let apostrophe = |byte: &u8| *byte == b'\'' || *byte == 0xe2;
             let may = (4..=LONGEST).contains(&word.len()) && word.as_bytes()[1..].iter().any(apostrophe);
-            for length in may.then(|| special(word)).flatten().map_or(&[][..], |lengths| &lengths[..lengths.len() - 1])
+            for length in
+                may.then(|| self.special.of(word)).flatten().map_or(&[][..], |lengths| &lengths[..lengths.len() - 1])
             {
                 start += usize::from(*length);
                 self.tails.push(start);

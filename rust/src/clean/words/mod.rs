@@ -59,7 +59,7 @@ pub fn each(text: &str, chunks: &mut Chunks, mut word: impl FnMut(usize, usize))
             continue;
         }
         let end = at + letters(&bytes[at..]);
-        if let Some(next) = plain(bytes, at, end) {
+        if let Some(next) = chunks.plain(text, at, end) {
             word(at, end);
             if next > end {
                 word(end, next);
@@ -75,28 +75,6 @@ pub fn each(text: &str, chunks: &mut Chunks, mut word: impl FnMut(usize, usize))
         }
         at = next;
     }
-}
-
-/// Where a chunk ends that is letters and at most one common sign after them; None where it takes a closer look.
-#[inline(always)]
-fn plain(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
-    if start == end {
-        return None;
-    }
-    let length = end - start;
-    let sign = bytes.get(end).copied().unwrap_or(b' ');
-    if is_ascii_space(sign) {
-        let known = matches!(length, 5 | 6) && matches!(&bytes[start + 1..end], b"annot" | b"onna" | b"otta");
-        return (!known).then_some(end);
-    }
-    let followed = bytes.get(end + 1).is_none_or(|next| is_ascii_space(*next));
-    let cut = match sign {
-        b',' | b';' | b':' | b'!' | b'?' => true,
-        // A longer word is no abbreviation.
-        b'.' => length > 8 && bytes[end - 1].is_ascii_lowercase(),
-        _ => false,
-    };
-    (cut && followed).then_some(end + 1)
 }
 
 /// How many ASCII letters `bytes` begin with.

@@ -3,24 +3,68 @@
 //! here: too many of them are words of other languages.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
-
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 /// No special word is longer, in bytes.
 pub const LONGEST: usize = 24;
 
-type Known = HashMap<String, Vec<u8>, Xxh3DefaultBuilder>;
+static SPECIAL: LazyLock<Special> = LazyLock::new(Special::new);
 
-/// The lengths of its words, by what is known.
-static SPECIAL: LazyLock<Known> = LazyLock::new(all);
+type Known = HashMap<String, Vec<u8>, BuildHasherDefault<Folded>>;
 
-/// The lengths of the words that `chunk` is by heart; None where it is nothing special.
-pub fn special(chunk: &str) -> Option<&'static [u8]> {
-    if chunk.len() > LONGEST {
-        return None;
+pub struct Special {
+    /// The lengths of its words, by what is known.
+    known: Known,
+    /// By first byte, a bit for each length that something known has: most words are told apart by these alone.
+    lengths: [u32; 256],
+}
+
+impl Special {
+    pub fn get() -> &'static Special {
+        &SPECIAL
     }
-    SPECIAL.get(chunk).map(Vec::as_slice)
+
+    fn new() -> Self {
+        let known = all();
+        let mut lengths = [0; 256];
+        for word in known.keys() {
+            lengths[usize::from(word.as_bytes()[0])] |= 1 << word.len();
+        }
+        Self { known, lengths }
+    }
+
+    /// The lengths of the words that `chunk` is by heart; None where it is nothing special.
+    #[inline(always)]
+    pub fn of(&self, chunk: &str) -> Option<&[u8]> {
+        let first = *chunk.as_bytes().first()?;
+        if chunk.len() > LONGEST || self.lengths[usize::from(first)] >> chunk.len() & 1 == 0 {
+            return None;
+        }
+        self.known.get(chunk).map(Vec::as_slice)
+    }
+}
+
+/// A hash of the first and the last eight bytes: what is known by heart is short.
+#[derive(Default)]
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        let eight = |part: &[u8]| part.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => (eight(bytes), 0),
+        };
+        let product = u128::from(first ^ last.rotate_left(29) ^ bytes.len() as u64) * 0x9e37_79b9_7f4a_7c15_u128;
+        self.0 = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn write_u8(&mut self, _end_of_a_string: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 const SUBJECTS: &str = "i you he she it we they who what when where why how there that this these those";
