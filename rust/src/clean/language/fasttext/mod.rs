@@ -153,6 +153,8 @@ pub struct Scratch {
     /// Scores and labels, best first.
     best: Vec<(f32, u32)>,
     words: Cache,
+    /// What of a text is looked at.
+    pub(super) sample: String,
 }
 
 impl Scratch {
