@@ -33,12 +33,40 @@ const ALONE: [(&str, &str); 18] = [
     ("Thai", "tha_Thai"),
 ];
 
-/// Scripts of two languages or three whose letters tell them apart: the usual one, letters of another, what that is,
-/// and the share of such letters from which on it is.
-const MARKED: [(&str, &str, &[char], &str, f32); 3] = [
-    ("Hani", "cmn_Hani", &['嘅', '係', '唔', '咗', '喺', '佢', '哋', '嘢', '冇'], "yue_Hani", 0.01),
-    ("Ethi", "amh_Ethi", &['ኣ'], "tir_Ethi", 0.02),
-    ("Mymr", "mya_Mymr", &[], "und_Mymr", 0.03),
+/// A script of two languages whose letters tell them apart.
+struct Marked {
+    script: &'static str,
+    usual: &'static str,
+    other: &'static str,
+    /// Whether a letter is one that the usual language does without.
+    marks: fn(char) -> bool,
+    /// The share of such letters from which on a text is in the other one.
+    share: f32,
+}
+
+const MARKED: [Marked; 3] = [
+    Marked {
+        script: "Hani",
+        usual: "cmn_Hani",
+        other: "yue_Hani",
+        marks: |c| matches!(c, '嘅' | '係' | '唔' | '咗' | '喺' | '佢' | '哋' | '嘢' | '冇'),
+        share: 0.01,
+    },
+    Marked {
+        script: "Ethi",
+        usual: "amh_Ethi",
+        other: "tir_Ethi",
+        marks: |c| matches!(c, '\u{1250}'..='\u{125d}' | 'ኣ' | '\u{12b8}'..='\u{12c5}'),
+        share: 0.01,
+    },
+    // Mon, Shan and Karen have letters of their own
+    Marked {
+        script: "Mymr",
+        usual: "mya_Mymr",
+        other: "und_Mymr",
+        marks: |c| matches!(c, '\u{1050}'..='\u{109f}'),
+        share: 0.03,
+    },
 ];
 
 /// How sure the model must be.
@@ -79,9 +107,9 @@ fn read(line: &'static str) -> Known {
 pub fn known() -> Vec<Language> {
     let code = |code| Language::parse(code).expect("a code");
     let mut all: Vec<Language> = ALONE.iter().map(|(_, alone)| code(alone)).collect();
-    all.extend(MARKED.iter().flat_map(|(_, usual, _, other, _)| [code(usual), code(other)]));
+    all.extend(MARKED.iter().flat_map(|marked| [code(marked.usual), code(marked.other)]));
     all.extend(MODEL.labels.iter().filter_map(|(_, known)| known.as_ref()).map(|known| known.code));
-    all.retain(|code| !code.as_str().starts_with("und"));
+    all.retain(Language::is_known);
     all.sort();
     all
 }
@@ -99,11 +127,11 @@ pub fn identify(text: &str, scratch: &mut Scratch) -> (Language, f32) {
     if let Some((_, alone)) = ALONE.iter().find(|(script, _)| *script == code) {
         return (said(alone), 1.0);
     }
-    if let Some((_, usual, marks, other, share)) = MARKED.iter().find(|(script, ..)| *script == code) {
-        let marked = |c: &char| if marks.is_empty() { ('\u{1050}'..='\u{109f}').contains(c) } else { marks.contains(c) };
-        let found = pieces(text).flat_map(str::chars).filter(marked).count() as f32;
-        let is_other = found > share * counts.of(script) as f32;
-        return if is_other && other.starts_with("und") { (unknown(script), 0.0) } else { (said(if is_other { other } else { usual }), 1.0) };
+    if let Some(marked) = MARKED.iter().find(|marked| marked.script == code) {
+        let found = pieces(text).flat_map(str::chars).filter(|c| (marked.marks)(*c)).count() as f32;
+        let is_other = found > marked.share * counts.of(script) as f32;
+        let language = said(if is_other { marked.other } else { marked.usual });
+        return (language, f32::from(u8::from(language.is_known())));
     }
     let mut sample = std::mem::take(&mut scratch.sample);
     letters(text, script, &mut sample);

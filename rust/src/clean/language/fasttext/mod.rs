@@ -142,7 +142,8 @@ impl Deref for Bytes {
     }
 }
 
-/// What predictions work with, so that none allocates.
+/// What predictions work with, so that none allocates. Each model's are best its own: the
+/// words of another are forgotten.
 #[derive(Default)]
 pub struct Scratch {
     hidden: Vec<f32>,
