@@ -39,6 +39,11 @@ impl Language {
         shaped.then_some(Self(bytes))
     }
 
+    /// Whether it names a language, and not only a script.
+    pub fn is_known(&self) -> bool {
+        !self.as_str().starts_with("und_")
+    }
+
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }

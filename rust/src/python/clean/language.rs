@@ -86,6 +86,12 @@ fn language_names() -> Vec<(String, &'static str, &'static str)> {
     NAMES.iter().map(|name| (name.code.to_string(), name.label, name.english)).collect()
 }
 
+/// The codes of the languages that the built-in identifier names.
+#[pyfunction]
+fn known_languages() -> Vec<String> {
+    language::builtin::known().iter().map(ToString::to_string).collect()
+}
+
 /// The code of a classifier's label: `__label__en` or `eng_Latn`; the text tells the script where the label does not.
 #[pyfunction]
 #[pyo3(signature = (label, text = ""))]
@@ -97,6 +103,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LanguageIdentifier>()?;
     module.add_class::<FastText>()?;
     module.add_function(wrap_pyfunction!(classify, module)?)?;
+    module.add_function(wrap_pyfunction!(known_languages, module)?)?;
     module.add_function(wrap_pyfunction!(language_names, module)?)?;
     module.add_function(wrap_pyfunction!(language_of, module)?)
 }

@@ -1,65 +1,53 @@
-//! Words that a text has already had: their rows' sums. Half the words of a page are a few dozen.
+//! Words that a text has already had, and their rows: half the words of a page are a few dozen.
 
-/// Entries that words fall on by their hash; the last one of each stays.
+/// Places that words fall on by their hash; the last word of each stays.
 #[derive(Default)]
 pub(super) struct Cache {
     words: Vec<Word>,
-    sums: Vec<f32>,
-    /// Whose sums these are.
+    /// Whose rows these are.
     model: u64,
-    dim: usize,
-    /// For words that are too long to be kept.
-    single: Vec<f32>,
+    /// The rows of the word that is asked for.
+    rows: Vec<u32>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Word {
     bytes: [u8; LONGEST],
     length: u8,
-    /// How many rows were added; none for a label.
-    rows: Option<u32>,
+    count: u8,
+    rows: [u32; MOST],
 }
 
-const LONGEST: usize = 23;
-/// Of all sums: what the second-level cache of a core holds.
-const BYTES: usize = 1 << 18;
+const EMPTY: Word = Word { bytes: [0; LONGEST], length: u8::MAX, count: 0, rows: [0; MOST] };
+const LONGEST: usize = 22;
+/// Rows of a word that is kept: those of a word of nine letters, where grams have two to four.
+const MOST: usize = 32;
+const PLACES: usize = 4096;
 
 impl Cache {
-    /// Makes room for sums of `dim` numbers of a model, which forgets those of another.
-    pub fn fit(&mut self, model: u64, dim: usize) {
+    /// Forgets the words of another model.
+    pub fn fit(&mut self, model: u64) {
         if self.model != model {
-            let entries = (BYTES / (dim * 4)).clamp(64, 4096).next_power_of_two();
-            *self = Self {
-                words: vec![Word::default(); entries],
-                sums: vec![0.0; entries * dim],
-                model,
-                dim,
-                single: vec![0.0; dim],
-            };
+            self.words.clear();
+            self.words.resize(PLACES, EMPTY);
+            self.model = model;
         }
     }
 
-    /// The sum of a word's rows and their number; `sum` makes them where they are not here.
+    /// The rows of a word, which `list` gives where they are not here.
     #[inline]
-    pub fn get(
-        &mut self,
-        word: &[u8],
-        hash: u32,
-        sum: impl FnOnce(&mut [f32]) -> Option<u32>,
-    ) -> (Option<u32>, &[f32]) {
-        if word.len() > LONGEST {
-            self.single.fill(0.0);
-            return (sum(&mut self.single), &self.single);
+    pub fn rows(&mut self, word: &[u8], hash: u32, list: impl FnOnce(&mut Vec<u32>)) -> &[u32] {
+        let known = &mut self.words[(hash ^ hash >> 15) as usize % PLACES];
+        if usize::from(known.length) == word.len() && &known.bytes[..word.len()] == word {
+            return &known.rows[..usize::from(known.count)];
         }
-        let slot = (hash ^ hash >> 15) as usize & (self.words.len() - 1);
-        let sums = &mut self.sums[slot * self.dim..][..self.dim];
-        let known = &mut self.words[slot];
-        if usize::from(known.length) != word.len() || &known.bytes[..word.len()] != word {
-            known.length = word.len() as u8;
+        self.rows.clear();
+        list(&mut self.rows);
+        if word.len() <= LONGEST && self.rows.len() <= MOST {
+            (known.length, known.count) = (word.len() as u8, self.rows.len() as u8);
             known.bytes[..word.len()].copy_from_slice(word);
-            sums.fill(0.0);
-            known.rows = sum(sums);
+            known.rows[..self.rows.len()].copy_from_slice(&self.rows);
         }
-        (known.rows, sums)
+        &self.rows
     }
 }

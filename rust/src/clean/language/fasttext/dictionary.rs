@@ -6,7 +6,7 @@ use super::fields::Fields;
 use super::{Fault, Settings};
 
 /// What ends a line; it has a row, but no letters.
-const END: &[u8] = b"</s>";
+pub(super) const LINE_END: &[u8] = b"</s>";
 const LABEL: &[u8] = b"__label__";
 
 pub(super) struct Dictionary {
@@ -20,15 +20,6 @@ pub(super) struct Dictionary {
     /// 2^64 / bucket, rounded up: the remainder of a 32-bit hash without a division.
     reciprocal: u64,
     settings: Settings,
-}
-
-/// What a token of a text is.
-pub(super) enum Token {
-    /// In the dictionary, with its row.
-    Known(u32),
-    Unknown,
-    /// A label, known or not: it says nothing of the text.
-    Label,
 }
 
 impl Dictionary {
@@ -87,13 +78,14 @@ impl Dictionary {
         slot
     }
 
-    pub fn token(&self, file: &[u8], word: &[u8], hash: u32) -> Token {
-        match self.slots[self.slot(file, word, hash)] {
-            u32::MAX if word.starts_with(LABEL) => Token::Label,
-            u32::MAX => Token::Unknown,
-            id if (id as usize) < self.words => Token::Known(id),
-            _ => Token::Label,
-        }
+    fn find(&self, file: &[u8], word: &[u8], hash: u32) -> Option<usize> {
+        let entry = self.slots[self.slot(file, word, hash)];
+        (entry != u32::MAX).then_some(entry as usize)
+    }
+
+    /// Whether a token is a label, known or not: it says nothing of the text.
+    pub fn is_label(&self, file: &[u8], word: &[u8], hash: u32) -> bool {
+        self.find(file, word, hash).map_or_else(|| word.starts_with(LABEL), |entry| entry >= self.words)
     }
 
     pub fn label<'a>(&self, file: &'a [u8], number: usize) -> &'a [u8] {
@@ -111,13 +103,15 @@ impl Dictionary {
     }
 
     /// The rows of a token: its own, and those of its letters. `framed` is the token between `<` and `>`.
-    #[inline]
-    pub fn token_rows(&self, token: &Token, framed: &[u8], mut row: impl FnMut(usize)) {
-        let is_end = framed.len() == END.len() + 2 && &framed[1..=END.len()] == END;
-        if let Token::Known(id) = token {
-            row(*id as usize);
+    pub fn token_rows(&self, file: &[u8], framed: &[u8], hash: u32, mut row: impl FnMut(usize)) {
+        let token = &framed[1..framed.len() - 1];
+        match self.find(file, token, hash) {
+            Some(entry) if entry >= self.words => return,
+            Some(entry) => row(entry),
+            None if token.starts_with(LABEL) => return,
+            None => {}
         }
-        if !is_end {
+        if token != LINE_END {
             self.letter_rows(framed, row);
         }
     }
@@ -264,9 +258,3 @@ pub(super) fn next_token(text: &[u8], mut at: usize) -> Option<Range<usize>> {
     }
     (start < at).then_some(start..at)
 }
-
-pub(super) fn ends_line(token: &[u8]) -> bool {
-    token == END
-}
-
-pub(super) const LINE_END: &[u8] = END;
