@@ -41,11 +41,12 @@ pub fn table() -> &'static [Role] {
     &TABLE
 }
 
-/// A character without case and marks: decomposed, raised and lowered, so that `ß` is `ss`, and a final `ς` a `σ`.
+/// A character without case and marks: decomposed, lowered, raised and lowered, so that `ẞ` and `ß` are `ss`, and a
+/// final `ς` is a `σ`.
 pub fn folded(c: char) -> impl Iterator<Item = char> {
     let plain = |c: &char| !is_mark(*c);
-    let lowered = c.nfd().filter(plain).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    lowered.nfd().filter(plain)
+    let lowered = c.nfd().filter(plain).flat_map(char::to_lowercase);
+    lowered.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfd().filter(plain)
 }
 
 /// `\p{Mn}`, asked of few.
