@@ -29,11 +29,12 @@ static TABLE: LazyLock<Vec<Role>> = LazyLock::new(build);
 
 /// A character's role.
 pub fn role(c: char) -> Role {
-    TABLE.get(c as usize).copied().unwrap_or_else(|| match c as u32 {
-        0x2_0000..=0x3_ffff => Role::Alone(c),
-        0xe_0000..=0xe_0fff => Role::Nothing,
+    let beyond = match c {
+        '\u{2_0000}'..='\u{3_ffff}' => Role::Alone(c),
+        '\u{e_0000}'..='\u{e_0fff}' => Role::Nothing,
         _ => Role::Letter(c),
-    })
+    };
+    TABLE.get(c as usize).copied().unwrap_or(beyond)
 }
 
 /// The table itself, for who looks up many.

@@ -68,13 +68,12 @@ pub fn all(text: &str) -> u8 {
         }
         let byte = bytes[at];
         match byte {
-            b' '..=b'~' => ends = 0,
+            b' '..=b'~' | b'\t' => ends = 0,
             b'\n' => {
                 let after_blank = at > 0 && matches!(bytes[at - 1], b' ' | b'\t');
                 ends += 1;
                 found |= if after_blank || ends > super::whitespace::MOST_ENDS { BLANK } else { 0 };
             }
-            b'\t' => ends = 0,
             0..0x80 => found |= CONTROL,
             _ => {
                 let c = text[at..].chars().next().expect("a character begins here");
