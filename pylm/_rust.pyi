@@ -278,6 +278,7 @@ class CleaningRules:
         """The measures, NaN where there is none, and the text as C4 rewrites it; None where it stays as it is."""
     def decide(self, measures: Sequence[float], language: str = "eng_Latn") -> tuple[str, str, float, float] | None:
         """Reason, key, measure and threshold of the first rule that fails."""
+
 def repair(
     text: str,
     *,
@@ -290,6 +291,7 @@ def repair(
 ) -> tuple[str, dict[str, int]]: ...
 def private_spans(text: str) -> list[tuple[int, int, str]]: ...
 def mask_private(text: str) -> str: ...
+
 @final
 class AddressFilter:
     """Which pages are left out by their address: `lists` are files, or folders of them."""

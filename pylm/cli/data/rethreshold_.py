@@ -26,7 +26,13 @@ pylm data rethreshold data/clean fineweb.char_dup_ratio=off gopher.stop_words=1 
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
 @json_option
 def rethreshold_(
-    folder: str, settings: tuple[str, ...], out: str | None, threads: int | None, memory: int, force: bool, as_json: bool
+    folder: str,
+    settings: tuple[str, ...],
+    out: str | None,
+    threads: int | None,
+    memory: int,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Decide anew which documents stay, by other thresholds, without reading a text.
 

@@ -24,7 +24,9 @@ def as_json(done: Prepared) -> dict[str, Any]:
         "splits": (done.manifest or {}).get("splits"),
         "skipped": (done.manifest or {}).get("skipped"),
         "replaced_bytes": (done.manifest or {}).get("replaced_bytes"),
-        "cleaned": None if done.cleaned is None else {key: done.cleaned[key] for key in ("documents", "kept", "removed")},
+        "cleaned": None
+        if done.cleaned is None
+        else {key: done.cleaned[key] for key in ("documents", "kept", "removed")},
     }
 
 

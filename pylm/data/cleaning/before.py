@@ -42,7 +42,9 @@ def prepare_cleaned(
     for name, given in (("world", options.world > 1), ("ray", options.ray is not None), ("dry_run", options.dry_run)):
         if given:
             first = call("data clean", "SOURCE", out="DIR", rules=rules)
-            raise UsageError(f"{param('clean', rules)} goes without {param(name)}", f"{first}, then name DIR as the text")
+            raise UsageError(
+                f"{param('clean', rules)} goes without {param(name)}", f"{first}, then name DIR as the text"
+            )
     work = folder.parent / f".{folder.name}.cleaning"
     plain = replace(options, clean=None)
     with parameters_named(), opened(sources, folder, progress=progress, rows=True) as text:
@@ -84,6 +86,8 @@ def _standing(
         return None
     asked = request_of(Reading(), tok, options, told)
     names = [shard["file"] for split in manifest["splits"].values() for shard in split["shards"]]
-    if {key: manifest["settings"].get(key) for key in asked} != asked or not all((folder / name).is_file() for name in names):
+    if {key: manifest["settings"].get(key) for key in asked} != asked or not all(
+        (folder / name).is_file() for name in names
+    ):
         return None
     return Prepared(folder, {}, manifest, found=True, vocab_size=tok.vocab_size)

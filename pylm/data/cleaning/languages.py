@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -60,7 +60,14 @@ def resolve(written: str) -> list[str]:
         hint = did_you_mean(word, spelled) or "write en, eng, eng_Latn or English"
         raise UsageError(f"{word or 'nothing'} is no language that is known here", hint)
     codes = dict.fromkeys(found)
-    return [*codes, *(code for code, short, _ in known if code[:3] in {c[:3] for c in codes} and code not in codes and len(low) < 4)]
+    return [
+        *codes,
+        *(
+            code
+            for code, short, _ in known
+            if code[:3] in {c[:3] for c in codes} and code not in codes and len(low) < 4
+        ),
+    ]
 
 
 def _is_code(word: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylm import _rust
+from pylm.data.cleaning import languages
 from pylm.data.cleaning.against import Row, items_of
 from pylm.data.getting.manifest import sha256_of
 from pylm.errors import UsageError, did_you_mean
@@ -80,7 +81,7 @@ class CleanOptions:
         """Return what the pipeline is asked."""
         tests, items = items_of(_several(self.against))
         classifiers, lists = _several(self.classifier), _several(self.url_list)
-        rules, thresholds = self.thresholds()
+        rules, thresholds, scores = self.thresholds()
         named = [*lists, *(one.rpartition(":")[0] for one in classifiers), *rule_files(rules)]
         if self.language_model is not None:
             named.append(str(self.language_model))
@@ -93,7 +94,7 @@ class CleanOptions:
             "repairs": _repairs(self.repair),
             "pii": self.pii,
             "languages": codes_of(_several(self.languages)),
-            "language_scores": {},
+            "language_scores": scores,
             "language_model": None if self.language_model is None else str(self.language_model),
             "classifiers": classifiers,
             "url_lists": lists,
@@ -119,12 +120,30 @@ class CleanOptions:
         }
         return Asked(request, items)
 
-    def thresholds(self) -> tuple[dict[str, Any], str]:
-        """Return the families of rules with where they draw the line by key and language, and where that is from."""
-        settings, thresholds = settings_of(self.rules)
+    def thresholds(self) -> Thresholds:
+        """Return where the rules draw the line by key and language, where that is from, and how sure of languages."""
+        name, _, folder = self.rules.partition(":")
+        if name not in RULES:
+            hint = did_you_mean(name, RULES) or f"name one of {', '.join(RULES)}"
+            raise UsageError(f"there are no rules {name}", hint)
+        if folder and name != "fineweb2":
+            raise UsageError(f"the rules {name} read no folder", "fineweb2:FOLDER reads the files of FineWeb-2")
+        given = pairs(self.set)
         if self.bad_words is not None:
-            settings = changed(settings, {"bad_words.file": str(self.bad_words)})
-        return changed(settings, self.set), thresholds
+            given.append(("bad_words.file", str(self.bad_words)))
+        settings = changed(json.loads(_rust.rules_preset(name)), given)  # now each family that is asked for is named
+        if folder:
+            settings, scores = languages.fineweb2(settings, folder)
+            return Thresholds(changed(settings, given), "fineweb2", scores)
+        return Thresholds(changed(languages.built_in(settings), given), "built-in", {})
+
+
+class Thresholds(NamedTuple):
+    """Settings of rules, where those by language are from, and the least probability of each language."""
+
+    rules: dict[str, Any]
+    origin: str
+    scores: dict[str, float]
 
 
 class Asked(NamedTuple):
@@ -134,28 +153,20 @@ class Asked(NamedTuple):
     items: list[Row]
 
 
-def settings_of(rules: str) -> tuple[dict[str, Any], str]:
-    """Return the rules of `NAME` or `NAME:FOLDER`, and where their thresholds by language are from."""
-    name, _, folder = rules.partition(":")
-    if name not in RULES:
-        raise UsageError(f"there are no rules {name}", did_you_mean(name, RULES) or f"name one of {', '.join(RULES)}")
-    settings: dict[str, Any] = json.loads(_rust.rules_preset(name))
-    return settings, "built-in"
-
-
-def codes_of(languages: Sequence[str]) -> list[str]:
+def codes_of(named: Sequence[str]) -> list[str]:
     """Return the codes of languages as people call them."""
-    return sorted({name.strip() for one in languages for name in one.split(",") if name.strip()})
+    names = [name for one in named for name in one.split(",") if name.strip()]
+    return sorted({code for name in names for code in languages.resolve(name)})
 
 
-def changed(settings: dict[str, Any], given: Settings) -> dict[str, Any]:
-    """Return settings of rules with keys set to what is given, each as `key=value` or in a mapping."""
+def changed(settings: dict[str, Any], given: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return settings of rules with keys set to what is given."""
     text = json.dumps(settings)
-    for key, value in pairs(given):
+    for key, value in given:
         text = _rust.rules_set(text, key, json.dumps(value))
     made: dict[str, Any] = json.loads(text)
     for own in made["languages"].values():  # what is typed holds for every language
-        for key, _ in pairs(given):
+        for key, _ in given:
             own.pop(key, None)
     return made
 

@@ -62,7 +62,7 @@ def rethreshold(
         _refuse(set, rules["families"], request["named"])
         made = _rust.rethreshold(
             Path(folder),
-            json.dumps(changed(rules, set)),
+            json.dumps(changed(rules, pairs(set))),
             out=None if out is None else Path(out),
             threads=threads,
             memory=memory,
@@ -82,4 +82,6 @@ def _refuse(given: Settings, families: list[str], named: str) -> None:
         if known[key]["family"] not in families:
             raise UsageError(f"{key} was not measured: the rules were {named}", f"clean again: {anew}")
         if not known[key]["rethresholds"]:
-            raise UsageError(f"{key} decides what is measured or written, not where a line is drawn", f"clean again: {anew}")
+            raise UsageError(
+                f"{key} decides what is measured or written, not where a line is drawn", f"clean again: {anew}"
+            )

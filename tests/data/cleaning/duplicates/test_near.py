@@ -9,10 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.cleaning.duplicates.plain_duplicates import ALONE, clusters_of, edited, jaccard, pairs_of, passage, shingles
 
 from pylm import _rust
 from pylm.errors import DataError, UsageError
+from tests.data.cleaning.duplicates.plain_duplicates import (
+    ALONE,
+    clusters_of,
+    edited,
+    jaccard,
+    pairs_of,
+    passage,
+    shingles,
+)
 
 ROOT = Path(__file__).resolve().parents[4]
 FOX = "The quick brown fox jumps over the lazy dog, and then it sleeps."
@@ -119,7 +127,9 @@ def test_sets_are_those_of_plain_python(script: str) -> None:
         expected = clusters_of(len(texts), pairs)
         assert (found != expected).mean() <= 0.02, f"{characters=}"
         same = _rust.near_duplicates(texts, near="1", characters=characters)["near"]
-        assert same.tolist() == clusters_of(len(texts), (p for p, s in pairs_of(texts, length).items() if s == 1)).tolist()
+        assert (
+            same.tolist() == clusters_of(len(texts), (p for p, s in pairs_of(texts, length).items() if s == 1)).tolist()
+        )
 
 
 def test_threads_and_memory_change_nothing(tmp_path: Path) -> None:

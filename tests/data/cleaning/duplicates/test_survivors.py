@@ -17,7 +17,9 @@ def plain(clusters: list[int], passes: list[bool], values: list[float]) -> list[
     for cluster in set(clusters) - {ALONE}:
         members = [at for at, of in enumerate(clusters) if of == cluster and passes[at]]
         # the greatest value, missing ones last, then the first
-        order = sorted(members, key=lambda at: (np.isnan(values[at]), -values[at] if values[at] == values[at] else 0, at))
+        order = sorted(
+            members, key=lambda at: (np.isnan(values[at]), -values[at] if values[at] == values[at] else 0, at)
+        )
         for at in order[1:]:
             removed[at] = True
     return removed
@@ -60,7 +62,24 @@ def test_what_does_not_fit_together_is_refused() -> None:
 
 def test_copies_differ_in_white_space_alone() -> None:
     draw = random.Random(2)
-    alphabet = ["a", "B", "é", "漢", "-", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "\u2028", "\x00", "\x1c", "word", "words of ASCII "]
+    alphabet = [
+        "a",
+        "B",
+        "é",
+        "漢",
+        "-",
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "\u00a0",
+        "\u3000",
+        "\u2028",
+        "\x00",
+        "\x1c",
+        "word",
+        "words of ASCII ",
+    ]
     texts = ["".join(draw.choices(alphabet, k=draw.randrange(14))) for _ in range(4000)]
     hashes: dict[str, int] = {}
     for text in texts:

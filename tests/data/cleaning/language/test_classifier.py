@@ -14,7 +14,7 @@ TEXTS = ["the of a", "été of", "слово слово", ""]
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a:b>c")
-    return Model(["</s>", "the", "of"], ["__label__hq", "__label__cc:x", "__label__lq"]).write(folder / "quality.bin")
+    return Model(["</s>", "the", "of"], ["__label__hq", "__label__cc", "__label__lq"]).write(folder / "quality.bin")
 
 
 @pytest.mark.parametrize("sign", [">=", "<=", "<", ">"])

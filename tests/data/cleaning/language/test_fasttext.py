@@ -8,7 +8,6 @@ import pytest
 
 from pylm import _rust
 from pylm.errors import DataError, UsageError
-
 from tests.data.cleaning.language.model_file import Model
 
 fasttext = pytest.importorskip("fasttext", reason="fasttext-predict is the oracle")
@@ -40,10 +39,22 @@ KINDS = {
 
 def texts() -> list[str]:
     rng = random.Random(7)
-    made = ["", " ", "\t\x0b\x0c\r ", "the </s> of", "__label__en the", "__label__unknown of the", "\x00the\x00of", "e\u0301 ⟨☃⟩"]
+    made = [
+        "",
+        " ",
+        "\t\x0b\x0c\r ",
+        "the </s> of",
+        "__label__en the",
+        "__label__unknown of the",
+        "\x00the\x00of",
+        "e\u0301 ⟨☃⟩",
+    ]
     alphabet = "abc déß日本слов ا ب🙂"
     for _ in range(150):
-        words = [rng.choice([rng.choice(WORDS[1:]), "".join(rng.choices(alphabet, k=rng.randint(1, 12)))]) for _ in range(rng.randint(1, 60))]
+        words = [
+            rng.choice([rng.choice(WORDS[1:]), "".join(rng.choices(alphabet, k=rng.randint(1, 12)))])
+            for _ in range(rng.randint(1, 60))
+        ]
         made.append(" ".join(words))
     return made
 
@@ -122,7 +133,9 @@ def test_another_file_is_no_model(data: bytes, tmp_path: Path) -> None:
         _rust.FastText(tmp_path / "missing.bin")
 
 
-@pytest.mark.parametrize("settings", [{}, {"quantised": True, "kept": 90, "lengths": True, "loss": "hs", "output_quantised": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"quantised": True, "kept": 90, "lengths": True, "loss": "hs", "output_quantised": True}]
+)
 def test_a_file_cut_anywhere_is_refused(settings: dict, tmp_path: Path) -> None:
     data = Model(WORDS, LABELS, dim=4, bucket=100, **settings).bytes()
     path = tmp_path / "cut.bin"
@@ -136,7 +149,9 @@ def test_a_file_cut_anywhere_is_refused(settings: dict, tmp_path: Path) -> None:
 def test_a_changed_file_is_refused_or_read(seed: int, tmp_path: Path) -> None:
     """Whatever numbers stand in a file, no more memory is asked for than it has bytes, and nothing is read past it."""
     rng = random.Random(seed)
-    settings = rng.choice([{}, {"loss": "hs", "phrase": 2}, {"quantised": True, "kept": 30, "lengths": True, "loss": "hs"}])
+    settings = rng.choice(
+        [{}, {"loss": "hs", "phrase": 2}, {"quantised": True, "kept": 30, "lengths": True, "loss": "hs"}]
+    )
     data = Model(WORDS, LABELS, dim=4, bucket=40, **settings).bytes()
     path = tmp_path / "changed.bin"
     for _ in range(250):

@@ -62,5 +62,3 @@ def test_a_hundred_kills_change_no_byte(source: Path) -> None:
     assert killed > 50
     assert digest(clean(source, folder, threads=1, **ALL).folder) == whole
     assert not list(folder.glob(".*")) and not list(folder.glob("*.tmp*"))
-
-
