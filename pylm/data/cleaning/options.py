@@ -165,6 +165,7 @@ def changed(settings: dict[str, Any], given: Sequence[tuple[str, Any]]) -> dict[
     for key, value in given:
         text = _rust.rules_set(text, key, json.dumps(value))
     made: dict[str, Any] = json.loads(text)
+    made["default"] = dict(sorted(made["default"].items()))  # the same settings are the same bytes
     for own in made["languages"].values():  # what is typed holds for every language
         for key, _ in given:
             own.pop(key, None)
