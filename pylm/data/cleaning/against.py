@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pylm.errors import DataError
 
 if TYPE_CHECKING:
     from pylm.data.tasks import Item
 
 __all__ = ["Row", "items_of"]
+
+SUITES = (".yaml", ".yml")
 
 Row = tuple[str, str, str, str]  # task, id, question, answer
 
@@ -27,13 +32,30 @@ def items_of(tests: Sequence[str]) -> tuple[list[dict[str, Any]], list[Row]]:
 
 
 def _rows(name: str) -> Iterator[Row]:
-    from pylm.data.tasks import find, read
+    from pylm.data.tasks import read
 
-    found = find(name)
-    for file in found.files:
+    for task, file in _files(name):
         for item in read(file):
             for question, answer in _asked(item):
-                yield found.name, item.id, question, answer
+                yield task, item.id, question, answer
+
+
+def _files(name: str) -> Iterator[tuple[str, Path]]:
+    """Give the files of a test, or of every task of a suite, each with the name that the report calls it by."""
+    from pylm.data.tasks import find, suite
+    from pylm.data.tasks.finding import stem
+
+    if not name.lower().endswith(SUITES) or not Path(name).is_file():
+        found = find(name)
+        own = len(found.files) > 1  # items of several files may be called by the same numbers
+        yield from ((f"{found.name}/{stem(file)}" if own else found.name, file) for file in found.files)
+        return
+    tasks = suite(name)
+    missing = [task.uri for task in tasks if task.file is None]
+    if missing:
+        hint = "they lie where the suite says, or beside it; a test that is left out is named by its own file"
+        raise DataError(f"{name} names files that are not there: {', '.join(missing)}", hint)
+    yield from ((task.name, task.file) for task in tasks if task.file is not None)
 
 
 def _asked(item: Item) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pylm.data.catalogue import names as catalogue_names
 from pylm.errors import DataError, UsageError, did_you_mean
 from pylm.wording import call
 
-__all__ = ["Found", "find", "known"]
+__all__ = ["Found", "find", "known", "stem"]
 
 PREFIX = "data:"
 REQUESTS = "requests.jsonl.gz"
@@ -50,7 +50,7 @@ def find(name: str | os.PathLike[str]) -> Found:
         files = sorted(path.glob("*.jsonl*")) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no file of a test", "its files end in .jsonl or .jsonl.gz")
-        return Found(_stem(path), tuple(files))
+        return Found(stem(path), tuple(files))
     wanted = str(name).removeprefix(PREFIX)
     cached = tuple(_of_catalogue(wanted))
     if cached:
@@ -110,5 +110,6 @@ def _olmes_folder() -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path) -> str:
+    """Return a file's name without its endings."""
     return path.name.partition(".")[0] or path.name
