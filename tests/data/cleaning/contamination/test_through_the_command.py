@@ -30,8 +30,8 @@ ROWS: dict[str, Callable[[str, str], list[dict[str, Any]]]] = {
     "continuation": lambda asked, right: [{"context": asked, "continuation": right}],
     "plain": lambda asked, right: [{"prompt": asked, "choices": [right, said(3)], "answer": "A"}],
     "requests": lambda asked, right: [
-        {"request": {"context": f"Q: {asked}", "continuation": ending}, "doc": {"query": asked}, "idx": place, "label": 0}
-        for place, ending in enumerate([right, said(3)])
+        {"request": {"context": f"Q: {asked}", "continuation": end}, "doc": {"query": asked}, "idx": place, "label": 0}
+        for place, end in enumerate([right, said(3)])
     ],
 }
 
@@ -72,7 +72,8 @@ def pages() -> Path:
 def cleaned(*against: str, options: tuple[str, ...] = ()) -> tuple[list[str], list[dict[str, Any]]]:
     """The documents that went, and what the report says of each task."""
     named = [word for one in against for word in ("--against", one)]
-    assert run(["data", "clean", str(pages()), "--out", "out", "--rules", "none", "--near", "off", *named, *options]) == 0
+    asked = ["data", "clean", str(pages()), "--out", "out", "--rules", "none", "--near", "off"]
+    assert run([*asked, *named, *options]) == 0
     removed = [json.loads(line) for line in Path("out/removed_00000.jsonl").read_text().splitlines()]
     assert {row["reason"] for row in removed} == {"contaminated"}
     told = json.loads(Path("out/report.json").read_text())["contamination"]
