@@ -19,6 +19,8 @@ mod resolved;
 pub mod settings;
 mod stop_words;
 mod table;
+#[cfg(test)]
+mod tests;
 mod twice;
 mod vocabulary;
 
