@@ -69,16 +69,24 @@ def english(name: str) -> Judge:
 
 
 def fineweb2(language: str, folder: str) -> Judge:
-    """FineWeb-2's chain as its file of the language has it."""
+    """FineWeb-2's chain as its file of the language has it.
+
+    Where characters are words, pylm turns what the file says of words into what holds for characters, and datatrove is
+    given these thresholds too.
+    """
     import yaml
     from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
 
     from pylm import _rust
     from pylm.data.cleaning import languages
 
-    rules, _ = languages.fineweb2(json.loads(_rust.rules_preset("fineweb2")), folder)
-    rules["languages"] = {language: rules["languages"][language]}
-    said = yaml.safe_load(Path(folder, f"{language}.yml").read_text(encoding="utf-8"))
+    rules = json.loads(_rust.rules_preset("fineweb2"))
+    own = languages.fineweb2(rules, folder)[0]["languages"][language]
+    rules["languages"] = {language: own}
+    if language[4:] in ("Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr"):
+        said = filed(json.loads(_rust.rules_full(json.dumps(rules)))["default"] | own)
+    else:
+        said = yaml.safe_load(Path(folder, f"{language}.yml").read_text(encoding="utf-8"))
     repetition = GopherRepetitionFilter(
         dup_para_frac=0,
         dup_line_char_frac=0,
@@ -87,19 +95,42 @@ def fineweb2(language: str, folder: str) -> Judge:
         top_n_grams=said["top_n_grams"],
         dup_n_grams=said["dup_n_grams"],
     )
-    own = FineWebQualityFilter(
+    fineweb = FineWebQualityFilter(
         short_line_thr=999,
-        char_duplicates_ratio=0.1,
+        char_duplicates_ratio=said.get("char_duplicates_ratio", 0.1),
         line_punct_thr=said["line_punct_thr"],
         new_line_ratio=said["new_line_ratio"],
     )
-    quality = GopherQualityFilter(
-        min_avg_word_length=said["min_avg_word_length"],
-        max_avg_word_length=said["max_avg_word_length"],
-        stop_words=said["stopwords"],
-        max_non_alpha_words_ratio=said["max_non_alpha_words_ratio"],
+    names = {"min_avg_word_length", "max_avg_word_length", "max_non_alpha_words_ratio", *COUNTED}
+    chosen = {name: said[name] for name in names if name in said}
+    return Judge(
+        json.dumps(rules), [repetition, fineweb, GopherQualityFilter(stop_words=said["stopwords"], **chosen)], language
     )
-    return Judge(json.dumps(rules), [repetition, own, quality], language)
+
+
+COUNTED = {"min_doc_words": "gopher.word_count", "max_doc_words": "gopher.max_word_count"}
+COUNTED |= {"max_symbol_word_ratio": "gopher.hash_ratio", "min_stop_words": "gopher.stop_words"}
+SAID = {
+    "dup_line_frac": "repetition.dup_line_frac",
+    "line_punct_thr": "fineweb.line_punct_ratio",
+    "new_line_ratio": "fineweb.list_ratio",
+    "char_duplicates_ratio": "fineweb.char_dup_ratio",
+    "min_avg_word_length": "gopher.mean_word_length",
+    "max_avg_word_length": "gopher.max_mean_word_length",
+    "max_non_alpha_words_ratio": "gopher.alphabetic_words",
+    "stopwords": "gopher.stop_word_list",
+}
+
+
+def filed(values: dict[str, Any]) -> dict[str, Any]:
+    """Thresholds by our keys as a file of FineWeb-2's would say them, and what such a file does not say."""
+    above = ("new_line_ratio", "char_duplicates_ratio")  # of these 0 is a limit
+    said = {name: values[key] for name, key in (SAID | COUNTED).items()}
+    said |= {name: 1e9 if name in above else 0 for name, value in said.items() if value is None}
+    for name, counts in (("top", range(2, 5)), ("dup", range(5, 11))):
+        limits = [(count, values[f"repetition.{name}_{count}_gram"]) for count in counts]
+        said[f"{name}_n_grams"] = [(count, limit) for count, limit in limits if limit is not None]
+    return said
 
 
 def judged(make: Callable[[], Judge], texts: list[str]) -> dict[str, Any]:
