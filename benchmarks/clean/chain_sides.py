@@ -193,17 +193,31 @@ def by_language(paths: list[str], folder: str, languages: list[str], count: int)
 # speed
 
 
-def chain(path: str) -> dict[str, Any]:
+def texts_of(path: str) -> list[str]:
+    return [json.loads(line)["text"] for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def figures(seconds: float, texts: list[str], kept: int) -> dict[str, Any]:
+    """With the seconds of a gigabyte of text, since sides read more and less of it."""
+    size = sum(len(text.encode()) for text in texts)
+    return {
+        "seconds": seconds,
+        "kept": kept / len(texts),
+        "rate": size / seconds / 1e6,
+        "a gigabyte": seconds / size * 1e9,
+    }
+
+
+def chain(every: str, sample: str) -> dict[str, Any]:
     """Our rules alone on two processes: text in memory to decisions, with the text that is left."""
-    texts = [json.loads(line)["text"] for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    _texts.extend(texts)
+    del sample
+    _texts.extend(texts_of(every))
     with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
         pool.map(_kept, [range(1)] * WORKERS, chunksize=1)
         begun = time.perf_counter()
-        kept = sum(pool.map(_kept, [range(at, len(texts), 64) for at in range(64)], chunksize=1))
+        kept = sum(pool.map(_kept, [range(at, len(_texts), 64) for at in range(64)], chunksize=1))
         seconds = time.perf_counter() - begun
-    size = sum(len(text.encode()) for text in texts)
-    return {"seconds": seconds, "result": kept, "rate": size / seconds / 1e6}
+    return figures(seconds, _texts, kept)
 
 
 _texts: list[str] = []
@@ -221,28 +235,30 @@ def _kept(numbers: range) -> int:
     return sum(rules.decide(rules.measure(_texts[number])[0]) is None for number in numbers)
 
 
-def command(path: str) -> dict[str, Any]:
+def command(every: str, sample: str) -> dict[str, Any]:
     """`pylm data clean` from jsonl to jsonl, without a search for near-duplicates."""
     from pylm import data
 
+    del sample
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        data.clean(path, out=f"{folder}/out", rules="fineweb", near="off", threads=WORKERS)
+        data.clean(every, out=f"{folder}/out", rules="fineweb", near="off", threads=WORKERS)
         seconds = time.perf_counter() - begun
         report = json.loads(Path(folder, "out", "report.json").read_text(encoding="utf-8"))
-    return {"seconds": seconds, "result": report["kept"]["documents"]}
+    return figures(seconds, texts_of(every), report["kept"]["documents"])
 
 
-def datatrove(path: str) -> dict[str, Any]:
-    """FineWeb's filters in its order, from jsonl to jsonl, two tasks on two workers."""
+def datatrove(every: str, sample: str) -> dict[str, Any]:
+    """FineWeb's filters in its order, from jsonl to jsonl, two tasks on two workers, of the sample."""
     from datatrove.executor.local import LocalPipelineExecutor
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers import JsonlWriter
 
     from tests.data.cleaning.rules.datatrove_decisions import CHAINS
 
+    del every
     with tempfile.TemporaryDirectory() as folder:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(sample).read_text(encoding="utf-8").splitlines()
         Path(folder, "in").mkdir()
         for part in range(WORKERS):
             Path(folder, "in", f"{part}.jsonl").write_text("\n".join(lines[part::WORKERS]) + "\n", encoding="utf-8")
@@ -252,4 +268,4 @@ def datatrove(path: str) -> dict[str, Any]:
         executor.run()
         seconds = time.perf_counter() - begun
         kept = sum(len(file.read_bytes().splitlines()) for file in Path(folder, "out").glob("*.jsonl"))
-    return {"seconds": seconds, "result": kept}
+    return figures(seconds, texts_of(sample), kept)

@@ -44,10 +44,12 @@ impl Chunks {
         }
         let bytes = text.as_bytes();
         let length = end - start;
+        if matches!(length, 5 | 6) && matches!(&bytes[start + 1..end], b"annot" | b"onna" | b"otta") {
+            return None;
+        }
         let sign = bytes.get(end).copied().unwrap_or(b' ');
         if is_ascii_space(sign) {
-            let known = matches!(length, 5 | 6) && matches!(&bytes[start + 1..end], b"annot" | b"onna" | b"otta");
-            return (!known).then_some(end);
+            return Some(end);
         }
         if bytes.get(end + 1).is_some_and(|next| !is_ascii_space(*next)) {
             return None;
