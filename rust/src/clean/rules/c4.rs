@@ -27,6 +27,7 @@ static PHRASES: LazyLock<AhoCorasick> = LazyLock::new(|| {
 
 /// How lines are dropped; None or false is off.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Options {
     pub longest_word: Option<f64>,
     pub citations: bool,

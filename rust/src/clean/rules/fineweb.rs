@@ -1,4 +1,4 @@
-//! FineWeb's own rules: how lines end, how short they are, which come twice, and how many words a line has.
+//! `FineWeb`'s own rules: how lines end, how short they are, which come twice, and how many words a line has.
 
 use super::keys::place;
 use super::lines::{characters, Repeats};

@@ -26,5 +26,26 @@ pub fn pair(left: u32, right: u32) -> u64 {
 #[inline(always)]
 fn fold(left: u64, right: u64) -> u64 {
     let product = u128::from(left) * u128::from(right);
-    product as u64 ^ (product >> 64) as u64
+    let hash = product as u64 ^ (product >> 64) as u64;
+    #[cfg(test)]
+    let hash = hash & tests::BITS.get();
+    hash
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// The bits of a hash that are left.
+        pub static BITS: Cell<u64> = const { Cell::new(u64::MAX) };
+    }
+
+    /// What `run` returns where hashes have only these bits, and so collide.
+    pub fn with_bits<T>(bits: u64, run: impl FnOnce() -> T) -> T {
+        BITS.set(bits);
+        let returned = run();
+        BITS.set(u64::MAX);
+        returned
+    }
 }

@@ -1,4 +1,4 @@
-//! The rules of Gopher, C4 and FineWeb: measures of a text, and the decision by thresholds.
+//! The rules of Gopher, C4 and `FineWeb`: measures of a text, and the decision by thresholds.
 //!
 //! [`Rules::measure`] takes every measure of the families that were asked for, whether its rule is on or off, so that a
 //! threshold changed later needs no second look at the text. [`Rules::decide`] names the first rule that fails, in the
@@ -19,6 +19,8 @@ mod resolved;
 pub mod settings;
 mod stop_words;
 mod table;
+#[cfg(test)]
+mod tests;
 mod twice;
 mod vocabulary;
 

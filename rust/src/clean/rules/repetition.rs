@@ -42,8 +42,8 @@ pub struct Grams {
     table: Table,
     twice: Twice,
     slots: Vec<u32>,
-    /// The number of each n-gram: where it came first, ONCE where it comes at no other place.
-    grams: Vec<u32>,
+    /// Of each n-gram: where it came first, ONCE where it comes at no other place.
+    firsts: Vec<u32>,
     /// Numbers of one word fewer.
     shorter: Vec<u32>,
     /// How often an n-gram came, at its first place.
@@ -84,7 +84,7 @@ impl Grams {
 
     /// The same for `several` words, among those places where one word fewer comes twice and the next one does too.
     fn longer(&mut self, numbers: &[u32], several: usize) -> (usize, usize) {
-        std::mem::swap(&mut self.grams, &mut self.shorter);
+        std::mem::swap(&mut self.firsts, &mut self.shorter);
         let shorter = &self.shorter;
         choose(&mut self.places, 0..(numbers.len() - several + 1) as u32, |place| {
             shorter[place as usize] != ONCE && shorter[place as usize + 1] != ONCE
@@ -96,8 +96,8 @@ impl Grams {
     #[inline(always)]
     fn count(&mut self, all: usize, key: impl Fn(&[u32], usize) -> (u32, u32)) -> (usize, usize) {
         self.counts.resize(all.max(self.counts.len()), 0);
-        self.grams.clear();
-        self.grams.resize(all, ONCE);
+        self.firsts.clear();
+        self.firsts.resize(all, ONCE);
         self.table.reset(self.places.len(), all);
         let mut best = (0, 1);
         for number in &self.places {
@@ -110,8 +110,8 @@ impl Grams {
             };
             let first = found as usize;
             self.counts[first] += 1;
-            self.grams[first] = found;
-            self.grams[place] = found;
+            self.firsts[first] = found;
+            self.firsts[place] = found;
             let times = self.counts[first] as usize;
             if times > best.1 || times == best.1 && first < best.0 {
                 best = (first, times);

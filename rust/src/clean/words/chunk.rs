@@ -1,7 +1,7 @@
 //! A stretch without white space, to words: what stands at its ends is cut off, then it is cut where signs join words.
 
 use super::address::is_address;
-use super::class::*;
+use super::class::{Classes, ALONE, BEFORE_STOP, CURRENCY, ICON, JOINING, LOWER, MARK, PREFIX, QUOTE, SUFFIX, UPPER};
 use super::is_ascii_space;
 use super::special::{Special, LONGEST};
 
@@ -24,9 +24,15 @@ pub struct Chunks {
     tails: Vec<usize>,
 }
 
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { classes: Classes::get(), special: Special::get(), ends: Vec::new(), tails: Vec::new() }
+    }
+}
+
 impl Chunks {
     pub fn new() -> Self {
-        Self { classes: Classes::get(), special: Special::get(), ends: Vec::new(), tails: Vec::new() }
+        Self::default()
     }
 
     /// Where a chunk ends that begins with the letters from `start` to `end` and has at most one common sign after them,
@@ -38,10 +44,12 @@ impl Chunks {
         }
         let bytes = text.as_bytes();
         let length = end - start;
+        if matches!(length, 5 | 6) && matches!(&bytes[start + 1..end], b"annot" | b"onna" | b"otta") {
+            return None;
+        }
         let sign = bytes.get(end).copied().unwrap_or(b' ');
         if is_ascii_space(sign) {
-            let known = matches!(length, 5 | 6) && matches!(&bytes[start + 1..end], b"annot" | b"onna" | b"otta");
-            return (!known).then_some(end);
+            return Some(end);
         }
         if bytes.get(end + 1).is_some_and(|next| !is_ascii_space(*next)) {
             return None;
@@ -210,7 +218,7 @@ impl Chunks {
         if class & SUFFIX != 0 {
             return if word.ends_with("……") { 6 } else { length };
         }
-        self.after_number(word, class & CURRENCY != 0, length)
+        after_number(word, class & CURRENCY != 0, length)
     }
 
     /// A full stop at the end: alone after what may end a sentence, not after an initial; several as one.
@@ -227,19 +235,6 @@ impl Chunks {
             || class & (LOWER | BEFORE_STOP) != 0
             || upper(class) && before.next().is_some_and(|next| upper(self.classes.of(next)) || degrees(next, last));
         usize::from(cut)
-    }
-
-    /// A unit or a currency right after a digit.
-    fn after_number(&self, word: &str, currency: bool, length: usize) -> usize {
-        let tail = word.len().saturating_sub(9);
-        let Some(digit) = word.as_bytes()[tail..].iter().rposition(u8::is_ascii_digit) else { return 0 };
-        let rest = word.get(tail + digit + 1..).unwrap_or("");
-        let is_currency = currency && (rest.len() == length || matches!(rest, "US$" | "C$" | "A$"));
-        if is_currency || UNITS.contains(&rest) {
-            rest.len()
-        } else {
-            0
-        }
     }
 
     /// The length of the sign at `at` that cuts `word` in two, 0 where none stands there.
@@ -332,6 +327,19 @@ impl Chunks {
         }
         self.ends = std::mem::replace(&mut self.tails, ends);
         self.tails.clear();
+    }
+}
+
+/// A unit or a currency right after a digit.
+fn after_number(word: &str, currency: bool, length: usize) -> usize {
+    let tail = word.len().saturating_sub(9);
+    let Some(digit) = word.as_bytes()[tail..].iter().rposition(u8::is_ascii_digit) else { return 0 };
+    let rest = word.get(tail + digit + 1..).unwrap_or("");
+    let is_currency = currency && (rest.len() == length || matches!(rest, "US$" | "C$" | "A$"));
+    if is_currency || UNITS.contains(&rest) {
+        rest.len()
+    } else {
+        0
     }
 }
 

@@ -34,7 +34,7 @@ pub const PUNCTUATION: u16 = 1 << 12;
 pub const ENDER: u16 = 1 << 13;
 /// `\p{P}`: does not begin a sentence.
 pub const UNICODE_PUNCTUATION: u16 = 1 << 14;
-/// Ends a line well for FineWeb.
+/// Ends a line well for `FineWeb`.
 pub const TERMINAL: u16 = 1 << 15;
 
 /// A letter or a mark: what joins a hyphen or a comma to the word.
@@ -69,7 +69,7 @@ const SETS: [(u16, &str); 8] = [
     (PUNCTUATION | TERMINAL, TERMINALS),
 ];
 
-/// The terminal punctuation of all scripts that are known to FineWeb.
+/// The terminal punctuation of all scripts that are known to `FineWeb`.
 const TERMINALS: &str = concat!(
     "!.?؝؞؟۔܀܁܂߹।॥၊။።፧፨᙮᜵᜶។៕៖៙៚᠃᠉᥄᥅᪨᪩᪪᪫᭚᭛᭞᭟\u{1b7d}\u{1b7e}᰻᰼᱾᱿‼‽⁇⁈⁉⸮⸼\u{2e53}\u{2e54}。",
     "꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗！．？｡𐩖𐩗𐽕𐽖𐽗𐽘𐽙\u{10f86}\u{10f87}\u{10f88}\u{10f89}𑁇𑁈𑂾𑂿𑃀𑃁𑅁𑅂𑅃𑇅𑇆𑇍𑇞𑇟𑈸𑈹𑈻𑈼𑊩",

@@ -84,9 +84,9 @@ fn letters(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(eight) = bytes[at..].first_chunk::<8>() {
         let word = u64::from_le_bytes(*eight);
-        let low = (word | EACH * 0x20) & EACH * 0x7f;
-        let letter = (low + EACH * 0x1f) & !(low + EACH * 0x05) & !word & EACH * 0x80;
-        let other = !letter & EACH * 0x80;
+        let low = (word | (EACH * 0x20)) & (EACH * 0x7f);
+        let letter = (low + EACH * 0x1f) & !(low + EACH * 0x05) & !word & (EACH * 0x80);
+        let other = !letter & (EACH * 0x80);
         if other != 0 {
             return at + other.trailing_zeros() as usize / 8;
         }
@@ -107,8 +107,10 @@ pub fn space_length(bytes: &[u8], at: usize) -> usize {
         byte if byte < 0x80 => usize::from(is_ascii_space(byte)),
         0xc2 if matches!(bytes[at + 1], 0x85 | 0xa0) => 2,
         0xe1..=0xe3 => match (bytes[at], bytes[at + 1], bytes[at + 2]) {
-            (0xe1, 0x9a, 0x80) | (0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf) => 3,
-            (0xe2, 0x81, 0x9f) | (0xe3, 0x80, 0x80) => 3,
+            (0xe1, 0x9a, 0x80)
+            | (0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf)
+            | (0xe2, 0x81, 0x9f)
+            | (0xe3, 0x80, 0x80) => 3,
             _ => 0,
         },
         _ => 0,

@@ -109,7 +109,9 @@ fn all() -> Known {
     [CUT, WHOLE, ABBREVIATIONS].iter().flat_map(|words| words.split_whitespace()).for_each(&mut add);
     ('a'..='z').for_each(|letter| add(&format!("{letter}.")));
     for hour in 1..=12 {
-        ["a.m.", "am", "p.m.", "pm"].iter().for_each(|period| add(&format!("{hour}|{period}")));
+        for period in ["a.m.", "am", "p.m.", "pm"] {
+            add(&format!("{hour}|{period}"));
+        }
     }
     for emoticon in EMOTICONS.split_whitespace() {
         for emoticon in [emoticon.to_owned(), emoticon.replace('\'', "’")] {
@@ -130,7 +132,9 @@ fn contractions(add: &mut impl FnMut(&str)) {
             "you" | "we" | "they" => &["'ll", "'ll|'ve", "'d", "'d|'ve", "'ve", "'re"],
             _ => &["'s", "'ll", "'ll|'ve", "'re", "'ve", "'d", "'d|'ve"],
         };
-        ends.iter().for_each(|end| add(&format!("{subject}|{end}")));
+        for end in ends {
+            add(&format!("{subject}|{end}"));
+        }
     }
     for verb in NEGATED.split(' ').flat_map(cases) {
         add(&format!("{verb}|n't"));
