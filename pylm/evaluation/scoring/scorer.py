@@ -1,0 +1,120 @@
+"""Log-likelihoods of continuations: the same for any batch, order and number of threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pylm.evaluation.scoring.encoding import Encoded, Pair, encode
+from pylm.evaluation.scoring.passes import Sequence_, passes
+from pylm.generation.engine import common_prefix
+
+if TYPE_CHECKING:
+    from pylm.generation.engine import Cache, Engine
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["Score", "Scorer"]
+
+Told = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a continuation is worth after its context."""
+
+    nats: float  # how unlikely it is: minus its log-likelihood
+    tokens: int
+    is_greedy: bool  # whether each of its tokens is the likeliest there
+    cropped: bool = False  # whether the model's context was too short for all of the pair
+    apart: bool = False  # whether context and continuation had to be encoded one by one
+
+
+class Scorer:
+    """A model that says how likely texts are."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, name: str = "") -> None:
+        """Take an engine and its tokenizer; `open` finds both for a checkpoint."""
+        self.engine, self.tokenizer, self.name = engine, tokenizer, name
+
+    @classmethod
+    def open(cls, checkpoint: str | os.PathLike[str] | None = None, **options: Any) -> Scorer:
+        """Return the scorer of a checkpoint; options are those of `pylm.generation.load.open_session`."""
+        from pylm.generation.load import open_session
+
+        named = os.fspath(checkpoint) if isinstance(checkpoint, os.PathLike) else checkpoint
+        session = open_session(named, **{"dtype": "fp32", **options})
+        return cls(session.engine, session.tokenizer, str(Path(session.name)))
+
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        prefix: str = "eot",
+        batch: int | None = None,
+        told: Told = lambda done, all_of_them: None,
+    ) -> list[Score]:
+        """Return the scores of (context, continuation) pairs, in their order.
+
+        Args:
+            pairs: encoded together and split at the context. A pair longer than the model's context loses its
+                beginning; a continuation longer than that is scored in windows, each token once.
+            prefix: eot, the end of text before each context, as the documents of training had it; or none.
+            batch: how many continuations a pass has at most; None for as many as are read fastest.
+            told: called with how many different continuations are done, and how many there are.
+        """
+        return self.score_ids(encode([Pair(*pair) for pair in pairs], self.tokenizer, prefix), batch=batch, told=told)
+
+    def score_ids(
+        self, pairs: Sequence[Encoded], *, batch: int | None = None, told: Told = lambda done, all_of_them: None
+    ) -> list[Score]:
+        """Return the scores of pairs of ids, whose contexts are not empty."""
+        windows = [self._windows(pair) for pair in pairs]
+        place = {one: number for number, one in enumerate(dict.fromkeys(one for cut in windows for one in cut))}
+        nats, likeliest = self._run(list(place), batch, told)
+        most = self.engine.context_length
+        return [
+            Score(
+                nats=sum(nats[place[one]] for one in cut),
+                tokens=len(pair.continuation),
+                is_greedy=all(likeliest[place[one]] for one in cut),
+                cropped=len(pair.context) + len(pair.continuation) > most + 1,
+                apart=pair.apart,
+            )
+            for pair, cut in zip(pairs, windows, strict=True)
+        ]
+
+    def _windows(self, pair: Encoded) -> list[Sequence_]:
+        """Return what is read for a pair: as much before each target as the model's context holds."""
+        most, begin, ids = self.engine.context_length, len(pair.context), [*pair.context, *pair.continuation]
+        return [
+            Sequence_(tuple(ids[max(stop - 1 - most, 0) : stop - 1]), tuple(ids[start:stop]))
+            for start in range(begin, len(ids), most)
+            for stop in [min(start + most, len(ids))]
+        ]
+
+    def _run(self, sequences: list[Sequence_], batch: int | None, told: Told) -> tuple[list[float], list[bool]]:
+        nats, likeliest = np.zeros(len(sequences)), np.ones(len(sequences), bool)
+        cache: Cache | None = None
+        done = 0
+        for one in passes(sequences, batch):
+            if one.root:
+                cache = cache or self.engine.cache(1, self.engine.context_length)
+                self._read(one.root, cache)
+            scored = self.engine.score(one.branches, cache if one.root else None)
+            np.add.at(nats, one.owners, scored.nats.astype(np.float64))
+            np.logical_and.at(likeliest, one.owners, scored.likeliest)
+            done += len(set(one.owners))
+            told(done, len(sequences))
+        return nats.tolist(), likeliest.tolist()
+
+    def _read(self, root: Sequence[int], cache: Cache) -> None:
+        """Make a cache hold a root, of which it may hold the beginning."""
+        held = common_prefix(cache.ids[0], root)
+        cache.truncate(0, held)
+        if held < len(root):
+            self.engine.prefill(root[held:], cache, 0)
