@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from pylm.errors import UsageError
 from pylm.generation.branches import Branches, Scored, places, seen
 from pylm.model.mlx import Model
 
@@ -50,7 +51,11 @@ class MlxBranches:
 def score(model: Model, branches: Branches, kept: list[tuple[Any, Any]], held: int) -> Scored:
     """Return what the targets are worth; log-softmax is in fp32."""
     cache = MlxBranches(branches, kept, held)
-    logits = model([branches.ids], cache=cache).astype(mx.float32)
+    if not 0 <= min(*branches.ids, *branches.targets) <= max(*branches.ids, *branches.targets) < model.vocab_size:
+        raise UsageError(f"a token leaves the vocabulary of {model.vocab_size}")
+    # not the model's call, which takes a pass of more tokens than its context for one sequence
+    hidden = model.hidden(model.weights, mx.array([branches.ids]), None, cache=cache)
+    logits = model.logits(model.weights, cache.last(hidden)).astype(mx.float32)
     row_of = {token: row for row, token in enumerate(cache.rows)}
     rows = mx.array([row_of[token] for token in branches.after])
     targets = mx.array(branches.targets)

@@ -148,4 +148,4 @@ class NativeEngine:
         """Return what targets are worth on branches of the only row, or of nothing."""
         assert cache is None or isinstance(cache, NativeCache)
         ids, parents, after, targets = branches
-        return Scored(*self._engine.score(ids, parents, cache and cache.rows[0], after, targets))
+        return Scored(*self._engine.score(ids, parents, None if cache is None else cache.rows[0], after, targets))

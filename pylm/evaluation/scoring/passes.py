@@ -19,6 +19,7 @@ __all__ = ["Pass", "Sequence_", "passes"]
 TOKENS = 512
 # A root as long as this is read into a cache; a shorter one costs less within the tree, again in each pass
 LEAST_ROOT = 64
+LEAST_LIKE = 8  # tokens that questions begin with alike by chance, and that are not worth a smaller pass
 
 
 class Sequence_(NamedTuple):
@@ -59,15 +60,21 @@ def passes(sequences: Sequence[Sequence_], batch: int | None = None) -> Iterator
 def _reach(sequences: Sequence[Sequence_], order: list[int], start: int, batch: int | None) -> tuple[int, int]:
     """Return the end of the pass that begins at `start`, and how many tokens its root has."""
     before = sequences[order[start]]
-    tokens, shared, stop = len(before.ids), before.first, start + 1
-    while stop < len(order) and (batch is None or stop - start < batch):
-        one = sequences[order[stop]]
+    tokens, shared = len(before.ids), before.first
+    roots, likes = [shared], [0]  # of the pass up to each sequence; what each begins with like the one before
+    for member in order[start + 1 : None if batch is None else start + batch]:
+        one = sequences[member]
         alike = common_prefix(before.ids, one.ids)
-        more, root = tokens + len(one.ids) - alike, min(shared, alike, one.first)
-        if more - _worth(root) > TOKENS:
-            break
-        tokens, shared, before, stop = more, root, one, stop + 1
-    return stop, _worth(shared)
+        tokens, shared = tokens + len(one.ids) - alike, min(shared, alike, one.first)
+        if tokens - _worth(shared) > TOKENS:
+            # what both sides of a cut begin with is read twice: the cut goes back to where a question ends
+            least = min(likes[1:] + [alike])
+            count = next(n for n in range(len(likes), 0, -1) if [*likes, alike][n] <= least + LEAST_LIKE)
+            return start + count, _worth(roots[count - 1])
+        roots.append(shared)
+        likes.append(alike)
+        before = one
+    return start + len(roots), _worth(shared)
 
 
 def _worth(root: int) -> int:
