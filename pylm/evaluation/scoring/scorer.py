@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pylm.evaluation.scoring.encoding import Encoded, Pair, encode
 from pylm.evaluation.scoring.passes import Sequence_, passes
@@ -27,11 +26,21 @@ Told = Callable[[int, int], None]
 class Score:
     """What a continuation is worth after its context."""
 
-    nats: float  # how unlikely it is: minus its log-likelihood
-    tokens: int
+    ids: tuple[int, ...]
+    token_nats: tuple[float, ...]  # how unlikely each token is
     is_greedy: bool  # whether each of its tokens is the likeliest there
     cropped: bool = False  # whether the model's context was too short for all of the pair
     apart: bool = False  # whether context and continuation had to be encoded one by one
+
+    @property
+    def nats(self) -> float:
+        """Return how unlikely the continuation is: minus its log-likelihood."""
+        return math.fsum(self.token_nats)
+
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens it has."""
+        return len(self.ids)
 
 
 class Scorer:
@@ -79,8 +88,8 @@ class Scorer:
         most = self.engine.context_length
         return [
             Score(
-                nats=sum(nats[place[one]] for one in cut),
-                tokens=len(pair.continuation),
+                ids=tuple(pair.continuation),
+                token_nats=tuple(one_nats for one in cut for one_nats in nats[place[one]]),
                 is_greedy=all(likeliest[place[one]] for one in cut),
                 cropped=len(pair.context) + len(pair.continuation) > most + 1,
                 apart=pair.apart,
@@ -97,8 +106,10 @@ class Scorer:
             for stop in [min(start + most, len(ids))]
         ]
 
-    def _run(self, sequences: list[Sequence_], batch: int | None, told: Told) -> tuple[list[float], list[bool]]:
-        nats, likeliest = np.zeros(len(sequences)), np.ones(len(sequences), bool)
+    def _run(self, sequences: list[Sequence_], batch: int | None, told: Told) -> tuple[list[list[float]], list[bool]]:
+        """Return the nats of each sequence's targets, and whether all of them are the likeliest."""
+        nats: list[list[float]] = [[] for _ in sequences]
+        likeliest = [True] * len(sequences)
         cache: Cache | None = None
         done = 0
         for one in passes(sequences, batch):
@@ -106,11 +117,12 @@ class Scorer:
                 cache = cache or self.engine.cache(1, self.engine.context_length)
                 self._read(one.root, cache)
             scored = self.engine.score(one.branches, cache if one.root else None)
-            np.add.at(nats, one.owners, scored.nats.astype(np.float64))
-            np.logical_and.at(likeliest, one.owners, scored.likeliest)
+            for owner, worth, first in zip(one.owners, scored.nats.tolist(), scored.likeliest.tolist(), strict=True):
+                nats[owner].append(worth)
+                likeliest[owner] &= first
             done += len(set(one.owners))
             told(done, len(sequences))
-        return nats.tolist(), likeliest.tolist()
+        return nats, likeliest
 
     def _read(self, root: Sequence[int], cache: Cache) -> None:
         """Make a cache hold a root, of which it may hold the beginning."""

@@ -1,0 +1,134 @@
+"""Tasks on a model: their questions, what its log-likelihoods make of them, and what that comes to."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pylm.errors import UsageError
+from pylm.evaluation.measures import measured, standard_error
+from pylm.evaluation.questions import Question, questions
+from pylm.evaluation.scoring import Pair, Scorer
+from pylm.evaluation.scoring.encoding import Encoded, encode
+from pylm.evaluation.task import Task
+from pylm.evaluation.task_files import FOLDERS, find, rows
+
+__all__ = ["Task", "TaskResult", "run"]
+
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a model is worth on a task."""
+
+    task: str
+    n: int
+    metrics: dict[str, float]  # means over the items
+    stderr: dict[str, float]
+    items: dict[str, list[float]]  # by metric, in the order of the questions: pairs of models are compared by these
+    primary: str
+    centred: float | None  # the primary accuracy, 0 for chance and 1 for all right
+    cropped: int  # pairs that were longer than the model's context
+    apart: int  # pairs whose context and continuation could not be encoded together
+    settings: dict[str, Any]
+
+
+def run(
+    scorer: Scorer,
+    tasks: Sequence[str | Task],
+    *,
+    limit: int | None = None,
+    prefix: str = "eot",
+    batch: int | None = None,
+    folders: Sequence[Path] = FOLDERS,
+    told: Told = lambda task, done, all_of_them: None,
+) -> list[TaskResult]:
+    """Return the results of tasks, in their order.
+
+    Args:
+        scorer: the model.
+        tasks: names or paths of files, or tasks that say more of themselves.
+        limit: questions of each task at most.
+        prefix: what stands before each context, eot or none.
+        batch: continuations a pass; it changes nothing but the time.
+        folders: where tasks are looked for by name.
+        told: called with a task's name and how many of its continuations are done.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}", "at least 1 question")
+    wanted = [Task(task, task) if isinstance(task, str) else task for task in tasks]
+    found = [(task, find(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
+    asked = [(task, path, questions(list(rows(path)), task, _least(limit, task.limit))) for task, path in found]
+    return [
+        _result(scorer, task, path, items, prefix, batch, partial(told, task.name)) for task, path, items in asked
+    ]
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+def _result(
+    scorer: Scorer,
+    task: Task,
+    path: Path,
+    items: Sequence[Question],
+    prefix: str,
+    batch: int | None,
+    told: Callable[[int, int], None],
+) -> TaskResult:
+    pairs = [Pair(*pair) for item in items for pair in item.pairs]
+    encoded = encode(pairs, scorer.tokenizer, prefix)
+    own = [len(pair.continuation) for pair in encoded]
+    start = 0
+    for item in items:
+        stop = start + len(item.pairs)
+        if item.kind == "schema":
+            encoded[start:stop] = _widened(encoded[start:stop])
+        start = stop
+    scores = scorer.score_ids(encoded, batch=batch, told=told)
+    values: dict[str, list[float]] = {}
+    start = 0
+    for item in items:
+        stop = start + len(item.pairs)
+        for metric, value in measured(item, scores[start:stop], own[start:stop]).items():
+            values.setdefault(metric, []).append(value)
+        start = stop
+    metrics = {metric: math.fsum(column) / len(column) for metric, column in values.items()}
+    primary = task.primary or ("acc_norm" if "acc_norm" in metrics else "acc")
+    if primary not in metrics:
+        raise UsageError(f"{task.name} has no {primary}", f"its metrics are {', '.join(metrics)}")
+    return TaskResult(
+        task=task.name,
+        n=len(items),
+        metrics=metrics,
+        stderr={metric: standard_error(column, metric) for metric, column in values.items()},
+        items=values,
+        primary=primary,
+        centred=(metrics[primary] - task.baseline) / (1 - task.baseline) if primary.startswith("acc") else None,
+        cropped=sum(score.cropped for score in scores),
+        apart=sum(score.apart for score in scores),
+        settings={
+            **asdict(replace(task, file=str(path))),
+            "prefix": prefix,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+    )
+
+
+def _widened(pairs: Sequence[Encoded]) -> list[Encoded]:
+    """Return the pairs of a schema with all tokens that they end with alike in their continuations."""
+    all_ids = [[*pair.context, *pair.continuation] for pair in pairs]
+    least = min(map(len, all_ids)) - 1
+    alike = next((n for n in range(least) if len({ids[-1 - n] for ids in all_ids}) > 1), least)
+    widened = []
+    for pair, ids in zip(pairs, all_ids, strict=True):
+        cut = len(ids) - max(alike, len(pair.continuation))
+        widened.append(Encoded(ids[:cut], ids[cut:], pair.apart))
+    return widened
