@@ -47,10 +47,10 @@ def questions(found: Sequence[Row], task: Task, limit: int | None = None) -> lis
         return [_plain(row, task) for row in found[:limit]]
     found = list(found)
     random.Random(ORDER_SEED).shuffle(found)
-    items = [_item(row, task) for row in found[:limit]]
+    items = [_item(row, task) for row in found]
     if task.shots >= len(items):
         raise DataError(f"{task.name} asks for {task.shots} examples and has {len(items)} rows")
-    return [_with_examples(items, number, task) for number in range(len(items))]
+    return [_with_examples(items, number, task) for number in range(len(items))[:limit]]
 
 
 def _field(row: Row, name: str, kind: type | tuple[type, ...]) -> Any:
