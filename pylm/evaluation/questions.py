@@ -7,8 +7,9 @@ OLMES requests, whose examples are in them; and plain rows, whose context a temp
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import DataError
@@ -35,17 +36,18 @@ class Question:
     place: str
 
 
-def questions(found: Sequence[Row], task: Task, limit: int | None = None) -> list[Question]:
-    """Return the questions of a task's rows, the first `limit` of them."""
-    if not found:
+def questions(rows: Iterable[Row], task: Task, limit: int | None = None) -> list[Question]:
+    """Return the questions of a task's rows, the first `limit` of them; no more rows are read than these need."""
+    rest = iter(rows)
+    first = next(rest, None)
+    if first is None:
         raise DataError(f"the file of {task.name} holds no rows")
-    if "request" in found[0].fields:
-        if not task.docs:
-            return _requests(found)[:limit]
-        found = _documents(found)
-    if task.template is not None or "prompt" in found[0].fields:
-        return [_plain(row, task) for row in found[:limit]]
-    found = list(found)
+    rest = chain([first], rest)
+    if "request" in first.fields and not task.docs:
+        return _requests(rest, limit)
+    if task.template is not None or "prompt" in first.fields:
+        return [_plain(row, task) for row in islice(rest, limit)]
+    found = _documents(rest) if "request" in first.fields else list(rest)
     random.Random(ORDER_SEED).shuffle(found)
     items = [_item(row, task) for row in found]
     if task.shots >= len(items):
@@ -133,15 +135,18 @@ def _with_examples(items: Sequence[_Item], number: int, task: Task) -> Question:
     return Question(pairs, choices, item.gold, item.kind, item.place)
 
 
-def _requests(found: Sequence[Row]) -> list[Question]:
+def _requests(found: Iterable[Row], limit: int | None) -> list[Question]:
     """Return the questions of OLMES requests: neighbours of one doc_id are the choices of a question."""
     grouped: dict[Any, list[Row]] = {}
     for row in found:
         number = row.fields.get("doc_id")
         if not isinstance(number, int):
             raise DataError(f"{row.place}: doc_id is missing", "an OLMES request has request, doc_id, idx and label")
-        if number < UNCONDITIONED:
-            grouped.setdefault(number, []).append(row)
+        if number >= UNCONDITIONED:
+            continue
+        if len(grouped) == limit and number not in grouped:
+            break
+        grouped.setdefault(number, []).append(row)
     return [_request(group) for group in grouped.values()]
 
 
@@ -164,10 +169,14 @@ def _request(group: list[Row]) -> Question:
     return Question(tuple(pairs), choices, gold, kind, group[0].place)
 
 
-def _documents(found: Sequence[Row]) -> list[Row]:
+def _documents(found: Iterable[Row]) -> list[Row]:
     """Return the documents that OLMES requests were made of, each once."""
-    kept = {row.fields["doc_id"]: row for row in reversed(found) if row.fields.get("doc_id", 0) < UNCONDITIONED}
-    return [Row(_field(kept[number], "doc", dict), kept[number].place) for number in sorted(kept)]
+    kept: dict[int, Row] = {}
+    for row in found:
+        number = _field(row, "doc_id", int)
+        if number < UNCONDITIONED and number not in kept:
+            kept[number] = Row(_field(row, "doc", dict), row.place)
+    return [kept[number] for number in sorted(kept)]
 
 
 def _plain(row: Row, task: Task) -> Question:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import importlib.util
-import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pylm.errors import DataError, UsageError, did_you_mean
 
@@ -73,28 +73,33 @@ def rows(path: Path) -> Iterator[Row]:
         yield from _table(path)
         return
     try:
-        text = _text(path)
-    except (OSError, EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        with _opened(path) as file:
+            if path.suffix == ".csv":
+                for number, cells in enumerate(csv.DictReader(file), 2):
+                    yield Row(dict(cells), f"{path}:{number}")
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield Row(_object(line, f"{path}:{number}"), f"{path}:{number}")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}", "tasks are UTF-8 text, gzip or not") from None
-    if path.suffix == ".csv":
-        for number, fields in enumerate(csv.DictReader(io.StringIO(text)), 2):
-            yield Row(dict(fields), f"{path}:{number}")
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number} is no JSON: {error}", "a line of jsonl is one object") from None
-        if not isinstance(value, dict):
-            raise DataError(f"{path}:{number} is no object", "a line of jsonl is one object: {…}")
-        yield Row(value, f"{path}:{number}")
 
 
-def _text(path: Path) -> str:
-    raw = path.read_bytes()
-    return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+def _opened(path: Path) -> IO[str]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    # a line ends where a line feed stands, and nowhere else
+    return (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig", newline="\n")
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place} is no JSON: {error}", "a line of jsonl is one object") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{place} is no object", "a line of jsonl is one object: {…}")
+    return value
 
 
 def _table(path: Path) -> Iterator[Row]:

@@ -64,7 +64,7 @@ def run(
         raise UsageError(f"limit is {limit}", "at least 1 question")
     wanted = [Task(task, task) if isinstance(task, str) else task for task in tasks]
     found = [(task, find(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
-    asked = [(task, path, questions(list(rows(path)), task, _least(limit, task.limit))) for task, path in found]
+    asked = [(task, path, questions(rows(path), task, _least(limit, task.limit))) for task, path in found]
     return [_result(scorer, task, path, items, prefix, batch, partial(told, task.name)) for task, path, items in asked]
 
 
