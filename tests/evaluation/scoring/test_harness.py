@@ -47,8 +47,8 @@ def asked(*arguments: Any) -> Any:
 
 def rolling_windows(ids: list[int], prefix: int, most: int) -> list[tuple[list[int], list[int]]]:
     """lm_eval.utils.get_rolling_token_windows with a context of 1, and make_disjoint_window, once more."""
-    windows = [([prefix, *ids[: most - 1]], ids[:most])]
-    done = len(windows[0][1])
+    done = min(most, len(ids))
+    windows = [([prefix, *ids[: done - 1]], ids[:done])]
     while done < len(ids):
         new = min(len(ids) - done, most)
         end = done + new
@@ -83,9 +83,8 @@ def test_a_likelihood_is_minus_the_nats(scorer: Scorer) -> None:
 def test_what_is_written_ends_where_the_task_says(scorer: Scorer) -> None:
     answers = Answers(scorer)
     [whole] = answers.generate_until(asked(("the cat", {"until": [], "max_gen_toks": 12})))
-    [again] = answers.generate_until(
-        asked(("the cat " * 40, {"until": "\n\n", "max_gen_toks": 12, "do_sample": False}))
-    )
+    long = ("the cat " * 40, {"until": "\n\n", "max_gen_toks": 12, "do_sample": False})
+    [again] = answers.generate_until(asked(long))
     assert whole and again
     [cut] = answers.generate_until(asked(("the cat", {"until": [whole[3]], "max_gen_toks": 12})))
     assert cut == whole[: whole.index(whole[3])]

@@ -175,9 +175,7 @@ def test_random_weights_are_right_as_often_as_chance(tmp_path: Path, scorer: Sco
                 assert result.stderr[metric] == pytest.approx(math.sqrt(value * (1 - value) / 300))
 
 
-def test_the_four_accuracies_divide_by_what_their_names_say(
-    tmp_path: Path, scorer: Scorer, tokenizer: Tokenizer
-) -> None:
+def test_the_four_accuracies_divide_by_what_their_names_say(tmp_path: Path, scorer: Scorer) -> None:
     choices = ["a", "müde Katzen schlafen", "the cat", "über"]
     items = [{"query": some(random.Random(n)), "choices": choices, "gold": n % 4} for n in range(20)]
     [result] = run(scorer, [str(written(tmp_path / "items.jsonl", items))])
@@ -209,8 +207,7 @@ def test_csv_and_parquet_say_what_jsonl_says(tmp_path: Path, scorer: Scorer) -> 
     import pyarrow.parquet as parquet
 
     items = [
-        {"question": some(random.Random(n)), "options": ["yes", "no", "the mat"], "right": "ABC"[n % 3]}
-        for n in range(9)
+        {"question": some(random.Random(n)), "options": ["yes", "no", "a mat"], "right": "ABC"[n % 3]} for n in range(9)
     ]
     lines = written(tmp_path / "items.jsonl", items)
     with (tmp_path / "items.csv").open("w", newline="", encoding="utf-8") as file:

@@ -23,9 +23,8 @@ def test_variety_and_repetition_by_hand() -> None:
 
 def longest_by_loop(text: list[int], shards: list[list[int]]) -> int:
     runs = {tuple(s[i:j]) for s in shards for i in range(len(s)) for j in range(i + 1, min(i + 40, len(s)) + 1)}
-    return max(
-        (j - i for i in range(len(text)) for j in range(i + 1, len(text) + 1) if tuple(text[i:j]) in runs), default=0
-    )
+    places = [(i, j) for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
+    return max((j - i for i, j in places if tuple(text[i:j]) in runs), default=0)
 
 
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
