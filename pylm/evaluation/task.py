@@ -22,3 +22,4 @@ class Task:
     limit: int | None = None
     primary: str | None = None  # the metric that stands for the task
     baseline: float = 0.0  # what chance is right at
+    prefix: str | None = None  # before each context, where the task's measure is defined by it

@@ -108,13 +108,16 @@ def _table(path: Path) -> Iterator[Row]:
         import pyarrow.parquet as parquet
     except ModuleNotFoundError:
         raise UsageError(f"{path} is read by pyarrow, which is not installed", "pip install pyarrow") from None
+    number = 0
     try:
-        if path.suffix == ".parquet":
-            table = parquet.read_table(path)
-        else:
-            with arrow.memory_map(str(path)) as source:
-                table = arrow.ipc.open_stream(source).read_all()
+        with arrow.memory_map(str(path)) as source:
+            if path.suffix == ".parquet":
+                batches = parquet.ParquetFile(source).iter_batches()
+            else:
+                batches = arrow.ipc.open_stream(source)
+            for batch in batches:
+                for fields in batch.to_pylist():
+                    yield Row(fields, f"{path}, row {number}")
+                    number += 1
     except (OSError, arrow.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    for number, fields in enumerate(table.to_pylist()):
-        yield Row(fields, f"{path}, row {number}")

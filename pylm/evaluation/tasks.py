@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,17 @@ class TaskResult:
     apart: int  # pairs whose context and continuation could not be encoded together
     settings: dict[str, Any]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for programs; items are left out."""
+        return {key: value for key, value in vars(self).items() if key != "items"}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield a record for each metric: what evaluations.jsonl keeps."""
+        for metric, value in self.metrics.items():
+            error = self.stderr[metric]
+            stderr = error if math.isfinite(error) else None
+            yield {"task": self.task, "metric": metric, "value": value, "n": self.n, "stderr": stderr}
+
 
 def run(
     scorer: Scorer,
@@ -55,7 +66,7 @@ def run(
         scorer: the model.
         tasks: names or paths of files, or tasks that say more of themselves.
         limit: questions of each task at most.
-        prefix: what stands before each context, eot or none.
+        prefix: what stands before each context, eot or none, where a task does not say.
         batch: continuations a pass; it changes nothing but the time.
         folders: where tasks are looked for by name.
         told: called with a task's name and how many of its continuations are done.
@@ -65,7 +76,10 @@ def run(
     wanted = [Task(task, task) if isinstance(task, str) else task for task in tasks]
     found = [(task, find(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
     asked = [(task, path, questions(rows(path), task, _least(limit, task.limit))) for task, path in found]
-    return [_result(scorer, task, path, items, prefix, batch, partial(told, task.name)) for task, path, items in asked]
+    return [
+        _result(scorer, task, path, items, task.prefix or prefix, batch, partial(told, task.name))
+        for task, path, items in asked
+    ]
 
 
 def _least(one: int | None, other: int | None) -> int | None:
