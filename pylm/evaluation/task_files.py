@@ -76,6 +76,8 @@ def rows(path: Path) -> Iterator[Row]:
         with _opened(path) as file:
             if path.suffix == ".csv":
                 for number, cells in enumerate(csv.DictReader(file), 2):
+                    if None in cells:
+                        raise DataError(f"{path}:{number} has more cells than the first line names")
                     yield Row(dict(cells), f"{path}:{number}")
                 return
             for number, line in enumerate(file, 1):
@@ -95,7 +97,7 @@ def _opened(path: Path) -> IO[str]:
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place} is no JSON: {error}", "a line of jsonl is one object") from None
     if not isinstance(value, dict):
         raise DataError(f"{place} is no object", "a line of jsonl is one object: {…}")

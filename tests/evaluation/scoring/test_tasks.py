@@ -229,6 +229,14 @@ def test_the_documents_of_requests_are_a_task_of_their_own(tmp_path: Path, score
     assert one.items == other.items
 
 
+def test_a_task_may_say_its_own_prefix(tmp_path: Path, scorer: Scorer) -> None:
+    file = str(written(tmp_path / "items.jsonl", made("choice", 6)))
+    bare, own = run(scorer, [Task("a", file), Task("b", file, prefix="none")], prefix="none")
+    [other] = run(scorer, [Task("a", file)])
+    assert bare.items == own.items != other.items
+    assert [one.settings["prefix"] for one in (bare, own, other)] == ["none", "none", "eot"]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -255,6 +263,9 @@ def test_what_is_not_there_is_said(tmp_path: Path, scorer: Scorer) -> None:
     assert caught.value.hint == "did you mean arc_easy?"
     assert find("local_data/world_knowledge/arc_easy.jsonl", [tmp_path]) == tmp_path / "arc_easy.jsonl"
     (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "cells.csv").write_text("prompt,answer\na,b,c\n")
+    with pytest.raises(DataError, match="cells.csv:2 has more cells than the first line names"):
+        run(scorer, ["cells"], folders=[tmp_path])
     with pytest.raises(DataError, match="holds no rows"):
         run(scorer, ["empty"], folders=[tmp_path])
     with pytest.raises(DataError, match="asks for 3 examples and has 3 rows"):
