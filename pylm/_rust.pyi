@@ -6,14 +6,19 @@ from typing import Any, Protocol, final, type_check_only
 from numpy.typing import NDArray
 
 __all__ = [
+    "AddressFilter",
     "Bpe",
+    "Contamination",
     "Documents",
     "build_info",
     "gather_documents",
     "hash_documents",
     "look_at_sources",
+    "mask_private",
     "parse_limit",
     "portable_pattern",
+    "private_spans",
+    "repair",
     "seal_shards",
     "shards_changed",
     "shards_document",
@@ -231,3 +236,33 @@ class Documents:
         """How many texts were null and left out, so far."""
     def __iter__(self) -> Documents: ...
     def __next__(self) -> list[tuple[str, str | None, str | None]]: ...
+
+def repair(
+    text: str,
+    *,
+    mojibake: bool = True,
+    controls: bool = True,
+    invisible: bool = True,
+    whitespace: bool = True,
+    nfc: bool = True,
+    wide_blanks: bool = False,
+) -> tuple[str, dict[str, int]]: ...
+def private_spans(text: str) -> list[tuple[int, int, str]]: ...
+def mask_private(text: str) -> str: ...
+@final
+class AddressFilter:
+    """Which pages are left out by their address: `lists` are files, or folders of them."""
+
+    def __new__(cls, lists: Sequence[str | PathLike[str]], *, soft_words: int = 2) -> AddressFilter: ...
+    def refuses(self, url: str) -> str | None: ...
+
+@final
+class Contamination:
+    """The n-grams of test items (task, id, question, answer), and the texts in which they stand."""
+
+    def __new__(
+        cls, items: Sequence[tuple[str, str, str, str]], *, n: int = 13, whole: bool = False
+    ) -> Contamination: ...
+    def check(self, texts: Sequence[str]) -> list[tuple[str, str, str, int] | None]: ...
+    @property
+    def tasks(self) -> list[tuple[str, int, int]]: ...

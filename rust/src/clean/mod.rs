@@ -13,6 +13,7 @@
 //! - *family*: rules that are asked for by one name: `gopher_repetition`, `gopher`, `c4`, `fineweb`.
 //! - *language*: as FineWeb-2 names them, `eng_Latn`; `und_Zzzz` where it is not known.
 //! - *sketch*: what of a document is kept to find its near-duplicates. *shingle*: five words, or eight characters.
+pub mod address;
 pub mod contamination;
 pub mod duplicates;
 pub mod language;

@@ -1,5 +1,6 @@
 //! Cleaning, for Python.
 
+mod address;
 mod contamination;
 mod duplicates;
 mod language;
@@ -10,6 +11,7 @@ mod rules;
 use pyo3::prelude::*;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    address::register(module)?;
     contamination::register(module)?;
     duplicates::register(module)?;
     language::register(module)?;
