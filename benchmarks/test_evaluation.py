@@ -53,7 +53,6 @@ def material(place: Path, questions: Path) -> None:
         num_attention_heads=8,
         num_key_value_heads=8,
         max_position_embeddings=1024,
-        initializer_range=0.05,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eot,
         bos_token_id=tokenizer.eot,

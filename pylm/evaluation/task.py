@@ -1,4 +1,4 @@
-"""A task as data: its file, how its rows become questions, what it is measured by."""
+"""A task as data: its file, how its items are asked, what it is measured by."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ class Task:
     file: str  # a path, or a name that is looked for
     shots: int = 0  # examples before each question, drawn from the same file
     delimiter: str = " "  # between context and continuation
-    template: str | None = None  # of plain rows: the context
-    choices: str = "choices"  # of plain rows: the field that holds them
+    separator: str = "\n\n"  # after each example
+    template: str | None = None  # of the context, from all columns of a row
+    prompt: str = "prompt"  # the columns of a plain file
+    choices: str = "choices"
     answer: str = "answer"
     docs: bool = False  # of OLMES requests: the documents they were made of, not the requests
     limit: int | None = None

@@ -12,11 +12,10 @@ from typing import Any
 
 from pylm.errors import UsageError
 from pylm.evaluation.measures import measured, standard_error
-from pylm.evaluation.questions import Question, questions
+from pylm.evaluation.questions import FOLDERS, Question, file_of, questions
 from pylm.evaluation.scoring import Pair, Scorer
 from pylm.evaluation.scoring.encoding import Encoded, encode
 from pylm.evaluation.task import Task
-from pylm.evaluation.task_files import FOLDERS, find, rows
 
 __all__ = ["Task", "TaskResult", "run"]
 
@@ -74,8 +73,8 @@ def run(
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}", "at least 1 question")
     wanted = [Task(task, task) if isinstance(task, str) else task for task in tasks]
-    found = [(task, find(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
-    asked = [(task, path, questions(rows(path), task, _least(limit, task.limit))) for task, path in found]
+    found = [(task, file_of(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
+    asked = [(task, path, questions(task, path, _least(limit, task.limit))) for task, path in found]
     return [
         _result(scorer, task, path, items, task.prefix or prefix, batch, partial(told, task.name))
         for task, path, items in asked

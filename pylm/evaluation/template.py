@@ -53,17 +53,19 @@ class Template:
         except TemplateError as error:
             raise DataError(f"the template {text!r} cannot be read: {error}", WHAT_THERE_IS) from None
 
-    def __call__(self, row: Mapping[str, Any]) -> str:
+    def __call__(self, row: Mapping[str, Any], place: str) -> str:
         """Return the text of a row, every field of which must be there."""
         from jinja2.meta import find_undeclared_variables
 
         lacking = sorted(find_undeclared_variables(self._made.environment.parse(self.text)) - set(row))
         if lacking:
-            raise DataError(f"the template names {', '.join(lacking)}", f"the row has {', '.join(sorted(row))}")
+            raise DataError(
+                f"{place}: the template names {', '.join(lacking)}", f"the row has {', '.join(sorted(row))}"
+            )
         try:
             return self._made.render(row)
         except TemplateError as error:
-            raise DataError(f"the template {self.text!r} does not fit: {error}", WHAT_THERE_IS) from None
+            raise DataError(f"{place}: the template does not fit: {error}", WHAT_THERE_IS) from None
 
 
 def _check(node: nodes.Node) -> None:

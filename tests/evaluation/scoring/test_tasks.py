@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pylm.errors import DataError, PylmError, UsageError
+from pylm.evaluation.questions import file_of, questions
 from pylm.evaluation.scoring import Scorer
-from pylm.evaluation.task_files import find, rows
 from pylm.evaluation.tasks import Task, run
 from pylm.evaluation.template import Template
 from pylm.generation.branches import Branches, Scored
@@ -149,11 +149,9 @@ FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_who_knows_the_answers_is_right_everywhere(form: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
-    from pylm.evaluation.questions import questions
-
     task = Task(form, str(written(tmp_path / f"{form}.jsonl", FORMS[form]())))
     answers = []
-    for item in questions(rows(Path(task.file)), task):
+    for item in questions(task, Path(task.file)):
         context, continuation = item.pairs[item.gold]
         answers.append([tokenizer.eot, *tokenizer.encode(context + continuation)])
     [result] = run(Scorer(Knowing(answers), tokenizer), [task])  # type: ignore[arg-type]
@@ -203,7 +201,7 @@ def test_a_limit_gives_the_beginning_of_what_all_gives(tmp_path: Path, scorer: S
 
 
 def test_csv_and_parquet_say_what_jsonl_says(tmp_path: Path, scorer: Scorer) -> None:
-    arrow = pytest.importorskip("pyarrow")
+    import pyarrow as arrow
     import pyarrow.parquet as parquet
 
     items = [
@@ -213,7 +211,7 @@ def test_csv_and_parquet_say_what_jsonl_says(tmp_path: Path, scorer: Scorer) -> 
     with (tmp_path / "items.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["question", "options", "right"])
-        writer.writerows([item["question"], "|".join(item["options"]), item["right"]] for item in items)
+        writer.writerows([item["question"], json.dumps(item["options"]), item["right"]] for item in items)
     parquet.write_table(arrow.Table.from_pylist(items), tmp_path / "items.parquet")
     fields = {"template": "Question: {{ question | trim }}\nAnswer:", "choices": "options", "answer": "right"}
     results = [run(scorer, [Task("t", str(lines.with_suffix(s)), **fields)])[0] for s in (".jsonl", ".csv", ".parquet")]
@@ -240,13 +238,10 @@ def test_a_task_may_say_its_own_prefix(tmp_path: Path, scorer: Scorer) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "items.jsonl:2 is no JSON"),
-        ("[1]", "items.jsonl:2 is no object"),
-        ('{"query": "a", "choices": ["b", ""], "gold": 0}', r"items.jsonl:2: choices\[1\] is empty"),
-        ('{"query": "a", "choices": ["b", "c"], "gold": 2}', "items.jsonl:2: gold is 2, and there are 2 choices"),
-        ('{"query": "a", "choices": ["b", "c"]}', "items.jsonl:2: gold is missing"),
-        ('{"question": "a"}', "items.jsonl:2: the row of items is of no known form"),
-        ('{"context": "a", "continuation": " "}', "items.jsonl:2: continuation is empty"),
+        ("{", "items.jsonl line 2 is no JSON object"),
+        ('{"query": "a", "choices": ["b", ""], "gold": 0}', "items.jsonl line 2: an entry of choices is empty"),
+        ('{"query": "a", "choices": ["b", "c"], "gold": 2}', "items.jsonl line 2: gold is 2, and there are 2 choices"),
+        ('{"question": "a"}', "items.jsonl line 2 is no item of a test"),
     ],
 )
 def test_a_malformed_line_is_named(line: str, said: str, tmp_path: Path, scorer: Scorer) -> None:
@@ -257,25 +252,24 @@ def test_a_malformed_line_is_named(line: str, said: str, tmp_path: Path, scorer:
 
 
 def test_what_is_not_there_is_said(tmp_path: Path, scorer: Scorer) -> None:
-    written(tmp_path / "arc_easy.jsonl", made("choice", 3))
-    with pytest.raises(UsageError, match="no task arc_eazy: looked for a file of that name, and in") as caught:
-        run(scorer, ["arc_eazy"], folders=[tmp_path])
-    assert caught.value.hint == "did you mean arc_easy?"
-    assert find("local_data/world_knowledge/arc_easy.jsonl", [tmp_path]) == tmp_path / "arc_easy.jsonl"
+    items = written(tmp_path / "arc.jsonl", made("choice", 3))
+    with pytest.raises(UsageError, match="there is no test arc_easie"):
+        run(scorer, ["arc_easie"], folders=[tmp_path])
+    assert file_of("local_data/world_knowledge/arc.jsonl", [tmp_path]) == items
+    assert file_of("data:arc", [tmp_path]) == items
     (tmp_path / "empty.jsonl").write_text("")
-    (tmp_path / "cells.csv").write_text("prompt,answer\na,b,c\n")
-    with pytest.raises(DataError, match="cells.csv:2 has more cells than the first line names"):
-        run(scorer, ["cells"], folders=[tmp_path])
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="has no item"):
         run(scorer, ["empty"], folders=[tmp_path])
-    with pytest.raises(DataError, match="asks for 3 examples and has 3 rows"):
-        run(scorer, [Task("arc", "arc_easy", shots=3)], folders=[tmp_path])
+    written(tmp_path / "bare.jsonl", olmes(made("choice", 2))[8:])
+    with pytest.raises(DataError, match="has no item with a context"):
+        run(scorer, ["bare"], folders=[tmp_path])
+    written(tmp_path / "requests.jsonl", olmes(made("choice", 2)))
+    with pytest.raises(DataError, match="are prompts as they stand"):
+        run(scorer, [Task("r", "requests", shots=1)], folders=[tmp_path])
+    with pytest.raises(DataError, match="asks for 3 examples, and .* has 3 items"):
+        run(scorer, [Task("arc", "arc", shots=3)], folders=[tmp_path])
     with pytest.raises(UsageError, match="has no acc_pmi"):
-        run(scorer, [Task("arc", "arc_easy", primary="acc_pmi")], folders=[tmp_path])
-    cut = tmp_path / "cut.jsonl.gz"
-    cut.write_bytes(gzip.compress(b'{"query": 1}\n' * 500)[:40])
-    with pytest.raises(DataError, match="cut.jsonl.gz cannot be read"):
-        run(scorer, [str(cut)])
+        run(scorer, [Task("arc", "arc", primary="acc_pmi")], folders=[tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -305,7 +299,7 @@ def test_templates_reach_nothing(text: str) -> None:
 
 def test_a_template_puts_fields_in() -> None:
     made_of = Template("{% if hint %}Hint: {{ hint | trim }}\n{% endif %}Q: {{ q[1] }}\nA:")
-    assert made_of({"hint": " h ", "q": ["x", "y"]}) == "Hint: h\nQ: y\nA:"
-    assert made_of({"hint": "", "q": ["x", "y"]}) == "Q: y\nA:"
-    with pytest.raises(DataError, match="the template names hint"):
-        made_of({"q": ["x", "y"]})
+    assert made_of({"hint": " h ", "q": ["x", "y"]}, "here") == "Hint: h\nQ: y\nA:"
+    assert made_of({"hint": "", "q": ["x", "y"]}, "here") == "Q: y\nA:"
+    with pytest.raises(DataError, match="a.csv row 3: the template names hint"):
+        made_of({"q": ["x", "y"]}, "a.csv row 3")
