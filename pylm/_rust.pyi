@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 __all__ = [
     "AddressFilter",
     "Bpe",
+    "CleaningRules",
     "Contamination",
     "Documents",
     "build_info",
@@ -20,6 +21,12 @@ __all__ = [
     "private_spans",
     "repair",
     "seal_shards",
+    "rules_full",
+    "rules_keys",
+    "rules_measures",
+    "rules_preset",
+    "rules_set",
+    "sentences_of",
     "shards_changed",
     "shards_document",
     "shards_manifest",
@@ -28,6 +35,7 @@ __all__ = [
     "shards_verify",
     "tokenize",
     "train_bpe",
+    "words_of",
 ]
 
 @type_check_only
@@ -236,6 +244,40 @@ class Documents:
         """How many texts were null and left out, so far."""
     def __iter__(self) -> Documents: ...
     def __next__(self) -> list[tuple[str, str | None, str | None]]: ...
+
+def words_of(text: str) -> list[str]:
+    """The words of `text` as the rules of cleaning count them."""
+
+def sentences_of(text: str) -> int:
+    """How many sentences `text` has, one where it has none."""
+
+def rules_preset(name: str) -> str:
+    """The settings of `fineweb`, `fineweb2`, `gopher`, `c4` or `none`, as JSON.
+
+    They name `families`, in the order in which they judge, and values by key: `default`, and those of `languages`.
+    """
+
+def rules_set(settings: str, key: str, value: str) -> str:
+    """The settings with `key` set to the JSON `value` for all languages, and its family asked for."""
+
+def rules_full(settings: str) -> str:
+    """The settings with every key of their families said."""
+
+def rules_measures() -> list[str]:
+    """The names of the measures, in their order."""
+
+def rules_keys() -> list[dict[str, Any]]:
+    """Of every key its `key`, `reason`, `family`, `measure`, `comparison` (`<`, `>` or nothing) and `rethresholds`."""
+
+@final
+class CleaningRules:
+    """Rules by their settings: what `rules_preset` gives, or JSON like it."""
+
+    def __new__(cls, settings: str) -> CleaningRules: ...
+    def measure(self, text: str, language: str = "eng_Latn") -> tuple[list[float], str | None]:
+        """The measures, NaN where there is none, and the text as C4 rewrites it; None where it stays as it is."""
+    def decide(self, measures: Sequence[float], language: str = "eng_Latn") -> tuple[str, str, float, float] | None:
+        """Reason, key, measure and threshold of the first rule that fails."""
 
 def repair(
     text: str,

@@ -67,6 +67,7 @@ def tensors() -> Iterator[dict[str, Any]]:
 GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "README.md": lambda: iter(()),
     "docs/apple.md": lambda: iter(()),
+    "docs/contamination.md": texts,
     "docs/mixing.md": lambda: iter(()),
     "docs/models.md": tokens,
     "docs/python.md": lambda: iter(()),

@@ -17,6 +17,8 @@ FLOORS: dict[str, set[str]] = {
     "threads": {"error"},
     "unique": set(),
     "lock": {"error"},
+    "files": {"error", "unique"},  # whole or not there
+    "ranks": {"error", "files", "lock"},  # several processes that write one folder
     "id": set(),
     "memory": {"id"},
     "pattern": {"error"},
@@ -28,8 +30,10 @@ FLOORS: dict[str, set[str]] = {
     "bpe.vocab": {"error", "memory", "pattern", "bpe.alphabet", "bpe.model", "bpe.merge"},
     "bpe.encode": GROUND - {"lock"} | {"pattern", "bpe.model", "bpe.merge", "bpe.vocab"},
     "bpe.train": GROUND | {"pattern", "bpe.alphabet"},
-    "shard": GROUND - {"memory"} | {"input"},
+    "shard": GROUND - {"memory"} | {"files", "ranks", "input"},
     "shard.encoder": {"error", "id", "input", "bpe"},  # the one trait between text and ids
+    "clean": GROUND | {"pattern"},  # functions of a text, which know no sources
+    "clean.run": GROUND | {"files", "ranks", "input"},
     "python": {"*"},
 }
 

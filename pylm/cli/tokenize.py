@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pylm.cli.frame.command import command, json_option
+from pylm.cli.frame.command import Command, command, json_option
 from pylm.cli.frame.completion import complete_sources
 from pylm.cli.frame.data_section import config_option, sources_of, taken_from
 from pylm.cli.frame.printing import print_json, say
@@ -15,10 +15,19 @@ from pylm.cli.frame.types import COUNT, SHARE
 EXAMPLE = """pylm tokenize corpus.txt --tokenizer gpt2 --out data/corpus
 pylm tokenize tinystories_10M --tokenizer gpt2 --out data/ts
 pylm tokenize 'crawl/*.jsonl.zst' --field body --tokenizer tok/ --val 0.001
+pylm tokenize crawl.jsonl --clean --out data/crawl
 zcat dump.gz | pylm tokenize - --split blank"""
 
 
-@command("tokenize", example=EXAMPLE)
+class _Tokenize(Command):
+    """The command, whose `--clean` has a value only where it is written as `--clean=RULES`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give `--clean` alone the rules that it stands for, so that it takes no SOURCE for them."""
+        return super().parse_args(ctx, [f"{arg}=fineweb" if arg == "--clean" else arg for arg in args])
+
+
+@command("tokenize", example=EXAMPLE, cls=_Tokenize)
 @click.argument("sources", nargs=-1, metavar="SOURCE…", shell_complete=complete_sources)
 @click.option("--tokenizer", metavar="T", help="Name, file, folder or Hub id; without it one is trained on the text.")
 @click.option("--out", type=click.Path(file_okay=False), help="Folder to write.  [default: data/<name of the source>]")
@@ -36,6 +45,7 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--skip-bad", is_flag=True, show_default=False, help="Leave out broken jsonl lines; count and list them.")
 @click.option("--allow-special", multiple=True, help="Special token that may stand in the text as one; repeatable.")
 @click.option("--format", type=click.Choice(["raw", "llmc"]), default="raw", help="llmc: with its header.")
+@click.option("--clean", metavar="[=RULES]", help="Clean the text first, as pylm data clean does it.")
 @click.option("--threads", type=COUNT, help="Threads.  [default: one for each core]")
 @click.option("--rank", type=int, help="Which share of the work this process does.  [default: Slurm's, else 0]")
 @click.option("--world", type=int, help="How many processes share it.  [default: Slurm's, else 1]")
@@ -44,7 +54,7 @@ zcat dump.gz | pylm tokenize - --split blank"""
 @click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Say what it would take, and write nothing.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
-@config_option("Take data.sources, if no SOURCE is given, data.tokenizer and data.val_share.")
+@config_option("Take data.sources, if no SOURCE is given, data.clean, data.tokenizer, data.val_share.")
 @json_option
 def tokenize(
     sources: tuple[str, ...],
@@ -66,7 +76,7 @@ def tokenize(
     from pylm.data.prepare import prepare
 
     named = sources_of(sources, config, "no text was named", "name a file, a folder, a glob, or - for stdin")
-    given = taken_from(config, options, {"tokenizer": "tokenizer", "val": "val_share"})
+    given = taken_from(config, options, {"tokenizer": "tokenizer", "val": "val_share", "clean": "clean"})
     given["val"] = 0.01 if given["val"] is None else given["val"]
     with Progress("tokenize", unit="bytes", quiet=as_json) as progress:
         done = prepare(

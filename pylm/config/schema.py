@@ -218,7 +218,11 @@ class Data(Section):
     sources: Annotated[dict[str, float] | None, Weights(none=True)] = Field(
         default=None, description="Texts to tokenize first, with their shares: files, datasets by name, hub:ORG/NAME."
     )
-
+    clean: Annotated[str | None, Text(none=True)] = Field(
+        default=None,
+        description="Rules that clean texts before they are tokenized: fineweb, fineweb2, gopher, c4, none. null: they "
+        "are taken as they are; `pylm data clean` takes fineweb.",
+    )
     tokenizer: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="Name, file or folder of the tokenizer of texts. null: one is trained on them."
     )

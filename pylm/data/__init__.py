@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pylm.data.cleaning.call import Cleaned, clean
     from pylm.data.getting.call import Got, get
     from pylm.data.loader import Batch, Document, Loader
     from pylm.data.mixing.call import mix
     from pylm.data.streaming import Source, source
 
-__all__ = ["Batch", "Document", "Got", "Loader", "Source", "get", "mix", "source"]
+__all__ = ["Batch", "Cleaned", "Document", "Got", "Loader", "Source", "clean", "get", "mix", "source"]
 
 # name: the module that holds it, imported on first use: numpy costs time that `pylm --help` has not
 _HOMES = {
     "Batch": "pylm.data.loader",
+    "Cleaned": "pylm.data.cleaning.call",
     "Document": "pylm.data.loader",
     "Got": "pylm.data.getting.call",
     "Loader": "pylm.data.loader",
     "Source": "pylm.data.streaming",
+    "clean": "pylm.data.cleaning.call",
     "get": "pylm.data.getting.call",
     "mix": "pylm.data.mixing.call",
     "source": "pylm.data.streaming",

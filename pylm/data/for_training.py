@@ -42,6 +42,7 @@ def prepare_for_training(
     *,
     tokenizer: str | None = None,
     val: float | None = None,
+    clean: str | None = None,
 ) -> Prepared:
     """Write shards of text into its default folder, or return those that stand there.
 
@@ -53,9 +54,10 @@ def prepare_for_training(
         say: Called with sentences that a user wants to read.
         tokenizer: What `Tokenizer.load` takes; one is trained on the text if not given.
         val: The share of documents kept for validation; as `pylm tokenize` does if not given.
+        clean: The rules that clean the text first; none do if not given.
     """
     training = Training(vocab_size, most=most_tokens) if tokenizer is None else tokenizer
-    options = ShardOptions() if val is None else ShardOptions(val=val)
+    options = ShardOptions(clean=clean) if val is None else ShardOptions(val=val, clean=clean)
     folder = default_folder(sources)
     with _whole_lines(sources, folder):
         text = Sources.of(sources)

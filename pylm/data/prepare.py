@@ -14,7 +14,7 @@ from pylm.data.encoder import encoder_of
 from pylm.data.own_tokenizer import Training, check_tokenizer, own_tokenizer
 from pylm.data.sources import END, Opened, Sources, default_folder, opened
 from pylm.data.storing import say_terms, stored
-from pylm.data.streaming.files import Files
+from pylm.data.streaming.files import Files, Reading
 from pylm.data.streaming.steps import Limit, Taken
 from pylm.errors import UsageError, did_you_mean
 from pylm.tokenizer.native import parameters_named
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
     from pylm.tokenizer.report import Report
 
-__all__ = ["Prepared", "ShardOptions", "prepare", "prepare_text"]
+__all__ = ["Prepared", "ShardOptions", "prepare", "prepare_as_it_is", "prepare_text", "request_of"]
 
 HEADERS = {"raw": "none", "llmc": "llmc"}  # a format, and what the pipeline calls its header
 
@@ -46,6 +46,7 @@ class ShardOptions:
     ray: str | None = None
     force: bool = False
     dry_run: bool = False
+    clean: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline can do."""
@@ -65,7 +66,10 @@ class ShardOptions:
 
 @dataclass
 class Prepared:
-    """The outcome of preparing data: `plan` is what was foreseen, the rest is None after a dry run."""
+    """The outcome of preparing data: `plan` is what was foreseen, the rest is None after a dry run.
+
+    `cleaned` is the manifest of the text that was cleaned before, where that was asked for and had to be done.
+    """
 
     folder: Path
     plan: dict[str, Any]
@@ -76,6 +80,7 @@ class Prepared:
     progress: dict[str, float] = field(default_factory=dict)
     vocab_size: int = 0
     trained: bool = False
+    cleaned: dict[str, Any] | None = None
 
 
 def prepare(
@@ -103,6 +108,7 @@ def prepare(
     ray: str | None = None,
     store: bool = False,
     allow_private: bool = False,
+    clean: bool | str | None = None,
     force: bool = False,
     dry_run: bool = False,
     progress: Report | None = None,
@@ -138,6 +144,7 @@ def prepare(
         ray: The Ray cluster that shares it instead; `auto` is the one that this machine belongs to.
         store: Whether what is fetched of datasets and addresses is kept in pylm's cache.
         allow_private: Whether addresses of this machine and its own network may be read.
+        clean: The rules that clean the text first, as `pylm.data.clean` does it; True for its own default.
         force: Whether to replace what another run wrote.
         dry_run: Whether to say what it would take, and write nothing.
         progress: Called about five times a second.
@@ -159,8 +166,9 @@ def prepare(
         say_terms(sources, say)
     text = Sources.of(kept, **reading, allow_private=allow_private)
     options = ShardOptions(
-        val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run
-    )
+        val, shard_tokens, limit, _several(allow_special), format, threads, rank, world, ray, force, dry_run,
+        "fineweb" if clean is True else clean or None,
+    )  # fmt: skip
     folder = default_folder(sources) if out is None else Path(out)
     return prepare_text(text, folder, training if tokenizer is None else tokenizer, options, progress, say)
 
@@ -174,6 +182,23 @@ def prepare_text(
     say: Say,
 ) -> Prepared:
     """Do what `prepare` says, with its arguments put together."""
+    if options.clean is not None:
+        from pylm.data.cleaning.before import prepare_cleaned
+
+        return prepare_cleaned(sources, folder, tokenizer, options, progress, say)
+    return prepare_as_it_is(sources, folder, tokenizer, options, progress, say)
+
+
+def prepare_as_it_is(
+    sources: Sources,
+    folder: Path,
+    tokenizer: Training | Tokenizer | str | Path,
+    options: ShardOptions,
+    progress: Report | None,
+    say: Say,
+    cleaned: str | None = None,
+) -> Prepared:
+    """Write shards of text that nobody cleans, or somebody has: `cleaned` then says how."""
     if options.ray is not None and options.force:
         raise UsageError(
             f"{param('ray')} shares the work by itself, without {param('force', True)}", f"remove {folder} first"
@@ -207,7 +232,7 @@ def prepare_text(
         else:
             tok, trained = _loaded(tokenizer), False
         check_tokenizer(tok, folder, options.allow_special, options.force, say)
-        request = _request(sources, tok, options) | {
+        request = request_of(sources.reading, tok, options, cleaned) | {
             "training": tokenizer.wishes if isinstance(tokenizer, Training) else None
         }
         result = _write_shards(text, folder, request, tok, options, progress)
@@ -257,22 +282,23 @@ def _limits(sources: Sources, options: ShardOptions, tokenizer: Training | Token
     return [Limit(**limit, tokenizer=tok, allow_special=options.allow_special)]
 
 
-def _request(sources: Sources, tok: Tokenizer, options: ShardOptions) -> dict[str, Any]:
+def request_of(reading: Reading, tok: Tokenizer, options: ShardOptions, cleaned: str | None) -> dict[str, Any]:
     """Return what decides the bytes of the shards; job.json keeps it, and another one is another job."""
     return {
         "tokenizer": tok.identity,
         "vocab_size": tok.vocab_size,
         "eot": tok.eot,
-        "split": sources.reading.split,
-        "field": sources.reading.field or "text",
-        "column": sources.reading.column or "text",
-        "invalid": sources.reading.invalid,
-        "skip_bad": sources.reading.skip_bad,
+        "split": reading.split,
+        "field": reading.field or "text",
+        "column": reading.column or "text",
+        "invalid": reading.invalid,
+        "skip_bad": reading.skip_bad,
         "allow_special": sorted(set(options.allow_special)),
         "validation": options.val,
         "shard_tokens": options.shard_tokens,
         "limit": None if options.limit is None else _rust.parse_limit(options.limit),
         "header": HEADERS[options.format],
+        "clean": cleaned,
     }
 
 

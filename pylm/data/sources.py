@@ -76,7 +76,12 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(
-    sources: Sources, folder: Path | None, limits: Sequence[Limit] = (), progress: Report | None = None
+    sources: Sources,
+    folder: Path | None,
+    limits: Sequence[Limit] = (),
+    progress: Report | None = None,
+    *,
+    rows: bool = False,
 ) -> Iterator[Opened]:
     """Give what Rust reads of the sources, for as long as the block takes.
 
@@ -88,6 +93,7 @@ def opened(
         folder: What it is read for; where there is none, the files lie with the system's temporary ones.
         limits: Nobody reads beyond the first of these.
         progress: Called now and then while texts are written.
+        rows: Whether what else a source says of a document is written beside its text.
     """
 
     def report(written: int) -> None:
@@ -107,7 +113,8 @@ def opened(
                 continue
             for limit in limits:  # what nowhere ends is written as far as it is taken; empty texts are no documents
                 part = Taken(Mapped(part, lambda document: document if document.text else None), limit)
-            text.files.append(spooled(part, scratch / f"{number}.jsonl", sources.reading.field or "text", report))
+            file, key = scratch / f"{number}.jsonl", sources.reading.field or "text"
+            text.files.append(spooled(part, file, key, report, rows=rows))
         yield text
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pylm.errors import UsageError, did_you_mean
 from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
-from pylm.evaluation.judged import Judged, by_shards, by_text, is_shards, own_data
+from pylm.evaluation.judged import Judged, by_shards, by_text, is_shards, of_ours, own_data
 from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
 from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity
@@ -135,9 +135,10 @@ def _evaluated(opened: Opened, judged: Judged, by: Sequence[str], progress: Prog
         raise judged.empty()
     units = tally.units()
     bits = tally.bits
+    ours = of_ours(opened.folder)
     return Evaluation(
         checkpoint=opened.folder,
-        step=step_of(opened.folder),
+        step=None if ours is None else ours.step,
         engine=engine.name,
         settings={**judged.settings(), "context_length": engine.context_length},
         data=judged.name,
@@ -170,13 +171,6 @@ def _errors(units: Units) -> dict[str, float]:
         off = above - below * (above.sum() / below.sum())
         made[name] = float(np.sqrt(np.square(off).sum() * count / (count - 1)) / below.sum() / unit)
     return made
-
-
-def step_of(folder: Path) -> int | None:
-    """Return the step of a checkpoint of ours; None for another's."""
-    from pylm.checkpoint import read as read_checkpoint
-
-    return read_checkpoint(folder).step if (folder / "manifest.json").exists() else None
 
 
 def _place(folder: Path, out: Path_ | None) -> Path | None:

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.config.cascade import resolve
 from pylm.config.schema import Config
+from pylm.data.folder import TOKEN_FILES
 from pylm.data.identity import identify
 from pylm.errors import CheckpointError, DataError, PylmError, TokenizerError
 from pylm.evaluation.reading import Passage, documents, prefix_of, texts, windows, within
 from pylm.wording import param
 
 if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
     from pylm.data.identity import Identity
     from pylm.generation.load import Opened
 
-__all__ = ["Judged", "by_shards", "by_text", "is_shards", "own_data"]
+__all__ = ["Judged", "by_shards", "by_text", "is_shards", "of_ours", "own_data"]
 
-TOKENS = (".bin", ".npy")
 NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
 
 
@@ -47,8 +48,8 @@ def is_shards(data: Any) -> bool:
         return False
     path = Path(os.fspath(data))
     if path.is_dir():
-        return (path / "manifest.json").is_file() or any(each.suffix in TOKENS for each in path.iterdir())
-    return path.suffix in TOKENS
+        return (path / "manifest.json").is_file() or any(each.suffix in TOKEN_FILES for each in path.iterdir())
+    return path.suffix in TOKEN_FILES
 
 
 def own_data(
@@ -149,11 +150,17 @@ def by_text(opened: Opened, source: Any, stride: int | None, prefix: str, limit:
     return Judged(named(source) or "text", found, settings)
 
 
-def _state(opened: Opened) -> dict[str, Any]:
-    """Return what a checkpoint of ours says of its run; nothing of another's."""
+def of_ours(folder: Path) -> Checkpoint | None:
+    """Return what a checkpoint of ours says of itself; None for another's."""
     from pylm.checkpoint import read
 
-    return read(opened.folder).state if (opened.folder / "manifest.json").exists() else {}
+    return read(folder) if (folder / "manifest.json").exists() else None
+
+
+def _state(opened: Opened) -> dict[str, Any]:
+    """Return what a checkpoint of ours says of its run; nothing of another's."""
+    ours = of_ours(opened.folder)
+    return {} if ours is None else ours.state
 
 
 def _same_tokenizer(opened: Opened, identity: Identity, path: str) -> None:

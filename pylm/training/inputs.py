@@ -177,7 +177,7 @@ def tokenize(
     try:
         prepared = prepare_for_training(
             request.text, vocabulary, most, progress=progress, say=lambda text: on_event(Note(text)),
-            tokenizer=data.tokenizer, val=data.val_share,
+            tokenizer=data.tokenizer, val=data.val_share, clean=data.clean,
         )  # fmt: skip
     except PylmError as error:
         folder = default_folder(request.text)

@@ -72,6 +72,7 @@ class TrainKeywords(TypedDict, total=False):
     stride: int | None
     mix: Mapping[str, float] | None
     sources: Mapping[str, float] | None
+    clean: str | None
     tokenizer: str | None
     val_share: float | None
     mix_tokens: int | None

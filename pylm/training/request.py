@@ -15,7 +15,7 @@ from pylm.wording import param
 
 __all__ = ["Request"]
 
-OF_TEXTS = ("data.tokenizer", "data.val_share")
+OF_TEXTS = ("data.tokenizer", "data.val_share", "data.clean")
 OF_SHARDS = {"data.mix_tokens": "data mix", "data.mix_temperature": "data mix", "data.split_by": "data split"}
 
 DEEPEST = 64  # layers of a derived size

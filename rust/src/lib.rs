@@ -36,11 +36,13 @@
 pub mod bpe;
 pub mod clean;
 pub mod error;
+mod files;
 pub mod id;
 pub mod input;
 mod lock;
 pub mod memory;
 pub mod pattern;
+pub mod ranks;
 pub mod shard;
 mod threads;
 mod unique;

@@ -61,6 +61,21 @@ fn any_bytes_encode_and_decode() {
     on_all("encode", properties::encode, 400, drawn);
 }
 
+/// What repairs and those who look for addresses stop at.
+fn odd_text(draw: &mut Draw) -> Vec<u8> {
+    let pieces: Vec<&str> = "a b@c.org 8.8.8.8 [1.2.3.4] 3,5 Ã© â€œ Ð° \u{80} \r \n \t \u{a0} \u{200d} \u{200b} e\u{301} क्ष 漢 👩 \u{ad} א ß ǅ ﬁ İ"
+        .split(' ')
+        .chain([" ", "  "])
+        .collect();
+    (0..draw.below(24)).flat_map(|_| pieces[draw.below(pieces.len())].bytes()).collect()
+}
+
+#[test]
+fn any_text_is_cleaned() {
+    on_all("clean", properties::clean, 300, drawn);
+    on_all("clean", properties::clean, 1000, odd_text);
+}
+
 #[test]
 fn any_bytes_are_cut_as_the_regex_cuts_them() {
     on_all("scan", properties::scan, 300, drawn);

@@ -9,6 +9,7 @@ import click
 from pylm.cli.frame.command import json_option
 from pylm.cli.frame.configured import configured
 from pylm.cli.frame.printing import print_json
+from pylm.cli.frame.table import table
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
@@ -41,9 +42,7 @@ def show(given: Given, keys: tuple[str, ...], origin: bool, as_json: bool) -> No
         print_json(_as_json(resolved, wanted, origin))
     elif origin:
         rows = [(key, _text(resolved, key), resolved.origin(key)) for key in wanted]
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        for key, value, source in rows:
-            click.echo(f"{key:{widths[0]}}  {value:{widths[1]}}  {source}")
+        click.echo("\n".join(table(rows, to_the_left=(0, 1, 2))))
     else:
         click.echo(resolved.to_yaml(wanted), nl=False)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pylm.cli.frame.command import group
 
 SUBCOMMANDS = {
+    "clean": ("pylm.cli.data.clean_:clean_", "Leave out what makes text worse, and say what went and why."),
     "get": ("pylm.cli.data.get_:get_", "Fetch datasets by name, verified to the byte."),
     "list": ("pylm.cli.data.list_:list_", "List the datasets that are known by name."),
     "mix": ("pylm.cli.data.mix_:mix_", "Mix sources by weight, in tokens, into one folder of shards."),
+    "rethreshold": ("pylm.cli.data.rethreshold_:rethreshold_", "Decide anew what stays of cleaned text."),
     "report": ("pylm.cli.data.report:report_", "Show what cleaning removed and why, as a page too."),
     "show": ("pylm.cli.data.show:show", "Show a document of shards, or the first of a source."),
     "split": ("pylm.cli.data.split:split", "Divide token shards into training and validation."),

@@ -63,6 +63,7 @@ def mix_(sources: tuple[str, ...], config: str | None, as_json: bool, **options:
 
 
 def _lines(mixed: Mixture) -> list[str]:
+    from pylm.cli.frame.table import table
     from pylm.config.units import counted
 
     rows = [("source", "tokens", "weight", "epochs", "documents", "taken")]
@@ -77,13 +78,7 @@ def _lines(mixed: Mixture) -> list[str]:
         )
         for part in mixed.parts
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [f"{row[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
+    lines = list(table(rows))
     if mixed.copies:
         lines.append(f"left out, as validation holds the same: {counted(mixed.copies, 'document')}")
     train, val = (counted(mixed.splits[name]["tokens"], "token") for name in ("train", "val"))

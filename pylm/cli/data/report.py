@@ -60,17 +60,11 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table: its first column and `removes` to the left, numbers to the right."""
+    """Yield an empty line and those of a table, its first column and `removes` to the left; nothing of no rows."""
+    from pylm.cli.frame.table import table
     from pylm.data.cleaning.report.figures import shown
 
-    if not rows:
-        return
-    lines = [head, *([str(shown(cell)) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    yield ""
-    for line in lines:
-        cells = [
-            f"{cell:<{width}}" if name in ("stage", "reason", "removes") else f"{cell:>{width}}"
-            for cell, width, name in zip(line, widths, head, strict=True)
-        ]
-        yield "  ".join(cells).rstrip()
+    if rows:
+        yield ""
+        lines = [head, *([str(shown(cell)) for cell in row] for row in rows)]
+        yield from table(lines, [number for number, name in enumerate(head) if name in ("stage", "reason", "removes")])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pylm.cli.frame.table import table as aligned
+
 if TYPE_CHECKING:
     from pylm.data.catalogue import Entry, Fact
     from pylm.data.catalogue.here import Copy
@@ -21,9 +23,7 @@ def table(shown: list[Entry], here: dict[str, list[Copy]]) -> Iterator[str]:
         (one.name, _size(one.size), _count(one.documents), _held(here[one.name]), _licence(one.licence))
         for one in shown
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for name, size, documents, held, licence in rows:
-        yield f"{name:{widths[0]}}  {size:>{widths[1]}}  {documents:>{widths[2]}}  {held:{widths[3]}}  {licence}"
+    yield from aligned(rows, to_the_left=(0, 3, 4))
     yield f"\n{UNCHECKED} nobody could check it; NAME_10M, NAME_100M, NAME_1B: the first so many tokens of a text"
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pylm.cli.frame.table import table
 from pylm.config.units import counted
 
 if TYPE_CHECKING:
@@ -53,14 +54,6 @@ def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]
                 f"{names}: {one.metric.replace('_', ' ')} {value:+.4f} (95 %: {low:+.4f} to {high:+.4f}, p = {p:.2g}, "
                 f"{one.documents:,} documents): {one.verdict}"
             )
-
-
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table: the first column to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        yield "  ".join(cells).rstrip()
 
 
 def _bin(each: Bin) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ def as_json(done: Prepared) -> dict[str, Any]:
         "splits": (done.manifest or {}).get("splits"),
         "skipped": (done.manifest or {}).get("skipped"),
         "replaced_bytes": (done.manifest or {}).get("replaced_bytes"),
+        "cleaned": None
+        if done.cleaned is None
+        else {key: done.cleaned[key] for key in ("documents", "kept", "removed")},
     }
 
 
@@ -97,4 +100,9 @@ def closing(done: Prepared) -> str:
     seconds = done.progress.get("seconds", 0.0)
     if seconds > 0:
         line += f", {format_bytes(done.progress['bytes'] / seconds)}/s, {format_duration(seconds)}"
-    return f"{line} → {done.folder}"
+    line = f"{line} → {done.folder}"
+    if done.cleaned is not None:
+        from pylm.cli.frame.cleaned import share_kept
+
+        line += f"\ncleaned first: {share_kept(done.cleaned)}"
+    return line

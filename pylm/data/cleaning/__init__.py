@@ -1,1 +1,1 @@
-"""Text to better text: what `pylm data clean` removes, and why."""
+"""Text to better text: what goes, why, and the same decisions again with other thresholds."""

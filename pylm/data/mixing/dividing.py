@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pylm.data.folder import read_manifest
-from pylm.data.mixing.documents import Documents, joined, of_manifest
+from pylm import _rust
+from pylm.data.mixing.documents import Documents, is_ours, joined, of_manifest
 from pylm.data.mixing.foreign import of_foreign
 from pylm.data.mixing.writing import (
     BESIDE,
@@ -81,9 +81,9 @@ def divide(
     path, folder = Path(source), Path(out)
     if not path.exists():
         raise DataError(f"{source}: no such folder or file", "name a folder of token shards, or a file of tokens")
-    manifest = read_manifest(path) if path.is_dir() else None
-    if manifest is None:
+    if not is_ours(path):
         return _foreign(path, folder, share, by, eot, per_shard, progress, say)
+    manifest = _rust.shards_manifest(path)
     if eot is not None:
         raise UsageError(f"{source} has an index of its documents", f"leave out {param('eot')}")
     asked = {"split": seal_of(manifest), "val": share, "by": by, "shard_tokens": per_shard}

@@ -16,7 +16,7 @@ from pylm.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LLMC_HEADER", "Documents", "TokenFile", "between", "joined", "of_manifest"]
+__all__ = ["LLMC_HEADER", "Documents", "TokenFile", "between", "is_ours", "joined", "of_manifest"]
 
 TokenFile = tuple[str, int, str, int]  # path, bytes before the ids, uint16 or uint32, tokens: as Rust takes them
 LLMC_HEADER = 1024
@@ -57,6 +57,11 @@ class Documents:
                 return int(np.fromfile(path, f"<u{WIDTHS[dtype]}", 1, offset=base + at * WIDTHS[dtype])[0])
             at -= tokens
         return None
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a folder is of `pylm tokenize` or of what makes such folders, be it finished or not."""
+    return (path / "manifest.json").is_file() or (path / "job.json").is_file()
 
 
 def between(files: Sequence[TokenFile], starts: NDArray[Any]) -> Documents:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.data.folder import TOKEN_FILES, files_of_split, read_manifest
+from pylm import _rust
+from pylm.data.folder import TOKEN_FILES, files_of_split
+from pylm.data.mixing.documents import is_ours
 from pylm.errors import DataError, UsageError
 from pylm.wording import call, param
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
     from pylm.tokenizer.report import Report
 
-__all__ = ["Origin", "is_shards", "named_origins", "prepared_texts"]
+__all__ = ["Origin", "is_shards", "manifests", "named_origins", "prepared_texts"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def is_shards(path: Path) -> bool:
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, ValueError):  # no name of a file at all, such as a long text
         return False
-    if is_file and path.suffix in TOKEN_FILES or is_folder and _has_tokens(path):
+    if is_file and path.suffix in TOKEN_FILES or is_folder and not is_ours(path) and files_of_split(path, "train"):
         raise DataError(
             f"{path} holds tokens without a manifest, and nothing says of which tokenizer",
             f"at training, data.mix takes it: {call('train', **{'data.mix': '{DIR: 0.7, DIR2: 0.3}'})}",
@@ -76,17 +78,12 @@ def is_shards(path: Path) -> bool:
 
 
 def _has_shards(folder: Path) -> bool:
+    """Say whether it is of token shards: text that was cleaned has a manifest too."""
     try:
         content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
+        return is_ours(folder)
     return isinstance(content, dict) and "splits" in content
-
-
-def _has_tokens(folder: Path) -> bool:
-    if (folder / "manifest.json").is_file() or (folder / "job.json").is_file():
-        return False
-    return bool(files_of_split(folder, "train"))
 
 
 def prepared_texts(
@@ -140,9 +137,7 @@ def manifests(origins: Sequence[Origin]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for origin in origins:
         assert origin.folder is not None
-        manifest = read_manifest(origin.folder)
-        if manifest is None:
-            raise DataError(f"{origin.name} is not finished: it has no manifest.json", "run its pylm tokenize again")
+        manifest = _rust.shards_manifest(origin.folder)
         first = found[0] if found else manifest
         if manifest["tokenizer"] != first["tokenizer"]:
             raise DataError(

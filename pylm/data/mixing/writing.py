@@ -8,7 +8,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,16 +50,11 @@ def new_folder(out: Path, kind: str) -> Iterator[Path]:
         raise taken(out)
     make_folder(out.parent)
     with unfinished(out, kind) as scratch:
-        yield scratch
-        scratch.chmod(0o777 & ~_umask())  # a folder that is made for the time being is nobody else's to read
-        os.rename(scratch, out)
+        made = scratch / "made"  # of its own, for a temporary folder is nobody else's to read
+        made.mkdir()
+        yield made
+        os.rename(made, out)
         flush_folder(out.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def made_here(out: Path) -> dict[str, Any] | None:
@@ -96,16 +90,12 @@ def write_shards(
     progress: Report | None,
 ) -> dict[str, Any]:
     """Write documents as the shards of a split, in their order, and return these and the bytes of their ids."""
-    told = None if progress is None else partial(_tell, progress, documents.tokens)
     of_ids = None if lengths is None else lengths.astype(np.uint32)
     return _rust.gather_documents(
         documents.files, documents.starts, documents.lengths, scratch,
-        split=split, dtype=dtype, header=header, shard_tokens=shard_tokens, byte_lengths=of_ids, progress=told,
+        split=split, dtype=dtype, header=header, shard_tokens=shard_tokens, byte_lengths=of_ids,
+        progress=told(progress, documents.tokens, "write"),
     )  # fmt: skip
-
-
-def _tell(progress: Report, total: int, done: int) -> None:
-    progress(done, total, phase="write", unit="tokens")
 
 
 def write_splits(

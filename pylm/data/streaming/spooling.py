@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pylm.data.streaming.document import Document
 from pylm.data.streaming.stream import Stream
@@ -45,7 +46,14 @@ class Spooled:
             return os.pread(file.fileno(), length, start)
 
 
-def spooled(stream: Stream, file: Path, field: str, report: Callable[[int], None] = lambda written: None) -> Spooled:
+def spooled(
+    stream: Stream,
+    file: Path,
+    field: str,
+    report: Callable[[int], None] = lambda written: None,
+    *,
+    rows: bool = False,
+) -> Spooled:
     """Write the documents of a stream as jsonl, each a row with its text under `field`.
 
     Args:
@@ -53,11 +61,12 @@ def spooled(stream: Stream, file: Path, field: str, report: Callable[[int], None
         file: To write.
         field: The key of the text, which whoever reads the file is told too.
         report: Told how many bytes are written, now and then.
+        rows: Whether what else a source says of a document is written beside its text.
     """
     hashed, size, reported = hashlib.sha256(), 0, 0
     with file.open("wb") as to:
-        for document in stream.without_meta().cursor():
-            line = _line(document, field)
+        for document in (stream if rows else stream.without_meta()).cursor():
+            line = _line(document, field, rows)
             to.write(line)
             hashed.update(line)
             size += len(line)
@@ -66,9 +75,12 @@ def spooled(stream: Stream, file: Path, field: str, report: Callable[[int], None
     return Spooled(stream.name, file, size, hashed.hexdigest())
 
 
-def _line(document: Document, field: str) -> bytes:
-    row = {field: document.text}
+def _line(document: Document, field: str, rows: bool) -> bytes:
+    row: dict[str, Any] = {field: document.text}
+    if rows:
+        own = {} if document.id is None else {"id": document.id}
+        row |= {key: value for key, value in {**own, **document.meta}.items() if key != field}
     try:
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
     except UnicodeEncodeError:  # half of a character: whoever reads the file says what is done with it
-        return json.dumps(row).encode() + b"\n"
+        return json.dumps(row, default=str).encode() + b"\n"

@@ -4,6 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use pylm_rust::bpe::encode::many::encode_in_chunks;
 use pylm_rust::bpe::{Allowed, Encoder, Vocab};
+use pylm_rust::clean::contamination::{Grams, Index, Item};
+use pylm_rust::clean::repair::{repair, Repairs};
+use pylm_rust::clean::{address, private};
 use pylm_rust::id::is_narrow;
 use pylm_rust::input::{Blocks, Input, Invalid, Options, Remote, Source};
 use pylm_rust::pattern::{Named, Pattern, Variant};
@@ -155,6 +158,27 @@ pub fn csv(data: &[u8]) {
 pub fn json(data: &[u8]) {
     read("any.json", data);
     read("any.json", &[b"[".as_slice(), data, b"]"].concat());
+}
+
+/// Any text is mended, and has no control characters after; what is masked once holds no address; a text that is long
+/// enough stands in itself; any text is an address of a page.
+pub fn clean(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (mut mended, mut masked, mut found) = (String::new(), String::new(), Vec::new());
+    repair(&text, &Repairs::default(), &mut mended);
+    assert!(mended.chars().all(|c| !c.is_control() || "\n\t".contains(c)), "{mended:?}");
+    private::find(&text, &mut found);
+    private::mask(&text, &found, &mut masked);
+    private::find(&masked, &mut found);
+    assert!(found.is_empty(), "{masked:?}");
+    let item = Item { answer: text.clone().into_owned(), ..Item::default() };
+    let index = Index::new(3, Grams::Answer, [item]).expect("3 is a length");
+    let has_a_gram = index.tasks()[0].items_with_a_gram == 1;
+    assert_eq!(index.check(&text, &mut index.scratch()).is_some(), has_a_gram);
+    assert_eq!(index.check(&text.to_uppercase(), &mut index.scratch()).is_some(), has_a_gram, "{text:?}");
+    let mut lists = address::Lists::default();
+    lists.urls.insert(text.clone().into_owned());
+    assert!(address::Filter::new(lists, 2).expect("short lists").refuses(&text).is_some());
 }
 
 /// The documents of a file of that name; None where it is refused in a sentence.

@@ -161,7 +161,9 @@ mod tests {
     fn filter() -> Filter {
         let mut lists = Lists::default();
         let lines = ["bad.com", "sub.fine.co.uk", "http://a.b/page", "word:casino", "soft:x", "soft:y", "subword:evil"];
-        lines.into_iter().for_each(|line| lists.add_marked(line));
+        for line in lines {
+            lists.add_marked(line);
+        }
         Filter::new(lists, 2).unwrap()
     }
 

@@ -18,6 +18,8 @@ pub mod contamination;
 pub mod duplicates;
 pub mod language;
 pub mod private;
+pub mod record;
 pub mod repair;
 pub mod rules;
+pub mod run;
 pub mod words;

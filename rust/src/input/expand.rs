@@ -202,6 +202,10 @@ impl Left {
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>, left: &mut Left) -> Result<()> {
+    if let Some(texts) = super::cleaned::texts_of(folder)? {
+        found.extend(texts);
+        return Ok(());
+    }
     let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
     let mut paths = Vec::new();
     for entry in entries {

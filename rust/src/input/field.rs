@@ -47,7 +47,7 @@ pub(super) fn nearest(line: &[u8], wanted: &str) -> Option<String> {
 }
 
 /// How many letters are to be put in, taken out or changed to make one word of the other; case is no change.
-fn changes(one: &str, other: &str) -> usize {
+pub(crate) fn changes(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (number, letter) in one.to_lowercase().chars().enumerate() {

@@ -9,6 +9,8 @@ use super::Options;
 pub struct Note {
     /// What the source calls it, under `id`.
     pub id: Option<String>,
+    /// That is a number there.
+    pub id_is_number: bool,
     /// Everything else, as a JSON object.
     pub meta: Option<String>,
     /// The number that was asked for by name.
@@ -18,6 +20,7 @@ pub struct Note {
 impl Note {
     /// Of everything but the text.
     pub(super) fn of(mut object: Map<String, Value>) -> Self {
+        let id_is_number = matches!(object.get("id"), Some(Value::Number(_)));
         let id = match object.get("id") {
             Some(Value::String(id)) => Some(id.clone()),
             Some(Value::Number(id)) => Some(id.to_string()),
@@ -27,7 +30,7 @@ impl Note {
             object.shift_remove("id");
         }
         let meta = (!object.is_empty()).then(|| Value::Object(object).to_string());
-        Self { id, meta, extra: None }
+        Self { id, id_is_number, meta, extra: None }
     }
 
     /// Of what a line holds, where the number is among it, perhaps written as text.

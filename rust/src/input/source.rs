@@ -74,12 +74,32 @@ impl SourceFile {
     }
 
     /// Whether the two differ in nothing but, perhaps, their time.
-    pub fn same_but_for_time(&self, other: &Self) -> bool {
+    fn same_but_for_time(&self, other: &Self) -> bool {
         *self == Self { mtime: self.mtime, ..other.clone() }
     }
 
+    /// The first thing in which the sources of a folder's job differ from ours, in words.
+    pub fn difference(ours: &[Self], theirs: &[Self]) -> Option<String> {
+        if !ours.iter().map(|file| &file.name).eq(theirs.iter().map(|file| &file.name)) {
+            let first = theirs.first().map_or("nothing", |file| file.name.as_str());
+            return Some(match theirs.len() {
+                0 | 1 => format!("from other sources ({first})"),
+                count => format!("from other sources ({first} and {} more)", count - 1),
+            });
+        }
+        for (ours, theirs) in ours.iter().zip(theirs).filter(|(ours, theirs)| ours != theirs) {
+            if !ours.same_but_for_time(theirs) {
+                return Some(format!("from an older {}", ours.name));
+            }
+            if !ours.fingerprint_is_whole() {
+                return Some(format!("from {}, whose time has changed since", ours.name));
+            }
+        }
+        None
+    }
+
     /// Whether the fingerprint is of every byte of the file: only then does it say that nothing was edited.
-    pub fn fingerprint_is_whole(&self) -> bool {
+    fn fingerprint_is_whole(&self) -> bool {
         self.size <= 3 * SAMPLE
     }
 }

@@ -1,18 +1,18 @@
 //! What a rank does before it encodes: locks, what lies in the folder already, and what is cleaned up.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::files::{
-    is_shard_file, make_folder, read_json, remove, remove_parts, remove_temporaries, sync_file, temporaries, to_json,
-    write_atomically, write_lightly, PARTS,
-};
 use super::manifest::{Manifest, Shard, MANIFEST};
-use super::plan::{Job, JOB};
-use super::record::{Names, Record};
+use super::plan::{Job, AGAIN, JOB};
+use super::record::{is_shard_file, Names, Record};
 use super::task::Task;
 use crate::error::{Error, Result};
+use crate::files::{
+    read_json, remove, remove_parts, remove_temporaries, sync_file, temporaries, to_json, write_atomically,
+    write_lightly, PARTS,
+};
 use crate::lock::Lock;
+use crate::ranks::{alone, empty, refuse_busy, take_rank, Held, HELD};
 
 impl Task<'_> {
     pub(super) fn parts(&self) -> PathBuf {
@@ -23,28 +23,9 @@ impl Task<'_> {
         Manifest::read(self.folder)?.ok_or_else(|| Error::data(format!("{MANIFEST} is gone")))
     }
 
-    /// The lock under which ranks begin and finish. It waits, and hears of Ctrl-C.
+    /// See [`Held::wait`].
     pub(super) fn hold(&self) -> Result<Held> {
-        let path = self.folder.join(HELD);
-        loop {
-            if let Some(lock) = Lock::take(&path, false)? {
-                return Ok(Held(Some(lock)));
-            }
-            self.input.options.check()?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// Lies beside the shards while a rank begins or finishes: outside of what finishing removes.
-const HELD: &str = ".writing.lock";
-
-/// The folder is held, and its lock's file goes with this.
-pub(super) struct Held(Option<Lock>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.take().into_iter().for_each(Lock::remove);
+        Held::wait(self.folder, &|| self.input.options.check())
     }
 }
 
@@ -63,7 +44,7 @@ pub(super) enum Begun {
 pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
     let parts = task.parts();
     loop {
-        let own = take_rank(task)?;
+        let own = take_rank(task.folder, task.share.rank)?;
         let _held = task.hold()?;
         if !own.stands() {
             // another rank finished meanwhile, and the locks went with its parts
@@ -73,8 +54,7 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
         let mut said = None;
         if task.force {
             if !alone {
-                return Err(Error::data(format!("other processes are writing to {}", task.folder.display()))
-                    .hint("wait for them to end, or choose another folder with --out"));
+                return Err(refuse_busy(task.folder));
             }
             said = clear(task.folder)?;
         } else {
@@ -100,40 +80,6 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
     }
 }
 
-fn take_rank(task: &Task<'_>) -> Result<Lock> {
-    let (parts, rank) = (task.parts(), task.share.rank);
-    let mut looks = 0;
-    loop {
-        make_folder(&parts)?;
-        match Lock::take(&parts.join(format!("rank_{rank}.lock")), false) {
-            Ok(Some(lock)) => return Ok(lock),
-            // another rank may only be looking whether this one is alive: see `alone`
-            Ok(None) if looks < 10 => {
-                looks += 1;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(None) => {
-                let folder = task.folder.display();
-                return Err(Error::data(format!("another process is writing rank {rank} of {folder}"))
-                    .hint("wait for it to end, or choose another folder with --out"));
-            }
-            // another rank has just finished, and removed its parts
-            Err(_) if task.folder.is_dir() && !parts.exists() => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Whether no rank but this one has a writer that is alive. Asked while the folder is held: who comes later writes
-/// nothing before it holds the folder too.
-pub(super) fn alone(parts: &Path, own: Option<&Lock>) -> bool {
-    let entries = std::fs::read_dir(parts).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries
-        .filter(|path| path.extension().is_some_and(|suffix| suffix == "lock"))
-        .filter(|path| own.is_none_or(|own| own.path() != path))
-        .all(|path| matches!(Lock::take(&path, false), Ok(Some(_))))
-}
-
 /// Names without their suffix that this writes beside the shards.
 pub(super) fn ours_beside(stem: &str) -> bool {
     stem == PARTS
@@ -157,8 +103,7 @@ pub(super) fn tidy_finished(task: &Task<'_>) {
     if !left && temporaries(task.folder, ours_beside).is_empty() {
         return;
     }
-    let Ok(Some(lock)) = Lock::take(&task.folder.join(HELD), false) else { return };
-    let _held = Held(Some(lock));
+    let Ok(Some(_held)) = Held::take(task.folder) else { return };
     if alone(&parts, None) && matches!(complete(task), Ok(Some(_))) {
         tidy(task, &parts);
     }
@@ -214,7 +159,7 @@ fn torn_job(folder: &Path) -> Result<bool> {
         return Ok(false);
     }
     let parts = std::fs::read_dir(folder.join(PARTS)).into_iter().flatten().flatten();
-    let complete = |path: PathBuf| matches!(read_json::<Record>(&path), Ok(Some(Record { complete: true, .. })));
+    let complete = |path: PathBuf| matches!(read_json::<Record>(&path, AGAIN), Ok(Some(Record { complete: true, .. })));
     Ok(!parts.map(|entry| entry.path()).any(complete))
 }
 
@@ -257,16 +202,6 @@ fn clear(folder: &Path) -> Result<Option<String>> {
     }
     empty(&folder.join(PARTS))?;
     Ok((had_job || !files.is_empty()).then(|| format!("{} of an earlier run", count(files.len()))))
-}
-
-/// Removes all that was begun, but for the locks.
-fn empty(parts: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(parts).into_iter().flatten().flatten() {
-        if entry.path().extension().is_none_or(|suffix| suffix != "lock") {
-            remove(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// The manifest, where the job is finished and all its files have their size.

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::begin::{alone, ours_beside, remove_strays};
-use super::files::{remove, remove_parts, remove_temporaries, sync_folder, to_json, write_atomically, PARTS};
+use super::begin::{ours_beside, remove_strays};
 use super::limit::Limit;
 use super::manifest::{Manifest, Shard, SkippedLines, Source, Split, Splits, FORMAT, MANIFEST, VERSION};
 use super::merged::Merged;
@@ -16,8 +15,10 @@ use super::record::{file_name, record, stands, Half, Names, Record, LOG_ENTRY};
 use super::task::Task;
 use super::writer::LLMC_MOST;
 use crate::error::{Error, Result};
+use crate::files::{remove, remove_parts, remove_temporaries, sync_folder, to_json, write_atomically, PARTS};
 use crate::input::Side;
 use crate::lock::Lock;
+use crate::ranks::alone;
 
 /// What is kept of a shard.
 struct Kept {

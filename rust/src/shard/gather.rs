@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::files::{sync_folder, to_json, write_atomically};
 use super::inspect::widen;
 use super::manifest::{Manifest, Shard, MANIFEST};
 use super::merged::Merged;
@@ -15,6 +14,7 @@ use super::plan::{Dtype, Header};
 use super::record::file_name;
 use super::writer::LLMC_MOST;
 use crate::error::{Error, Result};
+use crate::files::{sync_folder, to_json, write_atomically};
 use crate::input::Side;
 
 /// A file of tokens, whoever wrote it.

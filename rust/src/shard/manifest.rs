@@ -180,7 +180,7 @@ impl Manifest {
         }
         self.beside = Some(beside);
         // by way of its text, as it will be read: a number may be spelled in more than one way
-        let text = super::files::to_json(&self);
+        let text = crate::files::to_json(&self);
         let value: Value = serde_json::from_slice(&text).map_err(|error| Error::data(error.to_string()))?;
         self.seal = Some(seal_of(&value));
         Ok(self)

@@ -8,7 +8,6 @@
 mod begin;
 mod block;
 mod encoder;
-mod files;
 mod finish;
 mod gather;
 mod inspect;
@@ -26,6 +25,7 @@ mod verify;
 mod workers;
 mod writer;
 
+pub use crate::ranks::Share;
 pub use encoder::{BpeEncoder, TextEncoder};
 pub use gather::{gather, hash_documents, seal, Origin, Target, Tokens};
 pub use inspect::{Document, Reader, Statistics};
@@ -35,7 +35,7 @@ pub use plan::{Dtype, Header, Job, Request, Settings};
 pub use progress::Progress;
 pub use run::{run, Outcome};
 pub use sample::{sample, Sample};
-pub use task::{Files, Share, Task};
+pub use task::{Files, Task};
 pub use verify::{verify, Lengths, Problem, Verified};
 
 #[cfg(test)]

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::read_json;
 use super::limit::Limit;
 use crate::error::{Error, Result};
+use crate::files::read_json;
 use crate::id::is_narrow;
 use crate::input::{plan_units, survey, Input, Invalid, SourceFile, Survey, Unit, Validation};
 
 pub(super) const JOB: &str = "job.json";
+/// What mends a file of ours that is damaged.
+pub(super) const AGAIN: &str = "tokenize again with --force, which replaces the folder's shards";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,6 +81,9 @@ pub struct Request {
     /// How the tokenizer was made, where it was made for this folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<serde_json::Value>,
+    /// How the text was cleaned before, where it was: the rules' name and what tells them and the sources apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,7 +149,7 @@ impl Job {
 
     /// The job of a folder, where it has one.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        read_json(&folder.join(JOB))
+        read_json(&folder.join(JOB), AGAIN)
     }
 
     /// Bytes before the ids of a train shard.
@@ -160,28 +165,14 @@ impl Job {
     /// The first thing in which the two differ, in words; None where they are the same.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let (ours, theirs) = (&self.settings.request, &other.settings.request);
-        let sources = |job: &Self| job.sources.iter().map(|file| file.name.clone()).collect::<Vec<_>>();
         if ours.tokenizer != theirs.tokenizer {
             return Some(format!(
                 "with another tokenizer ({})",
                 theirs.tokenizer.get(..12).unwrap_or(&theirs.tokenizer)
             ));
         }
-        if sources(self) != sources(other) {
-            let names = sources(other);
-            let first = names.first().map_or("nothing", String::as_str);
-            return Some(match names.len() {
-                0 | 1 => format!("from other sources ({first})"),
-                count => format!("from other sources ({first} and {} more)", count - 1),
-            });
-        }
-        for (ours, theirs) in self.sources.iter().zip(&other.sources).filter(|(ours, theirs)| ours != theirs) {
-            if !ours.same_but_for_time(theirs) {
-                return Some(format!("from an older {}", ours.name));
-            }
-            if !ours.fingerprint_is_whole() {
-                return Some(format!("from {}, whose time has changed since", ours.name));
-            }
+        if let Some(difference) = SourceFile::difference(&self.sources, &other.sources) {
+            return Some(difference);
         }
         if let (Ok(serde_json::Value::Object(ours)), Ok(serde_json::Value::Object(theirs))) =
             (serde_json::to_value(ours), serde_json::to_value(theirs))

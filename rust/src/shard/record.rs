@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{read_json, PARTS};
-use super::plan::Job;
+use super::plan::{Job, AGAIN};
+use crate::files::{read_json, PARTS};
 use crate::input::{Side, Skipped};
 
 /// Bytes of an entry of the log, one for each document and each part of one: text << 2 | part << 1 | side, and tokens.
@@ -117,6 +117,12 @@ impl Names<'_> {
     }
 }
 
+/// Whether a name is one that a shard or its index would have.
+pub(super) fn is_shard_file(name: &str) -> bool {
+    let split = name.starts_with("train_") || name.starts_with("val_");
+    split && Path::new(name).extension().is_some_and(|suffix| suffix == "bin" || suffix == "idx")
+}
+
 pub(super) fn file_name(side: Side, number: usize, suffix: &str) -> String {
     let split = match side {
         Side::Train => "train",
@@ -127,7 +133,7 @@ pub(super) fn file_name(side: Side, number: usize, suffix: &str) -> String {
 
 /// The record of a shard, where one can be read that makes sense.
 pub(super) fn record(names: &Names<'_>, job: &Job) -> Option<Record> {
-    let record = read_json::<Record>(&names.record()).ok().flatten();
+    let record = read_json::<Record>(&names.record(), AGAIN).ok().flatten();
     record.filter(|record| record.is_sound(job.shards[names.shard].len()))
 }
 

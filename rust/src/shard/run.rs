@@ -8,9 +8,10 @@ use super::finish::finish;
 use super::manifest::Manifest;
 use super::plan::Dtype;
 use super::progress::Progress;
-use super::task::{Observer, Share, Task};
+use super::task::{Observer, Task};
 use super::workers::encode;
 use crate::error::{Error, Result};
+use crate::ranks::Share;
 use crate::threads::spawn;
 
 #[derive(Debug)]

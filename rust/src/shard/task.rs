@@ -4,25 +4,9 @@ use std::path::Path;
 
 use super::plan::Job;
 use super::progress::Progress;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::Input;
-
-/// Which shards are this process's: every `world`-th from `rank`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    pub rank: usize,
-    pub world: usize,
-}
-
-impl Share {
-    pub fn new(rank: i64, world: i64) -> Result<Self> {
-        match (usize::try_from(rank), usize::try_from(world)) {
-            (Ok(rank), Ok(world)) if rank < world => Ok(Self { rank, world }),
-            _ => Err(Error::usage(format!("there is no rank {rank} in a world of {world}"))
-                .hint("ranks count from 0 to world - 1")),
-        }
-    }
-}
+use crate::ranks::Share;
 
 /// What to run and where.
 pub struct Task<'a> {

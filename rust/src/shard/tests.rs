@@ -65,6 +65,7 @@ pub(super) fn request(vocab_size: u32) -> Request {
         limit: None,
         header: Header::None,
         training: None,
+        clean: None,
     }
 }
 
@@ -391,7 +392,7 @@ fn a_folder_of_another_run_is_refused_and_replaced_only_by_force() {
 fn a_second_writer_of_a_rank_is_refused() {
     let bench = Bench::new("lock", 27);
     let job = bench.job(request(EOT + 1));
-    let parts = bench.folder.0.join("out").join(files::PARTS);
+    let parts = bench.folder.0.join("out").join(crate::files::PARTS);
     std::fs::create_dir_all(&parts).unwrap();
     let lock = Lock::take(&parts.join("rank_0.lock"), false).unwrap();
     assert!(lock.is_some());
@@ -412,7 +413,7 @@ fn damage_anywhere_is_found() {
         let folder = bench.folder.0.join(&out);
         let mut random = Random(29);
         let files = bench.files(&out);
-        for (name, bytes) in files.iter().filter(|(name, _)| files::is_shard_file(name)) {
+        for (name, bytes) in files.iter().filter(|(name, _)| record::is_shard_file(name)) {
             for _ in 0..8 {
                 let place = random.below(bytes.len());
                 let mut flipped = bytes.clone();

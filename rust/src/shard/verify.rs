@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::files::is_shard_file;
 use super::inspect::{widen, Reader};
 use super::manifest::{hash_of, seal_of, Manifest, Shard, Source, Split, BESIDE, MANIFEST};
 use super::plan::{Header, Job, JOB};
+use super::record::is_shard_file;
 use super::writer::llmc_header;
 use crate::error::{Error, Result};
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::block::{EncodedBlock, Part};
-use super::files::{remove, sync_folder, to_json, write_atomically, write_lightly};
 use super::plan::{Dtype, Header};
 use super::positioned_file::{PositionedFile, Tally};
 use super::record::{Names, Record, LOG_ENTRY};
 use crate::error::{write_error, Error, Result};
+use crate::files::{remove, sync_folder, to_json, write_atomically, write_lightly};
 use crate::id::Id;
 use crate::input::Side;
 

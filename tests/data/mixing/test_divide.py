@@ -194,6 +194,11 @@ def _ours(folder: Path) -> str:
     return str(tokenized(folder / "ours", texts(30, 1), vocab_size=260))
 
 
+def _unfinished(folder: Path) -> str:
+    (Path(_ours(folder)) / "manifest.json").unlink()
+    return "ours"
+
+
 def _none(folder: Path) -> str:
     (folder / "empty").mkdir()
     return "empty"
@@ -213,6 +218,7 @@ def _none(folder: Path) -> str:
         (_ours, {"eot": 3}, UsageError, "has an index of its documents"),
         (_ours, {"val": 0}, UsageError, "val is 0"),
         (_ours, {"by": "luck"}, UsageError, "there is no way 'luck'"),
+        (_unfinished, {}, DataError, "ours is not finished"),
         (_none, {}, DataError, "holds no token shards"),
     ],
 )

@@ -142,6 +142,11 @@ def _cut(two: Path) -> object:
     return ["wiki", "web"]
 
 
+def _unfinished(two: Path) -> object:
+    (two / "web" / "manifest.json").unlink()
+    return ["wiki", "web"]
+
+
 def _foreign(two: Path) -> object:
     llmc(two / "x.bin", [1, 2, 3])
     return ["x.bin"]
@@ -152,6 +157,7 @@ def _foreign(two: Path) -> object:
     [
         (_other, {}, DataError, "other was made by another tokenizer than wiki"),
         (_cut, {}, DataError, "train_00000.bin is not what its manifest says"),
+        (_unfinished, {}, DataError, "web is not finished"),
         (_foreign, {}, DataError, "x.bin holds tokens without a manifest"),
         ([], {}, UsageError, "nothing to mix was named"),
         (["wiki:0.5", "web"], {}, UsageError, "web has no weight, and another source has one"),

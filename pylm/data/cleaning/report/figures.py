@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["count", "named", "percent", "rule", "share", "shown", "tint", "value"]
+from pylm.config.units import format_count
+
+__all__ = ["brief", "count", "named", "percent", "rule", "share", "shown", "tint", "value"]
 
 # What changes how other text is shown, or shows nothing: controls but tab and line ends, what sets the direction of
 # writing, separators, noncharacters and halves of characters. Joiners stay: scripts need them.
@@ -50,6 +52,11 @@ def value(number: Any) -> str:
     if number == int(number) and abs(number) < 1e15:
         return f"{int(number):,}"
     return f"{number:.4g}"
+
+
+def brief(number: float) -> str:
+    """Return a number below an axis: three figures, large ones as 12.3k."""
+    return format_count(number) if abs(number) >= 1e4 else f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
 
 
 def rule(one: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pylm.data.cleaning.report.figures import value
+from pylm.data.cleaning.report.figures import brief
 
 __all__ = ["HEIGHT", "WIDTH", "Bar", "Histogram", "histogram"]
 
@@ -84,7 +84,7 @@ def _labels(edges: Sequence[float], wide: float) -> list[tuple[str, str, str]]:
     last = len(edges) - 1
     places = sorted({round(last * part / LABELS) for part in range(LABELS + 1)})
     anchors = {0: "start", last: "end"}
-    return [(_short(place * wide), anchors.get(place, "middle"), value(edges[place])) for place in places]
+    return [(_short(place * wide), anchors.get(place, "middle"), brief(edges[place])) for place in places]
 
 
 def _short(number: float) -> str:

@@ -29,11 +29,12 @@ static TABLE: LazyLock<Vec<Role>> = LazyLock::new(build);
 
 /// A character's role.
 pub fn role(c: char) -> Role {
-    TABLE.get(c as usize).copied().unwrap_or_else(|| match c as u32 {
-        0x2_0000..=0x3_ffff => Role::Alone(c),
-        0xe_0000..=0xe_0fff => Role::Nothing,
+    let beyond = match c {
+        '\u{2_0000}'..='\u{3_ffff}' => Role::Alone(c),
+        '\u{e_0000}'..='\u{e_0fff}' => Role::Nothing,
         _ => Role::Letter(c),
-    })
+    };
+    TABLE.get(c as usize).copied().unwrap_or(beyond)
 }
 
 /// The table itself, for who looks up many.
@@ -41,11 +42,12 @@ pub fn table() -> &'static [Role] {
     &TABLE
 }
 
-/// A character without case and marks: decomposed, raised and lowered, so that `ß` is `ss`, and a final `ς` a `σ`.
+/// A character without case and marks: decomposed, lowered, raised and lowered, so that `ẞ` and `ß` are `ss`, and a
+/// final `ς` is a `σ`.
 pub fn folded(c: char) -> impl Iterator<Item = char> {
     let plain = |c: &char| !is_mark(*c);
-    let lowered = c.nfd().filter(plain).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    lowered.nfd().filter(plain)
+    let lowered = c.nfd().filter(plain).flat_map(char::to_lowercase);
+    lowered.flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfd().filter(plain)
 }
 
 /// `\p{Mn}`, asked of few.

@@ -67,7 +67,7 @@ pub fn simplified(text: &str, out: &mut String) {
 #[inline(always)]
 fn walk(text: &str, mut call: impl FnMut(Step)) {
     let table = table();
-    let mut at = 0;
+    let (mut at, mut after_number) = (0, false);
     while at < text.len() {
         let (role, c, next) = match text.as_bytes()[at] {
             byte if byte < 0x80 => (table[usize::from(byte)], char::from(byte), at + 1),
@@ -76,14 +76,19 @@ fn walk(text: &str, mut call: impl FnMut(Step)) {
                 (role(c), c, at + c.len_utf8())
             }
         };
+        // a soft hyphen within a number is no reason for a second `0`
+        let continues = after_number;
+        after_number = role == Role::Digit || (continues && role == Role::Nothing);
         match role {
             Role::Letter(c) => call(Step::Part(at, c)),
             Role::Between | Role::Point => call(Step::End(at)),
             Role::Nothing => {}
             Role::Several => folded(c).for_each(|c| call(Step::Part(at, c))),
             Role::Digit => {
-                call(Step::Part(at, '0'));
-                at = after_number(text, next);
+                if !continues {
+                    call(Step::Part(at, '0'));
+                }
+                at = number_end(text, next);
                 continue;
             }
             Role::Alone(c) => {
@@ -101,12 +106,12 @@ fn char_at(text: &str, at: usize) -> char {
 }
 
 /// Where `\p{Nd}*([.,،٫⎖⎗⎘]\p{Nd}+)?` ends.
-fn after_number(text: &str, at: usize) -> usize {
-    let end = after_digits(text, at);
+fn number_end(text: &str, at: usize) -> usize {
+    let end = digits_end(text, at);
     match text[end..].chars().next() {
         Some(c) if role(c) == Role::Point => {
             let fraction = end + c.len_utf8();
-            let after = after_digits(text, fraction);
+            let after = digits_end(text, fraction);
             if after > fraction {
                 after
             } else {
@@ -117,7 +122,7 @@ fn after_number(text: &str, at: usize) -> usize {
     }
 }
 
-fn after_digits(text: &str, at: usize) -> usize {
+fn digits_end(text: &str, at: usize) -> usize {
     let rest = &text[at..];
     at + rest.find(|c| role(c) != Role::Digit).unwrap_or(rest.len())
 }

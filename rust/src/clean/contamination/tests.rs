@@ -47,6 +47,14 @@ fn simplifying_twice_changes_nothing_and_keeps_the_hashes() {
 }
 
 #[test]
+fn every_character_is_simple_once_it_was_simplified() {
+    for c in '\0'..=char::MAX {
+        let once = simple(&format!("a{c}1{c}2.{c}b"));
+        assert_eq!(simple(&once), once, "{c:?}");
+    }
+}
+
+#[test]
 fn grams_are_those_of_the_answer_and_of_the_border() {
     // the example in datatrove's NGramsDecontConfig
     let items = [item("0", "A B C D E", "F G H I J")];

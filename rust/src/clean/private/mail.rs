@@ -8,7 +8,7 @@ use memchr::memchr;
 use super::ipv4::{octet_before_dot, octets};
 use super::word::is_word;
 
-/// `[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]`
+/// ``[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]``
 fn is_atom(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&byte)
 }

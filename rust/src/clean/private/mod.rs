@@ -1,7 +1,7 @@
 //! Addresses of people and machines, masked or tagged.
 //!
-//! What is found is what datatrove's PIIFormatter finds: its two expressions, here as scanners that look around each `@`
-//! and each dot between digits. Its placeholders too, but chosen by what they replace instead of by turn: the
+//! What is found is what datatrove's `PIIFormatter` finds: its two expressions, here as scanners that look around each
+//! `@` and each dot between digits. Its placeholders too, but chosen by what they replace instead of by turn: the
 //! same address becomes the same placeholder everywhere, whatever the order in which documents are read.
 
 mod ipv4;

@@ -61,15 +61,19 @@ pub fn all(text: &str) -> u8 {
     let bytes = text.as_bytes();
     let (mut found, mut at, mut ends) = (0, 0, 0);
     while at < bytes.len() {
+        if let Some(plain) = bytes[at..].first_chunk::<32>().filter(|chunk| is_plain(chunk)) {
+            ends = 0;
+            at += plain.len();
+            continue;
+        }
         let byte = bytes[at];
         match byte {
-            b' '..=b'~' => ends = 0,
+            b' '..=b'~' | b'\t' => ends = 0,
             b'\n' => {
                 let after_blank = at > 0 && matches!(bytes[at - 1], b' ' | b'\t');
                 ends += 1;
                 found |= if after_blank || ends > super::whitespace::MOST_ENDS { BLANK } else { 0 };
             }
-            b'\t' => ends = 0,
             0..0x80 => found |= CONTROL,
             _ => {
                 let c = text[at..].chars().next().expect("a character begins here");
@@ -85,4 +89,22 @@ pub fn all(text: &str) -> u8 {
         found |= BLANK;
     }
     found
+}
+
+/// Whether nothing but what is printed of ASCII stands there; compiles to a comparison of vectors.
+fn is_plain(bytes: &[u8; 32]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
+}
+
+/// Where the next character that is not ASCII stands, or the end.
+pub fn next_beyond_ascii(text: &str, start: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = start;
+    while bytes[at..].first_chunk::<32>().is_some_and(|chunk| chunk.is_ascii()) {
+        at += 32;
+    }
+    while bytes.get(at).is_some_and(u8::is_ascii) {
+        at += 1;
+    }
+    at
 }

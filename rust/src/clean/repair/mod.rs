@@ -13,6 +13,7 @@ mod whitespace;
 /// Which repairs are made. All but the last, by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch")]
 pub struct Repairs {
     pub mojibake: bool,
     pub controls: bool,

@@ -1,6 +1,6 @@
 //! Blanks: none at line ends, plain ones within lines, and no more than two empty lines in a row.
 
-use super::kinds::{is_blank, kinds, WIDE};
+use super::kinds::{is_blank, kinds, BLANK, WIDE};
 
 /// So many line ends in a row are two empty lines.
 pub const MOST_ENDS: usize = 3;
@@ -21,17 +21,26 @@ pub fn mended(text: &str, wide_too: bool, out: &mut String) -> u64 {
         }
         let plain = line.trim_end_matches(|c| matches!(c, ' ' | '\t' | '\u{3000}') || is_blank(c));
         changed += line[plain.len()..].chars().count() as u64;
-        if plain.is_empty() {
-            continue;
+        if !plain.is_empty() {
+            ends = 0;
+            changed += within(plain, wide_too, out);
         }
-        ends = 0;
-        let is_wide = || line.chars().any(|c| kinds(c) & WIDE != 0);
-        let wide_goes = wide_too || (line.contains('\u{3000}') && !is_wide());
-        for c in plain.chars() {
-            let goes = is_blank(c) || (wide_goes && c == '\u{3000}');
-            changed += u64::from(goes);
-            out.push(if goes { ' ' } else { c });
-        }
+    }
+    changed
+}
+
+/// Writes a line with plain blanks in place of others.
+fn within(line: &str, wide_too: bool, out: &mut String) -> u64 {
+    if line.is_ascii() || !line.chars().any(|c| kinds(c) & BLANK != 0) {
+        out.push_str(line);
+        return 0;
+    }
+    let wide_goes = wide_too || !line.chars().any(|c| kinds(c) & WIDE != 0);
+    let mut changed = 0;
+    for c in line.chars() {
+        let goes = is_blank(c) || (wide_goes && c == '\u{3000}');
+        changed += u64::from(goes);
+        out.push(if goes { ' ' } else { c });
     }
     changed
 }

@@ -7,6 +7,7 @@ mod language;
 mod private;
 mod repair;
 mod rules;
+mod run;
 
 use pyo3::prelude::*;
 
@@ -17,5 +18,6 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     language::register(module)?;
     private::register(module)?;
     repair::register(module)?;
-    rules::register(module)
+    rules::register(module)?;
+    run::register(module)
 }

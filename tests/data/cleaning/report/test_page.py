@@ -14,7 +14,7 @@ import pytest
 
 from pylm.data.cleaning import report
 from pylm.data.cleaning.report.crossed import crossed
-from pylm.data.cleaning.report.figures import percent, rule, shown, tint, value
+from pylm.data.cleaning.report.figures import brief, percent, rule, shown, tint, value
 from pylm.data.cleaning.report.histogram import HEIGHT, WIDTH, histogram
 from pylm.errors import DataError
 from tests.data.cleaning.report.made_up import TEXTS, made_up, written
@@ -183,6 +183,9 @@ def test_figures_do_not_round_to_nothing_or_all() -> None:
     ]  # fmt: skip
     assert [value(each) for each in (None, 50, 0.30000001, 1234567, 50.0, "x", 1e300)] == [
         "–", "50", "0.3", "1,234,567", "50", "x", "1e+300",
+    ]  # fmt: skip
+    assert [brief(each) for each in (0, 0.12345, 1.01, 152.04, 9845.2, 13053.0, 100_000)] == [
+        "0", "0.123", "1.01", "152", "9,845", "13.1k", "100k",
     ]  # fmt: skip
     assert rule({"key": "a.b", "comparison": "<", "threshold": 0.5}) == "a.b < 0.5" and rule({"key": ""}) == ""
     assert [tint(part, 100) for part in (0, 1, 2, 10, 20, 90)] == ["t0", "t1", "t2", "t3", "t4", "t5"]

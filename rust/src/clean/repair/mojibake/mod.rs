@@ -10,6 +10,8 @@ mod categories;
 mod clues;
 mod encodings;
 
+use super::kinds::{kinds, CLUE};
+
 pub use categories::is_clue;
 
 /// A text can have been misread several times over.
@@ -25,7 +27,7 @@ pub fn mended(text: &str, out: &mut String) -> u64 {
         if number > 0 {
             out.push('\n');
         }
-        if !line.chars().any(is_clue) {
+        if line.is_ascii() || !line.chars().any(|c| kinds(c) & CLUE != 0) {
             out.push_str(line);
             continue;
         }

@@ -10,16 +10,16 @@ use serde::Serialize;
 use crate::error::{write_error, Error, Result};
 
 /// Where unfinished work lies in an output folder.
-pub(super) const PARTS: &str = ".parts";
+pub(crate) const PARTS: &str = ".parts";
 
 /// Writes a temporary file beside `path`, syncs it and renames it.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, File::sync_all)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// The same without waiting for the disk: for what costs time and nothing else where it is lost or torn.
-pub(super) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, |_| Ok(()))
 }
 
@@ -41,7 +41,7 @@ fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> std::io::Resul
 const TEMPORARY: &str = "tmp";
 
 /// What writers that were killed left in a folder, of those whose name without its suffix is ours.
-pub(super) fn temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+pub(crate) fn temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let ours = |path: &PathBuf| {
         let suffix = path.extension().and_then(|suffix| suffix.to_str()?.strip_prefix(TEMPORARY));
@@ -52,7 +52,7 @@ pub(super) fn temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) ->
 }
 
 /// Removes these: only where no other writer is alive.
-pub(super) fn remove_temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) {
+pub(crate) fn remove_temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> bool) {
     for path in temporaries(folder, stem_is_ours) {
         // what cannot be removed is only in the way
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
@@ -60,7 +60,7 @@ pub(super) fn remove_temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> b
 }
 
 /// Removes the unfinished work of a folder at once: another rank may still be writing there.
-pub(super) fn remove_parts(parts: &Path) -> Result<()> {
+pub(crate) fn remove_parts(parts: &Path) -> Result<()> {
     let gone = parts.with_extension(format!("{TEMPORARY}{}", crate::unique::suffix()));
     match fs::rename(parts, &gone).and_then(|()| fs::remove_dir_all(&gone)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(write_error("remove", parts, &error)),
@@ -69,7 +69,7 @@ pub(super) fn remove_parts(parts: &Path) -> Result<()> {
 }
 
 /// Makes a folder and those above it that are missing, whose names are then there after a power loss too.
-pub(super) fn make_folder(folder: &Path) -> Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -89,40 +89,32 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
     }
 }
 
-pub(super) fn sync_file(path: &Path) -> Result<()> {
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| write_error("sync", path, &error))
 }
 
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| write_error("sync", folder, &error))
 }
 
-pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
     bytes.push(b'\n');
     bytes
 }
 
-/// Whether a name is one that a shard or its index would have.
-pub(super) fn is_shard_file(name: &str) -> bool {
-    let split = name.starts_with("train_") || name.starts_with("val_");
-    split && Path::new(name).extension().is_some_and(|suffix| suffix == "bin" || suffix == "idx")
-}
-
-/// None where there is no such file.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+/// None where there is no such file. `hint` says what mends one that is damaged.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path, &error)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        Error::data(format!("{} is damaged: {error}", path.display()))
-            .hint("tokenize again with --force, which replaces the folder's shards")
-    })
+    let damaged = |error| Error::data(format!("{} is damaged: {error}", path.display())).hint(hint);
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 
-pub(super) fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(write_error("remove", path, &error)),
         _ => Ok(()),

@@ -1,0 +1,176 @@
+"""Languages by name, and where the rules draw the line for each: our own thresholds, or FineWeb-2's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pylm import _rust
+from pylm.errors import DataError, UsageError, did_you_mean
+
+__all__ = ["built_in", "fineweb2", "name_of", "resolve"]
+
+Settings = dict[str, Any]  # of rules: families, default, languages
+# A file of FineWeb-2's says under these names what the rules call so.
+FINEWEB2 = {
+    "dup_line_frac": "repetition.dup_line_frac",
+    "line_punct_thr": "fineweb.line_punct_ratio",
+    "new_line_ratio": "fineweb.list_ratio",
+    "min_avg_word_length": "gopher.mean_word_length",
+    "max_avg_word_length": "gopher.max_mean_word_length",
+    "max_non_alpha_words_ratio": "gopher.alphabetic_words",
+    "stopwords": "gopher.stop_word_list",
+}
+FINEWEB2_GRAMS = {"top_n_grams": "repetition.top_{}_gram", "dup_n_grams": "repetition.dup_{}_gram"}
+
+
+@cache
+def _names() -> list[tuple[str, str, str]]:
+    """Return code, short code and English name of each language that has a name, the usual script first."""
+    return _rust.language_names()
+
+
+def name_of(code: str) -> str:
+    """Return a language's name in English, or its code where it has none here."""
+    names = {known: name for known, _, name in reversed(_names())}
+    return names.get(code) or (f"unknown ({code[4:]})" if code.startswith("und_") else code)
+
+
+def resolve(written: str) -> list[str]:
+    """Return the codes of what a user calls a language: en, eng, eng_Latn, English. A script that is not said is any.
+
+    Raises:
+        UsageError: No language is called so.
+    """
+    word = written.strip()
+    if _is_code(word):
+        return [word]
+    low = word.lower().replace("-", "_")
+    known = _names()
+    found = [code for code, short, name in known if low in (code.lower(), code[:3], short) or low == name.lower()]
+    found += [code for code, _, name in known if name.lower() == f"{low} ({code[4:].lower()})"]
+    if low.startswith("zh_"):  # Chinese has one code, whichever characters it is written with
+        found.append("cmn_Hani")
+    if not found:
+        spelled = [name for _, _, name in known] + [code for code, _, _ in known]
+        hint = did_you_mean(word, spelled) or "write en, eng, eng_Latn or English"
+        raise UsageError(f"{word or 'nothing'} is no language that is known here", hint)
+    codes = dict.fromkeys(found)
+    return [
+        *codes,
+        *(
+            code
+            for code, short, _ in known
+            if code[:3] in {c[:3] for c in codes} and code not in codes and len(low) < 4
+        ),
+    ]
+
+
+def _is_code(word: str) -> bool:
+    language, line, script = word[:3], word[3:4], word[4:]
+    return len(word) == 8 and line == "_" and language.isascii() and language.islower() and script.istitle()
+
+
+def built_in(settings: Settings) -> Settings:
+    """Return settings of rules with thresholds of our own for thirty languages.
+
+    English keeps what the settings say. A language without thresholds keeps what holds for any script; what does not
+    (stop words, lengths of words, ends of lines, sentences) is off for it.
+    """
+    given = json.loads(files("pylm.data.cleaning").joinpath("thresholds.json").read_text(encoding="utf-8"))
+    said = {key: value for key, value in _full(settings).items() if key in given["default"]}
+    languages = {}
+    for code in given["characters"]["languages"]:
+        languages[code] = {**given["default"], **given["characters"]["thresholds"]}
+    for code, own in given["languages"].items():
+        shared = given["characters"]["thresholds"] if code in given["characters"]["languages"] else {}
+        languages[code] = {**said, **shared, **own}
+    return _with(settings, given["default"], languages)
+
+
+def fineweb2(settings: Settings, folder: str | Path) -> tuple[Settings, dict[str, float]]:
+    """Return settings of rules with the thresholds of FineWeb-2's files, and how sure of each language one must be.
+
+    The folder holds a file for each language, `deu_Latn.yml`; a folder whose `configs` does is as good. A language
+    without a file keeps what holds for any script.
+
+    Raises:
+        DataError: No such folder, or a file in it is not one of these.
+    """
+    place = Path(folder)
+    place = place / "configs" if (place / "configs").is_dir() else place
+    paths = sorted(path for path in place.glob("*.yml") if _is_code(path.stem))
+    if not paths:
+        what = "holds no file of rules such as deu_Latn.yml" if place.is_dir() else "is no folder"
+        raise DataError(f"{folder} {what}", "pylm data get fineweb2-rules fetches FineWeb-2's, under configs")
+    languages, scores = {}, {}
+    for path in paths:
+        languages[path.stem], scores[path.stem] = _read(path)
+    default = json.loads(files("pylm.data.cleaning").joinpath("thresholds.json").read_text(encoding="utf-8"))["default"]
+    # FineWeb-2 has no file for English, which keeps what the settings say
+    said = {key: value for key, value in _full(settings).items() if key in default}
+    languages.setdefault("eng_Latn", said)
+    return _with(settings, default, languages), scores
+
+
+def _full(settings: Settings) -> Mapping[str, Any]:
+    """Return every key of the settings' families with its value for all languages."""
+    full: Mapping[str, Any] = json.loads(_rust.rules_full(json.dumps(settings)))["default"]
+    return full
+
+
+def _with(settings: Settings, default: Mapping[str, Any], languages: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Return settings with thresholds for their own families: for all languages, and for each."""
+    families = set(settings["families"])
+    keys = _full(settings)
+
+    def own(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key in keys}
+
+    made = {**settings, "families": list(settings["families"])} if families else dict(settings)
+    made["default"] = {**settings["default"], **own(default)}
+    made["languages"] = {code: chosen for code, values in languages.items() if (chosen := own(values))}
+    return made
+
+
+def _read(path: Path) -> tuple[dict[str, Any], float]:
+    """Return the thresholds of a file of FineWeb-2's by the rules' names, and its score of the language."""
+    import yaml
+
+    try:
+        given = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read as rules: {str(error).splitlines()[0]}", "fetch it again") from None
+    hint = f"FineWeb-2's files say {', '.join([*FINEWEB2, *FINEWEB2_GRAMS, 'language_score'])}"
+    if not isinstance(given, dict):
+        raise DataError(f"{path} holds no rules", hint)
+    made: dict[str, Any] = {}
+    score = 0.0
+    for name, value in given.items():
+        if name in FINEWEB2_GRAMS and _is_grams(value):
+            made |= {FINEWEB2_GRAMS[name].format(count): limit for count, limit in value}
+        elif name == "stopwords" and isinstance(value, list):
+            made[FINEWEB2[name]] = [str(word) for word in value]
+        elif name == "language_score" and _is_number(value):
+            score = float(value)
+        elif name in FINEWEB2 and name != "stopwords" and _is_number(value):
+            # a share of repeated lines of 0 is no limit
+            made[FINEWEB2[name]] = None if name == "dup_line_frac" and value == 0 else value
+        else:
+            raise DataError(f"{path} says {name}: {str(value)[:40]}, which is no rule of FineWeb-2's", hint)
+    return made, score
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_grams(value: object) -> bool:
+    """Whether a value is a list of pairs: how many words, and the limit."""
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value)

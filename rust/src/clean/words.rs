@@ -1,1 +1,0 @@
-//! Words of a text, in any script.
