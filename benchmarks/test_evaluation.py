@@ -142,7 +142,7 @@ def agree(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     furthest = max(abs(one - other) for one, other in zip(ours["values"], theirs["values"], strict=True))
     pairs = list(zip(ours["answers"], theirs["answers"], strict=True))
     others = [(number, mine[1]) for number, (mine, their) in enumerate(pairs) if mine[0] != their[0]]
-    print(f"log-likelihoods differ by {furthest:.2g} at most; ties that fall otherwise: {others}")
+    print(f"log-likelihoods differ by {furthest:.3g} at most; ties that fall otherwise: {others}")
     return furthest <= 1e-4 and all(apart < 1e-4 for _, apart in others)
 
 
