@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pylm.errors import UsageError, did_you_mean
 from pylm.evaluation.measures import standard_error
 from pylm.evaluation.scoring import Scorer
-from pylm.evaluation.scoring.encoding import Encoded, prefix_ids
+from pylm.evaluation.scoring.encoding import Encoded
 from pylm.evaluation.tasks import TaskResult
 
 __all__ = ["Answers", "run_harness"]
@@ -47,7 +47,7 @@ class Answers:
     def loglikelihood_rolling(self, requests: Sequence[Request], disable_tqdm: bool = False) -> list[float]:
         """Return the log-likelihood of each text, in windows of the model's context that score each token once."""
         tokenizer = self._scorer.tokenizer
-        before = prefix_ids(tokenizer, "eot")  # a first token is scored after something, whatever the prefix
+        before = self._scorer.prefix_ids("eot")  # a first token is scored after something, whatever the prefix
         texts = [str(request.args[0]) for request in requests]
         whole = [Encoded(before, [int(token) for token in ids]) for ids in tokenizer.encode_batch(texts)]
         return [-score.nats for score in self._scorer.score_ids(whole, batch=self._batch)]
@@ -71,7 +71,7 @@ class Answers:
                 "seed": 0,
             }
             room = max(self._scorer.engine.context_length - most, 1)
-            before = prefix_ids(self._scorer.tokenizer, self._prefix)
+            before = self._scorer.prefix_ids(self._prefix)
             ids = (before + self._scorer.tokenizer.encode(str(request.args[0])))[-room:]
             texts.append("".join(piece.text for piece in session.stream([ids], sample_settings(given))))
         return texts
@@ -129,10 +129,10 @@ def run_harness(
                 f"the harness cannot run {', '.join(tasks)}: {why}",
                 "its data must be on this machine: HF_HOME's cache, or files that a task of include_path names",
             ) from error
-    return [_result(name, found, prefix) for name in found["samples"]]
+    return [_result(name, found, prefix, limit) for name in found["samples"]]
 
 
-def _result(task: str, found: dict[str, Any], prefix: str) -> TaskResult:
+def _result(task: str, found: dict[str, Any], prefix: str, limit: int | None) -> TaskResult:
     samples = sorted(found["samples"][task], key=lambda sample: sample["doc_id"])
     values = found["results"][task]
     metrics = {key.split(",")[0]: float(value) for key, value in values.items() if _is_metric(key, value)}
@@ -151,7 +151,13 @@ def _result(task: str, found: dict[str, Any], prefix: str) -> TaskResult:
         centred=None,
         cropped=0,
         apart=0,
-        settings={"harness": True, "shots": found["n-shot"].get(task), "prefix": prefix, "name": task},
+        settings={
+            "harness": True,
+            "name": task,
+            "shots": found["n-shot"].get(task),
+            "limit": limit,
+            "prefix": prefix,
+        },  # fmt: skip
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pylm.config.yaml_file import Mapped, read_yaml
 from pylm.errors import ConfigError, DataError, UsageError, did_you_mean
 from pylm.evaluation.questions import FOLDERS, file_of
+from pylm.evaluation.results import fingerprint
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tasks import Task, TaskResult, Told, run
 
@@ -41,6 +42,19 @@ class SuiteResult:
     results: list[TaskResult]
     missing: dict[str, str]  # why a task was not run, by its name
     score: tuple[str, float] | None  # such as ("CORE-18", 0.0312)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for programs; the results are left out."""
+        score = None if self.score is None else dict(zip(("name", "value"), self.score, strict=True))
+        return {"name": self.suite, "score": score, "missing": self.missing}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the record of the score, where the suite has one."""
+        if self.score is not None:
+            name, value = self.score
+            settings = fingerprint({result.task: result.fingerprint for result in self.results})
+            same = {"n": len(self.results), "stderr": None, "settings": settings}
+            yield {"task": name, "metric": "centred", "value": value, **same}
 
 
 def load(name: str) -> Suite:

@@ -13,8 +13,9 @@ from typing import Any
 from pylm.errors import UsageError
 from pylm.evaluation.measures import measured, standard_error
 from pylm.evaluation.questions import FOLDERS, Question, file_of, questions
-from pylm.evaluation.scoring import Pair, Scorer
-from pylm.evaluation.scoring.encoding import Encoded, encode
+from pylm.evaluation.results import fingerprint
+from pylm.evaluation.scoring import Scorer
+from pylm.evaluation.scoring.encoding import Encoded
 from pylm.evaluation.task import Task
 
 __all__ = ["Task", "TaskResult", "run"]
@@ -37,16 +38,25 @@ class TaskResult:
     apart: int  # pairs whose context and continuation could not be encoded together
     settings: dict[str, Any]
 
+    @property
+    def fingerprint(self) -> str:
+        """The settings in a few letters, wherever the file lies: numbers of one fingerprint compare."""
+        return fingerprint({key: value for key, value in self.settings.items() if key != "file"})
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for programs; items are left out."""
-        return {key: value for key, value in vars(self).items() if key != "items"}
+        made = {key: value for key, value in vars(self).items() if key != "items"}
+        errors = {metric: error if math.isfinite(error) else None for metric, error in self.stderr.items()}
+        return {**made, "stderr": errors, "fingerprint": self.fingerprint}
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield a record for each metric: what evaluations.jsonl keeps."""
         for metric, value in self.metrics.items():
             error = self.stderr[metric]
-            stderr = error if math.isfinite(error) else None
-            yield {"task": self.task, "metric": metric, "value": value, "n": self.n, "stderr": stderr}
+            yield {
+                "task": self.task, "metric": metric, "value": value, "n": self.n,
+                "stderr": error if math.isfinite(error) else None, "settings": self.fingerprint,
+            }  # fmt: skip
 
 
 def run(
@@ -74,7 +84,8 @@ def run(
         raise UsageError(f"limit is {limit}", "at least 1 question")
     wanted = [Task(task, task) if isinstance(task, str) else task for task in tasks]
     found = [(task, file_of(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
-    asked = [(task, path, questions(task, path, _least(limit, task.limit))) for task, path in found]
+    found = [(replace(task, limit=_least(limit, task.limit)), path) for task, path in found]
+    asked = [(task, path, questions(task, path, task.limit)) for task, path in found]
     return [
         _result(scorer, task, path, items, task.prefix or prefix, batch, partial(told, task.name))
         for task, path, items in asked
@@ -94,8 +105,7 @@ def _result(
     batch: int | None,
     told: Callable[[int, int], None],
 ) -> TaskResult:
-    pairs = [Pair(*pair) for item in items for pair in item.pairs]
-    encoded = encode(pairs, scorer.tokenizer, prefix)
+    encoded = scorer.encode([pair for item in items for pair in item.pairs], prefix)
     own = [len(pair.continuation) for pair in encoded]
     start = 0
     for item in items:

@@ -35,9 +35,9 @@ class Encoded(NamedTuple):
     apart: bool = False  # a merge crosses the border, or bends the context: the two were encoded one by one
 
 
-def encode(pairs: Sequence[Pair], tokenizer: Tokenizer, prefix: str) -> list[Encoded]:
-    """Return the ids of pairs, the prefix before each context."""
-    before = prefix_ids(tokenizer, prefix)
+def encode(pairs: Sequence[Pair], tokenizer: Tokenizer, prefix: str, begin: Sequence[int] = ()) -> list[Encoded]:
+    """Return the ids of pairs, the prefix before each context: `begin`, where a model has that before every text."""
+    before = prefix_ids(tokenizer, prefix, begin)
     moved = [_spaces_moved(pair, number) for number, pair in enumerate(pairs)]
     texts = {text: number for number, text in enumerate({part for c, x in moved for part in (c, c + x, x)})}
     ids = [[int(token) for token in found] for found in tokenizer.encode_batch(list(texts))]
@@ -47,16 +47,19 @@ def encode(pairs: Sequence[Pair], tokenizer: Tokenizer, prefix: str) -> list[Enc
         apart = both[: len(first)] != first or len(both) == len(first)
         after = ids[texts[continuation]] if apart else both[len(first) :]
         # a first token needs something before it: where nobody asked for a prefix, an empty context has it all the same
-        encoded.append(Encoded((before or ([] if first else prefix_ids(tokenizer, "eot"))) + first, after, apart))
+        needed = before or ([] if first else prefix_ids(tokenizer, "eot", begin))
+        encoded.append(Encoded(needed + first, after, apart))
     return encoded
 
 
-def prefix_ids(tokenizer: Tokenizer, prefix: str) -> list[int]:
+def prefix_ids(tokenizer: Tokenizer, prefix: str, begin: Sequence[int] = ()) -> list[int]:
     """Return the ids before every context."""
     if prefix not in PREFIXES:
         raise UsageError(f"prefix is {prefix!r}", f"choose {' or '.join(PREFIXES)}")
     if prefix == "none":
         return []
+    if begin:
+        return list(begin)
     if tokenizer.eot is None:
         raise TokenizerError(
             "the tokenizer has no end of text to put before a context",

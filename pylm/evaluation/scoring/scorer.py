@@ -6,15 +6,17 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.evaluation.scoring.encoding import Encoded, Pair, encode
+from pylm.errors import TokenizerError
+from pylm.evaluation.scoring.encoding import Encoded, Pair, encode, prefix_ids
 from pylm.evaluation.scoring.passes import Sequence_, passes
 from pylm.generation.engine import common_prefix
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.generation.engine import Cache, Engine
+    from pylm.generation.load import Opened
     from pylm.tokenizer import Tokenizer
 
 __all__ = ["Score", "Scorer"]
@@ -46,18 +48,34 @@ class Score:
 class Scorer:
     """A model that says how likely texts are."""
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer, name: str = "") -> None:
-        """Take an engine and its tokenizer; `open` finds both for a checkpoint."""
-        self.engine, self.tokenizer, self.name = engine, tokenizer, name
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, name: str = "", begin: Sequence[int] = ()) -> None:
+        """Take an engine, its tokenizer, and ids that it has before every text; `open` finds all for a checkpoint."""
+        self.engine, self.tokenizer, self.name, self.begin = engine, tokenizer, name, begin
 
     @classmethod
     def open(cls, checkpoint: str | os.PathLike[str] | None = None, **options: Any) -> Scorer:
-        """Return the scorer of a checkpoint; options are those of `pylm.generation.load.open_session`."""
-        from pylm.generation.load import open_session
+        """Return the scorer of a checkpoint; options are those of `pylm.generation.load.open_model`."""
+        from pylm.generation.load import open_model
 
         named = os.fspath(checkpoint) if isinstance(checkpoint, os.PathLike) else checkpoint
-        session = open_session(named, **{"dtype": "fp32", **options})
-        return cls(session.engine, session.tokenizer, str(Path(session.name)))
+        return cls.of(open_model(named, **{"dtype": "fp32", **options}))
+
+    @classmethod
+    def of(cls, opened: Opened) -> Scorer:
+        """Return the scorer of a model that is open."""
+        if opened.tokenizer is None:
+            raise TokenizerError(
+                f"{opened.folder} carries no tokenizer to read tasks with", f"name it: {param('tokenizer', 'T')}"
+            )
+        return cls(opened.engine, opened.tokenizer, str(opened.folder), opened.begin)
+
+    def prefix_ids(self, prefix: str) -> list[int]:
+        """Return the ids before every context, for eot or none."""
+        return prefix_ids(self.tokenizer, prefix, self.begin)
+
+    def encode(self, pairs: Sequence[tuple[str, str]], prefix: str = "eot") -> list[Encoded]:
+        """Return the ids of pairs, as `score_ids` takes them."""
+        return encode([Pair(*pair) for pair in pairs], self.tokenizer, prefix, self.begin)
 
     def score(
         self,
@@ -76,7 +94,7 @@ class Scorer:
             batch: how many continuations a pass has at most; None for as many as are read fastest.
             told: called with how many different continuations are done, and how many there are.
         """
-        return self.score_ids(encode([Pair(*pair) for pair in pairs], self.tokenizer, prefix), batch=batch, told=told)
+        return self.score_ids(self.encode(pairs, prefix), batch=batch, told=told)
 
     def score_ids(
         self, pairs: Sequence[Encoded], *, batch: int | None = None, told: Told = lambda done, all_of_them: None

@@ -1,0 +1,81 @@
+"""What a model is asked beside its losses: tasks by name, a suite, tasks of lm-evaluation-harness."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pylm.errors import UsageError
+from pylm.evaluation.scoring import Scorer
+from pylm.evaluation.suites import Suite, SuiteResult, load, run_suite
+from pylm.evaluation.tasks import Task, TaskResult, Told, run
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.generation.load import Opened
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Tasks that somebody named."""
+
+    tasks: Sequence[str | Task] = ()
+    suite: Suite | None = None
+    harness: Sequence[str] = ()
+    shots: int | None = None
+    include_path: str | os.PathLike[str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        tasks: str | Task | Sequence[str | Task],
+        suite: str | None,
+        harness: str | Sequence[str],
+        shots: int | None,
+        include_path: str | os.PathLike[str] | None,
+    ) -> Asked:
+        """Return what the parameters of `evaluate` name; refuse, in one sentence, what nobody would look at."""
+        tasks = [tasks] if isinstance(tasks, str | Task) else list(tasks)
+        harness = [harness] if isinstance(harness, str) else list(harness)
+        if not all(isinstance(one, str | Task) and one for one in (*tasks, *harness)):
+            raise UsageError("a task has no name", "such as arc_easy, or the path of a file")
+        if shots is not None:
+            if isinstance(shots, bool) or not isinstance(shots, int) or shots < 0:
+                raise UsageError(f"shots is {shots!r}", "give a whole number from 0 on")
+            if not tasks and not harness:
+                raise UsageError(
+                    f"{param('shots')} is for tasks that are named, and a suite says its own", f"name {param('tasks')}"
+                )
+        if include_path is not None and not harness:
+            raise UsageError(f"{param('include_path')} is for the harness", f"name its tasks with {param('harness')}")
+        return cls(tasks, None if suite is None else load(suite), harness, shots, include_path)
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything."""
+        return bool(self.tasks or self.suite or self.harness)
+
+    def answers(
+        self, opened: Opened, limit: int | None, prefix: str, told: Told
+    ) -> tuple[list[TaskResult], SuiteResult | None]:
+        """Return the results of all tasks, and which of the suite's are missing."""
+        if not self:
+            return [], None
+        scorer = Scorer.of(opened)
+        shots = self.shots or 0
+        named = [Task(one, one, shots=shots) if isinstance(one, str) else one for one in self.tasks]
+        found = run(scorer, named, limit=limit, prefix=prefix, told=told)
+        of_suite = None
+        if self.suite is not None:
+            of_suite = run_suite(scorer, self.suite, limit=limit, prefix=prefix, told=told)
+            found += of_suite.results
+        if self.harness:
+            from pylm.evaluation.harness import run_harness
+
+            found += run_harness(
+                scorer, self.harness, shots=self.shots, limit=limit, prefix=prefix, include_path=self.include_path
+            )
+        return found, of_suite
