@@ -35,6 +35,7 @@ pylm eval --checkpoint runs/a/step_500 --json"""
 @click.option("--shots", type=int, help="Examples before each question of --tasks.  [default: none]")
 @click.option("--harness", metavar="NAME,…", help="Tasks of lm-evaluation-harness, in this process.")
 @click.option("--include-path", metavar="DIR", help="More of its tasks, whose code may run.")
+@click.option("--texts", type=COUNT, help="Texts that it writes: how varied, how new beside its training shards.")
 @click.option("--out", metavar="FILE", help="Append the results there.  [default: the run's evaluations.jsonl]")
 @json_option
 def eval_(
@@ -46,12 +47,12 @@ def eval_(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Say what a model is worth: loss, perplexity, accuracy, bits per byte and per character, calibration; tasks.
+    """Say what a model is worth: loss, perplexity, accuracy, bits per byte and per character, calibration; its tasks.
 
     RUN is a run or any other CHECKPOINT; --checkpoint best, last or step_500 says which of its own, or names one alone.
     Several stand side by side, compared on the same documents and questions. Text is read by the checkpoint's own
-    tokenizer, document by document. Where tasks are asked for, losses are measured only if --data, or another option of
-    theirs, is given too. Results are appended to the run's evaluations.jsonl.
+    tokenizer, document by document. Where tasks or texts are asked for, losses are measured only if --data, or another
+    option of theirs, is given too. Results are appended to the run's evaluations.jsonl.
     """
     from pylm.cli.frame.evaluated import lines_of
     from pylm.cli.frame.progress import Progress
@@ -68,7 +69,7 @@ def eval_(
                     by=by.split(",") if by else (),
                     tasks=tasks.split(",") if tasks else (),
                     harness=harness.split(",") if harness else (),
-                    progress=progress,
+                    progress=lambda done, total: progress(done, total, phase="evaluate", unit="tokens"),
                     told=lambda task, done, total: progress(done, total, phase=task, unit="continuations"),
                     say=say if as_json else progress.say,
                     **options,

@@ -48,6 +48,7 @@ def evaluate(
     shots: int | None = None,
     harness: str | Sequence[str] = (),
     include_path: Path_ | None = None,
+    texts: int | None = None,
     tokenizer: str | None = None,
     backend: str = "auto",
     device: str = "auto",
@@ -91,6 +92,8 @@ def evaluate(
         shots: How many examples stand before each question of the tasks that are named.
         harness: Tasks of lm-evaluation-harness.
         include_path: A folder with more of the harness's tasks, whose code may run.
+        texts: How many texts the model writes from nothing; what they are like, and what of them it has from its
+            training shards.
         tokenizer: For a checkpoint that carries none.
         backend: auto, torch, mlx, or native for the C++ engine.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -106,8 +109,8 @@ def evaluate(
     from pylm.generation.load import open_model
 
     by = [by] if isinstance(by, str) else list(by)
-    _refuse(by, split, prefix, limit, stride)
-    asked = Asked.of(tasks, suite, harness, shots, include_path)
+    _refuse(by, split, prefix, limit, stride, texts)
+    asked = Asked.of(tasks, suite, harness, shots, include_path, texts)
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
@@ -128,8 +131,7 @@ def evaluate(
         else:
             judged = by_text(opened, data, stride, prefix, limit)
         found = _with_losses(found, opened, judged, by, progress)
-    answers, of_suite = asked.answers(opened, limit, prefix, told)
-    found = replace(found, tasks=answers, suite=of_suite)
+    found = asked.of_model(found, opened, limit, prefix, told, say)
     if (place := _place(opened.folder, out)) is not None:
         append(place, list(found.records()))
     return found
@@ -142,13 +144,15 @@ def checkpoint_of(run: Path_ | None, checkpoint: str | None) -> str | None:
     return os.fspath(run) if checkpoint is None else f"{os.fspath(run)}/{checkpoint}"
 
 
-def _refuse(by: Sequence[str], split: str, prefix: str, limit: int | None, stride: int | None) -> None:
+def _refuse(
+    by: Sequence[str], split: str, prefix: str, limit: int | None, stride: int | None, texts: int | None
+) -> None:
     """Refuse, in one sentence, what cannot be, before anything is read."""
     named: list[tuple[str, str, Iterable[str]]] = [("by", each, BREAKDOWNS) for each in by]
     for name, value, known in (*named, ("split", split, ("val", "train")), ("prefix", prefix, PREFIXES)):
         if value not in known:
             raise UsageError(f"{name} is {value!r}", did_you_mean(value, known) or f"choose {' or '.join(known)}")
-    for name, number in (("limit", limit), ("stride", stride)):
+    for name, number in (("limit", limit), ("stride", stride), ("texts", texts)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise UsageError(f"{name} is {number!r}", "give a whole number from 1 on")
 

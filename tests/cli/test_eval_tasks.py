@@ -144,3 +144,44 @@ def test_what_cannot_be_asked_is_a_sentence_and_leaves_nothing(
 def test_the_python_words_are_pythons() -> None:
     with pytest.raises(UsageError, match=r"shots= is for tasks that are named"):
         pylm.evaluate("runs/a", suite="suite.yaml", shots=3)
+
+
+def test_texts_are_measured_and_found_in_the_training_shards(capsys: pytest.CaptureFixture[str]) -> None:
+    from pylm.evaluation.texts import distinct, repetition
+    from pylm.generation.load import open_model
+    from pylm.generation.session import Session
+    from pylm.generation.settings import sample_settings
+
+    assert run(["eval", "runs/a", "--texts", "3", "--threads", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "3 texts of" in out and "novelty" not in out and "novelty is not known" in err
+    opened = open_model("runs/a", threads=1)
+    assert opened.tokenizer is not None
+    session = Session(opened.engine, opened.tokenizer, ends=opened.ends)
+    made: list[list[int]] = [[], [], []]
+    for piece in session.stream([""], sample_settings({"temperature": 1.0, "max_tokens": 128, "seed": 0, "n": 3})):
+        made[piece.sample].append(piece.id)
+    found = pylm.evaluate("runs/a", texts=3, threads=1)
+    assert found.texts is not None and found.texts.tokens == sum(map(len, made)) and not found.tasks
+    assert found.texts.metrics["distinct_2"] == distinct(made, 2)
+    assert found.texts.metrics["repetition"] == repetition(made)
+    assert {line["metric"] for line in kept("a") if line["task"] == "texts"} == set(found.texts.metrics)
+
+
+def test_what_stands_in_the_training_shards_is_no_news() -> None:
+    tokenizer = small_tokenizer()
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in ["the cat sat on the mat. " * 30] * 20)
+    Path("train.jsonl").write_text(lines)
+    pylm.prepare("train.jsonl", out="ids", tokenizer=tokenizer)
+    shape = {"n_layers": 1, "n_heads": 2, "d_model": 32, "context_length": 32}
+    pylm.train(
+        data={"path": "ids"},
+        model=shape,
+        out="runs/own",
+        max_steps=60,
+        learning_rate=0.01,
+        device="cpu",
+        precision="fp32",
+    )
+    learned = pylm.evaluate("runs/own", texts=4, threads=1).texts
+    assert learned is not None and learned.metrics["novelty"] < 0.5 and learned.metrics["longest_copied"] >= 16

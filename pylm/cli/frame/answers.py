@@ -40,6 +40,10 @@ def answers(found: Sequence[Evaluation]) -> Iterator[str]:
         if each.suite is not None and each.suite.score is not None:
             name, value = each.suite.score
             yield f"{os.path.relpath(each.checkpoint)}: {name} {value:.4f}, the mean of the centred accuracies"
+        if each.texts is not None:
+            told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in each.texts.metrics.items())
+            made = f"{counted(each.texts.texts, 'text')} of {counted(each.texts.tokens, 'token')}"
+            yield f"{os.path.relpath(each.checkpoint)}: {made}: {told}"
     for name, why in (found[0].suite.missing if found[0].suite is not None else {}).items():
         yield f"not here: {name}: {why}"
 

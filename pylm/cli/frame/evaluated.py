@@ -50,7 +50,7 @@ def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]
     yield from answers(found)
     for each, differences in zip(found[1:], compared, strict=True):
         names = f"{os.path.relpath(each.checkpoint)} against {os.path.relpath(found[0].checkpoint)}"
-        if not differences:
+        if not differences and (each.data is not None or each.tasks):
             yield f"{names}: too few {'documents' if each.data is not None else 'questions'} to tell"
         for one in differences:
             value, low, high, p = one.difference
