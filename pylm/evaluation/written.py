@@ -46,16 +46,7 @@ class Written:
 
 def written(opened: Opened, count: int, say: Callable[[str], None] = lambda text: None) -> Written:
     """Return what can be said of so many texts, each drawn from the model's own distribution, always the same."""
-    from pylm.generation.session import Session
-    from pylm.generation.settings import sample_settings
-
-    assert opened.tokenizer is not None
-    session = Session(opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder))
-    made: list[tuple[list[int], list[str]]] = [([], []) for _ in range(count)]
-    for piece in session.stream([""], sample_settings({**SETTINGS, "n": count})):
-        made[piece.sample][0].append(piece.id)
-        made[piece.sample][1].append(piece.text)
-    ids, texts = [one for one, _ in made], ["".join(pieces) for _, pieces in made]
+    ids, texts = _ids_and_texts(opened, count)
     metrics = {f"distinct_{n}": distinct(ids, n) for n in (1, 2, 3)}
     metrics |= {"repetition": repetition(ids), "zlib_ratio": zlib_ratio(texts)}
     try:
@@ -64,6 +55,20 @@ def written(opened: Opened, count: int, say: Callable[[str], None] = lambda text
     except PylmError as error:
         say(f"novelty is not known, for the training shards are not here: {error.message}")
     return Written(count, sum(map(len, ids)), metrics, {**SETTINGS, "texts": count})
+
+
+def _ids_and_texts(opened: Opened, count: int) -> tuple[list[list[int]], list[str]]:
+    from pylm.generation.session import Session
+    from pylm.generation.settings import sample_settings
+
+    assert opened.tokenizer is not None
+    session = Session(opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder))
+    ids: list[list[int]] = [[] for _ in range(count)]
+    texts = [""] * count
+    for piece in session.stream([""], sample_settings({**SETTINGS, "n": count})):
+        ids[piece.sample].append(piece.id)
+        texts[piece.sample] += piece.text
+    return ids, texts
 
 
 def _training_documents(opened: Opened) -> Iterator[npt.NDArray[np.int64]]:

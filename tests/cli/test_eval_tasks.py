@@ -168,20 +168,18 @@ def test_texts_are_measured_and_found_in_the_training_shards(capsys: pytest.Capt
     assert {line["metric"] for line in kept("a") if line["task"] == "texts"} == set(found.texts.metrics)
 
 
-def test_what_stands_in_the_training_shards_is_no_news() -> None:
-    tokenizer = small_tokenizer()
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in ["the cat sat on the mat. " * 30] * 20)
-    Path("train.jsonl").write_text(lines)
+def test_what_stands_in_the_training_shards_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pylm.evaluation import written
+
+    text, tokenizer = "the cat sat on the mat", small_tokenizer()
+    Path("train.jsonl").write_text("".join(json.dumps({"text": f"{text} {n}"}) + "\n" for n in range(60)))
     pylm.prepare("train.jsonl", out="ids", tokenizer=tokenizer)
-    shape = {"n_layers": 1, "n_heads": 2, "d_model": 32, "context_length": 32}
-    pylm.train(
-        data={"path": "ids"},
-        model=shape,
-        out="runs/own",
-        max_steps=60,
-        learning_rate=0.01,
-        device="cpu",
-        precision="fp32",
-    )
-    learned = pylm.evaluate("runs/own", texts=4, threads=1).texts
-    assert learned is not None and learned.metrics["novelty"] < 0.5 and learned.metrics["longest_copied"] >= 16
+    shape = {"n_layers": 1, "n_heads": 2, "d_model": 16, "context_length": 32}
+    pylm.train(data={"path": "ids"}, model=shape, out="runs/own", max_steps=1, device="cpu", precision="fp32")
+    random = pylm.evaluate("runs/own", texts=2, threads=1).texts
+    assert random is not None and random.metrics["novelty"] == 1 and random.metrics["longest_copied"] == 0
+    own = (tokenizer.encode(text) * 8)[:100]
+    monkeypatch.setattr(written, "_ids_and_texts", lambda *_: ([own[:22], own[1:3]], ["", ""]))
+    copied = pylm.evaluate("runs/own", texts=2, threads=1).texts
+    assert copied is not None and copied.metrics["longest_copied"] == len(tokenizer.encode(text))
+    assert 0 < copied.metrics["novelty"] < 0.3
