@@ -21,6 +21,7 @@ VOCABULARY = 8192
 HARNESS = "lm-eval's hf, best batch"
 BATCHES = (4, 16, 64)  # what the harness may take, tried on the first TRIED questions
 TRIED = 40
+PAGES = 4  # of 40 questions each
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,61 @@ def test_hellaswag(compare: Compare, folder: Path, request: pytest.FixtureReques
 
 def test_arc_easy(compare: Compare, folder: Path) -> None:
     compared(compare, folder, "arc_easy/rc_5shot", "25M, ARC-Easy with 5 examples, 570 questions", 4.0, None)
+
+
+def pages(path: str) -> list[str]:
+    """Texts longer than the model's context, of the questions' words."""
+    questions, _ = asked(path, 40 * PAGES)
+    return ["\n\n".join("".join(pairs[0]) for pairs in questions[40 * n : 40 * n + 40]) for n in range(PAGES)]
+
+
+def ours_by_document(folder: str, cores: int, path: str) -> dict[str, Any]:
+    import math
+
+    from pylm import evaluate
+
+    texts = [{"text": text} for text in pages(path)]
+    asked_of: dict[str, Any] = {"tokenizer": f"{folder}/tok", "backend": "native", "threads": cores}
+    start = time.perf_counter()
+    found = evaluate(folder, data=texts, **asked_of)
+    seconds = time.perf_counter() - start
+    assert found.units is not None
+    bits = found.units.text_nats / math.log(2) / found.units.bytes
+    return {"seconds": seconds, "result": bits.tolist()}
+
+
+def harness_by_document(folder: str, cores: int, path: str) -> dict[str, Any]:
+    import math
+
+    import torch
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    torch.set_num_threads(cores)
+    texts = pages(path)
+    model = HFLM(folder, device="cpu", dtype="float32", batch_size=1)
+    asked_of = [Instance("loglikelihood_rolling", {}, (text,), number) for number, text in enumerate(texts)]
+    start = time.perf_counter()
+    found = model.loglikelihood_rolling(asked_of, disable_tqdm=True)
+    seconds = time.perf_counter() - start
+    bits = [-value / math.log(2) / len(text.encode()) for value, text in zip(found, texts, strict=True)]
+    return {"seconds": seconds, "result": bits}
+
+
+def agree_in_bits(ours: list[float], theirs: list[float]) -> bool:
+    furthest = max(abs(one / other - 1) for one, other in zip(ours, theirs, strict=True))
+    print(f"bits per byte of {len(ours)} pages differ by {furthest:.3g} of themselves at most")
+    return furthest <= 1e-6
+
+
+def test_bits_per_byte(compare: Compare, folder: Path) -> None:
+    path = requests_of("hellaswag/rc_0shot")
+    name = f"25M, bits per byte of {PAGES} pages"
+    if not path.name:
+        compare.unmeasured(name, "the questions are not here: make peers-after", "1e-6")
+    beside = str(BESIDE / "bin" / "python")
+    peers = [Side("lm-eval", harness_by_document, label="lm-eval's rolling", python=beside)]
+    arguments = {**BOTH, "folder": str(folder), "path": str(path), "timeout": 3600.0}
+    run = compare(name, Side("pylm", ours_by_document), peers, rounds=1, agree=agree_in_bits, **arguments)
+    if "lm-eval's rolling" not in run.missing:
+        run.faster(1.0, than="lm-eval's rolling")
