@@ -60,7 +60,7 @@ def evaluate_item(model: Any, tokenizer: Any, data: list[Item], idx: int, shots:
     return means.index(min(means)) == item["gold"] if len(means) > 1 else greedy
 
 
-def shuffled(data: Sequence[Item]) -> list[Item]:
+def shuffled(data: Sequence[Any]) -> list[Any]:
     data = list(data)
     random.Random(1337).shuffle(data)
     return data
