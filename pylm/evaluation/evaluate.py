@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pylm.errors import UsageError, did_you_mean
+from pylm.evaluation.asking import Asked
 from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
 from pylm.evaluation.judged import Judged, by_shards, by_text, is_shards, of_ours, own_data
 from pylm.evaluation.losses import Reader
@@ -20,6 +22,7 @@ from pylm.evaluation.tally import Tally, TextLengths
 
 if TYPE_CHECKING:
     from pylm.evaluation.tally import Units
+    from pylm.evaluation.tasks import Task, Told
     from pylm.generation.load import Opened
 
 __all__ = ["checkpoint_of", "evaluate"]
@@ -40,6 +43,12 @@ def evaluate(
     by: str | Sequence[str] = (),
     limit: int | None = None,
     prefix: str = "eot",
+    tasks: str | Task | Sequence[str | Task] = (),
+    suite: str | None = None,
+    shots: int | None = None,
+    harness: str | Sequence[str] = (),
+    include_path: Path_ | None = None,
+    texts: int | None = None,
     tokenizer: str | None = None,
     backend: str = "auto",
     device: str = "auto",
@@ -49,14 +58,19 @@ def evaluate(
     verify: bool = True,
     out: Path_ | None = None,
     progress: Progress = lambda done, total: None,
+    told: Told = lambda task, done, all_of_them: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Return what a model is worth: its loss on text that it was not trained on, in several measures.
+    """Return what a model is worth: its loss on text that it was not trained on, in several measures, or its tasks.
 
     ::
 
         pylm.evaluate("runs/a").bits_per_byte
         pylm.evaluate("runs/a", data="val.txt").perplexity
+        pylm.evaluate("runs/a", tasks=["arc_easy"]).tasks[0].metrics["acc_norm"]
+        pylm.evaluate("runs/a", suite="core").suite.score
+
+    Where tasks are asked for, losses are measured only if their data or another option of theirs is named as well.
 
     What was found is appended to the run's evaluations.jsonl.
 
@@ -71,8 +85,15 @@ def evaluate(
         stride: Of documents that are longer than the context: how many targets a window has; the fewer, the more
             context has each. The context's length if not given: lm-evaluation-harness's rolling windows.
         by: What the loss is broken down by: position, frequency, confidence.
-        limit: How many windows, or documents, at most.
-        prefix: What documents begin after: eot, or none for nothing.
+        limit: How many windows, documents, or questions of each task, at most.
+        prefix: What documents and contexts begin after: eot, or none for nothing.
+        tasks: Names or files of tasks, or a `pylm.evaluation.tasks.Task` that says more of itself.
+        suite: quick, core, olmes, or the file of one.
+        shots: How many examples stand before each question of the tasks that are named.
+        harness: Tasks of lm-evaluation-harness.
+        include_path: A folder with more of the harness's tasks, whose code may run.
+        texts: How many texts the model writes from nothing; what they are like, and what of them it has from its
+            training shards.
         tokenizer: For a checkpoint that carries none.
         backend: auto, torch, mlx, or native for the C++ engine.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -82,24 +103,35 @@ def evaluate(
         verify: Whether weights that have a manifest are checked against it, once a file.
         out: The file that results are appended to; the run's evaluations.jsonl if not given.
         progress: Called with the tokens that are done, and how many there are where that is known.
+        told: Called with a task's name, how many of its continuations are done, and how many there are.
         say: Told what a user wants to read.
     """
     from pylm.generation.load import open_model
 
     by = [by] if isinstance(by, str) else list(by)
-    _refuse(by, split, prefix, limit, stride)
+    _refuse(by, split, prefix, limit, stride, texts)
+    asked = Asked.of(tasks, suite, harness, shots, include_path, texts)
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
         verify=verify, say=say, writes=False,
     )  # fmt: skip
-    if data is None:
-        judged = own_data(opened, split, by_document, stride, prefix, limit, say)
-    elif is_shards(data):
-        judged = by_shards(opened, os.fspath(data), split, by_document, stride, prefix, limit)
-    else:
-        judged = by_text(opened, data, stride, prefix, limit)
-    found = _evaluated(opened, judged, by, progress)
+    ours = of_ours(opened.folder)
+    found = Evaluation(
+        checkpoint=opened.folder,
+        step=None if ours is None else ours.step,
+        engine=opened.engine.name,
+        settings={"prefix": prefix, "limit": limit},
+    )
+    if not asked or data is not None or by or by_document or stride is not None or split != "val":
+        if data is None:
+            judged = own_data(opened, split, by_document, stride, prefix, limit, say)
+        elif is_shards(data):
+            judged = by_shards(opened, os.fspath(data), split, by_document, stride, prefix, limit)
+        else:
+            judged = by_text(opened, data, stride, prefix, limit)
+        found = _with_losses(found, opened, judged, by, progress)
+    found = asked.of_model(found, opened, limit, prefix, told, say)
     if (place := _place(opened.folder, out)) is not None:
         append(place, list(found.records()))
     return found
@@ -112,18 +144,22 @@ def checkpoint_of(run: Path_ | None, checkpoint: str | None) -> str | None:
     return os.fspath(run) if checkpoint is None else f"{os.fspath(run)}/{checkpoint}"
 
 
-def _refuse(by: Sequence[str], split: str, prefix: str, limit: int | None, stride: int | None) -> None:
+def _refuse(
+    by: Sequence[str], split: str, prefix: str, limit: int | None, stride: int | None, texts: int | None
+) -> None:
     """Refuse, in one sentence, what cannot be, before anything is read."""
     named: list[tuple[str, str, Iterable[str]]] = [("by", each, BREAKDOWNS) for each in by]
     for name, value, known in (*named, ("split", split, ("val", "train")), ("prefix", prefix, PREFIXES)):
         if value not in known:
             raise UsageError(f"{name} is {value!r}", did_you_mean(value, known) or f"choose {' or '.join(known)}")
-    for name, number in (("limit", limit), ("stride", stride)):
+    for name, number in (("limit", limit), ("stride", stride), ("texts", texts)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise UsageError(f"{name} is {number!r}", "give a whole number from 1 on")
 
 
-def _evaluated(opened: Opened, judged: Judged, by: Sequence[str], progress: Progress) -> Evaluation:
+def _with_losses(
+    found: Evaluation, opened: Opened, judged: Judged, by: Sequence[str], progress: Progress
+) -> Evaluation:
     engine = opened.engine
     lengths = None if opened.tokenizer is None else TextLengths.of(opened.tokenizer)
     sure = ByConfidence()
@@ -135,11 +171,8 @@ def _evaluated(opened: Opened, judged: Judged, by: Sequence[str], progress: Prog
         raise judged.empty()
     units = tally.units()
     bits = tally.bits
-    ours = of_ours(opened.folder)
-    return Evaluation(
-        checkpoint=opened.folder,
-        step=None if ours is None else ours.step,
-        engine=engine.name,
+    return replace(
+        found,
         settings={**judged.settings(), "context_length": engine.context_length},
         data=judged.name,
         loss=tally.loss,

@@ -79,8 +79,13 @@ def own_data(
         name = source if isinstance(source, str) else next(iter(source))
         raise _no_split(name, split)
     if split == "train":
-        name = source if isinstance(source, str) else next(iter(source))
-        return by_shards(opened, name, split, by_document, stride, prefix, limit, config)
+        folders = [source] if isinstance(source, str) else list(source)
+        if len(folders) > 1:
+            raise DataError(
+                f"the run was trained on a mix of {', '.join(folders)}, which are judged one by one",
+                f"name one: {param('data', folders[0])} and {param('split', 'train')}",
+            )
+        return by_shards(opened, folders[0], split, by_document, stride, prefix, limit, config)
     assert identity.validation is not None
     named = "val" if config.data.val is None else "train"
     return by_shards(opened, identity.validation, named, by_document, stride, prefix, limit, config)

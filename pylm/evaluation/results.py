@@ -18,7 +18,10 @@ from pylm.runs.lines import plain
 
 if TYPE_CHECKING:
     from pylm.evaluation.breakdown import Bin
+    from pylm.evaluation.suites import SuiteResult
     from pylm.evaluation.tally import Units
+    from pylm.evaluation.tasks import TaskResult
+    from pylm.evaluation.written import Written
 
 __all__ = ["EVALUATIONS", "Evaluation", "append", "fingerprint"]
 
@@ -55,7 +58,9 @@ class Evaluation:
     bytes: int | None = None
     characters: int | None = None
     by: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
-    tasks: Sequence[Any] = ()
+    tasks: Sequence[TaskResult] = ()  # those of the suite among them
+    texts: Written | None = None  # what it writes is like
+    suite: SuiteResult | None = None  # its score, and what is missing
     units: Units | None = field(default=None, repr=False)  # the sums of each document, for comparisons
 
     @property
@@ -74,6 +79,9 @@ class Evaluation:
         if self.by:
             made["by"] = {name: [each._asdict() for each in bins] for name, bins in self.by.items()}
         made["tasks"] = [each.as_dict() for each in self.tasks]
+        for name, found in (("suite", self.suite), ("texts", self.texts)):
+            if found is not None:
+                made[name] = found.as_dict()
         return made
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -91,9 +99,9 @@ class Evaluation:
                     "task": self.data, "metric": metric, "value": value, "n": self.tokens,
                     "stderr": self.stderr.get(metric), **same,
                 }  # fmt: skip
-        for task in self.tasks:
-            for record in task.records():
-                yield {**record, **same}
+        for found in (*self.tasks, self.suite, self.texts):
+            for record in () if found is None else found.records():  # whose settings are its own
+                yield {**same, **record}
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pylm.generation.branches import Branches, Scored
+
 __all__ = ["Cache", "Engine", "Logits", "common_prefix"]
 
 Logits = npt.NDArray[np.float32]
@@ -86,6 +88,10 @@ class Engine(Protocol):
 
     def verify(self, ids: Sequence[int], cache: Cache) -> Logits:
         """Append ids to the only row and return the logits after each of them, [ids, vocab]."""
+        ...
+
+    def score(self, branches: Branches, cache: Cache | None) -> Scored:
+        """Return what targets are worth on branches of the only row, or of nothing; the cache stays as it is."""
         ...
 
 

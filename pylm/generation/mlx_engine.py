@@ -13,6 +13,8 @@ import mlx.core as mx
 import numpy as np
 
 from pylm.checkpoint import Weights
+from pylm.generation import mlx_branches
+from pylm.generation.branches import Branches, Scored
 from pylm.generation.cached_engine import CachedEngine
 from pylm.generation.engine import Cache, Logits
 from pylm.model.mlx import Model, load
@@ -64,6 +66,11 @@ class MlxCache:
         """
         self._row, self._every = row, every
         self._starts = [len(ids) for ids in self.ids] if row is None else [len(self.ids[row])]
+
+    def kept(self) -> list[tuple[Any, Any]]:
+        """Return the keys and values of the only row, [S, G, D] each, a pair a layer."""
+        held = len(self.ids[0])
+        return [(keys[0, :held], values[0, :held]) for keys, values in zip(self._keys, self._values, strict=True)]
 
     def positions(self, time: int) -> Any:
         """Return where each new token stands, [B, T]."""
@@ -117,6 +124,12 @@ class MlxEngine(CachedEngine):
     def cache(self, rows: int, capacity: int) -> MlxCache:
         """Make room for so many sequences of so many tokens."""
         return MlxCache(self.model, rows, min(capacity, self.context_length))
+
+    def score(self, branches: Branches, cache: Cache | None) -> Scored:
+        """Return what targets are worth on branches of the only row, or of nothing."""
+        assert cache is None or isinstance(cache, MlxCache)
+        kept = [] if cache is None else cache.kept()
+        return mlx_branches.score(self.model, branches, kept, 0 if cache is None else len(cache.ids[0]))
 
     def _forward(self, rows: Sequence[Sequence[int]], cache: Cache, row: int | None, every: bool = False) -> Logits:
         assert isinstance(cache, MlxCache)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pylm import _native
 from pylm.config.schema import Model as Shape
 from pylm.config.units import counted
+from pylm.generation.branches import Branches, Scored
 from pylm.generation.engine import Cache, Logits
 from pylm.model.names import Stored
 from pylm.model.scaling import scaled_frequencies
@@ -142,3 +143,9 @@ class NativeEngine:
         logits = self._engine.read(ids, cache.rows[0], every=True)
         cache.ids[0].extend(ids)
         return logits
+
+    def score(self, branches: Branches, cache: Cache | None) -> Scored:
+        """Return what targets are worth on branches of the only row, or of nothing."""
+        assert cache is None or isinstance(cache, NativeCache)
+        ids, parents, after, targets = branches
+        return Scored(*self._engine.score(ids, parents, None if cache is None else cache.rows[0], after, targets))

@@ -11,6 +11,8 @@ import torch
 
 from pylm import native_kernels
 from pylm.checkpoint import Weights
+from pylm.generation import torch_branches
+from pylm.generation.branches import Branches, Scored
 from pylm.generation.cached_engine import CachedEngine
 from pylm.generation.engine import Cache, Logits
 from pylm.model.torch import Model, load
@@ -71,6 +73,11 @@ class TorchCache:
         self._row, self._every = row, every
         self._starts = [len(ids) for ids in self.ids] if row is None else [len(self.ids[row])]
         self._seen = None
+
+    def kept(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the keys and values of the only row, [S, G, D] each, a pair a layer."""
+        held = len(self.ids[0])
+        return [(keys[0, :held], values[0, :held]) for keys, values in zip(self._keys, self._values, strict=True)]
 
     def positions(self, idx: torch.Tensor) -> torch.Tensor:
         """Return where each new token stands, [B, T]."""
@@ -167,6 +174,13 @@ class TorchEngine(CachedEngine):
     def cache(self, rows: int, capacity: int) -> TorchCache:
         """Make room for so many sequences of so many tokens."""
         return TorchCache(self.model, rows, min(capacity, self.context_length))
+
+    @torch.inference_mode()
+    def score(self, branches: Branches, cache: Cache | None) -> Scored:
+        """Return what targets are worth on branches of the only row, or of nothing."""
+        assert cache is None or isinstance(cache, TorchCache)
+        kept = [] if cache is None else cache.kept()
+        return torch_branches.score(self.model, branches, kept, 0 if cache is None else len(cache.ids[0]))
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Sequence[int]], cache: Cache, row: int | None, every: bool = False) -> Logits:

@@ -2,11 +2,14 @@
 #include "cpu/engine/engine.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cpu/drive/operations.hpp"
 #include "cpu/engine/pass.hpp"
 #include "error.hpp"
+#include "threads.hpp"
 
 namespace pylm::cpu {
 namespace {
@@ -64,6 +67,61 @@ void Engine::decode(const int64_t* ids, Cache* const* caches, int64_t count, flo
     if (tokens.empty()) return;
     Pass(decoder, tokens, wanted, logits).run();
     for (int64_t i = 0; i < count; ++i) ++caches[i]->length;
+}
+
+void Engine::score(const Branches& b, Cache* root, float* nats, bool* likeliest) {
+    const std::lock_guard lock(one_call);
+    std::optional<Cache::Use> use;
+    if (root) use.emplace(*root), check(nullptr, 0, *root, 0);
+    const std::vector<Token> tokens = planted(b, root);
+    if (b.targets.empty()) return;
+    std::vector<int64_t> wanted, first_target, row_of;  // each token that a target follows gives one row of logits
+    for (size_t j = 0; j < b.targets.size(); ++j) {
+        if (wanted.empty() || wanted.back() != b.after[j])
+            wanted.push_back(b.after[j]), first_target.push_back(b.targets[j]);
+        row_of.push_back(static_cast<int64_t>(wanted.size()) - 1);
+    }
+    const int64_t vocab = decoder.shape.vocab, rows = static_cast<int64_t>(wanted.size());
+    if (static_cast<int64_t>(logits.size()) < rows * vocab) logits.resize(rows * vocab);
+    Pass(decoder, tokens, wanted, logits.data()).run();
+    std::vector<float> losses(rows), lse(rows);
+    std::vector<int64_t> best(rows);
+    CrossEntropy loss{};
+    loss.logits = logits.data(), loss.targets = first_target.data(), loss.losses = losses.data(), loss.lse = lse.data();
+    loss.vocab = loss.stride = vocab, loss.ignore_index = -1;
+    cross_entropy_forward(Dtype::float32, loss, rows, decoder.threads);
+    parallel(decoder.threads, rows, [&](int64_t r) {
+        const float* row = logits.data() + r * vocab;
+        best[r] = std::max_element(row, row + vocab) - row;
+    });
+    for (size_t j = 0; j < b.targets.size(); ++j) {
+        nats[j] = lse[row_of[j]] - logits[row_of[j] * vocab + b.targets[j]];
+        likeliest[j] = best[row_of[j]] == b.targets[j];
+    }
+}
+
+// The tokens of branches, where everything that they name is there.
+std::vector<Token> Engine::planted(const Branches& b, Cache* root) const {
+    const auto count = static_cast<int64_t>(b.ids.size()), vocab = decoder.shape.vocab;
+    const int64_t begin = root ? root->length.load() : 0;
+    const auto refuse = [](const std::string& what) { throw Error(Kind::usage, what); };
+    if (b.parents.size() != b.ids.size() || b.after.size() != b.targets.size())
+        refuse("branches have a parent for each token, and a token before each target");
+    std::vector<Token> tokens;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t parent = b.parents[i];
+        if (b.ids[i] < 0 || b.ids[i] >= vocab)
+            refuse("token " + std::to_string(b.ids[i]) + " is not in the vocabulary of " + std::to_string(vocab));
+        if (parent < BRANCH || parent >= i) refuse("the parent of token " + std::to_string(i) + " is none before it");
+        const int64_t position = parent >= 0 ? tokens[parent].position + 1 : begin;
+        if (position >= decoder.shape.context)
+            refuse("a branch is longer than the model's context of " + std::to_string(decoder.shape.context));
+        tokens.push_back({b.ids[i], root, position, parent});
+    }
+    for (size_t j = 0; j < b.targets.size(); ++j)
+        if (b.targets[j] < 0 || b.targets[j] >= vocab || b.after[j] < (j ? b.after[j - 1] : 0) || b.after[j] >= count)
+            refuse("target " + std::to_string(j) + " is not in the vocabulary, or follows no token in their order");
+    return tokens;
 }
 
 }  // namespace pylm::cpu

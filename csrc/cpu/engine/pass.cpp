@@ -48,8 +48,8 @@ Pass::Pass(Decoder& decoder, const std::vector<Token>& tokens, const std::vector
       packed_width(shape.packed_width()),
       row_group(rows_together(count)),
       threads(std::max(1, decoder.threads > 0 ? decoder.threads : cores())),
-      prefill(count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[count - 1].cache == tokens[0].cache &&
-              shape.attention_softcap == 0) {
+      prefill(count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[0].parent == APPENDED &&
+              tokens[count - 1].cache == tokens[0].cache && shape.attention_softcap == 0) {
     grow_workspace();
     int64_t furthest = 0;
     for (int64_t t = 0; t < count; ++t) {
@@ -78,11 +78,31 @@ void Pass::cut_pieces() {
     for (int64_t t = 0; t < count; ++t)
         for (int64_t g = 0; g < shape.kv_heads; ++g) {
             first_piece.push_back(static_cast<int64_t>(pieces.size()));
-            for (int64_t at = work.first[t]; at <= tokens[t].position; at += KEYS_AT_ONCE)
-                pieces.push_back({t, g, at, std::min(tokens[t].position + 1, at + KEYS_AT_ONCE)});
+            if (tokens[t].parent == APPENDED) {
+                cut(t, g, work.first[t], tokens[t].position + 1, false);
+            } else {
+                if (tokens[t].cache) cut(t, g, work.first[t], tokens[t].cache->length, false);
+                cut_ancestors(t, g);
+            }
         }
     first_piece.push_back(static_cast<int64_t>(pieces.size()));
     grow(work.partial, static_cast<int64_t>(pieces.size()) * group * (dim + 2));
+}
+
+void Pass::cut(int64_t token, int64_t head, int64_t begin, int64_t end, bool of_pass) {
+    for (int64_t at = begin; at < end; at += KEYS_AT_ONCE)
+        pieces.push_back({token, head, at, std::min(end, at + KEYS_AT_ONCE), of_pass});
+}
+
+// A token and its ancestors, as far as it sees them, in runs that lie side by side.
+void Pass::cut_ancestors(int64_t token, int64_t head) {
+    for (int64_t last = token; last >= 0 && tokens[last].position >= work.first[token];) {
+        int64_t begin = last;
+        while (tokens[begin].parent == begin - 1 && begin > 0 && tokens[begin - 1].position >= work.first[token])
+            --begin;
+        cut(token, head, begin, last + 1, true);
+        last = tokens[begin].parent;
+    }
 }
 
 void Pass::grow_scratch() {
@@ -244,6 +264,7 @@ void Pass::place_heads(const Layer& layer, int64_t index, int64_t token, int64_t
     rope(q, work.queries.data() + token * shape.heads_width() + g * group * dim, layer.q_norm, group, token);
     rope(k, k, layer.k_norm, 1, token);
     const Token& at = tokens[token];
+    if (at.parent != APPENDED) return;
     if (at.cache->type == Dtype::float32) {
         std::memcpy(at.cache->keys(index, g) + at.position * dim * 4, k, dim * 4);
         std::memcpy(at.cache->values(index, g) + at.position * dim * 4, v, dim * 4);
@@ -291,12 +312,18 @@ void Pass::attend_piece(int64_t number, int64_t index) {
     const Token& token = tokens[piece.token];
     Decode a{};
     a.q = work.queries.data() + (piece.token * shape.heads + piece.head * group) * dim;
-    a.k = token.cache->keys(index, piece.head), a.v = token.cache->values(index, piece.head);
-    a.sk = a.sv = {0, dim, 0};
+    if (piece.of_pass) {
+        a.k = work.packed.data() + (shape.heads + piece.head) * dim;
+        a.v = work.packed.data() + (shape.heads + shape.kv_heads + piece.head) * dim;
+        a.sk = a.sv = {0, packed_width, 0};
+    } else {
+        a.k = token.cache->keys(index, piece.head), a.v = token.cache->values(index, piece.head);
+        a.sk = a.sv = {0, dim, 0};
+    }
     a.heads = group, a.kv_heads = 1, a.dim = dim, a.wide = true;
     a.scale = 1 / std::sqrt(static_cast<float>(dim)), a.softcap = shape.attention_softcap;
-    table.decode_attention[slot(token.cache->type)](a, 0, piece.begin, piece.end,
-                                                    work.partial.data() + number * group * (dim + 2));
+    const int type = piece.of_pass ? F32 : slot(token.cache->type);
+    table.decode_attention[type](a, 0, piece.begin, piece.end, work.partial.data() + number * group * (dim + 2));
 }
 
 void Pass::join(int64_t token) {

@@ -17,11 +17,15 @@
 
 namespace pylm::cpu {
 
-/// A token to be read: its id, the sequence that it is appended to, and where it stands there.
+/// Parents of a token that follows no other of its pass: it is appended to its cache, or it begins a branch there.
+constexpr int64_t APPENDED = -2, BRANCH = -1;
+/// A token to be read: its id, the sequence that it follows, and where it stands there. One with a parent, an earlier
+/// token of the pass, or BRANCH sees its ancestors and what the cache holds (null: nothing), and leaves no trace there.
 struct Token {
     int64_t id;
     Cache* cache;
     int64_t position;
+    int64_t parent = APPENDED;
 };
 
 /// Of so many things, those from `begin` to `end`.
@@ -44,13 +48,16 @@ class Pass {
     void run();
 
   private:
-    /// Keys [begin, end) of one head of keys, for one token.
+    /// Keys [begin, end) of one head of keys, for one token: of its cache, or of the tokens of this pass.
     struct Piece {
         int64_t token, head, begin, end;
+        bool of_pass;
     };
 
     void grow_workspace();
     void cut_pieces();
+    void cut(int64_t token, int64_t head, int64_t begin, int64_t end, bool of_pass);
+    void cut_ancestors(int64_t token, int64_t head);
     void grow_scratch();
 
     void all_layers(const Member& member);

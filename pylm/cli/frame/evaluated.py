@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pylm.cli.frame.answers import answers, number
 from pylm.cli.frame.table import table
 from pylm.config.units import counted
 
@@ -30,11 +31,13 @@ COLUMNS = {
 
 def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]) -> Iterator[str]:
     """Yield what the command prints: a line a checkpoint, what was asked for beside it, and how they differ."""
-    rows: list[tuple[str, ...]] = [("checkpoint", *COLUMNS.values())]
-    for each in found:
-        rows.append((os.path.relpath(each.checkpoint), *(_number(getattr(each, name)) for name in COLUMNS)))
-    yield from table(rows)
-    for each in found:
+    judged = [each for each in found if each.data is not None]
+    if judged:
+        rows: list[tuple[str, ...]] = [("checkpoint", *COLUMNS.values())]
+        for each in judged:
+            rows.append((os.path.relpath(each.checkpoint), *(number(getattr(each, name)) for name in COLUMNS)))
+        yield from table(rows)
+    for each in judged:
         documents = 0 if each.units is None else len(each.units.keys)
         where = "" if each.settings.get("documents") else ", in windows"
         tokens = f"{counted(each.tokens, 'token')} of {counted(documents, 'document')}"
@@ -44,22 +47,20 @@ def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]
         for name, bins in each.by.items():
             yield f"by {name}:"
             yield from table([(name, "tokens", "loss", "accuracy", "confidence"), *map(_bin, bins)])
+    yield from answers(found)
     for each, differences in zip(found[1:], compared, strict=True):
         names = f"{os.path.relpath(each.checkpoint)} against {os.path.relpath(found[0].checkpoint)}"
-        if not differences:
-            yield f"{names}: too few documents to tell"
+        if not differences and (each.data is not None or each.tasks):
+            yield f"{names}: too few {'documents' if each.data is not None else 'questions'} to tell"
         for one in differences:
             value, low, high, p = one.difference
+            metric = one.metric.replace("_", " ") if one.task is None else f"{one.task} {one.metric}"
             yield (
-                f"{names}: {one.metric.replace('_', ' ')} {value:+.4f} (95 %: {low:+.4f} to {high:+.4f}, p = {p:.2g}, "
-                f"{one.documents:,} documents): {one.verdict}"
+                f"{names}: {metric} {value:+.4f} (95 %: {low:+.4f} to {high:+.4f}, p = {p:.2g}, "
+                f"{one.units:,} {one.unit}): {one.verdict}"
             )
 
 
 def _bin(each: Bin) -> tuple[str, ...]:
     bounds = f"{each.first:g}" if each.first == each.last else f"{each.first:g}–{each.last:g}"
     return bounds, f"{each.tokens:,}", f"{each.loss:.4f}", f"{each.accuracy:.4f}", f"{each.confidence:.4f}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4f}"
