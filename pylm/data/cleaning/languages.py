@@ -26,6 +26,19 @@ FINEWEB2 = {
     "stopwords": "gopher.stop_word_list",
 }
 FINEWEB2_GRAMS = {"top_n_grams": "repetition.top_{}_gram", "dup_n_grams": "repetition.dup_{}_gram"}
+# Where each character is a word there are more words, and what is counted for each word is less.
+COUNTS = ("gopher.word_count", "gopher.max_word_count")
+SHARES = ("gopher.hash_ratio", "gopher.ellipsis_ratio", "fineweb.list_ratio")
+# What does not ask for words.
+WORDLESS = (
+    *(f"repetition.dup_{what}_frac" for what in ("line", "para", "line_char", "para_char")),
+    "fineweb.line_punct_ratio",
+    "fineweb.char_dup_ratio",
+    "gopher.alphabetic_words",
+    "gopher.stop_words",
+    "c4.sentences",
+)
+FEWEST_STOP_WORDS = 5  # of a list that was made of longer words, so many must be one character
 
 
 @cache
@@ -79,16 +92,22 @@ def built_in(settings: Settings) -> Settings:
     """Return settings of rules with thresholds of our own for thirty languages.
 
     English keeps what the settings say. A language without thresholds keeps what holds for any script; what does not
-    (stop words, lengths of words, ends of lines, sentences) is off for it.
+    (stop words, lengths of words, ends of lines, sentences) is off for it. A script without spaces is measured by its
+    characters.
     """
-    given = json.loads(files("pylm.data.cleaning").joinpath("thresholds.json").read_text(encoding="utf-8"))
-    said = {key: value for key, value in _full(settings).items() if key in given["default"]}
-    languages = {}
-    for code in given["characters"]["languages"]:
-        languages[code] = {**given["default"], **given["characters"]["thresholds"]}
+    given, said = _shipped(), _full(settings)
+    languages: dict[str, dict[str, Any]] = _of_scripts(said)
     for code, own in given["languages"].items():
-        shared = given["characters"]["thresholds"] if code in given["characters"]["languages"] else {}
-        languages[code] = {**said, **shared, **own}
+        script = languages.get(f"und_{code[4:]}")
+        if code == "eng_Latn":
+            languages[code] = {key: value for key, value in said.items() if key in given["default"]}
+        elif code.startswith("und_"):
+            languages[code] = {**given["default"], **own}
+        elif script is None:
+            kept = {key: value for key, value in said.items() if key in given["default"]}
+            languages[code] = {**kept, **given["spaced"], **own}
+        else:
+            languages[code] = {**script, **own}
     return _with(settings, given["default"], languages)
 
 
@@ -107,14 +126,71 @@ def fineweb2(settings: Settings, folder: str | Path) -> tuple[Settings, dict[str
     if not paths:
         what = "holds no file of rules such as deu_Latn.yml" if place.is_dir() else "is no folder"
         raise DataError(f"{folder} {what}", "pylm data get fineweb2-rules fetches FineWeb-2's, under configs")
-    languages, scores = {}, {}
+    said = _full(settings)
+    default = _shipped()["default"]
+    languages, scores = _of_scripts(said), {}
     for path in paths:
-        languages[path.stem], scores[path.stem] = _read(path)
-    default = json.loads(files("pylm.data.cleaning").joinpath("thresholds.json").read_text(encoding="utf-8"))["default"]
+        own, scores[path.stem] = _read(path)
+        characters = _shipped()["characters"].get(path.stem[4:])
+        languages[path.stem] = own if characters is None else _by_characters({**said, **own}, characters)
     # FineWeb-2 has no file for English, which keeps what the settings say
-    said = {key: value for key, value in _full(settings).items() if key in default}
-    languages.setdefault("eng_Latn", said)
+    languages.setdefault("eng_Latn", {key: value for key, value in said.items() if key in default})
     return _with(settings, default, languages), scores
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    """Return the thresholds of thresholds.json, which docs/languages.md explains."""
+    made: dict[str, Any] = json.loads(files("pylm.data.cleaning").joinpath("thresholds.json").read_text("utf-8"))
+    return made
+
+
+def _of_scripts(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return thresholds for the languages of each script that puts no spaces between words."""
+    given = _shipped()
+    return {
+        f"und_{script}": {**_by_characters(said, characters), **given["default"], **_grams(said, characters)}
+        for script, characters in given["characters"].items()
+    }
+
+
+def _by_characters(words: Mapping[str, Any], characters: float) -> dict[str, Any]:
+    """Return thresholds for text whose characters are its words, from those for words of so many characters.
+
+    What counts words counts more of them; a share of them is smaller; and n-grams are as long as that many words.
+    """
+    made = {key: value for key, value in words.items() if key in WORDLESS}
+    for keys, factor in ((COUNTS, characters), (SHARES, 1 / characters)):
+        made |= {key: words[key] * factor if words[key] is not None else None for key in keys if key in words}
+    lists = words.get("gopher.stop_word_list", [])
+    made["gopher.stop_word_list"] = [word for word in lists if len(_rust.words_of(word)) == 1]
+    if len(made["gopher.stop_word_list"]) < FEWEST_STOP_WORDS:
+        made["gopher.stop_words"] = None
+    off = (
+        "gopher.mean_word_length",
+        "gopher.max_mean_word_length",
+        "c4.min_words_per_line",
+        "fineweb.short_line_ratio",
+    )
+    return {**made, **dict.fromkeys(off), **_grams(words, characters)}
+
+
+def _grams(words: Mapping[str, Any], characters: float) -> dict[str, Any]:
+    """Return the limits of repeated n-grams of characters that mean as much text as those of words.
+
+    Five words are the fewest that are looked for twice. Where ten characters are fewer, twice as much of the text must
+    repeat: in declarations of human rights, which repeat themselves, it is up to 0.23. The commonest four characters,
+    with the three spaces that are counted between them, stand for the commonest two words.
+    """
+    made: dict[str, Any] = {"repetition.top_2_gram": None, "repetition.top_3_gram": None}
+    pair = words.get("repetition.top_2_gram")
+    made["repetition.top_4_gram"] = None if pair is None else round(pair * 7 / 4, 3)
+    for count in range(5, 11):
+        as_words = int(count / characters)
+        made[f"repetition.dup_{count}_gram"] = words.get(f"repetition.dup_{as_words}_gram") if as_words >= 5 else None
+    if int(10 / characters) < 5 and (five := words.get("repetition.dup_5_gram")) is not None:
+        made["repetition.dup_10_gram"] = min(2 * five, 1)
+    return made
 
 
 def _full(settings: Settings) -> Mapping[str, Any]:

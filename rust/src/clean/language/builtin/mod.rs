@@ -114,11 +114,31 @@ pub fn known() -> Vec<Language> {
     all
 }
 
+/// An article on a program has more Latin letters, in code and addresses, than others: from this share of the others on
+/// its language is theirs. One that reads as English has more of them: English pages have menus of other languages.
+const BESIDE_UNKNOWN: f32 = 0.2;
+const BESIDE_ENGLISH: f32 = 0.5;
+
 /// The language of a text and how sure that is; `und` with the text's script where no known one is likely.
 pub fn identify(text: &str, scratch: &mut Scratch) -> (Language, f32) {
     let mut counts = Counts::default();
     pieces(text).for_each(|piece| counts.add(piece));
     let script = counts.most();
+    let named = of_script(text, script, &counts, scratch);
+    let beside = match named.0.as_str() {
+        "und_Latn" => counts.beside_latin(BESIDE_UNKNOWN),
+        "eng_Latn" => counts.beside_latin(BESIDE_ENGLISH),
+        _ => Script::NONE,
+    };
+    if beside == Script::NONE {
+        named
+    } else {
+        of_script(text, beside, &counts, scratch)
+    }
+}
+
+/// The language of the letters of one script.
+fn of_script(text: &str, script: Script, counts: &Counts, scratch: &mut Scratch) -> (Language, f32) {
     let code = script.code();
     let said = |language: &str| Language::parse(language).expect("a code");
     if script == Script::NONE {
