@@ -4,7 +4,7 @@
 
 mod sample;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::script::Counts;
@@ -72,9 +72,14 @@ const MARKED: [Marked; 3] = [
 /// How sure the model must be.
 const SURE: f32 = 0.5;
 
+/// One of so many words must be another common one, until so many different ones were seen.
+const WORDS_FOR_EACH: f32 = 25.0;
+const DIFFERENT: f32 = 4.0;
+
 struct Known {
     code: Language,
-    common: HashSet<&'static str>,
+    /// Its commonest words by their number.
+    common: HashMap<&'static str, u32>,
     /// The share of a text's words that are among the common ones at least.
     floor: f32,
 }
@@ -100,7 +105,7 @@ fn read(line: &'static str) -> Known {
     let mut parts = line.split(' ');
     let code = parts.next().and_then(Language::parse).expect("a code");
     let floor = parts.next().and_then(|part| part.parse().ok()).expect("a share");
-    Known { code, floor, common: parts.collect() }
+    Known { code, floor, common: parts.zip(0..u64::BITS).collect() }
 }
 
 /// The languages that the identifier names.
@@ -182,13 +187,17 @@ impl Model {
 }
 
 impl Known {
-    /// Whether enough of a text's words are common ones; a short text may have one or two too few.
+    /// Whether enough of a text's words are common ones, and enough different ones: a language that shares `ja` with Finnish
+    /// says it as often. A short text may have one or two too few.
     fn bears_out(&self, sample: &str) -> bool {
-        let (mut words, mut common) = (0.0, 1.5);
+        let (mut words, mut common, mut different) = (0.0, 1.5, 0u64);
         for word in sample.split_ascii_whitespace() {
             words += 1.0;
-            common += f32::from(u8::from(self.common.contains(word)));
+            if let Some(number) = self.common.get(word) {
+                common += 1.0;
+                different |= 1 << number;
+            }
         }
-        common >= self.floor * words
+        common >= self.floor * words && different.count_ones() as f32 >= (words / WORDS_FOR_EACH).min(DIFFERENT)
     }
 }
