@@ -341,4 +341,4 @@ def language_names() -> list[tuple[str, str, str]]:
     """Code, label of fastText's own models and English name of each language that has a name."""
 
 def language_of(label: str, text: str = "") -> str:
-    """The code of a classifier's label: `__label__en` or `eng_Latn`; the text tells the script where the label does not."""
+    """The code of a label: `__label__en` or `eng_Latn`; the text tells the script where the label does not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -25,7 +26,10 @@ FINEWEB2 = {
     "max_non_alpha_words_ratio": "gopher.alphabetic_words",
     "stopwords": "gopher.stop_word_list",
 }
-FINEWEB2_GRAMS = {"top_n_grams": "repetition.top_{}_gram", "dup_n_grams": "repetition.dup_{}_gram"}
+FINEWEB2_GRAMS = {
+    "top_n_grams": ("repetition.top_{}_gram", range(2, 5)),
+    "dup_n_grams": ("repetition.dup_{}_gram", range(5, 11)),
+}
 # Where each character is a word there are more words, and what is counted for each word is less.
 COUNTS = ("gopher.word_count", "gopher.max_word_count")
 SHARES = ("gopher.hash_ratio", "gopher.ellipsis_ratio", "fineweb.list_ratio")
@@ -38,6 +42,7 @@ WORDLESS = (
     "gopher.stop_words",
     "c4.sentences",
 )
+OFF = ("gopher.mean_word_length", "gopher.max_mean_word_length", "c4.min_words_per_line", "fineweb.short_line_ratio")
 FEWEST_STOP_WORDS = 5  # of a list that was made of longer words, so many must be one character
 
 
@@ -101,8 +106,6 @@ def built_in(settings: Settings) -> Settings:
         script = languages.get(f"und_{code[4:]}")
         if code == "eng_Latn":
             languages[code] = {key: value for key, value in said.items() if key in given["default"]}
-        elif code.startswith("und_"):
-            languages[code] = {**given["default"], **own}
         elif script is None:
             kept = {key: value for key, value in said.items() if key in given["default"]}
             languages[code] = {**kept, **given["spaced"], **own}
@@ -146,12 +149,12 @@ def _shipped() -> dict[str, Any]:
 
 
 def _of_scripts(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return thresholds for the languages of each script that puts no spaces between words."""
+    """Return thresholds by script, for languages without their own: where it has no spaces, or others than ours."""
     given = _shipped()
-    return {
-        f"und_{script}": {**_by_characters(said, characters), **given["default"], **_grams(said, characters)}
-        for script, characters in given["characters"].items()
-    }
+    by_script = {script: {**given["default"], **own} for script, own in given["scripts"].items()}
+    for script, characters in given["characters"].items():
+        by_script[script] = {**_by_characters(said, characters), **given["default"], **_grams(said, characters)}
+    return {f"und_{script}": values for script, values in by_script.items()}
 
 
 def _by_characters(words: Mapping[str, Any], characters: float) -> dict[str, Any]:
@@ -161,18 +164,12 @@ def _by_characters(words: Mapping[str, Any], characters: float) -> dict[str, Any
     """
     made = {key: value for key, value in words.items() if key in WORDLESS}
     for keys, factor in ((COUNTS, characters), (SHARES, 1 / characters)):
-        made |= {key: words[key] * factor if words[key] is not None else None for key in keys if key in words}
+        made |= {key: None if words[key] is None else round(words[key] * factor, 4) for key in keys if key in words}
     lists = words.get("gopher.stop_word_list", [])
     made["gopher.stop_word_list"] = [word for word in lists if len(_rust.words_of(word)) == 1]
     if len(made["gopher.stop_word_list"]) < FEWEST_STOP_WORDS:
         made["gopher.stop_words"] = None
-    off = (
-        "gopher.mean_word_length",
-        "gopher.max_mean_word_length",
-        "c4.min_words_per_line",
-        "fineweb.short_line_ratio",
-    )
-    return {**made, **dict.fromkeys(off), **_grams(words, characters)}
+    return {**made, **dict.fromkeys(OFF), **_grams(words, characters)}
 
 
 def _grams(words: Mapping[str, Any], characters: float) -> dict[str, Any]:
@@ -227,8 +224,8 @@ def _read(path: Path) -> tuple[dict[str, Any], float]:
     made: dict[str, Any] = {}
     score = 0.0
     for name, value in given.items():
-        if name in FINEWEB2_GRAMS and _is_grams(value):
-            made |= {FINEWEB2_GRAMS[name].format(count): limit for count, limit in value}
+        if name in FINEWEB2_GRAMS and _is_grams(value, FINEWEB2_GRAMS[name][1]):
+            made |= {FINEWEB2_GRAMS[name][0].format(count): limit for count, limit in value}
         elif name == "stopwords" and isinstance(value, list):
             made[FINEWEB2[name]] = [str(word) for word in value]
         elif name == "language_score" and _is_number(value):
@@ -242,11 +239,12 @@ def _read(path: Path) -> tuple[dict[str, Any], float]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_grams(value: object) -> bool:
+def _is_grams(value: object, lengths: range) -> bool:
     """Whether a value is a list of pairs: how many words, and the limit."""
     if not isinstance(value, list):
         return False
-    return all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
+    pairs = (pair for pair in value if isinstance(pair, list) and len(pair) == 2)
+    return len(value) == sum(count in lengths and _is_number(limit) for count, limit in pairs)
