@@ -72,7 +72,8 @@ const MARKED: [Marked; 3] = [
 /// How sure the model must be.
 const SURE: f32 = 0.5;
 
-/// One of so many words must be another common one, until so many different ones were seen.
+/// After the first words one of so many must be another common one, until so many different ones were seen.
+const FIRST: f32 = 20.0;
 const WORDS_FOR_EACH: f32 = 25.0;
 const DIFFERENT: f32 = 4.0;
 
@@ -198,6 +199,6 @@ impl Known {
                 different |= 1 << number;
             }
         }
-        common >= self.floor * words && different.count_ones() as f32 >= (words / WORDS_FOR_EACH).min(DIFFERENT)
+        common >= self.floor * words && different.count_ones() as f32 >= ((words - FIRST) / WORDS_FOR_EACH).min(DIFFERENT)
     }
 }
