@@ -199,6 +199,7 @@ impl Known {
                 different |= 1 << number;
             }
         }
-        common >= self.floor * words && different.count_ones() as f32 >= ((words - FIRST) / WORDS_FOR_EACH).min(DIFFERENT)
+        common >= self.floor * words
+            && different.count_ones() as f32 >= ((words - FIRST) / WORDS_FOR_EACH).min(DIFFERENT)
     }
 }
