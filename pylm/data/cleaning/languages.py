@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pylm import _rust
@@ -43,6 +45,7 @@ WORDLESS = (
     "c4.sentences",
 )
 OFF = ("gopher.mean_word_length", "gopher.max_mean_word_length", "c4.min_words_per_line", "fineweb.short_line_ratio")
+LARGEST = 1 << 20  # bytes of a file of rules
 FEWEST_STOP_WORDS = 5  # of a list that was made of longer words, so many must be one character
 
 
@@ -117,25 +120,24 @@ def built_in(settings: Settings) -> Settings:
 def fineweb2(settings: Settings, folder: str | Path) -> tuple[Settings, dict[str, float]]:
     """Return settings of rules with the thresholds of FineWeb-2's files, and how sure of each language one must be.
 
-    The folder holds a file for each language, `deu_Latn.yml`; a folder whose `configs` does is as good. A language
-    without a file keeps what holds for any script.
+    The folder holds a file for each language, `deu_Latn.yml`; a folder whose `configs` does is as good, and so is one
+    with the archive that `pylm data get fineweb2-rules` fetched. A language without a file keeps what holds for any.
 
     Raises:
         DataError: No such folder, or a file in it is not one of these.
     """
     place = Path(folder)
-    place = place / "configs" if (place / "configs").is_dir() else place
-    paths = sorted(path for path in place.glob("*.yml") if _is_code(path.stem))
-    if not paths:
+    given = _given(place)
+    if not given:
         what = "holds no file of rules such as deu_Latn.yml" if place.is_dir() else "is no folder"
-        raise DataError(f"{folder} {what}", "pylm data get fineweb2-rules fetches FineWeb-2's, under configs")
+        raise DataError(f"{folder} {what}", f"pylm data get fineweb2-rules --out {folder} fetches FineWeb-2's")
     said = _full(settings)
     default = _shipped()["default"]
     languages, scores = _of_scripts(said), {}
-    for path in paths:
-        own, scores[path.stem] = _read(path)
-        characters = _shipped()["characters"].get(path.stem[4:])
-        languages[path.stem] = own if characters is None else _by_characters({**said, **own}, characters)
+    for code, (name, content) in given.items():
+        own, scores[code] = _read(name, content)
+        characters = _shipped()["characters"].get(code[4:])
+        languages[code] = own if characters is None else _by_characters({**said, **own}, characters)
     # FineWeb-2 has no file for English, which keeps what the settings say
     languages.setdefault("eng_Latn", {key: value for key, value in said.items() if key in default})
     return _with(settings, default, languages), scores
@@ -210,31 +212,56 @@ def _with(settings: Settings, default: Mapping[str, Any], languages: Mapping[str
     return made
 
 
-def _read(path: Path) -> tuple[dict[str, Any], float]:
+def _given(place: Path) -> dict[str, tuple[str, bytes]]:
+    """Return FineWeb-2's files of a folder, or of an archive in it, by the codes of their languages in order."""
+    inside = place / "configs" if (place / "configs").is_dir() else place
+    paths = {path.stem: path for path in sorted(inside.glob("*.yml")) if _is_code(path.stem)}
+    try:
+        if paths:
+            return {code: (str(path), path.read_bytes()) for code, path in paths.items()}
+        for archive in sorted(place.glob("*.tar.gz")):
+            if found := dict(sorted(_packed(archive))):
+                return found
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{place} cannot be read as rules: {error}", "fetch it again") from None
+    return {}
+
+
+def _packed(archive: Path) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    """Yield code, name and content of each file of rules in an archive."""
+    with tarfile.open(archive, "r:gz") as opened:
+        for member in opened:
+            path = PurePosixPath(member.name)
+            if path.parent.name == "configs" and path.suffix == ".yml" and _is_code(path.stem) and member.isfile():
+                content = opened.extractfile(member)
+                yield path.stem, (f"{archive}: {path.name}", content.read(LARGEST) if content else b"")
+
+
+def _read(name: str, content: bytes) -> tuple[dict[str, Any], float]:
     """Return the thresholds of a file of FineWeb-2's by the rules' names, and its score of the language."""
     import yaml
 
     try:
-        given = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path} cannot be read as rules: {str(error).splitlines()[0]}", "fetch it again") from None
+        given = yaml.load(content.decode("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{name} cannot be read as rules: {str(error).splitlines()[0]}", "fetch it again") from None
     hint = f"FineWeb-2's files say {', '.join([*FINEWEB2, *FINEWEB2_GRAMS, 'language_score'])}"
     if not isinstance(given, dict):
-        raise DataError(f"{path} holds no rules", hint)
+        raise DataError(f"{name} holds no rules", hint)
     made: dict[str, Any] = {}
     score = 0.0
-    for name, value in given.items():
-        if name in FINEWEB2_GRAMS and _is_grams(value, FINEWEB2_GRAMS[name][1]):
-            made |= {FINEWEB2_GRAMS[name][0].format(count): limit for count, limit in value}
-        elif name == "stopwords" and isinstance(value, list):
-            made[FINEWEB2[name]] = [str(word) for word in value]
-        elif name == "language_score" and _is_number(value):
+    for key, value in given.items():
+        if key in FINEWEB2_GRAMS and _is_grams(value, FINEWEB2_GRAMS[key][1]):
+            made |= {FINEWEB2_GRAMS[key][0].format(count): limit for count, limit in value}
+        elif key == "stopwords" and isinstance(value, list):
+            made[FINEWEB2[key]] = [str(word) for word in value]
+        elif key == "language_score" and _is_number(value):
             score = float(value)
-        elif name in FINEWEB2 and name != "stopwords" and _is_number(value):
+        elif key in FINEWEB2 and key != "stopwords" and _is_number(value):
             # a share of repeated lines of 0 is no limit
-            made[FINEWEB2[name]] = None if name == "dup_line_frac" and value == 0 else value
+            made[FINEWEB2[key]] = None if key == "dup_line_frac" and value == 0 else value
         else:
-            raise DataError(f"{path} says {name}: {str(value)[:40]}, which is no rule of FineWeb-2's", hint)
+            raise DataError(f"{name} says {key}: {str(value)[:40]}, which is no rule of FineWeb-2's", hint)
     return made, score
 
 

@@ -31,7 +31,8 @@ def read(path: Path) -> Declaration:
     body = re.sub(r"</(p|h\d|li)>", "\n", page[page.index("<body>") :])
     lines = (line.strip() for line in html.unescape(re.sub(r"<[^>]+>", "", body)).split("\n"))
     language = re.search(r' data-iso6393="([^"]*)"', page)
-    return Declaration(path.stem, language[1] if language else "und", "\n".join(line for line in lines if line))
+    text = unicodedata.normalize("NFC", "\n".join(line for line in lines if line))  # as cleaning does
+    return Declaration(path.stem, language[1] if language else "und", text)
 
 
 # What a page calls by the name of several languages, or by that of one of them which our codes leave out.
@@ -54,7 +55,8 @@ def code_of(declaration: Declaration) -> str:
     counts = Counter(unicodedata.name(letter, " ").split(" ")[0] for letter in declaration.text if letter.isalpha())
     scripts = [SCRIPTS.get(name, "Zzzz") for name, _ in counts.most_common(3)]
     script = "Jpan" if "Jpan" in scripts else scripts[0]
-    return f"{ONE_OF.get(declaration.language, declaration.language)}_{script}"
+    language = "frp" if declaration.name == "068" else declaration.language  # said to be French
+    return f"{ONE_OF.get(language, language)}_{script}"
 
 
 def passages(text: str, size: int, count: int, draw: random.Random) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,18 @@ def test_a_file_of_fineweb2_says_where_the_line_is(tmp_path: Path) -> None:
     }
     assert languages.fineweb2(preset("fineweb2"), place / "configs")[0] == settings
     _rust.CleaningRules(json.dumps(settings))
+
+
+def test_the_archive_that_get_fetches_is_as_good_as_its_folder(tmp_path: Path) -> None:
+    place = folder(tmp_path, deu_Latn=GERMAN, jpn_Jpan=JAPANESE)
+    (tmp_path / "got").mkdir()
+    with tarfile.open(tmp_path / "got" / "fineweb-2-d0defb24.tar.gz", "w:gz") as archive:
+        archive.add(place / "configs", "fineweb-2-d0defb24/configs")
+    assert languages.fineweb2(preset("fineweb2"), tmp_path / "got") == languages.fineweb2(preset("fineweb2"), place)
+    whole = (tmp_path / "got" / "fineweb-2-d0defb24.tar.gz").read_bytes()
+    (tmp_path / "got" / "fineweb-2-d0defb24.tar.gz").write_bytes(whole[:100])
+    with pytest.raises(DataError, match="cannot be read as rules"):
+        languages.fineweb2(preset("fineweb2"), tmp_path / "got")
 
 
 def test_where_characters_are_words_limits_for_words_are_scaled(tmp_path: Path) -> None:
