@@ -104,7 +104,7 @@ def built_in(settings: Settings) -> Settings:
     characters.
     """
     given, said = _shipped(), _full(settings)
-    languages: dict[str, dict[str, Any]] = _of_scripts(said)
+    languages: dict[str, dict[str, Any]] = _of_scripts(_of_words(settings))
     for code, own in given["languages"].items():
         script = languages.get(f"und_{code[4:]}")
         if code == "eng_Latn":
@@ -130,14 +130,14 @@ def fineweb2(settings: Settings, folder: str | Path) -> tuple[Settings, dict[str
     given = _given(place)
     if not given:
         what = "holds no file of rules such as deu_Latn.yml" if place.is_dir() else "is no folder"
-        raise DataError(f"{folder} {what}", f"pylm data get fineweb2-rules --out {folder} fetches FineWeb-2's")
-    said = _full(settings)
+        raise DataError(f"{folder} {what}", "pylm data get fineweb2-rules fetches FineWeb-2's")
+    said, words = _full(settings), _of_words(settings)
     default = _shipped()["default"]
-    languages, scores = _of_scripts(said), {}
+    languages, scores = _of_scripts(words), {}
     for code, (name, content) in given.items():
         own, scores[code] = _read(name, content)
         characters = _shipped()["characters"].get(code[4:])
-        languages[code] = own if characters is None else _by_characters({**said, **own}, characters)
+        languages[code] = own if characters is None else _by_characters({**words, **own}, characters)
     # FineWeb-2 has no file for English, which keeps what the settings say
     languages.setdefault("eng_Latn", {key: value for key, value in said.items() if key in default})
     return _with(settings, default, languages), scores
@@ -148,6 +148,15 @@ def _shipped() -> dict[str, Any]:
     """Return the thresholds of thresholds.json, which docs/languages.md explains."""
     made: dict[str, Any] = json.loads(files("pylm.data.cleaning").joinpath("thresholds.json").read_text("utf-8"))
     return made
+
+
+def _of_words(settings: Settings) -> dict[str, Any]:
+    """Return what the settings say, with the limits of n-grams that the rules have of themselves.
+
+    Those of characters follow from them, and a limit that somebody typed is that of its own key alone.
+    """
+    unsaid = _full({**settings, "default": {}})
+    return {**_full(settings), **{key: value for key, value in unsaid.items() if key.endswith("_gram")}}
 
 
 def _of_scripts(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -145,6 +145,12 @@ def test_thresholds_are_of_the_families_that_were_asked_for(name: str) -> None:
     _rust.CleaningRules(json.dumps(made))
 
 
+def test_a_limit_that_is_typed_is_of_its_key_alone() -> None:
+    settings = json.loads(_rust.rules_set(_rust.rules_preset("fineweb"), "repetition.top_2_gram", "0.05"))
+    made = languages.built_in(settings)["languages"]
+    assert made["und_Hani"]["repetition.top_4_gram"] == made["jpn_Jpan"]["repetition.top_4_gram"] == 0.35
+
+
 @pytest.mark.parametrize("written", ["de", "deu", "deu_Latn", "German", "german", " de "])
 def test_a_language_has_several_names(written: str) -> None:
     assert languages.resolve(written) == ["deu_Latn"]
