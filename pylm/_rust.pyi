@@ -309,3 +309,36 @@ class Contamination:
     def check(self, texts: Sequence[str]) -> list[tuple[str, str, str, int] | None]: ...
     @property
     def tasks(self) -> list[tuple[str, int, int]]: ...
+
+@final
+class LanguageIdentifier:
+    """Names the language of texts: with a fastText model's file, or with what is built in."""
+
+    def __new__(cls, path: str | PathLike[str] | None = None) -> LanguageIdentifier: ...
+    def identify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """The language of each text, such as `eng_Latn`, and how sure that is, from 0 to 1."""
+
+@final
+class FastText:
+    """A classifier that fastText trained, `.bin` or `.ftz`."""
+
+    def __new__(cls, path: str | PathLike[str]) -> FastText: ...
+    @property
+    def labels(self) -> list[str]: ...
+    def predict(self, texts: Sequence[str], k: int = 1) -> list[list[tuple[str, float]]]:
+        """The `k` best labels of each text and their probabilities, best first."""
+
+def classify(told: str, texts: Sequence[str]) -> list[tuple[float, bool]]:
+    """What `FILE:LABEL>=X` says of each text: the probability of the label, and whether the text is kept."""
+
+def classifier_file(told: str) -> str:
+    """The file that `FILE:LABEL>=X` names."""
+
+def known_languages() -> list[str]:
+    """The codes of the languages that the built-in identifier names."""
+
+def language_names() -> list[tuple[str, str, str]]:
+    """Code, label of fastText's own models and English name of each language that has a name."""
+
+def language_of(label: str, text: str = "") -> str:
+    """The code of a label: `__label__en` or `eng_Latn`; the text tells the script where the label does not."""

@@ -82,7 +82,7 @@ class CleanOptions:
         tests, items = items_of(_several(self.against))
         classifiers, lists = _several(self.classifier), _several(self.url_list)
         rules, thresholds, scores = self.thresholds()
-        named = [*lists, *(one.rpartition(":")[0] for one in classifiers), *rule_files(rules)]
+        named = [*lists, *map(_rust.classifier_file, classifiers), *rule_files(rules)]
         if self.language_model is not None:
             named.append(str(self.language_model))
         request = {

@@ -84,7 +84,13 @@ impl Classifier {
     }
 }
 
-/// File, label, comparison and threshold. A file's name may hold `:`, `<` and `>`: the last ones count.
+/// The file that `FILE:LABEL>=X` names.
+pub fn file_of(told: &str) -> Result<&str> {
+    cut(told).map(|(file, ..)| file)
+}
+
+/// File, label, comparison and threshold. A file's name may hold `:`, `<` and `>`, and so may a label: the last `<` or `>`
+/// compares, and the file ends at the last `:` before which the name of a file stands.
 fn cut(told: &str) -> Result<(&str, &str, Comparison, f32)> {
     let refused = |why: &str| {
         Error::usage(format!("{} is no classifier with a threshold: {why}", quoted(told)))
@@ -102,8 +108,10 @@ fn cut(told: &str) -> Result<(&str, &str, Comparison, f32)> {
     let number = told[sign + name.len()..].trim();
     let threshold = number.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value));
     let threshold = threshold.ok_or_else(|| refused(&format!("{} is no number from 0 to 1", quoted(number))))?;
-    let (file, label) = told[..sign].rsplit_once(':').ok_or_else(|| refused("it names no label"))?;
-    match (file.trim(), label.trim()) {
+    let parts = |at: usize| (told[..at].trim(), told[at + 1..sign].trim());
+    let colons = || told[..sign].rmatch_indices(':').map(|(at, _)| parts(at));
+    let there = colons().find(|(file, _)| Path::new(file).is_file());
+    match there.or_else(|| colons().next()).ok_or_else(|| refused("it names no label"))? {
         ("", _) => Err(refused("it names no file")),
         (_, "") => Err(refused("it names no label")),
         (file, label) => Ok((file, label, comparison, threshold)),

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::error::Result;
 
-pub use classifier::Classifier;
+pub use classifier::{file_of, Classifier};
 pub use code::Language;
 pub use fasttext::{FastText, Scratch};
 pub use names::{nearest, NAMES};

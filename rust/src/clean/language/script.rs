@@ -246,23 +246,37 @@ impl Counts {
         self.letters[usize::from(script.0)]
     }
 
-    pub fn all(&self) -> u32 {
-        self.letters[1..].iter().sum()
+    /// The script that says most, `NONE` where there are no letters.
+    pub fn most(&self) -> Script {
+        self.best(|_| true).0
     }
 
-    /// The script of most letters. A Chinese character or a Hangul syllable says as much as two letters of an alphabet.
-    pub fn most(&self) -> Script {
+    /// What stands beside the Latin letters of code and addresses, if it says so large a share of what these do; `NONE`
+    /// where there is no such script.
+    pub fn beside_latin(&self, share: f32) -> Script {
+        let (script, said) = self.best(|script| script != Script::LATIN);
+        if said as f32 >= share * self.of(Script::LATIN) as f32 {
+            script
+        } else {
+            Script::NONE
+        }
+    }
+
+    /// One of the wanted scripts and how much it says: a Chinese character or a Hangul syllable as much as two letters.
+    fn best(&self, wanted: impl Fn(Script) -> bool) -> (Script, u32) {
         let (han, kana) = (self.of(Script::HAN), self.of(Script::KANA));
         let east = if kana * 20 >= han { Script::KANA } else { Script::HAN };
-        let best = (1..COUNT as u8).map(Script).max_by_key(|script| match *script {
+        let said = |script: Script| match script {
             found if found == east => 2 * (han + kana),
             Script::HAN | Script::KANA => 0,
-            Script::HANGUL => 2 * self.of(*script),
+            Script::HANGUL => 2 * self.of(script),
             other => self.of(other),
-        });
-        match best {
-            Some(script) if self.all() > 0 => script,
-            _ => Script::NONE,
-        }
+        };
+        let scripts = (1..COUNT as u8).map(Script).filter(|script| wanted(*script));
+        scripts
+            .map(|script| (script, said(script)))
+            .filter(|(_, said)| *said > 0)
+            .max_by_key(|(_, said)| *said)
+            .unwrap_or((Script::NONE, 0))
     }
 }

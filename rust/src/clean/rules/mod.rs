@@ -137,8 +137,10 @@ impl Rules {
         })
     }
 
+    /// Its own, those of its script (`und_Hani`), or those of all languages.
     fn of(&self, language: &str) -> &Resolved {
-        self.languages.get(language).unwrap_or(&self.default)
+        let own = self.languages.get(language);
+        own.or_else(|| self.languages.get(&settings::of_script(language)?)).unwrap_or(&self.default)
     }
 
     /// Takes the measures of `text`; returns it as C4's lines rewrite it, if they change it.

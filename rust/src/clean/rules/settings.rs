@@ -75,6 +75,12 @@ impl Settings {
         full
     }
 
+    /// Whether a language has thresholds, its own or those of its script.
+    pub fn has(&self, language: &str) -> bool {
+        let known = |code: &str| self.languages.contains_key(code);
+        known(language) || of_script(language).is_some_and(|script| known(&script))
+    }
+
     /// Errors unless every family and key is known and every value is one that its key takes.
     pub fn check(&self) -> Result<()> {
         for (at, family) in self.families.iter().enumerate() {
@@ -96,6 +102,11 @@ impl Settings {
         let own = language.and_then(|language| self.languages.get(language)?.get(key.key));
         own.or_else(|| self.default.get(key.key)).cloned().unwrap_or_else(|| by_default(key))
     }
+}
+
+/// Where the thresholds of a language's script stand: `und_Hani` for `wuu_Hani`.
+pub(super) fn of_script(language: &str) -> Option<String> {
+    language.get(4..).map(|script| format!("und_{script}"))
 }
 
 fn by_default(key: &Key) -> Value {

@@ -80,6 +80,12 @@ fn classify(py: Python<'_>, told: &str, texts: Vec<String>) -> PyResult<Vec<(f32
     }))
 }
 
+/// The file that `FILE:LABEL>=X` names.
+#[pyfunction]
+fn classifier_file(told: &str) -> PyResult<&str> {
+    Ok(language::file_of(told)?)
+}
+
 /// Code, label of fastText's own models and English name of each language that has a name.
 #[pyfunction]
 fn language_names() -> Vec<(String, &'static str, &'static str)> {
@@ -103,6 +109,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LanguageIdentifier>()?;
     module.add_class::<FastText>()?;
     module.add_function(wrap_pyfunction!(classify, module)?)?;
+    module.add_function(wrap_pyfunction!(classifier_file, module)?)?;
     module.add_function(wrap_pyfunction!(known_languages, module)?)?;
     module.add_function(wrap_pyfunction!(language_names, module)?)?;
     module.add_function(wrap_pyfunction!(language_of, module)?)

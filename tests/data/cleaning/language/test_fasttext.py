@@ -48,6 +48,8 @@ def texts() -> list[str]:
         "__label__unknown of the",
         "\x00the\x00of",
         "e\u0301 ⟨☃⟩",
+        " ".join("y" * length for length in (*range(18, 28), *range(250, 260), 511, 512, 65_535, 65_536)),
+        "z" * 255,
     ]
     alphabet = "abc déß日本слов ا ب🙂"
     for _ in range(150):

@@ -4,7 +4,7 @@
 
 mod sample;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::script::Counts;
@@ -72,9 +72,15 @@ const MARKED: [Marked; 3] = [
 /// How sure the model must be.
 const SURE: f32 = 0.5;
 
+/// After the first words one of so many must be another common one, until so many different ones were seen.
+const FIRST: f32 = 20.0;
+const WORDS_FOR_EACH: f32 = 25.0;
+const DIFFERENT: f32 = 4.0;
+
 struct Known {
     code: Language,
-    common: HashSet<&'static str>,
+    /// Its commonest words by their number.
+    common: HashMap<&'static str, u32>,
     /// The share of a text's words that are among the common ones at least.
     floor: f32,
 }
@@ -100,7 +106,7 @@ fn read(line: &'static str) -> Known {
     let mut parts = line.split(' ');
     let code = parts.next().and_then(Language::parse).expect("a code");
     let floor = parts.next().and_then(|part| part.parse().ok()).expect("a share");
-    Known { code, floor, common: parts.collect() }
+    Known { code, floor, common: parts.zip(0..u64::BITS).collect() }
 }
 
 /// The languages that the identifier names.
@@ -114,11 +120,31 @@ pub fn known() -> Vec<Language> {
     all
 }
 
+/// An article on a program has more Latin letters, in code and addresses, than others: from this share of the others on
+/// its language is theirs. One that reads as English has more of them: English pages have menus of other languages.
+const BESIDE_UNKNOWN: f32 = 0.2;
+const BESIDE_ENGLISH: f32 = 0.5;
+
 /// The language of a text and how sure that is; `und` with the text's script where no known one is likely.
 pub fn identify(text: &str, scratch: &mut Scratch) -> (Language, f32) {
     let mut counts = Counts::default();
     pieces(text).for_each(|piece| counts.add(piece));
     let script = counts.most();
+    let named = of_script(text, script, &counts, scratch);
+    let beside = match named.0.as_str() {
+        "und_Latn" => counts.beside_latin(BESIDE_UNKNOWN),
+        "eng_Latn" => counts.beside_latin(BESIDE_ENGLISH),
+        _ => Script::NONE,
+    };
+    if beside == Script::NONE {
+        named
+    } else {
+        of_script(text, beside, &counts, scratch)
+    }
+}
+
+/// The language of the letters of one script.
+fn of_script(text: &str, script: Script, counts: &Counts, scratch: &mut Scratch) -> (Language, f32) {
     let code = script.code();
     let said = |language: &str| Language::parse(language).expect("a code");
     if script == Script::NONE {
@@ -162,13 +188,18 @@ impl Model {
 }
 
 impl Known {
-    /// Whether enough of a text's words are common ones; a short text may have one or two too few.
+    /// Whether enough of a text's words are common ones, and enough different ones: a language that shares `ja` with Finnish
+    /// says it as often. A short text may have one or two too few.
     fn bears_out(&self, sample: &str) -> bool {
-        let (mut words, mut common) = (0.0, 1.5);
+        let (mut words, mut common, mut different) = (0.0, 1.5, 0u64);
         for word in sample.split_ascii_whitespace() {
             words += 1.0;
-            common += f32::from(u8::from(self.common.contains(word)));
+            if let Some(number) = self.common.get(word) {
+                common += 1.0;
+                different |= 1 << number;
+            }
         }
         common >= self.floor * words
+            && different.count_ones() as f32 >= ((words - FIRST) / WORDS_FOR_EACH).min(DIFFERENT)
     }
 }

@@ -38,7 +38,7 @@ impl Cache {
     #[inline]
     pub fn rows(&mut self, word: &[u8], hash: u32, list: impl FnOnce(&mut Vec<u32>)) -> &[u32] {
         let known = &mut self.words[(hash ^ hash >> 15) as usize % PLACES];
-        if usize::from(known.length) == word.len() && &known.bytes[..word.len()] == word {
+        if usize::from(known.length) == word.len() && known.bytes.get(..word.len()) == Some(word) {
             return &known.rows[..usize::from(known.count)];
         }
         self.rows.clear();

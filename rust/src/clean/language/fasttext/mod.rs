@@ -270,7 +270,9 @@ impl FastText {
                 hashes.push(hash);
             }
             let rows = words.rows(token, hash, |rows| self.list_rows(token, hash, framed, rows));
-            rows.iter().for_each(|row| add(*row as usize));
+            for row in rows {
+                add(*row as usize);
+            }
             match range {
                 Some(range) if token != LINE_END => at = range.end,
                 _ => break,

@@ -143,7 +143,7 @@ impl Reported<'_> {
     fn languages(&self, counts: &Counts) -> Vec<Value> {
         let told = counts.languages.iter().map(|(language, of)| {
             let language = String::from_utf8_lossy(language);
-            let own = self.request.rules.languages.contains_key(language.as_ref());
+            let own = self.request.rules.has(&language);
             json!({
                 "language": language, "name": name_of(&language), "documents": of.all.documents, "bytes": of.all.bytes,
                 "kept": of.kept,
