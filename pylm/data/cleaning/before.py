@@ -66,15 +66,18 @@ def _texts(cleaned: Cleaned) -> Sources:
     """Return the kept text as files that go by their content: they are the same again wherever they lie."""
     assert cleaned.manifest is not None
     texts = [file for file in cleaned.manifest["files"] if file["path"].startswith("text_")]
-    files = (Spooled(f"cleaned {file['path']}", cleaned.folder / file["path"], file["size"], file["sha256"], file["path"])
-             for file in texts if file["size"])  # fmt: skip
+    files = (
+        Spooled(f"cleaned {name}", cleaned.folder / name, file["size"], file["sha256"], name)
+        for file in texts
+        if file["size"] and (name := file["path"])
+    )
     return Sources((Files(tuple(files), Reading()),), Reading())
 
 
 def _standing(
     folder: Path, tokenizer: Training | Tokenizer | str | Path, options: ShardOptions, told: str
 ) -> Prepared | None:
-    """Return the shards that stand in a folder, where they are of this text cleaned so; it need not be cleaned again."""
+    """Return the shards of a folder where they are of this text, cleaned so: it need not be cleaned again."""
     try:
         manifest = _rust.shards_manifest(folder)
         if isinstance(tokenizer, Training):

@@ -172,7 +172,9 @@ fn reasons_of(report: &Value) -> Value {
 
 fn schema(job: &Job, chain: &Chain, records: &[Record]) -> Result<Schema> {
     let mut tally = Tally::default();
-    records.iter().for_each(|record| tally.add(&record.tally));
+    for record in records {
+        tally.add(&record.tally);
+    }
     let documents: u64 = records.iter().map(|record| u64::from(record.documents)).sum();
     let documents = u32::try_from(documents).ok().filter(|documents| *documents < u32::MAX).ok_or_else(|| {
         Error::data(format!("{documents} documents are more than can be compared with each other"))

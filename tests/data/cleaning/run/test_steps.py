@@ -99,8 +99,9 @@ def test_a_language_that_is_not_wanted_goes() -> None:
 def test_addresses_of_pages_are_looked_up() -> None:
     Path("lists").mkdir()
     Path("lists/domains").write_text("bad.example\n")
-    rows = [{"id": n, "text": f"text {n}", "url": url} for n, url in
-            (("a", "https://www.bad.example/x"), ("b", "https://good.example/"))] + [{"id": "c", "text": "none"}]  # fmt: skip
+    addresses = {"a": "https://www.bad.example/x", "b": "https://good.example/"}
+    rows = [{"id": name, "text": f"text {name}", "url": url} for name, url in addresses.items()]
+    rows.append({"id": "c", "text": "none"})
     kept, gone = cleaned(rows, url_list="lists")
     assert [line["id"] for line in kept] == ["b", "c"] and gone == {"a": "url"}
     assert lines(Path("out"), "removed")[0]["key"] in ("url.domain", "url.subdomain")

@@ -172,7 +172,7 @@ impl Reported<'_> {
             let mut shown = Vec::new();
             for (_, document) in &examples[number] {
                 let mut records = self.tags.records_from(*document)?;
-                let tag = records.next()?;
+                let tag = records.take()?;
                 let value = self.judge.first(tag).and_then(|(_, value)| value);
                 let (id, text) = excerpts.get(document).cloned().unwrap_or_default();
                 shown.push(json!({
