@@ -279,10 +279,19 @@ class Cleaning(Value):
             value = {name.strip(): told.strip() for name, _, told in pairs}
         if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
             raise ValueError(f"{value!r} is neither rules such as fineweb nor options such as rules=gopher,near=0.9")
-        return dict(value)
+        return {name: _written(told) for name, told in value.items()}
 
     def _schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "string"}, {"type": "object"}]}
+
+
+def _written(value: Any) -> Any:
+    """Return a value with its numbers as texts, as a file has them: cleaning reads each as its option wants it."""
+    if isinstance(value, Mapping):
+        return {str(name): _written(told) for name, told in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(one) for one in value]
+    return value if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
