@@ -55,7 +55,7 @@ def test_the_closing_lines_say_what_went_and_where_to_look(capsys: Caught, sourc
 
 
 def test_a_text_that_is_nearly_all_gone_is_said_to_be(capsys: Caught) -> None:
-    verses = [{"text": f"The {word} of the\nsun and {word}"} for word in ("rose", "snow", "tide", "wind")]
+    verses = [{"text": f"A {word} has come to stand in light"} for word in ("rose", "snow", "tide", "wind")]
     write(Path("verses.jsonl"), verses)
     shown = said(capsys, "data", "clean", "verses.jsonl", "--out", "out")
     assert "all of the text went" in shown and "--rules none" in shown and "--set gopher.word_count=off" in shown
@@ -168,18 +168,18 @@ def test_sources_without_text_are_one_sentence(capsys: Caught) -> None:
     for name, text in (("empty.jsonl", ""), ("none.jsonl", '{"text": null}\n'), ("blank.txt", "\n\n")):
         Path(name).write_text(text)
     for name in ("empty.jsonl", "none.jsonl"):
-        assert "hold no text" in said(capsys, "data", "clean", name, "--out", name[0], code=3)
-    assert "missing.txt" in said(capsys, "data", "clean", "missing.txt", "--out", "m", code=2)
+        assert "hold no text" in said(capsys, "data", "clean", name, "--out", name[0], code=1)
+    assert "missing.txt" in said(capsys, "data", "clean", "missing.txt", "--out", "m", code=1)
 
 
 def test_a_folder_of_another_run_is_left_alone(capsys: Caught, source: str) -> None:
     said(capsys, "data", "clean", source, "--out", "out")
     before = digest(Path("out"))
-    shown = said(capsys, "data", "clean", source, "--out", "out", "--near", "off", code=3)
+    shown = said(capsys, "data", "clean", source, "--out", "out", "--near", "off", code=1)
     assert "out holds text cleaned with near" in shown and "--force" in shown and digest(Path("out")) == before
     said(capsys, "data", "clean", source, "--out", "out", "--near", "off", "--force")
     write(Path("other.jsonl"), documents(2))
-    assert "out holds text" in said(capsys, "data", "clean", "other.jsonl", "--out", "out", "--near", "off", code=3)
+    assert "out holds text" in said(capsys, "data", "clean", "other.jsonl", "--out", "out", "--near", "off", code=1)
 
 
 def test_a_full_disk_leaves_what_is_complete_and_a_rerun_goes_on(capsys: Caught) -> None:

@@ -50,11 +50,16 @@ def closing(done: Cleaned) -> str:
     if done.manifest is None:
         what = "unit is" if done.missing == 1 else "units are"
         return f"this share is done; {done.missing} {what} still to come from other ranks"
-    line = share_kept(done.manifest)
+    line = _kept(done.manifest)
     if (seconds := done.progress.get("seconds", 0.0)) > 0:
         line += f", {format_bytes(done.progress['bytes'] / seconds)}/s, {format_duration(seconds)}"
     line = f"{done.folder} is done already: {line}" if done.found else f"{line} → {done.folder}"
-    lines = [line, *most_went(done.manifest, str(done.folder)), f"what went and why: {done.folder}/report.html"]
+    lines = [
+        line,
+        *_gone(done.manifest),
+        *most_went(done.manifest, str(done.folder)),
+        f"what went and why: {done.folder}/report.html",
+    ]
     return "\n".join(lines)
 
 
@@ -89,9 +94,16 @@ def _remedy(reason: str, key: str, folder: str) -> str:
 
 def share_kept(manifest: dict[str, Any]) -> str:
     """Return how many documents were kept, and what most of the others went for."""
+    return "; ".join([_kept(manifest), *_gone(manifest)])
+
+
+def _kept(manifest: dict[str, Any]) -> str:
     kept, documents = manifest["kept"]["documents"], manifest["documents"]
-    line = f"{kept:,} of {documents:,} documents kept ({kept / max(documents, 1):.1%})"
+    return f"{kept:,} of {documents:,} documents kept ({kept / max(documents, 1):.1%})"
+
+
+def _gone(manifest: dict[str, Any]) -> list[str]:
     reasons = [f"{one['documents']:,} {one['reason']}" for one in manifest["removed"][:SHOWN]]
     more = len(manifest["removed"]) - len(reasons)
     gone = ", ".join(reasons) + (f", {more} more reasons" if more > 0 else "")
-    return f"{line}; gone: {gone}" if reasons else line
+    return [f"gone: {gone}"] if reasons else []

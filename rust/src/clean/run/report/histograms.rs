@@ -97,18 +97,52 @@ fn own(request: &Request, language: &[u8; 8], key: &str) -> Option<f64> {
     request.rules.languages.get(std::str::from_utf8(language).ok()?)?.get(key)?.as_f64()
 }
 
-/// The borders of the bins: from the first to the last hundredth of the values, with the threshold among them; in equal
-/// ratios where the values are spread over several orders of magnitude.
+/// The borders of the bins: from the first to the last hundredth of the values, with the threshold as one of them and room
+/// beyond it; in equal ratios where the values are spread over several orders of magnitude.
 fn edges(values: impl Iterator<Item = f64>, threshold: f64) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
     let at = |share: f64| sorted.get((sorted.len() as f64 * share) as usize).copied();
     let low = at(0.01).unwrap_or(threshold).min(threshold);
     let high = at(0.99).or(sorted.last().copied()).unwrap_or(threshold).max(threshold);
-    let high = if high > low { high } else { low + 1.0 };
-    let step = |number: usize| number as f64 / BINS as f64;
     if low >= 1.0 && high / low > 100.0 {
-        return (0..=BINS).map(|number| low * (high / low).powf(step(number))).collect();
+        return even(low.ln(), high.ln(), threshold.ln()).into_iter().map(f64::exp).collect();
     }
-    (0..=BINS).map(|number| low + (high - low) * step(number)).collect()
+    even(low, high, threshold)
+}
+
+/// Borders in equal distances, of which `threshold` is one.
+fn even(low: f64, high: f64, threshold: f64) -> Vec<f64> {
+    let wide = if high > low { high - low } else { 1.0 };
+    let step = wide / (BINS - 4) as f64;
+    // what lies beyond has two bins at least, and no measure is below 0
+    let before = if low < threshold { (threshold - low) / step } else { (threshold / step).min(2.0) }.ceil();
+    (0..=BINS).map(|number| (threshold + (number as f64 - before) * step).max(0.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_a_border_with_room_on_both_sides() {
+        let spread = [
+            (vec![0.0, 0.01, 0.02], 0.3),
+            (vec![0.5, 0.6], 0.1),
+            (vec![0.5, 0.6], 0.001),
+            ((1..5000).map(f64::from).collect(), 50.0),
+            (vec![], 3.0),
+            (vec![7.0], 7.0),
+        ];
+        for (values, threshold) in spread {
+            let edges = edges(values.iter().copied(), threshold);
+            assert_eq!(edges.len(), BINS + 1);
+            assert!(edges.windows(2).all(|pair| pair[0] < pair[1]));
+            let place = edges.iter().position(|edge| (edge - threshold).abs() <= threshold * 1e-9).unwrap();
+            assert!(place > 0 && place + 1 < BINS, "{place} of {edges:?}");
+            let inside = |value: &f64| edges[0] <= *value + 1e-9 && *value <= edges[BINS] * (1.0 + 1e-9);
+            assert!(values.len() > 100 || values.iter().all(inside), "{edges:?}");
+        }
+        assert_eq!(edges([0.0, 0.5].into_iter(), 0.0)[0], 0.0);
+    }
 }
