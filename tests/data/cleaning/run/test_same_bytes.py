@@ -17,6 +17,7 @@ from tests.data.cleaning.run.corpus import clean, digest, documents, small_units
 EVERY = {
     "keep_removed": True, "lines": 3, "paragraphs": 3, "spans": 2, "pii": "tag", "keep": "longest", "rehydrate": True,
     "against": "quiz.jsonl", "ngram": 8, "url_list": "lists", "languages": ["en", "fr"], "compress": "zst",
+    "rules": "gopher", "set": {"repetition.top_2_gram": None, "repetition.top_3_gram": None, "gopher.word_count": 30},
 }  # fmt: skip
 GIVEN = {
     "defaults": {},

@@ -179,6 +179,7 @@ def test_a_source_without_a_folder_gives_the_same_documents(tmp_path: Path) -> N
     first, again = list(lazily), list(lazily)
     assert first == again == list(folder.source) and len(first) == folder.manifest["kept"]["documents"]
     assert lazily.take(3).count() == 3
+    assert len(list(zip(pylm.data.clean(source), first, strict=True))) == len(first)  # nobody else holds it
 
 
 def test_a_unit_size_is_no_part_of_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
