@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pylm.cli import run
+from pylm.data.for_training import prepare_for_training
 from tests.data.cleaning.run.corpus import digest, documents, lines, write
 
 PYLM = [sys.executable, "-m", "pylm", "data", "clean"]
@@ -96,6 +97,13 @@ def test_tokenizing_cleans_as_the_configuration_says(capsys: Caught, source: str
     said(capsys, "tokenize", "kept", "--out", "b", *common)
     for name in ("train_00000.bin", "val_00000.bin"):
         assert (Path("a") / name).read_bytes() == (Path("b") / name).read_bytes()
+
+
+def test_training_cleans_its_own_text(source: str) -> None:
+    done = prepare_for_training([source], 300, clean={"rules": "none", "near": "off"})
+    assert done.cleaned is not None
+    reasons = {one["reason"] for one in done.cleaned["removed"] if one["documents"]}
+    assert "exact_duplicate" in reasons and "near_duplicate" not in reasons
 
 
 def test_a_cleaned_folder_can_be_cleaned_again(capsys: Caught, source: str) -> None:
