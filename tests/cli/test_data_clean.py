@@ -56,7 +56,7 @@ def test_the_closing_lines_say_what_went_and_where_to_look(capsys: Caught, sourc
 
 
 def test_a_text_that_is_nearly_all_gone_is_said_to_be(capsys: Caught) -> None:
-    verses = [{"text": f"A {word} has come to stand in light"} for word in ("rose", "snow", "tide", "wind")]
+    verses = [{"text": f"Some {word} came quickly. Another left under morning {word[::-1]}"} for word in ("rose", "snow", "tide", "wind")]
     write(Path("verses.jsonl"), verses)
     shown = said(capsys, "data", "clean", "verses.jsonl", "--out", "out")
     assert "all of the text went" in shown and "--rules none" in shown and "--set gopher.word_count=off" in shown
@@ -215,8 +215,8 @@ def test_a_full_disk_leaves_what_is_complete_and_a_rerun_goes_on(capsys: Caught)
 
 def test_ctrl_c_stops_it_and_the_same_command_goes_on(capsys: Caught) -> None:
     Path("texts").mkdir()
-    for number in range(40):
-        write(Path("texts") / f"{number}.jsonl", documents(number, 400))
+    for number in range(12):
+        write(Path("texts") / f"{number}.jsonl", documents(number, 150))
     args = ["texts", "--threads", "1", "--out"]
     process = subprocess.Popen([*PYLM, *args, "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -43,4 +43,4 @@ def test_a_large_text_takes_the_memory_of_a_small_one(tmp_path: Path, request: p
             file.write("".join(f'{{"id": {draw.randrange(10**9)}, "text": "{text}."}}\n' for text in texts))
     whole = peak(large, tmp_path / "b")
     print(f"{small:.0f} MB for a small text, {whole:.0f} MB for {megabytes} MB")
-    assert whole - small < (256 if megabytes > 200 else 150), f"{whole - small:.0f} MB more"
+    assert whole - small < (256 if megabytes > 200 else 64), f"{whole - small:.0f} MB more"

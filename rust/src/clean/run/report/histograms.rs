@@ -44,7 +44,7 @@ impl Histograms {
         for (number, reason) in judge.reasons.iter().enumerate() {
             let Some(measure) = reason.measure else { continue };
             let own =
-                || commonest.iter().find_map(|language| Some((own(request, language, &reason.key)?, Some(*language))));
+                || commonest.iter().find_map(|language| Some((own(request, *language, &reason.key)?, Some(*language))));
             let Some((threshold, language)) = reason.threshold.map(|line| (line, None)).or_else(own) else { continue };
             let counted = samples.iter().filter(|(of, _)| language.is_none_or(|language| language == *of));
             let edges = edges(counted.map(|(_, values)| values[measure]), threshold);
@@ -93,8 +93,8 @@ fn commonest(samples: &[([u8; 8], Vec<f64>)]) -> Vec<[u8; 8]> {
 }
 
 /// The threshold that a language has of its own.
-fn own(request: &Request, language: &[u8; 8], key: &str) -> Option<f64> {
-    request.rules.languages.get(std::str::from_utf8(language).ok()?)?.get(key)?.as_f64()
+fn own(request: &Request, language: [u8; 8], key: &str) -> Option<f64> {
+    request.rules.languages.get(std::str::from_utf8(&language).ok()?)?.get(key)?.as_f64()
 }
 
 /// The borders of the bins: from the first to the last hundredth of the values, with the threshold as one of them and room
