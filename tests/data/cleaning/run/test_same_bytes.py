@@ -17,11 +17,12 @@ from tests.data.cleaning.run.corpus import clean, digest, documents, small_units
 EVERY = {
     "keep_removed": True, "lines": 3, "paragraphs": 3, "spans": 2, "pii": "tag", "keep": "longest", "rehydrate": True,
     "against": "quiz.jsonl", "ngram": 8, "url_list": "lists", "languages": ["en", "fr"], "compress": "zst",
-    "rules": "gopher", "set": {"repetition.top_2_gram": None, "repetition.top_3_gram": None, "gopher.word_count": 30},
+    "rules": "c4", "set": {"c4.sentences": 3},
 }  # fmt: skip
 GIVEN = {
     "defaults": {},
     "every step": EVERY,
+    "duplicates": {"rules": "none", "keep": "longest", "rehydrate": True, "keep_removed": True},
     "as FineWeb": {"near": "fineweb", "rules": "gopher", "set": {"gopher.word_count": 60}},
     "tags": {"tags_only": True, "near": 0.5, "rules": "c4"},
 }
@@ -62,7 +63,7 @@ def test_every_step_has_something_to_do(source: Path) -> None:
     manifest = clean(source, Path("out"), **EVERY).manifest
     report = json.loads(Path("out/report.json").read_text())
     gone = {one["reason"] for one in manifest["removed"] if one["documents"]}
-    assert {"url", "contaminated", "exact_duplicate"} <= gone and report["private"] and report["repairs"]
+    assert {"url", "contaminated", "empty"} <= gone and report["private"] and report["repairs"]
     assert any("cluster" in path.name for path in Path("out/tags").iterdir())
 
 
