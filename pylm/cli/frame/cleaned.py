@@ -70,25 +70,25 @@ def most_went(manifest: dict[str, Any], folder: str) -> list[str]:
         return []
     first = max(manifest["removed"], key=lambda one: one["bytes"])
     remedy = _remedy(first["reason"], first["key"], folder)
-    went = "all of the text went" if not kept else f"most of the text went: {kept / size:.1%} of its bytes are left"
-    return [f"{went}; {first['reason']} alone took {first['bytes'] / size:.0%} of them. {remedy}"]
+    went = "all of the text went" if not kept else f"most of the text went ({kept / size:.1%} of its bytes are left)"
+    return [f"{went}, {first['bytes'] / size:.0%} of it for {first['reason']}", remedy]
 
 
 def _remedy(reason: str, key: str, folder: str) -> str:
     """Return what to do where one reason takes most of a text."""
     if reason == "exact_duplicate":
-        return "These are copies of what was kept: --no-exact keeps them"
+        return "these are copies of what was kept: --no-exact keeps them"
     if reason == "near_duplicate":
-        return "These are nearly what was kept: --near 0.95 or --near off keeps more of them"
+        return "these are nearly what was kept: --near 0.95 or --near off keeps more of them"
     if reason == "language":
-        return "Name more --languages, or none of them for all"
+        return "name more --languages, or none of them for all"
     if reason in STEPS:
-        return f"Leave out --{STEPS[reason]} to keep it"
+        return f"leave out --{STEPS[reason]} to keep it"
     if "." not in key:
-        return "Look at it in the report"
+        return "the report shows some of it"
     return (
-        f"If these are no web pages, --rules none leaves out duplicates alone; --set {key}=off turns off this rule; "
-        f"pylm data rethreshold {folder} {key}=off says what would stay then"
+        f"if these are no web pages: --rules none leaves out duplicates alone, --set {key}=off turns this rule off; "
+        f"pylm data rethreshold {folder} {key}=off says what would stay"
     )
 
 
