@@ -12,6 +12,8 @@ __all__ = [
     "Contamination",
     "Documents",
     "build_info",
+    "clean",
+    "cleaned_request",
     "gather_documents",
     "hash_documents",
     "look_at_sources",
@@ -20,6 +22,7 @@ __all__ = [
     "portable_pattern",
     "private_spans",
     "repair",
+    "rethreshold",
     "seal_shards",
     "rules_full",
     "rules_keys",
@@ -72,6 +75,38 @@ def tokenize(
     files: Callable[[], dict[str, bytes]] | None = None,
     progress: Callable[[dict[str, float]], object] | None = None,
 ) -> dict[str, Any]: ...
+def clean(
+    sources: Sequence[str | PathLike[str] | Ranged],
+    folder: str | Path,
+    request: str,
+    *,
+    items: Sequence[tuple[str, str, str, str]] = (),
+    threads: int = 0,
+    memory: int = ...,
+    rank: int = 0,
+    world: int = 1,
+    force: bool = False,
+    dry_run: bool = False,
+    stdin: str | Path | None = None,
+    stdin_jsonl: bool = False,
+    show: Callable[[Path], object] | None = None,
+    progress: Callable[[dict[str, float]], object] | None = None,
+) -> dict[str, Any]:
+    """The plan; unless it is a dry run also `found`, `replaced`, `missing`, `manifest` and `progress`."""
+
+def cleaned_request(folder: str | Path) -> dict[str, Any]: ...
+def rethreshold(
+    folder: str | Path,
+    rules: str,
+    *,
+    out: str | Path | None = None,
+    memory: int = ...,
+    threads: int = 0,
+    force: bool = False,
+    show: Callable[[Path], object] | None = None,
+) -> dict[str, Any]:
+    """Documents, and `before` and `after` by reason."""
+
 def look_at_sources(
     sources: Sequence[str | PathLike[str] | Ranged], stdin: str | Path | None = None, stdin_jsonl: bool = False
 ) -> tuple[int, int, list[str]]: ...

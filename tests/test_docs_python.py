@@ -27,6 +27,10 @@ def texts() -> Iterator[dict[str, Any]]:
     yield {"texts": ["once", "upon"]}
 
 
+def rows() -> Iterator[dict[str, Any]]:
+    yield {"rows": lambda: iter([{"text": "There once was a dog."}])}
+
+
 def tokens() -> Iterator[dict[str, Any]]:
     import torch
 
@@ -67,6 +71,7 @@ def tensors() -> Iterator[dict[str, Any]]:
 GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "README.md": lambda: iter(()),
     "docs/apple.md": lambda: iter(()),
+    "docs/cleaning.md": rows,
     "docs/contamination.md": texts,
     "docs/mixing.md": lambda: iter(()),
     "docs/models.md": tokens,

@@ -21,6 +21,7 @@ _KINDS = {
     "Reals": "two numbers",
     "Scaling": "a type and its numbers",
     "Weights": "names with weights",
+    "Cleaning": "rules, or options with values",
     "Device": "cpu, cuda, cuda:N, mps",
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pylm.config.batch import Batch, plan_batch
-from pylm.config.values import Device, Duration, Flag, Real, Reals, Scaling, Text, Texts, Weights, Whole, Word
+from pylm.config.values import Cleaning, Device, Duration, Flag, Real, Reals, Scaling, Text, Texts, Weights, Whole, Word
 
 __all__ = ["SECTIONS", "Config", "Data", "Metrics", "Model", "Sample", "Section", "Train", "json_schema"]
 
@@ -218,10 +218,11 @@ class Data(Section):
     sources: Annotated[dict[str, float] | None, Weights(none=True)] = Field(
         default=None, description="Texts to tokenize first, with their shares: files, datasets by name, hub:ORG/NAME."
     )
-    clean: Annotated[str | None, Text(none=True)] = Field(
+    clean: Annotated[str | dict[str, Any] | None, Cleaning(none=True)] = Field(
         default=None,
-        description="Rules that clean texts before they are tokenized: fineweb, fineweb2, gopher, c4, none. null: they "
-        "are taken as they are; `pylm data clean` takes fineweb.",
+        description="Rules that clean texts before they are tokenized (fineweb, fineweb2, gopher, c4, none), or "
+        "options of `pylm data clean`: {rules: gopher, near: 0.9, set: {gopher.word_count: 20}}. null: texts are taken "
+        "as they are; `pylm data clean` takes fineweb.",
     )
     tokenizer: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="Name, file or folder of the tokenizer of texts. null: one is trained on them."

@@ -18,7 +18,20 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pylm.config.units import parse_count, parse_duration, parse_number
 from pylm.errors import did_you_mean
 
-__all__ = ["Device", "Duration", "Flag", "Real", "Reals", "Scaling", "Text", "Texts", "Weights", "Whole", "Word"]
+__all__ = [
+    "Cleaning",
+    "Device",
+    "Duration",
+    "Flag",
+    "Real",
+    "Reals",
+    "Scaling",
+    "Text",
+    "Texts",
+    "Weights",
+    "Whole",
+    "Word",
+]
 
 NONE_WORDS = ("none", "null", "~")
 TRUE_WORDS = ("true", "yes", "on", "1")
@@ -252,6 +265,33 @@ class Weights(Value):
 
     def _schema(self) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": {"anyOf": [{"type": "number"}, _NUMBER_TEXT]}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaning(Value):
+    """Rules of cleaning, or its options with values: {rules: gopher, near: 0.9}, or rules=gopher,near=0.9."""
+
+    def _read(self, value: Any) -> str | dict[str, Any]:
+        if isinstance(value, str) and value:
+            pairs = [part.partition("=") for part in value.split(",")]
+            if not all(name.strip().isidentifier() and equals for name, equals, _ in pairs):
+                return value
+            value = {name.strip(): told.strip() for name, _, told in pairs}
+        if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
+            raise ValueError(f"{value!r} is neither rules such as fineweb nor options such as rules=gopher,near=0.9")
+        return {name: _written(told) for name, told in value.items()}
+
+    def _schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, {"type": "object"}]}
+
+
+def _written(value: Any) -> Any:
+    """Return a value with its numbers as texts, as a file has them: cleaning reads each as its option wants it."""
+    if isinstance(value, Mapping):
+        return {str(name): _written(told) for name, told in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(one) for one in value]
+    return value if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ def prepare_for_training(
     *,
     tokenizer: str | None = None,
     val: float | None = None,
-    clean: str | None = None,
+    clean: str | Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Write shards of text into its default folder, or return those that stand there.
 
@@ -54,7 +54,7 @@ def prepare_for_training(
         say: Called with sentences that a user wants to read.
         tokenizer: What `Tokenizer.load` takes; one is trained on the text if not given.
         val: The share of documents kept for validation; as `pylm tokenize` does if not given.
-        clean: The rules that clean the text first; none do if not given.
+        clean: Rules or options by which the text is cleaned first, as for `prepare`; it is not if not given.
     """
     training = Training(vocab_size, most=most_tokens) if tokenizer is None else tokenizer
     options = ShardOptions(clean=clean) if val is None else ShardOptions(val=val, clean=clean)

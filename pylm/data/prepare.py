@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ class ShardOptions:
     ray: str | None = None
     force: bool = False
     dry_run: bool = False
-    clean: str | None = None
+    clean: str | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline can do."""
@@ -108,7 +108,7 @@ def prepare(
     ray: str | None = None,
     store: bool = False,
     allow_private: bool = False,
-    clean: bool | str | None = None,
+    clean: bool | str | Mapping[str, Any] | None = None,
     force: bool = False,
     dry_run: bool = False,
     progress: Report | None = None,
@@ -144,7 +144,8 @@ def prepare(
         ray: The Ray cluster that shares it instead; `auto` is the one that this machine belongs to.
         store: Whether what is fetched of datasets and addresses is kept in pylm's cache.
         allow_private: Whether addresses of this machine and its own network may be read.
-        clean: The rules that clean the text first, as `pylm.data.clean` does it; True for its own default.
+        clean: The rules that clean the text first, as `pylm.data.clean` does it, or several of its options, such as
+            `{"rules": "gopher", "near": 0.9}`; True for its own defaults.
         force: Whether to replace what another run wrote.
         dry_run: Whether to say what it would take, and write nothing.
         progress: Called about five times a second.

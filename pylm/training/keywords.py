@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 __all__ = ["TrainKeywords"]
 
@@ -72,7 +72,7 @@ class TrainKeywords(TypedDict, total=False):
     stride: int | None
     mix: Mapping[str, float] | None
     sources: Mapping[str, float] | None
-    clean: str | None
+    clean: str | Mapping[str, Any] | None
     tokenizer: str | None
     val_share: float | None
     mix_tokens: int | None

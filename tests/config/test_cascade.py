@@ -200,6 +200,7 @@ def random_value(value_type, rng):
         "Reals": lambda: (rng.random(), rng.random()),
         "Scaling": lambda: {"type": "yarn", "factor": 1 + rng.random(), "original_max_positions": 64.0},
         "Weights": lambda: {"a/b": rng.random() + 0.1, "c": 2.0},
+            "Cleaning": lambda: rng.choice(["c4", {"rules": "c4", "near": "0.5", "set": {"c4.sentences": None}}]),
         "Real": lambda: _inside(value_type, rng),
     }[kind]()  # fmt: skip
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_sources
-from pylm.cli.frame.data_section import config_option, sources_of, taken_from
+from pylm.cli.frame.data_section import cleaning_of, config_option, sources_of
 from pylm.cli.frame.printing import print_json, say
 from pylm.cli.frame.types import BYTES, COUNT
 
@@ -21,7 +22,7 @@ pylm data clean books/ --out data/tags --tags-only"""
 @command("clean", example=EXAMPLE)
 @click.argument("sources", nargs=-1, metavar="SOURCE…", shell_complete=complete_sources)
 @click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder to write.")
-@click.option("--rules", metavar="NAME", help="fineweb, fineweb2[:FOLDER], gopher, c4 or none.  [default: fineweb]")
+@click.option("--rules", metavar="NAME", default="fineweb", help="fineweb, fineweb2[:FOLDER], gopher, c4 or none.")
 @click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="A threshold, or off; repeatable.")
 @click.option("--bad-words", metavar="FILE", help="Words that remove a document; a folder holds a file a language.")
 @click.option("--languages", multiple=True, metavar="A,B", help="Those that stay, such as en,deu_Latn.  [default: all]")
@@ -56,13 +57,11 @@ pylm data clean books/ --out data/tags --tags-only"""
 @click.option("--allow-private", is_flag=True, show_default=False, help="Read addresses of your own network too.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Say how much there is, and write nothing.")
 @click.option("--force", is_flag=True, show_default=False, help="Replace what another run wrote to the folder.")
-@config_option("Take data.sources, if no SOURCE is given, and data.clean for --rules.")
+@config_option("Take data.sources, if no SOURCE is given, and from data.clean what is not given here.")
 @json_option
 def clean_(
     sources: tuple[str, ...],
     config: str | None,
-    set_: tuple[str, ...],
-    repair: str | None,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
@@ -80,13 +79,10 @@ def clean_(
     from pylm.data.cleaning.call import clean
 
     named = sources_of(sources, config, "no text was named", "name a file, a folder, a glob, or - for stdin")
-    given = taken_from(config, options, {"rules": "clean"})
-    given["rules"] = given["rules"] or "fineweb"
+    given = _given(options, cleaning_of(config))
     with Progress("clean", unit="bytes", quiet=as_json) as progress:
         done = clean(
             list(named.items()) if isinstance(named, dict) else named,
-            set=set_,
-            repair=True if repair is None else repair,
             threads=threads or 0,
             dry_run=dry_run,
             progress=progress,
@@ -99,3 +95,18 @@ def clean_(
     for line in cleaned.remarks(done):
         say(line)
     click.echo(cleaned.preview(done) if dry_run else cleaned.closing(done))
+
+
+def _given(options: dict[str, Any], configured: dict[str, Any]) -> dict[str, Any]:
+    """Return the options, those that were not typed as the configuration has them."""
+    from dataclasses import asdict
+
+    from pylm.data.cleaning.options import CleanOptions
+
+    told = {"set" if name == "set_" else name: value for name, value in options.items()}
+    typed = click.get_current_context().get_parameter_source
+    standing = {name for name in told if typed("set_" if name == "set" else name) is ParameterSource.DEFAULT}
+    if told["repair"] is None:
+        told["repair"] = True
+    ours = asdict(CleanOptions.of(configured))
+    return told | {name: ours[name] for name in configured if name in standing}

@@ -1,4 +1,4 @@
-"""`pylm data verify`: whether shards, or files that were got, are as they were written."""
+"""`pylm data verify`: whether shards, or files that were got or cleaned, are as they were written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def verify(folder: str, as_json: bool) -> None:
     """Check sizes and hashes, of shards their ids and indexes too, every byte; exit 3 where something is wrong.
 
-    DIR holds shards, or what pylm data get wrote.
+    DIR holds shards, or what pylm data get or pylm data clean wrote.
     """
     from pylm.cli.frame.progress import Progress
     from pylm.errors import CheckError
@@ -46,12 +46,15 @@ def verify(folder: str, as_json: bool) -> None:
 def _checked(folder: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     """Return what is wrong of a folder, and what mends it."""
     from pylm.data import shards
+    from pylm.data.cleaning.folder import manifest_of
     from pylm.data.getting import manifest
     from pylm.data.verifying import verify_files
 
     if (got := manifest.read(folder)) is not None:
         remedy = "remove the file and run the same pylm data get command again, which fetches what is not there"
         return verify_files(folder, got["files"], progress), remedy
+    if (cleaned := manifest_of(folder)) is not None:
+        return verify_files(folder, cleaned["files"], progress), "run the same pylm data clean command with --force"
     remedy = "run the same pylm tokenize command with --force, or copy the folder again"
     return shards.verify(folder, progress), remedy
 

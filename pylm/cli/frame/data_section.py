@@ -12,7 +12,7 @@ from pylm.errors import UsageError
 if TYPE_CHECKING:
     from pylm.config.schema import Data
 
-__all__ = ["config_option", "data_of", "sources_of", "taken_from"]
+__all__ = ["cleaning_of", "config_option", "data_of", "sources_of", "taken_from"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -48,6 +48,14 @@ def sources_of(names: tuple[str, ...], config: str | None, what: str, hint: str)
     if not sources:
         raise UsageError(f"{config} names no data.sources", "write them under data: sources: {tinystories: 1}")
     return sources
+
+
+def cleaning_of(config: str | None) -> dict[str, Any]:
+    """Return the options of cleaning by which a configuration wants it; `rules` alone where it names no more."""
+    clean = None if config is None else data_of(config).clean
+    if clean is None:
+        return {}
+    return {"rules": clean} if isinstance(clean, str) else dict(clean)
 
 
 def taken_from(config: str | None, options: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:

@@ -38,7 +38,11 @@ def prepare_cleaned(
 
     Interrupted and called again it goes on, in cleaning as in tokenizing.
     """
-    rules = options.clean or ""
+    wanted = CleanOptions.of(options.clean)
+    if wanted.tags_only:
+        raise UsageError(f"{param('tags_only', True)} writes no text, and there is none to tokenize", "leave it out")
+    wanted = replace(wanted, compress=None, keep_removed=False)  # what lies between goes again
+    rules = wanted.rules
     for name, given in (("world", options.world > 1), ("ray", options.ray is not None), ("dry_run", options.dry_run)):
         if given:
             first = call("data clean", "SOURCE", out="DIR", rules=rules)
@@ -50,7 +54,7 @@ def prepare_cleaned(
     with parameters_named(), opened(sources, folder, progress=progress, rows=True) as text:
         for remark in text.look()[1]:
             say(options_marked(remark))
-        asked = CleanOptions(rules=rules).asked(sources.reading)
+        asked = wanted.asked(sources.reading)
         plan = clean_opened(text, asked, work, Work(dry_run=True), progress).plan
         told = f"{rules}:{plan['identity']}"
         if not options.force and (standing := _standing(folder, tokenizer, plain, told)) is not None:
@@ -66,15 +70,18 @@ def _texts(cleaned: Cleaned) -> Sources:
     """Return the kept text as files that go by their content: they are the same again wherever they lie."""
     assert cleaned.manifest is not None
     texts = [file for file in cleaned.manifest["files"] if file["path"].startswith("text_")]
-    files = (Spooled(f"cleaned {file['path']}", cleaned.folder / file["path"], file["size"], file["sha256"], file["path"])
-             for file in texts if file["size"])  # fmt: skip
+    files = (
+        Spooled(f"cleaned {name}", cleaned.folder / name, file["size"], file["sha256"], name)
+        for file in texts
+        if file["size"] and (name := file["path"])
+    )
     return Sources((Files(tuple(files), Reading()),), Reading())
 
 
 def _standing(
     folder: Path, tokenizer: Training | Tokenizer | str | Path, options: ShardOptions, told: str
 ) -> Prepared | None:
-    """Return the shards that stand in a folder, where they are of this text cleaned so; it need not be cleaned again."""
+    """Return the shards of a folder where they are of this text, cleaned so: it need not be cleaned again."""
     try:
         manifest = _rust.shards_manifest(folder)
         if isinstance(tokenizer, Training):

@@ -16,7 +16,7 @@ __all__ = ["CleanedStream"]
 
 
 class CleanedStream(Stream):
-    """The kept text of sources, in a temporary folder that goes with this object."""
+    """The kept text of sources, in a temporary folder that goes with this object and its cursors."""
 
     def __init__(self, clean: Callable[[Path], object]) -> None:
         """Take what cleans into a folder."""
@@ -34,7 +34,9 @@ class CleanedStream(Stream):
     @cached_property
     def _files(self) -> Stream:
         scratch = tempfile.mkdtemp(prefix="pylm-clean-")
-        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         folder = Path(scratch) / "text"
+        files = Files((str(folder),), Reading())
+        # cursors hold them too: a loop over a source that nobody else holds goes on
+        weakref.finalize(files, shutil.rmtree, scratch, ignore_errors=True)
         self._clean(folder)
-        return Files((str(folder),), Reading())
+        return files

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,6 +58,18 @@ class CleanOptions:
     compress: str | None = None
     keep_removed: bool = False
     tags_only: bool = False
+
+    @classmethod
+    def of(cls, given: bool | str | Mapping[str, Any] | None) -> CleanOptions:
+        """Return the options that are called by rules, or by names with values as a configuration has them."""
+        if not isinstance(given, Mapping):
+            return cls(rules=given) if isinstance(given, str) else cls()
+        known = {one.name: one for one in fields(cls)}
+        for name in given:
+            if name not in known:
+                hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
+                raise UsageError(f"cleaning has no option {name}", hint)
+        return cls(**{name: _plain(value, str(known[name].type)) for name, value in given.items()})
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline can do."""
@@ -197,6 +209,14 @@ def _value(text: str) -> Any:
         return float(text) if any(sign in text for sign in ".e") else int(text)
     except ValueError:
         return text
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """Return the number, or the yes or no, that a text stands for where an option is one."""
+    if isinstance(value, str) and kind.startswith(("bool", "int")):
+        read = _value(value)
+        return False if read is None and kind == "bool" else read
+    return value
 
 
 def _several(given: Any) -> list[str]:

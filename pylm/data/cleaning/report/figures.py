@@ -60,10 +60,10 @@ def brief(number: float) -> str:
 
 
 def rule(one: dict[str, Any]) -> str:
-    """Return what a reason removes: `gopher.word_count < 50`; its key alone where no threshold is drawn."""
+    """Return what a reason removes: `gopher.word_count < 50`; without a number where each language has its own."""
     key = str(one.get("key") or "")
     if one.get("threshold") is None or not key:
-        return key
+        return f"{key} {one['comparison']} by language" if key and one.get("comparison") else key
     return f"{key} {one.get('comparison') or ''} {value(one['threshold'])}".replace("  ", " ")
 
 

@@ -57,7 +57,7 @@ impl Reader {
     }
 
     /// The next, of which there must be one.
-    pub fn next(&mut self) -> Result<&mut Tag> {
+    pub fn take(&mut self) -> Result<&mut Tag> {
         self.tag.take(self.entries.next()?);
         Ok(&mut self.tag)
     }

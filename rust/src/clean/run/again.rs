@@ -95,23 +95,15 @@ impl Reader {
         loop {
             let path = self.folder.join(self.kind.file(self.number, self.compressed));
             let failed = |error| Error::io("read", &path, &error);
-            let from = match &mut self.from {
+            if self.from.is_none() && !path.exists() {
+                return Err(self.damaged());
+            }
+            let from = match self.from.take() {
                 Some(from) => from,
-                None => {
-                    if !path.exists() {
-                        return Err(self.damaged());
-                    }
-                    let file = File::open(&path).map_err(failed)?;
-                    let bytes: Box<dyn Read> = if self.compressed {
-                        Box::new(zstd::Decoder::new(file).map_err(failed)?)
-                    } else {
-                        Box::new(file)
-                    };
-                    self.from.insert(Box::new(BufReader::with_capacity(1 << 20, bytes)))
-                }
+                None => opened(&path, self.compressed).map_err(failed)?,
             };
             self.line.clear();
-            if from.read_until(b'\n', &mut self.line).map_err(failed)? > 0 {
+            if self.from.insert(from).read_until(b'\n', &mut self.line).map_err(failed)? > 0 {
                 return Ok(());
             }
             (self.from, self.number) = (None, self.number + 1);
@@ -123,4 +115,10 @@ impl Reader {
         Error::data(format!("{} is not as it was written", self.folder.join(name).display()))
             .hint("copy the folder again, or clean again with --force")
     }
+}
+
+fn opened(path: &Path, compressed: bool) -> std::io::Result<Box<dyn BufRead>> {
+    let file = File::open(path)?;
+    let bytes: Box<dyn Read> = if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) };
+    Ok(Box::new(BufReader::with_capacity(1 << 20, bytes)))
 }

@@ -99,7 +99,7 @@ fn outputs(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Removes what an earlier run wrote, the manifest first: without it the folder is not finished.
-fn clear(folder: &Path) -> Result<usize> {
+pub(super) fn clear(folder: &Path) -> Result<usize> {
     let files = outputs(folder);
     remove(&folder.join(MANIFEST))?;
     remove(&folder.join(JOB))?;

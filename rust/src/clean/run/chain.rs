@@ -46,7 +46,9 @@ impl Tally {
         for (ours, theirs) in
             [(&mut self.repairs, &other.repairs), (&mut self.private, &other.private), (&mut self.lines, &other.lines)]
         {
-            theirs.iter().for_each(|(name, count)| *ours.entry(name.clone()).or_default() += count);
+            for (name, count) in theirs {
+                *ours.entry(name.clone()).or_default() += count;
+            }
         }
         self.items.extend(&other.items);
         self.nulls += other.nulls;

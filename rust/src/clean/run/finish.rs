@@ -1,6 +1,7 @@
 //! The last step: joins the parts, decides, writes text, report and manifest. Killed at any moment and run again it
 //! gives the same.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -156,23 +157,38 @@ pub(super) fn manifest_of(job: &Job) -> Value {
     })
 }
 
-/// Documents by reason, the commonest first.
+/// Documents and bytes by reason, the commonest first, with the key that decided most of them.
 fn reasons_of(report: &Value) -> Value {
-    let mut reasons: Vec<(u64, &str)> = Vec::new();
+    struct Gone<'a> {
+        documents: u64,
+        bytes: u64,
+        key: &'a str,
+        most: u64,
+    }
+    let mut reasons: BTreeMap<&str, Gone> = BTreeMap::new();
     for told in report["reasons"].as_array().into_iter().flatten() {
-        let (name, count) = (told["reason"].as_str().unwrap_or_default(), told["documents"].as_u64().unwrap_or(0));
-        match reasons.iter_mut().find(|(_, known)| *known == name) {
-            Some((so_far, _)) => *so_far += count,
-            None => reasons.push((count, name)),
+        let text = |name: &str| told[name].as_str().unwrap_or_default();
+        let count = |name: &str| told[name].as_u64().unwrap_or(0);
+        let gone = reasons.entry(text("reason")).or_insert(Gone { documents: 0, bytes: 0, key: "", most: 0 });
+        gone.documents += count("documents");
+        gone.bytes += count("bytes");
+        if count("documents") > gone.most {
+            (gone.key, gone.most) = (text("key"), count("documents"));
         }
     }
-    reasons.sort_by(|(one, left), (other, right)| other.cmp(one).then(left.cmp(right)));
-    reasons.into_iter().map(|(count, name)| json!({"reason": name, "documents": count})).collect()
+    let mut reasons: Vec<(&str, Gone)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(name, gone)| (std::cmp::Reverse(gone.documents), *name));
+    let told = reasons
+        .into_iter()
+        .map(|(name, gone)| json!({"reason": name, "key": gone.key, "documents": gone.documents, "bytes": gone.bytes}));
+    told.collect()
 }
 
 fn schema(job: &Job, chain: &Chain, records: &[Record]) -> Result<Schema> {
     let mut tally = Tally::default();
-    records.iter().for_each(|record| tally.add(&record.tally));
+    for record in records {
+        tally.add(&record.tally);
+    }
     let documents: u64 = records.iter().map(|record| u64::from(record.documents)).sum();
     let documents = u32::try_from(documents).ok().filter(|documents| *documents < u32::MAX).ok_or_else(|| {
         Error::data(format!("{documents} documents are more than can be compared with each other"))

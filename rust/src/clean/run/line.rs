@@ -16,7 +16,7 @@ pub(super) fn fields_of(note: &Note) -> String {
         fields = format!("{{\"id\":{id}}}");
     }
     let Some(meta) = &note.meta else { return fields };
-    let others = without_text(meta);
+    let others = without(meta, &["text"]);
     let others = others.as_deref().unwrap_or(meta);
     match (fields.is_empty(), others) {
         (_, "{}") => fields,
@@ -25,27 +25,34 @@ pub(super) fn fields_of(note: &Note) -> String {
     }
 }
 
-/// The object without a key `text`; None where it has none.
-fn without_text(meta: &str) -> Option<String> {
-    if !meta.contains("\"text\"") {
+/// The object without keys that are written anew; None where it has none of them.
+fn without(object: &str, keys: &[&str]) -> Option<String> {
+    if !keys.iter().any(|key| object.contains(&format!("\"{key}\""))) {
         return None;
     }
-    let mut object: Map<String, Value> = serde_json::from_str(meta).ok()?;
-    object.shift_remove("text").map(|_| Value::Object(object).to_string())
+    let mut object: Map<String, Value> = serde_json::from_str(object).ok()?;
+    let found = keys.iter().filter(|key| object.shift_remove(**key).is_some()).count();
+    (found > 0).then(|| Value::Object(object).to_string())
 }
 
 /// Adds where addresses stand in the text, in code points: `"private": [[start, end, kind], …]`.
 pub(super) fn add_spans(fields: &mut String, found: &[(u64, u64, Kind)]) {
     let spans: Vec<Value> = found.iter().map(|(start, end, kind)| json!([start, end, kind.name()])).collect();
+    if let Some(others) = without(fields, &["private"]) {
+        *fields = if others == "{}" { String::new() } else { others };
+    }
     let before = if fields.is_empty() { "{" } else { &format!("{},", &fields[..fields.len() - 1]) };
     *fields = format!("{before}\"private\":{}}}", json!(spans));
 }
 
-/// Appends a document's line. `more` are pairs in JSON that come after its own fields, each with a comma before it.
+/// Appends a document's line. `more` are pairs in JSON that come after its own fields, each with a comma before it: what
+/// is said of its cluster, in place of what an earlier cleaning said.
 pub(super) fn write_kept(text: &str, fields: &str, more: &str, to: &mut Vec<u8>) -> Result<()> {
     to.extend_from_slice(b"{\"text\":");
     serde_json::to_writer(&mut *to, text).map_err(broken)?;
-    if !fields.is_empty() {
+    let others = if more.is_empty() { None } else { without(fields, &["cluster", "cluster_size"]) };
+    let fields = others.as_deref().unwrap_or(fields);
+    if fields.len() > 2 {
         to.push(b',');
         to.extend_from_slice(&fields.as_bytes()[1..fields.len() - 1]);
     }
@@ -123,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_line_gives_back_what_it_was_written_of() {
-        for fields in ["", r#"{"id":7,"x":[1,"}"]}"#] {
+        for fields in ["", r#"{"id":7,"x":[1,"}"]}"#, r#"{"id":7,"cluster_of":"cluster"}"#] {
             for more in ["", r#","cluster_size":2"#] {
                 let (mut line, text) = (Vec::new(), "a \"line\"\n\u{1}\u{2028}é");
                 write_kept(text, fields, more, &mut line).unwrap();
@@ -133,5 +140,22 @@ mod tests {
                 assert_eq!(read_kept(&line, more).unwrap(), (text.to_string(), fields.into()));
             }
         }
+    }
+
+    #[test]
+    fn what_an_earlier_cleaning_said_is_said_anew() {
+        let mut line = Vec::new();
+        let mut fields = r#"{"private":[],"cluster":1,"cluster_size":9}"#.to_string();
+        add_spans(&mut fields, &[]);
+        assert_eq!(fields, r#"{"cluster":1,"cluster_size":9,"private":[]}"#);
+        write_kept("a", &fields, r#","cluster":5,"cluster_size":2"#, &mut line).unwrap();
+        assert_eq!(
+            line,
+            br#"{"text":"a","private":[],"cluster":5,"cluster_size":2}
+"#
+        );
+        line.clear();
+        write_kept("a", r#"{"cluster":1}"#, r#","cluster":5"#, &mut line).unwrap();
+        assert_eq!(line, b"{\"text\":\"a\",\"cluster\":5}\n");
     }
 }

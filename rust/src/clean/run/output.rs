@@ -1,5 +1,6 @@
 //! The files of a folder of cleaned text.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -104,5 +105,9 @@ pub(super) fn sha256(path: &Path) -> Result<(String, u64)> {
     let read = |error| crate::Error::io("read", path, &error);
     let mut file = File::open(path).map_err(read)?;
     let size = std::io::copy(&mut file, &mut hash).map_err(read)?;
-    Ok((hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), size))
+    let mut hex = String::new();
+    for byte in hash.finalize() {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok((hex, size))
 }

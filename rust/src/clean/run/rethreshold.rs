@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::{json, Value};
 
 use super::again::FolderWalk;
-use super::begin::refuse_other;
+use super::begin::{clear, refuse_other};
 use super::decide::{alone, among_duplicates, Decided};
-use super::finish::{finished, manifest_of, Out};
+use super::finish::{finished, manifest_of, Out, MANIFEST};
 use super::judge::{Judge, STAYS};
 use super::output::TAGS;
 use super::plan::{Job, JOB};
@@ -18,7 +18,7 @@ use super::tags::Tags;
 use crate::clean::duplicates::{clusters, Means, Near, Place, Texts};
 use crate::clean::record::{Clustered, RECORDS, SKETCHES};
 use crate::error::{write_error, Error, Result};
-use crate::files::{make_folder, remove_parts, to_json, write_atomically};
+use crate::files::{make_folder, remove, remove_parts, to_json, write_atomically};
 use crate::ranks::Held;
 
 /// A folder that is finished, what is asked of it now, and where that goes; nowhere if it is only to be counted.
@@ -111,6 +111,11 @@ impl Again<'_> {
         make_folder(out)?;
         let _held = Held::wait(out, self.check)?;
         refuse_other(out, now, self.force)?;
+        if self.force {
+            clear(out)?;
+        }
+        // a manifest whose files are to be written is none
+        remove(&out.join(MANIFEST))?;
         write_atomically(&out.join(JOB), &to_json(now))?;
         let folder = out.join(TAGS);
         remove_parts(&folder)?;

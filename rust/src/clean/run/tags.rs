@@ -81,7 +81,7 @@ impl Tags {
         for (unit, part) in parts.iter().enumerate() {
             let mut tags = Reader::open(part::file(out, unit, part::TAGS), schema.measures.len())?;
             for _ in 0..part.documents {
-                let tag = tags.next()?;
+                let tag = tags.take()?;
                 let number = &mut numbers[tag.source as usize];
                 tag.number = *number;
                 *number += 1;
@@ -122,7 +122,7 @@ impl Tags {
     /// Visits every document's number and what was found of it.
     pub fn each(&self, visit: &mut dyn FnMut(u32, &Tag) -> Result<()>) -> Result<()> {
         let mut records = self.records_from(0)?;
-        (0..self.schema.documents).try_for_each(|document| visit(document, records.next()?))
+        (0..self.schema.documents).try_for_each(|document| visit(document, records.take()?))
     }
 
     pub fn sketches(&self) -> Sketches {

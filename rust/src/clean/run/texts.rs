@@ -36,7 +36,7 @@ impl Parts {
             let mut tags = Reader::open(part::file(folder, unit, part::TAGS), measures)?;
             let mut at = 0;
             for _ in 0..record.documents {
-                let tag = tags.next()?;
+                let tag = tags.take()?;
                 places.push((at, tag.fields));
                 at += u64::from(tag.fields) + tag.bytes;
             }

@@ -31,7 +31,7 @@ impl Worth {
         match self {
             Self::Same => f64::NAN,
             Self::Characters => text.chars().count() as f64,
-            Self::Date => DATES.iter().filter_map(|name| date(at(&object(fields)?, name)?)).next().unwrap_or(f64::NAN),
+            Self::Date => DATES.iter().find_map(|name| date(at(&object(fields)?, name)?)).unwrap_or(f64::NAN),
             Self::Field(name) => object(fields).and_then(|object| number(at(&object, name)?)).unwrap_or(f64::NAN),
         }
     }

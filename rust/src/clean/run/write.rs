@@ -116,7 +116,7 @@ impl Writing<'_> {
         let mut records = self.tags.records_from(piece.first)?;
         let mut line = Vec::new();
         for document in piece.first..piece.end {
-            let tag = records.next()?;
+            let tag = records.take()?;
             if self.kind(document) != piece.kind {
                 continue;
             }

@@ -189,3 +189,14 @@ def test_figures_do_not_round_to_nothing_or_all() -> None:
     ]  # fmt: skip
     assert rule({"key": "a.b", "comparison": "<", "threshold": 0.5}) == "a.b < 0.5" and rule({"key": ""}) == ""
     assert [tint(part, 100) for part in (0, 1, 2, 10, 20, 90)] == ["t0", "t1", "t2", "t3", "t4", "t5"]
+
+
+def test_a_threshold_that_only_languages_have_is_told_with_whose_it_is(tmp_path: Path) -> None:
+    content = made_up()
+    first = content["measures"][0]
+    first["language"] = "jpn_Jpan"
+    reason = next(one for one in content["reasons"] if one["key"] == first["key"])
+    reason["threshold"] = None
+    text = " ".join(" ".join(Parsed(page(tmp_path, content)).words).split())
+    assert re.search(rf"{first['key']} [<>] \S+ removes [\d,]+ documents? of jpn_Jpan", text)
+    assert f"{reason['key']} {reason['comparison']} by language" in text

@@ -1,4 +1,4 @@
-"""Other thresholds for a folder that stands: the same files as cleaning anew with them, and sentences where that cannot be."""
+"""Other thresholds for a folder that stands: the files of cleaning anew with them, or one sentence."""
 
 from __future__ import annotations
 

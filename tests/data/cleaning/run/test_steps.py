@@ -99,8 +99,9 @@ def test_a_language_that_is_not_wanted_goes() -> None:
 def test_addresses_of_pages_are_looked_up() -> None:
     Path("lists").mkdir()
     Path("lists/domains").write_text("bad.example\n")
-    rows = [{"id": n, "text": f"text {n}", "url": url} for n, url in
-            (("a", "https://www.bad.example/x"), ("b", "https://good.example/"))] + [{"id": "c", "text": "none"}]  # fmt: skip
+    addresses = {"a": "https://www.bad.example/x", "b": "https://good.example/"}
+    rows = [{"id": name, "text": f"text {name}", "url": url} for name, url in addresses.items()]
+    rows.append({"id": "c", "text": "none"})
     kept, gone = cleaned(rows, url_list="lists")
     assert [line["id"] for line in kept] == ["b", "c"] and gone == {"a": "url"}
     assert lines(Path("out"), "removed")[0]["key"] in ("url.domain", "url.subdomain")
@@ -178,6 +179,7 @@ def test_a_source_without_a_folder_gives_the_same_documents(tmp_path: Path) -> N
     first, again = list(lazily), list(lazily)
     assert first == again == list(folder.source) and len(first) == folder.manifest["kept"]["documents"]
     assert lazily.take(3).count() == 3
+    assert len(list(zip(pylm.data.clean(source), first, strict=True))) == len(first)  # nobody else holds it
 
 
 def test_a_unit_size_is_no_part_of_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

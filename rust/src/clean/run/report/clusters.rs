@@ -33,12 +33,13 @@ struct Group {
 impl Groups {
     pub fn of(clusters: &[u32], decided: &Decided) -> Self {
         let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
-        clusters
-            .iter()
-            .filter(|cluster| **cluster != ALONE)
-            .for_each(|cluster| *counts.entry(*cluster).or_default() += 1);
+        for cluster in clusters.iter().filter(|cluster| **cluster != ALONE) {
+            *counts.entry(*cluster).or_default() += 1;
+        }
         let mut sizes = BTreeMap::new();
-        counts.values().for_each(|size| *sizes.entry(*size).or_default() += 1);
+        for size in counts.values() {
+            *sizes.entry(*size).or_default() += 1;
+        }
         let mut order: Vec<(u32, u32)> = counts.iter().map(|(id, size)| (u32::MAX - size, *id)).collect();
         order.sort_unstable();
         let group = |(size, id): &(u32, u32)| Group { id: *id, size: u32::MAX - size, kept: None, members: Vec::new() };
@@ -82,7 +83,7 @@ impl Groups {
                 None => Value::Null,
                 Some(document) => {
                     let mut records = tags.records_from(document)?;
-                    let tag = records.next()?;
+                    let tag = records.take()?;
                     let id = excerpts.get(&document).map_or(Value::Null, |(id, _)| id.clone());
                     json!({"id": id, "source": schema.sources[tag.source as usize], "number": tag.number})
                 }

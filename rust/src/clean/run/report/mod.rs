@@ -44,7 +44,7 @@ type Excerpts = BTreeMap<u32, (Value, String)>;
 impl Reported<'_> {
     pub fn make(&self, walk: &mut impl Walk) -> Result<Value> {
         let mut counts = Counts::new(self.judge.reasons.len());
-        let mut histograms = Histograms::new(self.tags, self.judge)?;
+        let mut histograms = Histograms::new(self.tags, self.judge, self.request)?;
         let mut examples: Vec<BTreeSet<(u64, u32)>> = vec![BTreeSet::new(); self.judge.reasons.len()];
         self.tags.each(&mut |document, tag| {
             let verdict = self.decided.verdicts[document as usize];
@@ -95,10 +95,18 @@ impl Reported<'_> {
         }))
     }
 
-    /// What came into each step and what it removed, in order.
+    /// What came into each step that was asked for and what it removed, in order.
     fn stages(&self, counts: &Counts) -> Vec<Value> {
+        let asked = |stage: &str| match stage {
+            "url" => !self.request.url_lists.is_empty(),
+            "language" => !self.request.languages.is_empty() || !self.request.language_scores.is_empty(),
+            "contamination" => !self.request.against.is_empty(),
+            "exact" => self.request.exact,
+            "near" => self.request.near != "off",
+            _ => true,
+        };
         let mut stages: Vec<(&str, Count)> = Vec::new();
-        for (reason, count) in self.judge.reasons.iter().zip(&counts.of_reason) {
+        for (reason, count) in self.judge.reasons.iter().zip(&counts.of_reason).filter(|(one, _)| asked(&one.stage)) {
             match stages.last_mut().filter(|(stage, _)| *stage == reason.stage) {
                 Some((_, removed)) => removed.add(*count),
                 None => stages.push((&reason.stage, *count)),
@@ -172,7 +180,7 @@ impl Reported<'_> {
             let mut shown = Vec::new();
             for (_, document) in &examples[number] {
                 let mut records = self.tags.records_from(*document)?;
-                let tag = records.next()?;
+                let tag = records.take()?;
                 let value = self.judge.first(tag).and_then(|(_, value)| value);
                 let (id, text) = excerpts.get(document).cloned().unwrap_or_default();
                 shown.push(json!({
