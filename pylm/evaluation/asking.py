@@ -60,7 +60,12 @@ class Asked:
 
     def __bool__(self) -> bool:
         """Say whether there is anything."""
-        return bool(self.tasks or self.suite or self.harness or self.texts)
+        return self.has_questions or self.texts is not None
+
+    @property
+    def has_questions(self) -> bool:
+        """Say whether there is any task."""
+        return bool(self.tasks or self.suite or self.harness)
 
     def of_model(
         self, found: Evaluation, opened: Opened, limit: int | None, prefix: str, told: Told, say: Callable[[str], None]

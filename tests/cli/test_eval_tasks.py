@@ -129,6 +129,7 @@ def test_losses_and_tasks_stand_together_where_data_is_named(capsys: pytest.Capt
         (["--suite", "suite.yaml", "--shots", "2"], "--shots is for tasks that are named"),
         (["--tasks", "mine.jsonl", "--include-path", "."], "--include-path is for the harness"),
         (["--tasks", "mine.jsonl", "--tokenizer", "nowhere"], "nowhere"),
+        (["--texts", "3", "--limit", "2"], "--limit is for windows, documents and questions"),
     ],
 )
 def test_what_cannot_be_asked_is_a_sentence_and_leaves_nothing(
