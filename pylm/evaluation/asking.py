@@ -74,8 +74,9 @@ class Asked:
         if not self:
             return found
         scorer = Scorer.of(opened)
-        shots = self.shots or 0
-        named = [Task(one, one, shots=shots) if isinstance(one, str) else one for one in self.tasks]
+        named = [Task(one, one) if isinstance(one, str) else one for one in self.tasks]
+        if self.shots is not None:
+            named = [replace(one, shots=self.shots) for one in named]
         answers = run(scorer, named, limit=limit, prefix=prefix, told=told)
         of_suite = None
         if self.suite is not None:

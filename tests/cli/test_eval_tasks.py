@@ -142,6 +142,13 @@ def test_what_cannot_be_asked_is_a_sentence_and_leaves_nothing(
     assert not Path("runs/a/evaluations.jsonl").exists()
 
 
+def test_shots_that_are_named_are_those_of_every_task() -> None:
+    asked = [Task("one", "mine.jsonl", shots=1), "mine.jsonl"]
+    found = pylm.evaluate("runs/a", tasks=asked, shots=2, limit=3).tasks
+    assert [result.settings["shots"] for result in found] == [2, 2] and found[0].items == found[1].items
+    assert pylm.evaluate("runs/a", tasks=asked, limit=3).tasks[0].settings["shots"] == 1
+
+
 def test_the_python_words_are_pythons() -> None:
     with pytest.raises(UsageError, match=r"shots= is for tasks that are named"):
         pylm.evaluate("runs/a", suite="suite.yaml", shots=3)
