@@ -149,6 +149,25 @@ def test_shots_that_are_named_are_those_of_every_task() -> None:
     assert pylm.evaluate("runs/a", tasks=asked, limit=3).tasks[0].settings["shots"] == 1
 
 
+def test_the_harness_is_asked_for_what_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pylm.evaluation import harness
+
+    asked: list[Any] = []
+
+    def stub(scorer: Scorer, tasks: Any, **options: Any) -> Any:
+        asked.append((list(tasks), options))
+        return run_tasks(scorer, [Task("theirs", "mine.jsonl")], limit=4)
+
+    monkeypatch.setattr(harness, "run_harness", stub)
+    words = ["--harness", "a,b", "--shots", "3", "--limit", "4", "--include-path", ".", "--prefix", "none"]
+    assert run(["eval", "runs/a", *words]) == 0
+    assert asked == [(["a", "b"], {"shots": 3, "limit": 4, "prefix": "none", "include_path": "."})]
+    assert capsys.readouterr().out.splitlines()[1].startswith("theirs")
+    assert {line["task"] for line in kept("a")} == {"theirs"}
+
+
 def test_the_python_words_are_pythons() -> None:
     with pytest.raises(UsageError, match=r"shots= is for tasks that are named"):
         pylm.evaluate("runs/a", suite="suite.yaml", shots=3)
