@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,16 @@ def texts() -> Iterator[dict[str, Any]]:
 
 def rows() -> Iterator[dict[str, Any]]:
     yield {"rows": lambda: iter([{"text": "There once was a dog."}])}
+
+
+def questions() -> Iterator[dict[str, Any]]:
+    """A run of the page's name, and the files of its tasks."""
+    shutil.copytree("runs/x", "runs/a")
+    Path("tasks").mkdir()
+    rows = ({"query": f"The cat {number}", "choices": ["sat", "ran"], "gold": number % 2} for number in range(12))
+    Path("tasks/arc_easy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("mine.csv").write_text('question,choices,answer\nWho sat?,"[""the cat"", ""a dog""]",A\n')
+    yield {}
 
 
 def tokens() -> Iterator[dict[str, Any]]:
@@ -79,6 +91,7 @@ GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "docs/quickstart.md": texts,
     "docs/sampling.md": lambda: iter(()),
     "docs/sources.md": lambda: iter(()),
+    "docs/tasks.md": questions,
     "kernels/README.md": tensors,
 }
 # Pages whose blocks are programs of their own, and blocks that are patches of other projects: where these are run

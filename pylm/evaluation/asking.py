@@ -60,7 +60,12 @@ class Asked:
 
     def __bool__(self) -> bool:
         """Say whether there is anything."""
-        return bool(self.tasks or self.suite or self.harness or self.texts)
+        return self.has_questions or self.texts is not None
+
+    @property
+    def has_questions(self) -> bool:
+        """Say whether there is any task."""
+        return bool(self.tasks or self.suite or self.harness)
 
     def of_model(
         self, found: Evaluation, opened: Opened, limit: int | None, prefix: str, told: Told, say: Callable[[str], None]
@@ -69,8 +74,9 @@ class Asked:
         if not self:
             return found
         scorer = Scorer.of(opened)
-        shots = self.shots or 0
-        named = [Task(one, one, shots=shots) if isinstance(one, str) else one for one in self.tasks]
+        named = [Task(one, one) if isinstance(one, str) else one for one in self.tasks]
+        if self.shots is not None:
+            named = [replace(one, shots=self.shots) for one in named]
         answers = run(scorer, named, limit=limit, prefix=prefix, told=told)
         of_suite = None
         if self.suite is not None:

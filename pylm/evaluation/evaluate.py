@@ -19,6 +19,7 @@ from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
 from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity
 from pylm.evaluation.tally import Tally, TextLengths
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.evaluation.tally import Units
@@ -111,6 +112,11 @@ def evaluate(
     by = [by] if isinstance(by, str) else list(by)
     _refuse(by, split, prefix, limit, stride, texts)
     asked = Asked.of(tasks, suite, harness, shots, include_path, texts)
+    with_losses = not asked or data is not None or bool(by) or by_document or stride is not None or split != "val"
+    if limit is not None and not with_losses and not asked.has_questions:
+        raise UsageError(
+            f"{param('limit')} is for windows, documents and questions", f"{param('texts')} itself says how many"
+        )
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
@@ -123,7 +129,7 @@ def evaluate(
         engine=opened.engine.name,
         settings={"prefix": prefix, "limit": limit},
     )
-    if not asked or data is not None or by or by_document or stride is not None or split != "val":
+    if with_losses:
         if data is None:
             judged = own_data(opened, split, by_document, stride, prefix, limit, say)
         elif is_shards(data):

@@ -129,6 +129,7 @@ def test_losses_and_tasks_stand_together_where_data_is_named(capsys: pytest.Capt
         (["--suite", "suite.yaml", "--shots", "2"], "--shots is for tasks that are named"),
         (["--tasks", "mine.jsonl", "--include-path", "."], "--include-path is for the harness"),
         (["--tasks", "mine.jsonl", "--tokenizer", "nowhere"], "nowhere"),
+        (["--texts", "3", "--limit", "2"], "--limit is for windows, documents and questions"),
     ],
 )
 def test_what_cannot_be_asked_is_a_sentence_and_leaves_nothing(
@@ -139,6 +140,32 @@ def test_what_cannot_be_asked_is_a_sentence_and_leaves_nothing(
     err = capsys.readouterr().err
     assert said in err and "Traceback" not in err
     assert not Path("runs/a/evaluations.jsonl").exists()
+
+
+def test_shots_that_are_named_are_those_of_every_task() -> None:
+    asked = [Task("one", "mine.jsonl", shots=1), "mine.jsonl"]
+    found = pylm.evaluate("runs/a", tasks=asked, shots=2, limit=3).tasks
+    assert [result.settings["shots"] for result in found] == [2, 2] and found[0].items == found[1].items
+    assert pylm.evaluate("runs/a", tasks=asked, limit=3).tasks[0].settings["shots"] == 1
+
+
+def test_the_harness_is_asked_for_what_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pylm.evaluation import harness
+
+    asked: list[Any] = []
+
+    def stub(scorer: Scorer, tasks: Any, **options: Any) -> Any:
+        asked.append((list(tasks), options))
+        return run_tasks(scorer, [Task("theirs", "mine.jsonl")], limit=4)
+
+    monkeypatch.setattr(harness, "run_harness", stub)
+    words = ["--harness", "a,b", "--shots", "3", "--limit", "4", "--include-path", ".", "--prefix", "none"]
+    assert run(["eval", "runs/a", *words]) == 0
+    assert asked == [(["a", "b"], {"shots": 3, "limit": 4, "prefix": "none", "include_path": "."})]
+    assert capsys.readouterr().out.splitlines()[1].startswith("theirs")
+    assert {line["task"] for line in kept("a")} == {"theirs"}
 
 
 def test_the_python_words_are_pythons() -> None:

@@ -259,9 +259,8 @@ def test_the_training_splits_of_a_mix_are_judged_one_by_one(tokenizer: Tokenizer
     for folder, texts in (("one", TEXTS * 4), ("two", TEXTS[::-1] * 4)):
         spoken(Path(folder), tokenizer, texts)
     shape = {"n_layers": 1, "n_heads": 2, "d_model": 16, "context_length": 32}
-    pylm.train(
-        data={"mix": {"one": 0.4, "two": 0.6}}, model=shape, out="runs/mixed", max_steps=1, precision="fp32", device="cpu"
-    )
+    mix = {"mix": {"one": 0.4, "two": 0.6}}
+    pylm.train(data=mix, model=shape, out="runs/mixed", max_steps=1, precision="fp32", device="cpu")
     with pytest.raises(DataError, match="was trained on a mix of one, two, which are judged one by one") as caught:
         pylm.evaluate("runs/mixed", split="train")
     assert caught.value.hint and 'data="one"' in caught.value.hint
