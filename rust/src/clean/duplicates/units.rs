@@ -86,8 +86,7 @@ impl Units {
                 GAP => break,
                 LONE => {
                     self.finish();
-                    self.word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                    self.finish();
+                    self.hashes.push(lone(c));
                 }
                 PART => self.word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
                 _ => self.lower(c),
@@ -112,6 +111,14 @@ impl Units {
             self.word.clear();
         }
     }
+}
+
+/// The hash of a word that is this character.
+#[inline(always)]
+fn lone(c: char) -> u64 {
+    let mut eight = [0; 8];
+    c.encode_utf8(&mut eight);
+    fold(SEED ^ u64::from_le_bytes(eight), FACTOR)
 }
 
 fn padded(block: &[u8]) -> u64 {

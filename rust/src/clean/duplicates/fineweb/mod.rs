@@ -4,6 +4,7 @@
 //! wraps at 2^64 before: not what the books call universal, but what made `FineWeb`. A text of fewer than five words has
 //! no shingle and is nobody's duplicate.
 
+mod functions;
 mod mersenne;
 mod simplify;
 
@@ -11,16 +12,13 @@ use sha1::{Digest, Sha1};
 use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh64::xxh64;
 
-use self::mersenne::RandomState;
+pub use self::functions::parameters;
+use self::functions::{Functions, Numbers, BUCKETS, ROWS};
 pub use self::simplify::simplify;
 use super::sketcher::{NOTHING, SPACED};
 use crate::clean::words;
 use crate::error::{Error, Result};
 
-const BUCKETS: usize = 14;
-const ROWS: usize = 8;
-const FUNCTIONS: usize = BUCKETS * ROWS;
-const PRIME: u64 = (1 << 61) - 1;
 const WORDS: usize = 5;
 
 /// What shingles are hashed with.
@@ -49,20 +47,13 @@ impl Hash {
     }
 }
 
-/// The factors and summands of the functions.
-pub fn parameters() -> ([u64; FUNCTIONS], [u64; FUNCTIONS]) {
-    let mut drawn = RandomState::new(1);
-    let factors = std::array::from_fn(|_| drawn.below(1, PRIME));
-    (factors, std::array::from_fn(|_| drawn.below(0, PRIME)))
-}
-
 /// Makes signatures; one a thread.
 pub struct FineWeb {
     hash: Hash,
     words: usize,
-    factors: [u64; FUNCTIONS],
-    summands: [u64; FUNCTIONS],
-    signature: [u64; FUNCTIONS],
+    functions: Functions,
+    shingles: Vec<u64>,
+    signature: Numbers,
     spaced: String,
     simple: String,
     joined: String,
@@ -72,13 +63,12 @@ pub struct FineWeb {
 
 impl FineWeb {
     pub fn new(hash: Hash, words: Option<usize>) -> Self {
-        let (factors, summands) = parameters();
         Self {
             hash,
             words: words.unwrap_or(WORDS),
-            factors,
-            summands,
-            signature: [0; FUNCTIONS],
+            functions: Functions::new(),
+            shingles: Vec::new(),
+            signature: [0; BUCKETS * ROWS],
             spaced: String::new(),
             simple: String::new(),
             joined: String::new(),
@@ -98,11 +88,10 @@ impl FineWeb {
         if self.places.len() < self.words {
             return None;
         }
-        self.signature.fill(u64::MAX);
-        for run in self.places.windows(self.words) {
-            let shingle = self.hash.of(&self.joined[run[0].0..run[self.words - 1].1]);
-            least(&mut self.signature, shingle, &self.factors, &self.summands);
-        }
+        self.shingles.clear();
+        let runs = self.places.windows(self.words);
+        self.shingles.extend(runs.map(|run| self.hash.of(&self.joined[run[0].0..run[self.words - 1].1])));
+        self.functions.least(&self.shingles, &mut self.signature);
         Some(&self.signature)
     }
 
@@ -135,15 +124,5 @@ impl FineWeb {
             }
             sketch.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
         }
-    }
-}
-
-/// Each function's value of a shingle, where it is less than what there was.
-#[inline]
-fn least(signature: &mut [u64; FUNCTIONS], shingle: u64, factors: &[u64; FUNCTIONS], summands: &[u64; FUNCTIONS]) {
-    for ((number, factor), summand) in signature.iter_mut().zip(factors).zip(summands) {
-        let sum = shingle.wrapping_mul(*factor).wrapping_add(*summand);
-        let folded = (sum & PRIME) + (sum >> 61);
-        *number = (*number).min(if folded >= PRIME { folded - PRIME } else { folded });
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use regex_syntax::hir::{Class, HirKind};
+use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 use unicode_normalization::UnicodeNormalization;
 
 /// The characters that datatrove calls punctuation; some of what looks like it is missing, as the dash of this range.
@@ -40,6 +41,8 @@ const PUNCTUATION: &[(u32, u32)] = &[
 const DIGIT: u8 = 1;
 const MARK: u8 = 2;
 const PUNCTUATION_OR_CONTROL: u8 = 4;
+/// Its own decomposition, which nothing moves beyond, and no mark.
+const WHOLE: u8 = 8;
 
 static CLASSES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut classes = vec![0; 0x11_0000];
@@ -51,13 +54,26 @@ static CLASSES: LazyLock<Vec<u8>> = LazyLock::new(|| {
         }
     }
     for &(first, last) in PUNCTUATION {
-        classes[first as usize..=last as usize].iter_mut().for_each(|class| *class |= PUNCTUATION_OR_CONTROL);
+        for class in &mut classes[first as usize..=last as usize] {
+            *class |= PUNCTUATION_OR_CONTROL;
+        }
+    }
+    for c in '\0'..=char::MAX {
+        let class = &mut classes[c as usize];
+        if *class & MARK == 0 && (c > LAST_DECOMPOSED || is_whole(c)) {
+            *class |= WHOLE;
+        }
     }
     classes
 });
 
-fn is(c: char, class: u8) -> bool {
-    CLASSES[c as usize] & class != 0
+/// No character of later planes has a decomposition or a combining class.
+const LAST_DECOMPOSED: char = '\u{2ffff}';
+
+fn is_whole(c: char) -> bool {
+    let mut is_itself = true;
+    decompose_canonical(c, |part| is_itself &= part == c);
+    is_itself && canonical_combining_class(c) == 0
 }
 
 /// Between the two parts of a number.
@@ -70,56 +86,85 @@ pub fn simplify(text: &str, spaced: &mut String, simple: &mut String) {
     spaced.clear();
     simple.clear();
     if text.is_ascii() {
-        words_of(text.bytes().map(|byte| byte.to_ascii_lowercase() as char), simple);
+        spaced.push_str(text);
+        spaced.make_ascii_lowercase();
+        words_of(spaced, simple);
         return;
     }
-    words_of(text.to_lowercase().chars(), spaced);
-    simple.extend(spaced.nfd().filter(|c| !is(*c, MARK)));
+    words_of(&text.to_lowercase(), spaced);
+    decompose(spaced, simple);
     let kept = simple.trim_end().len();
     simple.truncate(kept);
     let begun = simple.len() - simple.trim_start().len();
     simple.drain(..begun);
 }
 
-/// Words with one space between them, numbers as 0.
-fn words_of(text: impl Iterator<Item = char> + Clone, to: &mut String) {
+/// Appends a text's canonical decomposition without its diacritics. Most characters are copied, and marks move nothing
+/// but each other: so they are dropped before.
+fn decompose(text: &str, to: &mut String) {
+    let classes = &**CLASSES;
+    let is = |c: char, class: u8| classes[c as usize] & class != 0;
     let mut rest = text;
-    let mut is_first = true;
-    let mut gap = false;
-    while let Some(c) = rest.next() {
-        if c.is_whitespace() || is(c, PUNCTUATION_OR_CONTROL) {
-            gap = true;
+    while !rest.is_empty() {
+        let whole = rest.find(|c| !is(c, WHOLE)).unwrap_or(rest.len());
+        to.push_str(&rest[..whole]);
+        rest = &rest[whole..];
+        let others = rest.find(|c| is(c, WHOLE)).unwrap_or(rest.len());
+        to.extend(rest[..others].chars().filter(|c| !is(*c, MARK)).nfd().filter(|c| !is(*c, MARK)));
+        rest = &rest[others..];
+    }
+}
+
+/// Appends words with one space between them, numbers as 0.
+fn words_of(text: &str, to: &mut String) {
+    let classes = &**CLASSES;
+    let (mut at, mut gap) = (0, false);
+    while let Some(c) = text[at..].chars().next() {
+        if c.is_whitespace() || classes[c as usize] & PUNCTUATION_OR_CONTROL != 0 {
+            (at, gap) = (at + c.len_utf8(), true);
             continue;
         }
-        if gap && !is_first {
+        if std::mem::take(&mut gap) && !to.is_empty() {
             to.push(' ');
         }
-        (gap, is_first) = (false, false);
-        if is(c, DIGIT) {
+        if classes[c as usize] & DIGIT != 0 {
             to.push('0');
-            skip_number(&mut rest);
+            at = number_end(text, at, classes);
         } else {
-            to.push(c);
+            let letters = text.as_bytes()[at..].iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+            let end = at + letters.max(c.len_utf8());
+            to.push_str(&text[at..end]);
+            at = end;
         }
     }
 }
 
-/// Skips the digits of a number, and a decimal part where there is one.
-fn skip_number(rest: &mut (impl Iterator<Item = char> + Clone)) {
-    skip_digits(rest);
-    let mut ahead = rest.clone();
-    if ahead.next().is_some_and(is_decimal) && ahead.next().is_some_and(|c| is(c, DIGIT)) {
-        skip_digits(&mut ahead);
-        *rest = ahead;
+/// Where the digits from `start` on end, and a decimal part where there is one.
+fn number_end(text: &str, start: usize, classes: &[u8]) -> usize {
+    let digits = |from: usize| {
+        let is_digit = |c: &char| classes[*c as usize] & DIGIT != 0;
+        from + text[from..].chars().take_while(is_digit).map(char::len_utf8).sum::<usize>()
+    };
+    let end = digits(start);
+    let Some(decimal) = text[end..].chars().next().filter(|c| is_decimal(*c)) else { return end };
+    let fraction = end + decimal.len_utf8();
+    match digits(fraction) {
+        last if last > fraction => last,
+        _ => end,
     }
 }
 
-fn skip_digits(rest: &mut (impl Iterator<Item = char> + Clone)) {
-    loop {
-        let mut ahead = rest.clone();
-        if !ahead.next().is_some_and(|c| is(c, DIGIT)) {
-            return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_is_its_own_decomposition() {
+        for c in '\0'..=char::MAX {
+            let text = String::from_iter(['\u{323}', c, '\u{301}', '\u{e9}', c, c]);
+            let mut found = String::new();
+            decompose(&text, &mut found);
+            assert!(found.chars().eq(text.nfd().filter(|c| CLASSES[*c as usize] & MARK == 0)), "{c:?}");
         }
-        *rest = ahead;
     }
 }
