@@ -3,6 +3,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, final, type_check_only
 
+import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
@@ -14,13 +15,22 @@ __all__ = [
     "build_info",
     "clean",
     "cleaned_request",
+    "cluster_sizes",
+    "cluster_sketches",
+    "exact_hash",
+    "fineweb_parameters",
+    "fineweb_signature",
+    "fineweb_simplified",
     "gather_documents",
     "hash_documents",
     "look_at_sources",
     "mask_private",
+    "near_duplicate_sets",
+    "near_duplicates",
     "parse_limit",
     "portable_pattern",
     "private_spans",
+    "removed_duplicates",
     "repair",
     "rethreshold",
     "seal_shards",
@@ -30,14 +40,17 @@ __all__ = [
     "rules_preset",
     "rules_set",
     "sentences_of",
+    "sentence_spans",
     "shards_changed",
     "shards_document",
     "shards_manifest",
     "shards_statistics",
     "shards_training",
     "shards_verify",
+    "sketch_shape",
     "tokenize",
     "train_bpe",
+    "without_repeats",
     "words_of",
 ]
 
@@ -324,6 +337,62 @@ def repair(
     nfc: bool = True,
     wide_blanks: bool = False,
 ) -> tuple[str, dict[str, int]]: ...
+def near_duplicates(
+    texts: Sequence[str],
+    *,
+    near: str = "0.8",
+    shingle: int | None = None,
+    characters: bool = False,
+    hash: str = "xxh64",
+    threads: int = 0,
+    memory: int | None = None,
+    scratch: str | PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """`exact` and `near` (the first document of each document's cluster, 2^32 - 1 for none), `compared` and `left`."""
+
+def near_duplicate_sets(
+    hashes: NDArray[np.uint64],
+    starts: NDArray[np.uint64],
+    *,
+    near: float = 0.8,
+    threads: int = 0,
+    memory: int | None = None,
+    scratch: str | PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """The same of documents that are sets of hashes."""
+
+def cluster_sketches(
+    path: str | PathLike[str],
+    *,
+    threads: int = 0,
+    memory: int | None = None,
+    scratch: str | PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """The same of a file that holds a hash of sixteen bytes and FineWeb's sketch of each document."""
+
+def without_repeats(
+    texts: Sequence[str],
+    part: str,
+    least: int,
+    *,
+    threads: int = 0,
+    memory: int | None = None,
+    scratch: str | PathLike[str] | None = None,
+) -> list[str]: ...
+def sentence_spans(text: str) -> list[tuple[int, int]]: ...
+def removed_duplicates(
+    clusters: NDArray[np.uint32], passes: NDArray[np.bool_], values: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]: ...
+def cluster_sizes(clusters: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Documents of each one's cluster, and how often one that stands for it is written to rehydrate."""
+
+def fineweb_signature(text: str, hash: str = "xxh64") -> list[int] | None: ...
+def fineweb_parameters() -> tuple[list[int], list[int]]: ...
+def fineweb_simplified(text: str) -> str: ...
+def exact_hash(text: str) -> int: ...
+def sketch_shape(near: float) -> tuple[int, int]:
+    """Bands, and numbers of each."""
+
 def private_spans(text: str) -> list[tuple[int, int, str]]: ...
 def mask_private(text: str) -> str: ...
 

@@ -6,17 +6,19 @@ both of its texts have a partner. The peers ask for an environment of their own:
 
 from __future__ import annotations
 
+import bisect
+import collections
 import json
 import random
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import regex
 
 from benchmarks.clean import duplicates_sides as sides
-from benchmarks.compare import Compare, Run, Side
+from benchmarks.compare import Compare, Side
 from benchmarks.corpora import SEPARATOR, Texts
 from benchmarks.report import Row
 
@@ -59,10 +61,24 @@ def runs(source: Path, draw: random.Random, count: int) -> list[list[str]]:
     return draw.sample(found, min(count, len(found)))
 
 
-def jaccard(one: str, other: str) -> float:
+Cut = Callable[[str], list[str]]
+LONE = r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー]&&[\p{L}\p{M}\p{N}]]"
+UNITS = regex.compile(rf"(?V1){LONE}|[[\p{{L}}\p{{M}}\p{{N}}]--{LONE}]+")
+
+
+def by_letters(text: str) -> list[str]:
+    """Words as we cut them."""
+    return UNITS.findall(text.lower())
+
+
+def by_spaces(text: str) -> list[str]:
+    """Words as the peers are given them."""
+    return text.lower().split()
+
+
+def jaccard(one: str, other: str, cut: Cut) -> float:
     sets = []
-    for text in (one, other):
-        words = re.findall(r"\w+", text.lower())
+    for words in (cut(one), cut(other)):
         sets.append({tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4))})
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
@@ -72,24 +88,21 @@ def flags(answer: Answer) -> list[bool]:
     if "flags" in answer:
         return list(answer["flags"])
     clusters: list[int] = answer["clusters"]
-    sizes: dict[int, int] = {}
-    for cluster in clusters:
-        sizes[cluster] = sizes.get(cluster, 0) + 1
+    sizes = collections.Counter(clusters)
     return [cluster != ALONE and sizes[cluster] > 1 for cluster in clusters]
 
 
 class Found:
     """What sides find of planted pairs, by their Jaccard."""
 
-    def __init__(self, texts: list[str], pairs: list[tuple[int, int]]) -> None:
-        """The pairs by bins of Jaccard."""
+    def __init__(self, texts: list[str], pairs: list[tuple[int, int]], cuts: Sequence[Cut]) -> None:
+        """The pairs by bins of Jaccard; where words are cut in two ways, those that lie in one bin by both."""
         self.texts = texts
         self.bins: list[list[tuple[int, int]]] = [[] for _ in EDGES[1:]]
         for one, other in pairs:
-            share = jaccard(texts[one], texts[other])
-            for bin_, (low, high) in enumerate(zip(EDGES, EDGES[1:], strict=False)):
-                if low <= share < high:
-                    self.bins[bin_].append((one, other))
+            at = {bisect.bisect(EDGES, jaccard(texts[one], texts[other], cut)) - 1 for cut in cuts}
+            if len(at) == 1 and at != {-1}:
+                self.bins[at.pop()].append((one, other))
 
     def recall(self, answer: Answer, least: float) -> list[float]:
         """The share of the pairs that is found, of each bin from `least` on."""
@@ -100,14 +113,14 @@ class Found:
             if low >= least
         ]
 
-    def precision(self, clusters: list[int], threshold: float) -> float:
+    def precision(self, clusters: list[int], threshold: float, cut: Cut) -> float:
         """The share of documents with a partner that have one of at least this Jaccard in their cluster."""
         members: dict[int, list[int]] = {}
         for number, cluster in enumerate(clusters):
             if cluster != ALONE:
                 members.setdefault(cluster, []).append(number)
         right = [
-            any(jaccard(self.texts[one], self.texts[other]) >= threshold for other in some if other != one)
+            any(jaccard(self.texts[one], self.texts[other], cut) >= threshold for other in some if other != one)
             for some in members.values()
             for one in some
         ]
@@ -119,60 +132,91 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("duplicates")
 
 
-def race(
-    compare: Compare,
-    text: Texts,
-    folder: Path,
-    name: str,
-    ours: Callable[..., Answer],
-    peer: Side,
-    bar: float,
-    count: int,
-    least: float = 0.8,
-    rounds: int = 3,
-) -> Run:
-    """Rows of speed and recall; our recall is at least the peer's, bin by bin, before anything is timed."""
-    if peer.version() is None:
-        compare.unmeasured(f"{name} vs {peer.name}", f"{peer.package} is not installed: make peers-data", f"≥ {bar:g}×")
-    texts, pairs = passages(text, count)
-    path = folder / f"{count}.json"
-    path.write_text(json.dumps(texts), encoding="utf-8")
-    found = Found(texts, pairs)
-    within = Compare(Path(sides.__file__), compare.subject, compare.report, compare.benchmark)
-    one, other = within.once(Side("pylm", ours), path=str(path)), within.once(peer, path=str(path))
-    recalls = [found.recall(answer, least) for answer in (one, other)]
-    print(f"{name}: recall {recalls[0]}, {peer.name} {recalls[1]}, pairs {[len(pairs) for pairs in found.bins]}")
-    assert all(mine >= theirs for mine, theirs in zip(*recalls, strict=True)), recalls
-    if least == 0.8:
-        precision = found.precision(one["clusters"], 0.8)
-        verdict = "met" if precision >= 0.99 else "short"
-        row = Row(f"{name}: precision", 100 * precision, None, None, None, None, "≥ 99 %", verdict, "%")
-        compare.report.add(compare.subject, row)
-    run = within(name, Side("pylm", ours), [peer], rounds=rounds, agree=lambda mine, theirs: True, path=str(path))
-    run.faster(bar, than=peer.name)
-    return run
+class Race:
+    """Rows of speed and precision, of one set of passages."""
+
+    def __init__(self, compare: Compare, text: Texts, folder: Path, count: int, cuts: Sequence[Cut]) -> None:
+        """About as many passages as `count`, and half as many copies; a pair's Jaccard is by the words of `cuts`."""
+        self.compare, self.count, self.cuts = compare, count, cuts
+        self.within = Compare(Path(sides.__file__), compare.subject, compare.report, compare.benchmark)
+        self.text, self.path = text, folder / f"{count}.json"
+
+    def __call__(
+        self,
+        name: str,
+        ours: Callable[..., Answer],
+        peer: Side,
+        bar: float,
+        *,
+        agree: Callable[[Found, Answer, Answer], None],
+        rounds: int = 3,
+    ) -> None:
+        """Times both sides, after `agree` has found nothing amiss with what they found."""
+        if peer.version() is None:
+            why = f"{peer.package} is not installed: make peers-data"
+            self.compare.unmeasured(f"{name} vs {peer.name}", why, f"≥ {bar:g}×")
+        texts, pairs = passages(self.text, self.count)
+        self.path.write_text(json.dumps(texts), encoding="utf-8")
+        found = Found(texts, pairs, self.cuts)
+        print(f"{name}: {len(texts)} texts, pairs by Jaccard from {EDGES[0]} on: {[len(some) for some in found.bins]}")
+
+        def check(mine: Answer, theirs: Answer) -> bool:
+            agree(found, mine, theirs)
+            return True
+
+        side = Side("pylm", ours)
+        run = self.within(name, side, [peer], rounds=rounds, agree=check, path=str(self.path))
+        run.faster(bar, than=peer.name)
+
+    def better(self, found: Found, mine: Answer, theirs: Answer) -> None:
+        """Our recall is at least the peer's in every bin, and what we find are near-duplicates; a row says how many."""
+        recalls = [found.recall(answer, 0.8) for answer in (mine, theirs)]
+        print(f"recall from 0.8 on: ours {recalls[0]}, the peer's {recalls[1]}")
+        assert all(ours >= other for ours, other in zip(*recalls, strict=True)), recalls
+        precision = found.precision(mine["clusters"], 0.8, self.cuts[0])
+        assert precision >= 0.99, precision
+        row = Row(f"{self.count} passages: precision", 100 * precision, None, None, None, None, "≥ 99 %", "met", "%")
+        self.compare.report.add(self.compare.subject, row)
+
+
+def alike(found: Found, mine: Answer, theirs: Answer) -> None:
+    """The same documents have a partner, but for scripts without spaces, in which words are not the same at all."""
+    spaced = [not regex.search(f"(?V1){LONE}", text) for text in found.texts]
+    same = [one == other for one, other in zip(flags(mine), flags(theirs), strict=True)]
+    share = sum(a and b for a, b in zip(same, spaced, strict=True)) / sum(spaced)
+    print(f"of {sum(spaced)} texts with spaces {100 * share:.5g} % agree, of all {100 * sum(same) / len(same):.5g} %")
+    print(f"recall from 0.7 on: ours {found.recall(mine, 0.7)}, the peer's {found.recall(theirs, 0.7)}")
+    assert share >= 0.99, share
+
+
+BOTH = (by_letters, by_spaces)
 
 
 def test_near_duplicates_vs_datatrove(compare: Compare, text: Texts, folder: Path) -> None:
     peer = Side("datatrove", sides.datatrove, "datatrove, four stages", python=PEERS)
-    race(compare, text, folder, "near-duplicates of texts", sides.near, peer, 50, 3000, rounds=2)
+    race = Race(compare, text, folder, 3000, BOTH)
+    race("near-duplicates of texts", sides.near, peer, 50, agree=race.better, rounds=2)
 
 
 def test_fineweb_vs_datatrove(compare: Compare, text: Texts, folder: Path) -> None:
     peer = Side("datatrove", sides.datatrove, "datatrove, four stages", python=PEERS)
-    race(compare, text, folder, "FineWeb's MinHash of texts", sides.near_fineweb, peer, 50, 3000, least=2, rounds=2)
+    race = Race(compare, text, folder, 3000, BOTH)
+    race("FineWeb's MinHash of texts", sides.near_fineweb, peer, 50, agree=alike, rounds=2)
 
 
 def test_near_duplicates_vs_rensa(compare: Compare, text: Texts, folder: Path) -> None:
     peer = Side("rensa", sides.rensa_exact, "rensa, R-MinHash of all tokens", python=PEERS)
-    race(compare, text, folder, "near-duplicates of texts", sides.near, peer, 5, 20_000)
+    race = Race(compare, text, folder, 20_000, BOTH)
+    race("near-duplicates of texts", sides.near, peer, 5, agree=race.better)
 
 
 def test_near_duplicates_vs_fastsketch(compare: Compare, text: Texts, folder: Path) -> None:
     peer = Side("fastsketchlsh", sides.fastsketch, "FastSketchLSH", python=PEERS)
-    race(compare, text, folder, "near-duplicates of texts", sides.near, peer, 1.5, 20_000)
+    race = Race(compare, text, folder, 20_000, BOTH)
+    race("near-duplicates of texts", sides.near, peer, 1.5, agree=race.better)
 
 
 def test_prepared_vs_fastsketch(compare: Compare, text: Texts, folder: Path) -> None:
     peer = Side("fastsketchlsh", sides.fastsketch_prepared, "FastSketchLSH, prepared", python=PEERS)
-    race(compare, text, folder, "near-duplicates of sets of hashes", sides.ours_prepared, peer, 1, 20_000, rounds=5)
+    race = Race(compare, text, folder, 20_000, (by_spaces,))
+    race("near-duplicates of sets of hashes", sides.ours_prepared, peer, 1, agree=race.better, rounds=5)

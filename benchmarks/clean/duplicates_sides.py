@@ -1,6 +1,6 @@
 """What finds near-duplicates, each from the same texts: ours and its peers'. Runs in the environment of each.
 
-A side returns seconds, and of each document whether it has a partner.
+A side returns seconds, and either the cluster of each document or whether it has a partner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def near(path: str, how: str = "0.8") -> dict[str, Any]:
     begun = time.perf_counter()
     found = _rust.near_duplicates(texts, near=how, threads=THREADS)
     seconds = time.perf_counter() - begun
-    return {"seconds": seconds, "clusters": found["near"].tolist(), "compared": found["compared"]}
+    return {"seconds": seconds, "result": {"clusters": found["near"].tolist()}, "compared": found["compared"]}
 
 
 def near_fineweb(path: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def ours_prepared(path: str) -> dict[str, Any]:
     hashes, starts = prepared(read(path))
     begun = time.perf_counter()
     found = _rust.near_duplicate_sets(hashes, starts, threads=THREADS)
-    return {"seconds": time.perf_counter() - begun, "clusters": found["near"].tolist()}
+    return {"seconds": time.perf_counter() - begun, "result": {"clusters": found["near"].tolist()}}
 
 
 def datatrove(path: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def datatrove(path: str) -> dict[str, Any]:
             for document, cluster in struct.iter_unpack("<2I", found.read_bytes() if found.exists() else b""):
                 at = part * half + document
                 clusters[at] = first.setdefault(cluster, at)
-    return {"seconds": seconds, "clusters": clusters}
+    return {"seconds": seconds, "result": {"clusters": clusters}}
 
 
 def shingles(text: str) -> list[str]:
@@ -104,7 +104,7 @@ def rensa_exact(path: str) -> dict[str, Any]:
     matrix = RMinHash.digest_matrix_from_token_sets([shingles(text) for text in texts], PERMUTATIONS, 42)
     index = RMinHashLSH(threshold=0.8, num_perm=PERMUTATIONS, num_bands=BANDS)
     flags = index.insert_matrix_and_query_duplicate_flags(matrix)
-    return {"seconds": time.perf_counter() - begun, "flags": [bool(flag) for flag in flags]}
+    return {"seconds": time.perf_counter() - begun, "result": {"flags": [bool(flag) for flag in flags]}}
 
 
 def fastsketch(path: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def fastsketch(path: str) -> dict[str, Any]:
     sketches = FastSimilaritySketch(size=PERMUTATIONS).batch([shingles(text) for text in texts], num_threads=THREADS)
     index = LSH(num_perm=PERMUTATIONS, num_bands=BANDS, num_threads=THREADS)
     flags = index.insert_and_query_duplicates(sketches)
-    return {"seconds": time.perf_counter() - begun, "flags": [bool(flag) for flag in flags.tolist()]}
+    return {"seconds": time.perf_counter() - begun, "result": {"flags": [bool(flag) for flag in flags.tolist()]}}
 
 
 def prepared(texts: list[str]) -> tuple[Any, Any]:
@@ -140,4 +140,4 @@ def fastsketch_prepared(path: str) -> dict[str, Any]:
     sketches = sketcher.batch_csr(hashes, starts, prehashed=True, num_threads=THREADS)
     index = LSH(num_perm=PERMUTATIONS, num_bands=BANDS, num_threads=THREADS)
     flags = index.insert_and_query_duplicates(sketches)
-    return {"seconds": time.perf_counter() - begun, "flags": [bool(flag) for flag in flags.tolist()]}
+    return {"seconds": time.perf_counter() - begun, "result": {"flags": [bool(flag) for flag in flags.tolist()]}}

@@ -44,7 +44,7 @@ pub struct Clusters {
     pub left: u64,
 }
 
-/// Groups documents. `keep` says which of them FineWeb's MinHash is told of; all are otherwise.
+/// Groups documents. `keep` says which of them `FineWeb`'s `MinHash` is told of; all are otherwise.
 pub fn clusters(
     source: &dyn Sketched,
     place: Place<'_>,
@@ -65,7 +65,7 @@ pub fn clusters(
 }
 
 /// Visits every document's number, hash and sketch, and lets the caller stop it.
-fn each(source: &dyn Sketched, means: &Means<'_>, visit: &mut dyn FnMut(u32, u128, &[u8]) -> Result<()>) -> Result<()> {
+fn each(source: &dyn Sketched, means: &Means<'_>, mut visit: impl FnMut(u32, u128, &[u8]) -> Result<()>) -> Result<()> {
     let mut document = 0;
     source.each(&mut |hash, sketch| {
         if document % (1 << 16) == 0 {
@@ -85,7 +85,7 @@ fn each(source: &dyn Sketched, means: &Means<'_>, visit: &mut dyn FnMut(u32, u12
 /// The first document of the same hash, of each document.
 fn copies(source: &dyn Sketched, means: &Means<'_>) -> Result<Vec<u32>> {
     let mut sorter = Sorter::new(means.memory / 2, means.threads, &Scratch::new(means.scratch));
-    each(source, means, &mut |document, hash, _| sorter.push((hash, document)))?;
+    each(source, means, |document, hash, _| sorter.push((hash, document)))?;
     let mut firsts: Vec<u32> = (0..source.count()).collect();
     let mut last = None;
     sorter.finish()?.each(&mut |(hash, document)| {
@@ -139,7 +139,7 @@ fn hashes_of(sketch: &[u8]) -> impl ExactSizeIterator<Item = u64> + Clone + '_ {
 /// Documents that share a bucket's signature, and those that share one with them.
 fn fineweb(source: &dyn Sketched, keep: &dyn Fn(u32) -> bool, means: &Means<'_>) -> Result<Vec<u32>> {
     let mut sorter = Sorter::new(means.memory / 2, means.threads, &Scratch::new(means.scratch));
-    each(source, means, &mut |document, _, sketch| {
+    each(source, means, |document, _, sketch| {
         if sketch[0] == NOTHING || !keep(document) {
             return Ok(());
         }
@@ -167,7 +167,7 @@ fn near(
     let mut sorter = Sorter::new(means.memory / 2, means.threads, &Scratch::new(means.scratch));
     let mut components = Components::new(source.count());
     let mut characters = Marks::new(source.count());
-    each(source, means, &mut |document, _, sketch| {
+    each(source, means, |document, _, sketch| {
         let first = firsts[document as usize];
         if sketch[0] == NOTHING {
             return Ok(());

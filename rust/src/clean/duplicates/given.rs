@@ -67,7 +67,9 @@ pub fn sketched_sets(sets: &[&[u64]], threshold: f64, threads: usize) -> Result<
     let (_, sketches) = on_threads(sets, sketch_bytes, threads, make, |sketcher, set, sketch| {
         sketcher.begin();
         // numbers of any kind: a sketch asks for hashes whose every bit counts
-        set.iter().for_each(|hash| sketcher.add(fold(hash ^ 0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9)));
+        for hash in set {
+            sketcher.add(fold(hash ^ 0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9));
+        }
         sketcher.finish(Cut::Spaced, sketch);
         0
     })?;
@@ -112,7 +114,7 @@ fn on_threads<D: Copy + Sync, S>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.min(documents.len().div_ceil(TAKEN)) {
-            threads::spawn(scope, &work)?;
+            threads::spawn(scope, work)?;
         }
         work();
         Ok(())

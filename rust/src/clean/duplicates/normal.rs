@@ -12,7 +12,7 @@ pub(super) fn normalise(text: &str, normal: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        if let Some(block) = bytes[at..].first_chunk::<8>().filter(|block| is_normal(block, ends(normal))) {
+        if let Some(block) = bytes[at..].first_chunk::<8>().filter(|block| is_normal(**block, ends(normal))) {
             normal.extend_from_slice(block);
             at += 8;
             continue;
@@ -38,8 +38,8 @@ fn ends(normal: &[u8]) -> bool {
     normal.last().is_none_or(|last| *last == b' ')
 }
 
-fn is_normal(block: &[u8; 8], is_after_space: bool) -> bool {
-    let block = u64::from_le_bytes(*block);
+fn is_normal(block: [u8; 8], is_after_space: bool) -> bool {
+    let block = u64::from_le_bytes(block);
     let controls = !((block & !HIGH) + ONES * 0x60);
     let differ = block ^ (ONES * 0x20);
     let spaces = !(((differ & !HIGH) + ONES * 0x7f) | differ) & HIGH;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 pub enum Near {
     /// None is looked for.
     Off,
-    /// Those that FineWeb's MinHash calls so: datatrove's signatures, buckets and clusters.
+    /// Those that `FineWeb`'s `MinHash` calls so: datatrove's signatures, buckets and clusters.
     FineWeb,
     /// Those whose shingles agree in this share, by their exact Jaccard.
     Jaccard(f64),

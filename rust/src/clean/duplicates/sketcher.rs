@@ -21,7 +21,7 @@ const EMPTY: u32 = u32::MAX;
 /// Makes hashes and sketches; one a thread.
 ///
 /// A sketch is a byte that says how the text was cut, and hashes of eight bytes, little-endian: of the whole set and
-/// one a band, or one a bucket of FineWeb's.
+/// one a band, or one a bucket of `FineWeb`'s.
 pub struct Sketcher {
     kind: Kind,
     shingle: Option<usize>,

@@ -41,11 +41,10 @@ pub fn sizes(clusters: &[u32]) -> Vec<u32> {
 /// weights. A moderate number of copies speaks for a page, and a thousand of them against it.
 pub fn rehydrated(size: u32) -> u32 {
     match size {
-        0..=1 => 1,
         2 => 2,
         3..=4 => 3,
         5..=99 => 5,
         100..=999 => 8,
-        1000.. => 1,
+        0..=1 | 1000.. => 1,
     }
 }

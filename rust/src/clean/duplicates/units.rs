@@ -129,7 +129,7 @@ fn plain_word(bytes: &[u8], mut at: usize) -> (u64, usize) {
             Some(eight) => u64::from_le_bytes(eight.try_into().expect("eight bytes")),
             None => padded(&bytes[at.min(bytes.len())..]),
         };
-        let lower = block | ONES * 0x20;
+        let lower = block | (ONES * 0x20);
         let others = others(block, lower);
         if others == 0 {
             hash = fold(hash ^ lower, FACTOR);

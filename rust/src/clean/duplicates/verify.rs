@@ -59,7 +59,7 @@ impl Verifier<'_> {
         };
         let more = self.threads.min(pairs.len().div_ceil(TAKEN)).saturating_sub(1);
         std::thread::scope(|scope| {
-            let running = (0..more).map(|_| threads::spawn(scope, &work)).collect::<Result<Vec<_>>>()?;
+            let running = (0..more).map(|_| threads::spawn(scope, work)).collect::<Result<Vec<_>>>()?;
             let mut done = work();
             for thread in running {
                 done = done.and(thread.join().expect("no thread panics"));

@@ -1,7 +1,7 @@
-//! FineWeb's MinHash as datatrove computes it: the same 112 numbers of a text, to the bit, where words are cut alike.
+//! `FineWeb`'s `MinHash` as datatrove computes it: the same 112 numbers of a text, to the bit, where words are cut alike.
 //!
 //! Shingles are five words of the simplified text. The 112 functions are x·a + b modulo 2^61 - 1, of a product that
-//! wraps at 2^64 before: not what the books call universal, but what made FineWeb. A text of fewer than five words has
+//! wraps at 2^64 before: not what the books call universal, but what made `FineWeb`. A text of fewer than five words has
 //! no shingle and is nobody's duplicate.
 
 mod mersenne;
