@@ -11,17 +11,19 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pylm.checkpoint.state import check_manifest, check_state, parse, require
-from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
+from pylm.checkpoint.tensors import Streamed, Tensor, read_tensors, write_tensors
 from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
+from pylm.wording import param
 
-__all__ = ["Checkpoint", "damaged", "read", "verify", "write"]
+__all__ = ["PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", "verify", "write", "written_whole"]
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -55,8 +57,23 @@ class Checkpoint:
         """Return the resolved configuration, as YAML."""
         return (self.path / "config.yaml").read_text(encoding="utf-8")
 
+    def texts(self) -> dict[str, str]:
+        """Return its further files by name: the tokenizer's."""
+        further = sorted(_manifest(self.path).keys() - {*REQUIRED, "optimizer.safetensors"})
+        return {name: (self.path / name).read_text(encoding="utf-8") for name in further}
+
+    @property
+    def identity(self) -> str:
+        """The hash of the weights' file, as the manifest says it."""
+        return _manifest(self.path)["model.safetensors"][1]
+
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
+        if "soup" in self.state:
+            raise CheckpointError(
+                f"{self.path} is a soup of weights, with no optimizer to go on with",
+                f"{param('init_from', self.path)} starts a new run from it",
+            )
         try:
             require(self.state)
         except ValueError as error:
@@ -66,7 +83,7 @@ class Checkpoint:
 def write(
     path: Path,
     *,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor | Streamed],
     optimizer: Mapping[str, Tensor],
     state: Mapping[str, Any],
     config: str,
@@ -85,12 +102,7 @@ def write(
     Returns:
         The folder, once it can no longer be lost.
     """
-    if path.exists():
-        raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
-    partial = path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    make_folder(partial.parent)
-    partial.mkdir()
-    try:
+    with written_whole(path) as partial:
         hashes = {"model.safetensors": write_tensors(partial / "model.safetensors", weights, {"format": "pt"})}
         if optimizer:
             hashes["optimizer.safetensors"] = write_tensors(partial / "optimizer.safetensors", optimizer)
@@ -100,6 +112,19 @@ def write(
             hashes[name] = hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
         files = {name: {"size": (partial / name).stat().st_size, "blake2b": hashes[name]} for name in sorted(hashes)}
         write_text(partial / MANIFEST, json.dumps({"version": VERSION, "files": files}, indent=1))
+    return path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which gets its name once it is filled and flushed; after an error there is none."""
+    if path.exists():
+        raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
+    partial = partial_of(path)
+    make_folder(partial.parent)
+    partial.mkdir()
+    try:
+        yield partial
         flush_folder(partial)
         partial.rename(path)
     except BaseException as error:
@@ -108,7 +133,11 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
-    return path
+
+
+def partial_of(path: Path) -> Path:
+    """Return the name beside a folder under which it is written, nobody else's."""
+    return path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def read(path: Path) -> Checkpoint:
@@ -127,13 +156,18 @@ def verify(path: Path) -> Checkpoint:
     """Open a checkpoint folder and hash every file of it; the error names the first that is not as written."""
     checkpoint = read(path)
     for name, (_, wanted) in _manifest(path).items():
-        digest = hashlib.blake2b(digest_size=32)
-        with (path / name).open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        if digest.hexdigest() != wanted:
-            raise damaged(path / name, f"its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…")
+        if (digest := hash_of(path / name)) != wanted:
+            raise damaged(path / name, f"its BLAKE2b is {digest[:16]}…, the manifest says {wanted[:16]}…")
     return checkpoint
+
+
+def hash_of(path: Path) -> str:
+    """Return the hash of a file, as manifests write it."""
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _manifest(path: Path) -> dict[str, tuple[int, str]]:
