@@ -129,6 +129,14 @@ ROOMS: dict[str, set[str]] = {
         "pylm.evaluation",
         "pylm._native",
     },  # trains by the command
+    "pylm.soups": {
+        "pylm.checkpoint",
+        "pylm.config",
+        "pylm.data",
+        "pylm.evaluation",
+        "pylm.model",
+        "pylm.statistics",
+    },
     # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",
@@ -140,7 +148,6 @@ ROOMS: dict[str, set[str]] = {
         "pylm.evaluation",
         "pylm.training",
     },
-    "pylm.averaging": {"pylm.checkpoint", "pylm.config", "pylm.evaluation"},
     "pylm.interchange": {
         "pylm.generation",
         "pylm.model",
