@@ -167,7 +167,7 @@ def test_speed_and_memory(compare: Compare, three: str, method: str, side: Any) 
     bar = 0.7 if method == "mean" else None
     peer = Copying("python", copied, "copying all three")
     agree = lambda mine, theirs: True  # noqa: E731 - they make other things
-    run = compare(f"{method}, 124M fp32 each", Side("pylm", side), [peer], agree=agree, folder=three)
+    run = compare(f"{method}, 124M fp32 each", Side("pylm", side), [peer], rounds=3, agree=agree, folder=three)
     run.faster(bar, than=peer.name)
     run.at_most(round(3 * LARGEST + 64))
 

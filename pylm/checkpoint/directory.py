@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,7 @@ def write(
     state: Mapping[str, Any],
     config: str,
     texts: Mapping[str, str],
+    check: Callable[[], object] = lambda: None,
 ) -> Path:
     """Write a checkpoint folder and make it durable.
 
@@ -98,6 +99,7 @@ def write(
         state: what else a resume needs: `step`, the loader's position, random states; JSON.
         config: the resolved configuration as YAML.
         texts: further files by name, such as `tokenizer.json`.
+        check: called when all but the manifest is written; where it raises, there is no folder.
 
     Returns:
         The folder, once it can no longer be lost.
@@ -110,6 +112,7 @@ def write(
         for name, text in documents.items():
             write_text(partial / name, text)
             hashes[name] = hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+        check()
         files = {name: {"size": (partial / name).stat().st_size, "blake2b": hashes[name]} for name in sorted(hashes)}
         write_text(partial / MANIFEST, json.dumps({"version": VERSION, "files": files}, indent=1))
     return path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.checkpoint import find, steps
 from pylm.errors import CheckpointError, UsageError, did_you_mean
 from pylm.soups.methods import decayed, fixed, karcher, slerp
-from pylm.soups.parents import Parent, opened, refuse_unlike
+from pylm.soups.parents import Parent, checking, opened, refuse_unlike
 from pylm.soups.written import sweep, write_soup
 from pylm.wording import call, param
 
@@ -69,23 +69,25 @@ def soup(
     if place.exists():
         raise CheckpointError(f"{place} exists already", "a checkpoint is never overwritten: remove it first")
     named = _steps_of(names[0]) if method == "ema" else names
-    given = opened(named)
-    refuse_unlike(given)
     sweep(place)
-    shares = _shares(method, len(given), weights, t)
-    made: dict[str, Any] = {"method": method} if t is None else {"method": method, "t": t}
-    if method == "greedy":
-        from pylm.soups.greedy import choose
+    given = opened(named)
+    with checking(given) as sound:
+        refuse_unlike(given)
+        made: dict[str, Any] = {"method": method} if t is None else {"method": method, "t": t}
+        if method == "greedy":
+            from pylm.soups.greedy import choose
 
-        chosen = choose(given, place, None if data is None else os.fspath(data), say)
-        made |= {"candidates": chosen.scores, **chosen.report}
-        given, shares = chosen.taken, _shares("mean", len(chosen.taken), None, None)
-    mixed = sorted(zip(given, shares, strict=True), key=lambda each: (each[0].identity, each[1], each[0].name))
-    parents, shares = [parent for parent, _ in mixed], [share for _, share in mixed]
-    made["parents"] = [{"path": parent.name, "step": parent.step, "identity": parent.identity, "share": share}
-                       for parent, share in mixed]  # fmt: skip
-    coefficients = {"slerp": slerp, "karcher": karcher}.get(method, fixed)(shares)
-    return write_soup(place, parents, coefficients, made, _counted(parents[0], progress))
+            sound()
+            chosen = choose(given, place, None if data is None else os.fspath(data), say)
+            made |= {"candidates": chosen.scores, **chosen.report}
+            given = chosen.taken
+        shares = _shares(method, len(given), weights, t)
+        mixed = sorted(zip(given, shares, strict=True), key=lambda each: (each[0].identity, each[1], each[0].name))
+        parents, shares = [parent for parent, _ in mixed], [share for _, share in mixed]
+        made["parents"] = [{"path": parent.name, "step": parent.step, "identity": parent.identity, "share": share}
+                           for parent, share in mixed]  # fmt: skip
+        coefficients = {"slerp": slerp, "karcher": karcher}.get(method, fixed)(shares)
+        return write_soup(place, parents, coefficients, made, _counted(parents[0], progress), sound)
 
 
 def _names(checkpoints: Path_ | Sequence[Path_]) -> list[str]:

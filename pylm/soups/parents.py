@@ -1,27 +1,29 @@
-"""The checkpoints that a soup is made of: opened, every byte checked, and refused where they are of two models."""
+"""The checkpoints of a soup: opened, every byte checked while they are summed, refused where they are of two models."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pylm.checkpoint import Checkpoint, Tensor, Weights, find, open_weights, verify
+from pylm.checkpoint import read as read_checkpoint
 from pylm.checkpoint.directory import hash_of
 from pylm.config.cascade import resolve
 from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.data.open import tokenizer_of
-from pylm.errors import CheckpointError
+from pylm.errors import CheckpointError, PylmError
 from pylm.model.layouts import read_json, shape_of
 from pylm.model.names import read
 from pylm.soups.arithmetic import FLOATS
 
-__all__ = ["Parent", "opened", "refuse_unlike"]
+__all__ = ["Parent", "checking", "opened", "refuse_unlike"]
 
 OURS = "pylm's"
 # What a model computes does not depend on these once it is trained
@@ -54,16 +56,39 @@ class Parent:
 
 
 def opened(names: Sequence[str]) -> list[Parent]:
-    """Return the checkpoints, each hashed and compared with its manifest, several at a time."""
-    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
-        return list(pool.map(_opened, names, map(find, names)))
+    """Return the checkpoints, whose files have the sizes of their manifests; `checking` hashes them."""
+    return [_opened(name, find(name)) for name in names]
+
+
+@contextmanager
+def checking(parents: Sequence[Parent]) -> Iterator[Callable[[], None]]:
+    """Hash all files of the parents meanwhile, and yield what waits for that and raises where one is damaged.
+
+    Damage is told before any other error, which may come of it.
+    """
+    with ThreadPoolExecutor(min(len(parents), os.cpu_count() or 1)) as pool:
+        found = [pool.submit(verify, parent.folder) for parent in parents if parent.checkpoint is not None]
+
+        def sound() -> None:
+            for each in found:
+                each.result()
+
+        try:
+            yield sound
+        except PylmError:
+            sound()
+            raise
 
 
 def _opened(name: str, folder: Path) -> Parent:
     weights = open_weights(folder)
     if (folder / "manifest.json").exists() or (folder / "config.yaml").exists():
-        checkpoint = verify(folder)
-        shape, _ = read(weights)
+        checkpoint = read_checkpoint(folder)
+        try:
+            shape, _ = read(weights)
+        except PylmError:
+            verify(folder)  # damage explains it better
+            raise
         known = checkpoint.state.get("tokenizer")
         return Parent(name, folder, checkpoint, OURS, shape, known, checkpoint.identity, weights.weights())
     layout, shape = shape_of(read_json(folder / "config.json"))

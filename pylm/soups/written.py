@@ -30,7 +30,7 @@ COPIED, INDEX = (".json", ".txt", ".jinja", ".model", ".bpe", ".tiktoken"), ".in
 
 def write_soup(
     out: Path, parents: Sequence[Parent], coefficients: Coefficients, made: Mapping[str, Any],
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Callable[[int], object] = lambda done: None, check: Callable[[], object] = lambda: None,
 ) -> Checkpoint:  # fmt: skip
     """Write the sum of the parents' tensors as a checkpoint, and return it.
 
@@ -40,6 +40,7 @@ def write_soup(
         coefficients: of each tensor.
         made: the method, the parents and their shares, for the state.
         progress: called with the bytes that are written.
+        check: called before the folder has its name; where it raises, there is none.
     """
     tensors = {name: Summed(name, parents, coefficients, progress) for name in parents[0].weights}
     state: dict[str, Any] = {"version": 1, "step": max(parent.step for parent in parents), "soup": made}
@@ -51,7 +52,7 @@ def write_soup(
     if len(bound) == 1 and (data := bound.pop()) is not None:
         state["data"] = data
     config = dump(*agreed(parents))
-    return read(write(out, weights=tensors, optimizer={}, state=state, config=config, texts=first.texts()))
+    return read(write(out, weights=tensors, optimizer={}, state=state, config=config, texts=first.texts(), check=check))
 
 
 def agreed(parents: Sequence[Parent]) -> tuple[Config, list[str]]:

@@ -163,6 +163,19 @@ def test_flipped_bits_are_refused() -> None:
     pylm.soup(names, out="out")
 
 
+def test_damage_is_told_before_what_comes_of_it() -> None:
+    names = three()
+    held = read(Path("b")).weights()["norm.weight"].data
+    path = Path("b/model.safetensors")
+    whole = path.read_bytes()
+    spot = whole.index(bytes(held))
+    del held
+    path.write_bytes(whole[:spot] + np.float32(np.nan).tobytes() + whole[spot + 4 :])
+    with pytest.raises(CheckpointError, match=r"b/model\.safetensors is damaged: its BLAKE2b is"):
+        pylm.soup(names, out="out")
+    assert {path.name for path in Path().iterdir()} == {"a", "b", "c"}
+
+
 KILLED = """
 import os, pylm
 def kill(done, total):
