@@ -71,6 +71,8 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
             )
         values[section][name] = new
         origins[key] = origin
+    if explicit.config.train.schedule == "linear" and "train.min_lr_ratio" not in explicit.origins:
+        values["train"]["min_lr_ratio"] = explicit.config.train.min_lr_ratio
     if "data.mix" in explicit.origins:
         values["data"]["path"] = explicit.config.data.path
     elif "data.path" in explicit.origins:

@@ -40,14 +40,15 @@ class TrainKeywords(TypedDict, total=False):
     batch_tokens: int | str | None
     micro_batch: int | Literal["auto"]
     grad_accum_steps: int | None
-    learning_rate: float
+    learning_rate: float | Literal["inherit"]
     embed_lr: float | None
     head_lr: float | None
     scalar_lr: float | None
     min_lr_ratio: float
     warmup_steps: int | str | None
-    schedule: Literal["cosine", "wsd", "trapezoid", "constant"]
+    schedule: Literal["cosine", "wsd", "trapezoid", "linear", "constant"]
     optimizer: Literal["adamw", "muon"]
+    optimizer_state: Literal["fresh", "keep"]
     betas: tuple[float, float]
     weight_decay: float
     grad_clip: float
