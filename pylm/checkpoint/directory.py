@@ -51,6 +51,10 @@ class Checkpoint:
         path = self.path / "optimizer.safetensors"
         return read_tensors(path) if path.exists() else {}
 
+    def hash_of(self, name: str) -> str:
+        """Return the BLAKE2b of one of its files, as the manifest has it."""
+        return _manifest(self.path)[name][1]
+
     def config(self) -> str:
         """Return the resolved configuration, as YAML."""
         return (self.path / "config.yaml").read_text(encoding="utf-8")

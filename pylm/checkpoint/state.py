@@ -91,6 +91,13 @@ INSIDE: dict[str, dict[str, Check]] = {
         "seconds": _or_none(_number),
         "limit": _or_none(_count(1, STEPS_LIMIT)),
     },
+    "init_from": {
+        "checkpoint": _text,
+        "weights": _or_none(_text),
+        "step": _or_none(STEP),
+        "optimizer_state": lambda value: value in ("fresh", "keep"),
+        "train": lambda value: isinstance(value, dict),
+    },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),

@@ -132,8 +132,8 @@ class Train(Section):
     )
     learning_rate: Annotated[float | Literal["inherit"], Real(above=0.0, words=("inherit",))] = Field(
         default=6e-4,
-        description="At the top of the schedule. inherit: where that of the checkpoint stood which `--init-from` names, "
-        "and with it the next three where nobody gives them.",
+        description="At the top of the schedule. inherit: where that of `--init-from`'s checkpoint stood, and the next "
+        "three with it where nobody gives them.",
     )
     embed_lr: Annotated[float | None, Real(above=0.0, none=True)] = Field(
         default=None, description="The same for tables of embeddings. null: learning_rate."

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
-from pylm.training import init_from, inputs
+from pylm.training import inherited, init_from, inputs
 from pylm.training.hooks import SAMPLE_TOKENS
 from pylm.training.size import Size, is_open
 from pylm.wording import call
@@ -26,7 +26,9 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     """Return the configuration, what its data is, and what is to be said of a size that was derived."""
     from pylm.data.identity import identify
 
-    resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
+    resolved = inherited.with_training(
+        _given(request).resolve(), request
+    )  # what is wrong with it is said before any text is read
     size = Size(resolved, request, on_event)
     if request.text:
         most = size.vocab_size if is_open(resolved, request) else None

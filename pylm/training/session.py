@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Saver
 from pylm.config.shape import complete, count_parameters
@@ -19,6 +19,8 @@ from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pylm.checkpoint import Checkpoint
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Config
@@ -73,8 +75,9 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
     progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint)
+    taken = None if checkpoint is None else checkpoint.state.get("init_from")
     if request.init_from:
-        init_from.initialise(backend, shape, request.init_from, data.identity, on_event)
+        taken = init_from.initialise(backend, shape, begin, request, folder.path, on_event)
     decisions = Decisions()
     if checkpoint is not None and begin.length is not None:
         decisions = resume.decisions(folder, checkpoint)
@@ -84,7 +87,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     session = Session(
         backend=backend,
         loader=inputs.loader(config, settled.batches.sequences, backend),
-        files=_files(request, begin, settled, choices, folder),
+        files=_files(request, begin, settled, {"choices": choices, **({"init_from": taken} if taken else {})}, folder),
         plan=settled,
         hooks=replace(listeners, evaluate=evaluate, sample=_sampler(config, data), evaluation_tokens=counted),
         progress=progress,
@@ -140,18 +143,18 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
     )
 
 
-def _files(request: Request, begin: Beginning, settled: Plan, choices: Choices, folder: RunFolder) -> Files:
-    """Write down what the run is, and return where it is written from now on."""
+def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str, Any], folder: RunFolder) -> Files:
+    """Write down what the run is, `facts` of machine and beginning with it; return where it is written from now on."""
     text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
     made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
-    folder.environment({"choices": choices, "sequences": settled.batches.sequences, **made_by})
+    folder.environment({**facts, "sequences": settled.batches.sequences, **made_by})
     folder.write("config.yaml", text)
     bound = {
         "version": 1,
         "samples": hooks.SAMPLES_VERSION,
         "tokenizer": identity.tokenizer,
         "data": identity.fingerprint,
-        "choices": choices,
+        **facts,
         "length": asdict(settled.length),
     }
     saver = Saver(folder.path, begin.config.train.keep_last, text, identity.texts)
