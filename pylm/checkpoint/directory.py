@@ -26,6 +26,8 @@ __all__ = ["Checkpoint", "damaged", "read", "verify", "write"]
 VERSION = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"
+AVERAGE = "average"  # a folder within a checkpoint's, and its name in the state
+ONLY_TO_GO_ON = ("progress", "rng")  # in the state of a checkpoint, and not of its average
 PARTIAL = ".partial-"  # names of folders that are being written begin so
 REQUIRED = ("model.safetensors", STATE, "config.yaml")
 
@@ -51,6 +53,10 @@ class Checkpoint:
         path = self.path / "optimizer.safetensors"
         return read_tensors(path) if path.exists() else {}
 
+    def average(self) -> Checkpoint | None:
+        """Return the checkpoint within this one that holds the average of the weights; None where none is kept."""
+        return read(self.path / AVERAGE) if "manifest" in self.state.get(AVERAGE, {}) else None
+
     def hash_of(self, name: str) -> str:
         """Return the BLAKE2b of one of its files, as the manifest has it."""
         return _manifest(self.path)[name][1]
@@ -75,6 +81,7 @@ def write(
     state: Mapping[str, Any],
     config: str,
     texts: Mapping[str, str],
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint folder and make it durable.
 
@@ -85,6 +92,7 @@ def write(
         state: what else a resume needs: `step`, the loader's position, random states; JSON.
         config: the resolved configuration as YAML.
         texts: further files by name, such as `tokenizer.json`.
+        average: an average of the weights, of which `state["average"]` says what it is of; a checkpoint within this.
 
     Returns:
         The folder, once it can no longer be lost.
@@ -95,6 +103,8 @@ def write(
     make_folder(partial.parent)
     partial.mkdir()
     try:
+        if average:
+            state = _with_average(partial / AVERAGE, average, state, config, texts)
         hashes = {"model.safetensors": write_tensors(partial / "model.safetensors", weights, {"format": "pt"})}
         if optimizer:
             hashes["optimizer.safetensors"] = write_tensors(partial / "optimizer.safetensors", optimizer)
@@ -107,12 +117,21 @@ def write(
         flush_folder(partial)
         partial.rename(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).parent == partial:
-            error.filename = str(path / Path(error.filename).name)  # as it would be called: the other is gone
+        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).is_relative_to(partial):
+            error.filename = str(path / Path(error.filename).relative_to(partial))  # as it would be: the other is gone
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
     return path
+
+
+def _with_average(
+    path: Path, average: Mapping[str, Tensor], state: Mapping[str, Any], config: str, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the average of a checkpoint; return the checkpoint's state, which knows it by its manifest's hash."""
+    own = {name: value for name, value in state.items() if name not in ONLY_TO_GO_ON}
+    write(path, weights=average, optimizer={}, state=own, config=config, texts=texts)
+    return {**state, AVERAGE: {**state[AVERAGE], "manifest": _hash_of(path / MANIFEST)}}
 
 
 def read(path: Path) -> Checkpoint:
@@ -124,20 +143,39 @@ def read(path: Path) -> Checkpoint:
         check_state(state)
     except ValueError as error:
         raise damaged(path / STATE, str(error)) from None
+    if (wanted := state.get(AVERAGE, {}).get("manifest")) is not None:
+        _check_average(path / AVERAGE, wanted)
     return Checkpoint(path, state)
+
+
+def _check_average(path: Path, wanted: str) -> None:
+    """Refuse an average that is not the one which its checkpoint was written with."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise damaged(manifest, "it is missing")
+    if (found := _hash_of(manifest)) != wanted:
+        raise damaged(manifest, f"its BLAKE2b is {found[:16]}…, {STATE} says {wanted[:16]}…")
+    read(path)
 
 
 def verify(path: Path) -> Checkpoint:
     """Open a checkpoint folder and hash every file of it; the error names the first that is not as written."""
     checkpoint = read(path)
     for name, (_, wanted) in _manifest(path).items():
-        digest = hashlib.blake2b(digest_size=32)
-        with (path / name).open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        if digest.hexdigest() != wanted:
-            raise damaged(path / name, f"its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…")
+        found = _hash_of(path / name)
+        if found != wanted:
+            raise damaged(path / name, f"its BLAKE2b is {found[:16]}…, the manifest says {wanted[:16]}…")
+    if (average := checkpoint.average()) is not None:
+        verify(average.path)
     return checkpoint
+
+
+def _hash_of(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _manifest(path: Path) -> dict[str, tuple[int, str]]:

@@ -98,6 +98,11 @@ INSIDE: dict[str, dict[str, Check]] = {
         "optimizer_state": lambda value: value in ("fresh", "keep"),
         "train": lambda value: isinstance(value, dict),
     },
+    "average": {
+        "kind": lambda value: value in ("ema", "mean"),
+        "steps": _count(1, STEPS_LIMIT),
+        "manifest": lambda value: isinstance(value, str) and len(value) == HASH_DIGITS,
+    },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),

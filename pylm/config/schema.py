@@ -202,6 +202,19 @@ class Train(Section):
     early_stop: PositiveOrNone = Field(
         default=None, description="Evaluations in a row without a new best that end the run. null: they do not."
     )
+    average: Annotated[Literal["off", "ema", "mean"], Word(of=("off", "ema", "mean"))] = Field(
+        default="off",
+        description="An average of the weights beside them, in each checkpoint as `RUN/average`. ema: old ones fade.",
+    )
+    average_decay: Annotated[float | None, Real(above=0.0, below=1.0, none=True)] = Field(
+        default=None, description="What of a weight's share in the ema is left after a step. null: 0.999."
+    )
+    average_every: PositiveOrNone = Field(
+        default=None, description="Steps from one that is averaged to the next. null: 10."
+    )
+    average_from: PositiveOrNone = Field(
+        default=None, description="The first step that may be averaged. null: all may be."
+    )
     seed: Annotated[int, Whole()] = Field(default=1337, description="Of initial weights, data order and dropout.")
     backend: Annotated[Literal["auto", "torch", "mlx"], Word(of=("torch", "mlx"), auto=True)] = Field(
         default="auto", description="auto: MLX on a Mac that has it, else torch."
@@ -220,6 +233,15 @@ class Train(Section):
         if isinstance(given, dict) and str(given.get("schedule")).lower() == "linear":
             return {"min_lr_ratio": 0.0, **given}
         return given
+
+    @model_validator(mode="after")
+    def _averages(self) -> Train:
+        if self.average_decay is not None and self.average == "mean":
+            raise ValueError("average_decay is for an average that is ema, and it is mean: each weight counts alike")
+        for key in ("average_decay", "average_every", "average_from"):
+            if getattr(self, key) is not None and self.average == "off":
+                raise ValueError(f"{key} is given, and average is off: ema or mean")
+        return self
 
 
 class Data(Section):

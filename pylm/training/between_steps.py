@@ -18,7 +18,11 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     progress, hooks = session.progress, session.hooks
     assert hooks.evaluate is not None
     hooks.on_event(Doing("evaluating"))
-    evaluation = hooks.evaluate(session.backend, hooks.stop)
+    evaluation, average = hooks.evaluate(session.backend, hooks.stop), {}
+    if evaluation is not None and _averaged(session):
+        with session.backend.averaged():
+            of_average = hooks.evaluate(session.backend, hooks.stop)
+        evaluation, average = (None, {}) if of_average is None else (evaluation, {"average_val_loss": of_average.loss})
     if evaluation is None:
         return None, False
     progress.last_evaluated_step = progress.step
@@ -35,9 +39,10 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
             "seconds": round(progress.seconds, 3),
             "val_loss": scores.pop("loss"),
             **scores,
+            **average,
         }
     )
-    hooks.on_event(Evaluated(progress.step, *evaluation, best=best))
+    hooks.on_event(Evaluated(progress.step, *evaluation, best=best, **average))
     return evaluation, best
 
 
@@ -68,9 +73,18 @@ def save(session: Session, best: bool) -> None:
     }
     if session.plan.length.seconds is not None:
         state["decisions"] = session.decisions.stored()
-    files.saver.save(backend.weights(), backend.optimizer_state(), state, best)
+    average = {}
+    if (averaging := session.plan.average) is not None and _averaged(session):
+        average, state["average"] = backend.average_weights(), averaging.stored(progress.step)
+    files.saver.save(backend.weights(), backend.optimizer_state(), state, best, average)
     files.folder.flush()
     files.last_saved = progress.step
+
+
+def _averaged(session: Session) -> bool:
+    """Say whether there is an average of the weights by now."""
+    average = session.plan.average
+    return average is not None and average.count(session.progress.step) > 0
 
 
 def tell_saved(session: Session) -> None:

@@ -192,6 +192,7 @@ class Evaluated(Event):
     bits_per_byte: float | None
     bits_per_byte_with_eot: float | None
     best: bool
+    average_val_loss: float | None = None  # of the average of the weights, where one is kept
 
 
 @dataclass(frozen=True)

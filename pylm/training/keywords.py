@@ -65,6 +65,10 @@ class TrainKeywords(TypedDict, total=False):
     keep_last: int
     sample_every: int | Literal["auto"] | None
     early_stop: int | None
+    average: Literal["off", "ema", "mean"]
+    average_decay: float | None
+    average_every: int | None
+    average_from: int | str | None
     seed: int
     backend: Literal["auto", "torch", "mlx"]
     device: str

@@ -10,6 +10,7 @@ from pylm.checkpoint import Saver
 from pylm.config.shape import complete, count_parameters
 from pylm.data.open import source_of
 from pylm.training import hooks, init_from, inputs, plan, resume
+from pylm.training.average import Averaging
 from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
 from pylm.training.decisions import Decisions
@@ -74,7 +75,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
-    progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint)
+    progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint, settled.average)
     taken = None if checkpoint is None else checkpoint.state.get("init_from")
     if request.init_from:
         taken = init_from.initialise(backend, shape, begin, request, folder.path, on_event)
@@ -89,7 +90,12 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
         loader=inputs.loader(config, settled.batches.sequences, backend),
         files=_files(request, begin, settled, {"choices": choices, **({"init_from": taken} if taken else {})}, folder),
         plan=settled,
-        hooks=replace(listeners, evaluate=evaluate, sample=_sampler(config, data), evaluation_tokens=counted),
+        hooks=replace(
+            listeners,
+            evaluate=evaluate,
+            sample=_sampler(config, data),
+            evaluation_tokens=counted * (2 if settled.average else 1),
+        ),
         progress=progress,
         decisions=decisions,
     )
@@ -139,7 +145,15 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
     schedule = Schedule.of(train, length.steps, by_clock=length.seconds is not None)
     flops = plan.flops_per_token(shape)
     return Plan(
-        begin.config, batches, length, schedule, parameters, flops, choices["matmul_flops"], choices["seconds_per_step"]
+        begin.config,
+        batches,
+        length,
+        schedule,
+        parameters,
+        flops,
+        choices["matmul_flops"],
+        choices["seconds_per_step"],
+        Averaging.of(train),
     )
 
 

@@ -63,8 +63,9 @@ def said(event: Event) -> list[str]:
             return _header(event)
         case Evaluated():
             bits = "" if event.bits_per_byte is None else f", {event.bits_per_byte:.4f} bits a byte"
+            average = "" if event.average_val_loss is None else f", {event.average_val_loss:.4f} with the average"
             return [
-                f"step {event.step:,}: validation loss {event.loss:.4f}, perplexity {event.perplexity:.2f}, "
+                f"step {event.step:,}: validation loss {event.loss:.4f}{average}, perplexity {event.perplexity:.2f}, "
                 f"accuracy {100 * event.accuracy:.1f} %{bits}{', the best so far' if event.best else ''}"
             ]
         case Sampled():

@@ -43,6 +43,7 @@ class Run:
     saves_on_the_way: bool = False  # steps are taken while a checkpoint is written
     stores_logits: bool = False  # no kernel here keeps from it
     fast_bf16: bool = True  # Muon's products are computed in it
+    averages: bool = False  # the weights
 
 
 def moments(optimizer: str, name: str, dimensions: int) -> int:
@@ -134,6 +135,9 @@ class _Memory:
         for name, size in sorted(self.sizes.items()):
             for _ in range(1 if self.is_muon(name) else 2):
                 self.take("moments", size, 4)
+        if self.run.averages:
+            for size in self.sizes.values():
+                self.take("average", size, 4)
 
     def is_muon(self, name: str) -> bool:
         return moments(self.run.optimizer, name, len(self.shapes[name])) == 1
@@ -450,7 +454,8 @@ class _Memory:
 
     def copies(self) -> list[Place]:
         """The copies that a thread writes to the disk: masters, then moments."""
-        masters = [self.take("checkpoint", size, 4) for size in self.sizes.values()]
+        each = self.sizes.values()
+        masters = [self.take("checkpoint", size, 4) for _ in range(1 + self.run.averages) for size in each]
         moments = [
             self.take("checkpoint", size, 4)
             for name, size in sorted(self.sizes.items())
