@@ -59,15 +59,15 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
     if (path.parent / CHECKPOINTS).is_dir() and (path.name in POINTERS or STEP.fullmatch(path.name)):
         return _of_run(path.parent, path.name)
     if path.name == AVERAGE:
-        return _average_of(newest_run(runs) if name == AVERAGE else path.parent)
+        return _average_of(newest_run(runs) if name == AVERAGE else path.parent, runs)
     if path.is_dir():
         raise CheckpointError(f"{path} holds no checkpoint: neither {CHECKPOINTS}/ nor model.safetensors")
     raise no_folder(name, runs) or CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
 
 
-def _average_of(whose: Path) -> Path:
+def _average_of(whose: Path, runs: Path) -> Path:
     """Return the average that a checkpoint keeps of the weights; of a run, its newest one."""
-    checkpoint = find(f"{whose}/last" if (whose / CHECKPOINTS).is_dir() else str(whose))
+    checkpoint = find(f"{whose}/last" if (whose / CHECKPOINTS).is_dir() else str(whose), runs)
     if holds_weights(checkpoint / AVERAGE):
         return checkpoint / AVERAGE
     raise CheckpointError(

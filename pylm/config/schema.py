@@ -132,8 +132,8 @@ class Train(Section):
     )
     learning_rate: Annotated[float | Literal["inherit"], Real(above=0.0, words=("inherit",))] = Field(
         default=6e-4,
-        description="At the top of the schedule. inherit: where that of `--init-from`'s checkpoint stood, and the next "
-        "three with it where nobody gives them.",
+        description="At the top of the schedule. inherit: where that of the checkpoint stood which the run begins "
+        "with, and the next three alike where nobody gives them.",
     )
     embed_lr: Annotated[float | None, Real(above=0.0, none=True)] = Field(
         default=None, description="The same for tables of embeddings. null: learning_rate."
@@ -158,7 +158,8 @@ class Train(Section):
         default="adamw", description="muon: for matrices, with AdamW for the rest."
     )
     optimizer_state: Annotated[Literal["fresh", "keep"], Word(of=("fresh", "keep"))] = Field(
-        default="fresh", description="What a run begins with. keep: the moments of the checkpoint of `--init-from`."
+        default="fresh",
+        description="What a run begins with. keep: the moments of its weights' checkpoint.",
     )
     betas: Annotated[tuple[float, float], Reals(count=2, each=Real(least=0.0, below=1.0))] = Field(
         default=(0.9, 0.95), description="AdamW's two decays."

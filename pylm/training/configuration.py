@@ -26,9 +26,8 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     """Return the configuration, what its data is, and what is to be said of a size that was derived."""
     from pylm.data.identity import identify
 
-    resolved = inherited.with_training(
-        _given(request).resolve(), request
-    )  # what is wrong with it is said before any text is read
+    resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
+    resolved = inherited.with_training(resolved, request)
     size = Size(resolved, request, on_event)
     if request.text:
         most = size.vocab_size if is_open(resolved, request) else None

@@ -76,7 +76,8 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
             )
         values[section][name] = new
         origins[key] = origin
-    if explicit.config.train.schedule == "linear" and "train.min_lr_ratio" not in explicit.origins:
+    becomes_linear = explicit.config.train.schedule == "linear" != stored.config.train.schedule
+    if becomes_linear and "train.min_lr_ratio" not in explicit.origins:
         values["train"]["min_lr_ratio"] = explicit.config.train.min_lr_ratio
     if "data.mix" in explicit.origins:
         values["data"]["path"] = explicit.config.data.path

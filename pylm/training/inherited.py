@@ -1,6 +1,6 @@
 """What a second stage takes over of the training of the first: the rate where its schedule stood, the optimizer's ways.
 
-The weights come with `--init-from` (init_from.py). Here is what else is asked for: `optimizer_state: keep` takes the
+The weights come from init_from.py. Here is what else is asked for: `optimizer_state: keep` takes the
 moments, and `learning_rate: inherit` begins at the rate of the last step that was taken.
 """
 

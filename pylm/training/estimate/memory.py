@@ -398,9 +398,12 @@ class _Memory:
 
     def evaluate(self) -> None:
         """A batch without gradients, some rows at a time, whose logits exist."""
+        # the average stands where the weights do, which are kept meanwhile
+        kept = [self.take("evaluation", size) for size in self.sizes.values()] if self.run.averages else []
         for left in range(self.run.evaluated, 0, -self.run.evaluated_at_once):
             rows = min(self.run.evaluated_at_once, left)
             self.heap.give(self.evaluate_rows(rows * self.shape.context_length))
+        self.heap.give(*kept)
 
     def evaluate_rows(self, n: int) -> Place:
         """Return the logits of a pass without gradients."""
