@@ -208,6 +208,15 @@ def test_a_run_that_goes_on_inherits_nothing_anew() -> None:
         pylm.train(out="one", resume="auto", init_from="one/step_8", learning_rate="inherit")
 
 
+def test_a_run_that_goes_on_in_a_straight_line_ends_at_zero_unless_it_is_told_otherwise() -> None:
+    for given, floor in (({}, 0.0), ({"min_lr_ratio": 0.5}, 5e-3)):
+        trained("bent", data="ids", learning_rate=1e-2, **{**ONE, "max_steps": 2})
+        pylm.train(out="bent", resume="auto", max_steps=4, schedule="linear", on_event=lambda event: None, **given)
+        assert steps_of("bent", "lr")[-1] == floor
+        pylm.train(out="bent", resume="auto", max_steps=6, schedule="linear", on_event=lambda event: None)
+        assert steps_of("bent", "lr")[-1] == floor
+
+
 def left_at(step: int, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> None:
     """Train until a step, after which nothing is done any more but what a checkpoint's thread has begun."""
     plain = record.watch
