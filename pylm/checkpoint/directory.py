@@ -28,6 +28,8 @@ __all__ = ["PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", 
 VERSION = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"
+AVERAGE = "average"  # a folder within a checkpoint's, and its name in the state
+ONLY_TO_GO_ON = ("progress", "rng")  # in the state of a checkpoint, and not of its average
 PARTIAL = ".partial-"  # names of folders that are being written begin so
 REQUIRED = ("model.safetensors", STATE, "config.yaml")
 
@@ -52,6 +54,14 @@ class Checkpoint:
         """Return the optimizer's tensors, mapped from the file; none where the checkpoint carries none."""
         path = self.path / "optimizer.safetensors"
         return read_tensors(path) if path.exists() else {}
+
+    def average(self) -> Checkpoint | None:
+        """Return the checkpoint within this one that holds the average of the weights; None where none is kept."""
+        return read(self.path / AVERAGE) if "manifest" in self.state.get(AVERAGE, {}) else None
+
+    def hash_of(self, name: str) -> str:
+        """Return the BLAKE2b of one of its files, as the manifest has it."""
+        return _manifest(self.path)[name][1]
 
     def config(self) -> str:
         """Return the resolved configuration, as YAML."""
@@ -89,6 +99,7 @@ def write(
     config: str,
     texts: Mapping[str, str],
     check: Callable[[], object] = lambda: None,
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint folder and make it durable.
 
@@ -100,11 +111,14 @@ def write(
         config: the resolved configuration as YAML.
         texts: further files by name, such as `tokenizer.json`.
         check: called when all but the manifest is written; where it raises, there is no folder.
+        average: an average of the weights, of which `state["average"]` says what it is of; a checkpoint within this.
 
     Returns:
         The folder, once it can no longer be lost.
     """
     with written_whole(path) as partial:
+        if average:
+            state = _with_average(partial / AVERAGE, average, state, config, texts)
         hashes = {"model.safetensors": write_tensors(partial / "model.safetensors", weights, {"format": "pt"})}
         if optimizer:
             hashes["optimizer.safetensors"] = write_tensors(partial / "optimizer.safetensors", optimizer)
@@ -131,8 +145,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         flush_folder(partial)
         partial.rename(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).parent == partial:
-            error.filename = str(path / Path(error.filename).name)  # as it would be called: the other is gone
+        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).is_relative_to(partial):
+            error.filename = str(path / Path(error.filename).relative_to(partial))  # as it would be: the other is gone
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
@@ -141,6 +155,15 @@ def written_whole(path: Path) -> Iterator[Path]:
 def partial_of(path: Path) -> Path:
     """Return the name beside a folder under which it is written, nobody else's."""
     return path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _with_average(
+    path: Path, average: Mapping[str, Tensor], state: Mapping[str, Any], config: str, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the average of a checkpoint; return the checkpoint's state, which knows it by its manifest's hash."""
+    own = {name: value for name, value in state.items() if name not in ONLY_TO_GO_ON}
+    write(path, weights=average, optimizer={}, state=own, config=config, texts=texts)
+    return {**state, AVERAGE: {**state[AVERAGE], "manifest": hash_of(path / MANIFEST)}}
 
 
 def read(path: Path) -> Checkpoint:
@@ -152,7 +175,19 @@ def read(path: Path) -> Checkpoint:
         check_state(state)
     except ValueError as error:
         raise damaged(path / STATE, str(error)) from None
+    if (wanted := state.get(AVERAGE, {}).get("manifest")) is not None:
+        _check_average(path / AVERAGE, wanted)
     return Checkpoint(path, state)
+
+
+def _check_average(path: Path, wanted: str) -> None:
+    """Refuse an average that is not the one which its checkpoint was written with."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise damaged(manifest, "it is missing")
+    if (found := hash_of(manifest)) != wanted:
+        raise damaged(manifest, f"its BLAKE2b is {found[:16]}…, {STATE} says {wanted[:16]}…")
+    read(path)
 
 
 def verify(path: Path) -> Checkpoint:
@@ -161,6 +196,8 @@ def verify(path: Path) -> Checkpoint:
     for name, (_, wanted) in _manifest(path).items():
         if (digest := hash_of(path / name)) != wanted:
             raise damaged(path / name, f"its BLAKE2b is {digest[:16]}…, the manifest says {wanted[:16]}…")
+    if (average := checkpoint.average()) is not None:
+        verify(average.path)
     return checkpoint
 
 

@@ -98,6 +98,18 @@ INSIDE: dict[str, dict[str, Check]] = {
         "seconds": _or_none(_number),
         "limit": _or_none(_count(1, STEPS_LIMIT)),
     },
+    "init_from": {
+        "checkpoint": _text,
+        "weights": _or_none(_text),
+        "step": _or_none(STEP),
+        "optimizer_state": lambda value: value in ("fresh", "keep"),
+        "train": lambda value: isinstance(value, dict),
+    },
+    "average": {
+        "kind": lambda value: value in ("ema", "mean"),
+        "steps": _count(1, STEPS_LIMIT),
+        "manifest": lambda value: isinstance(value, str) and len(value) == HASH_DIGITS,
+    },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
     "soup": {"method": _text, "parents": _parents},
     "choices": {
