@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from pylm.evaluation.evaluate import evaluate
     from pylm.generation.generate import generate
     from pylm.runs import Run
+    from pylm.soups.call import soup
     from pylm.tokenizer import Tokenizer
     from pylm.training.call import train
     from pylm.training.estimate.call import plan
 
     __version__: str
 
-__all__ = ["Run", "Tokenizer", "__version__", "data", "evaluate", "generate", "plan", "prepare", "train"]
+__all__ = ["Run", "Tokenizer", "__version__", "data", "evaluate", "generate", "plan", "prepare", "soup", "train"]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "generate": "pylm.generation.generate",
     "plan": "pylm.training.estimate.call",
     "prepare": "pylm.data.prepare",
+    "soup": "pylm.soups.call",
     "train": "pylm.training.call",
 }
 

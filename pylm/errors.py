@@ -105,6 +105,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
     spelled = {name.lower().replace("_", "-"): name for name in known}
     near = get_close_matches(word.lower().replace("_", "-"), spelled, n=2, cutoff=0.6)
+    # `optimiser` is no `optimizer_state`: what goes on from the nearest is further from what was typed
+    near = [name for name in near if name == near[0] or not name.startswith(near[0])]
     return f"did you mean {' or '.join(spelled[name] for name in near)}?" if near else None
 
 

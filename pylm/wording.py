@@ -29,6 +29,7 @@ FUNCTIONS = {
     "sample": "pylm.generate",
     "plan": "pylm.plan",
     "eval": "pylm.evaluate",
+    "soup": "pylm.soup",
 }
 
 

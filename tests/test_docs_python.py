@@ -35,7 +35,7 @@ def rows() -> Iterator[dict[str, Any]]:
 
 def questions() -> Iterator[dict[str, Any]]:
     """A run of the page's name, and the files of its tasks."""
-    shutil.copytree("runs/x", "runs/a")
+    shutil.copytree("runs/x", "runs/a", dirs_exist_ok=True)
     Path("tasks").mkdir()
     rows = ({"query": f"The cat {number}", "choices": ["sat", "ran"], "gold": number % 2} for number in range(12))
     Path("tasks/arc_easy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -79,7 +79,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert run(["tokenizer", "train", "a.txt", "--vocab-size", "300", "--export", "tiktoken", "--out", "tok"]) == 0
         assert run(["tokenize", "a.txt", "--tokenizer", "tok", "--val", "0.1", "--out", "data"]) == 0
         # settled at first, then with a rate at which no loss stays where it was
-        assert run(["train", "--data", "data", *SHAPE, *PACE, *FEW, "--max-steps", "60", "--out", "runs/x"]) == 0
+        line = ["train", "--data", "data", *SHAPE, *PACE, *FEW, "--max-steps", "60", "--average", "ema"]
+        assert run([*line, "--out", "runs/x"]) == 0
         rate = ["--learning-rate", "1", "--max-steps", "63", "--max-time", "1h"]
         assert run(["train", "--resume", "auto", "--out", "runs/x", *rate]) == 0
         yield folder

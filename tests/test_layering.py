@@ -59,7 +59,8 @@ ROOMS: dict[str, set[str]] = {
     "pylm.training.events": {"pylm.config", "pylm.training.plan", "pylm.training.schedule"},
     "pylm.training.schedule": {"pylm.config"},
     "pylm.training.backend": {"pylm.checkpoint"},  # its Tensor is what both sides speak of
-    "pylm.training.between_steps": {"pylm.training.events", "pylm.training.loop"},
+    "pylm.training.average": {"pylm.config"},
+    "pylm.training.between_steps": {"pylm.training.average", "pylm.training.events", "pylm.training.loop"},
     "pylm.training.record": {
         "pylm.training.backend",
         "pylm.training.events",
@@ -71,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.data",
         "pylm.checkpoint",
         "pylm.runs",
+        "pylm.training.average",
         "pylm.training.backend",
         "pylm.training.decisions",
         "pylm.training.due",
@@ -129,6 +131,14 @@ ROOMS: dict[str, set[str]] = {
         "pylm.evaluation",
         "pylm._native",
     },  # trains by the command
+    "pylm.soups": {
+        "pylm.checkpoint",
+        "pylm.config",
+        "pylm.data",
+        "pylm.evaluation",
+        "pylm.model",
+        "pylm.statistics",
+    },
     # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",
@@ -140,7 +150,6 @@ ROOMS: dict[str, set[str]] = {
         "pylm.evaluation",
         "pylm.training",
     },
-    "pylm.averaging": {"pylm.checkpoint", "pylm.config", "pylm.evaluation"},
     "pylm.interchange": {
         "pylm.generation",
         "pylm.model",

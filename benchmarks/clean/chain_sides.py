@@ -80,8 +80,8 @@ def fineweb2(language: str, folder: str) -> Judge:
     from pylm import _rust
     from pylm.data.cleaning import languages
 
-    rules = json.loads(_rust.rules_preset("fineweb2"))
-    own = languages.fineweb2(rules, folder)[0]["languages"][language]
+    rules, _ = languages.fineweb2(json.loads(_rust.rules_preset("fineweb2")), folder)
+    own = rules["languages"][language]
     rules["languages"] = {language: own}
     if language[4:] in ("Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr"):
         said = filed(json.loads(_rust.rules_full(json.dumps(rules)))["default"] | own)

@@ -11,21 +11,25 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pylm.checkpoint.state import check_manifest, check_state, parse, require
-from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
+from pylm.checkpoint.tensors import Streamed, Tensor, read_tensors, write_tensors
 from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
+from pylm.wording import param
 
-__all__ = ["Checkpoint", "damaged", "read", "verify", "write"]
+__all__ = ["PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", "verify", "write", "written_whole"]
 
 VERSION = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"
+AVERAGE = "average"  # a folder within a checkpoint's, and its name in the state
+ONLY_TO_GO_ON = ("progress", "rng")  # in the state of a checkpoint, and not of its average
 PARTIAL = ".partial-"  # names of folders that are being written begin so
 REQUIRED = ("model.safetensors", STATE, "config.yaml")
 
@@ -51,12 +55,35 @@ class Checkpoint:
         path = self.path / "optimizer.safetensors"
         return read_tensors(path) if path.exists() else {}
 
+    def average(self) -> Checkpoint | None:
+        """Return the checkpoint within this one that holds the average of the weights; None where none is kept."""
+        return read(self.path / AVERAGE) if "manifest" in self.state.get(AVERAGE, {}) else None
+
+    def hash_of(self, name: str) -> str:
+        """Return the BLAKE2b of one of its files, as the manifest has it."""
+        return _manifest(self.path)[name][1]
+
     def config(self) -> str:
         """Return the resolved configuration, as YAML."""
         return (self.path / "config.yaml").read_text(encoding="utf-8")
 
+    def texts(self) -> dict[str, str]:
+        """Return its further files by name: the tokenizer's."""
+        further = sorted(_manifest(self.path).keys() - {*REQUIRED, "optimizer.safetensors"})
+        return {name: (self.path / name).read_text(encoding="utf-8") for name in further}
+
+    @property
+    def identity(self) -> str:
+        """The hash of the weights' file, as the manifest says it."""
+        return _manifest(self.path)["model.safetensors"][1]
+
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
+        if "soup" in self.state:
+            raise CheckpointError(
+                f"{self.path} is a soup of weights, with no optimizer to go on with",
+                f"{param('init_from', self.path)} starts a new run from it",
+            )
         try:
             require(self.state)
         except ValueError as error:
@@ -66,11 +93,13 @@ class Checkpoint:
 def write(
     path: Path,
     *,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor | Streamed],
     optimizer: Mapping[str, Tensor],
     state: Mapping[str, Any],
     config: str,
     texts: Mapping[str, str],
+    check: Callable[[], object] = lambda: None,
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint folder and make it durable.
 
@@ -81,16 +110,15 @@ def write(
         state: what else a resume needs: `step`, the loader's position, random states; JSON.
         config: the resolved configuration as YAML.
         texts: further files by name, such as `tokenizer.json`.
+        check: called when all but the manifest is written; where it raises, there is no folder.
+        average: an average of the weights, of which `state["average"]` says what it is of; a checkpoint within this.
 
     Returns:
         The folder, once it can no longer be lost.
     """
-    if path.exists():
-        raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
-    partial = path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    make_folder(partial.parent)
-    partial.mkdir()
-    try:
+    with written_whole(path) as partial:
+        if average:
+            state = _with_average(partial / AVERAGE, average, state, config, texts)
         hashes = {"model.safetensors": write_tensors(partial / "model.safetensors", weights, {"format": "pt"})}
         if optimizer:
             hashes["optimizer.safetensors"] = write_tensors(partial / "optimizer.safetensors", optimizer)
@@ -98,17 +126,44 @@ def write(
         for name, text in documents.items():
             write_text(partial / name, text)
             hashes[name] = hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+        check()
         files = {name: {"size": (partial / name).stat().st_size, "blake2b": hashes[name]} for name in sorted(hashes)}
         write_text(partial / MANIFEST, json.dumps({"version": VERSION, "files": files}, indent=1))
+    return path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which gets its name once it is filled and flushed; after an error there is none."""
+    if path.exists():
+        raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
+    partial = partial_of(path)
+    make_folder(partial.parent)
+    partial.mkdir()
+    try:
+        yield partial
         flush_folder(partial)
         partial.rename(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).parent == partial:
-            error.filename = str(path / Path(error.filename).name)  # as it would be called: the other is gone
+        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).is_relative_to(partial):
+            error.filename = str(path / Path(error.filename).relative_to(partial))  # as it would be: the other is gone
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
-    return path
+
+
+def partial_of(path: Path) -> Path:
+    """Return the name beside a folder under which it is written, nobody else's."""
+    return path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _with_average(
+    path: Path, average: Mapping[str, Tensor], state: Mapping[str, Any], config: str, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the average of a checkpoint; return the checkpoint's state, which knows it by its manifest's hash."""
+    own = {name: value for name, value in state.items() if name not in ONLY_TO_GO_ON}
+    write(path, weights=average, optimizer={}, state=own, config=config, texts=texts)
+    return {**state, AVERAGE: {**state[AVERAGE], "manifest": hash_of(path / MANIFEST)}}
 
 
 def read(path: Path) -> Checkpoint:
@@ -120,20 +175,39 @@ def read(path: Path) -> Checkpoint:
         check_state(state)
     except ValueError as error:
         raise damaged(path / STATE, str(error)) from None
+    if (wanted := state.get(AVERAGE, {}).get("manifest")) is not None:
+        _check_average(path / AVERAGE, wanted)
     return Checkpoint(path, state)
+
+
+def _check_average(path: Path, wanted: str) -> None:
+    """Refuse an average that is not the one which its checkpoint was written with."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise damaged(manifest, "it is missing")
+    if (found := hash_of(manifest)) != wanted:
+        raise damaged(manifest, f"its BLAKE2b is {found[:16]}…, {STATE} says {wanted[:16]}…")
+    read(path)
 
 
 def verify(path: Path) -> Checkpoint:
     """Open a checkpoint folder and hash every file of it; the error names the first that is not as written."""
     checkpoint = read(path)
     for name, (_, wanted) in _manifest(path).items():
-        digest = hashlib.blake2b(digest_size=32)
-        with (path / name).open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        if digest.hexdigest() != wanted:
-            raise damaged(path / name, f"its BLAKE2b is {digest.hexdigest()[:16]}…, the manifest says {wanted[:16]}…")
+        if (digest := hash_of(path / name)) != wanted:
+            raise damaged(path / name, f"its BLAKE2b is {digest[:16]}…, the manifest says {wanted[:16]}…")
+    if (average := checkpoint.average()) is not None:
+        verify(average.path)
     return checkpoint
+
+
+def hash_of(path: Path) -> str:
+    """Return the hash of a file, as manifests write it."""
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _manifest(path: Path) -> dict[str, tuple[int, str]]:

@@ -32,13 +32,15 @@ class Weights:
         """The file that is opened first: it holds the weights, or names the files that do."""
         return self.path / (ONE if (self.path / ONE).exists() else INDEX)
 
+    def files(self) -> list[Path]:
+        """Return the files that hold tensors: one, or those that an index names."""
+        return [self.path / name for name in ([ONE] if self.first_file.name == ONE else self._parts())]
+
     def weights(self) -> dict[str, Tensor]:
-        """Return the tensors, mapped from one file or from those that an index names."""
-        if self.first_file.name == ONE:
-            return read_tensors(self.path / ONE)
+        """Return the tensors, mapped from their files."""
         found: dict[str, Tensor] = {}
-        for name in self._parts():
-            found |= read_tensors(self.path / name)
+        for file in self.files():
+            found |= read_tensors(file)
         return found
 
     def _parts(self) -> list[str]:

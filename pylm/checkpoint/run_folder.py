@@ -15,10 +15,11 @@ import secrets
 import shutil
 from pathlib import Path
 
-from pylm.checkpoint.directory import PARTIAL, read, verify
+from pylm.checkpoint.directory import AVERAGE, PARTIAL, read, verify
 from pylm.checkpoint.opened import holds_weights, no_folder
 from pylm.durable import replace_text
 from pylm.errors import CheckpointError, did_you_mean
+from pylm.wording import param
 
 __all__ = ["best", "find", "mend", "newest_run", "newest_sound", "point", "retain", "steps"]
 
@@ -42,8 +43,9 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
 
     Args:
         name: a run folder (its `best`, else its `last`), `RUN/best`, `RUN/last`, `RUN/step_500`, any folder that holds
-            `model.safetensors` or an index of its parts; bare `best`, `last`, `step_500` mean the newest run; None
-            means the newest run's best.
+            `model.safetensors` or an index of its parts; with `/average`, the average of the weights that it keeps (of
+            a run, its newest checkpoint's); bare `best`, `last`, `step_500`, `average` mean the newest run; None means
+            the newest run's best.
         runs: where the runs are kept.
     """
     if name is None or name in POINTERS or STEP.fullmatch(name):
@@ -56,9 +58,22 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
         return _of_run(path, None)
     if (path.parent / CHECKPOINTS).is_dir() and (path.name in POINTERS or STEP.fullmatch(path.name)):
         return _of_run(path.parent, path.name)
+    if path.name == AVERAGE:
+        return _average_of(newest_run(runs) if name == AVERAGE else path.parent, runs)
     if path.is_dir():
         raise CheckpointError(f"{path} holds no checkpoint: neither {CHECKPOINTS}/ nor model.safetensors")
     raise no_folder(name, runs) or CheckpointError(f"no checkpoint at {path}", _what_there_is(path, runs))
+
+
+def _average_of(whose: Path, runs: Path) -> Path:
+    """Return the average that a checkpoint keeps of the weights; of a run, its newest one."""
+    checkpoint = find(f"{whose}/last" if (whose / CHECKPOINTS).is_dir() else str(whose), runs)
+    if holds_weights(checkpoint / AVERAGE):
+        return checkpoint / AVERAGE
+    raise CheckpointError(
+        f"{checkpoint} holds no average of the weights",
+        f"{param('average', 'ema')}, or mean, has a run keep one, from {param('average_from')} on",
+    )
 
 
 def newest_run(runs: Path = Path("runs")) -> Path:

@@ -51,6 +51,7 @@ class Saver:
         optimizer: Mapping[str, Tensor],
         state: Mapping[str, Any],
         best: bool,
+        average: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Start writing, after waiting for a checkpoint that is still being written.
 
@@ -59,9 +60,10 @@ class Saver:
             optimizer: such a copy.
             state: what else a resume needs, with `step`.
             best: whether `best` is to name this one.
+            average: a copy of the weights' average, where one is kept.
         """
         self.wait()
-        arguments = (dict(weights), dict(optimizer), dict(state), best)
+        arguments = (dict(weights), dict(optimizer), dict(state), best, dict(average or {}))
         self._thread = threading.Thread(target=self._write, args=arguments, name="checkpoint")
         self._thread.start()
 
@@ -94,7 +96,12 @@ class Saver:
         return [self._written.popleft() for _ in range(len(self._written))]
 
     def _write(
-        self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any], best: bool
+        self,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        best: bool,
+        average: Mapping[str, Tensor],
     ) -> None:
         started = time.perf_counter()
         try:
@@ -108,6 +115,7 @@ class Saver:
                 state=state,
                 config=self.config,
                 texts=self.texts,
+                average=average,
             )
             point(self.run, "last", step)
             if best:

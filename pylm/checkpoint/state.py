@@ -56,6 +56,13 @@ def _segments(value: Any) -> bool:
     return sound and all(one[0] < next_one[0] for one, next_one in pairwise(value))
 
 
+def _parents(value: Any) -> bool:
+    """Return whether it is a list of what a soup was made of: a path, its share, and more."""
+    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
+        return False
+    return all(_text(one.get("path")) and (one.get("share") is None or _number(one["share"])) for one in value)
+
+
 def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
@@ -91,7 +98,20 @@ INSIDE: dict[str, dict[str, Check]] = {
         "seconds": _or_none(_number),
         "limit": _or_none(_count(1, STEPS_LIMIT)),
     },
+    "init_from": {
+        "checkpoint": _text,
+        "weights": _or_none(_text),
+        "step": _or_none(STEP),
+        "optimizer_state": lambda value: value in ("fresh", "keep"),
+        "train": lambda value: isinstance(value, dict),
+    },
+    "average": {
+        "kind": lambda value: value in ("ema", "mean"),
+        "steps": _count(1, STEPS_LIMIT),
+        "manifest": lambda value: isinstance(value, str) and len(value) == HASH_DIGITS,
+    },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
+    "soup": {"method": _text, "parents": _parents},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),
         "torch": _text,

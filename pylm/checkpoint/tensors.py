@@ -11,15 +11,16 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pylm.durable import naming
 from pylm.errors import CheckpointError
 
-__all__ = ["ITEM_BYTES", "Tensor", "read_tensors", "write_tensors"]
+__all__ = ["ITEM_BYTES", "Streamed", "Tensor", "read_tensors", "write_tensors"]
 
 # safetensors' names of the types that a checkpoint holds
 ITEM_BYTES = {
@@ -31,6 +32,25 @@ ITEM_BYTES = {
 HEADER_LIMIT = 100_000_000  # safetensors' own
 TENSORS_LIMIT = 200_000  # the largest models there are have half as many, over all their files
 ALIGNMENT = 64  # tensors start where vector loads from a mapped file are aligned
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A tensor that is made while it is written, a part at a time."""
+
+    @property
+    def dtype(self) -> str:
+        """Return the name of its type: F32, BF16, …."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its sizes."""
+        ...
+
+    def parts(self) -> Iterable[Any]:
+        """Yield its bytes, in buffers that follow each other."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,28 +70,31 @@ class Tensor:
         return cls(dtype, tuple(shape), data)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor | Streamed], metadata: Mapping[str, str] | None = None
+) -> str:
     """Write a safetensors file, flush it to the disk and return the hash of its bytes (BLAKE2b-256, hex)."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     for name, tensor in tensors.items():
-        header[name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(tensor.data)],
-        }
-        offset += len(tensor.data)
+        end = offset + ITEM_BYTES[tensor.dtype] * math.prod(tensor.shape)
+        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-(8 + len(encoded)) % ALIGNMENT)
     digest = hashlib.blake2b(digest_size=32)
     with naming(path), path.open("wb") as file:
-        parts: list[bytes | memoryview] = [len(encoded).to_bytes(8, "little"), encoded]
-        for part in parts + [tensor.data for tensor in tensors.values()]:
+        begin = (len(encoded).to_bytes(8, "little"), encoded)
+        for part in chain(begin, *map(_parts, tensors.values())):
             digest.update(part)
             file.write(part)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def _parts(tensor: Tensor | Streamed) -> Iterable[Any]:
+    return tensor.parts() if isinstance(tensor, Streamed) else (tensor.data,)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ def verify(run: str, as_json: bool) -> None:
         print_json({"checkpoints": verdicts, "newest_sound": _newest(verdicts)})
     else:
         for entry in verdicts:
-            click.echo(f"{entry['path']}: {entry['damage'] or 'sound'}")
+            click.echo(f"{entry['path']}: {entry['damage'] or 'sound'}{_soup(entry.get('soup'))}")
     if damaged:
         newest = _newest(verdicts)
         count = "1 checkpoint is" if len(damaged) == 1 else f"{len(damaged)} checkpoints are"
@@ -45,13 +45,18 @@ def _look(run: str) -> list[dict[str, Any]]:
     paths = [folder / "checkpoints" / f"step_{step}" for step in steps] or [checkpoint.find(run)]
     verdicts = []
     for path in paths:
-        damage = None
+        damage = soup = None
         try:
-            checkpoint.verify(path)
+            soup = checkpoint.verify(path).state.get("soup")
         except CheckpointError as error:
             damage = error.message.removeprefix(f"{path}/")
-        verdicts.append({"path": str(path), "damage": damage})
+        verdicts.append({"path": str(path), "damage": damage, **({} if soup is None else {"soup": soup})})
     return verdicts
+
+
+def _soup(made: dict[str, Any] | None) -> str:
+    """Return what a checkpoint was made of, where it is a soup."""
+    return "" if made is None else f", {made['method']} of {', '.join(each['path'] for each in made['parents'])}"
 
 
 def _newest(found: list[dict[str, Any]]) -> str | None:

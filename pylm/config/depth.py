@@ -99,6 +99,8 @@ def still_open(values: dict[str, Any], resolved: Resolved) -> dict[str, Any]:
     if given("train.learning_rate"):
         open_values.pop("train.embed_lr", None)  # one rate was asked for
         open_values.pop("train.head_lr", None)
+    if resolved.config.train.schedule == "linear":
+        open_values.pop("train.min_lr_ratio", None)  # which goes down to zero
     if given("train.grad_accum_steps") and resolved.config.train.micro_batch != "auto":
         open_values.pop("train.batch_tokens", None)
     elif "train.batch_tokens" in open_values:

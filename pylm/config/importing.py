@@ -179,7 +179,7 @@ def _number(value: Any) -> float | None:
 
 
 def _share(value: Any, context: Mapping[str, Any]) -> Any:
-    rate = _first(context, "learning_rate", "lr", "max_learning_rate") or Config().train.learning_rate
+    rate = _first(context, "learning_rate", "lr", "max_learning_rate") or Config().train.peak
     least = _number(value)
     return None if least is None else round(least / rate, 6)
 

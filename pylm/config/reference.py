@@ -55,7 +55,7 @@ def _accepts(value: Value) -> str:
         words = _range(value)
     else:
         words = _KINDS[type(value).__name__]
-    return words + (", auto" if value.auto else "") + (", null" if value.none else "")
+    return ", ".join([words, *value.words, *(["auto"] if value.auto else []), *(["null"] if value.none else [])])
 
 
 def _range(value: Real) -> str:

@@ -130,7 +130,11 @@ class Train(Section):
     grad_accum_steps: PositiveOrNone = Field(
         default=None, description="Passes per step. null: what the other two leave."
     )
-    learning_rate: Annotated[float, Real(above=0.0)] = Field(default=6e-4, description="At the top of the schedule.")
+    learning_rate: Annotated[float | Literal["inherit"], Real(above=0.0, words=("inherit",))] = Field(
+        default=6e-4,
+        description="At the top of the schedule. inherit: where that of the checkpoint stood which the run begins "
+        "with, and the next three alike where nobody gives them.",
+    )
     embed_lr: Annotated[float | None, Real(above=0.0, none=True)] = Field(
         default=None, description="The same for tables of embeddings. null: learning_rate."
     )
@@ -141,16 +145,21 @@ class Train(Section):
         default=None, description="The same for gains, biases and lambdas. null: learning_rate."
     )
     min_lr_ratio: Annotated[float, Real(least=0.0, most=1.0)] = Field(
-        default=0.1, description="Its share left at the end."
+        default=0.1, description="Its share left at the end; unless given, 0 where the schedule is linear."
     )
     warmup_steps: Annotated[int | None, Whole(none=True)] = Field(
         default=None, description="Steps of linear warmup. null: 2 % of the run."
     )
     schedule: Annotated[
-        Literal["cosine", "wsd", "trapezoid", "constant"], Word(of=("cosine", "wsd", "trapezoid", "constant"))
+        Literal["cosine", "wsd", "trapezoid", "linear", "constant"],
+        Word(of=("cosine", "wsd", "trapezoid", "linear", "constant")),
     ] = Field(default="cosine", description="How the learning rate falls after warmup.")
     optimizer: Annotated[Literal["adamw", "muon"], Word(of=("adamw", "muon"))] = Field(
         default="adamw", description="muon: for matrices, with AdamW for the rest."
+    )
+    optimizer_state: Annotated[Literal["fresh", "keep"], Word(of=("fresh", "keep"))] = Field(
+        default="fresh",
+        description="What a run begins with. keep: the moments of its weights' checkpoint.",
     )
     betas: Annotated[tuple[float, float], Reals(count=2, each=Real(least=0.0, below=1.0))] = Field(
         default=(0.9, 0.95), description="AdamW's two decays."
@@ -194,11 +203,46 @@ class Train(Section):
     early_stop: PositiveOrNone = Field(
         default=None, description="Evaluations in a row without a new best that end the run. null: they do not."
     )
+    average: Annotated[Literal["off", "ema", "mean"], Word(of=("off", "ema", "mean"))] = Field(
+        default="off",
+        description="An average of the weights beside them, in each checkpoint as `RUN/average`. ema: old ones fade.",
+    )
+    average_decay: Annotated[float | None, Real(above=0.0, below=1.0, none=True)] = Field(
+        default=None, description="What of a weight's share in the ema is left after a step. null: 0.999."
+    )
+    average_every: PositiveOrNone = Field(
+        default=None, description="Steps from one that is averaged to the next. null: 10."
+    )
+    average_from: PositiveOrNone = Field(
+        default=None, description="The first step that may be averaged. null: all may be."
+    )
     seed: Annotated[int, Whole()] = Field(default=1337, description="Of initial weights, data order and dropout.")
     backend: Annotated[Literal["auto", "torch", "mlx"], Word(of=("torch", "mlx"), auto=True)] = Field(
         default="auto", description="auto: MLX on a Mac that has it, else torch."
     )
     device: Annotated[str, Device(auto=True)] = Field(default="auto", description="cpu, cuda, cuda:1 or mps.")
+
+    @property
+    def peak(self) -> float:
+        """The learning rate at the top of the schedule, of a configuration that has it from a checkpoint by now."""
+        assert isinstance(self.learning_rate, float)
+        return self.learning_rate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _linear_ends_at_zero(cls, given: Any) -> Any:
+        if isinstance(given, dict) and str(given.get("schedule")).lower() == "linear":
+            return {"min_lr_ratio": 0.0, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _averages(self) -> Train:
+        if self.average_decay is not None and self.average == "mean":
+            raise ValueError("average_decay is for an average that is ema, and it is mean: each weight counts alike")
+        for key in ("average_decay", "average_every", "average_from"):
+            if getattr(self, key) is not None and self.average == "off":
+                raise ValueError(f"{key} is given, and average is off: ema or mean")
+        return self
 
 
 class Data(Section):

@@ -51,6 +51,7 @@ class Value(ABC):
 
     none: bool = False
     auto: bool = False
+    words: tuple[str, ...] = ()  # that stand for a value, such as `inherit`
 
     @abstractmethod
     def _read(self, value: Any) -> Any:
@@ -63,6 +64,8 @@ class Value(ABC):
     def __call__(self, value: Any) -> Any:
         if isinstance(value, str) and self.auto and value.lower() == "auto":
             return "auto"
+        if isinstance(value, str) and value.lower() in self.words:
+            return value.lower()
         if value is None or (self.none and isinstance(value, str) and value.lower() in NONE_WORDS):
             if self.none:
                 return None
@@ -78,7 +81,7 @@ class Value(ABC):
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         kinds = [self._schema()]
-        kinds += [{"const": "auto"}] if self.auto else []
+        kinds += [{"const": word} for word in (*self.words, *(["auto"] if self.auto else []))]
         kinds += [{"type": "null"}] if self.none else []
         return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
@@ -76,6 +76,22 @@ class Backend(Protocol):
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what `weights` and `optimizer_state` gave; None leaves the optimizer fresh."""
+        ...
+
+    def average(self, share: float) -> None:
+        """Move an average of the fp32 masters towards them by a share of the way; it begins as they are."""
+        ...
+
+    def average_weights(self) -> dict[str, Tensor]:
+        """Return the average, as such a copy."""
+        ...
+
+    def load_average(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what `average_weights` gave."""
+        ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Compute with the average; the model is as before, to the bit, when the block is left."""
         ...
 
     def rng(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pylm.training.events import Doing, Evaluated, Evaluation, Sampled, Saved
 
 if TYPE_CHECKING:
+    from pylm.training.average import Averaging
     from pylm.training.loop import Session
 
 __all__ = ["evaluate", "sample", "save", "tell_saved"]
@@ -18,7 +19,11 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     progress, hooks = session.progress, session.hooks
     assert hooks.evaluate is not None
     hooks.on_event(Doing("evaluating"))
-    evaluation = hooks.evaluate(session.backend, hooks.stop)
+    evaluation, average = hooks.evaluate(session.backend, hooks.stop), {}
+    if evaluation is not None and _average_of(session) is not None:
+        with session.backend.averaged():
+            of_average = hooks.evaluate(session.backend, hooks.stop)
+        evaluation, average = (None, {}) if of_average is None else (evaluation, {"average_val_loss": of_average.loss})
     if evaluation is None:
         return None, False
     progress.last_evaluated_step = progress.step
@@ -35,9 +40,10 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
             "seconds": round(progress.seconds, 3),
             "val_loss": scores.pop("loss"),
             **scores,
+            **average,
         }
     )
-    hooks.on_event(Evaluated(progress.step, *evaluation, best=best))
+    hooks.on_event(Evaluated(progress.step, *evaluation, best=best, **average))
     return evaluation, best
 
 
@@ -68,9 +74,18 @@ def save(session: Session, best: bool) -> None:
     }
     if session.plan.length.seconds is not None:
         state["decisions"] = session.decisions.stored()
-    files.saver.save(backend.weights(), backend.optimizer_state(), state, best)
+    averaged = None
+    if (average := _average_of(session)) is not None:
+        averaged, state["average"] = backend.average_weights(), average.stored(progress.step)
+    files.saver.save(backend.weights(), backend.optimizer_state(), state, best, averaged)
     files.folder.flush()
     files.last_saved = progress.step
+
+
+def _average_of(session: Session) -> Averaging | None:
+    """Return the average of the weights that is there by now."""
+    average = session.plan.average
+    return average if average is not None and average.count(session.progress.step) else None
 
 
 def tell_saved(session: Session) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
-from pylm.training import init_from, inputs
+from pylm.training import inherited, init_from, inputs
 from pylm.training.hooks import SAMPLE_TOKENS
 from pylm.training.size import Size, is_open
 from pylm.wording import call
@@ -27,6 +27,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     from pylm.data.identity import identify
 
     resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
+    resolved = inherited.with_training(resolved, request)
     size = Size(resolved, request, on_event)
     if request.text:
         most = size.vocab_size if is_open(resolved, request) else None

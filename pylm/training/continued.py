@@ -57,6 +57,11 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
     given = request.configuration(checkpoint.state["progress"]["seconds"])
     # pylm.yaml beside us starts runs; this one has its configuration already
     explicit = given.resolve(project_file=False)
+    if explicit.config.train.learning_rate == "inherit":
+        raise ConfigError(
+            f"{param('learning_rate', 'inherit')} is for a run that begins with a checkpoint, and this one goes on",
+            "leave it out: the rate follows the run's own schedule",
+        )
     values = {section: getattr(stored.config, section).model_dump() for section in type(stored.config).model_fields}
     origins = dict(stored.origins)
     for key, origin in explicit.origins.items():
@@ -71,6 +76,9 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
             )
         values[section][name] = new
         origins[key] = origin
+    becomes_linear = explicit.config.train.schedule == "linear" != stored.config.train.schedule
+    if becomes_linear and "train.min_lr_ratio" not in explicit.origins:
+        values["train"]["min_lr_ratio"] = explicit.config.train.min_lr_ratio
     if "data.mix" in explicit.origins:
         values["data"]["path"] = explicit.config.data.path
     elif "data.path" in explicit.origins:

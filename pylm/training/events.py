@@ -6,7 +6,7 @@ pylm.wording): `pylm.train` hands events out with them as keywords.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -110,9 +110,11 @@ class Inexact(Event):
 
 @dataclass(frozen=True)
 class Initialised(Event):
-    """The weights are a checkpoint's; all else is fresh."""
+    """The weights are a checkpoint's, and so is what was asked for beside them; all else is fresh."""
 
     checkpoint: Path
+    optimizer: bool = False
+    inherited: dict[str, Any] = field(default_factory=dict)  # keys of training with their values
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class Evaluated(Event):
     bits_per_byte: float | None
     bits_per_byte_with_eot: float | None
     best: bool
+    average_val_loss: float | None = None  # of the average of the weights, where one is kept
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ AnyEvent = TypeVar("AnyEvent", bound=Event)
 
 def in_plain_python(event: AnyEvent) -> AnyEvent:
     """Return the event with the parameters in its texts as keywords."""
-    texts = {field.name: getattr(event, field.name) for field in fields(event)}
+    texts = {one.name: getattr(event, one.name) for one in fields(event)}
     said = {name: in_python(text) for name, text in texts.items() if isinstance(text, str)}
     changed = {name: text for name, text in said.items() if text != texts[name]}
     return replace(event, **changed) if changed else event

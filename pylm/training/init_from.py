@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,11 @@ from pylm.wording import call, param
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Model as Shape
-    from pylm.data.identity import Identity
     from pylm.training.backend import Backend
     from pylm.training.request import Request
+    from pylm.training.session import Beginning
+
+__all__ = ["initialise", "restarted", "with_shape"]
 
 # What the weights do not depend on, or what is changed on purpose to go on from them, as a longer context is
 FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "attention", "init_std", "zero_init"}
@@ -37,15 +41,26 @@ def with_shape(resolved: Resolved, request: Request) -> Resolved:
     return resolved.completed(values, param("init_from", path))
 
 
+def restarted(request: Request) -> Request:
+    """Return the request of a run that was killed before its first checkpoint with the one that it began with."""
+    if request.resume != "auto" or request.out is None:
+        return request
+    begun = _begun(request.out)
+    return replace(request, init_from=begun["checkpoint"]) if begun else request
+
+
 def initialise(
-    backend: Backend, shape: Shape, name: str, identity: Identity, on_event: Callable[[Event], None]
-) -> None:
-    """Take a checkpoint's weights for a new run; an error where it is another model, or speaks another tokenizer."""
+    backend: Backend, shape: Shape, begin: Beginning, request: Request, folder: Path, on_event: Callable[[Event], None]
+) -> dict[str, Any]:
+    """Take a checkpoint's weights for a new run, and its optimizer where that is kept; return what was taken of whom.
+
+    It is an error where that is another model, speaks another tokenizer, or is no longer what the run began with.
+    """
     from pylm.checkpoint import find, verify
 
-    path = find(name)
-    if (path / "manifest.json").exists():
-        verify(path)
+    assert request.init_from is not None
+    path, identity = find(request.init_from), begin.data.identity
+    checkpoint = verify(path) if (path / "manifest.json").exists() else None
     theirs, weights = _opened(path)
     found = _tokenizer(path)
     if found is not None and identity.tokenizer is not None and found != identity.tokenizer:
@@ -61,8 +76,44 @@ def initialise(
             f"the weights of {path} are of another model: {', '.join(wrong)}",
             "leave the shape out, and it is the checkpoint's",
         )
-    backend.load(weights, None)
-    on_event(Initialised(path))
+    keeps = begin.config.train.optimizer_state == "keep"
+    taken: dict[str, Any] = {
+        "checkpoint": str(path),
+        "weights": None if checkpoint is None else checkpoint.hash_of("model.safetensors"),
+        "step": None if checkpoint is None else checkpoint.step,
+        "optimizer_state": begin.config.train.optimizer_state,
+        "train": _inherited(begin.resolved, path),
+    }
+    if request.resume is not None:  # nothing but its configuration stands of what it took
+        begun = _begun(folder)
+        if begun.get("weights") != taken["weights"]:
+            raise CheckpointError(
+                f"{path} is another checkpoint now than the one that {folder} began with",
+                f"without {param('resume')} and with another {param('out')}, a new run begins with it",
+            )
+        taken = begun
+    backend.load(weights, checkpoint.optimizer() if keeps and checkpoint else None)
+    on_event(Initialised(path, keeps, taken["train"]))
+    return taken
+
+
+def _inherited(resolved: Resolved, path: Path) -> dict[str, Any]:
+    """Return the keys of training that are a checkpoint's, with their values."""
+    of_it = [key for key, origin in resolved.origins.items() if origin == param("init_from", path)]
+    return {
+        name: getattr(resolved.config.train, name)
+        for section, _, name in (key.partition(".") for key in of_it)
+        if section == "train"
+    }
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    """Return what a run's folder says that it began with; nothing where it says nothing."""
+    try:
+        begun = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["init_from"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return begun if isinstance(begun, dict) and isinstance(begun.get("checkpoint"), str) else {}
 
 
 def _opened(path: Path) -> tuple[Shape, Any]:

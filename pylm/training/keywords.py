@@ -40,14 +40,15 @@ class TrainKeywords(TypedDict, total=False):
     batch_tokens: int | str | None
     micro_batch: int | Literal["auto"]
     grad_accum_steps: int | None
-    learning_rate: float
+    learning_rate: float | Literal["inherit"]
     embed_lr: float | None
     head_lr: float | None
     scalar_lr: float | None
     min_lr_ratio: float
     warmup_steps: int | str | None
-    schedule: Literal["cosine", "wsd", "trapezoid", "constant"]
+    schedule: Literal["cosine", "wsd", "trapezoid", "linear", "constant"]
     optimizer: Literal["adamw", "muon"]
+    optimizer_state: Literal["fresh", "keep"]
     betas: tuple[float, float]
     weight_decay: float
     grad_clip: float
@@ -64,6 +65,10 @@ class TrainKeywords(TypedDict, total=False):
     keep_last: int
     sample_every: int | Literal["auto"] | None
     early_stop: int | None
+    average: Literal["off", "ema", "mean"]
+    average_decay: float | None
+    average_every: int | None
+    average_from: int | str | None
     seed: int
     backend: Literal["auto", "torch", "mlx"]
     device: str

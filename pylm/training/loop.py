@@ -18,6 +18,7 @@ from pylm.data import Loader
 from pylm.errors import Interrupted, PylmError
 from pylm.runs import RunFolder, Stop
 from pylm.training import between_steps, record
+from pylm.training.average import Averaging
 from pylm.training.backend import Backend, cut
 from pylm.training.decisions import Decisions
 from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due, Rules
@@ -33,7 +34,8 @@ __all__ = ["BAD_STEPS", "TIME_IS_UP", "Evaluation", "Files", "Hooks", "Outcome",
 
 FORWARD_SHARE = 0.4  # of a step's time: what evaluating a token takes
 SAMPLED = 10_000  # tokens that two samples of 64 read, each anew for the next
-STATE_BYTES, WRITTEN_A_SECOND = 12, 4e8  # of a parameter with its two moments; hashed and written
+STATE_BYTES, AVERAGE_BYTES = 12, 4  # of a parameter with its two moments, and in the average
+WRITTEN_A_SECOND = 4e8  # hashed and written
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Plan:
     flops_per_token: float = 0.0
     matmul_flops: float = 0.0  # that this machine reaches; 0 where nobody measured it
     step_seconds: float | None = None  # measured before the first step
+    average: Averaging | None = None  # of the weights, where it is kept
 
 
 @dataclass
@@ -148,6 +151,9 @@ def train(session: Session) -> Outcome:
         result = backend.step(micro_batches, lr)
         progress.step += 1
         progress.tokens += plan.batches.tokens
+        if plan.average is not None and (share := plan.average.share(progress.step)) is not None:
+            with recorder.phase("average"):
+                backend.average(share)
         record.watch(session, result)
         recorder.step(result, lr)
 
@@ -167,9 +173,10 @@ def _timekeeper(session: Session) -> Timekeeper:
         "evaluation": FORWARD_SHARE * hooks.evaluation_tokens / plan.batches.tokens,
         "samples": 0.0 if hooks.sample is None else FORWARD_SHARE * SAMPLED / plan.batches.tokens,
     }
+    written = (STATE_BYTES + (0 if plan.average is None else AVERAGE_BYTES)) * plan.parameters
     return Timekeeper(plan.length, session.decisions, cadence, session.progress.seconds, now=session.now,
                       step_seconds=plan.step_seconds, expected=expected,
-                      writing=STATE_BYTES * plan.parameters / WRITTEN_A_SECOND)  # fmt: skip
+                      writing=written / WRITTEN_A_SECOND)  # fmt: skip
 
 
 def _outcome(session: Session, due: Due, evaluation: Evaluation | None) -> Outcome:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder
+    from pylm.training.average import Averaging
     from pylm.training.backend import Backend
 
 __all__ = ["changed_choices", "check_bound", "check_choices", "check_folder", "cut_back", "decisions",
@@ -60,6 +61,11 @@ def find_checkpoint(asked: str | None, out: Path | None, on_event: OnEvent) -> C
             on_event(Superseded(run, f"step_{newest}", sound.name))
         return _resumable(read(sound))
     path = find(asked)
+    if path.name == "average":
+        raise CheckpointError(
+            f"{path} is an average of weights, from which no run goes on",
+            f"{param('init_from', path)} begins a new one",
+        )
     try:
         checkpoint = verify(path)
     except CheckpointError as error:
@@ -160,8 +166,8 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
     on_event(Inexact(differences))
 
 
-def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
-    """Put model, optimizer and generators where they were, and return the progress."""
+def restore(backend: Backend, checkpoint: Checkpoint, averaging: Averaging | None) -> Progress:
+    """Put model, average, optimizer and generators where they were, and return the progress."""
     from pylm.checkpoint import damaged
 
     state = checkpoint.path / "state.json"
@@ -174,6 +180,10 @@ def restore(backend: Backend, checkpoint: Checkpoint) -> Progress:
         backend.load(checkpoint.weights(), checkpoint.optimizer())
     except KeyError as error:
         raise damaged(checkpoint.path / "optimizer.safetensors", f"it holds no {error}") from None
+    if averaging is not None and averaging.count(checkpoint.step):
+        if (average := checkpoint.average()) is None:
+            raise damaged(state, "it names no average")
+        backend.load_average(average.weights())
     try:
         backend.set_rng(checkpoint.state["rng"])
     except (ValueError, TypeError, RuntimeError) as error:

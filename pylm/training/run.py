@@ -15,7 +15,7 @@ from pylm.data.identity import identify
 from pylm.data.open import source_of
 from pylm.errors import Interrupted
 from pylm.runs import Run, RunFolder, Stop
-from pylm.training import continued, ending, resume
+from pylm.training import continued, ending, init_from, resume
 from pylm.training.configuration import configuration
 from pylm.training.events import Event
 from pylm.training.inputs import open_data
@@ -52,6 +52,7 @@ def train(
     request = request.with_sources()
     checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
     if checkpoint is None:
+        request = init_from.restarted(request)
         resolved, identity, size = configuration(request, on_event)
     else:
         stored = continued.stored_configuration(checkpoint)

@@ -16,6 +16,7 @@ __all__ = ["Schedule"]
 WSD_DECAY = 0.2
 TRAPEZOID_DECAY = 0.65
 WARMUP = 0.02
+OF_ALL = ("cosine", "linear")  # they fall from the end of the warmup on
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Schedule:
         """Return the schedule of a run of so many steps; `by_clock`: about as many, and it follows the time."""
         warmup = round(WARMUP * steps) if train.warmup_steps is None else train.warmup_steps
         share = WARMUP if by_clock and train.warmup_steps is None else None
-        return cls(train.schedule, train.learning_rate, train.learning_rate * train.min_lr_ratio, warmup, steps, share)
+        return cls(train.schedule, train.peak, train.peak * train.min_lr_ratio, warmup, steps, share)
 
     def __call__(self, step: int) -> float:
         """Return the rate of a step, counted from 0; past the end, the last one's."""
@@ -43,7 +44,7 @@ class Schedule:
             return self.peak * (step + 1) / self.warmup
         if self.kind == "constant":
             return self.peak
-        if self.kind == "cosine":
+        if self.kind in OF_ALL:
             return self._fallen((step - self.warmup) / max(self.steps - 1 - self.warmup, 1))
         begin = max(self.steps - round(self._decay * self.steps), self.warmup)
         return self.peak if step < begin else self._fallen((step - begin + 1) / max(self.steps - begin, 1))
@@ -66,7 +67,7 @@ class Schedule:
             warm = progress(self.warmup)
         if self.kind == "constant":
             return self.peak
-        begin = warm if self.kind == "cosine" else max(1 - self._decay, warm)
+        begin = warm if self.kind in OF_ALL else max(1 - self._decay, warm)
         return self.peak if done < begin or begin == 1 else self._fallen((done - begin) / (1 - begin))
 
     @property
@@ -78,7 +79,7 @@ class Schedule:
         """Return the rate where so much of its way down is done."""
         if self.kind == "cosine":
             return self.floor + (self.peak - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
-        # WSD falls as one minus a root, the trapezoid in a straight line
+        # WSD falls as one minus a root, the others in a straight line
         left = 1 - math.sqrt(done) if self.kind == "wsd" else 1 - done
         return self.floor + (self.peak - self.floor) * left
 

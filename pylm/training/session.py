@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Saver
 from pylm.config.shape import complete, count_parameters
 from pylm.data.open import source_of
 from pylm.training import hooks, init_from, inputs, plan, resume
+from pylm.training.average import Averaging
 from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
 from pylm.training.decisions import Decisions
@@ -19,6 +20,8 @@ from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pylm.checkpoint import Checkpoint
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Config
@@ -72,9 +75,10 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
-    progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint)
+    progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint, settled.average)
+    taken = None if checkpoint is None else checkpoint.state.get("init_from")
     if request.init_from:
-        init_from.initialise(backend, shape, request.init_from, data.identity, on_event)
+        taken = init_from.initialise(backend, shape, begin, request, folder.path, on_event)
     decisions = Decisions()
     if checkpoint is not None and begin.length is not None:
         decisions = resume.decisions(folder, checkpoint)
@@ -84,9 +88,14 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     session = Session(
         backend=backend,
         loader=inputs.loader(config, settled.batches.sequences, backend),
-        files=_files(request, begin, settled, choices, folder),
+        files=_files(request, begin, settled, {"choices": choices, **({"init_from": taken} if taken else {})}, folder),
         plan=settled,
-        hooks=replace(listeners, evaluate=evaluate, sample=_sampler(config, data), evaluation_tokens=counted),
+        hooks=replace(
+            listeners,
+            evaluate=evaluate,
+            sample=_sampler(config, data),
+            evaluation_tokens=counted * (2 if settled.average else 1),
+        ),
         progress=progress,
         decisions=decisions,
     )
@@ -136,22 +145,30 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
     schedule = Schedule.of(train, length.steps, by_clock=length.seconds is not None)
     flops = plan.flops_per_token(shape)
     return Plan(
-        begin.config, batches, length, schedule, parameters, flops, choices["matmul_flops"], choices["seconds_per_step"]
+        begin.config,
+        batches,
+        length,
+        schedule,
+        parameters,
+        flops,
+        choices["matmul_flops"],
+        choices["seconds_per_step"],
+        Averaging.of(train),
     )
 
 
-def _files(request: Request, begin: Beginning, settled: Plan, choices: Choices, folder: RunFolder) -> Files:
-    """Write down what the run is, and return where it is written from now on."""
+def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str, Any], folder: RunFolder) -> Files:
+    """Write down what the run is, `facts` of machine and beginning with it; return where it is written from now on."""
     text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
     made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
-    folder.environment({"choices": choices, "sequences": settled.batches.sequences, **made_by})
+    folder.environment({**facts, "sequences": settled.batches.sequences, **made_by})
     folder.write("config.yaml", text)
     bound = {
         "version": 1,
         "samples": hooks.SAMPLES_VERSION,
         "tokenizer": identity.tokenizer,
         "data": identity.fingerprint,
-        "choices": choices,
+        **facts,
         "length": asdict(settled.length),
     }
     saver = Saver(folder.path, begin.config.train.keep_last, text, identity.texts)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from pylm.config.units import format_count, format_duration
 from pylm.training.events import (
     Branched,
@@ -46,8 +50,8 @@ def said(event: Event) -> list[str]:
         case Inexact(changed):
             what = "; ".join(f"{key} was {before}, is {now}" for key, before, now in changed)
             return [f"going on, not the same to the bit: {what}"]
-        case Initialised(checkpoint):
-            return [f"weights of {checkpoint}; optimizer, schedule and data are fresh"]
+        case Initialised(checkpoint, optimizer, inherited):
+            return [_inherited(checkpoint, optimizer, inherited)]
         case StartedOver(removed):
             return [f"starting at step 0: {removed} lines of metrics without a checkpoint are made again"]
         case Resumed(step, removed):
@@ -59,8 +63,9 @@ def said(event: Event) -> list[str]:
             return _header(event)
         case Evaluated():
             bits = "" if event.bits_per_byte is None else f", {event.bits_per_byte:.4f} bits a byte"
+            average = "" if event.average_val_loss is None else f", {event.average_val_loss:.4f} with the average"
             return [
-                f"step {event.step:,}: validation loss {event.loss:.4f}, perplexity {event.perplexity:.2f}, "
+                f"step {event.step:,}: validation loss {event.loss:.4f}{average}, perplexity {event.perplexity:.2f}, "
                 f"accuracy {100 * event.accuracy:.1f} %{bits}{', the best so far' if event.best else ''}"
             ]
         case Sampled():
@@ -72,6 +77,15 @@ def said(event: Event) -> list[str]:
         case Ended():
             return _closing(event)
     return []
+
+
+def _inherited(checkpoint: Path, optimizer: bool, inherited: Mapping[str, Any]) -> str:
+    """Return what a run takes over of another's checkpoint, and what it does not."""
+    shown = {key: f"{value:g}" if isinstance(value, float) else value for key, value in inherited.items()}
+    keys = "".join(f", {key} {value}" for key, value in shown.items())
+    if optimizer:
+        return f"weights and optimizer of {checkpoint}{keys}; schedule and data are fresh"
+    return f"weights of {checkpoint}{keys}; optimizer, schedule and data are fresh"
 
 
 def _closing(event: Ended) -> list[str]:

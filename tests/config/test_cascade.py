@@ -225,6 +225,9 @@ def test_any_configuration_survives_being_written_and_read(tmp_path):
         "path",
         "mix",
         "sources",
+        "average_decay",
+        "average_every",
+        "average_from",
     }
     for _ in range(30):
         settings = []
@@ -238,6 +241,25 @@ def test_any_configuration_survives_being_written_and_read(tmp_path):
             assert getattr(getattr(first.config, section), key) == setting.value, setting
         (tmp_path / "c.yaml").write_text(first.to_yaml(), encoding="utf-8")
         assert resolve(files=[tmp_path / "c.yaml"], environ={}).config == first.config
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"average": "ema", "average_decay": 0.9, "average_every": 3, "average_from": 100},
+        {"average": "mean", "average_every": 3},
+        {"average": "off"},
+        {"learning_rate": "inherit", "optimizer_state": "keep", "schedule": "linear"},
+    ],
+)
+def test_averages_and_what_is_inherited_survive_it_too(given, tmp_path):
+    first = resolve(settings=[Setting(f"train.{key}", value, "--it") for key, value in given.items()], environ={})
+    assert {key: getattr(first.config.train, key) for key in given} == given
+    (tmp_path / "c.yaml").write_text(first.to_yaml(), encoding="utf-8")
+    assert resolve(files=[tmp_path / "c.yaml"], environ={}).config == first.config
+    (tmp_path / "plain.yaml").write_text(f"train:\n  average: {given.get('average', 'off')}\n", encoding="utf-8")
+    read = resolve(files=[tmp_path / "plain.yaml"], environ={}).config.train.average
+    assert read == given.get("average", "off")  # and `off` is a word here, which it is not in YAML 1.1
 
 
 @pytest.mark.parametrize(

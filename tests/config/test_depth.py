@@ -31,6 +31,14 @@ def test_every_depth_is_a_configuration_whose_batches_fit(depth):
     assert config.train.max_tokens == pytest.approx(20 * blocks, rel=0.12)
 
 
+def test_a_straight_line_goes_down_to_zero_whatever_the_depth_derives():
+    for given, ratio in (({}, None), ({"train.min_lr_ratio": 0.2}, 0.2)):
+        resolved = resolve("train", settings=settings({"train.schedule": "linear", **given}), environ={})
+        derived = still_open(derive(4), resolved)
+        completed = resolved.completed(derived, "derived").config.train
+        assert completed.schedule == "linear" and completed.min_lr_ratio == (ratio or 0.0)
+
+
 def test_sizes_rates_and_batches_are_those_that_the_field_uses():
     values = derive(12)
     assert (values["model.d_model"], values["model.n_heads"], values["model.context_length"]) == (768, 12, 1024)

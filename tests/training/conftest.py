@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pylm.config.schema import Config
 from pylm.data import Loader
 from pylm.runs import RunFolder
 from pylm.training import resume
+from pylm.training.average import Averaging
 from pylm.training.backend import Choices, Counts, MicroBatch, StepResult
 from pylm.training.decisions import Decisions
 from pylm.training.loop import Evaluation, Files, Hooks, Plan, Progress, Session
@@ -54,6 +56,7 @@ class Bigram:
     def __init__(self) -> None:
         self.table = np.zeros((VOCABULARY, VOCABULARY), np.float32)
         self.momentum = np.zeros_like(self.table)
+        self.mean: Any = None
         self.generator = np.random.default_rng(3)
         self.steps: list[tuple[int, float]] = []  # rows and learning rate of each step taken
         self.poison: set[int] = set()  # steps, counted by the calls, whose loss is NaN
@@ -100,6 +103,24 @@ class Bigram:
             momentum = np.frombuffer(optimizer_state["momentum"].data, np.float32)
             self.momentum = momentum.reshape(self.table.shape).copy()
 
+    def average(self, share: float) -> None:
+        mean = self.table if self.mean is None else self.mean
+        self.mean = mean + np.float32(share) * (self.table - mean)
+
+    def average_weights(self) -> dict[str, Tensor]:
+        return {"table": Tensor.of("F32", self.mean.shape, self.mean.copy())}
+
+    def load_average(self, weights: Mapping[str, Tensor]) -> None:
+        self.mean = np.frombuffer(weights["table"].data, np.float32).reshape(self.table.shape).copy()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        kept, self.table = self.table, self.mean
+        try:
+            yield
+        finally:
+            self.table = kept
+
     def rng(self) -> dict[str, str]:
         return {"numpy": json.dumps(self.generator.bit_generator.state)}
 
@@ -140,6 +161,8 @@ def session(tmp_path: Path, shards: Path) -> Any:
         if checkpoint is not None:
             backend.load(checkpoint.weights(), checkpoint.optimizer())
             backend.set_rng(checkpoint.state["rng"])
+            if (average := checkpoint.average()) is not None:
+                backend.load_average(average.weights())
             progress = Progress.restored(checkpoint.state["progress"])
             decisions = resume.decisions(folder, checkpoint)
             folder.cut_back(progress.step, progress.last_evaluated_step, progress.last_sampled_step)
@@ -166,6 +189,7 @@ def session(tmp_path: Path, shards: Path) -> Any:
                 Length(steps, f"max_steps {steps}", config.train.max_time, limit and steps),
                 Schedule.of(config.train, steps, by_clock=config.train.max_time is not None),
                 step_seconds=step_seconds,
+                average=Averaging.of(config.train),
             ),
             hooks=Hooks(evaluate=evaluate),
             progress=progress,

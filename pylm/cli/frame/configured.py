@@ -225,7 +225,7 @@ def _choices(section: str, key: str) -> list[str]:
     for item in SECTIONS[section].model_fields[key].metadata:
         if isinstance(item, Value):
             words = list(item.of) if isinstance(item, Word) else ["true", "false"] if isinstance(item, Flag) else []
-            return [*words, *(["auto"] if item.auto else []), *(["null"] if item.none else [])]
+            return [*words, *item.words, *(["auto"] if item.auto else []), *(["null"] if item.none else [])]
     return []
 
 

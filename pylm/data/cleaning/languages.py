@@ -136,6 +136,8 @@ def fineweb2(settings: Settings, folder: str | Path) -> tuple[Settings, dict[str
     languages, scores = _of_scripts(words), {}
     for code, (name, content) in given.items():
         own, scores[code] = _read(name, content)
+        if "gopher.stop_word_list" in own:  # how many of them there must be its file does not say
+            own["gopher.stop_words"] = words.get("gopher.stop_words")
         characters = _shipped()["characters"].get(code[4:])
         languages[code] = own if characters is None else _by_characters({**words, **own}, characters)
     # FineWeb-2 has no file for English, which keeps what the settings say

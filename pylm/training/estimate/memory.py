@@ -43,6 +43,7 @@ class Run:
     saves_on_the_way: bool = False  # steps are taken while a checkpoint is written
     stores_logits: bool = False  # no kernel here keeps from it
     fast_bf16: bool = True  # Muon's products are computed in it
+    averages: bool = False  # the weights
 
 
 def moments(optimizer: str, name: str, dimensions: int) -> int:
@@ -134,6 +135,9 @@ class _Memory:
         for name, size in sorted(self.sizes.items()):
             for _ in range(1 if self.is_muon(name) else 2):
                 self.take("moments", size, 4)
+        if self.run.averages:
+            for size in self.sizes.values():
+                self.take("average", size, 4)
 
     def is_muon(self, name: str) -> bool:
         return moments(self.run.optimizer, name, len(self.shapes[name])) == 1
@@ -394,9 +398,12 @@ class _Memory:
 
     def evaluate(self) -> None:
         """A batch without gradients, some rows at a time, whose logits exist."""
+        # the average stands where the weights do, which are kept meanwhile
+        kept = [self.take("evaluation", size) for size in self.sizes.values()] if self.run.averages else []
         for left in range(self.run.evaluated, 0, -self.run.evaluated_at_once):
             rows = min(self.run.evaluated_at_once, left)
             self.heap.give(self.evaluate_rows(rows * self.shape.context_length))
+        self.heap.give(*kept)
 
     def evaluate_rows(self, n: int) -> Place:
         """Return the logits of a pass without gradients."""
@@ -450,7 +457,8 @@ class _Memory:
 
     def copies(self) -> list[Place]:
         """The copies that a thread writes to the disk: masters, then moments."""
-        masters = [self.take("checkpoint", size, 4) for size in self.sizes.values()]
+        each = self.sizes.values()
+        masters = [self.take("checkpoint", size, 4) for _ in range(1 + self.run.averages) for size in each]
         moments = [
             self.take("checkpoint", size, 4)
             for name, size in sorted(self.sizes.items())

@@ -114,6 +114,7 @@ def need_of(
     evaluated = min(rows * evaluation_batches, facts.held_back)  # windows
     steps = length.steps - subject.done[0]
     evaluations, saves = _times(config, steps, facts.held_back > 0)
+    averages = config.train.average != "off"
     run = Run(
         shape,
         machine.precision,
@@ -127,6 +128,7 @@ def need_of(
         saves > 1,
         machine.stores_logits,
         machine.fast_bf16,
+        averages,
     )
     usage = used(run)
     parts = {**usage.parts, "between tensors": int(usage.heap * (1 + UNSEEN)) - usage.live}
@@ -144,7 +146,7 @@ def need_of(
         usage=usage,
         memory=sum(parts.values()),
         parts={name: size for name, size in parts.items() if size},
-        disk=Disk(4 * count + moment_bytes, kept, 0 if facts.tokenized else facts.shard_bytes),
+        disk=Disk(4 * count * (1 + averages) + moment_bytes, kept, 0 if facts.tokenized else facts.shard_bytes),
         batches=batches,
         length=length,
         flops_per_token=flops_per_token(shape),

@@ -17,7 +17,7 @@ from pylm.config.shape import complete
 from pylm.data.identity import identify
 from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
 from pylm.errors import DataError, UsageError
-from pylm.training import init_from, inputs, resume
+from pylm.training import inherited, init_from, inputs, resume
 from pylm.training.continued import configuration as continued_configuration
 from pylm.training.continued import stored_configuration
 from pylm.training.hooks import SAMPLE_TOKENS
@@ -87,7 +87,7 @@ def subject_of(request: Request, on_event: Callable[[Event], None]) -> Subject:
         done = checkpoint.step, float(checkpoint.state["progress"]["seconds"])
         return Subject(resolved, complete(resolved.config.model, facts.vocab_size), facts, done=done)
     resolved, named = _given(request)
-    resolved = init_from.with_shape(resolved, request)
+    resolved = init_from.with_shape(inherited.with_training(resolved, request), request)
     resolved = resolved.completed({"sample.max_tokens": SAMPLE_TOKENS}, "samples while training")
     size = Size(resolved, request, on_event)
     facts, notes = _facts(resolved, named, size.vocab_size if is_open(resolved, request) else None)

@@ -7,7 +7,8 @@ is waited for but the loss and the norm of a step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf, isfinite
 from typing import Any
 
@@ -88,6 +89,7 @@ class MlxBackend:
         self.model = Model(shape, self._copies, checkpoint=train.activation_checkpointing)
         self.optimizer = Optimizer(self._masters, train)
         self._moments = self.optimizer.fresh(self._masters)
+        self._average: Arrays = {}
         self._steps = 0
         self._masks = Masks(train.seed)
         self._scale = LossScale(self.precision)
@@ -154,13 +156,12 @@ class MlxBackend:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the fp32 masters, copied."""
-        return {name: Tensor.of("F32", array.shape, to_numpy(array)) for name, array in self._masters.items()}
+        return _stored(self._masters)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
         state = {STEP: Tensor.of("I64", (), np.array(self._steps, np.int64))}
-        for name, array in self._moments.items():
-            state[name] = Tensor.of("F32", array.shape, to_numpy(array))
+        state |= _stored(self._moments)
         if self._scale.used:
             scale = np.array(self._scale.state(), np.float32)
             state[LOSS_SCALE] = Tensor.of("F32", scale.shape, scale)
@@ -180,6 +181,32 @@ class MlxBackend:
         self._masters = {name: array.astype(mx.float32) for name, array in from_stored(weights).items()}
         self._take(self._copied(self._masters))
         mx.eval(self._masters, self._moments, self._copies)
+
+    def average(self, share: float) -> None:
+        """Move the average towards the masters."""
+        averages = self._average or self._masters
+        self._average = {name: one + share * (self._masters[name] - one) for name, one in averages.items()}
+        mx.eval(self._average)
+
+    def average_weights(self) -> dict[str, Tensor]:
+        """Return the average, copied."""
+        return _stored(self._average)
+
+    def load_average(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what a checkpoint holds of it."""
+        misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
+        loaded = from_stored(weights)
+        self._average = {name: loaded[name] for name in self._masters}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Compute with the average's copies, and then with the weights' again."""
+        copies = self._copies
+        self._take(self._copied(self._average))
+        try:
+            yield
+        finally:
+            self._take(copies)
 
     def rng(self) -> dict[str, str]:
         """Return the state of dropout: nothing else is drawn while training."""
@@ -264,6 +291,11 @@ class MlxBackend:
         """Compute with other weights from now on."""
         self._copies = copies
         self.model.weights = copies
+
+
+def _stored(arrays: Arrays) -> dict[str, Tensor]:
+    """Copy fp32 arrays."""
+    return {name: Tensor.of("F32", array.shape, to_numpy(array)) for name, array in arrays.items()}
 
 
 def _arrays(part: MicroBatch) -> tuple[Any, Any, Any]:

@@ -28,16 +28,16 @@ def groups(parameters: Mapping[str, Any], train: Train) -> list[Group]:
     table's row is a token's own, and its gradient is no map from a space to another.
     """
     rates = {
-        "embed": train.embed_lr or train.learning_rate,
-        "head": train.head_lr or train.learning_rate,
-        "scalar": train.scalar_lr or train.learning_rate,
-        "matrix": train.learning_rate,
+        "embed": train.embed_lr or train.peak,
+        "head": train.head_lr or train.peak,
+        "scalar": train.scalar_lr or train.peak,
+        "matrix": train.peak,
     }
     names: dict[tuple[str, float, float], list[str]] = {}
     for name in sorted(parameters):
         kind = _kind(name, parameters[name])
         rule = "muon" if train.optimizer == "muon" and kind == "matrix" else "adamw"
-        rate = rates[kind] / train.learning_rate
+        rate = rates[kind] / train.peak
         # decay goes by the schedule alone: a table of a hundred times the rate must not vanish as much faster
         decay = 0.0 if kind == "scalar" else train.weight_decay / rate
         names.setdefault((rule, rate, decay), []).append(name)

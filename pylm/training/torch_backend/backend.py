@@ -20,6 +20,7 @@ from pylm.cache import cache_folder
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
 from pylm.model.masks import Masks
+from pylm.model.parameters import misfit
 from pylm.model.torch import Model
 from pylm.model.torch_codecs import from_stored, to_buffer
 from pylm.training import optim
@@ -107,6 +108,7 @@ class TorchBackend:
         self.model, self.copies = model, copies
         self.working = dict(model.named_parameters())
         self._sums: dict[str, torch.Tensor] = {}
+        self._average: dict[str, torch.Tensor] = {}
         self.optimizer = optim.build(self.masters.items(), train, copies)
         if train.activation_checkpointing:
             self._checkpoint_activations()
@@ -192,6 +194,40 @@ class TorchBackend:
             if LOSS_SCALE in state:
                 self._scale.load(state.pop(LOSS_SCALE).tolist())
             self.optimizer.load(state)
+
+    @torch.no_grad()
+    def average(self, share: float) -> None:
+        """Move the average towards the masters, in place."""
+        if not self._average:
+            self._average = {name: master.clone() for name, master in self.masters.items()}
+        averages, masters = list(self._average.values()), list(self.masters.values())
+        torch._foreach_lerp_(averages, masters, share)  # pyright: ignore[reportPrivateImportUsage]
+
+    def average_weights(self) -> dict[str, Tensor]:
+        """Return the average, copied."""
+        return _stored(self._average)
+
+    def load_average(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what a checkpoint holds of it."""
+        misfit({name: one.shape for name, one in self.masters.items()}, {n: one.shape for n, one in weights.items()})
+        loaded = from_stored(weights)
+        self._average = {name: loaded[name].to(self.torch_device) for name in self.masters}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Compute with the average: its values stand where the model's are, which are kept meanwhile."""
+        computed = self.copies or self.masters
+        kept = {name: tensor.detach().clone() for name, tensor in computed.items()}
+        self._put(computed, self._average)
+        try:
+            yield
+        finally:
+            self._put(computed, kept)
+
+    @torch.no_grad()
+    def _put(self, into: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+        for name, tensor in into.items():
+            tensor.copy_(values[name])
 
     def rng(self) -> dict[str, str]:
         """Return the states of torch's generators, and of dropout's."""

@@ -55,13 +55,12 @@ fn texts_before_change_no_measure() {
     let mut number = 0;
     for _ in 0..120 {
         // 240,000 words in all, half of them longer than sixteen bytes: what was met is forgotten on the way
-        let new: String = (0..2000)
-            .map(|_| {
-                number += 1;
-                format!("w{number} {}{number} ", ["v", "a_rather_long_word_"][number % 2])
-            })
-            .collect();
-        let text = draw.text() + &new;
+        let mut text = draw.text();
+        for _ in 0..2000 {
+            number += 1;
+            let (name, begun) = (number.to_string(), ["v", "a_rather_long_word_"][number % 2]);
+            text.extend(["w", &name, " ", begun, &name, " "]);
+        }
         assert_eq!(measured(&rules, &text, &mut scratch), measured(&rules, &text, &mut Scratch::default()));
     }
 }

@@ -59,6 +59,7 @@ def test_a_file_of_fineweb2_says_where_the_line_is(tmp_path: Path) -> None:
         "gopher.max_mean_word_length": 15,
         "gopher.alphabetic_words": 0.774,
         "gopher.stop_word_list": ["der", "und", "die"],
+        "gopher.stop_words": 2,  # as for any language
     }
     assert languages.fineweb2(preset("fineweb2"), place / "configs")[0] == settings
     _rust.CleaningRules(json.dumps(settings))

@@ -73,6 +73,16 @@ def test_every_measure_is_the_one_of_the_plain_rules(families: list[str], termin
         assert (text if rewritten is None else rewritten) == left, text
 
 
+def test_words_that_join_to_the_same_are_repeated() -> None:
+    made = rules(families=["gopher_repetition"])
+    again = 0
+    for text in hostile.cut_otherwise(600, seed=5):
+        ours, _ = measured(made, text)
+        assert ours == reference.repetition(text, _rust.words_of(text)), text
+        again += ours.get("repetition.dup_5_gram", 0) > 0
+    assert again > 200
+
+
 def decided(measures: dict[str, float], families: list[str], thresholds: dict[str, float]) -> str | None:
     """The first rule that fails: of filling text and brackets the one that was met first."""
     if measures.get("c4.curly_bracket", 0) > measures.get("c4.lorem_ipsum", 0):

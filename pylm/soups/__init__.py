@@ -1,0 +1,1 @@
+"""Several checkpoints of one model become one: averages of weights, a tensor at a time."""
