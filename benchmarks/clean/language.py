@@ -77,15 +77,19 @@ def test_built_in_identifier(compare: Compare, length: int) -> None:
     from pylm import _rust
 
     known = set(_rust.known_languages())
-    draw = random.Random(3)
     right: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for declaration in declarations():
-        code = code_of(declaration)
-        if code in known:
-            named = _rust.LanguageIdentifier().identify(passages(declaration.text, length, 10, draw))
-            right[code][0] += sum(language == code for language, _ in named)
-            right[code][1] += sum(language.startswith("und_") for language, _ in named)
-            right[code][2] += len(named)
+
+    def race() -> None:
+        draw = random.Random(3)
+        for declaration in declarations():
+            code = code_of(declaration)
+            if code in known:
+                named = _rust.LanguageIdentifier().identify(passages(declaration.text, length, 10, draw))
+                right[code][0] += sum(language == code for language, _ in named)
+                right[code][1] += sum(language.startswith("und_") for language, _ in named)
+                right[code][2] += len(named)
+
+    compare.benchmark.pedantic(race, rounds=1, iterations=1)
     total = [sum(counts) for counts in zip(*right.values(), strict=True)]
     print(", ".join(f"{code} {got}/{all_}" for code, (got, _, all_) in sorted(right.items()) if got < all_))
     what = f"{length} characters" if length else "whole declarations"
@@ -94,7 +98,7 @@ def test_built_in_identifier(compare: Compare, length: int) -> None:
     verdict = "met" if share >= 95 else "short"
     compare.report.add(compare.subject, Row(name, share, None, None, None, None, "≥ 95", verdict, "%"))
     for code, (got, _, all_) in sorted(right.items()):
-        if got < 0.95 * all_:
+        if length in (0, 1000) and got < 0.95 * all_:
             row = Row(f"{name}: {code}", 100 * got / all_, None, None, None, None, "≥ 95", "short", "%")
             compare.report.add(compare.subject, row)
     assert share >= 95
