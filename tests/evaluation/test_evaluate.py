@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,34 @@ def test_lines_are_appended_and_a_torn_one_goes(model: Any) -> None:
     last = next(line for line in reversed(lines) if line["metric"] == "loss")
     assert last["value"] == found.loss and last["settings"] == found.fingerprint != lines[0]["settings"]
     assert last["checkpoint"] == "step_5" and last["step"] == 5 and last["n"] == found.tokens
+
+
+def test_what_stands_in_a_file_is_not_lost(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path("mine.jsonl")
+    whole.write_text('{"a": 1}\n{"b": 2}')  # an editor left out the last end of line
+    pylm.evaluate("runs/x", data="text:the cat", out=whole)
+    lines = [json.loads(line) for line in whole.read_text().splitlines()]
+    assert lines[:2] == [{"a": 1}, {"b": 2}] and len(lines) > 5
+    Path("notes.txt").write_text("to buy:\nmilk")
+    Path("one.txt").write_text("milk")
+    monkeypatch.setattr("pylm.generation.load.open_model", None)  # nothing is computed before the sentence
+    for out, said in (
+        ("notes.txt", "it holds something else"),
+        ("one.txt", "it holds something else"),
+        (".", "it is a folder"),
+        ("nowhere/a.jsonl", "there is no folder nowhere"),
+    ):
+        with pytest.raises(UsageError, match=f"results cannot be appended to {out}: {said}"):
+            pylm.evaluate("runs/x", data="text:the cat", out=out)
+    assert Path("notes.txt").read_text() == "to buy:\nmilk" and Path("one.txt").read_text() == "milk"
+
+
+def test_beside_weights_of_others_nothing_is_written_wherever_they_lie(model: Any) -> None:
+    theirs(model).float().save_pretrained("checkpoints/theirs")
+    shutil.copy("runs/x/checkpoints/step_5/tokenizer.json", "checkpoints/theirs")
+    found = pylm.evaluate("checkpoints/theirs", data="text:the cat")
+    assert found.loss == pytest.approx(pylm.evaluate("runs/x", data="text:the cat").loss, abs=1e-5)
+    assert not Path("evaluations.jsonl").exists()
 
 
 def test_bad_input_is_one_sentence_and_nothing_is_written(model: Any, tokenizer: Tokenizer, tmp_path: Path) -> None:
