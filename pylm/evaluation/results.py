@@ -114,7 +114,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 def perplexity(loss: float) -> float:
     """Return the exponential of a loss; infinite where no float holds it."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 def ready(path: Path) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pylm.errors import UsageError
+from pylm.errors import CheckpointError, UsageError
 from pylm.evaluation.measures import measured, standard_error
 from pylm.evaluation.questions import FOLDERS, Question, file_of, questions
 from pylm.evaluation.results import fingerprint
@@ -114,6 +114,12 @@ def _result(
             encoded[start:stop] = _widened(encoded[start:stop])
         start = stop
     scores = scorer.score_ids(encoded, batch=batch, told=told)
+    if unknown := sum(math.isnan(score.nats) for score in scores):
+        raise CheckpointError(
+            f"{scorer.name or 'the model'} gives no number for {unknown:,} of {len(scores):,} continuations of "
+            f"{task.name}",
+            "its weights, or what it computes from them, are not finite: try an earlier checkpoint",
+        )
     values: dict[str, list[float]] = {}
     start = 0
     for item in items:

@@ -247,6 +247,17 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(model: Any, tokenizer:
     assert not Path("runs/x/evaluations.jsonl").exists()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_is_no_number_has_no_perplexity(model: Any, tokenizer: Tokenizer) -> None:
+    with torch.no_grad():
+        model.embed.weight.fill_(math.nan)
+    write_run(Path("runs/broken"), model, tokenizer)
+    found = pylm.evaluate("runs/broken", data="text:the cat")
+    assert math.isnan(found.loss or 0) and math.isnan(found.perplexity or 0)
+    lines = [json.loads(line) for line in Path("runs/broken/evaluations.jsonl").read_text().splitlines()]
+    assert {line["metric"]: line["value"] for line in lines}["perplexity"] is None
+
+
 def test_a_calibrated_model_has_no_calibration_error() -> None:
     from pylm.evaluation.breakdown import ByConfidence
     from pylm.evaluation.losses import Losses

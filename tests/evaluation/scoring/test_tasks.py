@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from pylm.errors import DataError, PylmError, UsageError
+from pylm.errors import CheckpointError, DataError, PylmError, UsageError
 from pylm.evaluation.questions import file_of, questions
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tasks import Task, run
@@ -308,6 +309,17 @@ def test_a_choice_of_spaces_alone_has_a_length(tmp_path: Path, scorer: Scorer) -
     assert result.metrics["acc_norm"] == result.metrics["acc_bytes"] == float(best == 1)
     [result] = run(scorer, [Task("r", str(tmp_path / "requests.jsonl"), docs=True)])
     assert result.n == 1
+
+
+def test_a_model_that_says_no_number_is_right_about_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Of choices that are all NaN the first would be taken, and look like an answer."""
+    broken = small_model(tokenizer.vocab_size, context_length=2048)
+    with torch.no_grad():
+        broken.embed.weight[tokenizer.eot] = math.nan
+    file = written(tmp_path / "items.jsonl", made("choice", 3))
+    for name in ("native", "torch"):
+        with pytest.raises(CheckpointError, match="gives no number for 12 of 12 continuations of .*items.jsonl"):
+            run(Scorer(engine_of(name, broken), tokenizer), [str(file)])
 
 
 def test_a_file_that_asks_in_two_ways_is_refused(tmp_path: Path, scorer: Scorer) -> None:
