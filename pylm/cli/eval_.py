@@ -54,11 +54,14 @@ def eval_(
     tokenizer, document by document. Where tasks or texts are asked for, losses are measured only if --data, or another
     option of theirs, is given too. Results are appended to the run's evaluations.jsonl.
     """
+    from pylm.checkpoint import find
     from pylm.cli.frame.evaluated import lines_of
     from pylm.cli.frame.progress import Progress
     from pylm.evaluation.compare import compare
-    from pylm.evaluation.evaluate import evaluate
+    from pylm.evaluation.evaluate import checkpoint_of, evaluate
 
+    for named in runs:  # one that is not there is said before the first costs anything
+        find(checkpoint_of(named, checkpoint))
     found = []
     with Progress("evaluate", unit="tokens", quiet=as_json) as progress:
         for run in runs or (None,):
@@ -66,9 +69,9 @@ def eval_(
                 evaluate(
                     run,
                     checkpoint=checkpoint,
-                    by=by.split(",") if by else (),
-                    tasks=tasks.split(",") if tasks else (),
-                    harness=harness.split(",") if harness else (),
+                    by=() if by is None else by.split(","),
+                    tasks=() if tasks is None else tasks.split(","),
+                    harness=() if harness is None else harness.split(","),
                     progress=lambda done, total: progress(done, total, phase="evaluate", unit="tokens"),
                     told=lambda task, done, total: progress(done, total, phase=task, unit="continuations"),
                     say=say if as_json else progress.say,

@@ -117,7 +117,7 @@ class ByConfidence:
 
     def add(self, found: Losses, ids: Integers, positions: Integers) -> None:
         """Add targets."""
-        where = (found.confidence * np.float32(CONFIDENCE_BINS)).astype(np.int64)
+        where = (np.nan_to_num(found.confidence) * np.float32(CONFIDENCE_BINS)).astype(np.int64)
         self._sums.add(found, where.clip(0, CONFIDENCE_BINS - 1))
 
     def bins(self) -> list[Bin]:

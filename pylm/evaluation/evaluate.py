@@ -17,7 +17,7 @@ from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
 from pylm.evaluation.judged import Judged, by_shards, by_text, is_shards, of_ours, own_data
 from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
-from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity
+from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity, ready
 from pylm.evaluation.tally import Tally, TextLengths
 from pylm.wording import param
 
@@ -107,6 +107,7 @@ def evaluate(
         told: Called with a task's name, how many of its continuations are done, and how many there are.
         say: Told what a user wants to read.
     """
+    from pylm.checkpoint import find
     from pylm.generation.load import open_model
 
     by = [by] if isinstance(by, str) else list(by)
@@ -117,6 +118,9 @@ def evaluate(
         raise UsageError(
             f"{param('limit')} is for windows, documents and questions", f"{param('texts')} itself says how many"
         )
+    place = _place(find(checkpoint_of(run, checkpoint)), out)
+    if place is not None:
+        ready(place)
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
@@ -138,7 +142,7 @@ def evaluate(
             judged = by_text(opened, data, stride, prefix, limit)
         found = _with_losses(found, opened, judged, by, progress)
     found = asked.of_model(found, opened, limit, prefix, told, say)
-    if (place := _place(opened.folder, out)) is not None:
+    if place is not None:
         append(place, list(found.records()))
     return found
 
@@ -217,4 +221,5 @@ def _place(folder: Path, out: Path_ | None) -> Path | None:
     if out is not None:
         return Path(out)
     run = folder.resolve().parent.parent
-    return run / EVALUATIONS if folder.resolve().parent.name == "checkpoints" else None
+    is_ours = folder.resolve().parent.name == "checkpoints" and (folder / "manifest.json").is_file()
+    return run / EVALUATIONS if is_ours else None

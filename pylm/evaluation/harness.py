@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pylm.errors import UsageError, did_you_mean
+from pylm.errors import PylmError, UsageError, did_you_mean
 from pylm.evaluation.measures import standard_error
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.scoring.encoding import Encoded
@@ -123,6 +123,8 @@ def run_harness(
                 bootstrap_iters=0,
                 log_samples=True,
             )
+        except PylmError:  # of ours: it says itself what is wrong
+            raise
         except Exception as error:  # its tasks raise whatever datasets and their own code raise
             why = " ".join(str(error).split())[:300] or type(error).__name__
             raise UsageError(

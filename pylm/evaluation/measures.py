@@ -34,8 +34,8 @@ def measured(question: Question, scores: Sequence[Score], own: Sequence[int]) ->
         return {"acc": float(scores[0].is_greedy), **worth}
     lengths = {
         "acc": [1.0] * len(scores),
-        "acc_norm": [float(len(choice.lstrip())) for choice in question.choices],
-        "acc_bytes": [float(len(choice.lstrip().encode())) for choice in question.choices],
+        "acc_norm": [float(len(_without_space(choice))) for choice in question.choices],
+        "acc_bytes": [float(len(_without_space(choice).encode())) for choice in question.choices],
         "acc_token": [float(score.tokens) for score in scores],
     }
     if question.kind == "schema":  # one continuation: nothing to divide by
@@ -55,6 +55,11 @@ def standard_error(values: Sequence[float], metric: str) -> float:
     if count < 2:
         return math.nan
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
+
+
+def _without_space(choice: str) -> str:
+    """Return a choice without the spaces before it; of one that is spaces and no more only the first goes."""
+    return choice.lstrip() or choice[1:] or choice
 
 
 def _first_least(values: Sequence[float]) -> int:

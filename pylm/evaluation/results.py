@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.durable import naming
+from pylm.errors import UsageError
 from pylm.runs.lines import plain
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.evaluation.breakdown import Bin
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pylm.evaluation.tasks import TaskResult
     from pylm.evaluation.written import Written
 
-__all__ = ["EVALUATIONS", "Evaluation", "append", "fingerprint"]
+__all__ = ["EVALUATIONS", "Evaluation", "append", "fingerprint", "perplexity", "ready"]
 
 EVALUATIONS = "evaluations.jsonl"
 METRICS = (
@@ -112,25 +114,48 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 def perplexity(loss: float) -> float:
     """Return the exponential of a loss; infinite where no float holds it."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)
+
+
+def ready(path: Path) -> None:
+    """Refuse a file that results cannot be appended to, before they cost anything; nothing is made or changed."""
+    lacks = f"results cannot be appended to {path}"
+    if path.is_dir():
+        raise UsageError(f"{lacks}: it is a folder", "name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{lacks}: there is no folder {path.parent}", "make it, or name a file elsewhere")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{lacks}: it may not be written to", param("out", "FILE") + " names another file")
+    if path.is_file():
+        with path.open("rb") as file:
+            first = file.readline()
+        torn = first.startswith(b"{") and not first.endswith(b"\n")
+        if first and not torn and not _is_record(first):
+            raise UsageError(f"{lacks}: it holds something else", "name a file of its own for them")
 
 
 def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Append records, a line each, all in one write that others who append do not cut in two.
 
     A last line that a killed process or a full disk left torn is taken away first, or the next would be joined to it.
+    One that lacks no more than its end stays.
     """
     lines = "".join(json.dumps(plain(each), ensure_ascii=False, allow_nan=False) + "\n" for each in records).encode()
     with naming(path), path.open("a+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        whole = _whole(path)
-        if whole < os.fstat(file.fileno()).st_size:
+        held = path.read_bytes()
+        whole = held.rfind(b"\n") + 1
+        if _is_record(held[whole:]):
+            lines = b"\n" + lines
+        elif whole < len(held):
             file.truncate(whole)
         while lines:
             lines = lines[file.write(lines) :]
         os.fsync(file.fileno())
 
 
-def _whole(path: Path) -> int:
-    """Return the bytes of a file up to the end of its last whole line."""
-    return path.read_bytes().rfind(b"\n") + 1
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

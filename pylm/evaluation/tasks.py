@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pylm.errors import UsageError
+from pylm.errors import CheckpointError, UsageError
 from pylm.evaluation.measures import measured, standard_error
 from pylm.evaluation.questions import FOLDERS, Question, file_of, questions
 from pylm.evaluation.results import fingerprint
@@ -33,7 +33,7 @@ class TaskResult:
     stderr: dict[str, float]
     items: dict[str, list[float]]  # by metric, in the order of the questions: pairs of models are compared by these
     primary: str
-    centred: float | None  # the primary accuracy, 0 for chance and 1 for all right
+    centred: float | None  # the primary accuracy, 0 for chance and 1 for all right, where chance is known
     cropped: int  # pairs that were longer than the model's context
     apart: int  # pairs whose context and continuation could not be encoded together
     settings: dict[str, Any]
@@ -114,6 +114,12 @@ def _result(
             encoded[start:stop] = _widened(encoded[start:stop])
         start = stop
     scores = scorer.score_ids(encoded, batch=batch, told=told)
+    if unknown := sum(math.isnan(score.nats) for score in scores):
+        raise CheckpointError(
+            f"{scorer.name or 'the model'} gives no number for {unknown:,} of {len(scores):,} continuations of "
+            f"{task.name}",
+            "its weights, or what it computes from them, are not finite: try an earlier checkpoint",
+        )
     values: dict[str, list[float]] = {}
     start = 0
     for item in items:
@@ -132,7 +138,7 @@ def _result(
         stderr={metric: standard_error(column, metric) for metric, column in values.items()},
         items=values,
         primary=primary,
-        centred=(metrics[primary] - task.baseline) / (1 - task.baseline) if primary.startswith("acc") else None,
+        centred=_centred(metrics[primary], task.baseline) if primary.startswith("acc") else None,
         cropped=sum(score.cropped for score in scores),
         apart=sum(score.apart for score in scores),
         settings={
@@ -141,6 +147,10 @@ def _result(
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         },
     )
+
+
+def _centred(accuracy: float, chance: float | None) -> float | None:
+    return None if chance is None else (accuracy - chance) / (1 - chance)
 
 
 def _widened(pairs: Sequence[Encoded]) -> list[Encoded]:

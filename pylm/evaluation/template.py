@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pylm.errors import DataError
@@ -34,13 +34,23 @@ ALLOWED = (
 WHAT_THERE_IS = f"a template has {{{{ field }}}}, {{{{ field[0] }}}}, {{% if %}} and the filters {', '.join(FILTERS)}"
 
 
+class Lacking(StrictUndefined):
+    """A place that a list does not have: it may be asked for, and no text is made of it."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:  # type: ignore[override]
+        """Say that it is not there."""
+        return False
+
+
 class Template:
     """A text with fields of a row."""
 
     def __init__(self, text: str) -> None:
         """Take a template that looks like `Question: {{ question }}`."""
         self.text = text
-        sandbox = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
+        sandbox = ImmutableSandboxedEnvironment(keep_trailing_newline=True, undefined=Lacking, finalize=_text)
         sandbox.filters = {name: sandbox.filters[name] for name in FILTERS}
         sandbox.globals = {}
         sandbox.tests = {}
@@ -64,8 +74,15 @@ class Template:
             )
         try:
             return self._made.render(row)
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{place}: the template does not fit: {error}", WHAT_THERE_IS) from None
+
+
+def _text(value: Any) -> Any:
+    """Return what is put into the text; refuse what would stand there in Python's own writing."""
+    if value is None or isinstance(value, (list, tuple, dict)):
+        raise TemplateError(f"a field is {'null' if value is None else 'a list or a mapping'}, and no text")
+    return value
 
 
 def _check(node: nodes.Node) -> None:

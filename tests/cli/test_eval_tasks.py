@@ -122,6 +122,10 @@ def test_losses_and_tasks_stand_together_where_data_is_named(capsys: pytest.Capt
     [
         (["--tasks", "mine.json"], "there is no test mine.json"),
         (["--tasks", "mine.jsonl,"], "a task has no name"),
+        (["--tasks", ""], "a task has no name"),
+        (["--harness", ""], "a task has no name"),
+        (["--by", ""], "by is ''"),
+        (["runs/c", "--tasks", "mine.jsonl"], "no checkpoint at runs/c"),
         (["--tasks", "broken.jsonl"], "broken.jsonl line 2 is no JSON object"),
         (["--tasks", "mine.jsonl", "--shots", "40"], "asks for 40 examples, and mine.jsonl has 40 items"),
         (["--tasks", "mine.jsonl", "--shots", "-1"], "shots is -1"),

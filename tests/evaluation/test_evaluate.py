@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,34 @@ def test_lines_are_appended_and_a_torn_one_goes(model: Any) -> None:
     assert last["checkpoint"] == "step_5" and last["step"] == 5 and last["n"] == found.tokens
 
 
+def test_what_stands_in_a_file_is_not_lost(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path("mine.jsonl")
+    whole.write_text('{"a": 1}\n{"b": 2}')  # an editor left out the last end of line
+    pylm.evaluate("runs/x", data="text:the cat", out=whole)
+    lines = [json.loads(line) for line in whole.read_text().splitlines()]
+    assert lines[:2] == [{"a": 1}, {"b": 2}] and len(lines) > 5
+    Path("notes.txt").write_text("to buy:\nmilk")
+    Path("one.txt").write_text("milk")
+    monkeypatch.setattr("pylm.generation.load.open_model", None)  # nothing is computed before the sentence
+    for out, said in (
+        ("notes.txt", "it holds something else"),
+        ("one.txt", "it holds something else"),
+        (".", "it is a folder"),
+        ("nowhere/a.jsonl", "there is no folder nowhere"),
+    ):
+        with pytest.raises(UsageError, match=f"results cannot be appended to {out}: {said}"):
+            pylm.evaluate("runs/x", data="text:the cat", out=out)
+    assert Path("notes.txt").read_text() == "to buy:\nmilk" and Path("one.txt").read_text() == "milk"
+
+
+def test_beside_weights_of_others_nothing_is_written_wherever_they_lie(model: Any) -> None:
+    theirs(model).float().save_pretrained("checkpoints/theirs")
+    shutil.copy("runs/x/checkpoints/step_5/tokenizer.json", "checkpoints/theirs")
+    found = pylm.evaluate("checkpoints/theirs", data="text:the cat")
+    assert found.loss == pytest.approx(pylm.evaluate("runs/x", data="text:the cat").loss, abs=1e-5)
+    assert not Path("evaluations.jsonl").exists()
+
+
 def test_bad_input_is_one_sentence_and_nothing_is_written(model: Any, tokenizer: Tokenizer, tmp_path: Path) -> None:
     spoken(Path("other"), small_tokenizer(), TEXTS)
     with pytest.raises(DataError, match="other is of another tokenizer than runs/x"):
@@ -216,6 +245,17 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(model: Any, tokenizer:
         with pytest.raises(UsageError):
             pylm.evaluate("runs/x", data="text:a", **wrong)
     assert not Path("runs/x/evaluations.jsonl").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_is_no_number_has_no_perplexity(model: Any, tokenizer: Tokenizer) -> None:
+    with torch.no_grad():
+        model.embed.weight.fill_(math.nan)
+    write_run(Path("runs/broken"), model, tokenizer)
+    found = pylm.evaluate("runs/broken", data="text:the cat")
+    assert math.isnan(found.loss or 0) and math.isnan(found.perplexity or 0)
+    lines = [json.loads(line) for line in Path("runs/broken/evaluations.jsonl").read_text().splitlines()]
+    assert {line["metric"]: line["value"] for line in lines}["perplexity"] is None
 
 
 def test_a_calibrated_model_has_no_calibration_error() -> None:

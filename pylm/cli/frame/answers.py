@@ -44,8 +44,10 @@ def answers(found: Sequence[Evaluation]) -> Iterator[str]:
             told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in each.texts.metrics.items())
             made = f"{counted(each.texts.texts, 'text')} of {counted(each.texts.tokens, 'token')}"
             yield f"{os.path.relpath(each.checkpoint)}: {made}: {told}"
-    for name, why in (found[0].suite.missing if found[0].suite is not None else {}).items():
-        yield f"not here: {name}: {why}"
+    if (suite := found[0].suite) is not None:
+        here = {result.task for result in suite.results}
+        for name, why in suite.missing.items():
+            yield f"{'not in the score' if name in here else 'not here'}: {name}: {why}"
 
 
 def number(value: float | None) -> str:

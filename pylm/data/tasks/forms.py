@@ -10,9 +10,11 @@ from typing import Any
 from pylm.data.tasks.items import Item
 from pylm.errors import DataError
 
-__all__ = ["Columns", "gold_of", "item_of", "strings", "text"]
+__all__ = ["Columns", "gold_of", "item_of", "some_text", "strings", "text"]
 
 Row = Mapping[str, Any]
+
+MOST_DIGITS = 10  # of a choice's number; Python itself refuses to read thousands of them
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def item_of(row: Row, number: int, columns: Columns, place: str) -> Item:
     """
     name, category = str(row.get("id", number)), str(row.get("category", ""))
     if "context_options" in row:
-        contexts, ending = strings(row, "context_options", place), text(row, "continuation", place)
+        contexts, ending = strings(row, "context_options", place), some_text(row, "continuation", place)
         gold = gold_of(row, "gold", contexts, place)
         return Item(name, "schema", contexts, (ending,), gold, contexts[gold], category=category)
     if "query" in row and "choices" in row:
@@ -47,7 +49,7 @@ def item_of(row: Row, number: int, columns: Columns, place: str) -> Item:
         return Item(name, "choice", (question,), choices, gold, question, category=category)
     if "context" in row and ("continuation" in row or "answer" in row):
         question = text(row, "context", place)
-        ending = text(row, "continuation" if "continuation" in row else "answer", place)
+        ending = some_text(row, "continuation" if "continuation" in row else "answer", place)
         aliases = strings(row, "aliases", place) if row.get("aliases") else ()
         return Item(name, "continuation", (question,), (ending,), 0, question, aliases, category)
     if columns.prompt in row and columns.answer in row:
@@ -61,8 +63,10 @@ def item_of(row: Row, number: int, columns: Columns, place: str) -> Item:
 
 def _plain(row: Row, name: str, category: str, columns: Columns, place: str) -> Item:
     question = text(row, columns.prompt, place)
+    if columns.choices != Columns.choices and columns.choices not in row:
+        raise DataError(f"{place} has no {columns.choices} to choose from", f"it has {', '.join(row)}")
     if row.get(columns.choices) in (None, ""):
-        answer = text(row, columns.answer, place)
+        answer = some_text(row, columns.answer, place)
         return Item(name, "continuation", (question,), (answer,), 0, question, category=category)
     choices = strings(row, columns.choices, place)
     gold = gold_of(row, columns.answer, choices, place)
@@ -75,6 +79,14 @@ def text(row: Row, key: str, place: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{place}: {key} is no text")
     return str(value)
+
+
+def some_text(row: Row, key: str, place: str) -> str:
+    """Return the text of a key, which is not empty: of nothing nothing can be asked."""
+    value = text(row, key, place)
+    if not value:
+        raise DataError(f"{place}: {key} is empty")
+    return value
 
 
 def strings(row: Row, key: str, place: str) -> tuple[str, ...]:
@@ -100,8 +112,9 @@ def gold_of(row: Row, key: str, choices: tuple[str, ...], place: str) -> int:
             return choices.index(value)
         if len(value) == 1 and value.isascii() and value.isalpha():
             value = ord(value.upper()) - ord("A")
-        elif value.isdecimal():
+        elif value.isdecimal() and len(value) < MOST_DIGITS:
             value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(choices):
-        raise DataError(f"{place}: {key} is {value!r}, and there are {len(choices)} choices", "they count from 0")
+        shown = value if not isinstance(value, str) or len(value) <= 40 else value[:40] + "…"
+        raise DataError(f"{place}: {key} is {shown!r}, and there are {len(choices)} choices", "they count from 0")
     return value

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from pylm.data.tasks.forms import text
+from pylm.data.tasks.forms import some_text, text
 from pylm.data.tasks.items import Item, Kind
 from pylm.errors import DataError
 
@@ -28,9 +28,16 @@ def items(rows: Iterable[tuple[str, Row]]) -> Iterator[Item]:
     Raises:
         DataError: a row lacks what a request has, or its label is none of the choices.
     """
+    given: set[int] = set()
     for number, group in groupby(rows, key=lambda placed: _number(*placed)):
-        placed = sorted(group, key=lambda one: int(one[1].get("idx") or 0))
-        yield _item(number, placed[0][0], [row for _, row in placed])
+        placed = sorted(group, key=lambda one: _place_of(*one))
+        place = placed[0][0]
+        if number in given:
+            raise DataError(
+                f"{place}: other items stand between the rows of doc_id {number}", "the rows of an item stand together"
+            )
+        given.add(number)
+        yield _item(number, place, [row for _, row in placed])
 
 
 def _number(place: str, row: Row) -> int:
@@ -40,9 +47,17 @@ def _number(place: str, row: Row) -> int:
     return number
 
 
+def _place_of(place: str, row: Row) -> int:
+    """Return the place of a choice among those of its item."""
+    index = row.get("idx")
+    if index is not None and not isinstance(index, int):
+        raise DataError(f"{place}: idx is {index!r}", "the choices of an item are numbered from 0 on")
+    return index or 0
+
+
 def _item(number: int, place: str, group: list[Row]) -> Item:
     contexts = tuple(text(row["request"], "context", place) for row in group)
-    choices = tuple(text(row["request"], "continuation", place) for row in group)
+    choices = tuple(some_text(row["request"], "continuation", place) for row in group)
     kind: Kind = "choice" if len(group) > 1 else "continuation"
     if len(set(contexts)) > 1 and len(set(choices)) == 1:
         kind, choices = "schema", choices[:1]

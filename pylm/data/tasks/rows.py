@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["TABLES", "rows"]
 
 LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # what JSON writes a character beyond 16 bits with, in pairs
 
 Row = Mapping[str, Any]
 
@@ -52,6 +55,12 @@ def _object(line: bytes, place: str) -> Row:
         row = None
     if not isinstance(row, dict):
         raise DataError(f"{place} is no JSON object", "each line of a test is one item: {…}")
+    if HALF.search(line):
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise DataError(f"{place} has {half}, half of a character", "write the character whole") from None
     return row
 
 

