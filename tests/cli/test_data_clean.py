@@ -185,6 +185,31 @@ def test_sources_without_text_are_one_sentence(capsys: Caught) -> None:
     assert "missing.txt" in said(capsys, "data", "clean", "missing.txt", "--out", "m", code=1)
 
 
+def test_tags_of_somebody_else_are_left_alone(capsys: Caught, source: str) -> None:
+    said(capsys, "data", "clean", source, "--out", "done", "--keep-removed")
+    Path("out/tags").mkdir(parents=True)
+    Path("out/tags/mine.txt").write_text("mine")
+    for command in (("clean", source), ("rethreshold", "done", "gopher.word_count=1")):
+        assert "holds a file that no job of ours wrote" in said(capsys, "data", *command, "--out", "out", code=1)
+        assert Path("out/tags/mine.txt").read_text() == "mine"
+
+
+def test_what_an_error_advises_is_done_in_the_same_folder(capsys: Caught) -> None:
+    Path("bad.txt").write_bytes(b"one \xff two\n")
+    assert "--invalid replace" in said(capsys, "data", "clean", "bad.txt", "--out", "out", code=1)
+    assert "pylm data clean" in said(capsys, "data", "verify", "out", code=1)
+    said(capsys, "data", "clean", "bad.txt", "--out", "out", "--invalid", "replace", "--rules", "none")
+    assert [line["text"] for line in lines(Path("out"), "text")] == ["one \ufffd two\n"]
+    shown = said(capsys, "data", "clean", "bad.txt", "--out", "out", "--near", "off", code=1)
+    assert "out holds text cleaned with" in shown
+
+
+def test_broken_lines_that_are_left_out_are_told(capsys: Caught) -> None:
+    Path("rows.jsonl").write_text('{"text": "one"}\n{"text": "two", broken\n[]\n')
+    shown = said(capsys, "data", "clean", "rows.jsonl", "--out", "out", "--rules", "none", "--skip-bad")
+    assert "1 of 1 documents kept" in shown and "2 broken lines left out" in shown
+
+
 def test_a_folder_of_another_run_is_left_alone(capsys: Caught, source: str) -> None:
     said(capsys, "data", "clean", source, "--out", "out")
     before = digest(Path("out"))

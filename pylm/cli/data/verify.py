@@ -46,15 +46,19 @@ def verify(folder: str, as_json: bool) -> None:
 def _checked(folder: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     """Return what is wrong of a folder, and what mends it."""
     from pylm.data import shards
-    from pylm.data.cleaning.folder import manifest_of
+    from pylm.data.cleaning.folder import is_begun, manifest_of
     from pylm.data.getting import manifest
     from pylm.data.verifying import verify_files
+    from pylm.errors import DataError
 
     if (got := manifest.read(folder)) is not None:
         remedy = "remove the file and run the same pylm data get command again, which fetches what is not there"
         return verify_files(folder, got["files"], progress), remedy
     if (cleaned := manifest_of(folder)) is not None:
         return verify_files(folder, cleaned["files"], progress), "run the same pylm data clean command with --force"
+    if is_begun(folder):
+        hint = "run the same pylm data clean command again; it does what is missing"
+        raise DataError(f"{folder} is not finished: it has no manifest.json", hint)
     remedy = "run the same pylm tokenize command with --force, or copy the folder again"
     return shards.verify(folder, progress), remedy
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +44,17 @@ def remarks(done: Cleaned) -> list[str]:
     return lines
 
 
+def _skipped(done: Cleaned) -> list[str]:
+    """Return how many broken lines of the sources were left out; they are no documents."""
+    from pylm.config.units import counted
+
+    if done.manifest is None or not done.manifest["settings"]["skip_bad"]:
+        return []
+    report = json.loads((done.folder / "report.json").read_text(encoding="utf-8"))
+    count = report["skipped"]["count"]
+    return [f"{counted(count, 'broken line')} left out; report.json lists the first"] if count else []
+
+
 def closing(done: Cleaned) -> str:
     """Return the line that the command ends with."""
     from pylm.config.units import format_bytes, format_duration
@@ -57,6 +69,7 @@ def closing(done: Cleaned) -> str:
     lines = [
         line,
         *_gone(done.manifest),
+        *_skipped(done),
         *most_went(done.manifest, str(done.folder)),
         f"what went and why: {done.folder}/report.html",
     ]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["manifest_of"]
+__all__ = ["is_begun", "manifest_of"]
 
 FORMAT = "pylm-clean"
 
@@ -18,3 +18,12 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+
+
+def is_begun(folder: Path) -> bool:
+    """Say whether cleaning began in a folder, whether or not it came to its end."""
+    try:
+        job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(job, dict) and "request" in job

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::members::Members;
 use super::Options;
 
 /// Of one document, where it was asked for.
@@ -33,37 +34,40 @@ impl Note {
         Self { id, id_is_number, meta, extra: None }
     }
 
-    /// Of what a line holds, where the number is among it, perhaps written as text.
+    /// Of what a row holds, where the number is among it, perhaps written as text.
     pub(super) fn with_extra(object: Map<String, Value>, options: &Options) -> Self {
-        let extra = options.extra.as_deref().and_then(|key| at(&object, key)).and_then(|value| match value {
-            Value::Number(number) => number.as_i64(),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        });
+        let extra = options.extra.as_deref().and_then(|key| whole(at(&object, key)?));
         let note = if options.meta { Self::of(object) } else { Self::default() };
         Self { extra, ..note }
     }
 
-    /// Of a line whose text was read.
+    /// Of a line whose text was read, as it is written. The number that is asked for may be written as text.
     pub(super) fn of_line(line: &[u8], options: &Options) -> Self {
-        match serde_json::from_str(&String::from_utf8_lossy(line)) {
-            Ok(Value::Object(mut object)) => {
-                remove(&mut object, &options.field);
-                Self::with_extra(object, options)
-            }
-            _ => Self::default(),
+        let line = String::from_utf8_lossy(line);
+        let Some(mut members) = Members::of(&line) else { return Self::default() };
+        members.remove_within(&options.field);
+        let extra = options.extra.as_deref().and_then(|key| whole(&members.value(key)?));
+        let note = if options.meta { Self::of_members(members) } else { Self::default() };
+        Self { extra, ..note }
+    }
+
+    fn of_members(mut members: Members<'_>) -> Self {
+        let raw = members.raw("id").unwrap_or_default();
+        let id_is_number = raw.starts_with(|sign: char| sign == '-' || sign.is_ascii_digit());
+        let id = if id_is_number { Some(raw.to_string()) } else { serde_json::from_str(raw).ok() };
+        if id.is_some() {
+            members.remove("id");
         }
+        let meta = (!members.is_empty()).then(|| members.written());
+        Self { id, id_is_number, meta, extra: None }
     }
 }
 
-fn remove(object: &mut Map<String, Value>, key: &str) {
-    if object.shift_remove(key).is_some() {
-        return;
-    }
-    if let Some((first, rest)) = key.split_once('.') {
-        if let Some(Value::Object(within)) = object.get_mut(first) {
-            remove(within, rest);
-        }
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::plan::{Job, AGAIN, JOB};
 use super::task::Task;
 use crate::clean::run::output::{is_output, REPORT, SHOWN, TAGS};
 use crate::error::{Error, Result};
-use crate::files::{read_json, remove, remove_parts, remove_temporaries, to_json, write_atomically};
+use crate::files::{read_json, remove, remove_parts, remove_temporaries, to_json, write_atomically, PARTS};
 use crate::lock::Lock;
 use crate::ranks::{alone, empty, refuse_busy, take_rank, Held};
 
@@ -37,7 +37,10 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
                 return Err(refuse_busy(task.folder));
             }
             replaced = clear(task.folder)?;
-        } else if let Some(manifest) = finished(task.folder)? {
+        }
+        // what another job began since it was looked for the first time
+        refuse_other(task.folder, task.job, task.force)?;
+        if let Some(manifest) = finished(task.folder)? {
             if alone {
                 // a run that was killed between its last two steps has left it, and what cannot be removed is in the way
                 let _ = remove_parts(&parts);
@@ -49,8 +52,11 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
             remove_temporaries(task.folder, ours);
             remove_temporaries(&parts, |_| true);
         }
-        if Job::read(task.folder)?.is_none() {
-            // what was begun belongs to a job that is not there
+        if task.job.stands_in(task.folder) != Some(true) {
+            if !alone {
+                return Err(refuse_busy(task.folder));
+            }
+            // what was begun belongs to a job that is not there, or that came to nothing
             empty(&parts)?;
             write_atomically(&task.folder.join(JOB), &to_json(task.job))?;
         }
@@ -72,8 +78,10 @@ pub(super) fn refuse_other(folder: &Path, job: &Job, force: bool) -> Result<()> 
     }
     let what = match Job::read(folder) {
         Err(_) => Some("text cleaned by another version of pylm".into()),
+        Ok(Some(_)) if came_to_nothing(folder) => None,
         Ok(Some(other)) => job.difference(&other).map(|difference| format!("text cleaned {difference}")),
-        Ok(None) => match outputs(folder).len() {
+        // tags are replaced whole, with what somebody else keeps there
+        Ok(None) => match outputs(folder).len() + entries(&folder.join(TAGS)).count() {
             0 => None,
             1 => Some("a file that no job of ours wrote".into()),
             count => Some(format!("{count} files that no job of ours wrote")),
@@ -84,18 +92,28 @@ pub(super) fn refuse_other(folder: &Path, job: &Job, force: bool) -> Result<()> 
 
 /// Names without their last suffix that this writes.
 fn ours(stem: &str) -> bool {
-    let known = ["job", "manifest", "report", TAGS, crate::files::PARTS].contains(&stem);
+    let known = ["job", "manifest", "report", TAGS, PARTS].contains(&stem);
     known || is_output(stem) || is_output(&format!("{stem}.jsonl"))
+}
+
+/// Whether the job of a folder ended before anything of it was whole, as one does that a mistyped option or a broken
+/// file stopped: there is nothing that another could damage.
+fn came_to_nothing(folder: &Path) -> bool {
+    let whole = |path: PathBuf| path.extension().is_some_and(|suffix| suffix == "json");
+    outputs(folder).is_empty() && !folder.join(TAGS).exists() && !entries(&folder.join(PARTS)).any(whole)
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Files of our names in a folder.
 fn outputs(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let ours = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         is_output(name) || [MANIFEST, REPORT, SHOWN].contains(&name)
     };
-    entries.filter(ours).collect()
+    entries(folder).filter(ours).collect()
 }
 
 /// Removes what an earlier run wrote, the manifest first: without it the folder is not finished.
@@ -105,6 +123,6 @@ pub(super) fn clear(folder: &Path) -> Result<usize> {
     remove(&folder.join(JOB))?;
     files.iter().try_for_each(|file| remove(file))?;
     remove_parts(&folder.join(TAGS))?;
-    empty(&folder.join(crate::files::PARTS))?;
+    empty(&folder.join(PARTS))?;
     Ok(files.len())
 }

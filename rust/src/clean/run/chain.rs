@@ -19,7 +19,7 @@ use crate::clean::repair::{repair, Repairs};
 use crate::clean::rules::{self, Measures, Rules};
 use crate::clean::words::Cut;
 use crate::error::{Error, Result};
-use crate::input::{Block, Note, Skipped};
+use crate::input::{Block, Members, Note, Skipped};
 
 /// Broken lines that are listed; the others are counted.
 const LISTED: usize = 20;
@@ -265,8 +265,8 @@ impl Asked {
 
 /// Why an address is not wanted, as a number from 1; 0 where it is none, or is wanted.
 fn address(filter: &Filter, fields: &str) -> u16 {
-    let url = serde_json::from_str::<serde_json::Value>(fields).ok();
-    let refused = url.as_ref().and_then(|fields| fields["url"].as_str()).and_then(|url| filter.refuses(url));
+    let url = Members::of(fields).and_then(|fields| fields.value("url"));
+    let refused = url.as_ref().and_then(serde_json::Value::as_str).and_then(|url| filter.refuses(url));
     refused.and_then(|why| ADDRESSES.iter().position(|name| *name == why)).map_or(0, |place| place as u16 + 1)
 }
 

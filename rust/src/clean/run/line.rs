@@ -1,11 +1,13 @@
 //! A document as a line of JSON: its text first, then its other fields as they came.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
 use crate::clean::private::Kind;
 use crate::error::{Error, Result};
-use crate::input::Note;
+use crate::input::{Members, Note};
 
 /// What a source says of a document beside its text, as one JSON object; empty where it says nothing. A field that is
 /// called as the text is goes for it.
@@ -30,9 +32,9 @@ fn without(object: &str, keys: &[&str]) -> Option<String> {
     if !keys.iter().any(|key| object.contains(&format!("\"{key}\""))) {
         return None;
     }
-    let mut object: Map<String, Value> = serde_json::from_str(object).ok()?;
-    let found = keys.iter().filter(|key| object.shift_remove(**key).is_some()).count();
-    (found > 0).then(|| Value::Object(object).to_string())
+    let mut members = Members::of(object)?;
+    let found = keys.iter().filter(|key| members.remove(key)).count();
+    (found > 0).then(|| members.written())
 }
 
 /// Adds where addresses stand in the text, in code points: `"private": [[start, end, kind], …]`.
@@ -50,8 +52,7 @@ pub(super) fn add_spans(fields: &mut String, found: &[(u64, u64, Kind)]) {
 pub(super) fn write_kept(text: &str, fields: &str, more: &str, to: &mut Vec<u8>) -> Result<()> {
     to.extend_from_slice(b"{\"text\":");
     serde_json::to_writer(&mut *to, text).map_err(broken)?;
-    let others = if more.is_empty() { None } else { without(fields, &["cluster", "cluster_size"]) };
-    let fields = others.as_deref().unwrap_or(fields);
+    let fields = without_cluster(fields, more);
     if fields.len() > 2 {
         to.push(b',');
         to.extend_from_slice(&fields.as_bytes()[1..fields.len() - 1]);
@@ -62,13 +63,13 @@ pub(super) fn write_kept(text: &str, fields: &str, more: &str, to: &mut Vec<u8>)
 }
 
 /// The text of a line that `write_kept` wrote, and its fields; `more` is what came after them.
-pub(super) fn read_kept<'a>(line: &'a str, more: &str) -> Result<(String, std::borrow::Cow<'a, str>)> {
+pub(super) fn read_kept<'a>(line: &'a str, more: &str) -> Result<(String, Cow<'a, str>)> {
     let inside = line.trim_end_matches('\n').strip_prefix("{\"text\":").and_then(|rest| rest.strip_suffix('}'));
     let inside = inside.and_then(|rest| rest.strip_suffix(more)).ok_or_else(foreign)?;
     let mut texts = serde_json::Deserializer::from_str(inside).into_iter::<String>();
     let text = texts.next().ok_or_else(foreign)?.map_err(broken)?;
     let rest = &inside[texts.byte_offset()..];
-    let fields = rest.strip_prefix(',').map_or(std::borrow::Cow::Borrowed(""), |fields| format!("{{{fields}}}").into());
+    let fields = rest.strip_prefix(',').map_or(Cow::Borrowed(""), |fields| format!("{{{fields}}}").into());
     Ok((text, fields))
 }
 
@@ -91,13 +92,16 @@ pub(super) fn read_removed(line: &str) -> Result<(String, Option<String>)> {
     Ok((fields, text))
 }
 
-/// What a document calls itself, by its fields.
-pub(super) fn id_of(fields: &str) -> Option<Value> {
-    if !fields.starts_with("{\"id\":") {
-        return None;
-    }
-    let mut values = serde_json::Deserializer::from_str(&fields[6..]).into_iter::<Value>();
-    values.next()?.ok().filter(|id| !id.is_null())
+/// What a document calls itself, by its fields, as it is written.
+pub(super) fn id_of(fields: &str) -> Option<&str> {
+    let mut values = serde_json::Deserializer::from_str(fields.strip_prefix("{\"id\":")?).into_iter::<&RawValue>();
+    values.next()?.ok().map(RawValue::get).filter(|id| *id != "null")
+}
+
+/// The fields of a document but for those that its cluster has, where it is in one.
+pub(super) fn without_cluster<'a>(fields: &'a str, more: &str) -> Cow<'a, str> {
+    let others = if more.is_empty() { None } else { without(fields, &["cluster", "cluster_size"]) };
+    others.map_or(Cow::Borrowed(fields), Cow::Owned)
 }
 
 fn foreign() -> Error {

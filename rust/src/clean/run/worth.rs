@@ -1,8 +1,9 @@
 //! What a document is worth among its duplicates.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::request::Keep;
+use crate::input::Members;
 
 /// Fields that say when a document was made, the likeliest first.
 const DATES: [&str; 7] = ["date", "timestamp", "created", "published", "crawl_timestamp", "updated", "dump"];
@@ -31,22 +32,12 @@ impl Worth {
         match self {
             Self::Same => f64::NAN,
             Self::Characters => text.chars().count() as f64,
-            Self::Date => DATES.iter().find_map(|name| date(at(&object(fields)?, name)?)).unwrap_or(f64::NAN),
-            Self::Field(name) => object(fields).and_then(|object| number(at(&object, name)?)).unwrap_or(f64::NAN),
+            Self::Date => DATES.iter().find_map(|name| date(&Members::of(fields)?.value(name)?)).unwrap_or(f64::NAN),
+            Self::Field(name) => {
+                Members::of(fields).and_then(|fields| number(&fields.value(name)?)).unwrap_or(f64::NAN)
+            }
         }
     }
-}
-
-fn object(fields: &str) -> Option<Map<String, Value>> {
-    serde_json::from_str(fields).ok()
-}
-
-/// What lies under a key, or under the keys that dots join.
-fn at<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).or_else(|| {
-        let (first, rest) = key.split_once('.')?;
-        at(object.get(first)?.as_object()?, rest)
-    })
 }
 
 fn number(value: &Value) -> Option<f64> {

@@ -8,7 +8,7 @@ use serde_json::{json, Map, Value};
 
 use super::decide::Decided;
 use super::judge::{Judge, STAYS};
-use super::line::{id_of, write_kept};
+use super::line::{id_of, without_cluster, write_kept};
 use super::output::{Kind, Lines};
 use super::request::Request;
 use super::tags::Tags;
@@ -165,19 +165,19 @@ impl Writing<'_> {
         said.insert("language".into(), json!(tag.language()));
         said.insert("source".into(), json!(self.tags.schema.sources[tag.source as usize]));
         said.insert("number".into(), json!(tag.number));
-        if let Some(id) = id_of(fields) {
-            said.insert("id".into(), id);
-        }
-        if self.decided.clustered.of(document) != ALONE {
-            said.insert("cluster".into(), json!(self.decided.clustered.of(document)));
-            said.insert("cluster_size".into(), json!(self.decided.sizes[document as usize]));
-        }
         let head = Value::Object(said).to_string();
         to.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
+        if let Some(id) = id_of(fields) {
+            to.extend_from_slice(format!(",\"id\":{id}").as_bytes());
+        }
+        let cluster = more(self.decided, document);
+        to.extend_from_slice(cluster.as_bytes());
         if let Some(text) = text.filter(|_| self.request.keep_removed) {
             to.extend_from_slice(b",\"text\":");
             to.extend_from_slice(json!(text).to_string().as_bytes());
-            if !fields.is_empty() {
+            // as where it stays: what an earlier cleaning said of a cluster is said anew
+            let fields = without_cluster(fields, &cluster);
+            if fields.len() > 2 {
                 to.extend_from_slice(b",\"fields\":");
                 to.extend_from_slice(fields.as_bytes());
             }

@@ -52,6 +52,16 @@ def test_it_is_what_cleaning_anew_gives_to_the_byte(source: Path, more: dict[str
     ]
 
 
+def test_text_that_was_cleaned_before_is_cleaned_anew_to_the_byte(tmp_path: Path) -> None:
+    rows = [{**row, "cluster": 7, "cluster_size": 2} for row in documents() for _ in range(2)]
+    source = write_several(tmp_path / "texts", rows)
+    thresholds = {"gopher.word_count": 150}
+    clean(source, Path("then"), keep_removed=True)
+    rethreshold("then", thresholds, out="now")
+    fresh = clean(source, Path("fresh"), keep_removed=True, set=thresholds)
+    assert digest(Path("now")) == digest(fresh.folder)
+
+
 def test_counts_are_told_and_the_folder_stays_as_it_is(source: Path) -> None:
     clean(source, Path("then"))
     before = digest(Path("then"))

@@ -37,6 +37,19 @@ def test_a_line_is_the_documents_own_fields_with_its_text_first() -> None:
     assert got[1:] == ['{"text":"two","id":"b"}', '{"text":"three"}', ""]
 
 
+def test_fields_that_no_parser_of_values_holds_stay_as_they_are_written() -> None:
+    rows = ['{"text": "one", "id": 123456789012345678901234567890, "n": 1e400, "p": 1.10, "in": [ 1, 2 ]}',
+            '{"text": "one", "id": "b", "half": "\\ud800", "url": "http://a.example/", "score": 5}']  # fmt: skip
+    Path("odd.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    clean("odd.jsonl", Path("out"), rules="none", near="off", keep="best:score", keep_removed=True)
+    kept = (Path("out") / "text_00000.jsonl").read_text(encoding="utf-8")
+    fields = '"half":"\\ud800","url":"http://a.example/","score":5'
+    assert kept == f'{{"text":"one","id":"b",{fields},"cluster":0,"cluster_size":2}}\n'
+    removed = (Path("out") / "removed_00000.jsonl").read_text(encoding="utf-8")
+    big = '"id":123456789012345678901234567890'
+    assert f",{big}," in removed and f'"fields":{{{big},"n":1e400,"p":1.10,"in":[1,2]}}}}' in removed
+
+
 def test_other_names_of_the_text_and_other_formats() -> None:
     Path("b.jsonl").write_text('{"body": "one", "text": 5, "x": {"y": "deep"}}\n', encoding="utf-8")
     clean("b.jsonl", Path("b"), rules="none", near="off", field="body")

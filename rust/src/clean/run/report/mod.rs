@@ -211,7 +211,8 @@ fn excerpts(walk: &mut impl Walk, mut wanted: Vec<u32>) -> Result<Excerpts> {
     let (mut addresses, mut masked) = (Vec::new(), String::new());
     for document in wanted {
         let (fields, text) = walk.document(document)?;
-        let (id, text) = (id_of(fields).unwrap_or_default(), text.unwrap_or_default());
+        let id = id_of(fields).and_then(|id| serde_json::from_str(id).ok()).unwrap_or_default();
+        let text = text.unwrap_or_default();
         private::find(text, &mut addresses);
         private::mask(text, &addresses, &mut masked); // before it is cut: half an address would stay
         found.insert(document, (id, first(&masked, EXAMPLE).into()));
