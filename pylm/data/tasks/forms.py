@@ -83,7 +83,7 @@ def strings(row: Row, key: str, place: str) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
         raise DataError(f"{place}: {key} is no list of texts", 'in a table it is written as ["one", "other"]')
@@ -100,7 +100,7 @@ def gold_of(row: Row, key: str, choices: tuple[str, ...], place: str) -> int:
             return choices.index(value)
         if len(value) == 1 and value.isascii() and value.isalpha():
             value = ord(value.upper()) - ord("A")
-        elif value.isdecimal():
+        elif value.isdecimal() and len(value) < 10:
             value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(choices):
         raise DataError(f"{place}: {key} is {value!r}, and there are {len(choices)} choices", "they count from 0")

@@ -29,7 +29,7 @@ def items(rows: Iterable[tuple[str, Row]]) -> Iterator[Item]:
         DataError: a row lacks what a request has, or its label is none of the choices.
     """
     for number, group in groupby(rows, key=lambda placed: _number(*placed)):
-        placed = sorted(group, key=lambda one: int(one[1].get("idx") or 0))
+        placed = sorted(group, key=lambda one: _place(*one))
         yield _item(number, placed[0][0], [row for _, row in placed])
 
 
@@ -38,6 +38,13 @@ def _number(place: str, row: Row) -> int:
     if not isinstance(number, int) or not isinstance(row.get("request"), dict):
         raise DataError(f"{place} is no request: it lacks doc_id or request", "each row of such a file has both")
     return number
+
+
+def _place(place: str, row: Row) -> int:
+    index = row.get("idx") or 0
+    if not isinstance(index, int):
+        raise DataError(f"{place}: idx is {index!r}", "it is the number of the choice, from 0 on")
+    return index
 
 
 def _item(number: int, place: str, group: list[Row]) -> Item:

@@ -67,3 +67,5 @@ def test_what_is_not_there(cache: Path) -> None:
     with pytest.raises(UsageError, match="there is no test hellaswagg") as unknown:
         find("hellaswagg")
     assert unknown.value.hint == "did you mean hellaswag?"
+    with pytest.raises(UsageError, match="there is no test xxx"):
+        find("x" * 5000)
