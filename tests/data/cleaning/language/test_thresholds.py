@@ -103,6 +103,7 @@ def test_english_has_no_file_and_keeps_what_the_rules_say(tmp_path: Path) -> Non
         ("", "holds no rules"),
         ("- a\n- b\n", "holds no rules"),
         ("a: [", "cannot be read as rules"),
+        ("a: 2024-99-99", "cannot be read as rules"),
         ("line_punct_thr: 0.1\nquality: 3\n", "says quality: 3, which is no rule of FineWeb-2's"),
         ("line_punct_thr: much\n", "says line_punct_thr: much"),
         ("line_punct_thr: .nan\n", "says line_punct_thr: nan"),
