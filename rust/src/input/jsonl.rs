@@ -164,7 +164,7 @@ fn reason(error: &serde_json::Error, line: &[u8], field: &str) -> String {
 }
 
 /// A line whose lone surrogates are U+FFFD, and the bytes of their escapes; None where it has none.
-fn whole_surrogates(line: &[u8]) -> Option<(Vec<u8>, u64)> {
+pub(super) fn whole_surrogates(line: &[u8]) -> Option<(Vec<u8>, u64)> {
     let unit = |at: usize| -> Option<u16> {
         let escape = line.get(at..at + 6).filter(|escape| escape.starts_with(b"\\u"))?;
         u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()

@@ -1,7 +1,11 @@
 //! What a source says of a document beside its text.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::jsonl::whole_surrogates;
 use super::Options;
 
 /// Of one document, where it was asked for.
@@ -46,14 +50,22 @@ impl Note {
 
     /// Of a line whose text was read.
     pub(super) fn of_line(line: &[u8], options: &Options) -> Self {
-        match serde_json::from_str(&String::from_utf8_lossy(line)) {
-            Ok(Value::Object(mut object)) => {
-                remove(&mut object, &options.field);
-                Self::with_extra(object, options)
-            }
-            _ => Self::default(),
-        }
+        let Some(mut object) = object_of(&String::from_utf8_lossy(line)) else { return Self::default() };
+        remove(&mut object, &options.field);
+        Self::with_extra(object, options)
     }
+}
+
+/// The object that a line is. What no reader holds costs itself and not what stands beside it: half a pair of surrogates
+/// becomes U+FFFD, a field with a number beyond all bounds or with too deep a nesting is left out.
+fn object_of(line: &str) -> Option<Map<String, Value>> {
+    if let Ok(object) = serde_json::from_str(line) {
+        return Some(object);
+    }
+    let mended = whole_surrogates(line.as_bytes()).map(|(mended, _)| mended);
+    let line = mended.as_deref().unwrap_or(line.as_bytes());
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(line).ok()?;
+    Some(fields.into_iter().filter_map(|(key, raw)| Some((key, serde_json::from_str(raw.get()).ok()?))).collect())
 }
 
 fn remove(object: &mut Map<String, Value>, key: &str) {

@@ -37,13 +37,22 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
                 return Err(refuse_busy(task.folder));
             }
             replaced = clear(task.folder)?;
-        } else if let Some(manifest) = finished(task.folder)? {
-            if alone {
-                // a run that was killed between its last two steps has left it, and what cannot be removed is in the way
-                let _ = remove_parts(&parts);
-                remove_temporaries(task.folder, ours);
+        } else {
+            // looked at again under the lock: another rank may have begun something else meanwhile
+            if let Err(error) = refuse_other(task.folder, task.job, false) {
+                own.remove();
+                let _ = std::fs::remove_dir(&parts);
+                return Err(error);
             }
-            return Ok(Begun::Finished(manifest));
+            if let Some(manifest) = finished(task.folder)? {
+                if alone {
+                    // a run that was killed between its last two steps has left it, and what cannot be removed is in
+                    // the way
+                    let _ = remove_parts(&parts);
+                    remove_temporaries(task.folder, ours);
+                }
+                return Ok(Begun::Finished(manifest));
+            }
         }
         if alone {
             remove_temporaries(task.folder, ours);
