@@ -11,6 +11,7 @@ import pytest
 
 from pylm import _rust
 from pylm.data.cleaning import languages
+from pylm.data.cleaning.options import CleanOptions
 from pylm.errors import DataError, UsageError
 
 GERMAN = """\
@@ -151,6 +152,15 @@ def test_a_limit_that_is_typed_is_of_its_key_alone() -> None:
     settings = json.loads(_rust.rules_set(_rust.rules_preset("fineweb"), "repetition.top_2_gram", "0.05"))
     made = languages.built_in(settings)["languages"]
     assert made["und_Hani"]["repetition.top_4_gram"] == made["jpn_Jpan"]["repetition.top_4_gram"] == 0.35
+
+
+@pytest.mark.parametrize("value", [None, 3])
+def test_what_is_typed_holds_for_every_language(value: int | None) -> None:
+    own = CleanOptions().thresholds().rules["languages"]
+    assert own["deu_Latn"]["gopher.stop_words"] and "gopher.stop_words" in own["jpn_Jpan"]
+    rules = CleanOptions(set={"gopher.stop_words": value}).thresholds().rules
+    assert rules["default"]["gopher.stop_words"] == value
+    assert not [code for code, own in rules["languages"].items() if "gopher.stop_words" in own]
 
 
 @pytest.mark.parametrize("written", ["de", "deu", "deu_Latn", "German", "german", " de "])
