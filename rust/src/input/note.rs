@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::jsonl::whole_surrogates;
+use super::surrogates::whole_surrogates;
 use super::Options;
 
 /// Of one document, where it was asked for.
