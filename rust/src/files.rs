@@ -89,6 +89,16 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     }
 }
 
+/// A path as the system knows it, however it is spelled; of what is not there yet as much as there is.
+#[cfg(feature = "python")]
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    path.canonicalize().unwrap_or_else(|_| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => resolved(parent).join(name),
+        _ => path.into(),
+    })
+}
+
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| write_error("sync", path, &error))
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pylm import _rust
-from pylm.data.cleaning.options import Asked, CleanOptions, Settings
+from pylm.data.cleaning.options import MOST, Asked, CleanOptions, Settings
 from pylm.data.cluster import share_of_work
 from pylm.data.sources import END, Opened, Sources, opened
 from pylm.data.storing import say_terms
@@ -73,6 +73,8 @@ class Work:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise UsageError(f"{name} is {value!r}", "give a whole number")
+            if not -MOST <= value < MOST or (name == "memory" and value < 0):
+                raise UsageError(f"{name} is {value}", "no machine has so many" if value > 0 else "give 0 or more")
 
 
 @overload

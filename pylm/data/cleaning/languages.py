@@ -254,7 +254,7 @@ def _read(name: str, content: bytes) -> tuple[dict[str, Any], float]:
 
     try:
         given = yaml.load(content.decode("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:  # a date or number may be none
         raise DataError(f"{name} cannot be read as rules: {str(error).splitlines()[0]}", "fetch it again") from None
     hint = f"FineWeb-2's files say {', '.join([*FINEWEB2, *FINEWEB2_GRAMS, 'language_score'])}"
     if not isinstance(given, dict):

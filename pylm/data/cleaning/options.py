@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +28,7 @@ REPAIRS = ("mojibake", "controls", "invisible", "whitespace", "nfc", "wide_blank
 KEEP = ("first", "longest", "newest", "best:FIELD")
 UNIT = 32 << 20  # bytes that are done, or done again, as a whole
 FILE = 256 << 20  # bytes of text of a file that is written
+MOST = 1 << 63  # what Rust's numbers hold
 
 Settings = Mapping[str, Any] | Sequence[str]
 
@@ -80,6 +81,11 @@ class CleanOptions:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UsageError(f"{name} is {value!r}", f"give a whole number from {least} on")
+            if value is not None and value >= MOST:
+                raise UsageError(f"{name} is {value}", "no text has so many")
+        for name in ("rules", "pii", "keep"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} is {getattr(self, name)!r}", "give one of its names as text")
         if self.compress not in (None, "zst"):
             raise UsageError(f"compress is {self.compress!r}", f"{param('compress', 'zst')} is all there is")
         if self.pii not in PII:
@@ -189,6 +195,9 @@ def pairs(given: Settings) -> list[tuple[str, Any]]:
     if isinstance(given, str):
         given = (given,)
     if isinstance(given, Mapping):
+        wrong = next((key for key in given if not isinstance(key, str)), None)
+        if wrong is not None:
+            raise UsageError(f"there is no rule {wrong!r}", 'keys are text: {"gopher.word_count": 100}')
         return [(key, _value(value) if isinstance(value, str) else value) for key, value in given.items()]
     pairs = []
     for one in given:
@@ -221,8 +230,13 @@ def _plain(value: Any, kind: str) -> Any:
 
 def _several(given: Any) -> list[str]:
     """Return names that were given as one, which may have commas, or as several."""
-    several = [given] if isinstance(given, str | os.PathLike) else list(given)
-    return [os.fspath(one) for one in several]
+    several = [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else given
+    names = []
+    for one in several:
+        if not isinstance(one, str | os.PathLike):
+            raise UsageError(f"{one!r} is no name", "give text, or a list of texts")
+        names.append(os.fspath(one))
+    return names
 
 
 def _repairs(repair: bool | str | Sequence[str]) -> dict[str, bool]:
@@ -239,11 +253,14 @@ def _repairs(repair: bool | str | Sequence[str]) -> dict[str, bool]:
 
 
 def _digest(path: Path) -> Iterator[str]:
-    """Give the sha256 of a file, or of the files of a folder; nothing of what is not there, which its reader says."""
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    if all(one.is_file() for one in files):
-        digests = [sha256_of(one) for one in files]
-        yield digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    """Give the sha256 of a file, or of a folder's names and files; nothing of what is not there: its reader says so."""
+    if path.is_file():
+        yield sha256_of(path)
+    elif path.is_dir():
+        # what a list means is said by its name: the words of `banned_words` are none of `domains`
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        told = "".join(f"{one.relative_to(path)}\0{sha256_of(one)}\n" for one in files)
+        yield hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def rule_files(rules: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pylm import _rust
+from pylm.data.cleaning.call import Work
 from pylm.data.cleaning.options import Settings, changed, pairs
 from pylm.errors import UsageError, did_you_mean
 from pylm.tokenizer.native import parameters_named
@@ -56,6 +57,7 @@ def rethreshold(
 
     if out is not None and Path(out).resolve() == Path(folder).resolve():
         raise UsageError(f"{folder} is both read and written", f"name another folder with {param('out')}")
+    Work(threads=threads, memory=memory)  # refuses what is no number
     with parameters_named():
         request: dict[str, Any] = _rust.cleaned_request(Path(folder))
         rules = request["rules"]

@@ -46,7 +46,7 @@ def find(name: str | os.PathLike[str]) -> Found:
         DataError: the test is known, and not on this machine.
     """
     path = Path(name)
-    if path.exists():
+    if os.path.exists(path):  # where a name is too long for a path there is none
         files = sorted(path.glob("*.jsonl*")) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no file of a test", "its files end in .jsonl or .jsonl.gz")

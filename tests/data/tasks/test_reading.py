@@ -139,3 +139,22 @@ def test_files_that_are_no_tests(tmp_path: Path) -> None:
     ]:
         with pytest.raises(DataError, match=sentence):
             list(read(path))
+
+
+@pytest.mark.parametrize("place", ["first", [1], float("inf"), 0.5])
+def test_a_request_whose_place_is_no_number(tmp_path: Path, place: Any) -> None:
+    rows = [request(0, 0, "q", "a", 0), request(0, place, "q", "b", 0)]
+    with pytest.raises(DataError, match="line 2: idx is"):
+        list(read(lines(tmp_path / "a.jsonl", rows)))
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"query": "q", "choices": ["a", "b"], "gold": "9" * 5000}, "gold is"),
+        ({"query": "q", "choices": "[" * 100_000, "gold": 0}, "choices is no list of texts"),
+    ],
+)
+def test_what_is_longer_than_python_reads(tmp_path: Path, row: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(DataError, match=f"line 1: {sentence}"):
+        list(read(lines(tmp_path / "a.jsonl", [row])))

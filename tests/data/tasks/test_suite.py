@@ -29,6 +29,8 @@ def test_tasks_and_their_files(tmp_path: Path) -> None:
     [
         ("a: [", "is no YAML"),
         ("icl_tasks: !!python/object/apply:os.system ['touch broken']", "is no YAML"),
+        ("x: 2024-99-99", "is no YAML: month"),
+        ("x: !!timestamp then", "is no YAML"),
         ("x: 1", "lists no tasks"),
         ("[]", "lists no tasks"),
         ("icl_tasks: [1]", "task 1 is no mapping"),
@@ -47,3 +49,10 @@ def test_a_file_that_is_no_suite(tmp_path: Path, written: str, sentence: str) ->
 def test_no_suite_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         suite(tmp_path / "core.yaml")
+
+
+@pytest.mark.parametrize("uri", ["", "/", "..", "x" * 5000])
+def test_what_is_no_name_of_a_file_is_not_there(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "core.yaml").write_text(f"icl_tasks: [{{label: a, dataset_uri: '{uri}', icl_task_type: b}}]")
+    (task,) = suite(tmp_path / "core.yaml")
+    assert task.file is None and task.uri == uri

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError
+from pylm.wording import call
 
 __all__ = ["FORMAT", "REPORT", "damaged", "read"]
 
@@ -45,4 +46,6 @@ def read(folder: str | Path) -> dict[str, Any]:
 
 def damaged(path: Path, what: str) -> DataError:
     """Return the error that says what is wrong with a report."""
-    return DataError(f"{path} is damaged: {what}", "pylm data rethreshold DIR writes it anew")
+    return DataError(
+        f"{path} is damaged: {what}", f"clean again: {call('data clean', 'SOURCE', out='DIR', force=True)}"
+    )

@@ -34,7 +34,7 @@ STAGES = {
     "exact": "exact duplicates",
     "near": "near-duplicates",
     "url": "addresses",
-    "contaminated": "test items",
+    "contamination": "test items",
 }
 
 

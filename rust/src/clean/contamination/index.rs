@@ -61,6 +61,13 @@ pub struct Index {
     bits: Vec<u64>,
 }
 
+/// The numbers of tasks by name, and of items by task and id.
+#[derive(Default)]
+struct Numbers {
+    of_tasks: HashMap<String, u32>,
+    of_items: HashMap<(u32, String), u32>,
+}
+
 impl Index {
     pub fn new(n: usize, grams: Grams, items: impl IntoIterator<Item = Item>) -> Result<Self> {
         if !(2..=64).contains(&n) {
@@ -75,23 +82,27 @@ impl Index {
             firsts: Vec::new(),
             bits: Vec::new(),
         };
-        let (mut numbers, mut window) = (HashMap::new(), Window::new(n));
+        let (mut numbers, mut window) = (Numbers::default(), Window::new(n));
         for item in items {
             let number = index.number(&item, &mut numbers);
             index.add(number, &item, grams, &mut window)?;
+        }
+        // a document's record has two bytes for the task, of which one number says that there is none
+        if index.tasks.len() > usize::from(u16::MAX) {
+            return Err(Error::usage(format!("{} tests cannot be looked for at once", index.tasks.len()))
+                .hint(format!("name {} or fewer", u16::MAX)));
         }
         index.finish();
         Ok(index)
     }
 
     /// The item's number: that of its task and id where they were seen before.
-    fn number(&mut self, item: &Item, numbers: &mut HashMap<(u32, String), u32>) -> u32 {
-        let known = self.tasks.iter().rposition(|task| task.name == item.task);
-        let task = known.unwrap_or(self.tasks.len()) as u32;
-        if known.is_none() {
+    fn number(&mut self, item: &Item, numbers: &mut Numbers) -> u32 {
+        let task = *numbers.of_tasks.entry(item.task.clone()).or_insert_with(|| {
             self.tasks.push(Task { name: item.task.clone(), ..Task::default() });
-        }
-        *numbers.entry((task, item.id.clone())).or_insert_with(|| {
+            self.tasks.len() as u32 - 1
+        });
+        *numbers.of_items.entry((task, item.id.clone())).or_insert_with(|| {
             self.tasks[task as usize].items += 1;
             self.items.push((task, item.id.clone()));
             self.items.len() as u32 - 1
@@ -143,11 +154,6 @@ impl Index {
 
     pub fn tasks(&self) -> &[Task] {
         &self.tasks
-    }
-
-    /// How many items there are.
-    pub fn items(&self) -> usize {
-        self.items.len()
     }
 
     /// The number of an item's task, and its id.

@@ -8,4 +8,4 @@ mod files;
 mod tag;
 
 pub use files::{Clustered, Reader, Sketches, CLUSTERS, RECORDS, SCHEMA, SKETCHES};
-pub use tag::{Tag, EMPTY, HEADER, NOT_COUNTED};
+pub use tag::{Tag, EMPTY};

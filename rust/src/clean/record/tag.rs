@@ -1,11 +1,11 @@
 //! One document's record.
 
 /// Bytes of a record before its measures.
-pub const HEADER: usize = 64;
+const HEADER: usize = 64;
 /// A flag of a document of which nothing is left.
 pub const EMPTY: u32 = 1;
 /// What stands for a test item that is none.
-pub const NOT_COUNTED: u32 = u32::MAX;
+const NOT_COUNTED: u32 = u32::MAX;
 
 /// What was found of a document. Numbers are little-endian in its record, in this order.
 #[derive(Debug, Clone, PartialEq)]

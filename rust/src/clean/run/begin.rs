@@ -38,8 +38,12 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Begun> {
             }
             replaced = clear(task.folder)?;
         }
-        // what another job began since it was looked for the first time
-        refuse_other(task.folder, task.job, task.force)?;
+        // looked at again under the lock: another rank may have begun something else meanwhile
+        if let Err(error) = refuse_other(task.folder, task.job, task.force) {
+            own.remove();
+            let _ = std::fs::remove_dir(&parts);
+            return Err(error);
+        }
         if let Some(manifest) = finished(task.folder)? {
             if alone {
                 // a run that was killed between its last two steps has left it, and what cannot be removed is in the way

@@ -166,18 +166,19 @@ impl Chain {
         let nothing = Note::default();
         for (number, text) in block.documents().enumerate() {
             let text = simdutf8::basic::from_utf8(text).map_err(|_| Error::data("a document is not UTF-8"))?;
-            self.document(text, block.notes.get(number).unwrap_or(&nothing), source, scratch, made);
+            self.document(text, block.notes.get(number).unwrap_or(&nothing), source, scratch, made)?;
         }
         Ok(())
     }
 
-    fn document(&self, text: &str, note: &Note, source: u32, scratch: &mut Scratch, made: &mut Made) {
+    fn document(&self, text: &str, note: &Note, source: u32, scratch: &mut Scratch, made: &mut Made) -> Result<()> {
         let Scratch { repaired, masked, found, language, rules, measures, sketcher, tests, tag } = scratch;
         let mut fields = fields_of(note);
         *tag = Tag { before: text.len() as u64, source, measures: std::mem::take(&mut tag.measures), ..Tag::default() };
         for (name, count) in repair(text, &self.repairs, repaired).named() {
             add(&mut made.tally.repairs, name, count);
         }
+        refuse_longer(repaired.len().max(fields.len()))?;
         let (named, sure) = self.identifier.identify(repaired, language);
         (tag.language, tag.score) = (*named.bytes(), sure);
         tag.address = self.addresses.as_ref().map_or(0, |filter| address(filter, &fields));
@@ -204,6 +205,7 @@ impl Chain {
         made.texts.extend_from_slice(fields.as_bytes());
         made.texts.extend_from_slice(text.as_bytes());
         made.documents += 1;
+        Ok(())
     }
 
     /// Hides addresses of people and machines, or says in the fields where they are.
@@ -263,6 +265,15 @@ impl Asked {
     }
 }
 
+/// Rules and records say in four bytes where something stands in a text, and more would be a place before it.
+fn refuse_longer(bytes: usize) -> Result<()> {
+    if u32::try_from(bytes).is_ok() {
+        return Ok(());
+    }
+    Err(Error::data(format!("a document of {bytes} bytes is longer than can be cleaned"))
+        .hint("cut it into documents of less than 4 GB: --split says where in a plain text"))
+}
+
 /// Why an address is not wanted, as a number from 1; 0 where it is none, or is wanted.
 fn address(filter: &Filter, fields: &str) -> u16 {
     let url = Members::of(fields).and_then(|fields| fields.value("url"));
@@ -273,5 +284,17 @@ fn address(filter: &Filter, fields: &str) -> u16 {
 fn add(counts: &mut BTreeMap<String, u64>, name: &str, count: u64) {
     if count > 0 {
         *counts.entry(name.into()).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_of_four_gigabytes_is_refused() {
+        assert!(refuse_longer(0).is_ok() && refuse_longer(u32::MAX as usize).is_ok());
+        let refused = refuse_longer(1 << 32).unwrap_err();
+        assert_eq!(refused.message, "a document of 4294967296 bytes is longer than can be cleaned");
     }
 }

@@ -65,16 +65,16 @@ pub(super) fn finish(task: &Task<'_>, chain: &Chain, _own: &Lock) -> Result<(Opt
     let judge = Judge::new(&job.request, &schema.classifiers)?;
     let (documents, measures) = (schema.documents, schema.measures.len());
     let means = Means { memory: task.memory, scratch: &task.parts(), threads: task.threads, check: &check };
-    let mut parts = Parts::open(folder, measures, &records)?;
+    let mut parts = Parts::open(folder, measures, &records, job.request.pii)?;
     parts.drops = Drops::find(job.request.repeats(), documents, &means, &|| parts.walk())?;
     // a folder that was killed while it got here is joined again
     remove_parts(&folder.join(TAGS))?;
     let mut texts = parts.walk();
     let mut amend = |document: u32, tag: &mut Tag| {
         if parts.drops.any() {
-            let (_, text) = texts.document(document)?;
+            let (fields, text) = texts.document(document)?;
             let text = text.unwrap_or_default();
-            tag.bytes = text.len() as u64;
+            (tag.bytes, tag.fields) = (text.len() as u64, fields.len() as u32);
             tag.flags |= if text.trim().is_empty() { EMPTY } else { 0 };
         }
         Ok(())

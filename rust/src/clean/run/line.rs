@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use serde_json::{json, Value};
 
-use crate::clean::private::Kind;
+use crate::clean::private::{self, Kind};
 use crate::error::{Error, Result};
 use crate::input::{Members, Note};
 
@@ -37,12 +37,30 @@ fn without(object: &str, keys: &[&str]) -> Option<String> {
     (found > 0).then(|| members.written())
 }
 
-/// Adds where addresses stand in the text, in code points: `"private": [[start, end, kind], …]`.
-pub(super) fn add_spans(fields: &mut String, found: &[(u64, u64, Kind)]) {
-    let spans: Vec<Value> = found.iter().map(|(start, end, kind)| json!([start, end, kind.name()])).collect();
+/// Says where addresses stand in what is left of a text, in place of where they stood in it; one that had none, and has
+/// none, keeps a field of that name of its own.
+pub(super) fn tag_again(fields: &mut String, text: &str, left: &str) {
+    let mut found = Vec::new();
+    private::find(text, &mut found);
+    if !found.is_empty() {
+        remove_spans(fields);
+    }
+    private::find(left, &mut found);
+    if !found.is_empty() {
+        add_spans(fields, &private::in_code_points(left, &found));
+    }
+}
+
+fn remove_spans(fields: &mut String) {
     if let Some(others) = without(fields, &["private"]) {
         *fields = if others == "{}" { String::new() } else { others };
     }
+}
+
+/// Adds where addresses stand in the text, in code points: `"private": [[start, end, kind], …]`.
+pub(super) fn add_spans(fields: &mut String, found: &[(u64, u64, Kind)]) {
+    let spans: Vec<Value> = found.iter().map(|(start, end, kind)| json!([start, end, kind.name()])).collect();
+    remove_spans(fields);
     let before = if fields.is_empty() { "{" } else { &format!("{},", &fields[..fields.len() - 1]) };
     *fields = format!("{before}\"private\":{}}}", json!(spans));
 }

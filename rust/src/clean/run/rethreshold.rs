@@ -18,8 +18,8 @@ use super::tags::Tags;
 use crate::clean::duplicates::{clusters, Means, Near, Place, Texts};
 use crate::clean::record::{Clustered, RECORDS, SKETCHES};
 use crate::error::{write_error, Error, Result};
-use crate::files::{make_folder, remove, remove_parts, to_json, write_atomically};
-use crate::ranks::Held;
+use crate::files::{make_folder, remove, remove_parts, to_json, write_atomically, PARTS};
+use crate::ranks::{alone as nobody_writes, refuse_busy, Held};
 
 /// A folder that is finished, what is asked of it now, and where that goes; nowhere if it is only to be counted.
 pub struct Again<'a> {
@@ -111,6 +111,9 @@ impl Again<'_> {
         make_folder(out)?;
         let _held = Held::wait(out, self.check)?;
         refuse_other(out, now, self.force)?;
+        if !nobody_writes(&out.join(PARTS), None) {
+            return Err(refuse_busy(out));
+        }
         if self.force {
             clear(out)?;
         }

@@ -12,7 +12,7 @@ use super::part::{self, Record};
 use super::plan::{Job, AGAIN};
 use crate::clean::record::{Clustered, Reader, Sketches, Tag, RECORDS, SCHEMA, SKETCHES};
 use crate::error::{write_error, Error, Result};
-use crate::files::{make_folder, read_json, to_json};
+use crate::files::{make_folder, read_json, sync_folder, to_json};
 
 pub(super) const FORMAT: &str = "pylm-tags-1";
 
@@ -111,7 +111,7 @@ impl Tags {
             to.write_all(&bytes).map_err(|error| write_error("write", &path, &error))?;
             finish(to, &path)?;
         }
-        Ok(())
+        sync_folder(&self.folder)
     }
 
     /// The records from a document on.

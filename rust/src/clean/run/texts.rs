@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::drops::Drops;
+use super::line::tag_again;
 use super::part::{self, Record};
+use super::request::Private;
 use crate::clean::duplicates::Texts;
 use crate::clean::record::Reader;
 use crate::error::{Error, Result};
@@ -27,10 +29,12 @@ pub(super) struct Parts {
     places: Vec<(u64, u32)>,
     /// What is dropped of them as they are walked through.
     pub drops: Drops,
+    /// The fields say where addresses stand.
+    tagged: bool,
 }
 
 impl Parts {
-    pub fn open(folder: &Path, measures: usize, records: &[Record]) -> Result<Self> {
+    pub fn open(folder: &Path, measures: usize, records: &[Record], private: Private) -> Result<Self> {
         let (mut firsts, mut places) = (vec![0], Vec::new());
         for (unit, record) in records.iter().enumerate() {
             let mut tags = Reader::open(part::file(folder, unit, part::TAGS), measures)?;
@@ -44,11 +48,13 @@ impl Parts {
             places.push((at, 0));
             firsts.push(firsts[unit] + record.documents);
         }
-        Ok(Self { folder: folder.into(), firsts, places, drops: Drops::default() })
+        let tagged = private == Private::Tag;
+        Ok(Self { folder: folder.into(), firsts, places, drops: Drops::default(), tagged })
     }
 
     pub fn walk(&self) -> PartsWalk<'_> {
-        PartsWalk { parts: self, unit: usize::MAX, from: None, at: 0, bytes: Vec::new(), left: String::new() }
+        let (fields, left) = (String::new(), String::new());
+        PartsWalk { parts: self, unit: usize::MAX, from: None, at: 0, bytes: Vec::new(), fields, left }
     }
 
     /// Its part, where it begins there, bytes of its fields and of both.
@@ -79,6 +85,7 @@ pub(super) struct PartsWalk<'a> {
     /// Where in the part.
     at: u64,
     bytes: Vec<u8>,
+    fields: String,
     left: String,
 }
 
@@ -105,7 +112,13 @@ impl Walk for PartsWalk<'_> {
             None => Ok((fields, Some(text))),
             Some(left) => {
                 self.left = left;
-                Ok((fields, Some(&self.left)))
+                if !self.parts.tagged {
+                    return Ok((fields, Some(&self.left)));
+                }
+                // addresses stand elsewhere now, and some have gone
+                self.fields = fields.into();
+                tag_again(&mut self.fields, text, &self.left);
+                Ok((&self.fields, Some(&self.left)))
             }
         }
     }

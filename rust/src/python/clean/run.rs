@@ -12,6 +12,7 @@ use crate::clean::contamination::Item;
 use crate::clean::rules::Settings;
 use crate::clean::run::{job_of, run, Again, Job, Progress, Request, Task};
 use crate::error::{Error, Result};
+use crate::files::resolved;
 use crate::input::{Input, Options, Separator, Source};
 use crate::ranks::Share;
 
@@ -136,8 +137,9 @@ impl Work<'_> {
             ..Options::default()
         };
         let input = Input::of(self.sources, options)?;
-        // what is written there would be read as well
-        if input.files.iter().any(|file| file.place.path().starts_with(self.folder)) {
+        // what is written there would be read as well, and with --force what is read there removed
+        let folder = resolved(self.folder);
+        if input.files.iter().any(|file| resolved(file.place.path()).starts_with(&folder)) {
             return Err(Error::usage(format!("{} is both read and written", self.folder.display()))
                 .hint("name another folder with --out"));
         }

@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from pylm import _rust
+from pylm.errors import UsageError
 
 PUNCTUATION = "!/—”:&(、━\\#%「」，】；+^]~“《„';’{|=[-`*．（–？！：$～«〉,><》)?）。…@_.\"}»"
 
@@ -126,3 +127,10 @@ def test_short_items_are_counted_as_such() -> None:
     assert hit is not None and hit == ("a", "1", "one " * 12 + "end", 1)
     (hit,) = _rust.Contamination([*items, ("c", "7", "one " * 12, "end")]).check(["one " * 12 + "end"])
     assert hit is not None and hit[3] == 2  # both items stand in it
+
+
+def test_as_many_tests_as_a_record_can_number() -> None:
+    items = [(f"task {number}", "0", "", f"alpha {chr(0x4E00 + number % 20000)} {number}") for number in range(1 << 16)]
+    with pytest.raises(UsageError, match="65536 tests cannot be looked for"):
+        _rust.Contamination(items, n=2)
+    assert len(_rust.Contamination(items[1:], n=2).tasks) == (1 << 16) - 1

@@ -11,6 +11,7 @@ import pytest
 
 from pylm import _rust
 from pylm.data.cleaning import languages
+from pylm.data.cleaning.options import CleanOptions
 from pylm.errors import DataError, UsageError
 
 GERMAN = """\
@@ -103,6 +104,7 @@ def test_english_has_no_file_and_keeps_what_the_rules_say(tmp_path: Path) -> Non
         ("", "holds no rules"),
         ("- a\n- b\n", "holds no rules"),
         ("a: [", "cannot be read as rules"),
+        ("a: 2024-99-99", "cannot be read as rules"),
         ("line_punct_thr: 0.1\nquality: 3\n", "says quality: 3, which is no rule of FineWeb-2's"),
         ("line_punct_thr: much\n", "says line_punct_thr: much"),
         ("line_punct_thr: .nan\n", "says line_punct_thr: nan"),
@@ -150,6 +152,15 @@ def test_a_limit_that_is_typed_is_of_its_key_alone() -> None:
     settings = json.loads(_rust.rules_set(_rust.rules_preset("fineweb"), "repetition.top_2_gram", "0.05"))
     made = languages.built_in(settings)["languages"]
     assert made["und_Hani"]["repetition.top_4_gram"] == made["jpn_Jpan"]["repetition.top_4_gram"] == 0.35
+
+
+@pytest.mark.parametrize("value", [None, 3])
+def test_what_is_typed_holds_for_every_language(value: int | None) -> None:
+    own = CleanOptions().thresholds().rules["languages"]
+    assert own["deu_Latn"]["gopher.stop_words"] and "gopher.stop_words" in own["jpn_Jpan"]
+    rules = CleanOptions(set={"gopher.stop_words": value}).thresholds().rules
+    assert rules["default"]["gopher.stop_words"] == value
+    assert not [code for code, own in rules["languages"].items() if "gopher.stop_words" in own]
 
 
 @pytest.mark.parametrize("written", ["de", "deu", "deu_Latn", "German", "german", " de "])

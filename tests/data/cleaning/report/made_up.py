@@ -29,7 +29,7 @@ RULES = (
     ("language", "language", "", "", None, 560),
     ("exact", "exact_duplicate", "", "", None, 3018),
     ("near", "near_duplicate", "", "", None, 5127),
-    ("contaminated", "contaminated", "", "", None, 4),
+    ("contamination", "contaminated", "", "", None, 4),
 )
 TEXTS = {
     "jpn_Jpan": "吾輩は猫である。名前はまだ無い。\nどこで生れたかとんと見当がつかぬ。",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 from collections import Counter
 from pathlib import Path
@@ -114,3 +115,17 @@ def test_folders_that_are_none(source: Path, tmp_path: Path) -> None:
     (Path("then") / "manifest.json").unlink()
     with pytest.raises(DataError, match="then is not finished"):
         rethreshold("then", ["gopher.word_count=1"])
+
+
+def test_a_folder_that_others_write_is_left_alone(source: Path) -> None:
+    clean(source, Path("then"))
+    parts = Path("now/.parts")
+    parts.mkdir(parents=True)
+    with (parts / "rank_0.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for force in (False, True):
+            with pytest.raises(DataError, match="other processes are writing"):
+                rethreshold("then", {"gopher.word_count": 60}, out="now", force=force)
+    assert sorted(path.name for path in Path("now").iterdir()) == [".parts"]
+    with pytest.raises(UsageError, match="memory is -1"):
+        rethreshold("then", {"gopher.word_count": 60}, memory=-1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,17 @@ import pytest
 
 import pylm
 from pylm.data.cleaning import options
-from tests.data.cleaning.run.corpus import clean, documents, lines, passage, small_units, write, write_several
+from pylm.errors import DataError, UsageError
+from tests.data.cleaning.run.corpus import (
+    clean,
+    digest,
+    documents,
+    lines,
+    passage,
+    small_units,
+    write,
+    write_several,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +147,111 @@ def test_text_is_repaired_and_addresses_of_people_masked_or_tagged() -> None:
     assert report["repairs"] == {"controls": 1, "line_ends": 1} and report["private"] == {}
 
 
+@pytest.mark.parametrize("part", ["lines", "spans"])
+def test_tags_say_where_addresses_stand_in_what_is_left(part: str) -> None:
+    """The first document keeps the line, the others lose it with the address in it; a field of their own stays."""
+    same = "Ask help@shop.example for more. It is a line of many pages. Nobody reads it at all."
+    rows = [{"id": n, "text": f"{same}\nWrite to é{n} or {n}@own.example."} for n in "abc"]
+    rows += [{"id": "d", "text": f"{same}\nNo more."}, {"id": "e", "text": "Nothing at all.", "private": "its own"}]
+    kept, _ = cleaned(rows, pii="tag", keep_removed=True, **{part: 2})
+    found = [[row["text"][start:end] for start, end, _ in row.get("private", [])] for row in kept[:4]]
+    assert found == [["help@shop.example", "a@own.example"], ["b@own.example"], ["c@own.example"], []]
+    assert "private" not in kept[3] and kept[4]["private"] == "its own"
+    schema = json.loads(Path("out/tags/tags.json").read_text())
+    records, size = Path("out/tags/records.bin").read_bytes(), schema["record_bytes"]
+    told = [int.from_bytes(records[at + 16 : at + 20], "little") for at in range(0, len(records), size)]
+    own = [json.dumps({k: v for k, v in row.items() if k != "text"}, separators=(",", ":")) for row in kept]
+    assert told == [len(one) for one in own]
+
+
+def test_a_field_that_nobody_can_hold_costs_no_other_field() -> None:
+    Path("lists").mkdir()
+    Path("lists/domains").write_text("bad.example\n")
+    odd = ['"a\\ud800b"', "1e999", "[" * 200 + "]" * 200, '{"in": "\\udc00"}']
+    own = '"url": "http://good.example"'
+    written = [
+        f'{{"odd": {value}, "id": {number}, "text": "text {number}", {own}}}' for number, value in enumerate(odd)
+    ]
+    written.append('{"odd": -1e999, "id": "gone", "text": "bad", "url": "http://bad.example/x"}')
+    Path("odd.jsonl").write_text("\n".join(written))
+    clean("odd.jsonl", Path("out"), rules="none", near="off", url_list="lists")
+    kept = (Path("out") / "text_00000.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in kept] == [0, 1, 2, 3]
+    assert all(f'"odd":{value}' in line.replace(": ", ":") and "good.example" in line
+               for value, line in zip((value.replace(": ", ":") for value in odd), kept, strict=True))  # fmt: skip
+    assert [line["id"] for line in lines(Path("out"), "removed")] == ["gone"]
+
+
+def test_a_list_that_got_another_name_is_another_list() -> None:
+    Path("lists").mkdir()
+    Path("lists/domains").write_text("bad.example\n")
+    cleaned([{"id": "a", "text": "text", "url": "http://bad.example"}], url_list="lists")
+    Path("lists/domains").rename("lists/urls")
+    with pytest.raises(DataError, match="holds text cleaned with other files"):
+        clean("rows.jsonl", Path("out"), rules="none", near="off", url_list="lists")
+
+
+def test_two_ranks_that_were_asked_for_different_things_do_not_share_a_folder() -> None:
+    """One looks at the folder while it is empty, waits for its list of addresses, and finds another's work then."""
+    write(Path("rows.jsonl"), documents())
+    os.mkfifo("list")
+    refused: list[BaseException] = []
+
+    def late() -> None:
+        try:
+            clean("rows.jsonl", Path("out"), url_list="list", rank=1, world=2)
+        except DataError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    with open("list", "w") as feed:  # opens once the other reads: it has looked at the folder
+        first = clean("rows.jsonl", Path("out"), rank=0, world=2)
+        feed.write("bad.example\n")
+    thread.join()
+    assert len(refused) == 1 and "holds text cleaned with" in str(refused[0])
+    assert first.missing == 0 or first.manifest is None
+    assert clean("rows.jsonl", Path("out")).manifest is not None
+    clean("rows.jsonl", Path("alone"))
+    assert digest(Path("out")) == digest(Path("alone"))
+
+
+@pytest.mark.parametrize("spelled", ["out", "./out", "{here}/out", "../{name}/out", "link", "out/text_00000.jsonl"])
+def test_a_folder_is_not_cleaned_into_itself_however_it_is_called(tmp_path: Path, spelled: str) -> None:
+    """`--force` would remove the text before it is read."""
+    cleaned([{"id": "a", "text": "text"}])
+    before = digest(Path("out"))
+    Path("link").symlink_to("out")
+    spelled = spelled.format(here=tmp_path, name=tmp_path.name)
+    for source, out in ((spelled, "out"), ("out", spelled)):
+        if Path(out).is_dir():
+            with pytest.raises(UsageError, match="is both read and written"):
+                clean(source, Path(out), force=True)
+    assert digest(Path("out")) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"memory": -5}, "memory is -5"),
+        ({"memory": 1 << 70}, "memory is 1180591620717411303424"),
+        ({"rank": -(1 << 70), "world": 1}, "rank is -1180591620717411303424"),
+        ({"lines": 1 << 70}, "lines is 1180591620717411303424"),
+        ({"rules": None}, "rules is None"),
+        ({"pii": None}, "pii is None"),
+        ({"keep": 3}, "keep is 3"),
+        ({"repair": 3}, "3 is no name"),
+        ({"languages": ["en", 3]}, "3 is no name"),
+        ({"set": {1: 2}}, "there is no rule 1"),
+    ],
+)
+def test_what_is_no_value_is_said_in_one_sentence(wrong: dict[str, Any], said: str) -> None:
+    write(Path("rows.jsonl"), documents()[:3])
+    with pytest.raises(UsageError, match=said) as told:
+        clean("rows.jsonl", Path("out"), **wrong)
+    assert told.value.hint and not Path("out").exists()
+
+
 def test_documents_that_hold_a_test_go_and_the_report_counts_its_items() -> None:
     import random
 
@@ -149,6 +266,7 @@ def test_documents_that_hold_a_test_go_and_the_report_counts_its_items() -> None
     assert told["n"] == 8 and told["tasks"] == [
         {"task": "quiz", "items": 4, "items_with_a_gram": 4, "items_found": 1, "documents": 1}
     ]
+    assert ">test items<" in re.sub(r"\s*([<>])\s*", r"\1", Path("out/report.html").read_text())
 
 
 def test_lines_that_many_documents_have_are_dropped_from_all_but_the_first() -> None:
