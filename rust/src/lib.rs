@@ -44,6 +44,7 @@ pub mod memory;
 pub mod pattern;
 pub mod ranks;
 pub mod shard;
+mod spelling;
 mod threads;
 mod unique;
 

@@ -41,25 +41,9 @@ pub(super) fn texts(line: &[u8]) -> Vec<(String, usize)> {
 
 /// The key of a text that is spelled almost like `wanted`.
 pub(super) fn nearest(line: &[u8], wanted: &str) -> Option<String> {
-    let keys = texts(line).into_iter().map(|(key, _)| (changes(&key, wanted), key));
+    let keys = texts(line).into_iter().map(|(key, _)| (crate::spelling::changes(&key, wanted), key));
     let near = keys.filter(|(changes, key)| key != wanted && *changes <= 2 && changes * 3 <= key.chars().count());
     near.min_by_key(|(changes, _)| *changes).map(|(_, key)| key)
-}
-
-/// How many letters are to be put in, taken out or changed to make one word of the other; case is no change.
-pub(crate) fn changes(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (number, letter) in one.to_lowercase().chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = number + 1;
-        for column in 0..other.len() {
-            let changed = corner + usize::from(letter != other[column]);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(corner + 1);
-        }
-    }
-    row[other.len()]
 }
 
 struct Object<'a> {

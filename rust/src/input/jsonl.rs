@@ -2,7 +2,8 @@
 
 use super::field::{self, Held};
 use super::magic::after_mark;
-use super::note::{at, Note};
+use super::members::at;
+use super::note::Note;
 use super::surrogates::whole_surrogates;
 use super::{Invalid, Options, Segment, Skipped, SourceFile, Validation};
 use crate::error::{quoted, Error, Result};

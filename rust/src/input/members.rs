@@ -5,9 +5,7 @@ use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{json, Value};
-
-use super::note::at;
+use serde_json::{json, Map, Value};
 
 /// Keys and values in order; of a key that is there twice the last value in the place of the first.
 pub(crate) struct Members<'a>(Vec<(String, Cow<'a, str>)>);
@@ -112,6 +110,15 @@ fn compact(value: &str) -> Cow<'_, str> {
         !blank
     });
     kept.collect::<String>().into()
+}
+
+/// What lies under a key, or under the keys that dots join.
+pub(super) fn at<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let within = || {
+        let (first, rest) = key.split_once('.')?;
+        at(object.get(first)?.as_object()?, rest)
+    };
+    object.get(key).or_else(within)
 }
 
 #[cfg(test)]

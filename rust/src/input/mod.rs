@@ -45,7 +45,6 @@ mod window;
 pub use block::{Block, Segment, Side, Skipped};
 pub use documents::{Batch, Documents, Position};
 pub use feed::{Blocks, Event, Feed, Ticket};
-pub(crate) use field::changes;
 pub use mapped::{Mapping, Text};
 pub(crate) use members::Members;
 pub use note::Note;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::members::Members;
+use super::members::{at, Members};
 use super::Options;
 
 /// Of one document, where it was asked for.
@@ -69,13 +69,4 @@ fn whole(value: &Value) -> Option<i64> {
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
-}
-
-/// What lies under a key, or under the keys that dots join.
-pub(super) fn at<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    let within = || {
-        let (first, rest) = key.split_once('.')?;
-        at(object.get(first)?.as_object()?, rest)
-    };
-    object.get(key).or_else(within)
 }

@@ -7,8 +7,8 @@
 
 use std::collections::HashSet;
 
-use super::clusters::Entry;
 use super::components::{Components, Marks};
+use super::entry::Entry;
 use super::verify::Verifier;
 use crate::clean::words::Cut;
 use crate::error::Result;

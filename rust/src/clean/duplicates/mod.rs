@@ -20,6 +20,7 @@ mod bands;
 mod buckets;
 mod clusters;
 mod components;
+mod entry;
 pub mod fineweb;
 pub mod given;
 mod normal;

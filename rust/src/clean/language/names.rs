@@ -22,7 +22,7 @@ fn read(line: &'static str) -> Name {
 
 /// The word among `known` that is spelled most like `word`.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.map(|name| (crate::input::changes(name, word), name));
+    let near = known.map(|name| (crate::spelling::changes(name, word), name));
     near.filter(|(changes, name)| *changes <= 2 && changes * 2 <= name.chars().count())
         .min_by_key(|(changes, _)| *changes)
         .map(|(_, name)| name)

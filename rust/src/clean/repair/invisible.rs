@@ -2,8 +2,6 @@
 //! scripts that join and in emoji, marks of direction in lines that run from right to left, the blank without width where
 //! words are written without blanks.
 
-use super::kinds::{kinds, INVISIBLE};
-
 /// Whether a character is one that [`mended`] looks at.
 pub fn is_one(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
@@ -31,7 +29,7 @@ pub fn mended(text: &str, out: &mut String) -> u64 {
         if number > 0 {
             out.push('\n');
         }
-        if line.is_ascii() || !line.chars().any(|c| kinds(c) & INVISIBLE != 0) {
+        if line.is_ascii() || !line.chars().any(is_one) {
             out.push_str(line);
         } else {
             gone += in_line(line, out);

@@ -20,6 +20,9 @@ pub const UNSETTLED: u8 = 16;
 /// Stands in lines of Chinese, Japanese and Korean, where a wide blank is at home.
 pub const WIDE: u8 = 32;
 
+/// So many line ends in a row are two empty lines.
+pub const MOST_ENDS: usize = 3;
+
 const END: usize = 0x2_0000;
 
 static TABLE: LazyLock<Vec<u8>> =
@@ -72,7 +75,7 @@ pub fn all(text: &str) -> u8 {
             b'\n' => {
                 let after_blank = at > 0 && matches!(bytes[at - 1], b' ' | b'\t');
                 ends += 1;
-                found |= if after_blank || ends > super::whitespace::MOST_ENDS { BLANK } else { 0 };
+                found |= if after_blank || ends > MOST_ENDS { BLANK } else { 0 };
             }
             0..0x80 => found |= CONTROL,
             _ => {

@@ -1,9 +1,6 @@
 //! Blanks: none at line ends, plain ones within lines, and no more than two empty lines in a row.
 
-use super::kinds::{is_blank, kinds, BLANK, WIDE};
-
-/// So many line ends in a row are two empty lines.
-pub const MOST_ENDS: usize = 3;
+use super::kinds::{is_blank, kinds, BLANK, MOST_ENDS, WIDE};
 
 /// Mends each line and gives how many characters changed or went. What a line begins with stays, but for blanks that
 /// are no plain ones. A wide blank stays in lines of wide writing, unless `wide_too`.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::keys::{key_place, Key, Takes, FAMILIES, KEYS};
 use crate::error::{Error, Result};
+use crate::spelling::changes;
 
 pub const PRESETS: [&str; 5] = ["fineweb", "fineweb2", "gopher", "c4", "none"];
 
@@ -139,21 +140,6 @@ fn check(key: &Key, value: &Value) -> Result<()> {
 
 /// One sentence with the name that is nearest.
 fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
-    let nearest = known.iter().min_by_key(|known| distance(known, name)).expect("some are known");
+    let nearest = known.iter().min_by_key(|known| changes(known, name)).expect("some are known");
     Error::usage(format!("there is no {what} {name}")).hint(format!("the nearest is {nearest}"))
-}
-
-/// How many characters must be put in, taken out or changed.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, one) in left.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
-        for (at, other) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(one != *other);
-            diagonal = row[at + 1];
-            row[at + 1] = changed.min(diagonal + 1).min(row[at] + 1);
-        }
-    }
-    row[right.len()]
 }

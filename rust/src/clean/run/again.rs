@@ -9,7 +9,7 @@ use super::judge::STAYS;
 use super::line::{read_kept, read_removed};
 use super::output::Kind;
 use super::request::Request;
-use super::texts::Walk;
+use super::walk::Walk;
 use super::write::{copies, more};
 use crate::error::{Error, Result};
 

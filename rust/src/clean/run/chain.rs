@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::judge::{columns, ADDRESSES};
 use super::line::{add_spans, fields_of};
 use super::request::{Private, Request};
@@ -233,35 +234,6 @@ impl Chain {
         }
         private::mask(text, found, masked);
         masked
-    }
-}
-
-/// What a classifier asks for, as the decisions keep it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Asked {
-    /// As it was typed.
-    pub told: String,
-    pub comparison: String,
-    pub threshold: f64,
-}
-
-impl Asked {
-    fn of(classifier: &Classifier) -> Self {
-        Self {
-            told: classifier.told().into(),
-            comparison: classifier.comparison().name().into(),
-            threshold: f64::from(classifier.threshold()),
-        }
-    }
-
-    /// Whether a document whose label is this probable stays.
-    pub fn holds(&self, probability: f64) -> bool {
-        match self.comparison.as_str() {
-            ">=" => probability >= self.threshold,
-            "<=" => probability <= self.threshold,
-            "<" => probability < self.threshold,
-            _ => probability > self.threshold,
-        }
     }
 }
 

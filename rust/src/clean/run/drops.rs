@@ -1,6 +1,6 @@
 //! Lines, paragraphs and spans of sentences that stand in many documents, and are dropped from all but the first.
 
-use super::texts::Walk;
+use super::walk::Walk;
 use crate::clean::duplicates::repeats::{without, Finder, Kind, Parts, Repeats};
 use crate::clean::duplicates::Means;
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chain::Asked;
+use super::asked::Asked;
 use super::request::Request;
 use crate::clean::record::{Tag, EMPTY};
 use crate::clean::rules::{self, Comparison, Key, Measures, Rules, NAMES};

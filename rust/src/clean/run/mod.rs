@@ -6,6 +6,7 @@
 //! `judge` and `decide` say what stays, `write` and `report` write it down. The manifest comes last.
 
 mod again;
+mod asked;
 mod begin;
 mod chain;
 mod decide;
@@ -22,6 +23,7 @@ mod rethreshold;
 mod tags;
 mod task;
 mod texts;
+mod walk;
 mod workers;
 mod worth;
 mod write;

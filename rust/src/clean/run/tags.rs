@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::chain::{Asked, Tally};
+use super::asked::Asked;
+use super::chain::Tally;
 use super::output::TAGS;
 use super::part::{self, Record};
 use super::plan::{Job, AGAIN};

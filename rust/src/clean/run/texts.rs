@@ -9,16 +9,10 @@ use super::drops::Drops;
 use super::line::tag_again;
 use super::part::{self, Record};
 use super::request::Private;
+use super::walk::Walk;
 use crate::clean::duplicates::Texts;
 use crate::clean::record::Reader;
 use crate::error::{Error, Result};
-
-/// Gives documents one after another.
-pub(super) trait Walk {
-    /// The fields and the text of a document: best asked for in order. Without a text there is no more of the fields
-    /// than its id.
-    fn document(&mut self, number: u32) -> Result<(&str, Option<&str>)>;
-}
 
 /// The texts of all parts.
 pub(super) struct Parts {

@@ -12,7 +12,7 @@ use super::line::{id_of, without_cluster, write_kept};
 use super::output::{Kind, Lines};
 use super::request::Request;
 use super::tags::Tags;
-use super::texts::Walk;
+use super::walk::Walk;
 use crate::clean::duplicates::{rehydrated, ALONE};
 use crate::clean::record::Tag;
 use crate::error::{Error, Result};

@@ -13,7 +13,7 @@ use super::judge::{Judge, STAYS};
 use super::line::id_of;
 use super::request::Request;
 use super::tags::Tags;
-use super::texts::Walk;
+use super::walk::Walk;
 use crate::clean::language::Language;
 use crate::clean::private;
 use crate::clean::words::Cut;
