@@ -95,7 +95,7 @@ def strings(row: Row, key: str, place: str) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
         raise DataError(f"{place}: {key} is no list of texts", 'in a table it is written as ["one", "other"]')
