@@ -38,9 +38,11 @@ def preview(done: Cleaned) -> str:
 
 def remarks(done: Cleaned) -> list[str]:
     """Return what is said beside the result."""
+    from pylm.config.units import counted
+
     lines = [f"{name} is named more than once, and taken once" for name in done.plan["repeated"][:5]]
     if done.replaced:
-        lines.append(f"replaced {done.replaced} files of an earlier run")
+        lines.append(f"replaced {counted(done.replaced, 'file')} of an earlier run")
     return lines
 
 
