@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::encoder::Encoder;
 use super::ragged::{Gather, Ragged};
@@ -19,6 +20,9 @@ const WORTH_A_THREAD: usize = 100_000;
 /// Bytes of text that a thread may be ahead of the first chunk that nobody has taken: its ids wait for their place.
 const AHEAD: usize = 4 << 20;
 
+/// How often is asked whether to go on, while the other threads are at work.
+const ASKED: Duration = Duration::from_millis(20);
+
 /// A stretch of ordinary text, and the special token that ends it.
 struct Chunk {
     text: usize,
@@ -26,7 +30,7 @@ struct Chunk {
     special: Option<u32>,
 }
 
-/// The ids of each text. `interrupted` is asked on this thread, between chunks.
+/// The ids of each text. `interrupted` is asked on this thread, between chunks and while others encode.
 pub fn encode_all<T: Id>(
     encoder: &Encoder,
     texts: &[&[u8]],
@@ -85,17 +89,31 @@ pub fn encode_in_chunks<T: Id>(
             }
         });
     };
+    let (waiting, done) = (std::thread::current(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let mut others = Vec::new();
         for worker in 1..threads {
-            let (work, stop) = (&work, &stop);
-            let started =
-                std::thread::Builder::new().spawn_scoped(scope, move || work(worker, &|| stop.load(Ordering::Relaxed)));
+            let (work, stop, waiting, done) = (&work, &stop, waiting.clone(), &done);
+            let started = std::thread::Builder::new().spawn_scoped(scope, move || {
+                work(worker, &|| stop.load(Ordering::Relaxed));
+                done.fetch_add(1, Ordering::Relaxed);
+                waiting.unpark();
+            });
             // a system that has no more threads to give: those that there are do the work, with the same ids
-            if started.is_err() {
-                break;
-            }
+            let Ok(started) = started else { break };
+            others.push(started);
         }
         work(0, interrupted);
+        // nobody else can be asked, and the others may have long chunks left
+        while !stop.load(Ordering::Relaxed) && !interrupted() {
+            // one that panics is never done
+            let all = done.load(Ordering::Relaxed) == others.len();
+            if all || others.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                return;
+            }
+            std::thread::park_timeout(ASKED);
+        }
+        stop.store(true, Ordering::Relaxed);
     });
     if stop.into_inner() {
         let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
