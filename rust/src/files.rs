@@ -62,10 +62,22 @@ pub(crate) fn remove_temporaries(folder: &Path, stem_is_ours: impl Fn(&str) -> b
 /// Removes the unfinished work of a folder at once: another rank may still be writing there.
 pub(crate) fn remove_parts(parts: &Path) -> Result<()> {
     let gone = parts.with_extension(format!("{TEMPORARY}{}", crate::unique::suffix()));
-    match fs::rename(parts, &gone).and_then(|()| fs::remove_dir_all(&gone)) {
+    match fs::rename(parts, &gone).and_then(|()| remove_whole(&gone)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(write_error("remove", parts, &error)),
         _ => Ok(()),
     }
+}
+
+/// Removes a folder that has a name nobody else knows. A rank that was about to make its lock when the folder got that name
+/// makes it there, once its files are listed: then it is not empty, and is looked through again.
+fn remove_whole(gone: &Path) -> std::io::Result<()> {
+    for _ in 0..100 {
+        match fs::remove_dir_all(gone) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            done => return done,
+        }
+    }
+    fs::remove_dir_all(gone)
 }
 
 /// Makes a folder and those above it that are missing, whose names are then there after a power loss too.
