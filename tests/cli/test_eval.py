@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
-import torch
 
 import pylm
 from pylm.cli import run
 from tests.generation.small import small_model, small_tokenizer, write_run
+from tests.support.alone import stand_alone
 
 TEXT = "\n".join(json.dumps({"text": f"that cat {number} on the mat"}) for number in range(30)) + "\n"
 
 
 @pytest.fixture(autouse=True)
 def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYLM_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
-    torch.set_num_threads(1)
+    stand_alone(tmp_path, monkeypatch)
     tokenizer = small_tokenizer()
     for name, seed in (("a", 1), ("b", 2)):
         write_run(tmp_path / "runs" / name, small_model(tokenizer.vocab_size, seed), tokenizer)

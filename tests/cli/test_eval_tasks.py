@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import pylm
 from pylm.cli import run
@@ -20,6 +18,7 @@ from pylm.evaluation.tasks import run as run_tasks
 from pylm.statistics import mcnemar
 from tests.evaluation.scoring.test_tasks import made, written
 from tests.generation.small import small_model, small_tokenizer, write_run
+from tests.support.alone import stand_alone
 
 SUITE = """
 score: CORE
@@ -31,12 +30,7 @@ tasks:
 
 @pytest.fixture(autouse=True)
 def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYLM_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
-    torch.set_num_threads(1)
+    stand_alone(tmp_path, monkeypatch)
     tokenizer = small_tokenizer()
     for name, seed in (("a", 1), ("b", 2)):
         write_run(tmp_path / "runs" / name, small_model(tokenizer.vocab_size, seed, context_length=256), tokenizer)

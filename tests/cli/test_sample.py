@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pylm.generation.torch_engine import TorchEngine
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.chat import CHAT_SPECIALS, CHATML
 from tests.generation.small import CONTEXT, small_model, small_tokenizer, write_run
+from tests.support.alone import stand_alone
 
 Given = Callable[..., tuple[str, str]]
 WORDS = ["--backend", "torch", "--max-tokens", "12", "--seed", "3"]
@@ -29,12 +29,7 @@ WORDS = ["--backend", "torch", "--max-tokens", "12", "--seed", "3"]
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYLM_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
-    torch.set_num_threads(1)
+    stand_alone(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from pylm.cli import run
 from tests.generation.small import small_model, small_tokenizer, write_run
+from tests.support.alone import stand_alone
 from tests.support.small_runs import SMALL
 
 TEXTS = [f"that cat {number} on the mat, and then the other one at {number * 7}" for number in range(200)]
@@ -18,12 +17,7 @@ TEXTS = [f"that cat {number} on the mat, and then the other one at {number * 7}"
 
 @pytest.fixture(autouse=True)
 def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYLM_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
-    torch.set_num_threads(1)
+    stand_alone(tmp_path, monkeypatch)
     tokenizer = small_tokenizer()
     for seed, name in enumerate("ab"):
         write_run(Path("runs", name), small_model(tokenizer.vocab_size, seed, n_layers=1), tokenizer)

@@ -210,7 +210,8 @@ impl Work<'_> {
             let files: &Files<'_> = &|| self.files.as_ref().map_or(Ok(Vec::new()), |files| files_of(files, caller));
             let (folder, threads, share, force) = (self.folder, self.threads, self.share, self.force);
             let task = Task { job: &job, input: &input, folder, threads, share, force, files };
-            let outcome = run(&task, encoder, &mut |now| observe(caller, self.progress.as_ref(), now))?;
+            let outcome =
+                run(&task, encoder, &mut |now| observe(caller, self.progress.as_ref(), &progress_to_json(now)))?;
             result["found"] = json!(outcome.found);
             result["replaced"] = json!(outcome.replaced);
             result["missing"] = json!(outcome.missing);
@@ -253,11 +254,11 @@ fn progress_to_json(now: &Progress) -> Value {
 }
 
 /// Lets Python look for Ctrl-C, and tells it how far the work is.
-fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Progress) -> Result<()> {
+pub(super) fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Value) -> Result<()> {
     caller.call(|py| {
         py.check_signals()?;
         if let Some(progress) = progress {
-            progress.bind(py).call1((to_python(py, &progress_to_json(now))?,))?;
+            progress.bind(py).call1((to_python(py, now)?,))?;
         }
         Ok(())
     })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::block::EncodedBlock;
 use super::encoder::TextEncoder;
@@ -11,10 +11,10 @@ use super::progress::{Counters, Progress};
 use super::record::{record, stands, Names, Record};
 use super::task::{Observer, Task};
 use super::writer::{Item, ShardWriter};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::Id;
 use crate::input::{Block, Event, Feed, Ticket};
-use crate::threads::spawn;
+use crate::threads::watched;
 
 struct Workers<'a, E, T> {
     task: &'a Task<'a>,
@@ -27,9 +27,6 @@ struct Workers<'a, E, T> {
     returned: Condvar,
     /// Totals of complete shards by number, for the limit.
     totals: Mutex<BTreeMap<usize, (u64, u64, u64)>>,
-    failure: Mutex<Option<Error>>,
-    working: Mutex<usize>,
-    stopped: Condvar,
 }
 
 /// Encodes what is missing of the shards of this rank.
@@ -87,43 +84,10 @@ pub(super) fn encode<E: TextEncoder, T: Id>(
         buffers: Mutex::new(buffers),
         returned: Condvar::new(),
         totals: Mutex::new(totals),
-        failure: Mutex::new(None),
-        working: Mutex::new(threads),
-        stopped: Condvar::new(),
     };
     let started = Instant::now();
     let snapshot = || workers.counters.snapshot(started.elapsed().as_secs_f64(), total, before);
-    std::thread::scope(|scope| {
-        for worker in 0..threads {
-            let begun = spawn(scope, {
-                let workers = &workers;
-                move || workers.work(worker)
-            });
-            if let Err(error) = begun {
-                *workers.working.lock().unwrap_or_else(PoisonError::into_inner) -= threads - worker;
-                workers.fail(error);
-                break;
-            }
-        }
-        let mut working = workers.working.lock().unwrap_or_else(PoisonError::into_inner);
-        while *working > 0 {
-            let (guard, waited) = workers
-                .stopped
-                .wait_timeout(working, Duration::from_millis(200))
-                .unwrap_or_else(PoisonError::into_inner);
-            working = guard;
-            if waited.timed_out() {
-                drop(working);
-                if let Err(error) = observe(&snapshot()) {
-                    workers.fail(error);
-                }
-                working = workers.working.lock().unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    });
-    if let Some(error) = workers.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
+    watched(threads, "encoding", &|worker| workers.serve(worker), &|| workers.stop(), &mut || observe(&snapshot()))?;
     Ok(snapshot())
 }
 
@@ -133,27 +97,8 @@ fn open<T: Id>(job: &Job, names: &Names<'_>, record: Option<Record>) -> Result<(
 }
 
 impl<E: TextEncoder, T: Id> Workers<'_, E, T> {
-    fn work(&self, worker: usize) {
-        // counts down also where the thread panics, so that nobody waits for it for ever
-        struct Leaving<'a, 'b, E: TextEncoder, T: Id>(&'a Workers<'b, E, T>);
-        impl<E: TextEncoder, T: Id> Drop for Leaving<'_, '_, E, T> {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.fail(Error::data("a thread failed while encoding; this is a fault of pylm"));
-                }
-                *self.0.working.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-                self.0.stopped.notify_all();
-            }
-        }
-        let _leaving = Leaving(self);
-        if let Err(error) = self.serve(worker) {
-            self.fail(error);
-        }
-    }
-
-    /// The first failure is the one that is told.
-    fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    /// Makes all threads end.
+    fn stop(&self) {
         self.counters.cancel();
         self.feed.stop();
         self.returned.notify_all();

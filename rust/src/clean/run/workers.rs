@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::chain::{Chain, Made};
 use super::part::{standing, PartWriter};
 use super::task::{Observer, Progress, Task};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::{Block, Event, Feed, Ticket, Validation};
-use crate::threads::spawn;
+use crate::threads::watched;
 
 struct Workers<'a> {
     task: &'a Task<'a>,
@@ -23,9 +23,6 @@ struct Workers<'a> {
     buffers: Mutex<Vec<Made>>,
     returned: Condvar,
     failed: AtomicBool,
-    failure: Mutex<Option<Error>>,
-    working: Mutex<usize>,
-    stopped: Condvar,
 }
 
 /// Makes what is missing of the parts of this rank.
@@ -52,9 +49,6 @@ pub(super) fn make_parts(task: &Task<'_>, chain: &Chain, observe: &mut Observer<
         buffers: Mutex::new((0..2 * threads + 2).map(|_| Made::default()).collect()),
         returned: Condvar::new(),
         failed: AtomicBool::new(false),
-        failure: Mutex::default(),
-        working: Mutex::new(threads),
-        stopped: Condvar::new(),
     };
     let started = Instant::now();
     let progress = || Progress {
@@ -64,35 +58,7 @@ pub(super) fn make_parts(task: &Task<'_>, chain: &Chain, observe: &mut Observer<
         done_before: before,
         documents: workers.documents.load(Ordering::Relaxed),
     };
-    std::thread::scope(|scope| {
-        for worker in 0..threads {
-            let begun = spawn(scope, {
-                let workers = &workers;
-                move || workers.work(worker)
-            });
-            if let Err(error) = begun {
-                *lock(&workers.working) -= threads - worker;
-                workers.fail(error);
-                break;
-            }
-        }
-        let mut working = lock(&workers.working);
-        while *working > 0 {
-            let waited = workers.stopped.wait_timeout(working, Duration::from_millis(200));
-            let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            working = guard;
-            if waited.timed_out() {
-                drop(working);
-                if let Err(error) = observe(&progress()) {
-                    workers.fail(error);
-                }
-                working = lock(&workers.working);
-            }
-        }
-    });
-    if let Some(error) = lock(&workers.failure).take() {
-        return Err(error);
-    }
+    watched(threads, "cleaning", &|worker| workers.serve(worker), &|| workers.stop(), &mut || observe(&progress()))?;
     Ok(progress())
 }
 
@@ -101,27 +67,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Workers<'_> {
-    fn work(&self, worker: usize) {
-        // counts down also where the thread panics, so that nobody waits for it for ever
-        struct Leaving<'a, 'b>(&'a Workers<'b>);
-        impl Drop for Leaving<'_, '_> {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.fail(Error::data("a thread failed while cleaning; this is a fault of pylm"));
-                }
-                *lock(&self.0.working) -= 1;
-                self.0.stopped.notify_all();
-            }
-        }
-        let _leaving = Leaving(self);
-        if let Err(error) = self.serve(worker) {
-            self.fail(error);
-        }
-    }
-
-    /// The first failure is the one that is told.
-    fn fail(&self, error: Error) {
-        lock(&self.failure).get_or_insert(error);
+    /// Makes all threads end.
+    fn stop(&self) {
         self.failed.store(true, Ordering::Relaxed);
         self.feed.stop();
         self.returned.notify_all();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use serde_json::{json, Value};
 
-use super::super::shards::to_python;
+use super::super::shards::{observe, to_python};
 use super::super::sources::sources as given;
 use super::super::{options, Caller};
 use crate::clean::contamination::Item;
@@ -18,8 +18,9 @@ use crate::ranks::Share;
 
 /// Cleans `sources` into `folder`, or says what that would take.
 ///
-/// `request` holds what decides the bytes, as in job.json; `items` are task, id, question and answer of test items. `show` is called with the folder once its report.json is
-/// there, and may write beside it; `progress` is called with a dictionary.
+/// `request` holds what decides the bytes, as in job.json; `items` are task, id, question and answer of test items. `show`
+/// is called with the folder once its report.json is there, and may write beside it; `progress` is called with a
+/// dictionary.
 #[pyfunction]
 #[pyo3(signature = (sources, folder, request, *, items=Vec::new(), threads=0, memory=2 << 30, rank=0, world=1, force=false,
                     dry_run=false, stdin=None, stdin_jsonl=false, show=None, progress=None))]
@@ -63,7 +64,8 @@ fn clean<'py>(
         let show = |folder: &Path| shown(&caller, show.as_ref(), folder);
         let task = Task { job: &job, input: &input, folder: &folder, threads, memory, share, force, show: &show };
         let items = items.into_iter().map(|(task, id, query, answer)| Item { task, id, query, answer });
-        let outcome = run(&task, items.collect(), &mut |now| observe(&caller, progress.as_ref(), now))?;
+        let outcome =
+            run(&task, items.collect(), &mut |now| observe(&caller, progress.as_ref(), &progress_to_json(now)))?;
         result["found"] = json!(outcome.found);
         result["replaced"] = json!(outcome.replaced);
         result["missing"] = json!(outcome.missing);
@@ -155,17 +157,6 @@ fn progress_to_json(now: &Progress) -> Value {
         "total_bytes": now.total_bytes,
         "done_before": now.done_before,
         "documents": now.documents,
-    })
-}
-
-/// Lets Python look for Ctrl-C, and tells it how far the work is.
-fn observe(caller: &Caller, progress: Option<&Py<PyAny>>, now: &Progress) -> Result<()> {
-    caller.call(|py| {
-        py.check_signals()?;
-        if let Some(progress) = progress {
-            progress.bind(py).call1((to_python(py, &progress_to_json(now))?,))?;
-        }
-        Ok(())
     })
 }
 
