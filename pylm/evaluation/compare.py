@@ -12,7 +12,7 @@ from pylm.evaluation.results import Evaluation
 from pylm.evaluation.tasks import TaskResult
 from pylm.statistics import Difference, mcnemar, paired_bootstrap
 
-__all__ = ["Compared", "compare"]
+__all__ = ["Beside", "Compared", "beside", "compare"]
 
 
 # metrics of which less is better; all others are shares of what is right
@@ -57,7 +57,26 @@ def compare(first: Evaluation, other: Evaluation) -> list[Compared]:
     byte alone. Tasks are compared by the metric that stands for each: accuracies by McNemar's test.
     """
     losses = [] if first.data is other.data is None else _losses(first, other)
-    return losses + [each for one in first.tasks for two in other.tasks for each in _answers(one, two)]
+    return losses + _of_tasks(first, other)
+
+
+class Beside(NamedTuple):
+    """A checkpoint beside the first one."""
+
+    compared: list[Compared]
+    apart: str | None = None  # why their losses are no pairs
+
+
+def beside(first: Evaluation, other: Evaluation) -> Beside:
+    """Return how two evaluations differ; where their losses are no pairs, why, and how their tasks differ."""
+    try:
+        return Beside(compare(first, other))
+    except UsageError as error:
+        return Beside(_of_tasks(first, other), f"{error.message}; {error.hint}")
+
+
+def _of_tasks(first: Evaluation, other: Evaluation) -> list[Compared]:
+    return [each for one in first.tasks for two in other.tasks for each in _answers(one, two)]
 
 
 def _answers(one: TaskResult, two: TaskResult) -> list[Compared]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pylm.checkpoint.directory import AVERAGE
 from pylm.errors import UsageError, did_you_mean
 from pylm.evaluation.asking import Asked
 from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
@@ -121,6 +122,7 @@ def evaluate(
     place = _place(find(checkpoint_of(run, checkpoint)), out)
     if place is not None:
         ready(place)
+    questions = asked.prepare(limit)
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
@@ -141,7 +143,7 @@ def evaluate(
         else:
             judged = by_text(opened, data, stride, prefix, limit)
         found = _with_losses(found, opened, judged, by, progress)
-    found = asked.of_model(found, opened, limit, prefix, told, say)
+    found = questions.of_model(found, opened, prefix, told, say)
     if place is not None:
         append(place, list(found.records()))
     return found
@@ -220,6 +222,6 @@ def _place(folder: Path, out: Path_ | None) -> Path | None:
     """Return where results are kept: in the run, or where somebody said; nowhere beside weights of others."""
     if out is not None:
         return Path(out)
-    run = folder.resolve().parent.parent
-    is_ours = folder.resolve().parent.name == "checkpoints" and (folder / "manifest.json").is_file()
-    return run / EVALUATIONS if is_ours else None
+    step = folder.resolve().parent if folder.name == AVERAGE else folder.resolve()
+    is_ours = step.parent.name == "checkpoints" and (folder / "manifest.json").is_file()
+    return step.parent.parent / EVALUATIONS if is_ours else None
