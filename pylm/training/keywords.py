@@ -93,3 +93,8 @@ class TrainKeywords(TypedDict, total=False):
     stop: Sequence[str]
     n: int
     log_every: int
+    tasks: str | Sequence[str]
+    suite: str | None
+    suite_every: int | Literal["auto"] | None
+    limit: int | None
+    prefix: Literal["eot", "none"]

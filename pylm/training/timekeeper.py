@@ -42,6 +42,8 @@ class Cadence:
     by_clock: bool
     saves: int | None
     samples: int | None  # None: with the evaluations, or never
+    suites: int | None = None  # None: at the end, if at all
+    suites_by_evaluation: bool = False
 
 
 class Timekeeper:
@@ -67,7 +69,7 @@ class Timekeeper:
             cadence: of evaluations, samples and saves.
             seconds: that lie behind.
             step_seconds: of a step, as it was measured; by the length where nobody did.
-            expected: what an `evaluation` and `samples` take, in steps, until the first of each is measured.
+            expected: what an `evaluation`, `samples` and a `suite` take, in steps, until the first of each is measured.
             writing: seconds that writing the last checkpoint takes, likewise.
             now: the clock.
         """
@@ -90,7 +92,8 @@ class Timekeeper:
             seconds = self._now() - started
             self._measured[what] = seconds
             self._spent += seconds
-            self._evaluating += seconds if what != "save" else 0.0
+            comes_with_it = what != "save" and (what != "suite" or self._cadence.suites_by_evaluation)
+            self._evaluating += seconds if comes_with_it else 0.0
 
     def wrote(self, seconds: float | None) -> None:
         """Hear how long writing a checkpoint took: at the end, nothing else is done meanwhile."""
@@ -159,6 +162,7 @@ class Timekeeper:
             shares = [evaluating / every.evaluations] if every.evaluations else []
         shares += [save / every.saves] if every.saves else []
         shares += [self._cost("samples", step) / every.samples] if every.samples else []
+        shares += [self._cost("suite", step) / every.suites] if every.suites else []
         return sum(shares)
 
     def _gap(self, step: int) -> float:
@@ -172,11 +176,14 @@ class Timekeeper:
         return self._expected.get(what, 0.0) * self._pace(step) if measured is None else measured
 
     def _an_evaluation(self, step: int) -> float:
-        """Return what an evaluation takes, with the samples that go with it."""
-        return self._cost("evaluation", step) + (0.0 if self._cadence.samples else self._cost("samples", step))
+        """Return what an evaluation takes, with the samples and the suite that go with it."""
+        samples = 0.0 if self._cadence.samples else self._cost("samples", step)
+        suite = self._cost("suite", step) if self._cadence.suites_by_evaluation else 0.0
+        return self._cost("evaluation", step) + samples + suite
 
     def _at_the_end(self, step: int) -> float:
-        return self._an_evaluation(step) + self._cost("save", step) + self._cost("writing", step)
+        suite = 0.0 if self._cadence.suites_by_evaluation else self._cost("suite", step)
+        return self._an_evaluation(step) + suite + self._cost("save", step) + self._cost("writing", step)
 
     def _evaluation_is_due(self, step: int, seconds: float) -> bool:
         """Say whether the clock has an evaluation made now: often enough, for no more than its share of the time."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
+from pylm.generation.mlx_engine import MlxEngine
 from pylm.model.masks import Masks
 from pylm.model.mlx import Model, from_stored, to_numpy
 from pylm.model.mlx.device import device_name, on_gpu
@@ -153,6 +154,11 @@ class MlxBackend:
     def logits(self, ids: Sequence[int]) -> Any:
         """Return the next token's logits after the last tokens that the model sees, fp32."""
         return to_numpy(self.model([list(ids)[-self.shape.context_length :]])[0, -1])
+
+    @contextmanager
+    def engine(self) -> Iterator[MlxEngine]:
+        """Read with the model itself, in what it computes in."""
+        yield MlxEngine(self.model)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the fp32 masters, copied."""

@@ -19,6 +19,7 @@ import pylm_kernels
 from pylm.cache import cache_folder
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
+from pylm.generation.torch_engine import TorchEngine
 from pylm.model.masks import Masks
 from pylm.model.parameters import misfit
 from pylm.model.torch import Model
@@ -168,6 +169,15 @@ class TorchBackend:
         try:
             with torch.inference_mode(), self.eagerly():
                 return self.model(idx)[0, -1].float().cpu().numpy()
+        finally:
+            self.model.train()
+
+    @contextmanager
+    def engine(self) -> Iterator[TorchEngine]:
+        """Read with the model itself, in what it computes in."""
+        try:
+            with self.eagerly():
+                yield TorchEngine(self.model)
         finally:
             self.model.train()
 
