@@ -6,12 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
-
-if TYPE_CHECKING:
-    from pylm.generation.engine import Engine
 
 __all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
            "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
@@ -69,8 +66,8 @@ class Backend(Protocol):
         """Return the next token's logits after `ids`, fp32, as a numpy array."""
         ...
 
-    def engine(self) -> AbstractContextManager[Engine]:
-        """Read with the weights as they are, as an engine; the model is as before when the block is left."""
+    def reading(self) -> AbstractContextManager[Any]:
+        """Give the model, to be read with and not trained; it is as before when the block is left."""
         ...
 
     def weights(self) -> dict[str, Tensor]:

@@ -175,6 +175,7 @@ def _timekeeper(session: Session) -> Timekeeper:
     plan, hooks, train = session.plan, session.hooks, session.plan.config.train
     every = None if train.sample_every == "auto" else train.sample_every
     asked = plan.config.eval.suite_every if hooks.ask is not None else None
+    asked = train.eval_every if asked == "auto" else asked
     cadence = Cadence(None if train.eval_every == "auto" else train.eval_every, train.eval_every == "auto",
                       train.save_every, every, None if asked == "auto" else asked, asked == "auto")  # fmt: skip
     expected = {

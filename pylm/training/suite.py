@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.errors import CheckpointError, ConfigError, UsageError
 from pylm.evaluation.questions import file_of
@@ -18,6 +18,7 @@ from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Eval
+    from pylm.generation.engine import Engine
     from pylm.tokenizer import Tokenizer
     from pylm.training.backend import Backend
 
@@ -89,8 +90,9 @@ class Asker:
         values: dict[str, float | None] = dict.fromkeys(metrics)
         score: dict[str, float] = {}
         try:
-            with backend.engine() as engine:
-                results = answered(Scorer(engine, self._tokenizer), self._all, prefix=self._prefix, told=told)
+            with backend.reading() as model:
+                scorer = Scorer(_engine_of(backend.name, model), self._tokenizer)
+                results = answered(scorer, self._all, prefix=self._prefix, told=told)
         except Stopped:
             return None
         except CheckpointError:  # weights of which nothing is finite: that is a result, and no reason to stop
@@ -109,6 +111,17 @@ class Asker:
         sequences = sorted([*pair.context, *pair.continuation] for pair in encoded)
         alike = (common_prefix(*two) for two in zip(sequences, sequences[1:], strict=False))
         return sum(map(len, sequences)) - sum(alike)
+
+
+def _engine_of(backend: str, model: Any) -> Engine:
+    """Return the engine over a backend's model, in what that computes in."""
+    if backend == "mlx":
+        from pylm.generation.mlx_engine import MlxEngine
+
+        return MlxEngine(model)
+    from pylm.generation.torch_engine import TorchEngine
+
+    return TorchEngine(model)
 
 
 def _means(values: dict[str, float | None], metrics: dict[str, str]) -> dict[str, float]:

@@ -42,8 +42,8 @@ class Cadence:
     by_clock: bool
     saves: int | None
     samples: int | None  # None: with the evaluations, or never
-    suites: int | None = None  # None: at the end, if at all
-    suites_by_evaluation: bool = False
+    suites: int | None = None  # None: at the end, if at all, but where they come with what the clock decides
+    suites_by_clock: bool = False
 
 
 class Timekeeper:
@@ -92,7 +92,7 @@ class Timekeeper:
             seconds = self._now() - started
             self._measured[what] = seconds
             self._spent += seconds
-            comes_with_it = what != "save" and (what != "suite" or self._cadence.suites_by_evaluation)
+            comes_with_it = what != "save" and (what != "suite" or self._cadence.suites_by_clock)
             self._evaluating += seconds if comes_with_it else 0.0
 
     def wrote(self, seconds: float | None) -> None:
@@ -133,8 +133,7 @@ class Timekeeper:
         """Share what is left of the run among the steps that there is time for."""
         assert self._length.seconds is not None
         left = self._length.seconds - seconds - self._at_the_end(step)
-        each = self._pace(step) + self._beside_a_step(step)
-        end = step + max(round(left / each), 1)
+        end = step + self._steps(step, left, self._pace(step) + self._beside_a_step(step))
         segments = self._decisions.segments
         if not segments:
             end = max(end, step + UNSEEN)
@@ -144,6 +143,16 @@ class Timekeeper:
             self._decisions.add(Segment(step, step / end, end))
         elif segments[-1].end != end:
             self._decisions.add(Segment(step, self._decisions.progress(step - 1), end))
+
+    def _steps(self, step: int, left: float, each: float) -> int:
+        """Return how many steps there is time for, suites among them counted one by one: one may take a minute."""
+        every, cost = self._cadence.suites, self._cost("suite", step)
+        if not every or not cost:
+            return max(round(left / each), 1)
+        least, suite = 1, every - step % every  # of what is said; steps to the next one, which the end has anyhow
+        while (left / each) > suite:
+            least, suite, left = suite, suite + every, left - cost
+        return max(round(left / each), least)
 
     def _pace(self, step: int) -> float:
         """Return the seconds of a step by itself."""
@@ -162,7 +171,6 @@ class Timekeeper:
             shares = [evaluating / every.evaluations] if every.evaluations else []
         shares += [save / every.saves] if every.saves else []
         shares += [self._cost("samples", step) / every.samples] if every.samples else []
-        shares += [self._cost("suite", step) / every.suites] if every.suites else []
         return sum(shares)
 
     def _gap(self, step: int) -> float:
@@ -178,11 +186,11 @@ class Timekeeper:
     def _an_evaluation(self, step: int) -> float:
         """Return what an evaluation takes, with the samples and the suite that go with it."""
         samples = 0.0 if self._cadence.samples else self._cost("samples", step)
-        suite = self._cost("suite", step) if self._cadence.suites_by_evaluation else 0.0
+        suite = self._cost("suite", step) if self._cadence.suites_by_clock else 0.0
         return self._cost("evaluation", step) + samples + suite
 
     def _at_the_end(self, step: int) -> float:
-        suite = 0.0 if self._cadence.suites_by_evaluation else self._cost("suite", step)
+        suite = 0.0 if self._cadence.suites_by_clock else self._cost("suite", step)
         return self._an_evaluation(step) + suite + self._cost("save", step) + self._cost("writing", step)
 
     def _evaluation_is_due(self, step: int, seconds: float) -> bool:

@@ -154,14 +154,18 @@ def test_the_harness_is_asked_for_what_the_options_say(
 
     asked: list[Any] = []
 
-    def stub(scorer: Scorer, tasks: Any, **options: Any) -> Any:
-        asked.append((list(tasks), options))
-        return run_tasks(scorer, [Task("theirs", "mine.jsonl")], limit=4)
+    class Stub:
+        def __init__(self, tasks: Any, include_path: Any) -> None:
+            asked.append((list(tasks), include_path))
 
-    monkeypatch.setattr(harness, "run_harness", stub)
+        def run(self, scorer: Scorer, **options: Any) -> Any:
+            asked.append(options)
+            return run_tasks(scorer, [Task("theirs", "mine.jsonl")], limit=4)
+
+    monkeypatch.setattr(harness, "prepare_harness", Stub)
     words = ["--harness", "a,b", "--shots", "3", "--limit", "4", "--include-path", ".", "--prefix", "none"]
     assert run(["eval", "runs/a", *words]) == 0
-    assert asked == [(["a", "b"], {"shots": 3, "limit": 4, "prefix": "none", "include_path": "."})]
+    assert asked == [(["a", "b"], "."), {"shots": 3, "limit": 4, "prefix": "none"}]
     assert capsys.readouterr().out.splitlines()[1].startswith("theirs")
     assert {line["task"] for line in kept("a")} == {"theirs"}
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
-from pylm.generation.mlx_engine import MlxEngine
 from pylm.model.masks import Masks
 from pylm.model.mlx import Model, from_stored, to_numpy
 from pylm.model.mlx.device import device_name, on_gpu
@@ -156,9 +155,9 @@ class MlxBackend:
         return to_numpy(self.model([list(ids)[-self.shape.context_length :]])[0, -1])
 
     @contextmanager
-    def engine(self) -> Iterator[MlxEngine]:
-        """Read with the model itself, in what it computes in."""
-        yield MlxEngine(self.model)
+    def reading(self) -> Iterator[Model]:
+        """Give the model, which drops nothing where it is given no keys."""
+        yield self.model
 
     def weights(self) -> dict[str, Tensor]:
         """Return the fp32 masters, copied."""

@@ -19,7 +19,6 @@ import pylm_kernels
 from pylm.cache import cache_folder
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
-from pylm.generation.torch_engine import TorchEngine
 from pylm.model.masks import Masks
 from pylm.model.parameters import misfit
 from pylm.model.torch import Model
@@ -173,11 +172,12 @@ class TorchBackend:
             self.model.train()
 
     @contextmanager
-    def engine(self) -> Iterator[TorchEngine]:
-        """Read with the model itself, in what it computes in."""
+    def reading(self) -> Iterator[Model]:
+        """Give the model, without dropout and eagerly."""
+        self.model.eval()
         try:
             with self.eagerly():
-                yield TorchEngine(self.model)
+                yield self.model
         finally:
             self.model.train()
 
