@@ -96,11 +96,12 @@ def _losses(first: Evaluation, other: Evaluation) -> list[Compared]:
         raise UsageError(
             f"{first.checkpoint} and {other.checkpoint} were judged by different data", "judge both by one"
         )
+    apart = UsageError(
+        f"{first.checkpoint} and {other.checkpoint} read {first.data} in different windows, which are no pairs",
+        "judge both document by document",
+    )
     if not np.array_equal(one.keys, two.keys):
-        raise UsageError(
-            f"{first.checkpoint} and {other.checkpoint} read {first.data} in different windows, which are no pairs",
-            "judge both document by document",
-        )
+        raise apart
     if len(one.keys) < 2:
         return []
     if np.array_equal(one.tokens, two.tokens):
@@ -108,8 +109,13 @@ def _losses(first: Evaluation, other: Evaluation) -> list[Compared]:
             Compared("loss", paired_bootstrap(one.nats, two.nats, one.tokens), len(one.keys)),
             Compared("accuracy", paired_bootstrap(one.correct, two.correct, one.tokens), len(one.keys)),
         ]
-    if not one.bytes.any() or not np.array_equal(one.bytes, two.bytes):
-        return []
+    if not (one.bytes.any() and two.bytes.any()):
+        raise UsageError(
+            f"{first.checkpoint} and {other.checkpoint} have other tokens, and nobody knows the bytes of both",
+            "name their tokenizers",
+        )
+    if not np.array_equal(one.bytes, two.bytes):
+        raise apart
     unit = math.log(2)
     bits = paired_bootstrap(one.text_nats / unit, two.text_nats / unit, one.bytes)
     return [Compared("bits_per_byte", bits, len(one.keys))]
