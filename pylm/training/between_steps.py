@@ -72,7 +72,8 @@ def ask(session: Session) -> None:
     if answers is None:
         return
     progress.last_asked_step = progress.step
-    _write(session, {**_figures(answers), **({} if average is None else {"average": _figures(average)})})
+    beside = {} if average is None else {"average": _figures(average)}
+    _write(session, {"suite": answers.suite, "metrics": answers.metrics, **_figures(answers), **beside})
     hooks.on_event(Asked(progress.step, answers, average))
 
 
@@ -104,8 +105,9 @@ def _average_of(session: Session) -> Averaging | None:
 
 
 def _figures(answers: Answers) -> dict[str, Any]:
-    """Return answers by the names of metrics.jsonl."""
-    return {name: value for name, value in answers._asdict().items() if name != "score" or value}
+    """Return the numbers of answers by the names of metrics.jsonl."""
+    score = {"score": answers.score} if answers.score else {}
+    return {"tasks": answers.tasks, "means": answers.means, **score}
 
 
 def _write(session: Session, figures: Mapping[str, Any]) -> None:

@@ -93,11 +93,10 @@ def check_questions(config: Eval) -> None:
 
 def asker(config: Config, on_event: Callable[[Event], None]) -> Asker | None:
     """Return what asks a backend's model the run's questions, all of them read; None without any."""
-    if config.eval == type(config.eval)():
+    if not config.eval.tasks and config.eval.suite is None:
         return None
     from pylm.training import suite
 
-    suite.check(config.eval)
     return suite.asker(config.eval, tokenizer_of(source_of(config)), on_event)
 
 

@@ -283,6 +283,14 @@ def test_a_run_that_goes_on_may_be_asked_something_else() -> None:
     assert found[11]["tasks"] == {"mine.jsonl": of.tasks[0].metrics["acc_norm"]}
 
 
+def test_a_run_that_goes_on_may_be_asked_nothing_more_and_not_how_often() -> None:
+    shutil.copytree("whole", "fewer", dirs_exist_ok=True)
+    pylm.train(out="fewer", resume="auto", on_event=lambda event: None, max_steps=12, suite=None)
+    assert sorted(lines("fewer", "suite")) == [3, 6, 9]
+    with pytest.raises(ConfigError, match="suite_every= is for questions, and none are named"):
+        pylm.train(out="plain", resume="auto", on_event=lambda event: None, max_steps=12, suite_every=2)
+
+
 def test_weights_that_give_no_number_do_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "_engine_of", lambda backend, model: Broken())
     heard = trained("broken", suite="suite.yaml", sample_every=None)
