@@ -139,6 +139,12 @@ ROOMS: dict[str, set[str]] = {
         "pylm.model",
         "pylm.statistics",
     },
+    "pylm.recipes": {  # its steps are commands, which it starts by name
+        "pylm.checkpoint",
+        "pylm.config",
+        "pylm.data",
+        "pylm.runs",
+    },
     # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",

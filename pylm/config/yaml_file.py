@@ -21,6 +21,7 @@ __all__ = ["Mapped", "read_yaml"]
 MOST_BYTES = 1 << 20
 MOST_VALUES = 20_000
 MOST_DEPTH = 20
+SECTIONS, EXAMPLE = "sections (model:, train:, …)", "pylm config show prints what such a file looks like"
 PLAIN_WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -36,12 +37,14 @@ class Mapped:
         return ((key, value, self.lines[key]) for key, value in self.values.items())
 
 
-def read_yaml(path: Path, name: str | None = None) -> Mapped:
+def read_yaml(path: Path, name: str | None = None, *, holds: str = SECTIONS, example: str = EXAMPLE) -> Mapped:
     """Read a file whose top is a mapping (JSON is YAML too).
 
     Args:
         path: where it lies.
         name: what messages call it; the path where None.
+        holds: what its top is of.
+        example: where one can be seen.
     """
     name = name or str(path)
     try:
@@ -65,8 +68,8 @@ def read_yaml(path: Path, name: str | None = None) -> Mapped:
         return Mapped({}, {})
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(
-            f"{name}:{_line(node)}: expected sections (model:, train:, …), found a {_KINDS[type(node)]}",
-            "pylm config show prints what such a file looks like",
+            f"{name}:{_line(node)}: expected {holds}, found a {_KINDS[type(node)]}",
+            example,
         )
     mapped = _Reader(name).value(node, 0)
     assert isinstance(mapped, Mapped)

@@ -134,14 +134,26 @@ def story(rng: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stories(size: int, seed: int = 1) -> Iterator[str]:
-    """Yield stories until `size` bytes are full, each followed by the end-of-text mark."""
+def stories(size: int, seed: int = 1, strangers: float = 0.0) -> Iterator[str]:
+    """Yield stories until `size` bytes are full, each followed by the end-of-text mark.
+
+    Args:
+        size: in bytes; the last story may go beyond.
+        seed: of all that is drawn.
+        strangers: the share of sentences that come from other stories: their grammar is right, their people are not.
+    """
     rng = random.Random(seed)
     written = 0
     while written < size:
-        text = story(rng) + SEPARATOR
+        text = (_with_strangers(story(rng), strangers, rng) if strangers else story(rng)) + SEPARATOR
         written += len(text)
         yield text
+
+
+def _with_strangers(text: str, share: float, rng: random.Random) -> str:
+    lines = [[rng.choice(sentences(story(rng))) if rng.random() < share else one for one in sentences(line)]
+             for line in text.splitlines()]  # fmt: skip
+    return "\n".join(map(" ".join, lines)) + "\n"
 
 
 def sentences(text: str) -> list[str]:

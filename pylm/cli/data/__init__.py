@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "show": ("pylm.cli.data.show:show", "Show a document of shards, or the first of a source."),
     "split": ("pylm.cli.data.split:split", "Divide token shards into training and validation."),
     "stats": ("pylm.cli.data.stats:stats", "Show how much there is and which tokens it holds."),
+    "stories": ("pylm.cli.data.stories:stories_", "Write small stories: text that needs no network."),
     "verify": ("pylm.cli.data.verify:verify", "Check every byte; exit 3 where something is wrong."),
 }
 
