@@ -140,7 +140,7 @@ def stories(size: int, seed: int = 1, strangers: float = 0.0) -> Iterator[str]:
     Args:
         size: in bytes; the last story may go beyond.
         seed: of all that is drawn.
-        strangers: the share of sentences that come from other stories: their grammar is right, their people are not.
+        strangers: the share of sentences that come from another story: their grammar is right, their people are not.
     """
     rng = random.Random(seed)
     written = 0
@@ -151,8 +151,10 @@ def stories(size: int, seed: int = 1, strangers: float = 0.0) -> Iterator[str]:
 
 
 def _with_strangers(text: str, share: float, rng: random.Random) -> str:
-    lines = [[rng.choice(sentences(story(rng))) if rng.random() < share else one for one in sentences(line)]
-             for line in text.splitlines()]  # fmt: skip
+    others = sentences(story(rng))
+    lines = [
+        [rng.choice(others) if rng.random() < share else one for one in sentences(line)] for line in text.splitlines()
+    ]
     return "\n".join(map(" ".join, lines)) + "\n"
 
 

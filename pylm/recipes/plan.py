@@ -7,12 +7,13 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pylm.recipes.child import run_step
 from pylm.recipes.file import read_recipe
+from pylm.recipes.line import Line
 from pylm.recipes.run import default_folder
 from pylm.recipes.standing import Standing, Standings, State
 from pylm.recipes.steps import instances_of
@@ -79,19 +80,20 @@ def plan(
         found = standings.look(instance)
         if found.state in ("to run", "half done") and instance.command == "train":
             told(f"planning: {instance.name}")
-            steps.append(_training(found, standings.words(instance)))
+            steps.append(_training(found, standings.line(instance)))
         else:
             steps.append(PlannedStep(instance.name, instance.command, found.state, found.waits_for))
     return Planned(folder, steps)
 
 
-def _training(found: Standing, words: list[str]) -> PlannedStep:
+def _training(found: Standing, line: Line) -> PlannedStep:
     """Return what `pylm plan` says of a training."""
     same: Any = {"name": found.instance.name, "command": "train", "state": found.state}
     with tempfile.TemporaryDirectory(prefix="pylm-plan-") as aside:
         log, answer = Path(aside, "log"), Path(aside, "answer")
-        line = ["plan", *words[1:], "--no-probe", "--json", "--out", str(found.folder.out.absolute())]
-        code = run_step(line, folder=Path(aside), log=log, answer=answer)
+        here = ("out", str(found.folder.out.absolute()))
+        asked = replace(line, command="plan").with_options(here, ("no-probe", None), ("json", None))
+        code = run_step(asked.words(), folder=Path(aside), log=log, answer=answer)
         if code not in (0, DOES_NOT_FIT):
             said = log.read_text(encoding="utf-8", errors="replace").splitlines()
             return PlannedStep(**same, unknown=next((line for line in said if line.startswith("error")), "no answer"))

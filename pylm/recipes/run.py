@@ -14,6 +14,7 @@ from pylm.recipes.child import run_step
 from pylm.recipes.events import Began, Ended, Event, Stood, Told
 from pylm.recipes.file import read_recipe
 from pylm.recipes.folder import DONE, STEP, StepFolder, held
+from pylm.recipes.line import Line
 from pylm.recipes.results import result_of
 from pylm.recipes.standing import Standing, Standings, sizes_of
 from pylm.recipes.steps import Instance, instances_of
@@ -54,7 +55,7 @@ def run(
                 on_event(Stood(*place))
                 continue
             try:
-                _run_one(found, standings.words(instance), lock, place, on_event)
+                _run_one(found, standings.line(instance), lock, place, on_event)
             except KeyboardInterrupt:
                 raise _interrupted(instance.name, name, folder, size) from None
             standings.look(instance)
@@ -67,7 +68,7 @@ def default_folder(name: str, size: str | None, out: str | os.PathLike[str] | No
 
 
 def _run_one(
-    found: Standing, words: list[str], lock: int, place: Place, on_event: Callable[[Event], object]
+    found: Standing, line: Line, lock: int, place: Place, on_event: Callable[[Event], object]
 ) -> None:  # fmt: skip
     instance, folder = found.instance, found.folder
     make_folder(folder.path)
@@ -75,7 +76,7 @@ def _run_one(
     if not goes_on:
         _remove(folder.out)
     folder.write(STEP, {**found.record, "began": time.time()})
-    words = _with_ours(instance, folder, words, goes_on)
+    words = _with_ours(instance, folder, line, goes_on).words()
     on_event(Began(*place, tuple(words), goes_on))
     begun = time.monotonic()
     code = run_step(words, folder=folder.path, log=folder.log, answer=folder.answer, lock=lock,
@@ -97,12 +98,13 @@ def _may_go_on(instance: Instance, folder: StepFolder) -> bool:
     return instance.kind.goes_on
 
 
-def _with_ours(instance: Instance, folder: StepFolder, words: list[str], goes_on: bool) -> list[str]:
-    """Return the words with what the recipe adds: where the result goes, and that it goes on."""
+def _with_ours(instance: Instance, folder: StepFolder, line: Line, goes_on: bool) -> Line:
+    """Return the line with what the recipe adds: where the result goes, and that it goes on."""
     if goes_on and instance.kind.resumes:  # its configuration lies with it; the data may have moved with the folder
-        data = words[words.index("--data") : words.index("--data") + 2] if "--data" in words else []
-        words = [*instance.command.split(), "--resume", "auto", *data]
-    return [*words, "--out", str(folder.out.absolute()), *(["--json"] if instance.kind.answers else [])]
+        data = tuple(option for option in line.options if option[0] == "data")
+        line = Line(instance.command, (("resume", "auto"), *data))
+    line = line.with_options(("out", str(folder.out.absolute())))
+    return line.with_options(("json", None)) if instance.kind.answers else line
 
 
 def _remove(path: Path) -> None:

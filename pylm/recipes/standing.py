@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pylm.errors import DataError
 from pylm.recipes.folder import DONE, STEP, StepFolder
 from pylm.recipes.identity import of_input
+from pylm.recipes.line import Line
 from pylm.recipes.steps import Instance, Output, Part, Word
 
 __all__ = ["Standing", "Standings", "State", "sizes_of"]
@@ -68,12 +69,10 @@ class Standings:
         self.known[instance.name] = found
         return found
 
-    def words(self, instance: Instance) -> list[str]:
-        """Return the words of its command line, without those that the recipe adds."""
-        words = instance.command.split()
-        for option, word in instance.options:
-            words += [f"--{option}"] if word is None else [f"--{option}", self._text(word)]
-        return [*words, *map(self._text, self._arguments(instance))]
+    def line(self, instance: Instance) -> Line:
+        """Return its command line, without what the recipe adds."""
+        options = tuple((name, None if word is None else self._text(word)) for name, word in instance.options)
+        return Line(instance.command, options, tuple(map(self._text, self._arguments(instance))))
 
     def resolved(self, output: Output) -> Standing:
         """Return the step that an output is of: of several, the one whose validation loss is the least."""

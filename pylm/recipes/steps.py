@@ -6,7 +6,6 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from pylm.data.streaming.grammar import kind_of
@@ -97,12 +96,10 @@ class _Expansion:
             names = [each.name for each in (*self.fetched.values(), *written)]
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigError(f"{every[twice].where}: two steps would be called {twice}", "rename one of them")
-        try:
-            order = list(TopologicalSorter({name: sorted(each.needs()) for name, each in every.items()}).static_order())
-        except CycleError as error:
-            circle = error.args[1]
-            raise ConfigError(f"{every[circle[0]].where}: the steps {' → '.join(circle)} wait for each other") from None
-        return [every[name] for name in order]
+        ordered: dict[str, Instance] = {}
+        for each in every.values():
+            _place(each, every, ordered, ())
+        return list(ordered.values())
 
     def _places(self, step: Step) -> Iterator[dict[str, str]]:
         axes = {axis: [str(one) for one in self._values(given, step)] for axis, given in step.matrix.items()}
@@ -209,6 +206,18 @@ class _Expansion:
         if isinstance(value, list | bool) or value is None:
             raise ConfigError(f"{step.where}: {name} is {value}, and stands within a text", "let it stand alone")
         return [value]
+
+
+def _place(one: Instance, every: Mapping[str, Instance], ordered: dict[str, Instance], before: tuple[str, ...]) -> None:
+    """Place a step after those that it needs, and those in the order in which they are written."""
+    if one.name in before:
+        circle = " → ".join([*before[before.index(one.name) :], one.name])
+        raise ConfigError(f"{one.where}: the steps {circle} wait for each other", "one has to do without the others")
+    needs = one.needs()
+    for name in every:
+        if name in needs and name not in ordered:
+            _place(every[name], every, ordered, (*before, one.name))
+    ordered.setdefault(one.name, one)
 
 
 def _joined(parts: Iterable[Part]) -> Word:

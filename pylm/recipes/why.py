@@ -75,11 +75,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
             yield f"{name} was {_spelled(old[name])}, and is not given"
         elif old[name] == new[name]:
             continue
-        elif any(content for _, content in (old[name], new[name])):
-            was, became = (
-                ", ".join(each[:12] + "…" for each in content) or "none" for _, content in (old[name], new[name])
-            )
-            yield f"what {new[name][0]} ({name}) holds is another: it was {was} and is {became}"
+        elif old[name][1] or new[name][1]:
+            yield f"what {new[name][0]} ({name}) holds is another: it was {_hashes(old[name])} and is {_hashes(new[name])}"
         else:
             yield f"{name} was {old[name][0]}, and is {new[name][0]}"
 
