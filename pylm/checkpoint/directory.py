@@ -19,6 +19,7 @@ from typing import Any
 
 from pylm.checkpoint.state import check_manifest, check_state, parse, require
 from pylm.checkpoint.tensors import Streamed, Tensor, read_tensors, write_tensors
+from pylm.checkpoint.verified import mark_of, remember
 from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
 from pylm.wording import param
@@ -190,14 +191,24 @@ def _check_average(path: Path, wanted: str) -> None:
     read(path)
 
 
-def verify(path: Path) -> Checkpoint:
-    """Open a checkpoint folder and hash every file of it; the error names the first that is not as written."""
+def verify(path: Path, *, remembers: bool = False) -> Checkpoint:
+    """Open a checkpoint folder and hash every file of it; the error names the first that is not as written.
+
+    Args:
+        path: the folder.
+        remembers: whether files that were found right before, and not written to since, are right.
+    """
     checkpoint = read(path)
     for name, (_, wanted) in _manifest(path).items():
+        mark = mark_of(path / name, wanted) if remembers else None
+        if mark is not None and mark.exists():
+            continue
         if (digest := hash_of(path / name)) != wanted:
             raise damaged(path / name, f"its BLAKE2b is {digest[:16]}…, the manifest says {wanted[:16]}…")
+        if mark is not None:
+            remember(mark)
     if (average := checkpoint.average()) is not None:
-        verify(average.path)
+        verify(average.path, remembers=remembers)
     return checkpoint
 
 

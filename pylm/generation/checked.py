@@ -1,7 +1,6 @@
 """Weights against the hashes of their manifest, once a file: a flipped bit would write other text and say nothing.
 
-What was found sound is remembered in the cache folder by device, inode, size and times of change, so that a second
-opening hashes nothing; a file that was written to is another one.
+What was found sound is remembered (pylm/checkpoint/verified.py).
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pylm.cache import cache_folder
+from pylm.checkpoint.verified import mark_of, remember
 from pylm.errors import CheckpointError
 from pylm.wording import param
 
 __all__ = ["check_files"]
 
-MOST_REMEMBERED = 4096  # files; the oldest go
 SLOW_BYTES = 2 << 30  # hashing more bytes than that takes seconds, and is announced
 BLOCK = 1 << 22
 NOT_READ = ("optimizer.safetensors",)  # files that are not read by whoever only writes text
@@ -29,7 +27,7 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
     files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
     unknown = []
     for name, entry in files.items():
-        mark = _mark(folder / name, str(entry["blake2b"]))
+        mark = mark_of(folder / name, str(entry["blake2b"]))
         if name not in NOT_READ and not (mark and os.path.exists(mark)):
             unknown.append((folder / name, str(entry["blake2b"]), mark))
     total = sum(path.stat().st_size for path, _, _ in unknown)
@@ -48,31 +46,4 @@ def check_files(folder: Path, say: Callable[[str], None] = lambda text: None) ->
                 f"{param('verify', False)} takes this one as it is",
             )
         if mark is not None:
-            _remember(mark)
-
-
-def _mark(path: Path, wanted: str) -> Path | None:
-    """Return the empty file that says that a file, as it is, has the wanted hash; None where nothing is remembered."""
-    now = path.stat()
-    cache = cache_folder()
-    if cache is None:
-        return None
-    facts = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns, wanted)
-    return cache / "verified" / hashlib.blake2b(repr(facts).encode(), digest_size=20).hexdigest()
-
-
-def _remember(mark: Path) -> None:
-    """Note that a hash was right.
-
-    A cache folder that cannot be written to costs the next opening another hashing, and nothing else.
-    """
-    try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        marks = list(mark.parent.iterdir())
-        if len(marks) >= MOST_REMEMBERED:
-            marks.sort(key=lambda other: other.stat().st_mtime_ns)
-            for old in marks[: len(marks) // 2]:
-                old.unlink(missing_ok=True)
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o644))
-    except OSError:
-        pass
+            remember(mark)

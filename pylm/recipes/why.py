@@ -76,7 +76,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         elif old[name] == new[name]:
             continue
         elif old[name][1] or new[name][1]:
-            yield f"what {new[name][0]} ({name}) holds is another: it was {_hashes(old[name])} and is {_hashes(new[name])}"
+            was, became = _hashes(old[name]), _hashes(new[name])
+            yield f"what {new[name][0]} ({name}) holds is another: it was {was} and is {became}"
         else:
             yield f"{name} was {old[name][0]}, and is {new[name][0]}"
 

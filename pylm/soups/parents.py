@@ -67,7 +67,8 @@ def checking(parents: Sequence[Parent]) -> Iterator[Callable[[], None]]:
     Damage is told before any other error, which may come of it.
     """
     with ThreadPoolExecutor(min(len(parents), os.cpu_count() or 1)) as pool:
-        found = [pool.submit(verify, parent.folder) for parent in parents if parent.checkpoint is not None]
+        ours = [parent.folder for parent in parents if parent.checkpoint is not None]
+        found = [pool.submit(verify, folder, remembers=True) for folder in ours]
 
         def sound() -> None:
             for each in found:
