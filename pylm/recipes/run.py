@@ -15,6 +15,7 @@ from pylm.recipes.events import Began, Ended, Event, Stood, Told
 from pylm.recipes.file import read_recipe
 from pylm.recipes.folder import DONE, STEP, StepFolder, held
 from pylm.recipes.line import Line
+from pylm.recipes.picture import draw
 from pylm.recipes.results import result_of
 from pylm.recipes.standing import Standing, Standings, sizes_of
 from pylm.recipes.steps import Instance, instances_of
@@ -59,6 +60,7 @@ def run(
             except KeyboardInterrupt:
                 raise _interrupted(instance.name, name, folder, size) from None
             standings.look(instance)
+        draw(list(standings.known.values()), folder, f"{folder.name}: validation loss by step")
     return list(standings.known.values())
 
 

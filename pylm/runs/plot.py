@@ -18,6 +18,7 @@ Points = list[tuple[int, float]]
 # the dots of a Braille character, by column and row
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 COLOURS = {"loss": "#7aa6c2", "val_loss": "#c0392b"}
+OTHERS = ("#c0392b", "#4c72b0", "#2a7f62", "#d98c00", "#8e5ea2", "#555555")  # of curves by other names, in turn
 FEW = 40  # points of a curve that are dots too: one alone would be no line
 LABELS = {"loss": "training", "val_loss": "validation"}
 
@@ -88,7 +89,7 @@ def svg(curves: Mapping[str, Points], title: str, width: int = 720, height: int 
         )
     parts.append(f'<path d="M{margin} {height - bottom}H{end}" stroke="#888"/>')
     for number, (name, points) in enumerate(curves.items()):
-        colour = COLOURS.get(name, "#333")
+        colour = COLOURS.get(name, OTHERS[number % len(OTHERS)])
         path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         if len(points) <= FEW:
