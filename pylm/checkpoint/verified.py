@@ -1,13 +1,15 @@
 """Files whose hash was found right, remembered: a second opening hashes nothing.
 
 They are known in the cache folder by device, inode, size and times of change; a file that was written to is another
-one.
+one. A file that changed a moment ago is not remembered: written to again within a tick of the clock, which is 4 ms on
+most, it would look the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 from pylm.cache import cache_folder
@@ -15,13 +17,14 @@ from pylm.cache import cache_folder
 __all__ = ["mark_of", "remember"]
 
 MOST_REMEMBERED = 4096  # files; the oldest go
+A_MOMENT = 2.0  # seconds; some file systems keep no finer times
 
 
 def mark_of(path: Path, wanted: str) -> Path | None:
     """Return the empty file that says that a file, as it is, has the wanted hash; None where nothing is remembered."""
     now = path.stat()
     cache = cache_folder()
-    if cache is None:
+    if cache is None or time.time() - now.st_ctime < A_MOMENT:
         return None
     facts = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns, wanted)
     return cache / "verified" / hashlib.blake2b(repr(facts).encode(), digest_size=20).hexdigest()

@@ -64,7 +64,7 @@ def run_step(
 
 def _watched(child: subprocess.Popen[bytes], log: Path, told: Callable[[str], object]) -> int:
     """Wait for it, and tell its newest line now and then."""
-    known = ""
+    known = _last_line(log)  # of what an earlier go said
     while True:
         try:
             return child.wait(LOOKED)

@@ -15,6 +15,7 @@ import pytest
 
 import pylm
 from pylm.checkpoint import read, verify
+from pylm.checkpoint.directory import hash_of
 from pylm.errors import CheckpointError, PylmError, UsageError
 from tests.soups.small_checkpoints import arrays, checkpoint
 
@@ -161,6 +162,25 @@ def test_flipped_bits_are_refused() -> None:
         path.write_bytes(whole)
         assert {each.name for each in Path().iterdir()} == {"a", "b", "c"}, path
     pylm.soup(names, out="out")
+
+
+def test_what_was_found_sound_is_not_hashed_again_until_somebody_writes_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYLM_CACHE", "cache")
+    names, hashed = three(), list[Path]()
+    monkeypatch.setattr("pylm.checkpoint.directory.hash_of", lambda path: hashed.append(path) or hash_of(path))
+    pylm.soup(names, out="first")
+    assert len(hashed) == 3 * 3
+    monkeypatch.setattr("pylm.checkpoint.verified.A_MOMENT", 0.0)
+    pylm.soup(names, out="second")
+    assert len(hashed) == 2 * 3 * 3  # nothing is remembered of what was written a moment ago
+    pylm.soup(names, out="third")
+    assert len(hashed) == 2 * 3 * 3
+    path = Path("b/model.safetensors")
+    times, whole = path.stat(), path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(CheckpointError, match=r"b/model\.safetensors is damaged"):
+        pylm.soup(names, out="fourth")
 
 
 def test_damage_is_told_before_what_comes_of_it() -> None:
