@@ -1,7 +1,9 @@
 """Soups: the arithmetic against float64, the speed against copying the bytes and mergekit, and the memory.
 
 Three checkpoints of the smallest GPT-2, 124M numbers in fp32 each. Ours hashes what it reads and writes, and flushes;
-the copy does neither but flush. mergekit asks for an environment of its own, `.venv/peers-after`.
+the copy does neither but flush; a soup of inputs that were found sound before hashes only what it writes. mergekit asks
+for an environment of its own: `make peers-merge`. With --full the anneals of anneals.yaml are trained and averaged,
+10,000 bits of the inputs are flipped, and a recipe is killed 50 times.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ import dataclasses
 import json
 import os
 import platform
+import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +28,11 @@ from benchmarks.report import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = str(ROOT / ".venv" / "peers-after" / "bin" / "python")
+MERGEKIT = ROOT / ".venv" / "peers-merge"
 VOCABULARY, WIDTH, LAYERS, CONTEXT = 50257, 768, 12, 1024
 LARGEST = VOCABULARY * WIDTH * 4 / 1e6  # MB of the largest tensor
 NAMES = ("a", "b", "c")
+FLIPS, KILLS = 10_000, 50
 BLOCK = {
     "attention.norm.weight": (WIDTH,), "attention.norm.bias": (WIDTH,),
     "attention.qkv.weight": (3 * WIDTH, WIDTH), "attention.qkv.bias": (3 * WIDTH,),
@@ -52,24 +59,36 @@ class Copying(Side):
 
 
 @dataclasses.dataclass(frozen=True)
-class Beside(Side):
-    """A side whose environment may be absent."""
+class Mergekit(Side):
+    """mergekit, which lies beside the environment of the packages that it imports."""
 
     def version(self) -> str | None:
-        return super().version() if Path(self.python).exists() else None
+        found = sorted(MERGEKIT.glob("mergekit-*.dist-info"))
+        return found[0].name.split("-")[1].removesuffix(".dist") if found and Path(PEERS).exists() else None
+
+
+def beside(function: Any) -> Mergekit:
+    return Mergekit("mergekit", function, python=PEERS, environment={"PYTHONPATH": str(MERGEKIT)})
 
 
 # the sides
 
 
-def ours(folder: str, method: str = "mean", names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+def ours(folder: str, method: str = "mean", names: tuple[str, ...] = NAMES, knows: bool = False) -> dict[str, Any]:
     import pylm
 
+    os.environ["PYLM_CACHE"] = f"{folder}/cache"
+    if not knows:
+        shutil.rmtree(f"{folder}/cache", ignore_errors=True)
     begun = time.perf_counter()
     pylm.soup([f"{folder}/{name}" for name in names], out=f"{folder}/soup", method=method)
     seconds = time.perf_counter() - begun
     shutil.rmtree(f"{folder}/soup")
     return {"seconds": seconds}
+
+
+def ours_again(folder: str) -> dict[str, Any]:
+    return ours(folder, knows=True)
 
 
 def ours_slerp(folder: str) -> dict[str, Any]:
@@ -105,6 +124,22 @@ def mergekit(folder: str) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     shutil.rmtree(f"{folder}/merged")
     return {"seconds": seconds}
+
+
+def off_mergekit(folder: str, made: str, t: float) -> dict[str, Any]:
+    """The largest distance of a soup from what mergekit's own function makes, relative to the largest number."""
+    import torch
+    from mergekit.merge_methods.slerp import slerp
+    from safetensors import safe_open
+
+    files = [f"{folder}/{name}/model.safetensors" for name in (*NAMES[:2], made)]
+    one, two, found = (safe_open(file, "pt") for file in files)
+    off = {}
+    for name in found.keys():
+        tensors = [each.get_tensor(name).double() for each in (one, two, found)]
+        right = slerp(torch.tensor([t], dtype=torch.float64), tensors[0][None], tensors[1][None])[0]
+        off[name] = float((tensors[2] - right).abs().max() / right.abs().max())
+    return {"seconds": 0.0, "off": max(off.values())}
 
 
 # the material
@@ -161,10 +196,16 @@ def three_of_others(tmp_path: Path) -> Iterator[str]:
 
 # the rows
 
+NO_MERGEKIT = "mergekit is not installed: make peers-merge"
 
-@pytest.mark.parametrize(("method", "side"), [("mean", ours), ("slerp", ours_slerp), ("karcher", ours_karcher)])
+
+KNOWN = "mean, of inputs found sound before"
+SIDES = [("mean", ours), (KNOWN, ours_again), ("slerp", ours_slerp), ("karcher", ours_karcher)]
+
+
+@pytest.mark.parametrize(("method", "side"), SIDES)
 def test_speed_and_memory(compare: Compare, three: str, method: str, side: Any) -> None:
-    bar = 0.7 if method == "mean" else None
+    bar = 0.7 if method.startswith("mean") else None
     peer = Copying("python", copied, "copying all three")
     agree = lambda mine, theirs: True  # noqa: E731 - they make other things
     run = compare(f"{method}, 124M fp32 each", Side("pylm", side), [peer], rounds=3, agree=agree, folder=three)
@@ -173,11 +214,26 @@ def test_speed_and_memory(compare: Compare, three: str, method: str, side: Any) 
 
 
 def test_against_mergekit(compare: Compare, three_of_others: str) -> None:
-    name, peer = "3 × 124M fp32, mean, of Hugging Face's folders", Beside("mergekit", mergekit, python=PEERS)
+    name, peer = "3 × 124M fp32, mean, of Hugging Face's folders", beside(mergekit)
     if peer.version() is None:
-        compare.unmeasured(f"{name} vs mergekit", "mergekit is not installed in .venv/peers-after", "≥ 3×")
+        compare.unmeasured(f"{name} vs mergekit", NO_MERGEKIT, "≥ 3×")
     agree = lambda mine, theirs: True  # noqa: E731 - the tests compare the numbers
     compare(name, Side("pylm", ours), [peer], rounds=3, agree=agree, folder=three_of_others).faster(3, than="mergekit")
+
+
+def test_slerp_against_mergekit(compare: Compare, three_of_others: str) -> None:
+    import pylm
+
+    side, name = beside(off_mergekit), "slerp of 2 × 124M vs mergekit's function"
+    if side.version() is None:
+        compare.unmeasured(name, NO_MERGEKIT, "≤ 1e-06 relative")
+    paths = [Path(three_of_others, each) for each in NAMES[:2]]
+
+    def measured() -> float:
+        pylm.soup(paths, out=Path(three_of_others, "arc"), method="slerp", t=0.3)
+        return float(compare.once(side, folder=three_of_others, made="arc", t=0.3)["off"])
+
+    row(compare, name, compare.benchmark.pedantic(measured, rounds=1, iterations=1), 1e-6, "relative")
 
 
 def row(compare: Compare, name: str, value: float, bar: float, unit: str) -> None:
@@ -224,3 +280,107 @@ def plain_slerp(t: float, one: Any, two: Any) -> Any:
         return (1 - t) * one + t * two
     angle = np.arccos(cosine)
     return np.sin((1 - t) * angle) / np.sin(angle) * one + np.sin(t * angle) / np.sin(angle) * two
+
+
+@pytest.mark.slow
+def test_flipped_bits(compare: Compare, tmp_path: Path) -> None:
+    """Flip one bit of one input at a time: how many of 10,000 make a soup."""
+    import pylm
+    from pylm.errors import PylmError
+    from tests.soups.small_checkpoints import arrays, checkpoint
+
+    few = [{key: each for key, each in arrays(seed).items() if key != "long"} for seed in range(len(NAMES))]
+    names = [checkpoint(tmp_path / name, each) for name, each in zip(NAMES, few, strict=True)]
+    files, draw = sorted(Path(names[1]).iterdir()), random.Random(1)
+
+    def measured() -> int:
+        made = 0
+        for number in range(FLIPS):
+            path = files[number % len(files)]
+            whole = path.read_bytes()
+            spot = draw.randrange(len(whole))
+            path.write_bytes(whole[:spot] + bytes([whole[spot] ^ 1 << draw.randrange(8)]) + whole[spot + 1 :])
+            try:
+                pylm.soup(names, out=tmp_path / "soup")
+                made += 1
+                shutil.rmtree(tmp_path / "soup")
+            except PylmError:
+                pass
+            path.write_bytes(whole)
+        return made
+
+    name = f"{FLIPS:,} bits of an input flipped, one at a time: soups made"
+    row(compare, name, compare.benchmark.pedantic(measured, rounds=1, iterations=1), 0, "soups")
+
+
+@pytest.mark.slow
+def test_the_mean_of_anneals(compare: Compare, tmp_path: Path) -> None:
+    """Train stage one of five seeds and three anneals of each: is their mean better than the best of them?"""
+    from pylm.recipes.run import run
+
+    def measured() -> list[dict[str, Any]]:
+        standings = run(str(Path(__file__).with_name("anneals.yaml")), out=tmp_path)
+        return [against_best(each) for each in standings if each.instance.step == "result"]
+
+    seeds = compare.benchmark.pedantic(measured, rounds=1, iterations=1)
+    for number, each in enumerate(seeds, 1):
+        name = f"seed {number}: mean of 3 anneals less the best of them, 95 % by document"
+        spread = (each["low"], each["high"])
+        compare.report.add(compare.subject, Row(name, each["value"], None, None, None, spread, "< 0", "", "nats"))
+    better = sum(each["is_best"] for each in seeds)
+    name = f"the mean of 3 anneals is better than the best of them, of {len(seeds)} seeds of stage one"
+    verdict = "met" if better >= 4 else "short"
+    compare.report.add(compare.subject, Row(name, better, None, None, None, None, "≥ 4 of 5", verdict, "seeds"))
+
+
+def against_best(standing: Any) -> dict[str, Any]:
+    """The mean's loss less that of the anneal which validation chose; whether it is below all on these documents."""
+    names = standing.record["read_as"]
+    loss = {name: each["loss"] for name, each in zip(names, standing.result["evaluations"], strict=False)}
+    mean = next(name for name in loss if name.startswith("mean"))
+    singles = [value for name, value in loss.items() if name.startswith("anneal")]
+    apart = standing.result["compared"][names.index(mean) - 1]
+    return {"is_best": loss[mean] < min(singles), **next(one for one in apart if one["metric"] == "loss")}
+
+
+@pytest.mark.slow
+def test_a_recipe_through_kills(compare: Compare, tmp_path: Path) -> None:
+    """Kill a recipe at 50 moments: how many steps come to something else, and how many that were done run again."""
+    draw, recipe = random.Random(1), str(ROOT / "tests" / "recipes" / "trained.yaml")
+
+    def started(folder: str) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", "pylm", "recipe", "run", recipe, "--out", str(tmp_path / folder)]
+        return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def done(folder: str) -> dict[str, tuple[str, int]]:
+        """Return what each step that is done came to, and when that was written."""
+        found = {path.parent.name: path for path in (tmp_path / folder).glob("steps/*/done.json")}
+        return {name: (json.loads(path.read_text())["identity"], path.stat().st_mtime_ns)
+                for name, path in found.items()}  # fmt: skip
+
+    def differing() -> int:
+        found = done("killed")
+        return sum(found[name][0] != identity for name, (identity, _) in done("whole").items())
+
+    def measured() -> tuple[int, int]:
+        begun = time.perf_counter()
+        assert started("whole").wait() == 0
+        whole, again, other = time.perf_counter() - begun, 0, 0
+        for _ in range(KILLS):
+            before = done("killed")
+            if len(before) == len(done("whole")):  # all of it anew: one recipe is over before fifty kills
+                other += differing()
+                shutil.rmtree(tmp_path / "killed")
+                before = {}
+            process = started("killed")
+            time.sleep(draw.uniform(0, 0.6 * whole))
+            process.kill()
+            process.wait()
+            after = done("killed")
+            again += sum(after.get(name) != each for name, each in before.items())
+        assert started("killed").wait() == 0
+        return again, other + differing()
+
+    again, other = compare.benchmark.pedantic(measured, rounds=1, iterations=1)
+    row(compare, f"a recipe through {KILLS} kills: steps that were done and ran again", again, 0, "steps")
+    row(compare, f"a recipe through {KILLS} kills: steps that came to something else", other, 0, "steps")

@@ -28,17 +28,7 @@ steps:
   tok: {command: tokenizer train, arguments: [$web, $good], options: {vocab-size: 300}}
   shards: {command: tokenize, arguments: [$good], options: {tokenizer: $tok}}
 """
-TRAINED = (
-    TEXTS
-    + """
-  base:
-    command: train
-    options: {data: $shards, n-layers: 1, n-heads: 2, d-model: 32, context-length: 32, batch-tokens: 256,
-              micro-batch: 8, max-steps: 12, save-every: 2, eval-every: 6, eval-batches: 1, sample-every: "null",
-              compile: "false", device: cpu, warmup-steps: 2, schedule: constant}
-  soup: {command: soup, arguments: [$base], options: {method: ema, t: 0.5}}
-"""
-)
+TRAINED = Path(__file__).with_name("trained.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
