@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -55,12 +54,13 @@ def killed_when(ready: Callable[[], bool]) -> None:
     """Start the recipe in a process of its own, and kill that, and nothing else, once something is there."""
     line = [sys.executable, "-m", "pylm", "recipe", "run", "mine.yaml", "--out", "killed"]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not ready():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        while not ready():
+            assert process.poll() is None
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def there(pattern: str, without: str = "") -> Callable[[], bool]:
@@ -147,11 +147,10 @@ def holder() -> Iterator[int]:
     """A process that holds the folder."""
     code = "import time; from pathlib import Path; from pylm.recipes.folder import held\n"
     code += "with held(Path('made')): print(1, flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None and process.stdout.readline()
-    yield process.pid
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        yield process.pid
+        process.kill()
 
 
 def test_no_key_of_the_environment_and_no_file_beside_changes_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
