@@ -57,7 +57,8 @@ class Parent:
 
 def opened(names: Sequence[str]) -> list[Parent]:
     """Return the checkpoints, whose files have the sizes of their manifests; `checking` hashes them."""
-    return [_opened(name, find(name)) for name in names]
+    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:  # folders without a manifest are hashed
+        return list(pool.map(lambda name: _opened(name, find(name)), names))
 
 
 @contextmanager
