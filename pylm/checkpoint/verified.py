@@ -17,7 +17,7 @@ from pylm.cache import cache_folder
 __all__ = ["mark_of", "remember"]
 
 MOST_REMEMBERED = 4096  # files; the oldest go
-A_MOMENT = 2.0  # seconds; some file systems keep no finer times
+A_MOMENT = 0.1  # seconds; the slowest of clocks ticks every 10 ms
 
 
 def mark_of(path: Path, wanted: str) -> Path | None:

@@ -168,6 +168,7 @@ def test_what_was_found_sound_is_not_hashed_again_until_somebody_writes_to_it(mo
     monkeypatch.setenv("PYLM_CACHE", "cache")
     names, hashed = three(), list[Path]()
     monkeypatch.setattr("pylm.checkpoint.directory.hash_of", lambda path: hashed.append(path) or hash_of(path))
+    monkeypatch.setattr("pylm.checkpoint.verified.A_MOMENT", 3600.0)
     pylm.soup(names, out="first")
     assert len(hashed) == 3 * 3
     monkeypatch.setattr("pylm.checkpoint.verified.A_MOMENT", 0.0)
