@@ -99,7 +99,7 @@ def _chosen(sizes: Mapped, size: str | None, path: Path) -> str | None:
 
 def _step(name: str, written: Any, where: str) -> Step:
     step = _mapping(written, where)
-    _refuse_others(step, KEYS_OF_STEP, where, f"the step {name}")
+    _refuse_others(step, KEYS_OF_STEP, where.rpartition(":")[0], f"the step {name}")
     command = step.values.get("command")
     if command not in COMMANDS:
         hint = did_you_mean(str(command), COMMANDS) or f"a step is one of {', '.join(COMMANDS)}"
@@ -136,11 +136,11 @@ def _refuse_names(values: Mapping[str, Any], steps: Mapping[str, Step], path: Pa
             raise ConfigError(f"{path}: {name} is a value and an axis of {axes[name]}", "give one another name")
 
 
-def _refuse_others(found: Mapped, known: tuple[str, ...], where: str, what: str) -> None:
+def _refuse_others(found: Mapped, known: tuple[str, ...], path: str, what: str) -> None:
     for key, _, line in found.items():
         if key not in known:
-            place = f"{where.rpartition(':')[0] if where.rpartition(':')[2].isdigit() else where}:{line}"
-            raise ConfigError(f"{place}: {what} has no {key}", did_you_mean(key, known) or f"it has {', '.join(known)}")
+            hint = did_you_mean(key, known) or f"it has {', '.join(known)}"
+            raise ConfigError(f"{path}:{line}: {what} has no {key}", hint)
 
 
 def _mapping(value: Any, where: str) -> Mapped:
