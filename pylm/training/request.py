@@ -107,6 +107,8 @@ class Request:
                 f"{self.named} is text to tokenize, and {param('data', self.data)} is tokens", "give one of the two"
             )
         for key, _, _ in self.given.settings:
+            if key.startswith("finetune.") and self.given.section == "train":
+                raise UsageError(f"{param(key.partition('.')[2])} is of pylm finetune", "leave it out")
             if key in OF_SHARDS:
                 raise UsageError(f"{param(key)} is of pylm {OF_SHARDS[key]}, which makes shards", "leave it out")
         if self.resume is not None and self.init_from is not None:
