@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from pylm.model import parameters
 from pylm.model.names import Stored, Tensor
 from pylm.wording import param
 
-__all__ = ["LINEARS", "TABLES", "Adapter", "applied", "factors", "start", "to_numpy"]
+__all__ = ["LINEARS", "TABLES", "Adapter", "applied", "factors", "in_model", "saved", "start", "to_numpy", "to_tensor"]
 
 LINEARS = ("attention.qkv", "attention.out", "mlp.gate", "mlp.up", "mlp.down")  # of a block
 TABLES = ("embed", "head")
@@ -41,14 +41,12 @@ class Adapter:
         alpha: their product counts alpha / rank.
         dropout: share of an adapter's inputs that is dropped while it learns.
         targets: which linears of a block, and which tables.
-        rows: ids of tokens that the base never saw, whose rows of the tables learn as they are.
     """
 
     rank: int
     alpha: float
     dropout: float = 0.0
     targets: tuple[str, ...] = LINEARS
-    rows: tuple[int, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -56,22 +54,10 @@ class Adapter:
         return self.alpha / self.rank
 
     @classmethod
-    def of(cls, finetune: Finetune, shape: Shape, rows: tuple[int, ...] = ()) -> Adapter | None:
-        """Return the adapter that a configuration asks for, None where its method is another."""
-        if finetune.method != "lora":
-            return None
+    def of(cls, finetune: Finetune, shape: Shape) -> Adapter:
+        """Return the adapter that a configuration asks for."""
         targets = _targets(finetune.lora_targets, shape)
-        return cls(finetune.lora_rank, finetune.lora_alpha, finetune.lora_dropout, targets, rows)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what a state holds of it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, held: Mapping[str, Any]) -> Adapter:
-        """Return what `as_json` gave."""
-        lists = {name: tuple(held[name]) for name in ("targets", "rows")}
-        return cls(held["rank"], held["alpha"], held["dropout"], **lists)
+        return cls(finetune.lora_rank, finetune.lora_alpha, finetune.lora_dropout, targets)
 
     def modules(self, shape: Shape) -> Iterator[str]:
         """Yield the names of the modules that are adapted, in the order in which their factors are drawn."""
@@ -81,19 +67,13 @@ class Adapter:
             yield from (f"blocks.{layer}.{linear}" for linear in LINEARS if linear in self.targets)
 
     def sizes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of all that learns, by name."""
+        """Return the shapes of all factors, by name."""
         whole, found = parameters.parameters(shape), {}
         for module in self.modules(shape):
             rows, columns = whole[f"{module}.weight"].shape
             out, into = (columns, rows) if module == "embed" else (rows, columns)
             found[f"{module}.lora_a"], found[f"{module}.lora_b"] = (self.rank, into), (out, self.rank)
-        for table in self.tables(shape):
-            found[f"{table}.rows"] = (len(self.rows), whole[f"{table}.weight"].shape[1])
         return found
-
-    def tables(self, shape: Shape) -> tuple[str, ...]:
-        """Return the tables of which single rows learn."""
-        return () if not self.rows else ("embed",) if shape.tied else TABLES
 
 
 def _targets(asked: tuple[str, ...] | None, shape: Shape) -> tuple[str, ...]:
@@ -123,14 +103,12 @@ def start(adapter: Adapter, shape: Shape, seed: int) -> dict[str, Array]:
     """Return the factors as they begin, by name, in float32: their product is zero, so the model is the base.
 
     A linear's A is uniform within 1 / √in and its B zero; a table's A is zero and its B normal. They are drawn from
-    the seed alone, the same for every framework. The rows of new tokens are the base's to give.
+    the seed alone, the same for every framework.
     """
     words = np.random.RandomState((seed ^ OWN_WORDS) & 0xFFFFFFFF)
     found: dict[str, Array] = {}
     for name, size in adapter.sizes(shape).items():
         module, _, kind = name.rpartition(".")
-        if kind == "rows":
-            continue
         table, count = module == "embed", math.prod(size)
         if kind == "lora_a" and not table:
             drawn = 2 * parameters.uniform(words, count) - 1
@@ -155,15 +133,15 @@ def factors(tensors: Mapping[str, Stored]) -> dict[str, tuple[Array, Array]]:
 
 
 def applied(
-    base: Mapping[str, Stored], tensors: Mapping[str, Stored], scale: float, rows: tuple[int, ...] = ()
+    base: Mapping[str, Stored], tensors: Mapping[str, Stored], scale: float, rows: range | None = None
 ) -> dict[str, Stored]:
     """Return the tensors of a base with an adapter added, in float32 where one is; the others share the base's bytes.
 
     Args:
         base: by our names.
-        tensors: the adapter's: factors, and rows of tables.
+        tensors: the adapter's: factors, and under the name of a table with `.rows` those of new tokens.
         scale: what the product of the factors counts.
-        rows: the ids that the rows are of; a table that ends before them grows.
+        rows: the ids of new tokens; a table that ends before them grows.
     """
     found = dict(base)
     for module, (a, b) in factors(tensors).items():
@@ -175,21 +153,32 @@ def applied(
             raise CheckpointError(
                 f"the adapter of {module} is for {list(change.shape)}, the base's is {list(base[weight].shape)}"
             )
-        found[weight] = _tensor(to_numpy(base[weight]) + np.float32(scale) * change)
-    for table in TABLES:
-        if f"{table}.rows" in tensors:
-            found[f"{table}.weight"] = _with_rows(found[f"{table}.weight"], to_numpy(tensors[f"{table}.rows"]), rows)
+        change *= np.float32(scale)
+        found[weight] = to_tensor(np.add(change, to_numpy(base[weight]), out=change))
+    for name in (name for name in tensors if name.endswith(".rows")):
+        table = in_model(name)
+        found[table] = _with_rows(name, found[table], tensors[name], rows or range(0))
     return found
 
 
-def _with_rows(table: Stored, new: Array, ids: tuple[int, ...]) -> Tensor:
+def _with_rows(name: str, table: Stored, new: Stored, rows: range) -> Tensor:
     held = to_numpy(table)
-    if len(new) != len(ids) or new.shape[1] != held.shape[1]:
-        raise CheckpointError(f"the adapter holds rows of shape {list(new.shape)} for {len(ids)} tokens")
-    grown = np.zeros((max(len(held), max(ids, default=-1) + 1), held.shape[1]), np.float32)
+    if tuple(new.shape) != (len(rows), held.shape[1]) or rows.start > len(held):
+        raise CheckpointError(f"the adapter holds {name} of shape {list(new.shape)} for {len(rows)} tokens")
+    grown = np.empty((max(len(held), rows.stop), held.shape[1]), np.float32)
     grown[: len(held)] = held
-    grown[list(ids)] = new
-    return _tensor(grown)
+    grown[rows.start : rows.stop] = to_numpy(new)
+    return to_tensor(grown)
+
+
+def saved(name: str) -> str:
+    """Return how an adapter calls what learns of a parameter: of a table single rows."""
+    return f"{name.removesuffix('.weight')}.rows" if name.endswith(".weight") else name
+
+
+def in_model(name: str) -> str:
+    """Return the parameter that `saved` gave this name."""
+    return f"{name.removesuffix('.rows')}.weight" if name.endswith(".rows") else name
 
 
 def to_numpy(tensor: Stored) -> Array:
@@ -204,5 +193,6 @@ def to_numpy(tensor: Stored) -> Array:
     return flat.reshape(tensor.shape)
 
 
-def _tensor(array: Array) -> Tensor:
+def to_tensor(array: Array) -> Tensor:
+    """Return an array of floats as a float32 tensor."""
     return Tensor("F32", array.shape, memoryview(np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8)))

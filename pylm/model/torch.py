@@ -34,7 +34,8 @@ from pylm.errors import CheckpointError, UsageError
 from pylm.model import names, parameters
 from pylm.model.masks import Masks
 from pylm.model.torch_codecs import from_stored
-from pylm.model.torch_dropout import dropped, keys_on
+from pylm.model.torch_dropout import dropped, keys_on, words_on
+from pylm.model.torch_lora import AdaptedLinear
 
 __all__ = ["Cache", "Model", "load"]
 
@@ -241,6 +242,7 @@ class Model(nn.Module):
             self.norm = _norm(shape, width)
             self.head = None if shape.tied else nn.Linear(width, rows, bias=False)
         self.masks = Masks(0)  # of dropout; what trains gives it a seed
+        self.adapted: list[AdaptedLinear] = []  # whose adapters drop inputs
         self.rope: kernels.Rope | None = None
         if shape.position == "rope":
             self.rope = kernels.Rope(
@@ -294,8 +296,8 @@ class Model(nn.Module):
         return {name: self._real(name, parameter.detach()) for name, parameter in self.named_parameters()}
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take all weights, as `weights` gives them, cast to the dtype that the model is in."""
-        mine = self.weights()
+        """Take all weights but adapters, as `weights` gives them, cast to the dtype that the model is in."""
+        mine = {name: tensor for name, tensor in self.weights().items() if ".lora_" not in name}
         parameters.misfit(*({name: tuple(one.shape) for name, one in side.items()} for side in (mine, weights)))
         for name, tensor in mine.items():
             tensor.copy_(weights[name])
@@ -319,9 +321,14 @@ class Model(nn.Module):
         if self.position is not None:
             stream_BTC = stream_BTC + self.position(_positions(idx_BT, documents) if positions is None else positions)
         keys: torch.Tensor | None = None
-        if self.shape.dropout and self.training:
-            keys = keys_on(self.masks.keys(2 * len(self.blocks) + 1), idx_BT.device)
-            stream_BTC = dropped(stream_BTC, keys[0, 0], self.shape.dropout)
+        if (self.shape.dropout or self.adapted) and self.training:
+            drawn, places = self.masks.keys(2 * len(self.blocks) + 1 + len(self.adapted)), 2 * len(self.blocks) + 1
+            if self.shape.dropout:
+                keys = keys_on(drawn[:places], idx_BT.device)
+                stream_BTC = dropped(stream_BTC, keys[0, 0], self.shape.dropout)
+            if self.adapted:
+                for linear, key in zip(self.adapted, words_on(drawn[places:], idx_BT.device), strict=True):
+                    linear.key = key
         rope = self.rope if positions is None or self.rope is None else self.rope.at(positions)
         shared = Shared(idx_BT, stream_BTC, rope, documents, cache, None)
         branch_BTC: torch.Tensor | None = None
@@ -331,6 +338,8 @@ class Model(nn.Module):
         return _add_norm(self.norm, stream_BTC, branch_BTC)[0]
 
     def _head(self) -> torch.Tensor:
+        if isinstance(self.head, AdaptedLinear):
+            return self.head.whole()
         weight_VC = self.embed.weight if self.head is None else self.head.weight
         return weight_VC if len(weight_VC) == self.vocab_size else weight_VC[: self.vocab_size]
 
