@@ -77,10 +77,9 @@ def begun_run(request: Tuning, on_event: Callable[[Event], None]) -> Begun | Non
     except CheckpointError:
         if request.resume != "auto":
             raise
-    begun = {} if run is None else begun_with(run)
-    if run is None or not begun or not (run / "config.yaml").is_file():
+    if run is None or not (run / "config.yaml").is_file():
         on_event(NothingToResume(run))
         return None
     if resolve(files=[run / "config.yaml"], environ={}).config.finetune.dataset is None:
         raise UsageError(f"{run} was trained, and not tuned", f"{param('out', 'RUN')} names the run that is to go on")
-    return Begun(run, Path(begun["checkpoint"]), bool(steps(run)))
+    return Begun(run, Path(begun_with(run)["checkpoint"]), bool(steps(run)))

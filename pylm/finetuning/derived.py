@@ -47,7 +47,7 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
     if method != "lora" and base.train is not None:
         values |= {f"train.{key}": getattr(base.train, key) for key in OF_OPTIMIZER}
-    if all(resolved.origin(f"train.{key}") == DEFAULT for key in LENGTHS):
+    if all(getattr(resolved.config.train, key) is None for key in LENGTHS):
         values["train.max_epochs"] = EPOCHS
     batch = ""
     if all(resolved.origin(f"train.{key}") == DEFAULT for key in BATCH_KEYS):

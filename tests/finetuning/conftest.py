@@ -12,7 +12,7 @@ import pytest
 import pylm
 from pylm.data.stories import stories
 
-SHAPE: Any = {"n_layers": 2, "n_heads": 2, "d_model": 16, "context_length": 32, "vocab_size": 300}
+SHAPE: Any = {"n_layers": 2, "n_heads": 2, "d_model": 16, "context_length": 64, "vocab_size": 300}
 SETTINGS: Any = {"device": "cpu", "compile": False, "backend": "torch", "precision": "fp32", "log_every": 1}
 WORDS = "red blue green cat dog sun moon tree ball fish".split()
 PEAK = 1e-2

@@ -57,7 +57,8 @@ def test_the_function_and_the_command_make_one_run() -> None:
 
 
 def test_new_tokens_begin_at_the_mean_and_the_template_is_stored() -> None:
-    run, heard = tuned("runs/mean", learning_rate=1e-12, weight_decay=0.0, max_steps=1)
+    write_rows("new.jsonl", conversations(120, seed=4))
+    run, heard = tuned("runs/mean", "new.jsonl", learning_rate=1e-12, weight_decay=0.0, max_steps=1)
     before, after = tables("runs/base"), tables("runs/mean")
     mean = before["embed.weight"].astype(np.float64).mean(0)
     assert after["embed.weight"].shape == (302, 16)
@@ -93,7 +94,7 @@ def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
     config = run.config
     assert (config.train.schedule, config.train.min_lr_ratio, config.train.max_epochs) == ("linear", 0.0, 2.0)
     started = event(heard, events.Started)
-    assert started.batches.tokens == said.batch_tokens == 32  # of 40 windows: a sequence a step
+    assert started.batches.tokens == said.batch_tokens == 64  # of 57 windows: a sequence a step
     assert started.length.steps == 2 * started.windows and config.data.window == "packed"
     assert [record["lr"] for record in run.metrics() if "lr" in record][-1] < 0.05 * said.learning_rate
     again, heard = tuned("runs/again", checkpoint="runs/derived")
@@ -112,14 +113,16 @@ def test_examples_are_kept_and_another_template_makes_others() -> None:
 
 
 def test_one_that_was_stopped_goes_on_as_the_uninterrupted_one() -> None:
-    whole, _ = tuned("runs/whole")
+    whole, _ = tuned("runs/whole", freeze="embeddings")
 
     def stop(one: Any) -> None:
         if isinstance(one, events.Saved) and one.step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        pylm.finetune("runs/base", dataset="chat.jsonl", out="runs/stopped", on_event=stop, **SHORT)
+        pylm.finetune(
+            "runs/base", dataset="chat.jsonl", out="runs/stopped", on_event=stop, freeze="embeddings", **SHORT
+        )
     pylm.finetune(out="runs/stopped", resume="auto", on_event=lambda one: None)
     assert files("runs/stopped") == files("runs/whole")
     # killed before its first checkpoint: the same call again, with and without the names of what it began with
@@ -129,7 +132,7 @@ def test_one_that_was_stopped_goes_on_as_the_uninterrupted_one() -> None:
         shutil.rmtree("runs/killed/checkpoints")
         pylm.finetune(
             named["checkpoint"], dataset=named["dataset"], out="runs/killed", resume="auto",
-            on_event=lambda one: None, **(SHORT if named["dataset"] else {}),
+            on_event=lambda one: None, **({**SHORT, "freeze": "embeddings"} if named["dataset"] else {}),
         )  # fmt: skip
         assert files("runs/killed") == files("runs/whole")
 
@@ -162,7 +165,7 @@ def test_padding_rows_take_new_tokens_and_others_go(tmp_path: Path) -> None:
 
 
 def test_samples_answer_what_held_out_examples_ask() -> None:
-    run, _ = tuned("runs/samples", sample_every=6, max_tokens=5)
+    run, _ = tuned("runs/samples", sample_every=6, sample={"max_tokens": 5})
     asked = [sample["prompt"] for sample in run.samples()]
     assert len(asked) == 2 and all(prompt.startswith("<|im_start|>user\nsay ") for prompt in asked)
     assert all(prompt.endswith("<|im_end|>\n<|im_start|>assistant\n") for prompt in asked)
@@ -224,9 +227,9 @@ def test_a_prepared_folder_is_taken_as_it_is_and_one_of_another_tokenizer_refuse
     from pylm.data import chat
 
     base = Tokenizer.load(pylm.Run("runs/base").checkpoint().path)
-    chat.prepare("pairs.jsonl", base, "data/mine", context_length=32)
+    chat.prepare("pairs.jsonl", base, "data/mine", context_length=64)
     _, heard = tuned("runs/mine", "data/mine", max_steps=1)
     assert not [one for one in heard if isinstance(one, Prepared)]
     write_rows("more.jsonl", conversations(30))
-    chat.prepare("pairs.jsonl", Tokenizer.train("s.txt", 280), "data/theirs", context_length=32)
+    chat.prepare("pairs.jsonl", Tokenizer.train("s.txt", 280), "data/theirs", context_length=64)
     assert "data/theirs is of the tokenizer" in says(dataset="data/theirs")
