@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,16 +14,18 @@ from pylm.config.cascade import resolve
 from pylm.config.schema import Config
 from pylm.data.folder import TOKEN_FILES
 from pylm.data.identity import identify
-from pylm.errors import CheckpointError, DataError, PylmError, TokenizerError
+from pylm.errors import CheckpointError, DataError, PylmError, TokenizerError, UsageError
+from pylm.evaluation.examples import Example, examples_of_shards, has_masks, passages
 from pylm.evaluation.reading import Passage, documents, prefix_of, texts, windows, within
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.data.identity import Identity
+    from pylm.evaluation.answered import Masked
     from pylm.generation.load import Opened
 
-__all__ = ["Judged", "by_shards", "by_text", "is_shards", "of_ours", "own_data"]
+__all__ = ["Judged", "by_examples", "by_shards", "by_text", "is_shards", "of_ours", "own_data"]
 
 NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
 
@@ -36,6 +38,7 @@ class Judged:
     passages: Iterator[Passage]
     settings: Callable[[], dict[str, Any]]  # asked once all is read
     tokens: int | None = None  # about how many targets there are, where that is known
+    examples: Callable[[], Iterable[Masked]] | None = None  # that ask for answers, where it is of such
 
     def empty(self) -> PylmError:
         """Return the error for passages without a target."""
@@ -102,6 +105,8 @@ def by_shards(
         config = Config.model_validate({"model": {"context_length": opened.engine.context_length}})
     _refuse_empty(path, split, identity)
     settings: dict[str, Any] = {"data": identity.fingerprint, "split": split, "limit": limit}
+    if has_masks(path, split):
+        return _by_masks(opened, path, split, stride, limit, settings)
     if by_document:
         return _documents_of_shards(opened, path, split, stride, prefix, limit, settings)
     from pylm.evaluation.validation import Validation
@@ -118,6 +123,55 @@ def by_shards(
     tokens = min(validation.windows, limit or validation.windows) * opened.engine.context_length
     settings |= {"windows": config.data.window}
     return Judged(path, within(found, opened.engine.vocab_size, path), lambda: settings, tokens)
+
+
+def _by_masks(
+    opened: Opened, path: str, split: str, stride: int | None, limit: int | None, settings: dict[str, Any]
+) -> Judged:
+    """Return the examples of shards with masks, each read alone, by what counts of it."""
+    if stride is not None:
+        raise UsageError(f"{path} holds examples, which are read whole", f"leave out {param('stride')}")
+
+    def examples() -> Iterator[Example]:
+        return islice(examples_of_shards(path, split), limit)
+
+    found = within(passages(examples()), opened.engine.vocab_size, path)
+    settings |= {"documents": True, "examples": True}
+    return Judged(path, _seen(found, opened, path), lambda: settings, examples=examples)
+
+
+def by_examples(opened: Opened, dataset: Any, limit: int | None) -> Judged:
+    """Return the examples of a dataset, read through the model's own template by its own tokenizer."""
+    from pylm.data import Examples  # type: ignore[unused-ignore, attr-defined]
+    from pylm.data.streaming.stream_of import named
+
+    if opened.tokenizer is None:
+        raise _no_tokenizer(opened)
+    length = opened.engine.context_length
+    held = Examples(dataset, opened.tokenizer, context_length=length)
+    digest = hashlib.sha256()
+    name = named(dataset) or "examples"
+
+    def examples() -> Iterator[Masked]:
+        return islice(held.masked(), limit)
+
+    def settings() -> dict[str, Any]:
+        how = {"documents": True, "examples": True, "limit": limit}
+        return {"data": digest.hexdigest(), **how}
+
+    return Judged(name, passages(examples(), digest.update), settings, examples=examples)
+
+
+def _seen(found: Iterable[Passage], opened: Opened, path: str) -> Iterator[Passage]:
+    """Yield passages that the model sees whole; refuse others."""
+    most = opened.engine.context_length
+    for passage in found:
+        if len(passage.inputs) > most:
+            raise DataError(
+                f"{path} holds an example of {len(passage.inputs) + 1:,} tokens, and the model sees {most:,}",
+                f"make it ready for this model, with {param('context_length', most)}",
+            )
+        yield passage
 
 
 def _documents_of_shards(
@@ -138,9 +192,7 @@ def _documents_of_shards(
 def by_text(opened: Opened, source: Any, stride: int | None, prefix: str, limit: int | None) -> Judged:
     """Return the documents of a text, encoded by the model's own tokenizer."""
     if opened.tokenizer is None:
-        raise TokenizerError(
-            f"{opened.folder} carries no tokenizer to read text with", f"name it: {param('tokenizer', 'T')}"
-        )
+        raise _no_tokenizer(opened)
     from pylm.data.streaming.stream_of import named
 
     digest = hashlib.sha256()
@@ -153,6 +205,12 @@ def by_text(opened: Opened, source: Any, stride: int | None, prefix: str, limit:
         return {"data": digest.hexdigest(), **how}
 
     return Judged(named(source) or "text", found, settings)
+
+
+def _no_tokenizer(opened: Opened) -> TokenizerError:
+    return TokenizerError(
+        f"{opened.folder} carries no tokenizer to read text with", f"name it: {param('tokenizer', 'T')}"
+    )
 
 
 def of_ours(folder: Path) -> Checkpoint | None:

@@ -1,0 +1,1 @@
+"""A trained model learns from examples: instructions, chats, labels."""
