@@ -2,7 +2,7 @@
 
 The text has the skills without the words: sequences that come again, turned around or counted. The instructions name
 what to do in sentences: a verb of the task in a frame. Of each task's verbs and frames every one is met in training,
-and every third pair of them never is: these are the unseen templates.
+and every fourth pair of them never is: these are the unseen templates.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = "abcdefghijklmnop"
 LENGTHS = (3, 6)  # of a sequence
 PAIRS = (2, 4)  # of a table that is looked something up in
 VERBS = {
@@ -26,13 +26,26 @@ FRAMES = (
     "i have {given} and want you to {verb} this .",
     "your task is to {verb} what follows : {given} .",
     "take {given} , then {verb} it .",
+    "{given} . please {verb} what you see .",
+    "could you {verb} {given} for me ?",
+    "the letters are {given} . {verb} the letters .",
+    "now {verb} this list : {given} .",
 )
-ASKED = ("what is {key} ?", "tell me {key} .", "find {key} please .", "which number has {key} ?", "give me {key} .")
+ASKED = (
+    "what is {key} ?",
+    "tell me {key} .",
+    "find {key} please .",
+    "which number has {key} ?",
+    "give me {key} .",
+    "look up {key} .",
+)
 TABLES = (
     "{given} . {asked}",
     "this is a table : {given} . {asked}",
     "{asked} the table is {given} .",
     "look it up : {given} . {asked}",
+    "we have {given} . {asked}",
+    "{asked} here is what we have : {given} .",
 )
 SIGNS = {"copy": "=", "reverse": "<", "count": "#"}
 
@@ -55,7 +68,7 @@ def documents(count: int, seed: int) -> Iterator[str]:
 
 
 def _note(drawn: random.Random, words: list[str]) -> str:
-    kind = drawn.choice(("copy", "reverse", "count", "lookup", "words"))
+    kind = drawn.choice(("copy", "reverse", "count", "lookup", "lookup", "words"))
     if kind == "words":
         return " ".join(drawn.choice(words) for _ in range(drawn.randint(4, 8))) + " ."
     if kind == "lookup":
@@ -89,7 +102,7 @@ def _lookup(drawn: random.Random, unseen: bool) -> Example:
 
 def _template(drawn: random.Random, verbs: tuple[str, ...], frames: tuple[str, ...], unseen: bool) -> tuple[str, str]:
     pairs = [(verb, frame) for row, verb in enumerate(verbs) for column, frame in enumerate(frames)
-             if ((row + column) % 3 == 0) == unseen]  # fmt: skip
+             if ((row + column) % 4 == 0) == unseen]  # fmt: skip
     return drawn.choice(pairs)
 
 
