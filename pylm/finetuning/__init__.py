@@ -1,1 +1,1 @@
-"""A trained model learns from examples: instructions, chats, labels."""
+"""Tuning a trained model on examples: `pylm.finetune`, which is `pylm finetune`."""

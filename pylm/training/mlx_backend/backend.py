@@ -41,6 +41,7 @@ from pylm.training.mlx_backend.trial import MlxTrial, out_of_memory
 from pylm.training.optim.rules import STEP
 from pylm.training.optim.rules import misfit as misfit_of_state
 from pylm.training.probe import probe, too_large
+from pylm.training.trained import EVERYTHING, Trained
 from pylm_kernels import mlx as kernels
 
 __all__ = ["MlxBackend", "make"]
@@ -57,9 +58,10 @@ def make(
     stopping: Callable[[], bool] = lambda: False,
     run_seconds: Callable[[float], float] = lambda step: 0.0,
     doing: Callable[[str], None] = lambda text: None,
+    trained: Trained = EVERYTHING,
 ) -> MlxBackend:
     """Make a backend for a completed shape; the arguments are those of pylm.training.torch_backend.make."""
-    return MlxBackend(shape, train, choices, say, stopping, run_seconds, doing)
+    return MlxBackend(shape, train, choices, say, stopping, run_seconds, doing, trained)
 
 
 class MlxBackend:
@@ -76,6 +78,7 @@ class MlxBackend:
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
         doing: Callable[[str], None],
+        trained: Trained = EVERYTHING,
     ) -> None:
         """Draw the weights from the seed, the same ones as torch, to rounding."""
         self.shape, self.train = shape, train
@@ -84,9 +87,12 @@ class MlxBackend:
         self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
         self.precision = machine.choose_precision(train.precision, device)
         self.dtype = machine.DTYPES[self.precision]
-        self._masters: Arrays = {name: mx.array(array) for name, array in draw(shape, train.seed).items()}
+        self._trained = trained
+        self._take_masters({name: mx.array(array) for name, array in draw(shape, train.seed).items()})
         self._copies = self._copied(self._masters)
-        self.model = Model(shape, self._copies, checkpoint=train.activation_checkpointing)
+        self.model = Model(
+            shape, self._whole(self._copies, self._fixed_copies), checkpoint=train.activation_checkpointing
+        )
         self.optimizer = Optimizer(self._masters, train)
         self._moments = self.optimizer.fresh(self._masters)
         self._average: Arrays = {}
@@ -141,7 +147,8 @@ class MlxBackend:
         loss, correct, tokens, each = 0.0, 0, 0, []
         for part in cut(*batch, rows):
             inputs, targets, ends = _arrays(part)
-            logits = self.model.logits(self._copies, self.model.hidden(self._copies, inputs, ends))
+            weights = self.model.weights
+            logits = self.model.logits(weights, self.model.hidden(weights, inputs, ends))
             losses = kernels.cross_entropy(logits, targets, reduction="none")
             summed = losses.sum()
             right = (mx.argmax(logits, axis=-1) == targets).sum()
@@ -156,7 +163,7 @@ class MlxBackend:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the fp32 masters, copied."""
-        return _stored(self._masters)
+        return _stored(self._whole(self._masters, self._fixed))
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
@@ -169,7 +176,7 @@ class MlxBackend:
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what a checkpoint holds; None leaves the optimizer fresh."""
-        misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
+        self._check_fit(weights)
         if optimizer_state is not None:
             state = from_stored(optimizer_state)
             scale = state.pop(LOSS_SCALE, None)
@@ -178,14 +185,14 @@ class MlxBackend:
             self._moments = state
             if scale is not None:
                 self._scale.load(scale.tolist())
-        self._masters = {name: array.astype(mx.float32) for name, array in from_stored(weights).items()}
+        self._take_masters({name: array.astype(mx.float32) for name, array in from_stored(weights).items()})
         self._take(self._copied(self._masters))
-        mx.eval(self._masters, self._moments, self._copies)
+        mx.eval(self._masters, self._fixed, self._moments, self._copies, self._fixed_copies)
 
     def average(self, share: float) -> None:
         """Move the average towards the masters."""
-        averages = self._average or self._masters
-        self._average = {name: one + share * (self._masters[name] - one) for name, one in averages.items()}
+        masters = self._whole(self._masters, self._fixed)
+        self._average = {name: one + share * (masters[name] - one) for name, one in (self._average or masters).items()}
         mx.eval(self._average)
 
     def average_weights(self) -> dict[str, Tensor]:
@@ -194,15 +201,14 @@ class MlxBackend:
 
     def load_average(self, weights: Mapping[str, Tensor]) -> None:
         """Take what a checkpoint holds of it."""
-        misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
-        loaded = from_stored(weights)
-        self._average = {name: loaded[name] for name in self._masters}
+        self._check_fit(weights)
+        self._average = dict(from_stored(weights))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Compute with the average's copies, and then with the weights' again."""
         copies = self._copies
-        self._take(self._copied(self._average))
+        self._take(self._copied(self._that_learns(self._average)))
         try:
             yield
         finally:
@@ -258,19 +264,20 @@ class MlxBackend:
             if self.shape.dropout:
                 keys = mx.array(np.array(self._masks.keys(2 * self.model.n_layers + 1), np.uint64))
             factors = mx.array([share, self._scale.value])
-            total, sums = self._add(self._copies, total, sums, *_arrays(micro_batch), keys, factors)
+            total, sums = self._add(self._copies, self._fixed_copies, total, sums, *_arrays(micro_batch), keys, factors)
             ahead(total, sums)  # or the graphs of all micro-batches would stand there, and what they hold
         assert sums is not None
         return total, sums
 
     def _add_plainly(
-        self, copies: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, keys: Any, factors: Any
-    ) -> tuple[Any, Arrays]:
+        self, copies: Arrays, fixed: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, keys: Any,
+        factors: Any,
+    ) -> tuple[Any, Arrays]:  # fmt: skip
         """Add a micro-batch's share of the loss, and its gradients in fp32: in bf16 small ones would be lost."""
         share, scale = factors[0], factors[1]
 
         def objective(copies: Arrays) -> Any:
-            return self.model.loss(copies, idx, targets, ends, keys, share * scale)
+            return self.model.loss(self._whole(copies, fixed), idx, targets, ends, keys, share * scale)
 
         loss, gradients = mx.value_and_grad(objective)(copies)
         wide = {name: gradient.astype(mx.float32) for name, gradient in gradients.items()}
@@ -290,7 +297,29 @@ class MlxBackend:
     def _take(self, copies: Arrays) -> None:
         """Compute with other weights from now on."""
         self._copies = copies
-        self.model.weights = copies
+        self.model.weights = self._whole(copies, self._fixed_copies)
+
+    def _take_masters(self, masters: Arrays) -> None:
+        """Part what learns from what is frozen; a table of which some rows learn is among both."""
+        self._masters = self._that_learns(masters)
+        self._fixed = {name: one for name, one in masters.items() if name in self._trained.frozen}
+        self._fixed_copies = self._copied(self._fixed)
+
+    def _that_learns(self, whole: Arrays) -> Arrays:
+        return {name: one[rows] for name, one in whole.items() if (rows := self._trained.rows(name)) is not None}
+
+    def _whole(self, learning: Arrays, fixed: Arrays) -> Arrays:
+        """Return all weights: rows that learn stand in their frozen table."""
+        whole = {**fixed, **learning}
+        for name in fixed.keys() & learning.keys():
+            rows, table = self._trained.rows(name), fixed[name]
+            assert rows is not None
+            whole[name] = mx.concatenate([table[: rows.start], learning[name], table[rows.stop :]])
+        return whole
+
+    def _check_fit(self, weights: Mapping[str, Tensor]) -> None:
+        mine = {**self._masters, **self._fixed}
+        misfit({name: one.shape for name, one in mine.items()}, {name: one.shape for name, one in weights.items()})
 
 
 def _stored(arrays: Arrays) -> dict[str, Tensor]:

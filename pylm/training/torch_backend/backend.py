@@ -41,6 +41,7 @@ from pylm.training.backend import (
 from pylm.training.probe import probe, too_large
 from pylm.training.torch_backend import machine
 from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
+from pylm.training.trained import EVERYTHING, Trained
 
 __all__ = ["TorchBackend", "make"]
 
@@ -54,6 +55,7 @@ def make(
     stopping: Callable[[], bool] = lambda: False,
     run_seconds: Callable[[float], float] = lambda step: 0.0,
     doing: Callable[[str], None] = lambda text: None,
+    trained: Trained = EVERYTHING,
 ) -> TorchBackend:
     """Make a backend for a completed shape.
 
@@ -65,11 +67,12 @@ def make(
         stopping: asked while probing.
         run_seconds: how long the run will take, from the seconds of a step.
         doing: told what is being tried, which may take a minute.
+        trained: what of the model learns.
     """
     machine.keep_memory()
     if choices and "threads" in choices:
         torch.set_num_threads(int(choices["threads"]))
-    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing)
+    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing, trained)
 
 
 class TorchBackend:
@@ -86,6 +89,7 @@ class TorchBackend:
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
         doing: Callable[[str], None],
+        trained: Trained = EVERYTHING,
     ) -> None:
         """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
         self.shape, self.train = shape, train
@@ -109,7 +113,10 @@ class TorchBackend:
         self.working = dict(model.named_parameters())
         self._sums: dict[str, torch.Tensor] = {}
         self._average: dict[str, torch.Tensor] = {}
-        self.optimizer = optim.build(self.masters.items(), train, copies)
+        self._learning = {name: rows for name in self.masters if (rows := trained.rows(name)) is not None}
+        for name, parameter in self.working.items():
+            parameter.requires_grad_(name in self._learning)
+        self.optimizer = optim.build(self._that_learns(self.masters).items(), train, self._that_learns(copies))
         if train.activation_checkpointing:
             self._checkpoint_activations()
         self._phases = Phases()
@@ -366,7 +373,11 @@ class TorchBackend:
     def _gradients(self) -> dict[str, torch.Tensor]:
         """Return the gradients of what is saved: without the padding."""
         gradients = self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
-        return {name: gradient[: len(self.masters[name])] for name, gradient in gradients.items()}
+        return self._that_learns({name: one[: len(self.masters[name])] for name, one in gradients.items()})
+
+    def _that_learns(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the rows that learn, sharing memory; a frozen tensor is left out."""
+        return {name: one[self._learning[name]] for name, one in tensors.items() if name in self._learning}
 
     def _on_device(self, part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return the arrays as tensors of the device; where that is the CPU they share the loader's memory."""
