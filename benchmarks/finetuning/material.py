@@ -73,8 +73,8 @@ def _note(drawn: random.Random, words: list[str]) -> str:
         return " ".join(drawn.choice(words) for _ in range(drawn.randint(4, 8))) + " ."
     if kind == "lookup":
         table = _table(drawn)
-        key = drawn.choice(list(table))
-        return _told(table) + f" ? {key} {table[key]} ."
+        asked = " ".join(f"? {key} {table[key]}" for key in drawn.sample(list(table), len(table)))
+        return f"{_told(table)} {asked} ."
     given = _sequence(drawn)
     return f"{' '.join(given)} {SIGNS[kind]} {_answer(kind, given)} ."
 
