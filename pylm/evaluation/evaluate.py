@@ -18,6 +18,7 @@ from pylm.evaluation.judged import Judged, by_examples, by_shards, by_text, is_s
 from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
 from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity, ready
+from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tally import Tally, TextLengths
 from pylm.wording import param
 
@@ -226,9 +227,12 @@ def _answers(
     if judged.examples is None or opened.tokenizer is None:
         return []
     from pylm.evaluation.answered import answered
+    from pylm.evaluation.classified import classified
 
-    result = answered(opened, judged.examples(), settings, limit, told)
-    return [] if result is None else [result]
+    results = [answered(opened, judged.examples(), settings, limit, told)]
+    if judged.labels:
+        results.insert(0, classified(Scorer.of(opened), judged.examples(), judged.labels, settings, told))
+    return [result for result in results if result is not None]
 
 
 def _errors(units: Units) -> dict[str, float]:

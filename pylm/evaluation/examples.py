@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pylm.data.chat.masking import mask
+from pylm.data.folder import masks_of, read_manifest
 from pylm.data.loader import find_shards
+from pylm.data.masks import mask_name
 from pylm.data.shard_documents import shard_documents
 from pylm.evaluation.reading import Passage
 
 if TYPE_CHECKING:
+    from pylm.data.chat.templates import Template
     from pylm.evaluation.answered import Masked
+    from pylm.tokenizer import Tokenizer
 
-__all__ = ["Example", "examples_of_shards", "has_masks", "passages"]
+__all__ = ["Example", "examples_of", "examples_of_shards", "ids_of_labels", "masks_beside", "passages"]
+
+Integers = npt.NDArray[np.int64]
 
 
 class Example(NamedTuple):
@@ -27,20 +35,36 @@ class Example(NamedTuple):
     counts: npt.NDArray[np.bool_]  # of each id, whether it is a target
 
 
-def has_masks(path: str, split: str) -> bool:
-    """Say whether a split of shards is one of examples: whether a mask lies beside each shard."""
-    return all(_mask_of(shard[0]).is_file() for shard in find_shards(path, split).shards)
+def masks_beside(path: str) -> dict[str, Any] | None:
+    """Return what the manifest of a folder of examples says of how they were made; None where it holds text."""
+    manifest = read_manifest(Path(path)) if Path(path).is_dir() else None
+    return dict(manifest["made"]) if manifest is not None and masks_of(manifest) else None
 
 
 def examples_of_shards(path: str, split: str) -> Iterator[Example]:
     """Yield the examples of a folder of shards with masks, in their order."""
-    shards = find_shards(path, split).shards
-    masks = [_bits(_mask_of(name), tokens) for name, _, tokens, _ in shards]
-    counts = np.concatenate(masks)
+    counts = np.concatenate([_bits(Path(shard[0]), shard[2]) for shard in find_shards(path, split).shards])
     start = 0
     for ids in shard_documents(path, split, None):
         yield Example(ids, counts[start : start + len(ids)])
         start += len(ids)
+
+
+def examples_of(arrays: Iterable[tuple[Integers, Integers, npt.NDArray[np.bool_]]]) -> Iterator[Example]:
+    """Yield examples of inputs, targets and what counts of these, as `pylm.data.Examples` has them."""
+    for inputs, targets, counts in arrays:
+        yield Example(np.append(inputs[:1], targets), np.append(False, counts))
+
+
+def ids_of_labels(
+    labels: Sequence[str], tokenizer: Tokenizer, template: str | os.PathLike[str] | Template | None
+) -> dict[str, list[int]]:
+    """Return what counts of an example of each label: its ids, with what ends them."""
+    found = {}
+    for label in labels:
+        masked = mask({"text": "-", "label": label}, tokenizer, template)
+        found[label] = [int(token) for token in masked.ids[masked.counts]]
+    return found
 
 
 def passages(examples: Iterable[Masked], digest: Callable[[bytes], object] = lambda data: None) -> Iterator[Passage]:
@@ -58,10 +82,7 @@ def passages(examples: Iterable[Masked], digest: Callable[[bytes], object] = lam
             yield Passage(ids[:-1], targets, np.full(len(targets), number))
 
 
-def _mask_of(shard: str) -> Path:
-    return Path(shard).with_suffix(".mask")
-
-
-def _bits(mask: Path, tokens: int) -> npt.NDArray[np.bool_]:
-    """Return a mask's bits: that of token 8k + i is bit i of byte k."""
-    return np.unpackbits(np.fromfile(mask, np.uint8), count=tokens, bitorder="little").astype(bool)
+def _bits(shard: Path, tokens: int) -> npt.NDArray[np.bool_]:
+    """Return the mask of a shard's tokens: that of token 8k + i is bit i of byte k."""
+    bits = np.fromfile(shard.with_name(mask_name(shard.name)), np.uint8)
+    return np.unpackbits(bits, count=tokens, bitorder="little").astype(bool)

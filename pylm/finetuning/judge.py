@@ -97,11 +97,12 @@ def judge_once(
     None where it was judged before, so a run that was killed meanwhile has its figures once; or where it held none out.
     """
     from pylm.checkpoint import find
-    from pylm.evaluation.examples import has_masks
+    from pylm.data.folder import read_manifest
 
     config = Run(run).config
     data, best = config.data.path, find(str(run)).name
-    if data is None or config.data.val is not None or not has_masks(data, "val"):
+    manifest = None if data is None else read_manifest(Path(data))
+    if manifest is None or not manifest["splits"].get("val", {}).get("documents"):
         return None
     file = run / EVALUATIONS
     known = read_lines(file) if file.is_file() else []

@@ -134,7 +134,10 @@ def write_examples(folder: Path, examples: Sequence[Example], tokenizer: Tokeniz
         tokens = sum(entry["tokens"] for entry in entries)
         splits[split] = {"tokens": tokens, "documents": len(examples), "text_bytes": 1, "shards": entries}
     manifest = {"dtype": "uint16", "vocab_size": tokenizer.vocab_size, "tokenizer": tokenizer.identity}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "eot": tokenizer.eot, "splits": splits}))
+    masks = {entry["mask"]: {"bytes": 0, "blake2b": ""} for split in splits.values() for entry in split["shards"]}
+    made = {"kind": "examples", "masks": masks, "labels": []}
+    whole = {**manifest, "eot": tokenizer.eot, "splits": splits, "made": made}
+    (folder / "manifest.json").write_text(json.dumps(whole))
     for file, data in tokenizer.files().items():
         (folder / file).write_bytes(data)
 
