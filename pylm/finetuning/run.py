@@ -18,6 +18,8 @@ from pylm.finetuning.base import open_base
 from pylm.finetuning.begun import begun_run
 from pylm.finetuning.derived import derived, origin_of
 from pylm.finetuning.examples import examples_of
+from pylm.finetuning.judge import judge_once
+from pylm.runs import Stop
 from pylm.training.request import Request
 from pylm.training.run import train
 from pylm.wording import param
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from pylm.finetuning.begun import Begun
     from pylm.finetuning.examples import Examples
     from pylm.finetuning.request import Tuning
-    from pylm.runs import Run, Stop
+    from pylm.runs import Run
     from pylm.training.events import Event
 
 __all__ = ["finetune"]
@@ -56,7 +58,10 @@ def finetune(
         asked = _asked(request, request.out, resume=request.resume)
     else:
         asked = _prepared(request, begun, on_event)
-    return train(asked, on_event, stop=stop, wants_step=wants_step)
+    stop = stop or Stop()
+    run = train(asked, on_event, stop=stop, wants_step=wants_step)
+    judge_once(run.path, on_event, stop)
+    return run
 
 
 def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Request:
