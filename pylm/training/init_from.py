@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.open import tokenizer_of
 from pylm.errors import CheckpointError, ConfigError
+from pylm.model.growing import grown
+from pylm.tokenizer.grown import grown as with_tokens
 from pylm.training.events import Event, Initialised
 from pylm.wording import call, param
 
 if TYPE_CHECKING:
+    from pylm.checkpoint import Checkpoint
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Model as Shape
     from pylm.training.backend import Backend
     from pylm.training.request import Request
     from pylm.training.session import Beginning
 
-__all__ = ["initialise", "restarted", "with_shape"]
+__all__ = ["begun_with", "initialise", "new_rows", "restarted", "with_shape"]
 
 # What the weights do not depend on, or what is changed on purpose to go on from them, as a longer context is
 FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "attention", "init_std", "zero_init"}
@@ -45,8 +48,24 @@ def restarted(request: Request) -> Request:
     """Return the request of a run that was killed before its first checkpoint with the one that it began with."""
     if request.resume != "auto" or request.out is None:
         return request
-    begun = _begun(request.out)
-    return replace(request, init_from=begun["checkpoint"]) if begun else request
+    begun = begun_with(request.out)
+    if not begun:
+        return request
+    return replace(request, init_from=begun["checkpoint"], new_tokens=tuple(begun.get("new_tokens", ())))
+
+
+def new_rows(request: Request, checkpoint: Checkpoint | None) -> range | None:
+    """Return the rows of tokens that the weights which a run began with did not have; None where there are none."""
+    if checkpoint is not None:
+        rows = checkpoint.state.get("init_from", {}).get("new_rows")
+        return None if rows is None else range(*rows)
+    if not request.new_tokens:
+        return None
+    from pylm.checkpoint import find
+
+    tokenizer = tokenizer_of(str(find(request.init_from)))
+    assert tokenizer is not None
+    return range(tokenizer.vocab_size, tokenizer.vocab_size + len(request.new_tokens))
 
 
 def initialise(
@@ -62,7 +81,7 @@ def initialise(
     path, identity = find(request.init_from), begin.data.identity
     checkpoint = verify(path) if (path / "manifest.json").exists() else None
     theirs, weights = _opened(path)
-    found = _tokenizer(path)
+    found = _tokenizer(path, request.new_tokens)
     if found is not None and identity.tokenizer is not None and found != identity.tokenizer:
         raise CheckpointError(
             f"{path} speaks the tokenizer {found[:12]}…, the data {identity.tokenizer[:12]}…",
@@ -84,8 +103,13 @@ def initialise(
         "optimizer_state": begin.config.train.optimizer_state,
         "train": _inherited(begin.resolved, path),
     }
+    rows = shape.vocab_size or 0
+    if begin.config.finetune.dataset is not None and (begin.new or theirs.vocab_size != rows):
+        weights = grown(weights, rows, begin.new or range(rows, rows))
+    if begin.new is not None:
+        taken |= {"new_tokens": list(request.new_tokens), "new_rows": [begin.new.start, begin.new.stop]}
     if request.resume is not None:  # nothing but its configuration stands of what it took
-        begun = _begun(folder)
+        begun = begun_with(folder)
         if begun.get("weights") != taken["weights"]:
             raise CheckpointError(
                 f"{path} is another checkpoint now than the one that {folder} began with",
@@ -107,7 +131,7 @@ def _inherited(resolved: Resolved, path: Path) -> dict[str, Any]:
     }
 
 
-def _begun(folder: Path) -> dict[str, Any]:
+def begun_with(folder: Path) -> dict[str, Any]:
     """Return what a run's folder says that it began with; nothing where it says nothing."""
     try:
         begun = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["init_from"]
@@ -124,7 +148,7 @@ def _opened(path: Path) -> tuple[Shape, Any]:
     return read(open_weights(path))
 
 
-def _tokenizer(path: Path) -> str | None:
-    """Return the identity of the tokenizer that the weights were trained with; None where nothing says it."""
+def _tokenizer(path: Path, new: Sequence[str]) -> str | None:
+    """Return the identity of the weights' tokenizer, with the tokens that are new; None where nothing says it."""
     tokenizer = tokenizer_of(str(path))
-    return None if tokenizer is None else tokenizer.identity
+    return None if tokenizer is None else (with_tokens(tokenizer, new) if new else tokenizer).identity

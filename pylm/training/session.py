@@ -18,6 +18,7 @@ from pylm.training.estimate.preflight import refuse_what_cannot_fit
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
+from pylm.training.trained import trained_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,7 @@ class Beginning:
     data: TrainingData
     checkpoint: Checkpoint | None = None  # the one to go on from
     length: plan.Length | None = None  # the one that the run was begun with, where that still holds
+    new: range | None = None  # rows of tokens that the weights it began with did not have
 
     @property
     def config(self) -> Config:
@@ -129,7 +131,8 @@ def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -
         return plan.resolve_length(train, batches, begin.data.windows, step).steps * step
 
     on_event = listeners.on_event
-    backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds)
+    trained = trained_of(shape, begin.config.finetune.freeze, begin.new)
+    backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained)
     choices = backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
     on_event(Probed(choices))
     return backend, choices
@@ -187,4 +190,6 @@ def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:
     tokenizer = inputs.sampling_tokenizer(config)
     if tokenizer is None:
         return None
-    return hooks.sampler(tokenizer, config.sample, hooks.fixed_prompts(config, data.identity, tokenizer.eot))
+    ends = tokenizer.specials.values() if config.finetune.dataset is not None else ()  # one of them ends a turn
+    prompts = hooks.fixed_prompts(config, data.identity, tokenizer.eot)
+    return hooks.sampler(tokenizer, config.sample, prompts, frozenset(ends))

@@ -1,0 +1,218 @@
+"""The rows of what holds examples, each with its place as an error names it: files, the Hub, the catalogue, Python."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.data.streaming.elsewhere import files_of
+from pylm.data.streaming.files import Files, Reading
+from pylm.data.streaming.grammar import GLOB, hub_name, is_path, kind_of, nearest
+from pylm.errors import DataError, PylmError, UsageError
+
+if TYPE_CHECKING:
+    from pylm.data.fetching import RemoteFile
+
+__all__ = ["rows_of"]
+
+Row = Mapping[str, Any]
+Placed = tuple[str, Row]
+
+LINES, ARRAYS, TABLES = (".jsonl", ".ndjson"), (".json",), (".parquet", ".csv", ".tsv")
+KNOWN = (*LINES, *ARRAYS, *TABLES)
+# a table is read by one column of text and brings the others: what examples have, and what often stands beside them
+COLUMNS = ("completion", "output", "prompt", "instruction", "text", "source", "id", "prompt_id", "category", "label")
+
+
+def rows_of(dataset: Any) -> Iterator[Placed]:
+    """Yield the rows of a dataset.
+
+    Args:
+        dataset: A file, a folder or a glob of jsonl, json, csv, tsv or parquet; a URL, `hub:ORG/NAME` or a name of the
+            catalogue; an iterable of rows.
+    """
+    if not isinstance(dataset, str | os.PathLike):
+        return _of_items(dataset)
+    name = os.fspath(dataset)
+    kind = kind_of(name)
+    if kind in ("stdin", "text"):
+        raise UsageError(f"{name} holds no rows", f"name a file, which ends in {', '.join(KNOWN)}")
+    return _of_paths(name) if kind == "path" else _of_elsewhere(name, kind)
+
+
+def _of_items(items: Iterable[Any]) -> Iterator[Placed]:
+    if not hasattr(items, "__iter__") or isinstance(items, bytes):
+        raise UsageError(f"a {type(items).__name__} holds no rows", "give a path, a name, or an iterable of rows")
+    for number, item in enumerate(items):
+        place = f"item {number} of this {type(items).__name__}"
+        if not isinstance(item, Mapping):
+            raise DataError(f"{place} is no row but {type(item).__name__}", 'give rows: {"prompt": …, "completion": …}')
+        yield place, item
+
+
+def _of_paths(name: str) -> Iterator[Placed]:
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file() and _suffix(one.name) is not None)
+        if not files:
+            raise DataError(f"{name} has no file of rows in it", f"such files end in {', '.join(KNOWN)}")
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(map(Path, glob.glob(name, recursive=True))) if set(name) & set(GLOB) else []
+        if not files:
+            known = None if is_path(name) else nearest(name)
+            raise DataError(f"{name}: there is no such file", known or "name a file of examples, or a dataset")
+    for file in files:
+        suffix = _known_suffix(file.name, str(file))
+        if suffix in TABLES:
+            yield from _of_table(str(file), str(file), None)
+        else:
+            blocks = _blocks(file)
+            yield from _of_json(_unpacked(blocks, str(file)), str(file), suffix)
+
+
+def _of_elsewhere(name: str, kind: str) -> Iterator[Placed]:
+    column = hub_name(name).column if kind == "hub" else None
+    if kind == "data":
+        from pylm.data.catalogue import entry
+
+        one = entry(name)
+        if one.tokens is not None:
+            raise UsageError(f"{name} is a slice by tokens of text, and examples are read whole", f"name {one.name}")
+        column = one.reading.get("column")
+    for file in files_of(name, Reading()):
+        suffix = _known_suffix(file.path, file.name)
+        if suffix in TABLES:
+            yield from _of_table(file, file.name, column)
+        else:
+            yield from _of_json(_unpacked(file.stream(), file.name), file.name, suffix)
+
+
+def _suffix(name: str) -> str | None:
+    plain = name.lower().removesuffix(".gz")
+    return next((suffix for suffix in KNOWN if plain.endswith(suffix)), None)
+
+
+def _known_suffix(name: str, place: str) -> str:
+    suffix = _suffix(name)
+    if suffix is None:
+        raise DataError(f"{place} is no file of rows", f"such a file ends in {', '.join(KNOWN)}, or .gz after it")
+    return suffix
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                yield block
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _unpacked(blocks: Iterator[bytes], place: str) -> Iterator[bytes]:
+    """Yield the content of a file, unpacked where it is gzip's."""
+    first = next(blocks, b"")
+    if first[:2] != b"\x1f\x8b":
+        yield first
+        yield from blocks
+        return
+    packed = zlib.decompressobj(wbits=31)
+    try:
+        for block in (first, *blocks) if isinstance(blocks, tuple) else _chained(first, blocks):
+            while block:
+                yield packed.decompress(block)
+                block = packed.unused_data
+                if packed.eof and block:  # one gzip file after another
+                    packed = zlib.decompressobj(wbits=31)
+        if not packed.eof:
+            raise EOFError("it ends within")
+    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{place} is damaged, as gzip says: {error}", "copy it again") from None
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _of_json(blocks: Iterator[bytes], place: str, suffix: str) -> Iterator[Placed]:
+    if suffix in LINES:
+        for number, line in enumerate(_lines(blocks), 1):
+            if line.strip():
+                yield f"{place} line {number}", _object(line, f"{place} line {number}")
+        return
+    content = _parsed(b"".join(blocks), place)
+    if not isinstance(content, list):
+        raise DataError(f"{place} is no list of rows", "write [{…}, {…}], or one row a line in a .jsonl")
+    for number, row in enumerate(content):
+        if not isinstance(row, dict):
+            raise DataError(f"item {number} of {place} is no JSON object", "each item is one example: {…}")
+        yield f"{place} item {number}", row
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _object(line: bytes, place: str) -> Row:
+    row = _parsed(line, place)
+    if not isinstance(row, dict):
+        raise DataError(f"{place} is no JSON object", "each line is one example: {…}")
+    return row
+
+
+def _parsed(content: bytes, place: str) -> Any:
+    try:
+        text = content.decode("utf-8-sig")
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place} is no UTF-8: byte {error.start}", "save it as UTF-8") from None
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise DataError(f"{place} has {half}, half of a character", "write the character whole") from None
+    except RecursionError:
+        raise DataError(f"{place} is nested too deeply", "give it fewer levels") from None
+    except ValueError as error:
+        raise DataError(f"{place} is no JSON: {error}", "mend it, or leave it out") from None
+    return value
+
+
+def _of_table(file: str | RemoteFile, place: str, column: str | None) -> Iterator[Placed]:
+    """Yield the rows of a table, which is read by the first of the columns of text that may be there."""
+    refused: PylmError | None = None
+    for name in (column,) if column is not None else COLUMNS:
+        documents = Files((file,), Reading(column=name)).cursor()
+        try:
+            first = next(documents, None)
+        except UsageError as error:
+            refused = refused or error
+            continue
+        for number, document in enumerate([] if first is None else _chain(first, documents), 1):
+            own = {"id": document.id} if document.id is not None and name != "id" else {}
+            yield f"{place} row {number}", {name: document.text, **own, **document.meta}
+        return
+    assert refused is not None
+    has = (refused.hint or "").rpartition("it has: ")[2]
+    raise DataError(
+        f"{place} has no column of text that examples have" + (f", but {has}" if has else ""),
+        f"a table is read by one of {', '.join(COLUMNS)}",
+    )
+
+
+def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest

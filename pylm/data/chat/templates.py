@@ -1,0 +1,120 @@
+"""Templates of conversations by name, and which tokens one needs that a tokenizer lacks."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pylm.errors import DataError, TokenizerError
+from pylm.tokenizer import chat
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["NAMES", "PLAIN", "Template", "template_of", "tokens_needed"]
+
+# the same text as chat.CHATML, which says nothing of what is generated: one rendering then shows all that is learned
+CHATML_GENERATION = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# no names of roles: a line a message, and the end of text after an answer
+PLAIN = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}"
+)
+NAMES = {"chatml": chat.CHATML, "plain": PLAIN}
+CONTROL = re.compile(r"<\|[^|<>\s]+\|>")  # how nearly all templates spell their control tokens
+PROBE = (
+    {"role": "system", "content": "a"},
+    {"role": "user", "content": "b"},
+    {"role": "assistant", "content": "c"},
+)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template.
+
+    Attributes:
+        name: `chatml`, `plain`, a file, or `the tokenizer's`.
+        text: The template, as it is stored with a model.
+        is_given: Whether somebody asked for it, rather than it being the default.
+    """
+
+    name: str
+    text: str
+    is_given: bool = False
+
+    @property
+    def learning(self) -> str:
+        """The same template with what is learned marked in it, where that is known beforehand."""
+        return CHATML_GENERATION if self.text == chat.CHATML else self.text
+
+
+def template_of(template: str | os.PathLike[str] | Template | None, tokenizer: Tokenizer) -> Template:
+    """Return the template that a conversation gets.
+
+    Args:
+        template: `chatml`, `plain`, or a file that holds one; the tokenizer's if not given, else ChatML.
+        tokenizer: The tokenizer.
+    """
+    if isinstance(template, Template):
+        return template
+    if template is None:
+        own = tokenizer.chat_template
+        return Template("chatml", chat.CHATML) if own is None else Template("the tokenizer's", own)
+    name = os.fspath(template)
+    if name == "plain" and tokenizer.eot_token is None:
+        raise TokenizerError(
+            "the template plain ends answers with the end of text, and this tokenizer has none",
+            f"{param('template', 'chatml')} brings tokens of its own",
+        )
+    text = NAMES[name] if name in NAMES else _read(Path(name))
+    chat.check_template(text)
+    return Template(name, text, is_given=True)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataError(f"the template {path} is no UTF-8 text") from None
+    except OSError as error:
+        raise DataError(
+            f"cannot read the template {path}: {(error.strerror or str(error)).lower()}",
+            f"give {', '.join(NAMES)}, or a file that holds a Jinja template",
+        ) from None
+
+
+def tokens_needed(template: str | os.PathLike[str] | Template | None, tokenizer: Tokenizer) -> list[str]:
+    """Return the control tokens that a template writes and a tokenizer lacks, in the order in which it writes them.
+
+    A template is asked by rendering a conversation; what it spells as `<|name|>` itself is meant as a token.
+    """
+    made = template_of(template, tokenizer)
+    conversation = _probed(made, tokenizer)
+    found: dict[str, None] = {}
+    cursor = 0
+    for start, end in [*conversation.brought, (len(conversation.text), 0)]:
+        found |= dict.fromkeys(CONTROL.findall(conversation.text[cursor:start]))
+        cursor = end
+    return [name for name in found if name not in tokenizer.added]
+
+
+def _probed(template: Template, tokenizer: Tokenizer) -> chat.Rendered:
+    """Return a conversation as the template renders it, without the system's message where it takes none."""
+    try:
+        return tokenizer.render_chat(PROBE, template.text, {})
+    except TokenizerError:
+        return tokenizer.render_chat(PROBE[1:], template.text, {})
