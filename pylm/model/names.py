@@ -21,6 +21,8 @@ from pylm.model.layouts import config_of, layout_of, read_json, shape_of
 
 __all__ = ["Opened", "Stored", "Tensor", "from_hugging_face", "read", "to_hugging_face"]
 
+ADAPTED = "base"  # an attribute that an opened adapter has: what it is for
+
 
 class Stored(Protocol):
     """A tensor as a file holds it."""
@@ -109,7 +111,11 @@ _MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_fr
 
 
 def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
-    """Return the completed shape and the tensors by our names, whoever wrote the folder."""
+    """Return the completed shape and the tensors by our names, whoever wrote the folder; an adapter's on its base."""
+    if hasattr(opened, ADAPTED):
+        from pylm.model.adapted import read_adapted
+
+        return read_adapted(opened)
     if (opened.path / "config.yaml").is_file():
         weights = dict(opened.weights())
         if "embed.weight" not in weights:

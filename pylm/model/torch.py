@@ -33,7 +33,7 @@ from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.model import names, parameters
 from pylm.model.masks import Masks
-from pylm.model.torch_codecs import from_stored
+from pylm.model.torch_codecs import Copied
 from pylm.model.torch_dropout import dropped, keys_on, words_on
 from pylm.model.torch_lora import AdaptedLinear
 
@@ -221,13 +221,21 @@ class Block(nn.Module):
 class Model(nn.Module):
     """A language model of a completed shape (`pylm.config.shape.complete`), its weights drawn from `generator`."""
 
-    def __init__(self, shape: Shape, *, generator: torch.Generator | None = None, draw: bool = True) -> None:
-        """Make the weights and initialise them, in float32 on the CPU.
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        generator: torch.Generator | None = None,
+        draw: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Make the weights and initialise them, on the CPU.
 
         Args:
             shape: every field of it known.
             generator: of the CPU; torch's own where None.
-            draw: False leaves them unset, for somebody who loads others.
+            draw: False leaves them at zero, for somebody who loads others.
+            dtype: of the weights.
         """
         super().__init__()
         self.shape = shape
@@ -253,7 +261,7 @@ class Model(nn.Module):
             )
         for module in self.modules():  # `to_empty` would import sympy
             for name, parameter in module.named_parameters(recurse=False):
-                setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
+                setattr(module, name, nn.Parameter(torch.zeros(parameter.shape, dtype=dtype)))
         if draw:
             self._initialise(generator)
         for table in (self.embed, self.head):
@@ -298,7 +306,8 @@ class Model(nn.Module):
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take all weights but adapters, as `weights` gives them, cast to the dtype that the model is in."""
         mine = {name: tensor for name, tensor in self.weights().items() if ".lora_" not in name}
-        parameters.misfit(*({name: tuple(one.shape) for name, one in side.items()} for side in (mine, weights)))
+        given = weights.stored if isinstance(weights, Copied) else weights
+        parameters.misfit(*({name: tuple(one.shape) for name, one in side.items()} for side in (mine, given)))
         for name, tensor in mine.items():
             tensor.copy_(weights[name])
 
@@ -368,8 +377,8 @@ def load(opened: names.Opened, device: torch.device | str = "cpu", dtype: torch.
     for name, tensor in stored.items():
         if tensor.dtype not in WEIGHTS:
             raise CheckpointError(f"{name} is of type {tensor.dtype}, and weights are {', '.join(WEIGHTS)}")
-    model = Model(shape, draw=False).to(dtype)
-    model.load_weights(from_stored(stored))
+    model = Model(shape, draw=False, dtype=dtype)
+    model.load_weights(Copied(stored))
     return model.to(device).eval()
 
 

@@ -23,7 +23,7 @@ from pylm.model.lora import in_model, saved
 from pylm.model.masks import Masks
 from pylm.model.parameters import misfit
 from pylm.model.torch import Model
-from pylm.model.torch_codecs import from_stored, to_buffer
+from pylm.model.torch_codecs import Copied, from_stored, to_buffer
 from pylm.model.torch_lora import adapt
 from pylm.training import optim
 from pylm.training.backend import (
@@ -102,9 +102,9 @@ class TorchBackend:
         self.precision = machine.choose_precision(train.precision, self.torch_device)
         self.dtype = machine.DTYPES[self.precision]
         torch.manual_seed(train.seed)
-        model = Model(shape, generator=torch.Generator().manual_seed(train.seed)).to(self.torch_device)
-        model.masks = Masks(train.seed)
         self.adapter = trained.adapter
+        model = self._model(shape)
+        model.masks = Masks(train.seed)
         if self.adapter is not None:
             adapt(model, self.adapter, train.seed)
         # the padding of the vocabulary has no gradient: only what is saved is stepped
@@ -220,11 +220,10 @@ class TorchBackend:
     @torch.no_grad()
     def load_base(self, weights: Mapping[str, Tensor]) -> None:
         """Take the weights that an adapter is for; it begins as it is, with the base's rows of new tokens."""
-        loaded = from_stored(weights)
-        self.model.load_weights(loaded)
-        rows = {name: loaded[name] for name in self.masters if name in loaded}
-        for name, row in self._that_learns(rows).items():
-            self.masters[name].copy_(row)
+        self.model.load_weights(Copied(weights))
+        for name, row in self._that_learns(self.model.weights()).items():
+            if name in weights:
+                self.masters[name].copy_(row)
 
     @torch.no_grad()
     def average(self, share: float) -> None:
@@ -402,6 +401,12 @@ class TorchBackend:
     def _that_learns(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the rows that learn, sharing memory; a frozen tensor is left out."""
         return {name: one[self._learning[name]] for name, one in tensors.items() if name in self._learning}
+
+    def _model(self, shape: Shape) -> Model:
+        """Return the model as it begins; what an adapter is for is loaded, never drawn, and is never in fp32."""
+        if self.adapter is not None:
+            return Model(shape, draw=False, dtype=self.dtype).to(self.torch_device)
+        return Model(shape, generator=torch.Generator().manual_seed(self.train.seed)).to(self.torch_device)
 
     def _that_is_saved(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return what a checkpoint holds: everything, and of an adapter what learns. Its base is in nobody's fp32."""
