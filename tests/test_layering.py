@@ -85,6 +85,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.timekeeper",
     },
     "pylm.training.remembered": set(),
+    "pylm.training.trained": {"pylm.config", "pylm.model"},
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
     "pylm.training.optim": {"pylm.config", "pylm.native_kernels"},
     "pylm.training.torch_backend": {
@@ -94,6 +95,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.optim",
         "pylm.training.probe",
         "pylm.training.remembered",
+        "pylm.training.trained",
         "pylm.native_kernels",
     },
     "pylm.training.mlx_backend": {
@@ -103,6 +105,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.optim",
         "pylm.training.probe",
         "pylm.training.remembered",
+        "pylm.training.trained",
     },
     "pylm.doctor": {"pylm.config", "pylm._rust", "pylm._native"},
     "pylm.generation": {
@@ -139,9 +142,9 @@ ROOMS: dict[str, set[str]] = {
         "pylm.model",
         "pylm.statistics",
     },
-    # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",
+        "pylm.tokenizer",
         "pylm.data",
         "pylm.checkpoint",
         "pylm.runs",
@@ -150,6 +153,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.evaluation",
         "pylm.training",
     },
+    # rooms to come: what they may import is settled
     "pylm.interchange": {
         "pylm.generation",
         "pylm.model",

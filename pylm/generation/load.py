@@ -50,7 +50,10 @@ def open_session(checkpoint: str | None = None, **options: Any) -> Session:
 
     opened = open_model(checkpoint, **options)
     assert opened.tokenizer is not None
-    return Session(opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder))
+    answers = opened.tokenizer.chat_template is not None and _was_tuned_by_template(opened.folder)
+    return Session(
+        opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder), answers=answers
+    )
 
 
 def open_model(
@@ -102,6 +105,14 @@ def open_model(
         return Opened(folder, engine, None, [], [])
     _same_vocabulary(words, engine.vocab_size, folder, tokenizer)
     return Opened(folder, engine, words, *_marks(folder, words))
+
+
+def _was_tuned_by_template(folder: Path) -> bool:
+    """Say whether a checkpoint was tuned on examples that a template wrote."""
+    from pylm.config.cascade import resolve
+
+    config = folder / "config.yaml"
+    return config.is_file() and resolve(files=[config], environ={}).config.finetune.template is not None
 
 
 def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:

@@ -20,7 +20,7 @@ def grown(weights: Mapping[str, Stored], rows: int, new: range) -> dict[str, Sto
 
     Args:
         weights: by our names.
-        rows: of the vocabulary from now on.
+        rows: of the vocabulary from now on; padding beyond them goes.
         new: the rows of new tokens: some may be there, as padding that nobody trained.
     """
     return {name: _grown(name, one, rows, new) if name.endswith(TABLES) else one for name, one in weights.items()}

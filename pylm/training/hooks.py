@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pylm.data.open import loader_of, source_of, split_of
 from pylm.evaluation.validation import Validation
 from pylm.generation.uncached import write_uncached
-from pylm.training.backend import Counts, cut
+from pylm.training.backend import IGNORED, Counts, cut
 from pylm.training.events import Evaluation
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     Stopping = Callable[[], bool]
     Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
 
-__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "Evaluator", "evaluator", "fixed_prompts", "sampler"]
+__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "Evaluator", "asked_in", "evaluator", "fixed_prompts", "sampler"]
 
 PROMPT_TOKENS = 8
 SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another number
@@ -51,8 +52,11 @@ class Evaluator:
         return None if scores is None else Evaluation(*scores)
 
 
-def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:
-    """Return what goes on from the prompts as `settings` say, with the same draws each time: so steps compare."""
+def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]], ends: Collection[int] = ()) -> Draw:
+    """Return what goes on from the prompts as `settings` say, with the same draws each time: so steps compare.
+
+    `ends` are ids that end a text beside the end of text.
+    """
 
     def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, str]]:
         samples: list[dict[str, str]] = []
@@ -61,7 +65,7 @@ def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) ->
             for repeat in range(settings.n):
                 # the first sample of each prompt draws what it drew when there was but one
                 stream = number if repeat == 0 else len(prompts) * repeat + number
-                text = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping)
+                text = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping, ends)
                 if text is None:
                     return samples
                 samples.append({"prompt": prompt_text, "text": text})
@@ -71,9 +75,15 @@ def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) ->
 
 
 def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
-    """Return the beginning of any text, and that of a text held back for validation, else of the training data."""
+    """Return the beginning of any text, and that of a text held back for validation, else of the training data.
+
+    Where the data is examples, they are what two of those ask.
+    """
     prompts = [] if eot is None else [[eot]]
     source, split = (source_of(config), "train") if identity.validation is None else split_of(config, identity)
+    if config.finetune.dataset is not None:
+        examples = loader_of(source, config, 2, split=split, seed=0, window="packed", strided=False)
+        return asked_in(examples.batch(0))[:2]
     tokens = loader_of(source, config, 1, split=split, context_length=1, window="contiguous", strided=False).tokens
     # packed windows end with their document: a split that holds one of them may hold no whole window
     context = min(config.model.context_length, tokens - 1)
@@ -82,3 +92,15 @@ def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[l
     )
     batch = loader.batch(0)
     return [*prompts, [int(token) for token in batch.inputs[0][:PROMPT_TOKENS]]]
+
+
+def asked_in(batch: Batch) -> list[list[int]]:
+    """Return what comes before the first answer of each example of packed windows."""
+    inputs, targets = batch.inputs.reshape(-1), batch.targets.reshape(-1)
+    assert batch.cu_seqlens is not None
+    prompts = []
+    for start, stop in pairwise(batch.cu_seqlens.tolist()):
+        counted = (targets[start:stop] != IGNORED).nonzero()[0]
+        if len(counted):
+            prompts.append([int(token) for token in inputs[start : start + int(counted[0]) + 1]])
+    return prompts

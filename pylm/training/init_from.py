@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pylm.training.request import Request
     from pylm.training.session import Beginning
 
-__all__ = ["initialise", "new_rows", "restarted", "with_shape"]
+__all__ = ["begun_with", "initialise", "new_rows", "restarted", "with_shape"]
 
 # What the weights do not depend on, or what is changed on purpose to go on from them, as a longer context is
 FREE = {"vocab_size", "context_length", "rope_theta", "window", "dropout", "attention", "init_std", "zero_init"}
@@ -48,7 +48,7 @@ def restarted(request: Request) -> Request:
     """Return the request of a run that was killed before its first checkpoint with the one that it began with."""
     if request.resume != "auto" or request.out is None:
         return request
-    begun = _begun(request.out)
+    begun = begun_with(request.out)
     if not begun:
         return request
     return replace(request, init_from=begun["checkpoint"], new_tokens=tuple(begun.get("new_tokens", ())))
@@ -103,11 +103,13 @@ def initialise(
         "optimizer_state": begin.config.train.optimizer_state,
         "train": _inherited(begin.resolved, path),
     }
+    rows = shape.vocab_size or 0
+    if begin.config.finetune.dataset is not None and (begin.new or theirs.vocab_size != rows):
+        weights = grown(weights, rows, begin.new or range(rows, rows))
     if begin.new is not None:
-        weights = grown(weights, shape.vocab_size or 0, begin.new)
         taken |= {"new_tokens": list(request.new_tokens), "new_rows": [begin.new.start, begin.new.stop]}
     if request.resume is not None:  # nothing but its configuration stands of what it took
-        begun = _begun(folder)
+        begun = begun_with(folder)
         if begun.get("weights") != taken["weights"]:
             raise CheckpointError(
                 f"{path} is another checkpoint now than the one that {folder} began with",
@@ -129,7 +131,7 @@ def _inherited(resolved: Resolved, path: Path) -> dict[str, Any]:
     }
 
 
-def _begun(folder: Path) -> dict[str, Any]:
+def begun_with(folder: Path) -> dict[str, Any]:
     """Return what a run's folder says that it began with; nothing where it says nothing."""
     try:
         begun = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["init_from"]

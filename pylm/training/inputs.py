@@ -130,13 +130,8 @@ def tokens_of(config: Config) -> int:
 
 
 def vocab_size(config: Config, identity: Identity) -> int:
-    """Return the tokens of the vocabulary: the tokenizer's, or what was given.
-
-    A model that is tuned keeps the rows that its table has for no token.
-    """
+    """Return the tokens of the vocabulary: the tokenizer's, or what was given."""
     size = identity.vocab_size or config.model.vocab_size
-    if size is not None and config.finetune.dataset is not None:
-        size = max(size, config.model.vocab_size or 0)
     if size is None:
         raise ConfigError(
             f"{config.data.path} does not say how many tokens its vocabulary has",

@@ -190,4 +190,6 @@ def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:
     tokenizer = inputs.sampling_tokenizer(config)
     if tokenizer is None:
         return None
-    return hooks.sampler(tokenizer, config.sample, hooks.fixed_prompts(config, data.identity, tokenizer.eot))
+    ends = tokenizer.specials.values() if config.finetune.dataset is not None else ()  # one of them ends a turn
+    prompts = hooks.fixed_prompts(config, data.identity, tokenizer.eot)
+    return hooks.sampler(tokenizer, config.sample, prompts, frozenset(ends))

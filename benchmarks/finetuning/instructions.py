@@ -1,0 +1,85 @@
+"""Instructions that are learned: copy, reverse, count and look up, asked for in sentences that training never had."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.compare import Compare, Side
+from benchmarks.finetuning.base import train_base, write_examples
+from benchmarks.report import Row
+
+OURS = Side("pylm", train_base)
+SEEDS = (1, 2, 3)
+EXAMPLES, ASKED = 20_000, 200
+BOTH: dict[str, Any] = {"threads": 2, "cores": 2, "timeout": 3600.0}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the base and what is tuned of it lie."""
+    return tmp_path_factory.mktemp("instructions")
+
+
+def tuned(folder: str, cores: int, method: str, seed: int) -> dict[str, Any]:
+    """Tune the base, and ask what it was and what it became for answers."""
+    import torch
+
+    import pylm
+    from pylm.finetuning.judge import judge
+
+    torch.set_num_threads(cores)
+    place = Path(folder)
+    learned, unseen = place / f"{method}-{seed}.jsonl", place / f"unseen-{seed}.jsonl"
+    write_examples(learned, EXAMPLES, seed)
+    write_examples(unseen, ASKED, seed, unseen=True)
+    begun = time.perf_counter()
+    run = pylm.finetune(
+        place / "base",
+        dataset=str(learned),
+        method=method,
+        out=place / f"{method}-{seed}",
+        seed=seed,
+        sample_every=None,
+    )
+    seconds = time.perf_counter() - begun
+    before, after = (judge(each, str(unseen), limit=ASKED, threads=cores) for each in (place / "base", run.path))
+    text = [pylm.evaluate(each, data=place / "text", threads=cores).loss for each in (place / "base", run.path)]
+    return {
+        "seconds": seconds, "base": before.exact_match, "exact": after.exact_match, "ended": after.ended,
+        "loss": after.loss, "text": text, "result": None,
+    }  # fmt: skip
+
+
+_found: dict[tuple[str, int], dict[str, Any]] = {}
+
+
+def tuned_once(compare: Compare, place: Path, method: str, seed: int) -> dict[str, Any]:
+    """Return what tuning came to; it is done where nobody asked before."""
+    if not (place / "base").exists():
+        print("the base:", compare.once(OURS, **BOTH, folder=str(place), seed=0))
+    if (method, seed) not in _found:
+        side = Side("pylm", tuned)
+        _found[method, seed] = compare.once(side, **BOTH, folder=str(place), method=method, seed=seed)
+        print(f"{method}, seed {seed}:", _found[method, seed])
+    return _found[method, seed]
+
+
+def row(compare: Compare, name: str, value: float, bar: str, met: bool) -> None:
+    verdict = "met" if met else "short"
+    compare.report.add(compare.subject, Row(name, 100 * value, None, None, None, None, bar, verdict, "%"))
+
+
+def test_instructions_in_unseen_words(compare: Compare, place: Path) -> None:
+    found = [tuned_once(compare, place, "full", seed) for seed in SEEDS]
+    what = f"instructions in unseen words, {ASKED} prompts, {len(SEEDS)} seeds"
+    base, exact, ended = (
+        max(one["base"] for one in found),
+        *(min(one[key] for one in found) for key in ("exact", "ended")),
+    )
+    row(compare, f"{what}: exact match of the base, at most", base, "< 10 %", base < 0.1)
+    row(compare, f"{what}: exact match, at least", exact, "≥ 95 %", exact >= 0.95)
+    row(compare, f"{what}: ended by itself, at least", ended, "≥ 99 %", ended >= 0.99)
