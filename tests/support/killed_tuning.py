@@ -43,8 +43,11 @@ def plan(count: int, seed: int) -> list[Kill]:
     """Return kills, as many of each phase: the event, its number, and the seconds after it."""
     chance = random.Random(seed)
     order = sorted((PHASES[number % len(PHASES)] for number in range(count)), key=_place)
+    # what is judged here is soon done, and nothing comes after it
+    late = {event: 0.0 if event == "judging" else LONGEST for event, _ in PHASES}
     return [
-        (event, chance.choice(numbers), chance.choice((0.0, chance.uniform(0, LONGEST)))) for event, numbers in order
+        (event, chance.choice(numbers), chance.choice((0.0, chance.uniform(0, late[event]))))
+        for event, numbers in order
     ]
 
 
