@@ -93,7 +93,8 @@ def check(
     for example in chain([first], found):
         seen.add(example)
     return Checked(
-        form=first.form, template=written_by, new_tokens=new, counts={**seen.fitting.counts.as_dict(), "examples": seen.examples},
+        form=first.form, template=written_by, new_tokens=new,
+        counts={**seen.fitting.counts.as_dict(), "examples": seen.examples},
         tokens=seen.tokens, counted=seen.counted, lengths=_figures(seen.lengths), histogram=_histogram(seen.lengths),
         labels=seen.labels, faults=seen.faults[:FAULTS], faulty=len(seen.faults), shown=seen.shown,
     )  # fmt: skip

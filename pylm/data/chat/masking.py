@@ -56,8 +56,8 @@ def mask(
         example: A row such as `{"prompt": …, "completion": …}` or `{"messages": […]}`, or what `pylm.data.chat.read`
             yields.
         tokenizer: The tokenizer.
-        template: `chatml`, `plain` or a file. If not given, messages and instructions get the tokenizer's own, messages
-            ChatML where it has none; prompts and texts are taken as they are.
+        template: `chatml`, `plain`, `own` or a file. If not given, messages and instructions get the tokenizer's own,
+            messages ChatML where it has none; prompts and texts are taken as they are.
     """
     return Masker(tokenizer, template).mask(example)
 
