@@ -163,7 +163,11 @@ class _Writer:
         """Return which examples are for which split: by a hash of each where a share of them is held out."""
         documents = {split: self._documents(side) for split, side in self._sides.items()}
         if "val" not in documents:
-            held = val_of(documents["train"].hashes(), share)
+            hashes = documents["train"].hashes()
+            held = val_of(hashes, share)
+            first = hashes == hashes.min(initial=2**64 - 1)
+            if share and not held.any() and not first.all():  # of few examples the one that would be held out first
+                held = first
             self._sides["val"] = self._sides["train"]
             documents = {"train": documents["train"].only(~held), "val": documents["train"].only(held)}
         if not len(documents["train"]):
