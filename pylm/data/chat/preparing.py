@@ -79,9 +79,8 @@ def prepare(
         "val": share,
     }
     if (manifest := made_here(folder)) is not None:
-        _refuse_other(
-            folder, manifest, asked, tokenizer, [dataset, *([val_dataset] if val_dataset is not None else [])]
-        )
+        datasets = [dataset] if val_dataset is None else [dataset, val_dataset]
+        _refuse_other(folder, manifest, asked, tokenizer, datasets)
         return folder
     say = on_event or (lambda event: None)
     with new_folder(folder, KIND) as made:
@@ -200,7 +199,7 @@ class _Writer:
     def _files(self, form: str | None) -> dict[str, bytes]:
         """Return the files of the tokenizer; what writes these examples is then how it is talked with."""
         template, tokenizer = self._fitting.masker.template, self._tokenizer
-        if template.is_given or form in ("messages", "conversations"):
+        if template.is_given or form == "messages":
             tokenizer = copy.copy(tokenizer)
             tokenizer.chat_template = template.text
         return tokenizer.files()
