@@ -80,6 +80,11 @@ class Checkpoint:
 
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
+        if "merged" in self.state:
+            raise CheckpointError(
+                f"{self.path} is an adapter merged with its base, with no optimizer to go on with",
+                f"{param('init_from', self.path)} starts a new run from it",
+            )
         if "soup" in self.state:
             raise CheckpointError(
                 f"{self.path} is a soup of weights, with no optimizer to go on with",
