@@ -90,22 +90,20 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
     if resolved.origin("model.context_length") == DEFAULT:
         context = base.shape.context_length
     share = VAL if config.data.val_share is None else config.data.val_share
-    asked = {
-        "template": None if written_by is None else template,
-        "overflow": config.finetune.overflow,
-        "context_length": context,
-        "val": share,
-        "val_dataset": config.finetune.val_dataset,
-    }
-    folder = _folder(dataset, {**asked, "template": written_by and template.text, "tokenizer": tokenizer.identity})
-    chat.prepare(dataset, tokenizer, folder, **asked, on_event=lambda event: _say(event, dataset, on_event))
+    tuning, used = config.finetune, None if written_by is None else template
+    decides = [tuning.overflow, context, share, tuning.val_dataset, used and used.text, tokenizer.identity]
+    folder = _folder(dataset, decides)
+    chat.prepare(
+        dataset, tokenizer, folder, template=used, overflow=tuning.overflow, context_length=context, val=share,
+        val_dataset=tuning.val_dataset, on_event=lambda event: _say(event, dataset, on_event),
+    )  # fmt: skip
     return Examples(folder, written_by, new)
 
 
-def _folder(dataset: str, asked: dict[str, Any]) -> Path:
+def _folder(dataset: str, asked: list[Any]) -> Path:
     """Return `data/<dataset>-<hash>`: another tokenizer or template makes another folder."""
     plain = default_folder([dataset])
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     return plain.with_name(f"{plain.name}-{digest[:DIGITS]}")
 
 

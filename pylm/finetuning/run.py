@@ -72,6 +72,12 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
     examples = examples_of(resolved, base, on_event)
     values, said = derived(resolved, base, _windows(examples, resolved, base))
     on_event(said)
+    if resolved.config.train.optimizer_state == "keep" and (examples.new_tokens or resolved.config.finetune.freeze):
+        why = "tokens are new" if examples.new_tokens else "parts are frozen"
+        raise UsageError(
+            f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
+            f"{param('optimizer_state', 'fresh')} begins with its weights alone",
+        )
     how = {"init_from": str(base.path)} if begun is None else {"resume": "auto"}
     return replace(
         _asked(request, request.out or _default_out(base), **how),

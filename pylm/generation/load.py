@@ -50,7 +50,7 @@ def open_session(checkpoint: str | None = None, **options: Any) -> Session:
 
     opened = open_model(checkpoint, **options)
     assert opened.tokenizer is not None
-    answers = opened.tokenizer.chat_template is not None and _was_tuned_by_template(opened.folder)
+    answers = _was_tuned_by_template(opened.folder, opened.tokenizer.chat_template)
     return Session(
         opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder), answers=answers
     )
@@ -118,12 +118,16 @@ def _check(folder: Path, verify: bool, say: Callable[[str], None]) -> None:
         )
 
 
-def _was_tuned_by_template(folder: Path) -> bool:
-    """Say whether a checkpoint was tuned on examples that a template wrote."""
+def _was_tuned_by_template(folder: Path, template: str | None) -> bool:
+    """Say whether a checkpoint was tuned on examples that its template wrote; plain writes no prompts as they are."""
     from pylm.config.cascade import resolve
+    from pylm.data.chat.templates import PLAIN
 
     config = folder / "config.yaml"
-    return config.is_file() and resolve(files=[config], environ={}).config.finetune.template is not None
+    if template is None or not config.is_file():
+        return False
+    name = resolve(files=[config], environ={}).config.finetune.template
+    return name is not None and (name != "plain" or template == PLAIN)
 
 
 def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:

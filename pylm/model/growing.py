@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pylm.errors import CheckpointError
 from pylm.model.names import Stored, Tensor
@@ -34,13 +35,13 @@ def _grown(name: str, stored: Stored, rows: int, new: range) -> Tensor:
     whole[:kept] = table[:kept]
     whole[kept:] = mean
     whole[new.start : new.stop] = mean
-    return Tensor("F32", whole.shape, memoryview(whole.reshape(-1)).cast("B"))
+    return Tensor("F32", whole.shape, whole.reshape(-1).data.cast("B"))
 
 
-def _floats(name: str, stored: Stored) -> np.ndarray[Any, Any]:
+def _floats(name: str, stored: Stored) -> NDArray[Any]:
     """Return a table's numbers."""
     if stored.dtype == "BF16":  # the upper half of a float32
-        wide = np.frombuffer(stored.data, "<u2").astype(np.uint32) << np.uint32(16)
+        wide: NDArray[Any] = np.frombuffer(stored.data, "<u2").astype(np.uint32) << np.uint32(16)
         return wide.view(np.float32).reshape(stored.shape)
     if stored.dtype not in ("F64", "F32", "F16"):
         raise CheckpointError(f"{name} is of type {stored.dtype}, and weights are F64, F32, BF16, F16")

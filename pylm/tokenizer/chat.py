@@ -33,8 +33,8 @@ class Rendered:
     Attributes:
         text: The text.
         brought: From where to where it is what messages, tools and variables brought.
-        generated: From where to where a model is to write it, as its template says by `{% generation %}`; None where the
-            template has no such block.
+        generated: From where to where a model is to write it, as the template says by `{% generation %}`; None where it
+            has no such block.
     """
 
     text: str

@@ -69,8 +69,11 @@ class Fitting:
 
     def masked(self, example: Example) -> Masked | None:
         """Return an example as it fits, None where nothing is left of it."""
+        return self.fitted(example, self.masker.mask(example))
+
+    def fitted(self, example: Example, made: Masked) -> Masked | None:
+        """Return an example that was masked as it fits, None where nothing is left of it."""
         self.counts.examples += 1
-        made = self.masker.mask(example)
         self.counts.crossed += made.crossed
         if not made.counts.any():
             self.counts.all_masked += 1

@@ -51,10 +51,15 @@ class Read:
         """Yield the examples from the first on."""
         self.form, self.labels = None, {}
         self._digest, self._bytes = hashlib.blake2b(digest_size=16), 0
+        fields = None
         for place, row in rows_of(self._dataset):
-            if self.form is None:
-                self.form = form_of(row, place)
-            example = example_of(row, place, self.form)
+            fields = fields or form_of(row, place)
+            example = example_of(row, place, fields)
+            self.form = self.form or example.form
+            if example.form != self.form:
+                raise DataError(
+                    f"{place} is of the form {example.form}, those before it of {self.form}", "one dataset has one form"
+                )
             self._note(example)
             yield example
         if self.form is None:

@@ -315,10 +315,10 @@ class MlxBackend:
 
     def _take_masters(self, masters: Arrays) -> None:
         """Part what learns from what is frozen; a table of which some rows learn is among both."""
-        self._masters = self._that_learns(masters)
+        self._masters: Arrays = self._that_learns(masters)
         fixed = {name: one for name, one in masters.items() if name in self._trained.frozen}
-        self._fixed_copies = self._copied(fixed)
-        self._fixed = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
+        self._fixed_copies: Arrays = self._copied(fixed)
+        self._fixed: Arrays = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
 
     def _that_learns(self, whole: Arrays) -> Arrays:
         return {name: one[rows] for name, one in whole.items() if (rows := self._trained.rows(name)) is not None}

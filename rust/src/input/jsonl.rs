@@ -119,7 +119,7 @@ fn hint(error: &serde_json::Error, line: &[u8], field: &str, first: bool) -> Str
     let or = |separator: &str| if skip.is_empty() { String::new() } else { format!("{separator} {skip}") };
     if conversation(line).is_some() {
         return format!(
-            "pylm finetune learns conversations; for plain text write that of each under {field:?}{}",
+            "pylm finetune learns conversations; to train on plain text, write the text of each under {field:?}{}",
             or(",")
         );
     }

@@ -408,7 +408,7 @@ fn leaving_lines_out_is_no_advice_where_the_first_one_lacks_the_field() {
         (
             talk.to_string(),
             talked,
-            "pylm finetune learns conversations; for plain text write that of each under \"text\"",
+            "pylm finetune learns conversations; to train on plain text, write the text of each under \"text\"",
         ),
         (format!("\n{talk}"), talked, "under \"text\""),
         (format!("{{\"text\": \"a\"}}\n{talk}"), talked, "or leave such lines out with --skip-bad"),
