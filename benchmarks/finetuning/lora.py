@@ -1,6 +1,6 @@
 """A step that trains adapters beside one that trains all weights: time and memory, each in a process of its own.
 
-    python -m benchmarks.finetuning.lora full|lora      one side, as JSON: what the comparison starts twice
+python -m benchmarks.finetuning.lora full|lora      one side, as JSON: what the comparison starts twice
 """
 
 from __future__ import annotations

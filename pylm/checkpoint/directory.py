@@ -23,7 +23,18 @@ from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
 from pylm.wording import param
 
-__all__ = ["ADAPTER", "PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", "verify", "write", "written_whole"]
+__all__ = [
+    "ADAPTER",
+    "PARTIAL",
+    "Checkpoint",
+    "damaged",
+    "hash_of",
+    "partial_of",
+    "read",
+    "verify",
+    "write",
+    "written_whole",
+]
 
 VERSION = 1
 MANIFEST = "manifest.json"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.checkpoint import Adapted, Checkpoint, find, open_weights, read, verify, write_tensors
 from pylm.checkpoint import write as write_checkpoint
 from pylm.checkpoint.directory import written_whole
-from pylm.config.cascade import dump, resolve
+from pylm.config.cascade import dump
 from pylm.config.schema import Config
 from pylm.durable import write_text
 from pylm.errors import CheckpointError, UsageError
@@ -20,7 +20,6 @@ from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
-    from pylm.model.names import Stored
 
 __all__ = ["FORMS", "write"]
 
@@ -72,7 +71,11 @@ def _merged(opened: Adapted, out: Path) -> Path:
     rounded = {name: lora.narrowed(one, base[name].dtype) for name, one in weights.items()}
     own = read(opened.path) if (opened.path / "manifest.json").exists() else None
     state: dict[str, Any] = {"version": 1, "step": 0 if own is None else own.step}
-    state["merged"] = {"adapter": opened.identity, "base": opened.base.identity, "path": str(opened.base.path.resolve())}
+    state["merged"] = {
+        "adapter": opened.identity,
+        "base": opened.base.identity,
+        "path": str(opened.base.path.resolve()),
+    }
     if own is not None:
         state |= {name: own.state[name] for name in ("tokenizer", "data") if name in own.state}
     config, texts = _beside(opened, own, shape)
@@ -89,4 +92,7 @@ def _beside(opened: Adapted, own: Checkpoint | None, shape: Shape) -> tuple[str,
         return own.config(), texts
     if (base / "config.yaml").exists():
         return (base / "config.yaml").read_text(encoding="utf-8"), texts
-    return dump(Config(model=shape.model_copy(update={"vocab_size": None})), [f"model.{key}" for key in type(shape).model_fields]), texts
+    return dump(
+        Config(model=shape.model_copy(update={"vocab_size": None})),
+        [f"model.{key}" for key in type(shape).model_fields],
+    ), texts

@@ -5,8 +5,8 @@ its rows of B. Three with an A each become one whose A is all of theirs and whos
 
 | | linear | table |
 |---|---|---|
-| PEFT | `base_model.model.M.lora_A.weight` [rank, in], `.lora_B.weight` [out, rank] | `.lora_embedding_A` [rank, V], `_B` |
-| mlx-lm | `M.lora_a` [in, rank], `M.lora_b` [rank, out] | the same: [V, rank], [rank, width] |
+| PEFT | `base_model.model.M.lora_A.weight` [rank, in], `.lora_B.weight` [out, rank] | `.lora_embedding_A`, `_B` |
+| mlx-lm | `M.lora_a` [in, rank], `M.lora_b` [rank, out] | the same |
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ __all__ = ["FORMS", "read", "written"]
 FORMS = ("peft", "mlx")
 PEFT_PREFIX = "base_model.model."
 # What PEFT can put into a file that is no plain product of two factors
-_OTHER = ("use_dora", "lora_bias", "use_qalora", "alora_invocation_tokens", "layer_replication", "trainable_token_indices")
+_OTHER = (
+    "use_dora",
+    "lora_bias",
+    "use_qalora",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "trainable_token_indices",
+)
 
 
 class Pair(NamedTuple):
@@ -71,8 +78,7 @@ def written(
     """
     if rows := [name for name in tensors if name.endswith(".rows")]:
         raise CheckpointError(
-            f"the adapter holds {rows[0]}, of tokens that its base does not have, and no adapter of others has room for "
-            "those",
+            f"the adapter holds {rows[0]}, of tokens that its base does not have, and other forms have no place for them",
             "merge it with its base, which gives a model of its own",
         )
     held = factors(tensors)
@@ -122,7 +128,9 @@ def _joined(held: list[Pair | None], rows: list[int]) -> Pair:
 def _from_peft(tensors: Mapping[str, Stored], config: Mapping[str, Any]) -> dict[str, Pair]:
     """Return their modules' factors, what each product counts being in B."""
     if config["peft_type"] != "LORA" or config.get("bias", "none") != "none":
-        raise CheckpointError(f"adapter_config.json is of {config['peft_type']}, bias {config.get('bias')}; LORA is read")
+        raise CheckpointError(
+            f"adapter_config.json is of {config['peft_type']}, bias {config.get('bias')}; LORA is read"
+        )
     if other := [key for key in _OTHER if config.get(key)]:
         raise CheckpointError(f"adapter_config.json says {other[0]}, and plain factors are what is read")
     found: dict[str, Pair] = {}
@@ -163,18 +171,23 @@ def _to_peft(
         a, b = ("lora_embedding_A", "lora_embedding_B") if table else ("lora_A.weight", "lora_B.weight")
         tensors[f"{PEFT_PREFIX}{module}.{a}"] = to_tensor(pair.a)
         tensors[f"{PEFT_PREFIX}{module}.{b}"] = to_tensor(pair.b)
-    return tensors, {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
-        "inference_mode": True,
-        "r": rank,
-        "lora_alpha": _plain(scale * rank),
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": layout_of(shape) == "gpt2",  # whose linears are Conv1D, kept transposed
-        "target_modules": sorted({".".join(module.split(".")[-2:]) if "." in module else module for module in parts}),
-    }
+    return (
+        tensors,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "inference_mode": True,
+            "r": rank,
+            "lora_alpha": _plain(scale * rank),
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "fan_in_fan_out": layout_of(shape) == "gpt2",  # whose linears are Conv1D, kept transposed
+            "target_modules": sorted(
+                {".".join(module.split(".")[-2:]) if "." in module else module for module in parts}
+            ),
+        },
+    )
 
 
 def _from_mlx(tensors: Mapping[str, Stored], config: Mapping[str, Any], shape: Shape) -> dict[str, Pair]:
@@ -199,7 +212,9 @@ def _to_mlx(
     for module, pair in parts.items():
         named = _to_mlx_name(module, shape)
         tensors[f"{named}.lora_a"], tensors[f"{named}.lora_b"] = to_tensor(pair.a.T), to_tensor(pair.b.T)
-    blocks = {".".join(module.split(".")[3:]) for module in parts if module.split(".")[2:3] and module.split(".")[2].isdigit()}
+    blocks = {
+        ".".join(module.split(".")[3:]) for module in parts if module.split(".")[2:3] and module.split(".")[2].isdigit()
+    }
     whole = {_to_mlx_name(module, shape) for module in parts if not any(word.isdigit() for word in module.split("."))}
     return tensors, {
         "fine_tune_type": "lora",

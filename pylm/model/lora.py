@@ -23,7 +23,19 @@ from pylm.model import parameters
 from pylm.model.names import Stored, Tensor
 from pylm.wording import param
 
-__all__ = ["LINEARS", "TABLES", "Adapter", "applied", "factors", "in_model", "narrowed", "saved", "start", "to_numpy", "to_tensor"]
+__all__ = [
+    "LINEARS",
+    "TABLES",
+    "Adapter",
+    "applied",
+    "factors",
+    "in_model",
+    "narrowed",
+    "saved",
+    "start",
+    "to_numpy",
+    "to_tensor",
+]
 
 LINEARS = ("attention.qkv", "attention.out", "mlp.gate", "mlp.up", "mlp.down")  # of a block
 TABLES = ("embed", "head")
@@ -86,7 +98,8 @@ def _targets(asked: tuple[str, ...] | None, shape: Shape) -> tuple[str, ...]:
         if word not in known:
             shown = ", ".join(one.rpartition(".")[2] for one in (*there, *TABLES))
             raise ConfigError(
-                f"{param('lora_targets')}: this model has no {word}", did_you_mean(word, list(known)) or f"it has {shown}"
+                f"{param('lora_targets')}: this model has no {word}",
+                did_you_mean(word, list(known)) or f"it has {shown}",
             )
         if known[word] in TABLES and shape.tied:
             raise ConfigError(
@@ -187,7 +200,9 @@ def to_numpy(tensor: Stored) -> Array:
     if tensor.dtype == "BF16":
         flat = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     elif tensor.dtype in ("F64", "F32", "F16"):
-        flat = np.frombuffer(data, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]).astype(np.float32, copy=False)
+        flat = np.frombuffer(data, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]).astype(
+            np.float32, copy=False
+        )
     else:
         raise CheckpointError(f"a tensor of type {tensor.dtype} takes no adapter")
     return flat.reshape(tensor.shape)

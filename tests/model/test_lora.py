@@ -49,7 +49,9 @@ def merged(weights: dict[str, torch.Tensor], scale: float) -> dict[str, torch.Te
 @pytest.mark.parametrize("fields", SHAPES)
 def test_values_and_gradients_are_those_of_the_merged_weights(fields: str) -> None:
     model = made(**SHAPES[fields])
-    targets = None if model.shape.tied else tuple(one for one in ALL if one != "mlp.gate" or model.shape.mlp == "swiglu")
+    targets = (
+        None if model.shape.tied else tuple(one for one in ALL if one != "mlp.gate" or model.shape.mlp == "swiglu")
+    )
     adapter = adapter_of(model.shape, targets=targets)
     adapted(model, adapter)
     idx, targets_BT = tokens()
@@ -102,7 +104,11 @@ def test_applied_to_stored_tensors_it_is_the_product_in_float64() -> None:
     w, a, b = (rng.standard_normal(size).astype(np.float32) for size in ((6, 4), (2, 4), (6, 2)))
     table, rows = rng.standard_normal((5, 4)).astype(np.float32), rng.standard_normal((2, 4)).astype(np.float32)
     base: dict[str, Any] = {"x.weight": lora.to_tensor(w), "embed.weight": lora.narrowed(lora.to_tensor(table), "BF16")}
-    given: dict[str, Any] = {"x.lora_a": lora.to_tensor(a), "x.lora_b": lora.to_tensor(b), "embed.rows": lora.to_tensor(rows)}
+    given: dict[str, Any] = {
+        "x.lora_a": lora.to_tensor(a),
+        "x.lora_b": lora.to_tensor(b),
+        "embed.rows": lora.to_tensor(rows),
+    }
     found = lora.applied(base, given, 1.5, range(4, 6))
     exact = w.astype(np.float64) + 1.5 * b.astype(np.float64) @ a
     assert np.abs(lora.to_numpy(found["x.weight"]) - exact).max() < 1e-6

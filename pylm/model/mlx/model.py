@@ -77,7 +77,9 @@ class Model:
         misfit(mine, {name: one.shape for name, one in weights.items()})
         self._scale = 0.0 if adapter is None else adapter.scale
         self._dropped = 0.0 if adapter is None else adapter.dropout
-        self._dropping = [name for name in adapter.modules(shape) if name != "embed"] if adapter and self._dropped else []
+        self._dropping = (
+            [name for name in adapter.modules(shape) if name != "embed"] if adapter and self._dropped else []
+        )
         if shape.attention == "fused":
             need_kernel()
         assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.head_dim and shape.vocab_size
@@ -153,7 +155,9 @@ class Model:
         if keys is not None and shape.dropout:
             stream_BTC = dropped(stream_BTC, keys[0], shape.dropout)
         rope = self._rope if positions is None or self._rope is None else self._rope.at(positions)
-        kept = {} if keys is None else {name: keys[2 * self.n_layers + 1 + at] for at, name in enumerate(self._dropping)}
+        kept = (
+            {} if keys is None else {name: keys[2 * self.n_layers + 1 + at] for at, name in enumerate(self._dropping)}
+        )
         shared = Shared(idx_BT, rope, documents, cache, kept)
         embedded_BTC, branch_BTC = stream_BTC, None
         for layer in range(self.n_layers):
