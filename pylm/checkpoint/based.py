@@ -20,8 +20,8 @@ BASE = "PYLM_BASE"  # the environment's name of a base, for who knows better
 def base_of(folder: Path) -> Weights:
     """Return the weights that an adapter is for.
 
-    What PYLM_BASE names wins; then where the base was when the adapter was made; then any checkpoint of the same weights
-    in the runs beside it. It is an error where none of them has the weights that the adapter was trained on.
+    What PYLM_BASE names wins; then where the base was when the adapter was made; then any checkpoint of the same
+    weights in the runs beside it. It is an error where none of them has the weights that the adapter was trained on.
     """
     where, wanted = _told(folder)
     if named := os.environ.get(BASE):

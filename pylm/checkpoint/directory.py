@@ -23,7 +23,18 @@ from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
 from pylm.wording import param
 
-__all__ = ["ADAPTER", "PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", "verify", "write", "written_whole"]
+__all__ = [
+    "ADAPTER",
+    "PARTIAL",
+    "Checkpoint",
+    "damaged",
+    "hash_of",
+    "partial_of",
+    "read",
+    "verify",
+    "write",
+    "written_whole",
+]
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -80,6 +91,11 @@ class Checkpoint:
 
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
+        if "merged" in self.state:
+            raise CheckpointError(
+                f"{self.path} is an adapter merged with its base, with no optimizer to go on with",
+                f"{param('init_from', self.path)} starts a new run from it",
+            )
         if "soup" in self.state:
             raise CheckpointError(
                 f"{self.path} is a soup of weights, with no optimizer to go on with",

@@ -13,7 +13,7 @@ from pylm.model import adapter_forms, lora, names
 from pylm.model.layouts import read_json
 from pylm.model.names import Opened, Stored
 
-__all__ = ["OnBase", "read_adapted"]
+__all__ = ["OnBase", "opened_adapter", "read_adapted"]
 
 
 class OnBase(Opened, Protocol):
@@ -28,16 +28,23 @@ class OnBase(Opened, Protocol):
 def read_adapted(opened: OnBase) -> tuple[Shape, dict[str, Stored]]:
     """Return the shape and the tensors of a base with an adapter added: those that it changes are in float32."""
     shape, base = names.read(opened.base)
-    folder = opened.path
     try:
-        if not (folder / "config.yaml").is_file():
-            tensors, scale = adapter_forms.read(opened.weights(), read_json(folder / "adapter_config.json"), shape)
-            return shape, lora.applied(base, tensors, scale)
-        held: Mapping[str, Any] = read_json(folder / "state.json")["adapter"]
-        rows = None if held["rows"] is None else range(*held["rows"])
-        weights = lora.applied(base, opened.weights(), held["alpha"] / held["rank"], rows)
+        tensors, scale, rows = opened_adapter(opened, shape)
+        weights = lora.applied(base, tensors, scale, rows)
     except CheckpointError as error:
-        told, hint = error.marked[0], error.marked[1]
-        raise CheckpointError(f"{folder}: {told}", hint or f"{opened.base.path} is what it was put on") from None
-    model = resolve(files=[folder / "config.yaml"], environ={}).config.model
+        told, hint = error.marked
+        raise CheckpointError(f"{opened.path}: {told}", hint or f"{opened.base.path} is what it was put on") from None
+    if not (opened.path / "config.yaml").is_file():
+        return shape, weights
+    model = resolve(files=[opened.path / "config.yaml"], environ={}).config.model
     return complete(model, weights["embed.weight"].shape[0]), weights
+
+
+def opened_adapter(opened: OnBase, shape: Shape) -> tuple[Mapping[str, Stored], float, range | None]:
+    """Return an adapter's own tensors by our names, what their products count, and the rows of new tokens."""
+    folder = opened.path
+    if not (folder / "config.yaml").is_file():
+        return *adapter_forms.read(opened.weights(), read_json(folder / "adapter_config.json"), shape), None
+    held: Mapping[str, Any] = read_json(folder / "state.json")["adapter"]
+    rows = None if held["rows"] is None else range(*held["rows"])
+    return opened.weights(), held["alpha"] / held["rank"], rows

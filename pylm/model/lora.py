@@ -23,7 +23,19 @@ from pylm.model import parameters
 from pylm.model.names import Stored, Tensor
 from pylm.wording import param
 
-__all__ = ["LINEARS", "TABLES", "Adapter", "applied", "factors", "in_model", "saved", "start", "to_numpy", "to_tensor"]
+__all__ = [
+    "LINEARS",
+    "TABLES",
+    "Adapter",
+    "applied",
+    "factors",
+    "in_model",
+    "narrowed",
+    "saved",
+    "start",
+    "to_numpy",
+    "to_tensor",
+]
 
 LINEARS = ("attention.qkv", "attention.out", "mlp.gate", "mlp.up", "mlp.down")  # of a block
 TABLES = ("embed", "head")
@@ -86,7 +98,8 @@ def _targets(asked: tuple[str, ...] | None, shape: Shape) -> tuple[str, ...]:
         if word not in known:
             shown = ", ".join(one.rpartition(".")[2] for one in (*there, *TABLES))
             raise ConfigError(
-                f"{param('lora_targets')}: this model has no {word}", did_you_mean(word, list(known)) or f"it has {shown}"
+                f"{param('lora_targets')}: this model has no {word}",
+                did_you_mean(word, list(known)) or f"it has {shown}",
             )
         if known[word] in TABLES and shape.tied:
             raise ConfigError(
@@ -187,10 +200,25 @@ def to_numpy(tensor: Stored) -> Array:
     if tensor.dtype == "BF16":
         flat = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     elif tensor.dtype in ("F64", "F32", "F16"):
-        flat = np.frombuffer(data, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]).astype(np.float32, copy=False)
+        flat = np.frombuffer(data, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]).astype(
+            np.float32, copy=False
+        )
     else:
         raise CheckpointError(f"a tensor of type {tensor.dtype} takes no adapter")
     return flat.reshape(tensor.shape)
+
+
+def narrowed(tensor: Stored, dtype: str) -> Stored:
+    """Return a float32 tensor rounded once to another type of floats, half of a step to the even neighbour."""
+    if tensor.dtype == dtype:
+        return tensor
+    wide = to_numpy(tensor)
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(wide).view(np.uint32)
+        narrow: Array = ((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    else:
+        narrow = wide.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype])
+    return Tensor(dtype, wide.shape, memoryview(narrow.reshape(-1).view(np.uint8)))
 
 
 def to_tensor(array: Array) -> Tensor:

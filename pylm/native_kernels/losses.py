@@ -52,7 +52,7 @@ def cross_entropy_backward(
 def _gradients(
     x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor
 ) -> Callable[[torch.Tensor, slice], object]:
-    """Return what turns a chunk of the logits' gradients into its rows of dx and its part of dweight, if that is any."""
+    """Return what turns a chunk of the logits' gradients into its rows of dx and its part of dweight, if any."""
     if not len(dweight):
         return lambda chunk, part: torch.mm(chunk, weight, out=dx[part])
     if x.dtype == torch.bfloat16 and len(weight) % 2 == 0 and _native.has_head_products():

@@ -74,7 +74,8 @@ def initialise(
 ) -> dict[str, Any]:
     """Take a checkpoint's weights for a new run, and its optimizer where that is kept.
 
-    Returns what the run's checkpoints say of it: what was taken of whom, and of an adapter what it is for. It is an error where that is another model, speaks another tokenizer, or is no longer what the run began with.
+    Returns what the run's checkpoints say of it: what was taken of whom, and of an adapter what it is for. It is an
+    error where that is another model, speaks another tokenizer, or is no longer what the run began with.
     """
     from pylm.checkpoint import find, verify
 

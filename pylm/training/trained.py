@@ -55,7 +55,7 @@ def trained_by(shape: Shape, finetune: Finetune, new: range | None) -> Trained:
         return trained_of(shape, finetune.freeze, new)
     if finetune.freeze:
         raise ConfigError(
-            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', 'lora')} all weights stay as they are",
+            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', 'lora')} all weights stay already",
             f"{param('lora_targets')} says what gets adapters",
         )
     return Trained(frozenset(parameters(shape)), new, Adapter.of(finetune, shape))

@@ -25,8 +25,8 @@ def groups(parameters: Mapping[str, Any], train: Train) -> list[Group]:
     """Sort the parameters, which have `ndim`, into groups, in an order that depends on nothing but their names.
 
     Vectors (gains, biases, lambdas) never decay. Muon takes the matrices of the blocks, but not the tables in them: a
-    table's row is a token's own, and its gradient is no map from a space to another. Nor an adapter's factors: what maps
-    is their product.
+    table's row is a token's own, and its gradient is no map from a space to another. Nor an adapter's factors: what
+    maps is their product.
     """
     rates = {
         "embed": train.embed_lr or train.peak,
