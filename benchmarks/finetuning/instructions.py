@@ -16,10 +16,9 @@ from benchmarks.report import Row
 
 SEEDS = (1, 2, 3)
 EXAMPLES, ASKED = 40_000, 200
-KEYS: dict[str, Any] = {"max_epochs": 3, "optimizer": "adamw"}
 METHODS: dict[str, dict[str, Any]] = {
-    "full": {"method": "full", "learning_rate": 1.5e-3},
-    "lora": {"method": "lora", "learning_rate": 5e-3},
+    "full": {"method": "full", "learning_rate": 4e-3},
+    "lora": {"method": "lora", "learning_rate": 1e-3},
 }
 BOTH: dict[str, Any] = {"threads": 2, "cores": 2, "timeout": 3600.0}
 
@@ -46,7 +45,7 @@ def tuned(folder: str, cores: int, method: str, seed: int) -> dict[str, Any]:
     begun = time.perf_counter()
     run = pylm.finetune(
         place / "base", dataset=str(learned), out=place / f"{method}-{seed}", seed=seed, sample_every=None,
-        **KEYS, **METHODS[method],
+        **METHODS[method],
     )  # fmt: skip
     seconds = time.perf_counter() - begun
     before, after = (judge(each, str(unseen), limit=ASKED, threads=cores) for each in (place / "base", run.path))

@@ -68,7 +68,8 @@ def _note(drawn: random.Random, words: list[str]) -> str:
     if kind == "lookup":
         table = _table(drawn)
         keys = drawn.choices(list(table), k=ASKED_AGAIN)
-        return f"{_told(table)} " + " ".join(f"? {key} {table[key]}" for key in keys) + " ."
+        asked = (f"{' '.join(drawn.choices(words, k=drawn.randint(1, 3)))} {key} {table[key]}" for key in keys)
+        return f"{_told(table)} . {' '.join(asked)} ."
     given = _sequence(drawn)
     return f"{' '.join(given)} {SIGNS[kind]} {_answer(kind, given)} ."
 
