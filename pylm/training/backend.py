@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
+from pylm.model.lora import Adapter
 
 __all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
            "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
@@ -53,6 +54,7 @@ class Backend(Protocol):
 
     name: str
     device: str
+    adapter: Adapter | None  # what learns beside the weights, where they stay
 
     def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
         """Take one optimizer step over all of them; the gradient is clipped once, over the sum."""
@@ -67,7 +69,7 @@ class Backend(Protocol):
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the fp32 masters, as a copy that later steps leave alone."""
+        """Return the fp32 masters, as a copy that later steps leave alone; of an adapter what learns alone."""
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -76,6 +78,10 @@ class Backend(Protocol):
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what `weights` and `optimizer_state` gave; None leaves the optimizer fresh."""
+        ...
+
+    def load_base(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights that the adapter is for."""
         ...
 
     def average(self, share: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.config.cascade import Resolved
     from pylm.config.schema import Model as Shape
+    from pylm.model.lora import Adapter
     from pylm.training.backend import Backend
     from pylm.training.request import Request
     from pylm.training.session import Beginning
@@ -71,9 +72,10 @@ def new_rows(request: Request, checkpoint: Checkpoint | None) -> range | None:
 def initialise(
     backend: Backend, shape: Shape, begin: Beginning, request: Request, folder: Path, on_event: Callable[[Event], None]
 ) -> dict[str, Any]:
-    """Take a checkpoint's weights for a new run, and its optimizer where that is kept; return what was taken of whom.
+    """Take a checkpoint's weights for a new run, and its optimizer where that is kept.
 
-    It is an error where that is another model, speaks another tokenizer, or is no longer what the run began with.
+    Returns what the run's checkpoints say of it: what was taken of whom, and of an adapter what it is for. It is an
+    error where that is another model, speaks another tokenizer, or is no longer what the run began with.
     """
     from pylm.checkpoint import find, verify
 
@@ -98,7 +100,7 @@ def initialise(
     keeps = begin.config.train.optimizer_state == "keep"
     taken: dict[str, Any] = {
         "checkpoint": str(path),
-        "weights": None if checkpoint is None else checkpoint.hash_of("model.safetensors"),
+        "weights": None if checkpoint is None else checkpoint.identity,
         "step": None if checkpoint is None else checkpoint.step,
         "optimizer_state": begin.config.train.optimizer_state,
         "train": _inherited(begin.resolved, path),
@@ -116,9 +118,27 @@ def initialise(
                 f"without {param('resume')} and with another {param('out')}, a new run begins with it",
             )
         taken = begun
-    backend.load(weights, checkpoint.optimizer() if keeps and checkpoint else None)
+    adapter = backend.adapter
+    if adapter is None:
+        backend.load(weights, checkpoint.optimizer() if keeps and checkpoint else None)
+    elif keeps:
+        raise ConfigError(
+            f"{param('optimizer_state', 'keep')}: no optimizer has moments for an adapter that is new",
+            f"leave it out, or {param('method', 'full')}",
+        )
+    else:
+        backend.load_base(weights)
     on_event(Initialised(path, keeps, taken["train"]))
-    return taken
+    return {"init_from": taken} | ({} if adapter is None else {"adapter": _on_base(adapter, path, begin.new)})
+
+
+def _on_base(adapter: Adapter, base: Path, new: range | None) -> dict[str, Any]:
+    """Return what a checkpoint says of an adapter: what it is, and for which weights."""
+    from pylm.checkpoint import open_weights
+
+    place = {"path": str(base.resolve()), "weights": open_weights(base).identity}
+    rows = None if new is None else [new.start, new.stop]
+    return {**asdict(adapter), "targets": list(adapter.targets), "rows": rows, "base": place}
 
 
 def _inherited(resolved: Resolved, path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pylm.training.estimate.preflight import refuse_what_cannot_fit
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
-from pylm.training.trained import trained_of
+from pylm.training.trained import trained_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,10 +77,10 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
-    progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint, settled.average)
-    taken = None if checkpoint is None else checkpoint.state.get("init_from")
+    progress = Progress() if checkpoint is None else resume.restore(backend, shape, checkpoint, settled.average)
+    facts = {"choices": choices} | ({} if checkpoint is None else resume.begun_with(checkpoint))
     if request.init_from:
-        taken = init_from.initialise(backend, shape, begin, request, folder.path, on_event)
+        facts |= init_from.initialise(backend, shape, begin, request, folder.path, on_event)
     decisions = Decisions()
     if checkpoint is not None and begin.length is not None:
         decisions = resume.decisions(folder, checkpoint)
@@ -90,7 +90,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     session = Session(
         backend=backend,
         loader=inputs.loader(config, settled.batches.sequences, backend),
-        files=_files(request, begin, settled, {"choices": choices, **({"init_from": taken} if taken else {})}, folder),
+        files=_files(request, begin, settled, facts, folder),
         plan=settled,
         hooks=replace(
             listeners,
@@ -131,7 +131,7 @@ def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -
         return plan.resolve_length(train, batches, begin.data.windows, step).steps * step
 
     on_event = listeners.on_event
-    trained = trained_of(shape, begin.config.finetune.freeze, begin.new)
+    trained = trained_by(shape, begin.config.finetune, begin.new)
     backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained)
     choices = backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
     on_event(Probed(choices))

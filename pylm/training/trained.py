@@ -1,4 +1,4 @@
-"""What of a model a run changes: all of it, unless parts of it are frozen."""
+"""What of a model a run changes: all of it, unless parts of it are frozen, or all of it beneath an adapter."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from pylm.errors import ConfigError
 from pylm.model.growing import TABLES
+from pylm.model.lora import Adapter
 from pylm.model.parameters import parameters
 from pylm.wording import param
 
 if TYPE_CHECKING:
+    from pylm.config.schema import Finetune
     from pylm.config.schema import Model as Shape
 
-__all__ = ["EVERYTHING", "Trained", "trained_of"]
+__all__ = ["EVERYTHING", "Trained", "trained_by", "trained_of"]
 
 WORDS = ("embeddings", "head", "norms", "layers:0-5")
 _LAYERS = re.compile(r"layers:(\d{1,9})(?:-(\d{1,9}))?")
@@ -28,10 +30,12 @@ class Trained:
     Attributes:
         frozen: Names of parameters that have no gradient, no moments, and stay as they are to the bit.
         new: Rows of tokens that are new, which learn in every table all the same; None where no token is.
+        adapter: What learns beside the weights, all of which are frozen then.
     """
 
     frozen: frozenset[str] = frozenset()
     new: range | None = None
+    adapter: Adapter | None = None
 
     def rows(self, name: str) -> slice | None:
         """Return the rows of a parameter that learn; None where none do."""
@@ -43,6 +47,18 @@ class Trained:
 
 
 EVERYTHING = Trained()
+
+
+def trained_by(shape: Shape, finetune: Finetune, new: range | None) -> Trained:
+    """Return what learns where a model of this shape is tuned; the rows of new tokens do in any case."""
+    if finetune.method != "lora":
+        return trained_of(shape, finetune.freeze, new)
+    if finetune.freeze:
+        raise ConfigError(
+            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', 'lora')} all weights stay already",
+            f"{param('lora_targets')} says what gets adapters",
+        )
+    return Trained(frozenset(parameters(shape)), new, Adapter.of(finetune, shape))
 
 
 def trained_of(shape: Shape, freeze: Sequence[str], new: range | None) -> Trained:

@@ -17,10 +17,11 @@ import numpy as np
 
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
+from pylm.model.lora import in_model, saved, start
 from pylm.model.masks import Masks
 from pylm.model.mlx import Model, from_stored, to_numpy
 from pylm.model.mlx.device import device_name, on_gpu
-from pylm.model.parameters import draw, misfit
+from pylm.model.parameters import draw, misfit, parameters
 from pylm.training.backend import (
     IGNORED,
     LOSS_SCALE,
@@ -87,12 +88,11 @@ class MlxBackend:
         self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
         self.precision = machine.choose_precision(train.precision, device)
         self.dtype = machine.DTYPES[self.precision]
-        self._trained = trained
-        self._take_masters({name: mx.array(array) for name, array in draw(shape, train.seed).items()})
+        self._trained, self.adapter = trained, trained.adapter
+        self._take_masters(self._begun())
         self._copies = self._copied(self._masters)
-        self.model = Model(
-            shape, self._whole(self._copies, self._fixed_copies), checkpoint=train.activation_checkpointing
-        )
+        whole = self._whole(self._copies, self._fixed_copies)
+        self.model = Model(shape, whole, checkpoint=train.activation_checkpointing, adapter=self.adapter)
         self.optimizer = Optimizer(self._masters, train)
         self._moments = self.optimizer.fresh(self._masters)
         self._average: Arrays = {}
@@ -162,8 +162,8 @@ class MlxBackend:
         return to_numpy(self.model([list(ids)[-self.shape.context_length :]])[0, -1])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the fp32 masters, copied."""
-        return _stored(self._whole(self._masters, self._fixed))
+        """Return the fp32 masters, copied; of an adapter what learns, and not its base."""
+        return self._named(_stored(self._whole(self._masters, self._fixed)))
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
@@ -176,7 +176,7 @@ class MlxBackend:
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what a checkpoint holds; None leaves the optimizer fresh."""
-        self._check_fit(weights)
+        loaded = from_stored(self._unnamed(weights))
         if optimizer_state is not None:
             state = from_stored(optimizer_state)
             scale = state.pop(LOSS_SCALE, None)
@@ -185,9 +185,24 @@ class MlxBackend:
             self._moments = state
             if scale is not None:
                 self._scale.load(scale.tolist())
-        self._take_masters({name: array.astype(mx.float32) for name, array in from_stored(weights).items()})
+        whole = {name: array.astype(mx.float32) for name, array in loaded.items()}
+        if self.adapter is None:
+            self._take_masters(whole)
+        else:
+            self._masters = whole
         self._take(self._copied(self._masters))
         mx.eval(self._masters, self._fixed, self._moments, self._copies, self._fixed_copies)
+
+    def load_base(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights that an adapter is for; it begins as it is, with the base's rows of new tokens."""
+        mine = {name: one.shape for name, one in parameters(self.shape).items()}
+        misfit(mine, {name: one.shape for name, one in weights.items()})
+        base = from_stored(weights)
+        self._fixed_copies = self._copied(base)
+        rows = {name: one.astype(mx.float32) for name, one in base.items() if name in self._masters}
+        self._masters |= self._that_learns(rows)
+        self._take(self._copied(self._masters))
+        mx.eval(self._masters, self._copies, self._fixed_copies)
 
     def average(self, share: float) -> None:
         """Move the average towards the masters."""
@@ -197,18 +212,17 @@ class MlxBackend:
 
     def average_weights(self) -> dict[str, Tensor]:
         """Return the average, copied."""
-        return _stored(self._average)
+        return self._named(_stored(self._average))
 
     def load_average(self, weights: Mapping[str, Tensor]) -> None:
         """Take what a checkpoint holds of it."""
-        self._check_fit(weights)
-        self._average = dict(from_stored(weights))
+        self._average = dict(from_stored(self._unnamed(weights)))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Compute with the average's copies, and then with the weights' again."""
         copies = self._copies
-        self._take(self._copied(self._that_learns(self._average)))
+        self._take(self._copied(self._average if self.adapter else self._that_learns(self._average)))
         try:
             yield
         finally:
@@ -261,8 +275,8 @@ class MlxBackend:
         total, sums = mx.zeros(()), None
         for micro_batch, share in zip(micro_batches, shares_of(micro_batches), strict=True):
             keys = None
-            if self.shape.dropout:
-                keys = mx.array(np.array(self._masks.keys(2 * self.model.n_layers + 1), np.uint64))
+            if self.model.places:
+                keys = mx.array(np.array(self._masks.keys(self.model.places), np.uint64))
             factors = mx.array([share, self._scale.value])
             total, sums = self._add(self._copies, self._fixed_copies, total, sums, *_arrays(micro_batch), keys, factors)
             ahead(total, sums)  # or the graphs of all micro-batches would stand there, and what they hold
@@ -302,8 +316,9 @@ class MlxBackend:
     def _take_masters(self, masters: Arrays) -> None:
         """Part what learns from what is frozen; a table of which some rows learn is among both."""
         self._masters: Arrays = self._that_learns(masters)
-        self._fixed: Arrays = {name: one for name, one in masters.items() if name in self._trained.frozen}
-        self._fixed_copies: Arrays = self._copied(self._fixed)
+        fixed = {name: one for name, one in masters.items() if name in self._trained.frozen}
+        self._fixed_copies: Arrays = self._copied(fixed)
+        self._fixed: Arrays = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
 
     def _that_learns(self, whole: Arrays) -> Arrays:
         return {name: one[rows] for name, one in whole.items() if (rows := self._trained.rows(name)) is not None}
@@ -317,9 +332,23 @@ class MlxBackend:
             whole[name] = mx.concatenate([table[: rows.start], learning[name], table[rows.stop :]])
         return whole
 
-    def _check_fit(self, weights: Mapping[str, Tensor]) -> None:
-        mine = {**self._masters, **self._fixed}
-        misfit({name: one.shape for name, one in mine.items()}, {name: one.shape for name, one in weights.items()})
+    def _begun(self) -> Arrays:
+        """Return what all begins as: drawn from the seed, and of an adapter's base zeros until it is loaded."""
+        if self.adapter is None:
+            return {name: mx.array(array) for name, array in draw(self.shape, self.train.seed).items()}
+        base = {name: mx.zeros(one.shape) for name, one in parameters(self.shape).items()}
+        return base | {name: mx.array(one) for name, one in start(self.adapter, self.shape, self.train.seed).items()}
+
+    def _named(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors by the names that a checkpoint has them under."""
+        return tensors if self.adapter is None else {saved(name): tensor for name, tensor in tensors.items()}
+
+    def _unnamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's tensors by our names; it is an error where they are another model's."""
+        mine = {name: one.shape for name, one in {**self._masters, **self._fixed}.items()}
+        found = dict(tensors) if self.adapter is None else {in_model(name): one for name, one in tensors.items()}
+        misfit(mine, {name: one.shape for name, one in found.items()})
+        return found
 
 
 def _stored(arrays: Arrays) -> dict[str, Tensor]:
