@@ -28,7 +28,7 @@ class Base:
         shape: Its shape, with as many tokens as its tables have rows.
         tokenizer: Its tokenizer.
         train: How it was trained; None where it does not say, as a soup or another's model.
-        is_tuned: Whether it was tuned before: its rate is one of tuning then.
+        tuned_by: The method that it was tuned by before, whose rate it has then; None where it was trained alone.
         sequences: Those of a step that it was trained with, None where it does not say.
     """
 
@@ -36,7 +36,7 @@ class Base:
     shape: Shape
     tokenizer: Tokenizer
     train: Train | None
-    is_tuned: bool
+    tuned_by: str | None
     sequences: int | None
 
     @property
@@ -59,12 +59,12 @@ def open_base(checkpoint: str | None) -> Base:
             f"{path} carries no tokenizer, by which examples become tokens",
             f"put its tokenizer.json there; one that {call('train', 'my.txt')} makes has it",
         )
-    train, is_tuned, sequences = None, False, None
+    train, tuned_by, sequences = None, None, None
     if (path / "config.yaml").is_file():
         resolved = resolve(files=[path / "config.yaml"], environ={})
-        is_tuned = resolved.config.finetune.dataset is not None
+        tuned_by = None if resolved.config.finetune.dataset is None else resolved.config.finetune.method
         if resolved.origin("train.learning_rate") != DEFAULT:  # a soup's has no section train
             train = resolved.config.train
     if (path / "manifest.json").is_file():
         sequences = read(path).state.get("loader", {}).get("batch_size")
-    return Base(path, shape, tokenizer, train, is_tuned, sequences)
+    return Base(path, shape, tokenizer, train, tuned_by, sequences)

@@ -68,18 +68,23 @@ def _rates(resolved: Resolved, base: Base, lora: bool) -> tuple[dict[str, Any], 
     more = LORA_FACTOR if lora else 1.0
     ten = f", times {LORA_FACTOR:g} for adapters" if lora else ""
     if base.train is None:
-        rate = UNKNOWN_RATE * more
-        return {"train.learning_rate": rate}, f"as {base.path} does not say what it was trained with{ten}"
-    factor = 1.0 if base.is_tuned else FACTOR
-    rate = base.train.peak * factor * more
-    if resolved.origin("train.learning_rate") != DEFAULT:
-        given = resolved.config.train.learning_rate
-        rate = given if isinstance(given, float) else rate
-    share = rate / base.train.peak
-    groups = {f"train.{key}": share * own for key in OF_GROUPS if (own := getattr(base.train, key)) is not None}
-    said = f"that {base.path} was tuned with" if base.is_tuned else f"{factor:g} of the {base.train.peak:.3g} at which"
-    said = said if base.is_tuned else f"{said} {base.path} was trained"
-    return {"train.learning_rate": rate, **({} if lora else groups)}, f"{said}{ten}"
+        return {
+            "train.learning_rate": UNKNOWN_RATE * more
+        }, f"as {base.path} does not say what it was trained with{ten}"
+    if lora and base.tuned_by != "lora" and base.train.optimizer != "adamw":
+        said = f"as {base.path} was trained by {base.train.optimizer}, and adapters are by AdamW{ten}"
+        return {"train.learning_rate": UNKNOWN_RATE * more}, said
+    peak = base.train.peak
+    if base.tuned_by is None:
+        rate, said = FACTOR * peak, f"{FACTOR:g} of the {peak:.3g} at which {base.path} was trained"
+    else:
+        rate = peak / (LORA_FACTOR if base.tuned_by == "lora" else 1.0)
+        said = f"from the {peak:.3g} at which {base.path} was tuned by {base.tuned_by}"
+    given = resolved.config.train.learning_rate
+    if resolved.origin("train.learning_rate") != DEFAULT and isinstance(given, float):
+        rate = given / more
+    groups = {f"train.{key}": rate / peak * own for key in OF_GROUPS if (own := getattr(base.train, key)) is not None}
+    return {"train.learning_rate": rate * more, **({} if lora else groups)}, f"{said}{ten}"
 
 
 def _sequences(base: Base, context: int, windows: int) -> int:

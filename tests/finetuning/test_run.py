@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 import pylm
 from pylm.checkpoint import read_tensors
 from pylm.cli import run as command
+from pylm.config.cascade import Setting, resolve
 from pylm.errors import Interrupted, PylmError
+from pylm.finetuning.base import open_base
+from pylm.finetuning.derived import derived
 from pylm.finetuning.events import Derived, Grown, Prepared
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.chat import CHATML
@@ -54,6 +58,14 @@ def test_the_function_and_the_command_make_one_run() -> None:
     assert command(asked) == 0
     assert files("runs/called") == files("runs/typed")
     assert Path("runs/called/config.yaml").read_text() == Path("runs/typed/config.yaml").read_text()
+
+
+def derived_of(method: str, optimizer: str, tuned_by: str | None) -> Derived:
+    """What is derived of a base that was trained otherwise than ours."""
+    base = open_base("runs/base")
+    assert base.train is not None
+    base = replace(base, train=base.train.model_copy(update={"optimizer": optimizer}), tuned_by=tuned_by)
+    return derived(resolve(settings=[Setting("finetune.method", method, "test")], environ={}), base, 60)[1]
 
 
 def test_new_tokens_begin_at_the_mean_and_the_template_is_stored() -> None:
@@ -100,6 +112,11 @@ def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
     again, heard = tuned("runs/again", checkpoint="runs/derived")
     assert event(heard, Derived).learning_rate == pytest.approx(0.2 * PEAK), "it was a rate of tuning already"
     assert not [one for one in heard if isinstance(one, Grown)], "its tokenizer has the tokens by now"
+    for optimizer, rate in (("adamw", 10 * 0.2 * PEAK), ("muon", 1e-3)):
+        assert derived_of("lora", optimizer, None).learning_rate == pytest.approx(rate)
+    assert derived_of("full", "adamw", "lora").learning_rate == pytest.approx(PEAK / 10)
+    assert derived_of("lora", "adamw", "lora").learning_rate == pytest.approx(PEAK)
+    assert derived_of("lora", "adamw", "full").learning_rate == pytest.approx(10 * PEAK)
     _, heard = tuned("runs/given", learning_rate=3e-4, batch_tokens=128)
     assert event(heard, Derived).factor == pytest.approx(0.03) and event(heard, events.Started).batches.tokens == 128
 
