@@ -62,7 +62,7 @@ class AdaptedLinear(nn.Linear):
         """Return W x + b + scale B A x."""
         x_NI = input.reshape(-1, input.shape[-1])
         kept_NI = dropped(x_NI, self.key, self.dropout) if self.training and self.key is not None else None
-        adapted: Any = _Adapted.apply  # type: ignore[no-untyped-call]
+        adapted: Any = _Adapted.apply
         y_NO: torch.Tensor = adapted(x_NI, kept_NI, self.weight, self.bias, self.lora_a, self.lora_b, self.scale)
         return y_NO.view(*input.shape[:-1], -1)
 
@@ -88,7 +88,7 @@ def adapt(model: Model, adapter: Adapter, seed: int) -> None:
     """Give a model its adapters, which begin as nothing; its parameters keep their names beside `lora_a` and `lora_b`.
 
     Args:
-        model: on any device, in any dtype.
+        model: on any device, in any dtype; the factors are in float32.
         adapter: what is adapted.
         seed: that the factors are drawn from.
     """
@@ -98,6 +98,6 @@ def adapt(model: Model, adapter: Adapter, seed: int) -> None:
         module.__class__ = AdaptedEmbedding if isinstance(module, nn.Embedding) else AdaptedLinear
         module.scale, module.dropout, module.key = adapter.scale, adapter.dropout, None
         for factor in ("lora_a", "lora_b"):
-            setattr(module, factor, nn.Parameter(torch.from_numpy(begun[f"{name}.{factor}"]).to(module.weight)))
+            setattr(module, factor, nn.Parameter(torch.from_numpy(begun[f"{name}.{factor}"]).to(module.weight.device)))
         if adapter.dropout and isinstance(module, AdaptedLinear):
             model.adapted.append(module)
