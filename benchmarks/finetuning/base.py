@@ -13,7 +13,7 @@ DOCUMENTS = 40_000
 VOCABULARY = 384
 CONTEXT = 64
 SHAPE: dict[str, Any] = {"n_layers": 3, "n_heads": 4, "d_model": 128, "context_length": CONTEXT}
-LENGTH: dict[str, Any] = {"max_steps": 1200, "batch_tokens": 2048}
+LENGTH: dict[str, Any] = {"max_steps": 1300, "batch_tokens": 2048}
 LEARNING: dict[str, Any] = {"optimizer": "muon", "learning_rate": 1e-2, "schedule": "linear"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,17 @@ from benchmarks.compare import Compare, Side
 from benchmarks.finetuning.base import train_base, write_examples
 from benchmarks.report import Row
 
-OURS = Side("pylm", train_base)
 SEEDS = (1, 2, 3)
-EXAMPLES, ASKED = 20_000, 200
+EXAMPLES, ASKED = 40_000, 200
+RATE = 4e-3  # four tenths of the base's: each example is met twice
 BOTH: dict[str, Any] = {"threads": 2, "cores": 2, "timeout": 3600.0}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the base and what is tuned of it lie."""
-    return tmp_path_factory.mktemp("instructions")
+    """Where the base and what is tuned of it lie; a folder that is kept from one run to the next has what is there."""
+    kept = os.environ.get("PYLM_BENCHMARK_INSTRUCTIONS")
+    return tmp_path_factory.mktemp("instructions") if kept is None else Path(kept)
 
 
 def tuned(folder: str, cores: int, method: str, seed: int) -> dict[str, Any]:
@@ -54,18 +57,20 @@ def tuned(folder: str, cores: int, method: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_found: dict[tuple[str, int], dict[str, Any]] = {}
-
-
 def tuned_once(compare: Compare, place: Path, method: str, seed: int) -> dict[str, Any]:
     """Return what tuning came to; it is done where nobody asked before."""
-    if not (place / "base").exists():
-        print("the base:", compare.once(OURS, **BOTH, folder=str(place), seed=0))
-    if (method, seed) not in _found:
-        side = Side("pylm", tuned)
-        _found[method, seed] = compare.once(side, **BOTH, folder=str(place), method=method, seed=seed)
-        print(f"{method}, seed {seed}:", _found[method, seed])
-    return _found[method, seed]
+    _once(compare, place / "base.json", Side("pylm", train_base), folder=str(place), seed=0)
+    return _once(
+        compare, place / f"{method}-{seed}.json", Side("pylm", tuned), folder=str(place), method=method, seed=seed
+    )
+
+
+def _once(compare: Compare, file: Path, side: Side, **arguments: Any) -> dict[str, Any]:
+    if not file.exists():
+        file.write_text(json.dumps(compare.once(side, **BOTH, **arguments)))
+        print(file.stem, file.read_text())
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def row(compare: Compare, name: str, value: float, bar: str, met: bool) -> None:

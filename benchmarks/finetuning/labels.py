@@ -35,6 +35,12 @@ def beside(function: str, out: Path, **arguments: Any) -> Any:
     return json.loads(out.read_text())
 
 
+def templates() -> list[Path]:
+    """Templates of TRL's that mark what is learned."""
+    folder = next(BESIDE.parent.parent.glob("lib/python3*/site-packages/trl/chat_templates"), None)
+    return [] if folder is None else [folder / f"{name}_training.jinja" for name in TEMPLATES]
+
+
 def trl_version() -> str:
     found = subprocess.run(
         [str(BESIDE), "-c", "import importlib.metadata as m; print(m.version('trl'))"], capture_output=True, text=True
@@ -84,29 +90,33 @@ def differences(rows: list[dict[str, Any]], theirs: list[Any], tokenizer: Any, t
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")
 def test_labels(compare: Compare, tmp_path: Path) -> None:
+    from pylm.data.chat import tokens_needed
     from pylm.data.chat.templates import Template
     from pylm.tokenizer import Tokenizer
+    from pylm.tokenizer.grown import grown
 
     drawn = random.Random(0)
-    tokenizer = Tokenizer.train(lambda: [said(drawn, 200) for _ in range(2000)], vocab_size=500, chat=True)
-    tokenizer.save(tmp_path / "tok")
-    trl = BESIDE.parent.parent
-    (templates,) = trl.glob("lib/python3*/site-packages/trl/chat_templates")
-    for name in (None, *TEMPLATES):
-        rows = pairs() if name is None else talks()
-        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        file = None if name is None else str(templates / f"{name}_training.jinja")
-        theirs = beside(
-            "labels", tmp_path / "out.json",
-            tokenizer=str(tmp_path / "tok"), rows=str(tmp_path / "rows.jsonl"), template=file,
-        )  # fmt: skip
-        template = None if file is None else Template(str(name), Path(file).read_text(), is_given=True)
+    plain = Tokenizer.train(lambda: [said(drawn, 200) for _ in range(2000)], vocab_size=500)
+    sets: list[tuple[list[dict[str, Any]], Tokenizer, Template | None]] = [(pairs(), plain, None)]
+    for file in templates():
+        template = Template(file.name.removesuffix("_training.jinja"), file.read_text(), is_given=True)
+        sets.append((talks(), grown(plain, tokens_needed(template, plain)), template))
+    asked = []
+    for number, (rows, tokenizer, template) in enumerate(sets):
+        place = tmp_path / str(number)
+        tokenizer.save(place)
+        (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (place / "template.jinja").write_text("" if template is None else template.text)
+        asked.append({"tokenizer": str(place), "rows": str(place / "rows.jsonl")})
+        asked[-1]["template"] = None if template is None else str(place / "template.jinja")
+    answered = beside("labels", tmp_path / "out.json", sets=asked)
+    for (rows, tokenizer, template), theirs in zip(sets, answered, strict=True):
         crossed, others = differences(rows, theirs, tokenizer, template)
-        what = "prompts and completions" if name is None else f"conversations by {name}"
-        words = f"other labels than TRL's, {what}: {crossed} where a merge crosses, and where none does"
+        what = "prompts and completions" if template is None else f"conversations by {template.name}"
+        name = f"other labels than TRL's, {what}: {crossed} where a merge crosses, and where none does"
         verdict = "met" if others == 0 and crossed < EXAMPLES / 2 else "short"
         compare.report.add(
-            compare.subject, Row(words, others, 0, trl_version(), None, None, "0", verdict, f"of {EXAMPLES}")
+            compare.subject, Row(name, others, 0, trl_version(), None, None, "0", verdict, f"of {EXAMPLES}")
         )
 
 

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
-def labels(tokenizer: str, rows: str, template: str | None) -> list[list[list[int]]]:
-    """What SFTTrainer makes of examples: ids and labels of each."""
+def labels(sets: list[dict[str, Any]]) -> list[list[list[list[int]]]]:
+    """What SFTTrainer makes of the examples of each set, which one process loads it for."""
+    return [labels_of_set(**one) for one in sets]
+
+
+def labels_of_set(tokenizer: str, rows: str, template: str | None) -> list[list[list[int]]]:
+    """Ids and labels of each example."""
     from datasets import Dataset
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
@@ -30,15 +35,7 @@ def labels(tokenizer: str, rows: str, template: str | None) -> list[list[list[in
         examples = Dataset.from_list([json.loads(line) for line in Path(rows).read_text().splitlines()])
         trainer = SFTTrainer(model, args=config, train_dataset=examples, processing_class=reader)
         made: Any = trainer.train_dataset
-        return [[row["input_ids"], labels_of(row)] for row in made]
-
-
-def labels_of(row: dict[str, Any]) -> list[int]:
-    """The labels, which some versions keep as a mask until a batch is made."""
-    if "labels" in row:
-        return row["labels"]
-    mask = row.get("assistant_masks") or row.get("completion_mask")
-    return [one if counts else -100 for one, counts in zip(row["input_ids"], mask, strict=True)]
+        return [[row["input_ids"], row["labels"]] for row in made]
 
 
 def bins(lengths: list[int], context: int) -> int:

@@ -34,7 +34,7 @@ struct ShardSpec {
     int width = 0;        // bytes a token; 0: as the file says, uint16 where it says nothing
     int64_t tokens = -1;  // what the manifest promises; -1: nothing does
     std::string index;    // our .idx of document starts; empty: none
-    std::string mask;     // our .mask of tokens that count as targets; empty: all do
+    std::string mask{};   // our .mask of tokens that count as targets; empty: all do
 };
 
 class Shard {

@@ -60,6 +60,9 @@ class _Dataset:
 class Loader:
     """Batches of token windows as a pure function of (seed, step, rank, world).
 
+    Where masks lie beside the shards, what does not count as a target is -100, and examples of one length trade places
+    from epoch to epoch, so that packed windows differ.
+
     Threads may share one: each batch goes to one of them, and `close` or `seek` from another ends a wait with an error.
     A batch's memory serves again once two more have been taken, by whichever thread: copy what is kept for longer.
     """

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pylm.data import chat
+from pylm.data.chat.fitting import pieces
 from pylm.data.chat.masking import mask
 from pylm.data.folder import masks_of, read_manifest
 from pylm.data.loader import find_shards
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pylm.evaluation.answered import Masked
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["Example", "examples_of", "examples_of_shards", "ids_of_labels", "masks_beside", "passages"]
+__all__ = ["Example", "examples_of", "examples_of_shards", "ids_of_labels", "in_pieces", "masks_beside", "passages"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -54,6 +56,13 @@ def examples_of(arrays: Iterable[tuple[Integers, Integers, npt.NDArray[np.bool_]
     """Yield examples of inputs, targets and what counts of these, as `pylm.data.Examples` has them."""
     for inputs, targets, counts in arrays:
         yield Example(np.append(inputs[:1], targets), np.append(False, counts))
+
+
+def in_pieces(texts: Iterable[Example], context_length: int) -> Iterator[Example]:
+    """Yield texts in pieces that a model sees whole, as `pylm.data.Examples` cuts them."""
+    for text in texts:
+        for piece in pieces(chat.Masked(text.ids, text.counts), context_length):
+            yield Example(piece.ids, piece.counts)
 
 
 def ids_of_labels(

@@ -20,6 +20,7 @@ from pylm.evaluation.examples import (
     examples_of,
     examples_of_shards,
     ids_of_labels,
+    in_pieces,
     masks_beside,
     passages,
 )
@@ -146,14 +147,16 @@ def _by_masks(
     def examples() -> Iterator[Example]:
         return islice(examples_of_shards(path, split), limit)
 
+    is_text = made.get("form") == "text"  # of which nothing is asked, and which may be longer than the context
     labels = {}
     if made.get("labels"):
         tokenizer = Tokenizer.load(path)
         template = made.get("template_name") and _own_template(tokenizer)
         labels = ids_of_labels(made["labels"], tokenizer, template)
-    found = within(passages(examples()), opened.engine.vocab_size, path)
+    read = in_pieces(examples(), opened.engine.context_length) if is_text else examples()
+    found = _seen(within(passages(read), opened.engine.vocab_size, path), opened, path)
     settings |= {"documents": True, "examples": True}
-    return Judged(path, _seen(found, opened, path), lambda: settings, examples=examples, labels=labels)
+    return Judged(path, found, lambda: settings, examples=None if is_text else examples, labels=labels)
 
 
 def by_examples(opened: Opened, dataset: Any, limit: int | None) -> Judged:
@@ -176,7 +179,8 @@ def by_examples(opened: Opened, dataset: Any, limit: int | None) -> Judged:
 
     labels = ids_of_labels(learned or held.labels, tokenizer, template) if held.labels else {}
     found = passages(examples(), digest.update)
-    return Judged(named(dataset) or "examples", found, settings, examples=examples, labels=labels)
+    asked = None if held.form == "text" else examples
+    return Judged(named(dataset) or "examples", found, settings, examples=asked, labels=labels)
 
 
 def _tuned(opened: Opened, tokenizer: Tokenizer) -> tuple[Template | None, list[str]]:

@@ -31,7 +31,7 @@ BAR = 40  # characters of the longest bar
     help="The model that is to be tuned.  [default: the newest run's best]",
 )
 @click.option("--tokenizer", metavar="T", help="A tokenizer, in place of a model's.")
-@click.option("--template", metavar="chatml|plain|FILE", help="[default: the tokenizer's, else chatml for messages]")
+@click.option("--template", metavar="chatml|plain|own|FILE", help="[default: own, else chatml for messages]")
 @click.option("--overflow", metavar="cut-prompt|drop|error", default="cut-prompt", help="What is too long.")
 @click.option("--context-length", type=COUNT, help="Tokens of a window.  [default: the model's]")
 @click.option("--examples", type=COUNT, default="3", help="How many to show.")
@@ -99,7 +99,7 @@ def _lines(found: Checked, context: int | None) -> Iterator[str]:
 
 def _fault(found: Checked) -> str | None:
     """Return what is wrong in one sentence."""
-    count = found.counts["examples"] + found.faulty
+    count = found.counts["examples"]
     if found.faulty:
         return f"{found.faulty:,} of {count:,} examples cannot be learned: {found.faults[0]}"
     if unlearned := found.counts["all_masked"]:

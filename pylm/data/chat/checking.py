@@ -93,7 +93,8 @@ def check(
     for example in chain([first], found):
         seen.add(example)
     return Checked(
-        form=first.form, template=written_by, new_tokens=new, counts=seen.fitting.counts.as_dict(),
+        form=first.form, template=written_by, new_tokens=new,
+        counts={**seen.fitting.counts.as_dict(), "examples": seen.examples},
         tokens=seen.tokens, counted=seen.counted, lengths=_figures(seen.lengths), histogram=_histogram(seen.lengths),
         labels=seen.labels, faults=seen.faults[:FAULTS], faulty=len(seen.faults), shown=seen.shown,
     )  # fmt: skip
@@ -104,7 +105,7 @@ class _Seen:
 
     def __init__(self, fitting: Fitting, shown: int) -> None:
         self.fitting = fitting
-        self.tokens = self.counted = 0
+        self.tokens = self.counted = self.examples = 0
         self.lengths: list[int] = []
         self.labels: Counter[str] = Counter()
         self.faults: list[str] = []
@@ -113,6 +114,7 @@ class _Seen:
 
     def add(self, example: Example) -> None:
         """Mask one more."""
+        self.examples += 1
         if example.label is not None:
             self.labels[example.label] += 1
         try:

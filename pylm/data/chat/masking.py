@@ -56,8 +56,8 @@ def mask(
         example: A row such as `{"prompt": …, "completion": …}` or `{"messages": […]}`, or what `pylm.data.chat.read`
             yields.
         tokenizer: The tokenizer.
-        template: `chatml`, `plain` or a file. If not given, messages and instructions get the tokenizer's own, messages
-            ChatML where it has none; prompts and texts are taken as they are.
+        template: `chatml`, `plain`, `own` or a file. If not given, messages and instructions get the tokenizer's own,
+            messages ChatML where it has none; prompts and texts are taken as they are.
     """
     return Masker(tokenizer, template).mask(example)
 
@@ -70,11 +70,11 @@ class Masker:
         self.tokenizer = tokenizer
         self.template = template_of(template, tokenizer)
         self._is_checked = False
-        self._control = set(tokenizer.added.values())
+        self._control = {token for name, token in tokenizer.added.items() if name.strip()}
 
     def written_by(self, form: str | None) -> str | None:
         """Return the name of the template that writes examples of a form; None where they are taken as they are."""
-        if form in ("messages", "conversations"):
+        if form == "messages":
             return self.template.name
         if form == "text" or (self.template.is_given and self.template.name == "plain"):
             return None

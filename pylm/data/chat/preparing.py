@@ -79,9 +79,8 @@ def prepare(
         "val": share,
     }
     if (manifest := made_here(folder)) is not None:
-        _refuse_other(
-            folder, manifest, asked, tokenizer, [dataset, *([val_dataset] if val_dataset is not None else [])]
-        )
+        datasets = [dataset] if val_dataset is None else [dataset, val_dataset]
+        _refuse_other(folder, manifest, asked, tokenizer, datasets)
         return folder
     say = on_event or (lambda event: None)
     with new_folder(folder, KIND) as made:
@@ -164,7 +163,11 @@ class _Writer:
         """Return which examples are for which split: by a hash of each where a share of them is held out."""
         documents = {split: self._documents(side) for split, side in self._sides.items()}
         if "val" not in documents:
-            held = val_of(documents["train"].hashes(), share)
+            hashes = documents["train"].hashes()
+            held = val_of(hashes, share)
+            first = hashes == hashes.min(initial=2**64 - 1)
+            if share and not held.any() and not first.all():  # of few examples the one that would be held out first
+                held = first
             self._sides["val"] = self._sides["train"]
             documents = {"train": documents["train"].only(~held), "val": documents["train"].only(held)}
         if not len(documents["train"]):
@@ -196,7 +199,7 @@ class _Writer:
     def _files(self, form: str | None) -> dict[str, bytes]:
         """Return the files of the tokenizer; what writes these examples is then how it is talked with."""
         template, tokenizer = self._fitting.masker.template, self._tokenizer
-        if template.is_given or form in ("messages", "conversations"):
+        if template.is_given or form == "messages":
             tokenizer = copy.copy(tokenizer)
             tokenizer.chat_template = template.text
         return tokenizer.files()

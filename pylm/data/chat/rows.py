@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,7 @@ def _unpacked(blocks: Iterator[bytes], place: str) -> Iterator[bytes]:
         return
     packed = zlib.decompressobj(wbits=31)
     try:
-        for block in (first, *blocks) if isinstance(blocks, tuple) else _chained(first, blocks):
+        for block in chain([first], blocks):
             while block:
                 yield packed.decompress(block)
                 block = packed.unused_data
@@ -133,13 +133,8 @@ def _unpacked(blocks: Iterator[bytes], place: str) -> Iterator[bytes]:
                     packed = zlib.decompressobj(wbits=31)
         if not packed.eof:
             raise EOFError("it ends within")
-    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except (zlib.error, EOFError) as error:
         raise DataError(f"{place} is damaged, as gzip says: {error}", "copy it again") from None
-
-
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _of_json(blocks: Iterator[bytes], place: str, suffix: str) -> Iterator[Placed]:
@@ -201,7 +196,7 @@ def _of_table(file: str | RemoteFile, place: str, column: str | None) -> Iterato
         except UsageError as error:
             refused = refused or error
             continue
-        for number, document in enumerate([] if first is None else _chain(first, documents), 1):
+        for number, document in enumerate([] if first is None else chain([first], documents), 1):
             own = {"id": document.id} if document.id is not None and name != "id" else {}
             yield f"{place} row {number}", {name: document.text, **own, **document.meta}
         return
@@ -211,8 +206,3 @@ def _of_table(file: str | RemoteFile, place: str, column: str | None) -> Iterato
         f"{place} has no column of text that examples have" + (f", but {has}" if has else ""),
         f"a table is read by one of {', '.join(COLUMNS)}",
     )
-
-
-def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest

@@ -34,6 +34,7 @@ PLAIN = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}"
 )
 NAMES = {"chatml": chat.CHATML, "plain": PLAIN}
+OWN = "own"
 CONTROL = re.compile(r"<\|[^|<>\s]+\|>")  # how nearly all templates spell their control tokens
 PROBE = (
     {"role": "system", "content": "a"},
@@ -47,7 +48,7 @@ class Template:
     """A template.
 
     Attributes:
-        name: `chatml`, `plain`, a file, or `the tokenizer's`.
+        name: `chatml`, `plain`, `own` (the tokenizer's) or a file.
         text: The template, as it is stored with a model.
         is_given: Whether somebody asked for it, rather than it being the default.
     """
@@ -66,15 +67,20 @@ def template_of(template: str | os.PathLike[str] | Template | None, tokenizer: T
     """Return the template that a conversation gets.
 
     Args:
-        template: `chatml`, `plain`, or a file that holds one; the tokenizer's if not given, else ChatML.
+        template: `chatml`, `plain`, `own` (the tokenizer's), or a file that holds one; if not given, the tokenizer's,
+            else ChatML.
         tokenizer: The tokenizer.
     """
     if isinstance(template, Template):
         return template
     if template is None:
         own = tokenizer.chat_template
-        return Template("chatml", chat.CHATML) if own is None else Template("the tokenizer's", own)
+        return Template("chatml", chat.CHATML) if own is None else Template(OWN, own)
     name = os.fspath(template)
+    if name == OWN:
+        if tokenizer.chat_template is None:
+            raise TokenizerError("this tokenizer has no chat template of its own", f"{param('template', 'chatml')} has")
+        return Template(OWN, tokenizer.chat_template, is_given=True)
     if name == "plain" and tokenizer.eot_token is None:
         raise TokenizerError(
             "the template plain ends answers with the end of text, and this tokenizer has none",
@@ -93,7 +99,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise DataError(
             f"cannot read the template {path}: {(error.strerror or str(error)).lower()}",
-            f"give {', '.join(NAMES)}, or a file that holds a Jinja template",
+            f"give {', '.join(NAMES)}, {OWN} (the tokenizer's), or a file that holds a Jinja template",
         ) from None
 
 

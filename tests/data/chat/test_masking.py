@@ -234,6 +234,9 @@ def test_which_examples_a_template_writes(chatty: Tokenizer, without_chat: Token
     assert learned(chatty, mask(pair, chatty, "chatml")) == [" are you<|im_end|>"]
     assert learned(chatty, mask(told, chatty)) == ["are you<|im_end|>"]
     assert learned(without_chat, mask(told, without_chat)) == ["are you<|endoftext|>"]
+    assert learned(chatty, mask(pair, chatty, "own")) == [" are you<|im_end|>"]
+    with pytest.raises(TokenizerError, match="no chat template of its own"):
+        mask(pair, without_chat, "own")
     labelled = mask({"text": "how are you", "label": 1}, without_chat)
     assert without_chat.decode(labelled.ids.tolist()) == "how are you 1<|endoftext|>"
     assert learned(without_chat, labelled) == [" 1<|endoftext|>"]

@@ -101,6 +101,10 @@ def test_an_example_is_held_out_whatever_stands_around_it(tmp_path: Path, tokeni
     assert 20 < len(held) < 60
     assert len(fewer) > 5 and all(one in held for one in fewer)
     assert not documents(prepare(rows, tokenizer, tmp_path / "c", val=0), "val")
+    # of few examples one is held out all the same, and of a single one none
+    (alone,) = documents(prepare(rows, tokenizer, tmp_path / "d", val=1e-9), "val")
+    assert alone in held
+    assert not documents(prepare(rows[:1] * 3, tokenizer, tmp_path / "e", val=1e-9), "val")
 
 
 def test_other_examples_are_held_out(tmp_path: Path, tokenizer: Tokenizer) -> None:

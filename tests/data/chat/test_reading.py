@@ -142,6 +142,7 @@ def test_rows_that_are_no_examples(rows: list[Any], words: str) -> None:
         ("f.json", b'{"text": "a"}', "f.json is no list of rows"),
         ("f.json", b'[{"text": "a"}, 3]', "item 1 of "),
         ("f.txt", b"words", "f.txt is no file of rows"),
+        ("f.csv", b"prompt,completion\na,b\nc,\n", "'completion' of "),
         ("f.csv", b"body\nwords\n", "f.csv has no column of text that examples have, but body"),
     ],
 )
