@@ -20,6 +20,7 @@ VERBS = {
     "reverse": ("reverse", "flip", "mirror", "turn around", "write backwards"),
     "count": ("count", "number", "tally", "give the length of", "measure"),
 }
+TASKS = (*VERBS, "lookup")
 FRAMES = (
     "{verb} : {given} .",
     "please {verb} these letters : {given} .",
@@ -78,7 +79,7 @@ def examples(count: int, seed: int, *, unseen: bool = False) -> Iterator[Example
     """Yield instructions, of the four tasks in turn; `unseen` has those templates that training never shows."""
     drawn = random.Random(f"examples {seed} {unseen}")
     for number in range(count):
-        task = (*VERBS, "lookup")[number % 4]
+        task = TASKS[number % len(TASKS)]
         yield _lookup(drawn, unseen) if task == "lookup" else _instruction(drawn, task, unseen)
 
 

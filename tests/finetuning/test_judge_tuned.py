@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import pylm
+from pylm.checkpoint import find
 from pylm.cli import run as command
 from pylm.errors import DataError
 from pylm.finetuning.judge import Judged, judge, judge_once
@@ -84,6 +85,6 @@ def test_texts_longer_than_the_context_have_a_loss_and_ask_nothing(here: Path) -
     pylm.finetune("runs/base", dataset="texts.jsonl", val_dataset="held-texts.jsonl", out="runs/texts",
                   on_event=lambda event: None, **SHORT)  # fmt: skip
     found = judge("runs/texts")
-    tokens = len(pylm.Tokenizer.load("runs/texts/best").encode(" ".join(WORDS[::-1] * 9)))
+    tokens = len(pylm.Tokenizer.load(find("runs/texts")).encode(" ".join(WORDS[::-1] * 9)))
     assert found.n == 0 and found.exact_match is None and found.tokens == tokens > 64
     same(judge("runs/texts", "held-texts.jsonl"), found)
