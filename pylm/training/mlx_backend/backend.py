@@ -89,6 +89,9 @@ class MlxBackend:
         self.precision = machine.choose_precision(train.precision, device)
         self.dtype = machine.DTYPES[self.precision]
         self._trained, self.adapter = trained, trained.adapter
+        self._masters: Arrays = {}  # what learns, and beside it what is frozen
+        self._fixed: Arrays = {}
+        self._fixed_copies: Arrays = {}
         self._take_masters(self._begun())
         self._copies = self._copied(self._masters)
         whole = self._whole(self._copies, self._fixed_copies)
@@ -315,9 +318,9 @@ class MlxBackend:
 
     def _take_masters(self, masters: Arrays) -> None:
         """Part what learns from what is frozen; a table of which some rows learn is among both."""
-        self._masters: Arrays = self._that_learns(masters)
+        self._masters = self._that_learns(masters)
         fixed = {name: one for name, one in masters.items() if name in self._trained.frozen}
-        self._fixed_copies: Arrays = self._copied(fixed)
+        self._fixed_copies = self._copied(fixed)
         self._fixed: Arrays = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
 
     def _that_learns(self, whole: Arrays) -> Arrays:
