@@ -16,7 +16,10 @@ from benchmarks.report import Row
 
 SEEDS = (1, 2, 3)
 EXAMPLES, ASKED = 40_000, 200
-RATE = 4e-3  # four tenths of the base's: each example is met twice
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full", "learning_rate": 4e-3},
+    "lora": {"method": "lora", "learning_rate": 1e-3},
+}
 BOTH: dict[str, Any] = {"threads": 2, "cores": 2, "timeout": 3600.0}
 
 
@@ -41,13 +44,9 @@ def tuned(folder: str, cores: int, method: str, seed: int) -> dict[str, Any]:
     write_examples(unseen, ASKED, seed, unseen=True)
     begun = time.perf_counter()
     run = pylm.finetune(
-        place / "base",
-        dataset=str(learned),
-        method=method,
-        out=place / f"{method}-{seed}",
-        seed=seed,
-        sample_every=None,
-    )
+        place / "base", dataset=str(learned), out=place / f"{method}-{seed}", seed=seed, sample_every=None,
+        **METHODS[method],
+    )  # fmt: skip
     seconds = time.perf_counter() - begun
     before, after = (judge(each, str(unseen), limit=ASKED, threads=cores) for each in (place / "base", run.path))
     text = [pylm.evaluate(each, data=place / "text", threads=cores).loss for each in (place / "base", run.path)]

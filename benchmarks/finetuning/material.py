@@ -2,7 +2,7 @@
 
 The text has the skills without the words: sequences that come again, turned around or counted. The instructions name
 what to do in sentences: a verb of the task in a frame. Of each task's verbs and frames every one is met in training,
-and every fourth pair of them never is: these are the unseen templates.
+and every fifth pair of them never is: these are the unseen templates.
 """
 
 from __future__ import annotations
@@ -32,21 +32,14 @@ FRAMES = (
     "the letters are {given} . {verb} the letters .",
     "now {verb} this list : {given} .",
 )
-ASKED = (
-    "what is {key} ?",
-    "tell me {key} .",
-    "find {key} please .",
-    "which number has {key} ?",
-    "give me {key} .",
-    "look up {key} .",
-)
+ASKED = ("what is {key}", "tell me {key}", "find {key}", "which number has {key}", "give me {key}", "look up {key}")
 TABLES = (
     "{given} . {asked}",
     "this is a table : {given} . {asked}",
-    "{asked} the table is {given} .",
     "look it up : {given} . {asked}",
     "we have {given} . {asked}",
-    "{asked} here is what we have : {given} .",
+    "here is what we have : {given} . {asked}",
+    "please read {given} and then {asked}",
 )
 SIGNS = {"copy": "=", "reverse": "<", "count": "#"}
 
@@ -75,7 +68,8 @@ def _note(drawn: random.Random, words: list[str]) -> str:
     if kind == "lookup":
         table = _table(drawn)
         keys = drawn.choices(list(table), k=ASKED_AGAIN)
-        return f"{_told(table)} " + " ".join(f"? {key} {table[key]}" for key in keys) + " ."
+        asked = (f"{' '.join(drawn.choices(words, k=drawn.randint(1, 3)))} {key} {table[key]}" for key in keys)
+        return f"{_told(table)} . {' '.join(asked)} ."
     given = _sequence(drawn)
     return f"{' '.join(given)} {SIGNS[kind]} {_answer(kind, given)} ."
 
@@ -103,12 +97,12 @@ def _lookup(drawn: random.Random, unseen: bool) -> Example:
 
 def _template(drawn: random.Random, verbs: tuple[str, ...], frames: tuple[str, ...], unseen: bool) -> tuple[str, str]:
     pairs = [(verb, frame) for row, verb in enumerate(verbs) for column, frame in enumerate(frames)
-             if ((row + column) % 4 == 0) == unseen]  # fmt: skip
+             if ((row + column) % 5 == 0) == unseen]  # fmt: skip
     return drawn.choice(pairs)
 
 
 def _sequence(drawn: random.Random) -> list[str]:
-    return [drawn.choice(LETTERS) for _ in range(drawn.randint(*LENGTHS))]
+    return drawn.sample(LETTERS, drawn.randint(*LENGTHS))
 
 
 def _table(drawn: random.Random) -> dict[str, int]:

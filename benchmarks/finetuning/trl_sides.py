@@ -20,8 +20,9 @@ def labels_of_set(tokenizer: str, rows: str, template: str | None) -> list[list[
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
 
+    end = "<|endoftext|>"
     reader = PreTrainedTokenizerFast(
-        tokenizer_file=str(Path(tokenizer) / "tokenizer.json"), eos_token="<|endoftext|>", pad_token="<|endoftext|>"
+        tokenizer_file=str(Path(tokenizer) / "tokenizer.json"), bos_token=end, eos_token=end, pad_token=end
     )
     if template is not None:
         reader.chat_template = Path(template).read_text()

@@ -338,7 +338,7 @@ class Finetune(Section):
     val_dataset: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="Other examples that are held out. null: one in twenty of the dataset's, by its hash."
     )
-    method: Annotated[Literal["full", "lora", "dpo"], Word(of=("full", "lora", "dpo"))] = Field(
+    method: Annotated[Literal["full", "lora"], Word(of=("full", "lora"))] = Field(
         default="full", description="What learns. full: the weights; lora: adapters beside them."
     )
     template: Annotated[str | None, Text(none=True)] = Field(

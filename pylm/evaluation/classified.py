@@ -32,7 +32,7 @@ def classified(
     examples: Iterable[Masked],
     labels: Mapping[str, Sequence[int]],
     settings: Mapping[str, Any],
-    told: Callable[[str, int, int], object] = lambda task, done, all_of_them: None,
+    told: Callable[[str, int, int], None] = lambda task, done, all_of_them: None,
 ) -> TaskResult:
     """Return how often the likeliest label is the right one, the mean F1 of labels, and what is taken for what.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.checkpoint import Adapted, Checkpoint, find, open_weights, read, verify, write_tensors
+from pylm.checkpoint import Adapted, Checkpoint, Tensor, find, open_weights, read, verify, write_tensors
 from pylm.checkpoint import write as write_checkpoint
 from pylm.checkpoint.directory import written_whole
 from pylm.config.cascade import dump
@@ -20,6 +20,7 @@ from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
+    from pylm.model.names import Stored
 
 __all__ = ["FORMS", "write"]
 
@@ -59,9 +60,13 @@ def write(checkpoint: str, out: Path, to: str = "merged") -> Path:
     tensors, scale, _ = opened_adapter(opened, shape)
     file, config = adapter_forms.written(to, tensors, scale, shape, str(opened.base.path.resolve()))
     with written_whole(out) as partial:
-        write_tensors(partial / FILES[to], file, {"format": "pt" if to == "peft" else "mlx"})
+        write_tensors(partial / FILES[to], _of(file), {"format": "pt" if to == "peft" else "mlx"})
         write_text(partial / "adapter_config.json", json.dumps(config, indent=2) + "\n")
     return out
+
+
+def _of(tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
+    return {name: Tensor.of(one.dtype, one.shape, one.data) for name, one in tensors.items()}
 
 
 def _merged(opened: Adapted, out: Path) -> Path:
@@ -79,7 +84,7 @@ def _merged(opened: Adapted, out: Path) -> Path:
     if own is not None:
         state |= {name: own.state[name] for name in ("tokenizer", "data") if name in own.state}
     config, texts = _beside(opened, own, shape)
-    return write_checkpoint(out, weights=rounded, optimizer={}, state=state, config=config, texts=texts)
+    return write_checkpoint(out, weights=_of(rounded), optimizer={}, state=state, config=config, texts=texts)
 
 
 def _beside(opened: Adapted, own: Checkpoint | None, shape: Shape) -> tuple[str, Mapping[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pylm.config.cascade import resolve
 from pylm.config.schema import Model as Shape
@@ -11,18 +11,9 @@ from pylm.config.shape import complete
 from pylm.errors import CheckpointError
 from pylm.model import adapter_forms, lora, names
 from pylm.model.layouts import read_json
-from pylm.model.names import Opened, Stored
+from pylm.model.names import OnBase, Stored
 
-__all__ = ["OnBase", "opened_adapter", "read_adapted"]
-
-
-class OnBase(Opened, Protocol):
-    """An opened adapter, such as `pylm.checkpoint.Adapted`."""
-
-    @property
-    def base(self) -> Opened:
-        """Return what it is for."""
-        ...
+__all__ = ["opened_adapter", "read_adapted"]
 
 
 def read_adapted(opened: OnBase) -> tuple[Shape, dict[str, Stored]]:

@@ -78,7 +78,7 @@ def written(
     """
     if rows := [name for name in tensors if name.endswith(".rows")]:
         raise CheckpointError(
-            f"the adapter holds {rows[0]}, of tokens that its base does not have, and other forms have no place for them",
+            f"the adapter holds {rows[0]}, of tokens that its base does not have; other forms have no place for them",
             "merge it with its base, which gives a model of its own",
         )
     held = factors(tensors)
@@ -131,8 +131,8 @@ def _from_peft(tensors: Mapping[str, Stored], config: Mapping[str, Any]) -> dict
         raise CheckpointError(
             f"adapter_config.json is of {config['peft_type']}, bias {config.get('bias')}; LORA is read"
         )
-    if other := [key for key in _OTHER if config.get(key)]:
-        raise CheckpointError(f"adapter_config.json says {other[0]}, and plain factors are what is read")
+    if asked := [key for key in _OTHER if config.get(key)]:
+        raise CheckpointError(f"adapter_config.json says {asked[0]}, and plain factors are what is read")
     found: dict[str, Pair] = {}
     for name, stored in tensors.items():
         plain = name.removeprefix(PEFT_PREFIX)

@@ -80,7 +80,8 @@ class Adapter:
 
     def sizes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all factors, by name."""
-        whole, found = parameters.parameters(shape), {}
+        whole = parameters.parameters(shape)
+        found: dict[str, tuple[int, ...]] = {}
         for module in self.modules(shape):
             rows, columns = whole[f"{module}.weight"].shape
             out, into = (columns, rows) if module == "embed" else (rows, columns)
@@ -218,9 +219,9 @@ def narrowed(tensor: Stored, dtype: str) -> Stored:
         narrow: Array = ((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16).astype("<u2")
     else:
         narrow = wide.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype])
-    return Tensor(dtype, wide.shape, memoryview(narrow.reshape(-1).view(np.uint8)))
+    return Tensor(dtype, wide.shape, narrow.reshape(-1).view(np.uint8).data)
 
 
 def to_tensor(array: Array) -> Tensor:
     """Return an array of floats as a float32 tensor."""
-    return Tensor("F32", array.shape, memoryview(np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8)))
+    return Tensor("F32", array.shape, np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8).data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from pylm.config.shape import complete
 from pylm.errors import CheckpointError
 from pylm.model.layouts import config_of, layout_of, read_json, shape_of
 
-__all__ = ["Opened", "Stored", "Tensor", "from_hugging_face", "pairs", "qkv_rows", "read", "to_hugging_face"]
-
-ADAPTED = "base"  # an attribute that an opened adapter has: what it is for
+__all__ = ["OnBase", "Opened", "Stored", "Tensor", "from_hugging_face", "pairs", "qkv_rows", "read", "to_hugging_face"]
 
 
 class Stored(Protocol):
@@ -61,6 +59,16 @@ class Opened(Protocol):
 
     def weights(self) -> Mapping[str, Stored]:
         """Return its tensors."""
+        ...
+
+
+@runtime_checkable
+class OnBase(Opened, Protocol):
+    """A folder of an adapter, and what it is for, such as `pylm.checkpoint.Adapted`."""
+
+    @property
+    def base(self) -> Opened:
+        """Return what it is for."""
         ...
 
 
@@ -112,7 +120,7 @@ _MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_fr
 
 def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
     """Return the completed shape and the tensors by our names, whoever wrote the folder; an adapter's on its base."""
-    if hasattr(opened, ADAPTED):
+    if isinstance(opened, OnBase):
         from pylm.model.adapted import read_adapted
 
         return read_adapted(opened)

@@ -183,6 +183,8 @@ class MLP(nn.Module):
         """Return what the token adds to itself; x is normalised."""
         up_BTF = self.up(x_BTC)
         if self.gate is not None:
+            if isinstance(self.down, AdaptedLinear):
+                return self.down.after_swiglu(self.gate(x_BTC), up_BTF)
             inner_BTF = kernels.swiglu(self.gate(x_BTC), up_BTF)
         else:
             inner_BTF = kernels.gelu(up_BTF, approximate="tanh") if self.kind == "gelu" else kernels.relu2(up_BTF)

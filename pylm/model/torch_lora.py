@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import pylm_kernels as kernels
 from pylm.model.lora import Adapter, start
 from pylm.model.torch_dropout import dropped
 
@@ -49,6 +50,34 @@ class _Adapted(torch.autograd.Function):
         return dx_NI, dkept_NI, None, None, dlow_NR.T @ x_NI, (dy_NO.T @ low_NR) * ctx.scale, None
 
 
+class _AfterSwiglu(torch.autograd.Function):
+    """The same of swiglu(gate, up), which is computed again for the gradient of A: a tenth of what a block keeps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gate_NI: torch.Tensor, up_NI: torch.Tensor, weight_OI: torch.Tensor, bias: torch.Tensor | None,
+        a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float,
+    ) -> torch.Tensor:  # fmt: skip
+        """Return W x + b + scale B A x of x = swiglu(gate, up)."""
+        x_NI = kernels.swiglu(gate_NI, up_NI)
+        low_NR = x_NI @ a_RI.T
+        ctx.save_for_backward(gate_NI, up_NI, weight_OI, a_RI, b_OR, low_NR)
+        ctx.scale = scale
+        return functional.linear(x_NI, weight_OI, bias).addmm_(low_NR, b_OR.T, alpha=scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of gate and up, and of A and B."""
+        (dy_NO,) = gradients
+        gate_NI, up_NI, weight_OI, a_RI, b_OR, low_NR = ctx.saved_tensors
+        dlow_NR = (dy_NO @ b_OR) * ctx.scale
+        halves = gate_NI.detach().requires_grad_(), up_NI.detach().requires_grad_()
+        with torch.enable_grad():
+            x_NI = kernels.swiglu(*halves)
+        dgate_NI, dup_NI = torch.autograd.grad(x_NI, halves, (dy_NO @ weight_OI).addmm_(dlow_NR, a_RI))
+        return dgate_NI, dup_NI, None, None, dlow_NR.T @ x_NI.detach(), (dy_NO.T @ low_NR) * ctx.scale, None
+
+
 class AdaptedLinear(nn.Linear):
     """A linear whose weights stay, with an adapter beside it."""
 
@@ -62,9 +91,18 @@ class AdaptedLinear(nn.Linear):
         """Return W x + b + scale B A x."""
         x_NI = input.reshape(-1, input.shape[-1])
         kept_NI = dropped(x_NI, self.key, self.dropout) if self.training and self.key is not None else None
-        adapted: Any = _Adapted.apply  # type: ignore[no-untyped-call]
+        adapted: Any = _Adapted.apply
         y_NO: torch.Tensor = adapted(x_NI, kept_NI, self.weight, self.bias, self.lora_a, self.lora_b, self.scale)
         return y_NO.view(*input.shape[:-1], -1)
+
+    def after_swiglu(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        """Return what forward gives of swiglu(gate, up)."""
+        if self.training and self.key is not None:
+            return self.forward(kernels.swiglu(gate, up))
+        adapted: Any = _AfterSwiglu.apply
+        halves = gate.flatten(0, -2), up.flatten(0, -2)
+        y_NO: torch.Tensor = adapted(*halves, self.weight, self.bias, self.lora_a, self.lora_b, self.scale)
+        return y_NO.view(*gate.shape[:-1], -1)
 
     def whole(self) -> torch.Tensor:
         """Return W + scale B A, for a head, whose logits nobody stores."""
@@ -88,7 +126,7 @@ def adapt(model: Model, adapter: Adapter, seed: int) -> None:
     """Give a model its adapters, which begin as nothing; its parameters keep their names beside `lora_a` and `lora_b`.
 
     Args:
-        model: on any device, in any dtype.
+        model: on any device, in any dtype; the factors are in float32.
         adapter: what is adapted.
         seed: that the factors are drawn from.
     """
@@ -98,6 +136,6 @@ def adapt(model: Model, adapter: Adapter, seed: int) -> None:
         module.__class__ = AdaptedEmbedding if isinstance(module, nn.Embedding) else AdaptedLinear
         module.scale, module.dropout, module.key = adapter.scale, adapter.dropout, None
         for factor in ("lora_a", "lora_b"):
-            setattr(module, factor, nn.Parameter(torch.from_numpy(begun[f"{name}.{factor}"]).to(module.weight)))
+            setattr(module, factor, nn.Parameter(torch.from_numpy(begun[f"{name}.{factor}"]).to(module.weight.device)))
         if adapter.dropout and isinstance(module, AdaptedLinear):
             model.adapted.append(module)

@@ -72,7 +72,8 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    refuse_what_cannot_fit(begin, shape, folder.path, on_event)
+    if config.finetune.method != "lora":  # the plan knows what all weights take, and an adapter takes half of it
+        refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:

@@ -64,7 +64,7 @@ def test_a_checkpoint_holds_the_adapter_alone_and_the_base_stays(adapter: Path) 
 
 def test_whatever_takes_a_checkpoint_takes_an_adapter(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["verify", str(adapter)]) == 0
-    assert command(["sample", str(adapter), "--prompt", "say red", "--max-tokens", "3"]) == 0
+    assert command(["sample", "--checkpoint", str(adapter), "--prompt", "say red", "--max-tokens", "3"]) == 0
     texts = {
         backend: pylm.generate("runs/adapter", "say red", max_tokens=6, temperature=0.0, backend=backend).text()
         for backend in ("native", "torch")
@@ -139,13 +139,26 @@ def test_a_base_that_moved_is_found_and_another_is_refused(
 
 def test_what_cannot_be_is_refused(adapter: Path) -> None:
     with pytest.raises(ConfigError, match="no optimizer has moments"):
-        tuned("runs/refused", **LORA, optimizer_state="keep")
+        tuned("runs/refused", dataset="pairs.jsonl", **LORA, optimizer_state="keep")
     assert not Path("runs/refused/checkpoints").exists()
+    with pytest.raises(CheckpointError, match="is an adapter, and the average"):
+        pylm.soup([str(adapter), str(adapter)], out="written")
     with pytest.raises(CheckpointError, match="is no adapter"):
         pylm_adapter("runs/base", "peft")
     with pytest.raises(CheckpointError, match="rows, of tokens that its base does not have"):
         pylm_adapter("runs/adapter", "peft")
     assert not Path("written").exists()
+
+
+def test_written_for_others_it_is_read_back(here: Path) -> None:
+    tuned("runs/plain", dataset="pairs.jsonl", **LORA, max_steps=2)
+    whole = logits("runs/plain")
+    assert np.abs(whole - logits("runs/base")).max() > 1e-3
+    for form in ("peft", "mlx"):
+        assert command(["adapter", "runs/plain", "--to", form, "--out", form]) == 0
+        assert np.abs(logits(form) - whole).max() < 1e-5
+        assert pylm.generate(form, "say", max_tokens=2).text()
+        shutil.rmtree(form)
 
 
 @pytest.mark.parametrize("damage", ["rank", "base", "rows", "file"])

@@ -70,7 +70,7 @@ class Masker:
         self.tokenizer = tokenizer
         self.template = template_of(template, tokenizer)
         self._is_checked = False
-        self._control = {token for name, token in tokenizer.added.items() if name.strip()}
+        self._control = [name for name in tokenizer.added if name.strip()]
 
     def written_by(self, form: str | None) -> str | None:
         """Return the name of the template that writes examples of a form; None where they are taken as they are."""
@@ -116,16 +116,15 @@ class Masker:
             for number, (start, end) in enumerate(pairwise(borders))
         ]
         crossed = encode(rendered) != [one for ids, _ in parts for one in ids]
-        is_last = bool(spans) and not rendered.text[spans[-1][1] :].strip()
-        return _joined([*parts, *self._end(parts, is_last)], crossed)
+        return _joined([*parts, *self._end(rendered, spans)], crossed)
 
-    def _end(self, parts: Parts, is_last: bool) -> Parts:
+    def _end(self, rendered: Rendered, spans: list[tuple[int, int]]) -> Parts:
         """Return the end of text, which counts after an answer that no control token of the template ends."""
-        eot = self.tokenizer.eot
-        if eot is None:
+        if self.tokenizer.eot is None:
             return []
-        said = [*parts[-2][0][-1:], *parts[-1][0]] if is_last else []
-        return [([eot], is_last and not self._control.intersection(said))]
+        is_last = bool(spans) and not rendered.text[spans[-1][1] :].strip()
+        counts = is_last and not self._last_control(rendered, spans[-1][0], len(rendered.text))
+        return [([self.tokenizer.eot], counts)]
 
     def _learned(self, example: Example, rendered: Rendered) -> list[tuple[int, int]]:
         """Return from where to where a conversation is learned: what the assistant says, and the end of its turn."""
@@ -166,11 +165,14 @@ class Masker:
 
     def _turn_end(self, rendered: Rendered, start: int, end: int) -> int:
         """Return where a turn is over: behind the last control token of it, where white space alone follows."""
+        last = self._last_control(rendered, start, end)
+        return last if last and not rendered.text[last:end].strip() else end
+
+    def _last_control(self, rendered: Rendered, start: int, end: int) -> int:
+        """Return where the last control token ends that the template writes after what is said there; 0 for none."""
         said = max((last for _, last in rendered.brought if start < last <= end), default=start)
         own = rendered.text[said:end]
-        places = [own.rfind(name) + len(name) for name in self.tokenizer.added if name in own and name.strip()]
-        last = max(places, default=0)
-        return said + last if last and not own[last:].strip() else end
+        return max((said + own.rfind(name) + len(name) for name in self._control if name in own), default=0)
 
     def _check_tokens(self) -> None:
         if not self._is_checked and (missing := tokens_needed(self.template, self.tokenizer)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import json
 import os
@@ -11,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pylm.data.getting.parquet_rows import rows_of_groups
 from pylm.data.streaming.elsewhere import files_of
 from pylm.data.streaming.files import Files, Reading
 from pylm.data.streaming.grammar import GLOB, hub_name, is_path, kind_of, nearest
@@ -24,9 +26,11 @@ __all__ = ["rows_of"]
 Row = Mapping[str, Any]
 Placed = tuple[str, Row]
 
-LINES, ARRAYS, TABLES = (".jsonl", ".ndjson"), (".json",), (".parquet", ".csv", ".tsv")
-KNOWN = (*LINES, *ARRAYS, *TABLES)
-# a table is read by one column of text and brings the others: what examples have, and what often stands beside them
+LINES, ARRAYS, TABLES = (".jsonl", ".ndjson"), (".json",), {".csv": ",", ".tsv": "\t"}
+PARQUET = ".parquet"
+KNOWN = (*LINES, *ARRAYS, *TABLES, PARQUET)
+# parquet is read by one column of text and brings the others: what examples have, and what often stands beside them
+LONGEST_FIELD = 1 << 30  # characters of a field of a csv
 COLUMNS = ("completion", "output", "prompt", "instruction", "text", "source", "id", "prompt_id", "category", "label")
 
 
@@ -71,11 +75,10 @@ def _of_paths(name: str) -> Iterator[Placed]:
             raise DataError(f"{name}: there is no such file", known or "name a file of examples, or a dataset")
     for file in files:
         suffix = _known_suffix(file.name, str(file))
-        if suffix in TABLES:
-            yield from _of_table(str(file), str(file), None)
+        if suffix == PARQUET:
+            yield from _of_parquet(str(file), str(file), None)
         else:
-            blocks = _blocks(file)
-            yield from _of_json(_unpacked(blocks, str(file)), str(file), suffix)
+            yield from _of_text(_blocks(file), str(file), suffix)
 
 
 def _of_elsewhere(name: str, kind: str) -> Iterator[Placed]:
@@ -89,10 +92,10 @@ def _of_elsewhere(name: str, kind: str) -> Iterator[Placed]:
         column = one.reading.get("column")
     for file in files_of(name, Reading()):
         suffix = _known_suffix(file.path, file.name)
-        if suffix in TABLES:
-            yield from _of_table(file, file.name, column)
+        if suffix == PARQUET:
+            yield from _of_parquet(file, file.name, column)
         else:
-            yield from _of_json(_unpacked(file.stream(), file.name), file.name, suffix)
+            yield from _of_text(file.stream(), file.name, suffix)
 
 
 def _suffix(name: str) -> str | None:
@@ -137,12 +140,41 @@ def _unpacked(blocks: Iterator[bytes], place: str) -> Iterator[bytes]:
         raise DataError(f"{place} is damaged, as gzip says: {error}", "copy it again") from None
 
 
-def _of_json(blocks: Iterator[bytes], place: str, suffix: str) -> Iterator[Placed]:
-    if suffix in LINES:
+def _of_text(packed: Iterator[bytes], place: str, suffix: str) -> Iterator[Placed]:
+    blocks = _unpacked(packed, place)
+    if suffix in TABLES:
+        yield from _of_table(blocks, place, TABLES[suffix])
+    elif suffix in ARRAYS:
+        yield from _of_array(blocks, place)
+    else:
         for number, line in enumerate(_lines(blocks), 1):
             if line.strip():
                 yield f"{place} line {number}", _object(line, f"{place} line {number}")
-        return
+
+
+def _of_table(blocks: Iterator[bytes], place: str, delimiter: str) -> Iterator[Placed]:
+    """Yield the rows of a csv by the names of its first line; one of another number of fields is refused."""
+    csv.field_size_limit(LONGEST_FIELD)
+    lines = (_decoded(line, f"{place} line {number}") + "\n" for number, line in enumerate(_lines(blocks), 1))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    names: list[str] | None = None
+    try:
+        for fields in reader:
+            row = f"{place} line {reader.line_num}"
+            if names is None:
+                names = [name.removeprefix("\ufeff") for name in fields]
+            elif fields and len(fields) != len(names):
+                raise DataError(
+                    f"{row} has {len(fields)} fields, and the first line names {len(names)}",
+                    'a field with a comma stands in quotes: "a, b"',
+                )
+            elif fields:
+                yield row, dict(zip(names, fields, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{place} line {reader.line_num} is no csv: {error}", "mend it, or leave it out") from None
+
+
+def _of_array(blocks: Iterator[bytes], place: str) -> Iterator[Placed]:
     content = _parsed(b"".join(blocks), place)
     if not isinstance(content, list):
         raise DataError(f"{place} is no list of rows", "write [{…}, {…}], or one row a line in a .jsonl")
@@ -169,13 +201,11 @@ def _object(line: bytes, place: str) -> Row:
 
 
 def _parsed(content: bytes, place: str) -> Any:
+    text = _decoded(content, place).removeprefix("\ufeff")
     try:
-        text = content.decode("utf-8-sig")
         value = json.loads(text)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place} is no UTF-8: byte {error.start}", "save it as UTF-8") from None
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
         raise DataError(f"{place} has {half}, half of a character", "write the character whole") from None
@@ -186,8 +216,15 @@ def _parsed(content: bytes, place: str) -> Any:
     return value
 
 
-def _of_table(file: str | RemoteFile, place: str, column: str | None) -> Iterator[Placed]:
-    """Yield the rows of a table, which is read by the first of the columns of text that may be there."""
+def _decoded(content: bytes, place: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place} is no UTF-8: byte {error.start}", "save it as UTF-8") from None
+
+
+def _of_parquet(file: str | RemoteFile, place: str, column: str | None) -> Iterator[Placed]:
+    """Yield the rows of a parquet file, which is read by the first of the columns of text that may be there."""
     refused: PylmError | None = None
     for name in (column,) if column is not None else COLUMNS:
         documents = Files((file,), Reading(column=name)).cursor()
@@ -196,13 +233,30 @@ def _of_table(file: str | RemoteFile, place: str, column: str | None) -> Iterato
         except UsageError as error:
             refused = refused or error
             continue
+        number = 0
         for number, document in enumerate([] if first is None else chain([first], documents), 1):
             own = {"id": document.id} if document.id is not None and name != "id" else {}
             yield f"{place} row {number}", {name: document.text, **own, **document.meta}
+        if missing := _rows(file) - number:
+            raise DataError(f"{place} has {missing:,} rows whose {name!r} is null", "fill it, or leave these rows out")
         return
     assert refused is not None
     has = (refused.hint or "").rpartition("it has: ")[2]
     raise DataError(
         f"{place} has no column of text that examples have" + (f", but {has}" if has else ""),
-        f"a table is read by one of {', '.join(COLUMNS)}",
+        f"parquet is read by one of {', '.join(COLUMNS)}",
     )
+
+
+def _rows(file: str | RemoteFile) -> int:
+    """Return how many rows a parquet file has: its reader leaves those out whose text is null."""
+    if not isinstance(file, str):
+        assert file.size is not None
+        return sum(rows_of_groups(file.size, file.read))
+    with open(file, "rb") as local:
+
+        def read(start: int, length: int) -> bytes:
+            local.seek(start)
+            return local.read(length)
+
+        return sum(rows_of_groups(os.path.getsize(file), read))

@@ -35,7 +35,8 @@ PLAIN = (
 )
 NAMES = {"chatml": chat.CHATML, "plain": PLAIN}
 OWN = "own"
-CONTROL = re.compile(r"<\|[^|<>\s]+\|>")  # how nearly all templates spell their control tokens
+# how nearly all templates spell their control tokens, DeepSeek's with wide bars; and as Gemma's do
+CONTROL = re.compile(r"<[|｜][^|｜<>\s]+[|｜]>|<(?:start|end)_of_turn>")
 PROBE = (
     {"role": "system", "content": "a"},
     {"role": "user", "content": "b"},
@@ -106,7 +107,7 @@ def _read(path: Path) -> str:
 def tokens_needed(template: str | os.PathLike[str] | Template | None, tokenizer: Tokenizer) -> list[str]:
     """Return the control tokens that a template writes and a tokenizer lacks, in the order in which it writes them.
 
-    A template is asked by rendering a conversation; what it spells as `<|name|>` itself is meant as a token.
+    A template is asked by rendering a conversation; what it spells itself as control tokens are spelled is one.
     """
     made = template_of(template, tokenizer)
     conversation = _probed(made, tokenizer)

@@ -89,9 +89,9 @@ class MlxBackend:
         self.precision = machine.choose_precision(train.precision, device)
         self.dtype = machine.DTYPES[self.precision]
         self._trained, self.adapter = trained, trained.adapter
-        self._masters: Arrays = {}  # what learns, and beside it what is frozen
-        self._fixed: Arrays = {}
-        self._fixed_copies: Arrays = {}
+        self._masters: Arrays
+        self._fixed: Arrays
+        self._fixed_copies: Arrays
         self._take_masters(self._begun())
         self._copies = self._copied(self._masters)
         whole = self._whole(self._copies, self._fixed_copies)
@@ -321,7 +321,7 @@ class MlxBackend:
         self._masters = self._that_learns(masters)
         fixed = {name: one for name, one in masters.items() if name in self._trained.frozen}
         self._fixed_copies = self._copied(fixed)
-        self._fixed: Arrays = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
+        self._fixed = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
 
     def _that_learns(self, whole: Arrays) -> Arrays:
         return {name: one[rows] for name, one in whole.items() if (rows := self._trained.rows(name)) is not None}

@@ -117,7 +117,7 @@ class TorchBackend:
         self.masters = self._that_is_saved(weights)
         copies: dict[str, torch.Tensor] = {}
         if self.precision != "fp32":
-            self.masters = {name: master.clone() for name, master in self.masters.items()}
+            self.masters = {name: one.to(torch.float32, copy=True) for name, one in self.masters.items()}
             model = model.to(self.dtype)
             copies = self._that_is_saved(model.weights())
         del weights
@@ -220,10 +220,10 @@ class TorchBackend:
     @torch.no_grad()
     def load_base(self, weights: Mapping[str, Tensor]) -> None:
         """Take the weights that an adapter is for; it begins as it is, with the base's rows of new tokens."""
-        self.model.load_weights(Copied(weights))
-        for name, row in self._that_learns(self.model.weights()).items():
-            if name in weights:
-                self.masters[name].copy_(row)
+        stored = Copied(weights)
+        self.model.load_weights(stored)
+        for name in self.masters.keys() & weights.keys():
+            self.masters[name].copy_(stored[name][self._learning[name]])
 
     @torch.no_grad()
     def average(self, share: float) -> None:

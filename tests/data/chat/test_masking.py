@@ -213,11 +213,21 @@ def test_generation_blocks_that_make_no_sense_are_refused(chatty: Tokenizer, tem
         Masker(chatty, Template("x", template, True)).mask({"messages": TURNS})
 
 
+def test_an_end_of_turn_ends_though_a_line_does_after_it(chatty: Tokenizer) -> None:
+    template = CHATML_GENERATION.replace(
+        " + '<|im_end|>' }}{% endgeneration %}", " + '<|im_end|>\\n' }}{% endgeneration %}"
+    )
+    made = Masker(chatty, Template("x", template, True)).mask({"messages": TURNS[1:3]})
+    assert learned(chatty, made) == ["well, thanks<|im_end|>\n"]
+
+
 def test_tokens_that_are_needed(chatty: Tokenizer, without_chat: Tokenizer) -> None:
     assert tokens_needed("chatml", without_chat) == ["<|im_start|>", "<|im_end|>"]
     assert tokens_needed("chatml", chatty) == tokens_needed("plain", chatty) == []
     llama = Template("x", "{% for m in messages %}<|start|>{{ m.role }}{{ m.content }}<|im_end|><|start|>{% endfor %}")
     assert tokens_needed(llama, chatty) == ["<|start|>"]
+    gemma = Template("x", "{% for m in messages %}<start_of_turn>{{ m.content }}<think><｜end｜>{% endfor %}")
+    assert tokens_needed(gemma, chatty) == ["<start_of_turn>", "<｜end｜>"]
     # what a message spells is no token of the template
     quoting = Template(
         "x", "{% for m in messages %}{{ m.content }}{% endfor %}{{ '<|x|>' if messages[0].role == 'x' }}"

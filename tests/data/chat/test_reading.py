@@ -49,11 +49,11 @@ def pairs_of(examples: Any) -> list[tuple[str, str]]:
     return [(one.prompt, one.completion) for one in examples]
 
 
-@pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz", "f.json", "f.json.gz", "f.csv", "f.parquet"])
+@pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz", "f.json", "f.json.gz", "f.csv", "f.csv.gz", "f.parquet"])
 def test_every_kind_of_file(tmp_path: Path, name: str) -> None:
     found = list(read(write(tmp_path / name, PAIRS)))
     assert pairs_of(found) == [("a é", "b"), ("", "c\n")]
-    where = {"jsonl": "line 1", "json": "item 0"}.get(name.removesuffix(".gz").rpartition(".")[2], "row 1")
+    where = {"jsonl": "line 1", "json": "item 0", "csv": "line 2"}.get(name.removesuffix(".gz").split(".")[1], "row 1")
     assert found[0].place == f"{tmp_path / name} {where}"
 
 
@@ -70,6 +70,15 @@ def test_parquet_of_messages_brings_them_whole(tmp_path: Path) -> None:
     talks = [TALK, [{"role": "system", "content": "s"}, *TALK]]
     (tmp_path / "f.parquet").write_bytes(parquet({"messages": talks, "source": ["x", "y"]}))
     assert [list(one.messages) for one in read(tmp_path / "f.parquet")] == talks
+
+
+def test_rows_of_parquet_without_a_text_are_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "f.parquet").write_bytes(parquet({"prompt": ["a", "b", "c"], "completion": ["x", None, "y"]}))
+    with pytest.raises(DataError, match="has 1 rows whose 'completion' is null"):
+        list(read(tmp_path / "f.parquet"))
+    (tmp_path / "g.parquet").write_bytes(parquet({"body": ["a"]}))
+    with pytest.raises(DataError, match="has no column of text that examples have, but body"):
+        list(read(tmp_path / "g.parquet"))
 
 
 FORMS = [
@@ -143,7 +152,10 @@ def test_rows_that_are_no_examples(rows: list[Any], words: str) -> None:
         ("f.json", b'[{"text": "a"}, 3]', "item 1 of "),
         ("f.txt", b"words", "f.txt is no file of rows"),
         ("f.csv", b"prompt,completion\na,b\nc,\n", "'completion' of "),
-        ("f.csv", b"body\nwords\n", "f.csv has no column of text that examples have, but body"),
+        ("f.csv", b"body\nwords\n", "f.csv line 2 has body, which make no example"),
+        ("f.csv", b"text,label\na,b\nc, d, e\n", "f.csv line 3 has 3 fields, and the first line names 2"),
+        ("f.csv", b'text,label\n"a"b,c\n', "f.csv line 2 is no csv"),
+        ("f.csv", b"text\n\xff\n", "f.csv line 2 is no UTF-8: byte 0"),
     ],
 )
 def test_files_that_are_damaged(tmp_path: Path, name: str, content: bytes, words: str) -> None:
