@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class Masker:
         self.tokenizer = tokenizer
         self.template = template_of(template, tokenizer)
         self._is_checked = False
+        self._pads = _pads(tokenizer)
         self._control = [name for name in tokenizer.added if name.strip()]
 
     def written_by(self, form: str | None) -> str | None:
@@ -104,19 +105,28 @@ class Masker:
             )
         texts = [example.prompt, example.completion, example.prompt + example.completion]
         prompt, completion, both = (one.tolist() for one in self.tokenizer.encode_batch(texts, threads=1))
+        if self._pads and both[: len(prompt)] == prompt:
+            completion = both[len(prompt) :]
         return _joined([(prompt, False), ([*completion, eot], True)], crossed=both != prompt + completion)
 
     def _conversation(self, example: Example) -> Masked:
-        rendered = self.tokenizer.render_chat(example.messages, self.template.learning, dict(example.variables))
+        rendered = self.template.rendered(example.messages, example.variables, self.tokenizer)
         spans = self._learned(example, rendered)
         borders = [0, *(place for span in spans for place in span), len(rendered.text)]
-        encode = self.tokenizer.encode_chat
-        parts: Parts = [
-            (encode(rendered.part(start, end)), number % 2 == 1)
-            for number, (start, end) in enumerate(pairwise(borders))
-        ]
-        crossed = encode(rendered) != [one for ids, _ in parts for one in ids]
+        joint = self.tokenizer.encode_chat(rendered)
+        texts = self._as_joined(rendered, borders, joint) if self._pads else None
+        if texts is None:
+            texts = [self.tokenizer.encode_chat(rendered.part(start, end)) for start, end in pairwise(borders)]
+        parts = [(ids, number % 2 == 1) for number, ids in enumerate(texts)]
+        crossed = joint != list(chain.from_iterable(texts))
         return _joined([*parts, *self._end(rendered, spans)], crossed)
+
+    def _as_joined(self, rendered: Rendered, borders: Sequence[int], joint: list[int]) -> list[list[int]] | None:
+        """Return the ids between borders as the whole has them; None where a token crosses one."""
+        before = [self.tokenizer.encode_chat(rendered.part(0, border)) for border in borders]
+        if any(joint[: len(ids)] != ids for ids in before):
+            return None
+        return [joint[len(one) : len(other)] for one, other in pairwise(before)]
 
     def _end(self, rendered: Rendered, spans: list[tuple[int, int]]) -> Parts:
         """Return the end of text, which counts after an answer that no control token of the template ends."""
@@ -181,6 +191,14 @@ class Masker:
                 f"{param('template', 'plain')} needs none; pylm finetune adds them to a model's tokenizer",
             )
         self._is_checked = True
+
+
+def _pads(tokenizer: Tokenizer) -> bool:
+    """Say whether each text that is encoded begins with a space that is none of its own, as SentencePiece has it."""
+    if tokenizer.native:
+        return False
+    pieces = [tokenizer.token_bytes(one) for one in tokenizer.encode("x")]
+    return b"".join(piece or b"" for piece in pieces) != b"x"
 
 
 def _rewritten(number: int) -> TokenizerError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.errors import DataError, TokenizerError
 from pylm.tokenizer import chat
@@ -17,17 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "PLAIN", "Template", "template_of", "tokens_needed"]
 
-# the same text as chat.CHATML, which says nothing of what is generated: one rendering then shows all that is learned
-CHATML_GENERATION = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
-    "{{ '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 # no names of roles: a line a message, and the end of text after an answer
 PLAIN = (
     "{% for message in messages %}{{ message['content'] }}"
@@ -58,10 +48,32 @@ class Template:
     text: str
     is_given: bool = False
 
-    @property
-    def learning(self) -> str:
-        """The same template with what is learned marked in it, where that is known beforehand."""
-        return CHATML_GENERATION if self.text == chat.CHATML else self.text
+    def rendered(
+        self, messages: Sequence[chat.Message], variables: Mapping[str, Any], tokenizer: Tokenizer
+    ) -> chat.Rendered:
+        """Return a conversation as it writes it; ChatML is written here, and no other process is asked."""
+        if self.text == chat.CHATML and all(isinstance(one.get("content"), str) for one in messages):
+            return chatml(messages)
+        return tokenizer.render_chat(messages, self.text, variables)
+
+
+def chatml(messages: Sequence[chat.Message]) -> chat.Rendered:
+    """Return a conversation as chat.CHATML writes it, with what the assistant says, and the end of its turn, marked."""
+    from pylm.tokenizer.sandbox import ROLES
+
+    begin, end = chat.CHAT_SPECIALS
+    text, brought, generated = "", [], []
+    for message in messages:
+        role, content = message["role"], message["content"]
+        text += begin
+        brought += [(len(text), len(text) + len(role))] if role and role not in ROLES else []
+        text += f"{role}\n"
+        start = len(text)
+        brought += [(start, start + len(content))] if content else []
+        text += content + end
+        generated += [(start, len(text))] if role == "assistant" else []
+        text += "\n"
+    return chat.Rendered(text, brought, generated)
 
 
 def template_of(template: str | os.PathLike[str] | Template | None, tokenizer: Tokenizer) -> Template:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import pylm.data
 from pylm.data.chat import Masker, tokens_needed
 from pylm.data.chat.fitting import without_beginning
 from pylm.data.chat.masking import Masked, mask
-from pylm.data.chat.templates import CHATML_GENERATION, PLAIN, Template
+from pylm.data.chat.templates import PLAIN, Template, chatml
 from pylm.errors import DataError, TokenizerError
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.chat import CHATML
@@ -25,6 +26,16 @@ TURNS = [
     {"role": "user", "content": "today?"},
     {"role": "assistant", "content": "a lot\n\n <|im_end|> lot"},
 ]
+# ChatML with what is learned marked in it
+CHATML_GENERATION = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\\n' }}"
+    "{% endfor %}"
+)
 # as people mark a template for training: the end of the turn with it, white space cut, in branches and macros
 MARKED = [
     CHATML_GENERATION,
@@ -49,6 +60,7 @@ class Plain:
 
     eot = 9
     eot_token = "E"
+    native = True
     chat_template = None
     added = {"E": 9}
     words = {"p": [11, 12], "c": [21, 22], "": []}
@@ -148,8 +160,40 @@ def test_prefixes_find_what_generation_marks(chatty: Tokenizer) -> None:
     assert [one for one in found.ids[found.counts].tolist() if one in chatty.added.values()] == ends
 
 
+def test_chatml_is_written_as_its_template_writes_it(chatty: Tokenizer) -> None:
+    drawn = random.Random(5)
+    bits = ["a", "", " ", "\n", "<|im_end|>", "<|im_start|>assistant\n", "é猫", "{{ x }}", "\x02", "\ud800"]
+    roles = ["user", "assistant", "system", "tool", "<|im_end|>", "Assistant", ""]
+    for _ in range(50):
+        talk = [
+            {"role": drawn.choice(roles), "content": "".join(drawn.choices(bits, k=drawn.randint(0, 4)))}
+            for _ in range(drawn.randint(1, 5))
+        ]
+        assert chatml(talk) == chatty.render_chat(talk, CHATML_GENERATION, {})
+        plain = chatty.render_chat(talk, CHATML, {})
+        assert (chatml(talk).text, chatml(talk).brought) == (plain.text, plain.brought)
+
+
 def test_the_ids_are_those_of_a_conversation(chatty: Tokenizer) -> None:
     assert mask({"messages": TURNS}, chatty).ids[:-1].tolist() == chatty.apply_chat_template(TURNS)
+
+
+def test_no_space_that_is_none_of_the_text_is_learned() -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    theirs = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
+    theirs.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="always")
+    theirs.decoder = tokenizers.decoders.Metaspace(prepend_scheme="always")
+    specials = ["<unk>", "</s>", "<|im_start|>", "<|im_end|>", "\n"]
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=200, special_tokens=specials, show_progress=False)
+    theirs.train_from_iterator([WORDS.strip() + " user assistant"] * 20, trainer)
+    pieces = Tokenizer.from_tokenizer_json(theirs.to_str(), {"eos_token": "</s>"})
+    made = mask({"prompt": "hello:", "completion": "how are"}, pieces)
+    assert pieces.encode("how are") != made.ids[made.counts].tolist()[:-1]
+    assert made.ids.tolist() == [*pieces.encode("hello:how are"), pieces.eot] and not made.crossed
+    assert pieces.decode(made.ids.tolist()) == "hello:how are</s>"
+    talk = mask({"messages": TURNS[1:3]}, pieces)
+    assert talk.ids[:-1].tolist() == pieces.apply_chat_template(TURNS[1:3], chat_template=CHATML) and not talk.crossed
+    assert learned(pieces, talk)[0].lstrip() == "well, thanks<|im_end|>"
 
 
 def test_only_what_follows_the_prompt_is_learned(chatty: Tokenizer) -> None:
