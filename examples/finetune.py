@@ -22,7 +22,7 @@ def main(base: str, dataset: str, out: str, epochs: float = 2.0) -> None:
             case Prepared() | Grown() | Derived():
                 print(event.text)
             case events.Evaluated():
-                print(f"step {event.step:,}: loss of held-out answers {event.loss:.3f}{' (best)' if event.best else ''}")
+                print(f"step {event.step:,}: loss of held-out answers {event.loss:.3f}")
 
     # What nobody gives is derived from the base; `freeze="embeddings"` and every key of the configuration are keywords.
     run = pylm.finetune(base, dataset=dataset, out=out, max_epochs=epochs, resume="auto", on_event=listen)

@@ -126,10 +126,12 @@ INSIDE: dict[str, dict[str, Check]] = {
         "alpha": _number,
         "dropout": _number,
         "targets": lambda value: isinstance(value, list) and all(map(_text, value)),
+        "vocabulary": _count(1, LARGEST),
         "rows": _or_none(_rows),
         "base": _base,
     },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
+    "merged": {"adapter": _text, "base": _text, "path": _text},
     "soup": {"method": _text, "parents": _parents},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),

@@ -40,9 +40,9 @@ def find_key(word: str, section: str | None = None, where: str | None = None) ->
         if key in SECTIONS[first].model_fields:
             return first, key
         raise unknown_key(f"{first}.{key}", where)
-    for first in SOUGHT.get(section or "", (section,)):
-        if first is not None and spelled in SECTIONS[first].model_fields:
-            return first, spelled
+    for home in () if section is None else SOUGHT.get(section, (section,)):
+        if spelled in SECTIONS[home].model_fields:
+            return home, spelled
     homes = [name for name, kind in SECTIONS.items() if spelled in kind.model_fields]
     if len(homes) == 1:
         return homes[0], spelled

@@ -129,16 +129,16 @@ def initialise(
     else:
         backend.load_base(weights)
     on_event(Initialised(path, keeps, taken["train"]))
-    return {"init_from": taken} | ({} if adapter is None else {"adapter": _on_base(adapter, path, begin.new)})
+    return {"init_from": taken} | ({} if adapter is None else {"adapter": _on_base(adapter, path, begin.new, rows)})
 
 
-def _on_base(adapter: Adapter, base: Path, new: range | None) -> dict[str, Any]:
+def _on_base(adapter: Adapter, base: Path, new: range | None, vocabulary: int) -> dict[str, Any]:
     """Return what a checkpoint says of an adapter: what it is, and for which weights."""
     from pylm.checkpoint import open_weights
 
     place = {"path": str(base.resolve()), "weights": open_weights(base).identity}
     rows = None if new is None else [new.start, new.stop]
-    return {**asdict(adapter), "targets": list(adapter.targets), "rows": rows, "base": place}
+    return {**asdict(adapter), "targets": list(adapter.targets), "vocabulary": vocabulary, "rows": rows, "base": place}
 
 
 def _inherited(resolved: Resolved, path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from pylm.wording import call, param
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
-    from pylm.config.schema import Model as Shape
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder
     from pylm.training.average import Averaging
@@ -172,7 +171,7 @@ def begun_with(checkpoint: Checkpoint) -> dict[str, Any]:
     return {name: checkpoint.state[name] for name in ("init_from", "adapter") if name in checkpoint.state}
 
 
-def restore(backend: Backend, shape: Shape, checkpoint: Checkpoint, averaging: Averaging | None) -> Progress:
+def restore(backend: Backend, checkpoint: Checkpoint, averaging: Averaging | None) -> Progress:
     """Put model, average, optimizer and generators where they were, and return the progress."""
     from pylm.checkpoint import damaged
 
@@ -183,7 +182,7 @@ def restore(backend: Backend, shape: Shape, checkpoint: Checkpoint, averaging: A
         name = ascii(unknown.args[0])[1:-1]
         raise CheckpointError(f"{state}: this pylm does not know progress.{name}", "upgrade pylm") from None
     if "adapter" in checkpoint.state:
-        backend.load_base(_base_of(checkpoint, shape))
+        backend.load_base(_base_of(checkpoint))
     try:
         backend.load(checkpoint.weights(), checkpoint.optimizer())
     except KeyError as error:
@@ -202,15 +201,14 @@ def restore(backend: Backend, shape: Shape, checkpoint: Checkpoint, averaging: A
     return progress
 
 
-def _base_of(checkpoint: Checkpoint, shape: Shape) -> dict[str, Any]:
+def _base_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Return the weights that an adapter is for, with as many rows as the run's vocabulary has."""
     from pylm.checkpoint.based import base_of
-    from pylm.model.growing import grown
+    from pylm.model.adapted import base_for
     from pylm.model.names import read
 
     _, weights = read(base_of(checkpoint.path))
-    rows = checkpoint.state["adapter"]["rows"]
-    return weights if rows is None else grown(weights, shape.vocab_size or 0, range(*rows))
+    return base_for(weights, checkpoint.state["adapter"])
 
 
 def decisions(run: RunFolder, checkpoint: Checkpoint) -> Decisions:

@@ -78,7 +78,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
-    progress = Progress() if checkpoint is None else resume.restore(backend, shape, checkpoint, settled.average)
+    progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint, settled.average)
     facts = {"choices": choices} | ({} if checkpoint is None else resume.begun_with(checkpoint))
     if request.init_from:
         facts |= init_from.initialise(backend, shape, begin, request, folder.path, on_event)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import pylm
-from pylm.checkpoint import find, open_weights, verify
+from pylm.checkpoint import find, open_weights, verify, write_tensors
 from pylm.cli import run as command
 from pylm.errors import CheckpointError, ConfigError, Interrupted
 from pylm.model import names
-from pylm.model.lora import to_numpy
+from pylm.model.lora import to_numpy, to_tensor
 from pylm.model.torch import load
 from pylm.training.events import Stepped
 from tests.finetuning.test_run import SHORT, tuned
@@ -148,6 +148,32 @@ def test_what_cannot_be_is_refused(adapter: Path) -> None:
     with pytest.raises(CheckpointError, match="rows, of tokens that its base does not have"):
         pylm_adapter("runs/adapter", "peft")
     assert not Path("written").exists()
+
+
+@pytest.mark.parametrize("dataset", ["chat.jsonl", "pairs.jsonl"])
+def test_a_base_whose_table_is_padded_is_cut_to_the_tokens(here: Path, dataset: str) -> None:
+    base = find("runs/base")
+    shape, weights = names.read(open_weights(base))
+    padded = np.concatenate([to_numpy(weights["embed.weight"]), np.full((84, 16), 7, np.float32)])
+    held = {**weights, "embed.weight": to_tensor(padded)}
+    tensors, config = names.to_hugging_face(held, shape.model_copy(update={"vocab_size": 384}))
+    theirs = Path("theirs")
+    theirs.mkdir()
+    write_tensors(theirs / "model.safetensors", tensors)  # type: ignore[arg-type]
+    (theirs / "config.json").write_text(json.dumps(config))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base / name, theirs / name)
+    tuned("runs/cut", dataset=dataset, checkpoint="theirs", **LORA)
+    shape, _ = names.read(open_weights("runs/cut"))
+    assert shape.vocab_size == (302 if dataset == "chat.jsonl" else 300)
+    assert pylm.generate("runs/cut", "say", max_tokens=3).text() is not None
+    newest = Path("runs/cut/checkpoints/step_6")
+    before = [(newest / name).read_bytes() for name in ("adapter.safetensors", "optimizer.safetensors")]
+    shutil.rmtree(newest)
+    pylm.finetune(out="runs/cut", resume="auto", on_event=lambda event: None)
+    assert [(newest / name).read_bytes() for name in ("adapter.safetensors", "optimizer.safetensors")] == before
+    shutil.rmtree("runs/cut")
+    shutil.rmtree(theirs)
 
 
 def test_written_for_others_it_is_read_back(here: Path) -> None:
