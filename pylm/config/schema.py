@@ -9,7 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pylm.config.batch import Batch, plan_batch
 from pylm.config.values import Cleaning, Device, Duration, Flag, Real, Reals, Scaling, Text, Texts, Weights, Whole, Word
 
-__all__ = ["SECTIONS", "Config", "Data", "Finetune", "Metrics", "Model", "Sample", "Section", "Train", "json_schema"]
+__all__ = [
+    "SECTIONS",
+    "Config",
+    "Data",
+    "Eval",
+    "Finetune",
+    "Metrics",
+    "Model",
+    "Sample",
+    "Section",
+    "Train",
+    "json_schema",
+]
 
 PositiveOrNone = Annotated[int | None, Whole(least=1, none=True)]
 
@@ -363,6 +375,26 @@ class Finetune(Section):
     )
 
 
+class Eval(Section):
+    """The questions that a model is asked while it is trained."""
+
+    tasks: Annotated[tuple[str, ...], Texts(apart=True)] = Field(
+        default=(), description="Files or names of tasks, as `pylm eval` finds them: a,b."
+    )
+    suite: Annotated[str | None, Text(none=True)] = Field(
+        default=None, description="Tasks by one name: quick (about a minute at 25M parameters), core, olmes, or a file."
+    )
+    suite_every: Annotated[int | Literal["auto"] | None, Whole(least=1, auto=True, none=True)] = Field(
+        default=None,
+        description="Steps between times that suite and tasks are asked; at the end they are asked too. auto: at each "
+        "evaluation. null: at the end only.",
+    )
+    limit: PositiveOrNone = Field(default=None, description="Questions of a task at most. null: as the suite says.")
+    prefix: Annotated[Literal["eot", "none"], Word(of=("eot", "none"))] = Field(
+        default="eot", description="What stands before each context: the end of text, or nothing."
+    )
+
+
 class Config(Section):
     """The whole configuration: every section."""
 
@@ -372,6 +404,7 @@ class Config(Section):
     sample: Sample = Sample()
     metrics: Metrics = Metrics()
     finetune: Finetune = Finetune()
+    eval: Eval = Eval()
 
     @model_validator(mode="after")
     def _batch_agrees(self) -> Config:
@@ -399,6 +432,7 @@ SECTIONS: dict[str, type[Section]] = {
     "sample": Sample,
     "metrics": Metrics,
     "finetune": Finetune,
+    "eval": Eval,
 }
 
 

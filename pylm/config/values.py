@@ -225,10 +225,12 @@ class Text(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class Texts(Value):
-    """A list of texts; one alone need not stand in brackets."""
+    """A list of texts; one alone need not stand in brackets, nor several names `apart` by commas."""
+
+    apart: bool = False
 
     def _read(self, value: Any) -> tuple[str, ...]:
-        items = [value] if isinstance(value, str) else value
+        items = (value.split(",") if self.apart else [value]) if isinstance(value, str) else value
         if not isinstance(items, Sequence) or not all(isinstance(item, str) and item for item in items):
             raise ValueError(f"{value!r} is not a list of texts")
         return tuple(items)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
 from pylm.evaluation.scoring import Scorer
-from pylm.evaluation.suites import Suite, load, run_suite
-from pylm.evaluation.tasks import Task, Told, run
+from pylm.evaluation.suites import PreparedSuite, Suite, load, prepare_suite
+from pylm.evaluation.tasks import Prepared, Task, Told, answered, prepare
 from pylm.evaluation.written import written
 from pylm.wording import param
 
 if TYPE_CHECKING:
+    from pylm.evaluation.harness import PreparedHarness
     from pylm.evaluation.results import Evaluation
     from pylm.generation.load import Opened
 
-__all__ = ["Asked"]
+__all__ = ["Asked", "Questions"]
 
 
 @dataclass(frozen=True)
@@ -67,26 +68,42 @@ class Asked:
         """Say whether there is any task."""
         return bool(self.tasks or self.suite or self.harness)
 
-    def of_model(
-        self, found: Evaluation, opened: Opened, limit: int | None, prefix: str, told: Told, say: Callable[[str], None]
-    ) -> Evaluation:
-        """Return an evaluation with the results of all tasks, and with what the model wrote."""
-        if not self:
-            return found
-        scorer = Scorer.of(opened)
+    def prepare(self, limit: int | None) -> Questions:
+        """Return the questions, all of them read; what lacks is said here, before any model is."""
         named = [Task(one, one) if isinstance(one, str) else one for one in self.tasks]
         if self.shots is not None:
             named = [replace(one, shots=self.shots) for one in named]
-        answers = run(scorer, named, limit=limit, prefix=prefix, told=told)
-        of_suite = None
-        if self.suite is not None:
-            of_suite = run_suite(scorer, self.suite, limit=limit, prefix=prefix, told=told)
-            answers += of_suite.results
+        harness = None
         if self.harness:
-            from pylm.evaluation.harness import run_harness
+            from pylm.evaluation.harness import prepare_harness
 
-            answers += run_harness(
-                scorer, self.harness, shots=self.shots, limit=limit, prefix=prefix, include_path=self.include_path
-            )
-        texts = None if self.texts is None else written(opened, self.texts, say)
+            harness = prepare_harness(self.harness, self.include_path)
+        suite = None if self.suite is None else prepare_suite(self.suite, limit)
+        return Questions(self, prepare(named, limit), suite, harness, limit)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What was asked for, with the questions of all tasks."""
+
+    asked: Asked
+    tasks: list[Prepared]
+    suite: PreparedSuite | None
+    harness: PreparedHarness | None
+    limit: int | None
+
+    def of_model(
+        self, found: Evaluation, opened: Opened, prefix: str, told: Told, say: Callable[[str], None]
+    ) -> Evaluation:
+        """Return an evaluation with the results of all tasks, and with what the model wrote."""
+        if not self.asked:
+            return found
+        scorer, of_suite = Scorer.of(opened), None
+        answers = answered(scorer, self.tasks, prefix=prefix, told=told)
+        if self.suite is not None:
+            of_suite = self.suite.answered(answered(scorer, self.suite.tasks, prefix=prefix, told=told))
+            answers += of_suite.results
+        if self.harness is not None:
+            answers += self.harness.run(scorer, shots=self.asked.shots, limit=self.limit, prefix=prefix)
+        texts = None if self.asked.texts is None else written(opened, self.asked.texts, say)
         return replace(found, tasks=answers, suite=of_suite, texts=texts)

@@ -12,7 +12,7 @@ from pylm.evaluation.results import Evaluation
 from pylm.evaluation.tasks import TaskResult
 from pylm.statistics import Difference, mcnemar, paired_bootstrap
 
-__all__ = ["Compared", "compare"]
+__all__ = ["Beside", "Compared", "beside", "compare"]
 
 
 # metrics of which less is better; all others are shares of what is right
@@ -57,7 +57,26 @@ def compare(first: Evaluation, other: Evaluation) -> list[Compared]:
     byte alone. Tasks are compared by the metric that stands for each: accuracies by McNemar's test.
     """
     losses = [] if first.data is other.data is None else _losses(first, other)
-    return losses + [each for one in first.tasks for two in other.tasks for each in _answers(one, two)]
+    return losses + _of_tasks(first, other)
+
+
+class Beside(NamedTuple):
+    """A checkpoint beside the first one."""
+
+    compared: list[Compared]
+    apart: str | None = None  # why their losses are no pairs
+
+
+def beside(first: Evaluation, other: Evaluation) -> Beside:
+    """Return how two evaluations differ; where their losses are no pairs, why, and how their tasks differ."""
+    try:
+        return Beside(compare(first, other))
+    except UsageError as error:
+        return Beside(_of_tasks(first, other), f"{error.message}; {error.hint}")
+
+
+def _of_tasks(first: Evaluation, other: Evaluation) -> list[Compared]:
+    return [each for one in first.tasks for two in other.tasks for each in _answers(one, two)]
 
 
 def _answers(one: TaskResult, two: TaskResult) -> list[Compared]:
@@ -77,11 +96,12 @@ def _losses(first: Evaluation, other: Evaluation) -> list[Compared]:
         raise UsageError(
             f"{first.checkpoint} and {other.checkpoint} were judged by different data", "judge both by one"
         )
+    apart = UsageError(
+        f"{first.checkpoint} and {other.checkpoint} read {first.data} in different windows, which are no pairs",
+        "judge both document by document",
+    )
     if not np.array_equal(one.keys, two.keys):
-        raise UsageError(
-            f"{first.checkpoint} and {other.checkpoint} read {first.data} in different windows, which are no pairs",
-            "judge both document by document",
-        )
+        raise apart
     if len(one.keys) < 2:
         return []
     if np.array_equal(one.tokens, two.tokens):
@@ -89,8 +109,13 @@ def _losses(first: Evaluation, other: Evaluation) -> list[Compared]:
             Compared("loss", paired_bootstrap(one.nats, two.nats, one.tokens), len(one.keys)),
             Compared("accuracy", paired_bootstrap(one.correct, two.correct, one.tokens), len(one.keys)),
         ]
-    if not one.bytes.any() or not np.array_equal(one.bytes, two.bytes):
-        return []
+    if not (one.bytes.any() and two.bytes.any()):
+        raise UsageError(
+            f"{first.checkpoint} and {other.checkpoint} have other tokens, and nobody knows the bytes of both",
+            "name their tokenizers",
+        )
+    if not np.array_equal(one.bytes, two.bytes):
+        raise apart
     unit = math.log(2)
     bits = paired_bootstrap(one.text_nats / unit, two.text_nats / unit, one.bytes)
     return [Compared("bits_per_byte", bits, len(one.keys))]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pylm.checkpoint.directory import AVERAGE
 from pylm.errors import UsageError, did_you_mean
 from pylm.evaluation.asking import Asked
 from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
@@ -135,6 +136,7 @@ def evaluate(
     place = _place(find(checkpoint_of(run, checkpoint)), out)
     if place is not None:
         ready(place)
+    questions = asked.prepare(limit)
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,
@@ -159,7 +161,7 @@ def evaluate(
             judged = by_text(opened, data, stride, prefix, limit)
         found = _with_losses(found, opened, judged, by, progress)
         answers = _answers(opened, judged, found.settings, limit, told)
-    found = asked.of_model(found, opened, limit, prefix, told, say)
+    found = questions.of_model(found, opened, prefix, told, say)
     found = replace(found, tasks=[*answers, *found.tasks])
     if place is not None:
         append(place, list(found.records()))
@@ -254,6 +256,6 @@ def _place(folder: Path, out: Path_ | None) -> Path | None:
     """Return where results are kept: in the run, or where somebody said; nowhere beside weights of others."""
     if out is not None:
         return Path(out)
-    run = folder.resolve().parent.parent
-    is_ours = folder.resolve().parent.name == "checkpoints" and (folder / "manifest.json").is_file()
-    return run / EVALUATIONS if is_ours else None
+    step = folder.resolve().parent if folder.name == AVERAGE else folder.resolve()
+    is_ours = step.parent.name == "checkpoints" and (folder / "manifest.json").is_file()
+    return step.parent.parent / EVALUATIONS if is_ours else None

@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.scoring.encoding import Encoded
 from pylm.evaluation.tasks import TaskResult
 
-__all__ = ["Answers", "run_harness"]
+__all__ = ["Answers", "PreparedHarness", "prepare_harness", "run_harness"]
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 MOST_TOKENS = 256  # that a task may write where it does not say
@@ -77,6 +78,60 @@ class Answers:
         return texts
 
 
+@dataclass(frozen=True)
+class PreparedHarness:
+    """Tasks of the harness that are known to be there."""
+
+    tasks: Sequence[str]
+    manager: Any
+
+    def run(
+        self, scorer: Scorer, *, shots: int | None, limit: int | None, prefix: str, batch: int | None = None
+    ) -> list[TaskResult]:
+        """Return their results; the arguments are those of `run_harness`."""
+        with _offline():
+            from lm_eval import simple_evaluate
+            from lm_eval.api.model import LM
+
+            model = type("Ours", (Answers, LM), {})(scorer, prefix, batch)
+            try:
+                found = simple_evaluate(
+                    model,
+                    tasks=list(self.tasks),
+                    num_fewshot=shots,
+                    limit=limit,
+                    task_manager=self.manager,
+                    bootstrap_iters=0,
+                    log_samples=True,
+                )
+            except PylmError:  # of ours: it says itself what is wrong
+                raise
+            except Exception as error:  # its tasks raise whatever datasets and their own code raise
+                why = " ".join(str(error).split())[:300] or type(error).__name__
+                raise UsageError(
+                    f"the harness cannot run {', '.join(self.tasks)}: {why}",
+                    "its data must be on this machine: HF_HOME's cache, or files that a task of include_path names",
+                ) from error
+        return [_result(name, found, prefix, limit) for name in found["samples"]]
+
+
+def prepare_harness(tasks: Sequence[str], include_path: str | os.PathLike[str] | None = None) -> PreparedHarness:
+    """Return tasks that the harness has; refuse others. The arguments are those of `run_harness`."""
+    if include_path is not None and not Path(include_path).is_dir():
+        raise UsageError(f"there is no folder {include_path}", "include_path names a folder with tasks of the harness")
+    with _offline():
+        try:
+            from lm_eval.tasks import TaskManager
+        except ModuleNotFoundError as error:
+            raise UsageError(f"the harness is not installed: {error}", "pip install './[eval]'") from None
+        manager = TaskManager(include_path=None if include_path is None else str(include_path))
+    for task in tasks:
+        if not manager.match_tasks([task]):
+            near = did_you_mean(task, manager.all_tasks) or "lm_eval ls tasks prints them"
+            raise UsageError(f"the harness has no task {task}", near)
+    return PreparedHarness(tasks, manager)
+
+
 def run_harness(
     scorer: Scorer,
     tasks: Sequence[str],
@@ -98,40 +153,8 @@ def run_harness(
         batch: continuations a pass.
         include_path: a folder with tasks of your own, whose code may run.
     """
-    if include_path is not None and not Path(include_path).is_dir():
-        raise UsageError(f"there is no folder {include_path}", "include_path names a folder with tasks of the harness")
-    with _offline():
-        try:
-            from lm_eval import simple_evaluate
-            from lm_eval.api.model import LM
-            from lm_eval.tasks import TaskManager
-        except ModuleNotFoundError as error:
-            raise UsageError(f"the harness is not installed: {error}", "pip install './[eval]'") from None
-        manager = TaskManager(include_path=None if include_path is None else str(include_path))
-        for task in tasks:
-            if not manager.match_tasks([task]):
-                near = did_you_mean(task, manager.all_tasks) or "lm_eval ls tasks prints them"
-                raise UsageError(f"the harness has no task {task}", near)
-        model = type("Ours", (Answers, LM), {})(scorer, prefix, batch)
-        try:
-            found = simple_evaluate(
-                model,
-                tasks=list(tasks),
-                num_fewshot=shots,
-                limit=limit,
-                task_manager=manager,
-                bootstrap_iters=0,
-                log_samples=True,
-            )
-        except PylmError:  # of ours: it says itself what is wrong
-            raise
-        except Exception as error:  # its tasks raise whatever datasets and their own code raise
-            why = " ".join(str(error).split())[:300] or type(error).__name__
-            raise UsageError(
-                f"the harness cannot run {', '.join(tasks)}: {why}",
-                "its data must be on this machine: HF_HOME's cache, or files that a task of include_path names",
-            ) from error
-    return [_result(name, found, prefix, limit) for name in found["samples"]]
+    prepared = prepare_harness(tasks, include_path)
+    return prepared.run(scorer, shots=shots, limit=limit, prefix=prefix, batch=batch)
 
 
 def _result(task: str, found: dict[str, Any], prefix: str, limit: int | None) -> TaskResult:

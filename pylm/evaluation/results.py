@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pylm.checkpoint.directory import AVERAGE
 from pylm.durable import naming
 from pylm.errors import UsageError
 from pylm.runs.lines import plain
@@ -88,9 +89,10 @@ class Evaluation:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield a record for each number: what evaluations.jsonl keeps."""
+        folder = self.checkpoint
         same = {
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "checkpoint": self.checkpoint.name,
+            "checkpoint": f"{folder.parent.name}/{AVERAGE}" if folder.name == AVERAGE else folder.name,
             "step": self.step,
             "settings": self.fingerprint,
             "engine": self.engine,

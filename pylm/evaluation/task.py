@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pylm.data.tasks.suite import DELIMITERS
 from pylm.errors import UsageError, did_you_mean
 from pylm.evaluation.measures import CHOICE_METRICS
 from pylm.evaluation.scoring.encoding import PREFIXES
@@ -20,9 +21,9 @@ class Task:
     name: str
     file: str  # a path, or a name that is looked for
     shots: int = 0  # examples before each question, drawn from the same file
-    delimiter: str = " "  # between context and continuation
-    separator: str = "\n\n"  # after each example
-    before: str = ""  # before each question and each example
+    delimiter: str = DELIMITERS["continuation_delimiter"]  # between context and continuation
+    separator: str = DELIMITERS["example_delimiter"]  # after each example
+    before: str = DELIMITERS["question_prelimiter"]  # before each question and each example
     template: str | None = None  # of the context, from all columns of a row
     prompt: str = "prompt"  # the columns of a plain file
     choices: str = "choices"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pylm.errors import CheckpointError, UsageError
 from pylm.evaluation.measures import measured, standard_error
@@ -18,7 +18,7 @@ from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.scoring.encoding import Encoded
 from pylm.evaluation.task import Task
 
-__all__ = ["Task", "TaskResult", "run"]
+__all__ = ["Prepared", "Task", "TaskResult", "answered", "prepare", "run"]
 
 Told = Callable[[str, int, int], None]
 
@@ -41,8 +41,9 @@ class TaskResult:
 
     @property
     def fingerprint(self) -> str:
-        """The settings in a few letters, wherever the file lies: numbers of one fingerprint compare."""
-        return fingerprint({key: value for key, value in self.settings.items() if key != "file"})
+        """The settings in a few letters, wherever the file lies and however it was named: numbers of one compare."""
+        named = ("file",) if "harness" in self.settings else ("file", "name")  # the harness's have no hash of a file
+        return fingerprint({key: value for key, value in self.settings.items() if key not in named})
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for programs; items are left out."""
@@ -58,6 +59,15 @@ class TaskResult:
                 "task": self.task, "metric": metric, "value": value, "n": self.n,
                 "stderr": error if math.isfinite(error) else None, "settings": self.fingerprint,
             }  # fmt: skip
+
+
+class Prepared(NamedTuple):
+    """A task whose questions are read: it can be asked as often as anybody likes."""
+
+    task: Task
+    path: Path
+    questions: list[Question]
+    sha256: str  # of the file
 
 
 def run(
@@ -81,16 +91,32 @@ def run(
         folders: where tasks are looked for by name.
         told: called with a task's name and how many of its continuations are done.
     """
+    return answered(scorer, prepare(tasks, limit, folders), prefix=prefix, batch=batch, told=told)
+
+
+def prepare(tasks: Sequence[str | Task], limit: int | None = None, folders: Sequence[Path] = FOLDERS) -> list[Prepared]:
+    """Return tasks with their questions; the arguments are those of `run`."""
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}", "at least 1 question")
     wanted = [Task(task, task) if isinstance(task, str) else task for task in tasks]
-    found = [(task, file_of(task.file, folders)) for task in wanted]  # one that lacks is said before the first is run
+    found = [(task, file_of(task.file, folders)) for task in wanted]  # one that lacks is said before the first is read
     found = [(replace(task, limit=_least(limit, task.limit)), path) for task, path in found]
-    asked = [(task, path, questions(task, path, task.limit)) for task, path in found]
     return [
-        _result(scorer, task, path, items, task.prefix or prefix, batch, partial(told, task.name))
-        for task, path, items in asked
+        Prepared(task, path, questions(task, path, task.limit), hashlib.sha256(path.read_bytes()).hexdigest())
+        for task, path in found
     ]
+
+
+def answered(
+    scorer: Scorer,
+    tasks: Sequence[Prepared],
+    *,
+    prefix: str = "eot",
+    batch: int | None = None,
+    told: Told = lambda task, done, all_of_them: None,
+) -> list[TaskResult]:
+    """Return a model's results of tasks; the arguments are those of `run`."""
+    return [_result(scorer, one, one.task.prefix or prefix, batch, partial(told, one.task.name)) for one in tasks]
 
 
 def _least(one: int | None, other: int | None) -> int | None:
@@ -98,14 +124,9 @@ def _least(one: int | None, other: int | None) -> int | None:
 
 
 def _result(
-    scorer: Scorer,
-    task: Task,
-    path: Path,
-    items: Sequence[Question],
-    prefix: str,
-    batch: int | None,
-    told: Callable[[int, int], None],
+    scorer: Scorer, prepared: Prepared, prefix: str, batch: int | None, told: Callable[[int, int], None]
 ) -> TaskResult:
+    task, path, items, sha256 = prepared
     encoded = scorer.encode([pair for item in items for pair in item.pairs], prefix)
     own = [len(pair.continuation) for pair in encoded]
     start = 0
@@ -145,7 +166,7 @@ def _result(
         settings={
             **asdict(replace(task, file=str(path))),
             "prefix": prefix,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256,
         },
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pylm.data.shard_documents import shard_documents
 from pylm.errors import CheckpointError, DataError, PylmError
 from pylm.evaluation.copied import copied
 from pylm.evaluation.results import fingerprint
@@ -17,7 +19,7 @@ from pylm.evaluation.texts import distinct, repetition, zlib_ratio
 if TYPE_CHECKING:
     from pylm.generation.load import Opened
 
-__all__ = ["Written", "written"]
+__all__ = ["Written", "novelty", "variety", "written"]
 
 MAX_TOKENS = 128
 AT_ONCE = 1 << 20  # tokens of documents that are searched together
@@ -47,14 +49,38 @@ class Written:
 def written(opened: Opened, count: int, say: Callable[[str], None] = lambda text: None) -> Written:
     """Return what can be said of so many texts, each drawn from the model's own distribution, always the same."""
     ids, texts = _ids_and_texts(opened, count)
-    metrics = {f"distinct_{n}": distinct(ids, n) for n in (1, 2, 3)}
-    metrics |= {"repetition": repetition(ids), "zlib_ratio": zlib_ratio(texts)}
+    assert opened.tokenizer is not None
+    metrics = variety(ids, texts)
     try:
-        found = copied(ids, _joined(_training_documents(opened)))
-        metrics |= {"novelty": found.novelty, "longest_copied": float(max(found.longest))}
+        metrics |= novelty(ids, _training_folders(opened), opened.tokenizer.eot)
     except PylmError as error:
         say(f"novelty is not known, for the training shards are not here: {error.message}")
     return Written(count, sum(map(len, ids)), metrics, {**SETTINGS, "texts": count})
+
+
+def variety(ids: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[str, float]:
+    """Return how varied texts are, and how they repeat themselves."""
+    different = {f"distinct_{n}": distinct(ids, n) for n in (1, 2, 3)}
+    return {**different, "repetition": repetition(ids), "zlib_ratio": zlib_ratio(texts)}
+
+
+def novelty(
+    ids: Sequence[Sequence[int]],
+    folders: Iterable[str],
+    eot: int | None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Return what of texts does not stand in training shards, and the longest run that does.
+
+    Args:
+        ids: of the texts.
+        folders: of the shards.
+        eot: what ends a document where a shard has no index.
+        stopping: polled between documents; where somebody asked to stop, the numbers are of those before.
+    """
+    documents = (document for folder in folders for document in shard_documents(folder, "train", eot))
+    found = copied(ids, _joined(takewhile(lambda document: not stopping(), documents)))
+    return {"novelty": found.novelty, "longest_copied": float(max(found.longest))}
 
 
 def _ids_and_texts(opened: Opened, count: int) -> tuple[list[list[int]], list[str]]:
@@ -71,10 +97,9 @@ def _ids_and_texts(opened: Opened, count: int) -> tuple[list[list[int]], list[st
     return ids, texts
 
 
-def _training_documents(opened: Opened) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the documents that a run was trained on, of each folder of its mix."""
+def _training_folders(opened: Opened) -> list[str]:
+    """Return what a run was trained on: each folder of its mix."""
     from pylm.config.cascade import resolve
-    from pylm.data.shard_documents import shard_documents
 
     if not (opened.folder / "config.yaml").is_file():
         raise CheckpointError(f"{opened.folder} does not say what it was trained on")
@@ -82,9 +107,7 @@ def _training_documents(opened: Opened) -> Iterator[npt.NDArray[np.int64]]:
     folders = list(data.mix or ([] if data.path is None else [data.path]))
     if not folders:
         raise DataError(f"{opened.folder} names no data")
-    assert opened.tokenizer is not None
-    for folder in folders:
-        yield from shard_documents(folder, "train", opened.tokenizer.eot)
+    return folders
 
 
 def _joined(documents: Iterable[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.int64]]:

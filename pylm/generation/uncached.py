@@ -24,8 +24,8 @@ def write_uncached(
     stream: int,
     stopping: Callable[[], bool],
     ends: Collection[int] = (),
-) -> str | None:
-    """Return the text that goes on from a prompt to the end of text, a stop or `max_tokens`.
+) -> tuple[str, list[int]] | None:
+    """Return the text that goes on from a prompt to the end of text, a stop or `max_tokens`, and its ids.
 
     It is None where somebody asked to stop.
 
@@ -56,5 +56,5 @@ def write_uncached(
         ids.append(token)
         text += stream_of_text.push(token)
         if stream_of_text.stopped:
-            return text
-    return text + stream_of_text.finish()
+            return text, ids[len(prompt) :]
+    return text + stream_of_text.finish(), ids[len(prompt) :]

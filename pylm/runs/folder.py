@@ -62,18 +62,24 @@ class RunFolder:
         """Say where the run ran and what was chosen for it."""
         self.write("environment.json", json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
-    def cut_back(self, step: int, evaluated: int | None = None, sampled: int | None = None) -> int:
+    def cut_back(
+        self, step: int, evaluated: int | None = None, sampled: int | None = None, asked: int | None = None
+    ) -> int:
         """Make the folder one that has not gone past a step; returns how many lines of metrics went.
 
         Args:
             step: the last that was taken.
             evaluated: the last that was evaluated by then, where evaluating this one is still to come.
             sampled: the last that was sampled by then.
+            asked: the last at which the suite was asked by then.
         """
-        judged, said = step if evaluated is None else evaluated, step if sampled is None else sampled
+        kinds = {"val_loss": evaluated, "samples": sampled, "suite": asked}
+        last = {kind: step if taken is None else taken for kind, taken in kinds.items()}
         self.incidents.cut_back(step)
-        self.samples.cut_back(said)
-        return self.metrics.cut_back(step, lambda record: "val_loss" in record and record.get("step", 0) > judged)
+        self.samples.cut_back(last["samples"])
+        return self.metrics.cut_back(
+            step, lambda record: any(kind in record and record.get("step", 0) > taken for kind, taken in last.items())
+        )
 
     def flush(self) -> None:
         """Make all lines outlive a loss of power."""

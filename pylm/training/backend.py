@@ -68,6 +68,10 @@ class Backend(Protocol):
         """Return the next token's logits after `ids`, fp32, as a numpy array."""
         ...
 
+    def reading(self) -> AbstractContextManager[Any]:
+        """Give the model, to be read with and not trained; it is as before when the block is left."""
+        ...
+
     def weights(self) -> dict[str, Tensor]:
         """Return the fp32 masters, as a copy that later steps leave alone; of an adapter what learns alone."""
         ...

@@ -1,17 +1,18 @@
-"""What is done between steps: the model is evaluated, sampled, and saved."""
+"""What is done between steps: the model is evaluated, sampled, asked, and saved."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from pylm.training.events import Doing, Evaluated, Evaluation, Sampled, Saved
+from pylm.training.events import Answers, Asked, Doing, Evaluated, Evaluation, Sampled, Saved
 
 if TYPE_CHECKING:
     from pylm.training.average import Averaging
     from pylm.training.loop import Session
 
-__all__ = ["evaluate", "sample", "save", "tell_saved"]
+__all__ = ["ask", "evaluate", "sample", "save", "tell_saved"]
 
 
 def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
@@ -33,32 +34,47 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     else:
         progress.evaluations_since_best += 1
     scores = evaluation._asdict()
-    session.files.folder.metrics.append(
-        {
-            "step": progress.step,
-            "tokens": progress.tokens,
-            "seconds": round(progress.seconds, 3),
-            "val_loss": scores.pop("loss"),
-            **scores,
-            **average,
-        }
-    )
+    _write(session, {"val_loss": scores.pop("loss"), **scores, **average})
     hooks.on_event(Evaluated(progress.step, *evaluation, best=best, **average))
     return evaluation, best
 
 
-def sample(session: Session) -> None:
-    """Go on from the fixed prompts, and write down what came."""
+def sample(session: Session, measured: bool = False) -> None:
+    """Go on from the fixed prompts, and write down what came; where it is measured, what it is like too."""
     progress, hooks = session.progress, session.hooks
     assert hooks.sample is not None
     hooks.on_event(Doing("sampling"))
     samples = hooks.sample(session.backend, progress.step, hooks.stop)
+    figures = None
+    if measured and hooks.measure is not None and not hooks.stop():
+        figures = hooks.measure(samples, hooks.stop)
     if hooks.stop():
         return
     progress.last_sampled_step = progress.step
-    for sample in samples:
+    if figures is not None:
+        _write(session, {"samples": len(samples), **figures})
+    written = tuple({key: text for key, text in sample.items() if key != "ids"} for sample in samples)
+    for sample in written:
         session.files.folder.samples.append({"step": progress.step, **sample})
-    hooks.on_event(Sampled(progress.step, tuple(samples)))
+    hooks.on_event(Sampled(progress.step, written))
+
+
+def ask(session: Session) -> None:
+    """Ask the suite, and write down what the model answers; where an average of its weights is kept, that too."""
+    progress, hooks = session.progress, session.hooks
+    assert hooks.ask is not None
+    hooks.on_event(Doing("asking the suite"))
+    answers, average = hooks.ask(session.backend, hooks.stop), None
+    if answers is not None and _average_of(session) is not None:
+        with session.backend.averaged():
+            average = hooks.ask(session.backend, hooks.stop)
+        answers = None if average is None else answers
+    if answers is None:
+        return
+    progress.last_asked_step = progress.step
+    beside = {} if average is None else {"average": _figures(average)}
+    _write(session, {"suite": answers.suite, "metrics": answers.metrics, **_figures(answers), **beside})
+    hooks.on_event(Asked(progress.step, answers, average))
 
 
 def save(session: Session, best: bool) -> None:
@@ -86,6 +102,19 @@ def _average_of(session: Session) -> Averaging | None:
     """Return the average of the weights that is there by now."""
     average = session.plan.average
     return average if average is not None and average.count(session.progress.step) else None
+
+
+def _figures(answers: Answers) -> dict[str, Any]:
+    """Return the numbers of answers by the names of metrics.jsonl."""
+    score = {"score": answers.score} if answers.score else {}
+    return {"tasks": answers.tasks, "means": answers.means, **score}
+
+
+def _write(session: Session, figures: Mapping[str, Any]) -> None:
+    """Write a line of metrics.jsonl that is no step's."""
+    progress = session.progress
+    where = {"step": progress.step, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
+    session.files.folder.metrics.append({**where, **figures})
 
 
 def tell_saved(session: Session) -> None:

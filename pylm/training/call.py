@@ -42,6 +42,7 @@ def train(
     train: Mapping[str, Any] | None = None,
     sample: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    eval: Mapping[str, Any] | None = None,
     **keys: Unpack[TrainKeywords],
 ) -> Run:
     """Train a language model, or go on with one, and return its run.
@@ -72,11 +73,12 @@ def train(
         train: Keys of the section `train`, likewise.
         sample: Keys of the section `sample`, likewise.
         metrics: Keys of the section `metrics`, likewise.
+        eval: Keys of the section `eval`, likewise.
         keys: Every other key of the configuration by its name.
     """
     if on_event is not None and not callable(on_event):
         raise UsageError(f"on_event={on_event!r} cannot be called", "give a function that takes an event")
-    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics}
+    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics, "eval": eval}
     paths = {"preset": preset, "config": config, "out": out, "resume": resume, "init_from": init_from}
     request = asked(text, data, paths, sections, keys, depth=depth, allow_inexact=allow_inexact)
     if on_event is not None:
@@ -192,7 +194,7 @@ def with_named_keys(function: Any, *more: str) -> inspect.Signature:
     shared = {"window", *signature.parameters}
     named = {
         key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
-        for section in (*more, "metrics", "sample", "data", "model", "train")
+        for section in (*more, "eval", "metrics", "sample", "data", "model", "train")
         for key, field in SECTIONS[section].model_fields.items()
         if key not in shared
     }

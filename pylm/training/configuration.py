@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
-from pylm.training import inherited, init_from, inputs
-from pylm.training.hooks import SAMPLE_TOKENS
+from pylm.training import hooks, inherited, init_from, inputs
 from pylm.training.size import Size, is_open
 from pylm.wording import call
 
@@ -27,6 +26,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     from pylm.data.identity import identify
 
     resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
+    hooks.check_questions(resolved.config.eval)
     resolved = inherited.with_training(resolved, request)
     resolved = resolved.completed(request.open_keys, request.open_keys_from)
     size = Size(resolved, request, on_event)
@@ -41,7 +41,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
         )
     identity = identify(source, resolved.config.data.val)
     resolved = init_from.with_shape(resolved, request)
-    resolved = resolved.completed({"sample.max_tokens": SAMPLE_TOKENS}, "samples while training")
+    resolved = resolved.completed({"sample.max_tokens": hooks.SAMPLE_TOKENS}, "samples while training")
     if not is_open(resolved, request):
         return resolved, identity, None
     resolved, why = size.completed(resolved, identity)

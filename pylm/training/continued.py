@@ -9,7 +9,7 @@ from pylm.config.cascade import Resolved, resolve
 from pylm.config.units import format_duration, typed_duration
 from pylm.errors import ConfigError, DataError, UsageError
 from pylm.training.due import TIME_IS_UP
-from pylm.training.hooks import SAMPLE_TOKENS
+from pylm.training.hooks import SAMPLE_TOKENS, check_questions
 from pylm.training.plan import Length
 from pylm.wording import param
 
@@ -39,6 +39,11 @@ ADJUSTABLE = {
     "train.precision",
     "train.compile",
     "metrics.log_every",
+    "eval.tasks",
+    "eval.suite",
+    "eval.suite_every",
+    "eval.limit",
+    "eval.prefix",
     "data.path",
     "data.val",
     "data.mix",
@@ -84,6 +89,8 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
     elif "data.path" in explicit.origins:
         values["data"]["mix"] = explicit.config.data.mix
     resolved = Resolved(type(stored.config).model_validate(values), origins)
+    if {"eval.suite_every", "eval.limit", "eval.prefix"} & explicit.origins.keys():
+        check_questions(resolved.config.eval)
     return _as_it_sampled(checkpoint, stored, resolved)
 
 

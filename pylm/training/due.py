@@ -8,7 +8,7 @@ may have done so in the middle of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pylm.training.decisions import Decisions
 
@@ -30,6 +30,7 @@ class Due:
 
     evaluation: bool
     samples: bool
+    suite: bool = False
     checkpoint: bool = False
     end: str | None = None  # why the run ends here
     stopped: bool = False  # somebody asked to stop: it goes on another time
@@ -49,6 +50,8 @@ class Rules:
     evaluates: bool  # there is a validation split
     samples: bool  # there are prompts to go on from
     decisions: Decisions = field(default_factory=Decisions)  # what a run's clock has decided by now
+    asks: bool = False  # there are questions
+    suite_every: int | Literal["auto"] | None = None
 
     def before(self, progress: Progress) -> Due:
         """Return what to look at, before a step or at the end."""
@@ -69,17 +72,27 @@ class Rules:
         if stopped and any(self._to_look_at(progress, end is not None)):
             end = None  # the stop came into the last evaluation, or its samples: they are made when the run goes on
         saves = stopped or end is not None or new_best or _every(self.train.save_every, progress.step, last_saved or 0)
-        return Due(False, False, saves and last_saved != progress.step, end, stopped)
+        return Due(False, False, checkpoint=saves and last_saved != progress.step, end=end, stopped=stopped)
 
-    def _to_look_at(self, progress: Progress, ends: bool) -> tuple[bool, bool]:
-        """Say whether to evaluate, and whether to sample; `auto` samples whenever it is time to evaluate."""
-        step, every = progress.step, self.train.sample_every
+    def _to_look_at(self, progress: Progress, ends: bool) -> tuple[bool, bool, bool]:
+        """Say whether to evaluate, to sample and to ask; `auto` does it whenever it is time to evaluate."""
+        step = progress.step
         evaluation = self.evaluates and self._evaluation_is_due(step, progress.last_evaluated_step, ends)
+        asks = self.asks and self._suite_is_due(step, progress.last_asked_step, ends)
+        return evaluation, self._samples_are_due(step, progress.last_sampled_step, ends, asks), asks
+
+    def _samples_are_due(self, step: int, last: int, ends: bool, asks: bool) -> bool:
+        """Say whether to sample: with a suite always, which they are measured beside."""
+        every = self.train.sample_every
         if not self.samples or every is None:
-            return evaluation, False
-        if every == "auto":
-            return evaluation, self._evaluation_is_due(step, progress.last_sampled_step, ends)
-        return evaluation, _every(every, step, progress.last_sampled_step)
+            return False
+        own = self._evaluation_is_due(step, last, ends) if every == "auto" else _every(every, step, last)
+        return own or (asks and last != step)
+
+    def _suite_is_due(self, step: int, last: int, ends: bool) -> bool:
+        if self.suite_every == "auto":
+            return self._evaluation_is_due(step, last, ends)
+        return _due(self.suite_every, step, last, ends)
 
     def _evaluation_is_due(self, step: int, last: int, ends: bool) -> bool:
         """Say whether what goes with an evaluation, of which `last` was the last, has yet to happen at a step."""

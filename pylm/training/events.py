@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from pylm.training.plan import Batches, Length
     from pylm.training.schedule import Schedule
 
-__all__ = ["Branched", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
+__all__ = ["Answers", "Asked", "Branched", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
            "Initialised", "NoValidation", "Note", "NothingToResume", "Probed", "Resumed", "Sampled", "Saved", "Sized",
            "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "Tokenizing", "in_plain_python"]  # fmt: skip
+
+
+class Answers(NamedTuple):
+    """What a model is worth on the questions that a run asks."""
+
+    suite: str
+    tasks: dict[str, float | None]  # by the metric that stands for each; None where its weights give no number
+    metrics: dict[str, str]  # which metric that is
+    means: dict[str, float]  # over the tasks of each metric
+    score: dict[str, float]  # of a suite that has one, such as {"CORE-18": 0.0312}
 
 
 class Evaluation(NamedTuple):
@@ -201,6 +211,15 @@ class Sampled(Event):
 
     step: int
     samples: tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Asked(Event):
+    """The suite was asked; `average` is what the average of the weights answered, where one is kept."""
+
+    step: int
+    answers: Answers
+    average: Answers | None = None
 
 
 @dataclass(frozen=True)

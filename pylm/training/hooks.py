@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pylm.data.open import loader_of, source_of, split_of
+from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
+from pylm.errors import PylmError
 from pylm.evaluation.validation import Validation
 from pylm.generation.uncached import write_uncached
 from pylm.training.backend import IGNORED, Counts, cut
-from pylm.training.events import Evaluation
+from pylm.training.events import Evaluation, Event, Note
 
 if TYPE_CHECKING:
-    from pylm.config.schema import Config, Sample
+    from pylm.config.schema import Config, Eval, Sample
     from pylm.data import Batch
     from pylm.data.identity import Identity
     from pylm.tokenizer import Tokenizer
     from pylm.training.backend import Backend
+    from pylm.training.suite import Asker
 
     Stopping = Callable[[], bool]
-    Draw = Callable[[Backend, int, Stopping], list[dict[str, str]]]
+    Measure = Callable[[Sequence[dict[str, Any]], Stopping], dict[str, float | None] | None]
+    Draw = Callable[[Backend, int, Stopping], list[dict[str, Any]]]
 
-__all__ = ["SAMPLES_VERSION", "SAMPLE_TOKENS", "Evaluator", "asked_in", "evaluator", "fixed_prompts", "sampler"]
+__all__ = [
+    "SAMPLES_VERSION",
+    "SAMPLE_TOKENS",
+    "Evaluator",
+    "asked_in",
+    "asker",
+    "check_questions",
+    "evaluator",
+    "fixed_prompts",
+    "measurer",
+    "sampler",
+]
 
 PROMPT_TOKENS = 8
 SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another number
@@ -58,20 +72,57 @@ def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]], en
     `ends` are ids that end a text beside the end of text.
     """
 
-    def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, str]]:
-        samples: list[dict[str, str]] = []
+    def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, Any]]:
+        samples: list[dict[str, Any]] = []
         for number, prompt in enumerate(prompts):
             prompt_text = tokenizer.decode([token for token in prompt if token != tokenizer.eot])
             for repeat in range(settings.n):
                 # the first sample of each prompt draws what it drew when there was but one
                 stream = number if repeat == 0 else len(prompts) * repeat + number
-                text = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping, ends)
-                if text is None:
+                written = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping, ends)
+                if written is None:
                     return samples
-                samples.append({"prompt": prompt_text, "text": text})
+                samples.append({"prompt": prompt_text, "text": written[0], "ids": written[1]})
         return samples
 
     return draw
+
+
+def check_questions(config: Eval) -> None:
+    """Refuse questions that cannot be found, before anything costs time."""
+    if config != type(config)():
+        from pylm.training import suite  # which brings what reads templates and suites: a run without pays nothing
+
+        suite.check(config)
+
+
+def asker(config: Config, on_event: Callable[[Event], None]) -> Asker | None:
+    """Return what asks a backend's model the run's questions, all of them read; None without any."""
+    if not config.eval.tasks and config.eval.suite is None:
+        return None
+    from pylm.training import suite
+
+    return suite.asker(config.eval, tokenizer_of(source_of(config)), on_event)
+
+
+def measurer(config: Config, on_event: Callable[[Event], None]) -> Measure:
+    """Return what says how varied samples are, and what of them does not stand in the training shards."""
+    from pylm.evaluation.written import novelty, variety
+
+    source, tokenizer = source_of(config), tokenizer_of(source_of(config))
+    eot = None if tokenizer is None else tokenizer.eot
+
+    def measure(samples: Sequence[dict[str, Any]], stopping: Stopping) -> dict[str, float | None] | None:
+        ids = [sample["ids"] for sample in samples]
+        figures: dict[str, float | None] = dict(variety(ids, [sample["text"] for sample in samples]))
+        try:
+            figures |= novelty(ids, [source] if isinstance(source, str) else source, eot, stopping)
+        except PylmError as error:
+            on_event(Note(f"novelty is not known: {error.message}"))
+            figures |= {"novelty": None, "longest_copied": None}
+        return None if stopping() else figures
+
+    return measure
 
 
 def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:

@@ -93,6 +93,11 @@ class TrainKeywords(TypedDict, total=False):
     stop: Sequence[str]
     n: int
     log_every: int
+    tasks: str | Sequence[str]
+    suite: str | None
+    suite_every: int | Literal["auto"] | None
+    limit: int | None
+    prefix: Literal["eot", "none"]
 
 
 class FinetuneKeywords(TrainKeywords, total=False):

@@ -1,4 +1,4 @@
-"""The loop: due → evaluate, sample, save → batch → step → record, until the length is reached or somebody stops.
+"""The loop: due → evaluate, sample, ask, save → batch → step → record, until the length is reached or somebody stops.
 
 It imports neither torch nor MLX: a backend computes, hooks evaluate and sample, and everything that a resumed run needs
 is in `Progress`, the backend's tensors and generators, and the step. Whoever brings a Backend of their own makes a
@@ -8,7 +8,7 @@ Session and calls `train`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from pylm.training.average import Averaging
 from pylm.training.backend import Backend, cut
 from pylm.training.decisions import Decisions
 from pylm.training.due import BAD_STEPS, TIME_IS_UP, Due, Rules
-from pylm.training.events import Evaluation, Event
+from pylm.training.events import Answers, Evaluation, Event
 from pylm.training.plan import Batches, Length
 from pylm.training.progress import Progress
 from pylm.training.record import Recorder
@@ -65,14 +65,17 @@ class Files:
 
 @dataclass
 class Hooks:
-    """What is done beside the steps, and who hears of them; each of the first two gives None where a stop came."""
+    """What is done beside the steps, and who hears of them; `evaluate`, `ask` and `measure` give None after a stop."""
 
     evaluate: Callable[[Backend, Callable[[], bool]], Evaluation | None] | None = None
-    sample: Callable[[Backend, int, Callable[[], bool]], list[dict[str, str]]] | None = None
+    sample: Callable[[Backend, int, Callable[[], bool]], list[dict[str, Any]]] | None = None
+    ask: Callable[[Backend, Callable[[], bool]], Answers | None] | None = None
+    measure: Callable[[Sequence[dict[str, Any]], Callable[[], bool]], dict[str, float | None] | None] | None = None
     stop: Stop = field(default_factory=Stop)
     on_event: Callable[[Event], None] = lambda event: None
     wants_step: Callable[[], bool] = lambda: False  # whether a step is heard now: its figures cost a little
     evaluation_tokens: int = 0  # that `evaluate` counts
+    suite_tokens: int = 0  # that `ask` reads
 
 
 @dataclass
@@ -108,7 +111,8 @@ def train(session: Session) -> Outcome:
     backend, progress, plan, files, hooks = (session.backend, session.progress, session.plan, session.files,
                                              session.hooks)  # fmt: skip
     decisions, keeper = session.decisions, _timekeeper(session)
-    rules = Rules(plan.config.train, plan.length, hooks.evaluate is not None, hooks.sample is not None, decisions)
+    rules = Rules(plan.config.train, plan.length, hooks.evaluate is not None, hooks.sample is not None,
+                  decisions, hooks.ask is not None, plan.config.eval.suite_every)  # fmt: skip
     recorder = Recorder(session)
     session.loader.seek(progress.step)  # any step is as near as the next: its batch depends on seed and step alone
     files.saver.mend()
@@ -123,7 +127,10 @@ def train(session: Session) -> Outcome:
                 evaluation, new_best = between_steps.evaluate(session)
         if due.samples:
             with recorder.apart("eval"), keeper.spends("samples"):
-                between_steps.sample(session)
+                between_steps.sample(session, measured=due.suite)
+        if due.suite:
+            with recorder.apart("eval"), keeper.spends("suite"):
+                between_steps.ask(session)
         due = rules.after(due, progress, new_best=new_best, last_saved=files.last_saved, stopped=hooks.stop())
         if new_best and files.last_saved == progress.step:
             files.saver.point_best(progress.step)
@@ -167,10 +174,13 @@ def _timekeeper(session: Session) -> Timekeeper:
     """Return what keeps the run's time; until it has measured an evaluation and a save, by what they have to do."""
     plan, hooks, train = session.plan, session.hooks, session.plan.config.train
     every = None if train.sample_every == "auto" else train.sample_every
+    asked = plan.config.eval.suite_every if hooks.ask is not None else None
+    asked = train.eval_every if asked == "auto" else asked
     cadence = Cadence(None if train.eval_every == "auto" else train.eval_every, train.eval_every == "auto",
-                      train.save_every, every)  # fmt: skip
+                      train.save_every, every, None if asked == "auto" else asked, asked == "auto")  # fmt: skip
     expected = {
         "evaluation": FORWARD_SHARE * hooks.evaluation_tokens / plan.batches.tokens,
+        "suite": FORWARD_SHARE * hooks.suite_tokens / plan.batches.tokens,
         "samples": 0.0 if hooks.sample is None else FORWARD_SHARE * SAMPLED / plan.batches.tokens,
     }
     written = (STATE_BYTES + (0 if plan.average is None else AVERAGE_BYTES)) * plan.parameters

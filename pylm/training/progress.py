@@ -12,6 +12,7 @@ __all__ = ["Progress"]
 STORED = {
     "last_evaluated_step": "evaluated",
     "last_sampled_step": "sampled",
+    "last_asked_step": "asked",
     "evaluations_since_best": "since_best",
     "bad_steps_in_a_row": "bad_steps",
     "loss_mean": "mean",
@@ -29,6 +30,7 @@ class Progress:
     seconds: float = 0.0
     last_evaluated_step: int = 0
     last_sampled_step: int = 0
+    last_asked_step: int = 0  # the suite
     best_loss: float | None = None
     best_step: int | None = None
     evaluations_since_best: int = 0

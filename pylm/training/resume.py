@@ -237,7 +237,7 @@ def cut_back(run: RunFolder, checkpoint: Checkpoint | None, on_event: OnEvent) -
         on_event(Branched(checkpoint.path))
         return
     progress = checkpoint.state["progress"]
-    removed = run.cut_back(checkpoint.step, progress["evaluated"], progress["sampled"])
+    removed = run.cut_back(checkpoint.step, progress["evaluated"], progress["sampled"], progress.get("asked"))
     for step in steps(run.path):
         if step > checkpoint.step:
             folder = run.path / "checkpoints" / f"step_{step}"

@@ -68,6 +68,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
         listeners: who is told, and who may ask to stop; what evaluates and samples is made here.
     """
     config, data, checkpoint, on_event = begin.config, begin.data, begin.checkpoint, listeners.on_event
+    ask = hooks.asker(config, on_event)
     shape = complete(config.model, inputs.vocab_size(config, data.identity))
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
@@ -97,6 +98,9 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
             listeners,
             evaluate=evaluate,
             sample=_sampler(config, data),
+            ask=ask,
+            measure=None if ask is None else hooks.measurer(config, on_event),
+            suite_tokens=0 if ask is None else ask.tokens * (2 if settled.average else 1),
             evaluation_tokens=counted * (2 if settled.average else 1),
         ),
         progress=progress,

@@ -42,6 +42,8 @@ class Cadence:
     by_clock: bool
     saves: int | None
     samples: int | None  # None: with the evaluations, or never
+    suites: int | None = None  # None: at the end, if at all, but where they come with what the clock decides
+    suites_by_clock: bool = False
 
 
 class Timekeeper:
@@ -67,7 +69,7 @@ class Timekeeper:
             cadence: of evaluations, samples and saves.
             seconds: that lie behind.
             step_seconds: of a step, as it was measured; by the length where nobody did.
-            expected: what an `evaluation` and `samples` take, in steps, until the first of each is measured.
+            expected: what an `evaluation`, `samples` and a `suite` take, in steps, until the first of each is measured.
             writing: seconds that writing the last checkpoint takes, likewise.
             now: the clock.
         """
@@ -90,7 +92,8 @@ class Timekeeper:
             seconds = self._now() - started
             self._measured[what] = seconds
             self._spent += seconds
-            self._evaluating += seconds if what != "save" else 0.0
+            comes_with_it = what != "save" and (what != "suite" or self._cadence.suites_by_clock)
+            self._evaluating += seconds if comes_with_it else 0.0
 
     def wrote(self, seconds: float | None) -> None:
         """Hear how long writing a checkpoint took: at the end, nothing else is done meanwhile."""
@@ -130,8 +133,7 @@ class Timekeeper:
         """Share what is left of the run among the steps that there is time for."""
         assert self._length.seconds is not None
         left = self._length.seconds - seconds - self._at_the_end(step)
-        each = self._pace(step) + self._beside_a_step(step)
-        end = step + max(round(left / each), 1)
+        end = step + self._steps(step, left, self._pace(step) + self._beside_a_step(step))
         segments = self._decisions.segments
         if not segments:
             end = max(end, step + UNSEEN)
@@ -141,6 +143,16 @@ class Timekeeper:
             self._decisions.add(Segment(step, step / end, end))
         elif segments[-1].end != end:
             self._decisions.add(Segment(step, self._decisions.progress(step - 1), end))
+
+    def _steps(self, step: int, left: float, each: float) -> int:
+        """Return how many steps there is time for, suites among them counted one by one: one may take a minute."""
+        every, cost = self._cadence.suites, self._cost("suite", step)
+        if not every or not cost:
+            return max(round(left / each), 1)
+        least, suite = 1, every - step % every  # of what is said; steps to the next one, which the end has anyhow
+        while (left / each) > suite:
+            least, suite, left = suite, suite + every, left - cost
+        return max(round(left / each), least)
 
     def _pace(self, step: int) -> float:
         """Return the seconds of a step by itself."""
@@ -172,11 +184,14 @@ class Timekeeper:
         return self._expected.get(what, 0.0) * self._pace(step) if measured is None else measured
 
     def _an_evaluation(self, step: int) -> float:
-        """Return what an evaluation takes, with the samples that go with it."""
-        return self._cost("evaluation", step) + (0.0 if self._cadence.samples else self._cost("samples", step))
+        """Return what an evaluation takes, with the samples and the suite that go with it."""
+        samples = 0.0 if self._cadence.samples else self._cost("samples", step)
+        suite = self._cost("suite", step) if self._cadence.suites_by_clock else 0.0
+        return self._cost("evaluation", step) + samples + suite
 
     def _at_the_end(self, step: int) -> float:
-        return self._an_evaluation(step) + self._cost("save", step) + self._cost("writing", step)
+        suite = 0.0 if self._cadence.suites_by_clock else self._cost("suite", step)
+        return self._an_evaluation(step) + suite + self._cost("save", step) + self._cost("writing", step)
 
     def _evaluation_is_due(self, step: int, seconds: float) -> bool:
         """Say whether the clock has an evaluation made now: often enough, for no more than its share of the time."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from pylm.config.units import format_count, format_duration
 from pylm.training.events import (
+    Answers,
+    Asked,
     Branched,
     Ended,
     Evaluated,
@@ -68,6 +70,9 @@ def said(event: Event) -> list[str]:
                 f"step {event.step:,}: validation loss {event.loss:.4f}{average}, perplexity {event.perplexity:.2f}, "
                 f"accuracy {100 * event.accuracy:.1f} %{bits}{', the best so far' if event.best else ''}"
             ]
+        case Asked(step, answers, average):
+            beside = "" if average is None else f"; with the average: {_answers(average)}"
+            return [f"step {step:,}: {answers.suite}: {_answers(answers)}{beside}"]
         case Sampled():
             return _samples(event)
         case Incident(step, "spike", loss, run):
@@ -103,6 +108,18 @@ def _closing(event: Ended) -> list[str]:
     ]
     writes = any(run.glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers
     return [*lines, call("sample", checkpoint=run)] if writes else lines
+
+
+def _answers(answers: Answers) -> str:
+    """Return the score, and the mean over the tasks of each metric, a task that is alone in it by its name."""
+    if not answers.means:
+        return "no number, for the weights are not finite"
+    said = [f"{name} {value:.4f}" for name, value in answers.score.items()]
+    for metric, mean in answers.means.items():
+        tasks = [task for task, of in answers.metrics.items() if of == metric]
+        alone = len(tasks) == 1
+        said.append(f"{tasks[0]} {metric} {mean:.4f}" if alone else f"{metric} {mean:.4f} over {len(tasks)} tasks")
+    return ", ".join(said)
 
 
 def _samples(event: Sampled) -> list[str]:

@@ -19,7 +19,8 @@ STATE: dict[str, Any] = {
     "tokenizer": "ab" * 32,
     "data": "cd" * 32,
     "progress": {
-        "step": 7, "tokens": 700, "seconds": 1.5, "evaluated": 6, "sampled": 0, "best_loss": 2.5, "best_step": 6,
+        "step": 7, "tokens": 700, "seconds": 1.5, "evaluated": 6, "sampled": 0, "asked": 3, "best_loss": 2.5,
+        "best_step": 6,
         "since_best": 0, "bad_steps": 0, "mean": 3.0, "deviation": 0.1, "finished": None,
     },
     "loader": {"seed": 1, "step": 7, "batch_size": 4},
@@ -70,6 +71,7 @@ WRONG: dict[str, list[Any]] = {
     "progress": [[], 3, None, "x"],
     "progress.step": [8, -1, "7"],
     "progress.evaluated": [None, "6", 1.0],
+    "progress.asked": [None, -1, "3"],
     "progress.best_loss": ["2", float("inf"), float("nan")],
     "progress.best_step": [1.5, "6"],
     "progress.mean": [None, float("-inf")],

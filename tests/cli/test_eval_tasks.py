@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pylm
@@ -127,6 +132,11 @@ def test_losses_and_tasks_stand_together_where_data_is_named(capsys: pytest.Capt
         (["--suite", "suite.yaml", "--shots", "2"], "--shots is for tasks that are named"),
         (["--tasks", "mine.jsonl", "--include-path", "."], "--include-path is for the harness"),
         (["--tasks", "mine.jsonl", "--tokenizer", "nowhere"], "nowhere"),
+        (["--template", "{{ a }}"], "--template is for tasks that are named"),
+        (["--tasks", "mine.jsonl", "--baseline", "25"], "a share below 1, such as 0.25"),
+        (["--tasks", "mine.jsonl", "--primary", "acc_nrom"], "did you mean acc_norm"),
+        (["--tasks", "mine.jsonl", "--template", "{{ a.b }}"], "getattr is not allowed"),
+        (["--tasks", ",", "--baseline", "0.5"], "is no name of a task"),
         (["--texts", "3", "--limit", "2"], "--limit is for windows, documents and questions"),
     ],
 )
@@ -154,14 +164,18 @@ def test_the_harness_is_asked_for_what_the_options_say(
 
     asked: list[Any] = []
 
-    def stub(scorer: Scorer, tasks: Any, **options: Any) -> Any:
-        asked.append((list(tasks), options))
-        return run_tasks(scorer, [Task("theirs", "mine.jsonl")], limit=4)
+    class Stub:
+        def __init__(self, tasks: Any, include_path: Any) -> None:
+            asked.append((list(tasks), include_path))
 
-    monkeypatch.setattr(harness, "run_harness", stub)
+        def run(self, scorer: Scorer, **options: Any) -> Any:
+            asked.append(options)
+            return run_tasks(scorer, [Task("theirs", "mine.jsonl")], limit=4)
+
+    monkeypatch.setattr(harness, "prepare_harness", Stub)
     words = ["--harness", "a,b", "--shots", "3", "--limit", "4", "--include-path", ".", "--prefix", "none"]
     assert run(["eval", "runs/a", *words]) == 0
-    assert asked == [(["a", "b"], {"shots": 3, "limit": 4, "prefix": "none", "include_path": "."})]
+    assert asked == [(["a", "b"], "."), {"shots": 3, "limit": 4, "prefix": "none"}]
     assert capsys.readouterr().out.splitlines()[1].startswith("theirs")
     assert {line["task"] for line in kept("a")} == {"theirs"}
 
@@ -208,3 +222,98 @@ def test_what_stands_in_the_training_shards_is_no_news(monkeypatch: pytest.Monke
     copied = pylm.evaluate("runs/own", texts=2, threads=1).texts
     assert copied is not None and copied.metrics["longest_copied"] == len(own)
     assert copied.metrics["novelty"] == pytest.approx(6 / (len(own) + 6))
+
+
+def test_a_file_is_asked_as_the_options_say(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"question": item["query"], "options": item["choices"], "right": item["gold"]} for item in made("choice", 9)
+    ]
+    Path("other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--template", r"Q: {{ question }}\nA:", "--choices", "options", "--answer", "right", "--shots", "1"]
+    words += [
+        "--delimiter",
+        r"\n",
+        "--separator",
+        "##",
+        "--before",
+        "* ",
+        "--baseline",
+        "0.25",
+        "--primary",
+        "acc_token",
+    ]
+    assert run(["eval", "runs/a", "--tasks", "other.jsonl", *words, "--json"]) == 0
+    [told] = json.loads(capsys.readouterr().out)["evaluations"]
+    task = Task("x", "other.jsonl", 1, "\n", "##", "* ", "Q: {{ question }}\nA:", choices="options", answer="right")
+    [of] = run_tasks(Scorer.open("runs/a"), [replace(task, baseline=0.25, primary="acc_token")])
+    [result] = told["tasks"]
+    assert (result["metrics"], result["centred"], result["primary"]) == (of.metrics, of.centred, "acc_token")
+    assert result["settings"]["template"] == "Q: {{ question }}\nA:"
+    assert run(["eval", "runs/a", "--tasks", "other.jsonl", "--prompt", "question", *words[2:6]]) == 0
+
+
+def test_a_fingerprint_does_not_depend_on_how_a_name_was_typed() -> None:
+    (Path("data") / "tasks").mkdir(parents=True)
+    written(Path("data/tasks/mine.jsonl"), made("choice", 40))
+    typed = ["mine", "mine.jsonl", "./mine.jsonl", "data:mine", str(Path("mine.jsonl").resolve())]
+    results = run_tasks(Scorer.open("runs/a"), typed, limit=3)
+    assert len({result.fingerprint for result in results}) == 1 and [result.task for result in results] == typed
+    other = run_tasks(Scorer.open("runs/a"), ["mine", Task("mine", "mine", shots=1), "text.jsonl"], limit=3)
+    assert len({result.fingerprint for result in (*results, *other)}) == 3
+
+
+def test_examples_are_parted_alike_for_all_who_read_a_suite() -> None:
+    from pylm.data.tasks import suite
+    from pylm.evaluation.suites import load
+
+    told = "{label: a, dataset_uri: mine.jsonl, icl_task_type: multiple_choice, num_fewshot: [1]}"
+    Path("core.yaml").write_text(f"icl_tasks: [{told}]")
+    [one], [other] = suite("core.yaml"), load("core.yaml").tasks
+    assert (one.example_delimiter, one.continuation_delimiter) == (other.separator, other.delimiter) == ("\n\n", " ")
+
+
+@pytest.mark.parametrize("words", [["--harness", "no_such"], ["--suite", "gone.yaml"], ["--tasks", "broken.jsonl"]])
+def test_what_lacks_is_said_before_anything_is_scored(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager = SimpleNamespace(match_tasks=lambda names: [], all_tasks=["no_such_task"])
+    parts = {"lm_eval": SimpleNamespace(), "lm_eval.tasks": SimpleNamespace(TaskManager=lambda include_path: manager)}
+    for name, part in parts.items():
+        monkeypatch.setitem(sys.modules, name, part)
+    Path("gone.yaml").write_text("tasks: [{name: gone, file: nowhere}]")
+    Path("broken.jsonl").write_text("{")
+    monkeypatch.setattr(Scorer, "score_ids", lambda *given, **named: pytest.fail("something was scored"))
+    monkeypatch.setattr("pylm.evaluation.evaluate.read", lambda *given: pytest.fail("something was read"))
+    Path("val.jsonl").write_text('{"text": "the cat"}\n')
+    asked = ["eval", "runs/a", "--data", "val.jsonl", *(["--tasks", "mine.jsonl"] if "--tasks" not in words else [])]
+    assert run([*asked, *words]) in (1, 2)
+    err = capsys.readouterr().err
+    assert {"--harness": "has no task no_such", "--suite": "none of the 1", "--tasks": "no JSON"}[words[0]] in err
+
+
+def test_different_data_is_said_below_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model whose context is shorter reads other windows: its losses are no pairs, its answers are."""
+    tokenizer = small_tokenizer()
+    write_run(Path("runs/c"), small_model(tokenizer.vocab_size, 3, context_length=32), tokenizer)
+    ids = [token for _ in range(60) for token in tokenizer.encode("the cat sat on the mat and")]
+    Path("shards").mkdir()
+    np.array(ids, np.uint16).tofile("shards/val_00000.bin")
+    words = ["eval", "runs/a", "runs/c", "--data", "shards", "--tasks", "mine.jsonl", "--limit", "2"]
+    assert run(words) == 0
+    out = capsys.readouterr().out
+    names = "runs/c/checkpoints/step_5 against runs/a/checkpoints/step_5"
+    assert f"{names}: losses are not compared: " in out and "in different windows, which are no pairs" in out
+    assert f"{names}: mine.jsonl acc_norm" in out
+    assert out.splitlines()[0].startswith("checkpoint") and len({"a", "c"} & set(out.split("step_5")[0])) > 0
+    assert run([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "no pairs" in told["not_compared"][0] and told["compared"][0][0]["task"] == "mine.jsonl"
+
+
+def test_an_average_is_kept_with_its_run() -> None:
+    checkpoint = Path("runs/a/checkpoints/step_5")
+    shutil.copytree(checkpoint, checkpoint / "average")
+    pylm.evaluate("runs/a/average", tasks="mine.jsonl", limit=3)
+    pylm.evaluate("runs/a", tasks="mine.jsonl", limit=3)
+    assert {line["checkpoint"] for line in kept("a")} == {"step_5/average", "step_5"}
+    assert not (checkpoint / "evaluations.jsonl").exists() and not Path("runs/a/checkpoints/evaluations.jsonl").exists()

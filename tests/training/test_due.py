@@ -133,3 +133,37 @@ def test_random_runs_do_everything_once_and_on_time() -> None:
 
 def multiples(number: int, steps: int) -> set[int]:
     return set(range(number, steps + 1, number))
+
+
+@pytest.mark.parametrize(
+    ("step", "every", "given", "suite", "samples"),
+    [
+        (6, 6, {}, True, True),  # with what is written to be measured beside it
+        (6, 6, {"last_sampled_step": 6}, True, False),  # a resume after its samples, before it
+        (6, 6, {"last_asked_step": 6}, False, False),
+        (6, 6, {"sample_every": None}, True, False),
+        (7, 6, {}, False, False),
+        (10, 6, {}, False, True),  # an evaluation's own
+        (13, 6, {"steps": 13}, True, True),  # at the end, whatever the step
+        (13, None, {"steps": 13}, True, True),
+        (12, None, {"steps": 13}, False, False),
+        (10, "auto", {}, True, True),
+        (10, "auto", {"last_asked_step": 10}, False, True),
+        (251, "auto", {"every": "auto", "seconds": 2.0, "end": 300, "look": 251}, True, True),
+        (13, 6, {"steps": 13, "last_asked_step": 13, "last_sampled_step": 13}, False, False),
+        (0, 6, {"steps": 0}, False, False),
+    ],
+)
+def test_when_questions_are_asked(step: int, every: Any, given: Any, suite: bool, samples: bool) -> None:
+    due = before(step, can={**CAN, "asks": True, "suite_every": every}, **given)
+    assert (due.suite, due.samples) == (suite, samples)
+    assert not before(step, can={**CAN, "suite_every": every}, **given).suite
+
+
+def test_a_stop_within_the_last_suite_is_no_end() -> None:
+    due, can = Due(True, True, True, end="30 steps"), {**CAN, "asks": True}
+    looked = {"last_evaluated_step": 30, "last_sampled_step": 30}
+    rules = Rules(Train(eval_every=10), Length(30, ""), **can)
+    for asked, end in ((0, None), (30, "30 steps")):
+        progress = Progress(step=30, last_asked_step=asked, **looked)
+        assert rules.after(due, progress, new_best=False, last_saved=None, stopped=True).end == end

@@ -12,7 +12,7 @@ from pylm.config.units import counted
 
 if TYPE_CHECKING:
     from pylm.evaluation.breakdown import Bin
-    from pylm.evaluation.compare import Compared
+    from pylm.evaluation.compare import Beside
     from pylm.evaluation.results import Evaluation
 
 __all__ = ["lines_of"]
@@ -29,7 +29,7 @@ COLUMNS = {
 }
 
 
-def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]) -> Iterator[str]:
+def lines_of(found: Sequence[Evaluation], compared: Sequence[Beside]) -> Iterator[str]:
     """Yield what the command prints: a line a checkpoint, what was asked for beside it, and how they differ."""
     judged = [each for each in found if each.data is not None]
     if judged:
@@ -48,9 +48,11 @@ def lines_of(found: Sequence[Evaluation], compared: Sequence[Sequence[Compared]]
             yield f"by {name}:"
             yield from table([(name, "tokens", "loss", "accuracy", "confidence"), *map(_bin, bins)])
     yield from answers(found)
-    for each, differences in zip(found[1:], compared, strict=True):
+    for each, (differences, apart) in zip(found[1:], compared, strict=True):
         names = f"{os.path.relpath(each.checkpoint)} against {os.path.relpath(found[0].checkpoint)}"
-        if not differences and (each.data is not None or each.tasks):
+        if apart is not None:
+            yield f"{names}: losses are not compared: {apart}"
+        elif not differences and (each.data is not None or each.tasks):
             yield f"{names}: too few {'documents' if each.data is not None else 'questions'} to tell"
         for one in differences:
             value, low, high, p = one.difference

@@ -10,10 +10,11 @@ from typing import Any
 
 from pylm.errors import DataError
 
-__all__ = ["Task", "suite"]
+__all__ = ["DELIMITERS", "Task", "suite"]
 
-# what llm-foundry puts there where a task says nothing
-DELIMITERS = {"continuation_delimiter": " ", "example_delimiter": "\n", "question_prelimiter": ""}
+# Where a task says nothing: llm-foundry's, but for what stands between examples. It puts one "\n" there, nanochat two,
+# and examples are drawn as nanochat draws them
+DELIMITERS = {"continuation_delimiter": " ", "example_delimiter": "\n\n", "question_prelimiter": ""}
 TEXTS = ("label", "dataset_uri", "icl_task_type", *DELIMITERS)
 
 

@@ -38,6 +38,7 @@ def plan(
     train: Mapping[str, Any] | None = None,
     sample: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    eval: Mapping[str, Any] | None = None,
     **keys: Unpack[TrainKeywords],
 ) -> Plan:
     """Say what `pylm.train` with the same arguments will take, and whether it fits here; nothing is written.
@@ -67,13 +68,14 @@ def plan(
         train: Keys of the section `train`, likewise.
         sample: Keys of the section `sample`, likewise.
         metrics: Keys of the section `metrics`, likewise.
+        eval: Keys of the section `eval`, likewise.
         keys: Every other key of the configuration by its name.
     """
     from pylm.training.estimate import make
 
     if not isinstance(probe, bool):
         raise UsageError(f"probe={probe!r} is neither True nor False")
-    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics}
+    sections = {"model": model, "train": train, "sample": sample, "metrics": metrics, "eval": eval}
     paths = {"preset": preset, "config": config, "out": out, "resume": resume, "init_from": init_from}
     request = asked(text, data, paths, sections, keys, depth=depth, allow_inexact=allow_inexact)
     return make.plan(request, gpus=gpus, probe=probe).told(in_python)

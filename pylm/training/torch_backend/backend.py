@@ -192,6 +192,16 @@ class TorchBackend:
         finally:
             self.model.train()
 
+    @contextmanager
+    def reading(self) -> Iterator[Model]:
+        """Give the model, without dropout and eagerly."""
+        self.model.eval()
+        try:
+            with self.eagerly():
+                yield self.model
+        finally:
+            self.model.train()
+
     def weights(self) -> dict[str, Tensor]:
         """Return the fp32 masters without padding, copied; of an adapter what learns, and not its base."""
         return self._named(_stored(self.masters))
