@@ -10,9 +10,11 @@ from benchmarks.report import Row
 
 
 def test_lora_forgets_less(compare: Compare, place: Path) -> None:
+    both = compare.benchmark.pedantic(
+        lambda: {method: tuned_once(compare, place, method, SEEDS[0]) for method in ("full", "lora")}
+    )
     lost = {}
-    for method in ("full", "lora"):
-        found = tuned_once(compare, place, method, SEEDS[0])
+    for method, found in both.items():
         before, after = found["text"]
         lost[method] = after - before
         name = f"loss of the text before {method} tuning, and what it adds"
