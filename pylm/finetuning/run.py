@@ -78,12 +78,13 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
             f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
             f"{param('optimizer_state', 'fresh')} begins with its weights alone",
         )
+    shape = {f"model.{key}": value for key, value in base.shape.model_dump(exclude={"vocab_size"}).items()}
     how = {"init_from": str(base.path)} if begun is None else {"resume": "auto"}
     return replace(
         _asked(request, request.out or _default_out(base), **how),
         data=str(examples.folder),
         new_tokens=examples.new_tokens,
-        open_keys={**values, "finetune.template": examples.template},
+        open_keys={**shape, **values, "finetune.template": examples.template},
         open_keys_from=origin_of(base),
     )
 
