@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from math import isfinite
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
-from pylm.model.lora import Adapter
+
+if TYPE_CHECKING:
+    from pylm.model.lora import Adapter
 
 __all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
            "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
