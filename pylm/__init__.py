@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pylm import data
     from pylm.data.prepare import prepare
     from pylm.evaluation.evaluate import evaluate
+    from pylm.finetuning.call import finetune
     from pylm.generation.generate import generate
     from pylm.runs import Run
     from pylm.soups.call import soup
@@ -19,13 +20,26 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Run", "Tokenizer", "__version__", "data", "evaluate", "generate", "plan", "prepare", "soup", "train"]
+__all__ = [
+    "Run",
+    "Tokenizer",
+    "__version__",
+    "data",
+    "evaluate",
+    "finetune",
+    "generate",
+    "plan",
+    "prepare",
+    "soup",
+    "train",
+]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {
     "Run": "pylm.runs",
     "Tokenizer": "pylm.tokenizer",
     "evaluate": "pylm.evaluation.evaluate",
+    "finetune": "pylm.finetuning.call",
     "generate": "pylm.generation.generate",
     "plan": "pylm.training.estimate.call",
     "prepare": "pylm.data.prepare",

@@ -21,7 +21,7 @@ def share_openmp() -> bool: ...
 class Batches:
     def __init__(
         self,
-        datasets: Sequence[tuple[str, float, int, Sequence[tuple[str, int, int, str]]]],
+        datasets: Sequence[tuple[str, float, int, Sequence[tuple[str, int, int, str, str]]]],
         *,
         context_length: int,
         batch_size: int,
@@ -48,6 +48,7 @@ class Batches:
     ) -> int: ...
     def excerpts(self, step: int) -> list[tuple[int, int, int, int, int, int]]: ...
     def read(self, dataset: int, shard: int, start: int, length: int) -> npt.NDArray[np.int64]: ...
+    def mask(self, dataset: int, shard: int, start: int, length: int) -> npt.NDArray[np.bool_] | None: ...
 
 class Ring:
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["flush_folder", "make_folder", "naming", "replace_text", "write_text"]
+__all__ = ["flush_folder", "make_folder", "naming", "replace_text", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -23,8 +23,13 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file and flush it to the disk."""
-    with naming(path), path.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file from memory and flush it to the disk."""
+    with naming(path), path.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

@@ -30,6 +30,7 @@ FUNCTIONS = {
     "plan": "pylm.plan",
     "eval": "pylm.evaluate",
     "soup": "pylm.soup",
+    "finetune": "pylm.finetune",
 }
 
 

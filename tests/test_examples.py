@@ -15,7 +15,7 @@ from pylm.data.stories import stories
 from tests.support.small_runs import SMALL
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-TESTED = {"train.py", "quickstart.ipynb", "kernels_in_your_model.py"}
+TESTED = {"train.py", "quickstart.ipynb", "kernels_in_your_model.py", "finetune.py"}
 
 
 def ran(folder: Path, *words: str) -> str:
@@ -36,6 +36,17 @@ def test_train(tmp_path: Path) -> None:
     assert (tmp_path / "runs/mine/checkpoints/last").is_file()
     again = ran(tmp_path, str(EXAMPLES / "train.py"), "my.txt", "runs/mine", "0.05")
     assert "which it had reached before" in again
+
+
+def test_finetune(tmp_path: Path) -> None:
+    (tmp_path / "my.txt").write_text("".join(stories(100_000)), encoding="utf-8")
+    ran(tmp_path, str(EXAMPLES / "train.py"), "my.txt", "runs/mine", "0.02")
+    turns = [{"role": "user", "content": "say red cat"}, {"role": "assistant", "content": "red cat"}]
+    rows = [json.dumps({"messages": [{**turns[0], "content": f"say {n}"}, turns[1]]}) for n in range(60)]
+    (tmp_path / "chat.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    said = ran(tmp_path, str(EXAMPLES / "finetune.py"), "runs/mine", "chat.jsonl", "runs/tuned", "1")
+    assert "60 examples" in said and "the vocabulary grows" in said and "learning rate" in said
+    assert "loss of held-out answers" in said and (tmp_path / "runs/tuned/checkpoints/last").is_file()
 
 
 def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},
     "pylm.model.torch_codecs": {"pylm.model"},
     "pylm.model.torch_dropout": {"pylm.model"},
+    "pylm.model.torch_lora": {"pylm.model"},
     "pylm.model.mlx": {"pylm.config", "pylm.model"},
     "pylm.training": {  # what makes a run: the way from a request to the loop
         "pylm.config",
@@ -85,6 +86,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.timekeeper",
     },
     "pylm.training.remembered": set(),
+    "pylm.training.trained": {"pylm.config", "pylm.model"},
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
     "pylm.training.optim": {"pylm.config", "pylm.native_kernels"},
     "pylm.training.torch_backend": {
@@ -94,6 +96,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.optim",
         "pylm.training.probe",
         "pylm.training.remembered",
+        "pylm.training.trained",
         "pylm.native_kernels",
     },
     "pylm.training.mlx_backend": {
@@ -103,6 +106,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.optim",
         "pylm.training.probe",
         "pylm.training.remembered",
+        "pylm.training.trained",
     },
     "pylm.doctor": {"pylm.config", "pylm._rust", "pylm._native"},
     "pylm.generation": {
@@ -145,9 +149,9 @@ ROOMS: dict[str, set[str]] = {
         "pylm.data",
         "pylm.runs",
     },
-    # rooms to come: what they may import is settled
     "pylm.finetuning": {
         "pylm.config",
+        "pylm.tokenizer",
         "pylm.data",
         "pylm.checkpoint",
         "pylm.runs",
@@ -156,6 +160,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.evaluation",
         "pylm.training",
     },
+    # rooms to come: what they may import is settled
     "pylm.interchange": {
         "pylm.generation",
         "pylm.model",
@@ -186,6 +191,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.model.torch": {"torch", "pylm_kernels"},
     "pylm.model.torch_codecs": {"torch"},
     "pylm.model.torch_dropout": {"torch"},
+    "pylm.model.torch_lora": {"torch", "pylm_kernels"},
     "pylm.model.mlx": {"mlx", "pylm_kernels"},
     "pylm.native_kernels": {"torch", "pylm_kernels"},
     "pylm.training.torch_backend": {"torch", "pylm_kernels"},

@@ -20,7 +20,7 @@ using namespace pylm::loader;
 
 namespace {
 
-using ShardTuple = std::tuple<std::string, int, int64_t, std::string>;
+using ShardTuple = std::tuple<std::string, int, int64_t, std::string, std::string>;
 using DatasetTuple = std::tuple<std::string, double, int64_t, std::vector<ShardTuple>>;
 
 constexpr int64_t LARGEST = int64_t{1} << 31;
@@ -46,10 +46,10 @@ std::shared_ptr<Batches> open_batches(const std::vector<DatasetTuple>& datasets,
     for (const auto& [name, weight, vocab_size, shards] : datasets) {
         DatasetSpec spec{name, {}, vocab_size, weight};
         if (shards.empty()) throw Error(Kind::data, name + ": holds no shard", "name a folder or a file of tokens");
-        for (const auto& [path, width, tokens, index] : shards) {
+        for (const auto& [path, width, tokens, index, mask] : shards) {
             if (width != 0 && width != 2 && width != 4)
                 refuse(path + ": tokens of " + std::to_string(width) + " bytes");
-            spec.shards.push_back({path, width, tokens, index});
+            spec.shards.push_back({path, width, tokens, index, mask});
         }
         specs.push_back(std::move(spec));
     }
@@ -107,8 +107,7 @@ std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>> ex
     return list;
 }
 
-py::array_t<int64_t> read_tokens(const Batches& batches, int64_t dataset, int64_t shard, int64_t start,
-                                 int64_t length) {
+const Shard& shard_at(const Batches& batches, int64_t dataset, int64_t shard, int64_t start, int64_t length) {
     if (dataset < 0 || dataset >= static_cast<int64_t>(batches.sets().size()))
         throw Error(Kind::usage, "dataset " + std::to_string(dataset) + " does not exist");
     const Dataset& data = batches.sets()[dataset];
@@ -116,10 +115,27 @@ py::array_t<int64_t> read_tokens(const Batches& batches, int64_t dataset, int64_
         start > data.shards()[shard].tokens() || length > data.shards()[shard].tokens() - start)
         throw Error(Kind::usage, "tokens " + std::to_string(start) + " and " + std::to_string(length) +
                                      " on are not inside shard " + std::to_string(shard));
+    return data.shards()[shard];
+}
+
+py::array_t<int64_t> read_tokens(const Batches& batches, int64_t dataset, int64_t shard, int64_t start,
+                                 int64_t length) {
+    shard_at(batches, dataset, shard, start, length);
+    const Dataset& data = batches.sets()[dataset];
     py::array_t<int64_t> tokens(length);
     if (length > 0) data.check(data.shard_start(shard) + start, length);
     if (length > 0) data.read(data.shard_start(shard) + start, length, tokens.mutable_data());
     return tokens;
+}
+
+std::optional<py::array_t<bool>> read_mask(const Batches& batches, int64_t dataset, int64_t shard, int64_t start,
+                                           int64_t length) {
+    const Shard& one = shard_at(batches, dataset, shard, start, length);
+    if (!one.masked()) return std::nullopt;
+    one.check();
+    py::array_t<bool> counts(length);
+    for (int64_t i = 0; i < length; ++i) counts.mutable_data()[i] = one.counts(start + i);
+    return counts;
 }
 
 // A ring and the arrays whose memory its threads write: the caller's list of them may change.
@@ -208,7 +224,9 @@ void bind_loader(py::module_& module) {
         .def("excerpts", &excerpts, py::arg("step"),
              "Row, dataset, shard, document (-1: unknown), start and length of each piece of a batch.")
         .def("read", &read_tokens, py::arg("dataset"), py::arg("shard"), py::arg("start"), py::arg("length"),
-             "Tokens of one shard.");
+             "Tokens of one shard.")
+        .def("mask", &read_mask, py::arg("dataset"), py::arg("shard"), py::arg("start"), py::arg("length"),
+             "Which tokens of one shard count as targets; None where nothing says, and all do.");
     py::class_<PyRing>(module, "Ring", "Batches made ahead in buffers that are used again and again.")
         .def(py::init<const std::shared_ptr<Batches>&, const std::vector<py::tuple>&, int, int64_t>(),
              py::arg("batches"), py::arg("slots"), py::arg("threads"), py::arg("step"))

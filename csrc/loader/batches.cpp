@@ -27,6 +27,9 @@ std::vector<Packed> pack_all(const std::vector<Dataset>& datasets, const Shape& 
     if (shape.packed)
         for (const auto& dataset : datasets)
             list.push_back(pack(dataset.documents(), static_cast<int32_t>(shape.context_length)));
+    // examples are few and seen often; the bins of a text stay as they were when its runs began
+    for (size_t d = 0; d < list.size(); ++d)
+        if (datasets[d].masked()) trade(list[d]);
     return list;
 }
 
@@ -63,12 +66,19 @@ Place Batches::place(int64_t step, int64_t row) const {
     return order.at(static_cast<uint64_t>(step) * shape.batch_size + shape.rank * rows() + row);
 }
 
+int64_t Batches::start_of(const Packed& packed, int64_t segment, const Place& place) const {
+    const auto [start, length] = packed.segments[segment];
+    if (packed.among.empty()) return start;
+    const int64_t begin = packed.first_of[length], count = packed.first_of[length + 1] - begin;
+    return packed.by_length[begin + order.traded(place, length, count, packed.among[segment])];
+}
+
 template <class Take>
 void Batches::pieces_of(const Place& place, const Take& take) const {
     if (!shape.packed) return take(static_cast<int64_t>(place.window) * shape.stride, shape.context_length);
     const Packed& packed = packings[place.dataset];
     for (int64_t s = packed.first[place.window]; s < packed.first[place.window + 1]; ++s)
-        take(packed.segments[s].start, int64_t{packed.segments[s].length});
+        take(start_of(packed, s, place), int64_t{packed.segments[s].length});
 }
 
 void Batches::check(const std::vector<Place>& places) const {
@@ -91,6 +101,7 @@ void Batches::fill_row(const Place& place, Out* inputs, Out* targets, std::vecto
         data.read(start, 1, inputs + used);
         data.read(start + 1, length, targets + used);
         std::copy_n(targets + used, length - 1, inputs + used + 1);
+        if (data.masked()) data.ignore(start + 1, length, Out{IGNORED}, targets + used);
         used += length;
     });
     const int64_t length = shape.context_length;

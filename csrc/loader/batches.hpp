@@ -47,6 +47,8 @@ class Batches {
     std::vector<Excerpt> excerpts(int64_t step) const;
 
   private:
+    /// Where a segment's text begins in an epoch.
+    int64_t start_of(const Packed& packed, int64_t segment, const Place& place) const;
     /// The pieces of text that a row holds: calls `take(start, length)` for each, its last target not counted.
     template <class Take>
     void pieces_of(const Place& place, const Take& take) const;

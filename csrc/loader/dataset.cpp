@@ -34,6 +34,7 @@ Dataset::Dataset(std::string name, const std::vector<ShardSpec>& specs, int64_t 
     for (const auto& spec : specs) {
         files.emplace_back(spec);
         bounds.push_back(bounds.back() + files.back().tokens());
+        has_mask |= files.back().masked();
     }
 }
 
@@ -78,6 +79,21 @@ void Dataset::read(int64_t start, int64_t length, Out* out) const {
     }
 }
 
+template <class Out>
+void Dataset::ignore(int64_t start, int64_t length, Out ignored, Out* out) const {
+    for (size_t s = shard_of(start); length > 0; ++s) {
+        const Shard& shard = files[s];
+        const int64_t offset = start - bounds[s], here = std::min(length, shard.tokens() - offset);
+        if (here <= 0) continue;
+        if (shard.masked())
+            for (int64_t i = 0; i < here; ++i)
+                if (!shard.counts(offset + i)) out[i] = ignored;
+        start += here;
+        out += here;
+        length -= here;
+    }
+}
+
 std::pair<size_t, size_t> Dataset::shards_of(int64_t start, int64_t length) const {
     return {shard_of(start), shard_of(start + length - 1) + 1};
 }
@@ -89,5 +105,7 @@ void Dataset::check(int64_t start, int64_t length) const {
 
 template void Dataset::read(int64_t, int64_t, int32_t*) const;
 template void Dataset::read(int64_t, int64_t, int64_t*) const;
+template void Dataset::ignore(int64_t, int64_t, int32_t, int32_t*) const;
+template void Dataset::ignore(int64_t, int64_t, int64_t, int64_t*) const;
 
 }  // namespace pylm::loader

@@ -23,6 +23,11 @@ class Dataset {
     /// Widens `length` tokens from `start`, wherever shards end. Whoever reads has checked the shards a moment before.
     template <class Out>
     void read(int64_t start, int64_t length, Out* out) const;
+    /// Whether some of its tokens count as targets and others do not.
+    bool masked() const { return has_mask; }
+    /// Puts `ignored` in place of the tokens from `start` on that do not count as targets.
+    template <class Out>
+    void ignore(int64_t start, int64_t length, Out ignored, Out* out) const;
     /// The shards that `length` tokens from `start` lie in: the first, and the one after the last.
     std::pair<size_t, size_t> shards_of(int64_t start, int64_t length) const;
     /// An Error where one of them has been shortened since it was mapped.
@@ -32,6 +37,7 @@ class Dataset {
   private:
     std::string title;
     int64_t vocab_size;  // 0: not known, any id is let through
+    bool has_mask = false;
     std::vector<Shard> files;
     std::vector<int64_t> bounds;  // where each shard starts in the stream, and the end
 };

@@ -22,6 +22,7 @@ uint64_t key_of(uint64_t seed, uint64_t stream, uint64_t block) {
 }
 
 constexpr uint64_t MIXING = ~uint64_t{0};  // the stream of keys that places datasets in a block
+constexpr uint64_t TRADING = MIXING - 1;   // and that of a dataset's segments of one length, counted down
 
 }  // namespace
 
@@ -59,6 +60,11 @@ Place Order::at(uint64_t sequence) const {
     const uint64_t epoch = local / windows[dataset];
     const Permutation shuffled(windows[dataset], key_of(seed, static_cast<uint64_t>(dataset), epoch));
     return {dataset, epoch, shuffled(local % windows[dataset])};
+}
+
+uint64_t Order::traded(const Place& place, uint64_t kind, uint64_t count, uint64_t number) const {
+    const uint64_t key = key_of(seed, TRADING - static_cast<uint64_t>(place.dataset), place.epoch);
+    return Permutation(count, mix(key + kind))(number);
 }
 
 std::vector<uint64_t> share_slots(const std::vector<double>& weights) {

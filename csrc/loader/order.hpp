@@ -34,6 +34,8 @@ class Order {
     /// `windows` and `slots` by dataset; the slots sum to SLOTS.
     Order(uint64_t seed, std::vector<uint64_t> windows, std::vector<uint64_t> slots);
     Place at(uint64_t sequence) const;
+    /// Which of `count` things of one kind stands in the place of another in an epoch: a permutation of its own each.
+    uint64_t traded(const Place& place, uint64_t kind, uint64_t count, uint64_t number) const;
 
   private:
     uint64_t seed;

@@ -89,4 +89,20 @@ Packed pack(const std::vector<int64_t>& starts, int32_t wanted) {
     return packed;
 }
 
+void trade(Packed& packed) {
+    int32_t longest = 0;
+    for (const Segment& segment : packed.segments) longest = std::max(longest, segment.length);
+    packed.first_of.assign(int64_t{longest} + 2, 0);
+    for (const Segment& segment : packed.segments) ++packed.first_of[segment.length + 1];
+    for (int32_t i = 0; i <= longest; ++i) packed.first_of[i + 1] += packed.first_of[i];
+    std::vector<int64_t> next = packed.first_of;
+    packed.among.resize(packed.segments.size());
+    packed.by_length.resize(packed.segments.size());
+    for (size_t s = 0; s < packed.segments.size(); ++s) {
+        const int32_t length = packed.segments[s].length;
+        packed.among[s] = next[length] - packed.first_of[length];
+        packed.by_length[next[length]++] = packed.segments[s].start;
+    }
+}
+
 }  // namespace pylm::loader

@@ -14,8 +14,14 @@ struct Segment {
 struct Packed {
     std::vector<Segment> segments;  // those of window w are [first[w], first[w + 1])
     std::vector<int64_t> first;
+    /// Of each segment its number among those of its length, and of each length where its own begin in `by_length`;
+    /// empty unless `trade` was called.
+    std::vector<int64_t> among, first_of, by_length;
     int64_t windows() const { return static_cast<int64_t>(first.size()) - 1; }
 };
+
+/// Lets segments of the same length trade places: bins then differ from epoch to epoch and stay as full.
+void trade(Packed& packed);
 
 /// `starts` of documents and the end of the last. A document of n tokens gives n - 1 inputs, cut at `capacity`; the
 /// result depends on nothing else.

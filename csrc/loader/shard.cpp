@@ -107,7 +107,7 @@ void Mapping::check(const std::string& path) const {
             "write the shard again, then run again");
 }
 
-Shard::Shard(const ShardSpec& spec) : name(spec.path), file(spec.path) {
+Shard::Shard(const ShardSpec& spec) : name(spec.path), mask_name(spec.mask), file(spec.path) {
     if (spec.tokens >= 0) {
         // the manifest's count of tokens says whether llm.c's header stands before them
         const auto expected = static_cast<uint64_t>(spec.tokens) * (spec.width ? spec.width : 2);
@@ -115,6 +115,7 @@ Shard::Shard(const ShardSpec& spec) : name(spec.path), file(spec.path) {
     } else if (!read_npy() && !read_llmc() && !read_megatron())
         read_raw(spec);
     if (!spec.index.empty()) read_index(spec.index);
+    if (!mask_name.empty() && count > 0) read_mask();
 }
 
 void Shard::place(size_t offset, int width, int64_t tokens, const std::string& format) {
@@ -236,6 +237,15 @@ void Shard::read_index(const std::string& path) {
         bad(path + ": ends at token " + std::to_string(document_starts.back()) + ", the shard at " +
                 std::to_string(count),
             "the index belongs to another shard: run pylm tokenize again");
+}
+
+void Shard::read_mask() {
+    bits = Mapping(mask_name);
+    const auto expected = static_cast<size_t>((count + 7) / 8);
+    if (bits.size() != expected)
+        bad(mask_name + ": " + std::to_string(bits.size()) + " bytes where the shard's " + std::to_string(count) +
+                " tokens have " + std::to_string(expected),
+            "the mask is damaged or of another shard: make the folder again");
 }
 
 }  // namespace pylm::loader

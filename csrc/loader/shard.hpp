@@ -34,6 +34,7 @@ struct ShardSpec {
     int width = 0;        // bytes a token; 0: as the file says, uint16 where it says nothing
     int64_t tokens = -1;  // what the manifest promises; -1: nothing does
     std::string index;    // our .idx of document starts; empty: none
+    std::string mask{};   // our .mask of tokens that count as targets; empty: all do
 };
 
 class Shard {
@@ -47,7 +48,13 @@ class Shard {
     const uint8_t* data() const { return first; }
     /// Starts of documents, in tokens, and the end of the last; empty where nothing says.
     const std::vector<int64_t>& starts() const { return document_starts; }
-    void check() const { file.check(name); }
+    bool masked() const { return bits.data() != nullptr; }
+    /// Whether a token counts as a target: bit `token % 8` of byte `token / 8`. Only where `masked()`.
+    bool counts(int64_t token) const { return bits.data()[token / 8] >> token % 8 & 1; }
+    void check() const {
+        file.check(name);
+        if (masked()) bits.check(mask_name);
+    }
 
   private:
     void place(size_t offset, int width, int64_t tokens, const std::string& format);
@@ -56,9 +63,10 @@ class Shard {
     bool read_megatron();
     void read_raw(const ShardSpec& spec);
     void read_index(const std::string& path);
+    void read_mask();
 
-    std::string name;
-    Mapping file;
+    std::string name, mask_name;
+    Mapping file, bits;
     const uint8_t* first = nullptr;
     int token_width = 2;
     int64_t count = 0;

@@ -168,7 +168,7 @@ TEST(bad_shards_are_errors) {
 
 TEST(random_bytes_are_tokens_or_errors_never_more) {
     std::mt19937 random(3);
-    const std::string path = scratch("noise.bin"), index = scratch("noise.idx");
+    const std::string path = scratch("noise.bin"), index = scratch("noise.idx"), mask = scratch("noise.mask");
     const std::string heads[] = {"", "\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'shape': (", "\x93NUMPY", "MMIDIDX"};
     for (int round = 0; round < 400; ++round) {
         std::string bytes = heads[round % 4];
@@ -177,19 +177,34 @@ TEST(random_bytes_are_tokens_or_errors_never_more) {
             const int32_t magic[3] = {20240520, 1, static_cast<int32_t>(random() % 100)};
             bytes = std::string(reinterpret_cast<const char*>(magic), 12) + std::string(random() % 2000, 'x');
         }
-        for (const std::string& to : {path, index}) {
-            std::FILE* file = std::fopen(to.c_str(), "wb");
-            std::fwrite(bytes.data(), 1, bytes.size(), file);
+        for (const std::string* to : {&path, &index, &mask}) {
+            std::FILE* file = std::fopen(to->c_str(), "wb");
+            // a mask of about the right size: a bit a token
+            std::fwrite(bytes.data(), 1, to == &mask ? bytes.size() / 16 : bytes.size(), file);
             std::fclose(file);
         }
         try {
-            const Shard shard({path, static_cast<int>(random() % 3) * 2, -1, round % 3 ? "" : index});
+            const Shard shard(
+                {path, static_cast<int>(random() % 3) * 2, -1, round % 3 ? "" : index, round % 4 == 1 ? mask : ""});
             uint64_t sum = 0;
+            for (int64_t i = 0; shard.masked() && i < shard.tokens(); ++i) sum += shard.counts(i);
             for (int64_t i = 0; i < shard.tokens() * shard.width(); ++i) sum += shard.data()[i];
             CHECK(sum < ~uint64_t{0});
         } catch (const pylm::Error&) {
         }
     }
-    std::remove(path.c_str());
-    std::remove(index.c_str());
+    for (const std::string& one : {path, index, mask}) std::remove(one.c_str());
+}
+
+TEST(segments_of_one_length_trade_places) {
+    std::vector<int64_t> starts{0};
+    for (int d = 0; d < 60; ++d) starts.push_back(starts.back() + 2 + d % 7);
+    Packed packed = pack(starts, 16);
+    trade(packed);
+    CHECK(packed.first_of.back() == static_cast<int64_t>(packed.segments.size()));
+    for (size_t s = 0; s < packed.segments.size(); ++s) {
+        const auto [start, length] = packed.segments[s];
+        CHECK(packed.by_length[packed.first_of[length] + packed.among[s]] == start);
+        CHECK(packed.among[s] < packed.first_of[length + 1] - packed.first_of[length]);
+    }
 }

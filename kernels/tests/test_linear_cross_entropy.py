@@ -117,8 +117,20 @@ def test_opcheck() -> None:
     x, weight = random(6, 8).requires_grad_(), random(20, 8).requires_grad_()
     torch.library.opcheck(
         torch.ops.pylm_kernels.linear_cross_entropy.default,
-        (x, weight, targets(classes=20)[:6], 0.0, -100, 0.0, False, "triton"),
+        (x, weight, targets(classes=20)[:6], 0.0, -100, 0.0, False, False, "triton"),
     )
+
+
+def test_a_frozen_weight() -> None:
+    """The gradient of x is what it is beside a weight's, and none is made for the weight."""
+    x, weight, t = random(N, D).requires_grad_(), random(V, D).requires_grad_(), targets()
+    found = {}
+    for backend in ("triton", "reference"):
+        for frozen in (False, True):
+            loss = linear_cross_entropy(x, weight.detach() if frozen else weight, t, backend=backend)
+            (found[backend, frozen],) = torch.autograd.grad(loss, x)
+    assert torch.equal(found["triton", True], found["triton", False])
+    assert proof.error(found["triton", True], found["reference", True]) < 1e-5
 
 
 def test_compile() -> None:

@@ -1,12 +1,13 @@
 """Checkpoints: a folder a step, whole or absent, hashed, without pickle; the same names on every backend."""
 
 from pylm.checkpoint.directory import Checkpoint, damaged, read, verify, write
-from pylm.checkpoint.opened import Weights, open_weights
+from pylm.checkpoint.opened import Adapted, Weights, open_weights
 from pylm.checkpoint.run_folder import best, find, mend, newest_run, newest_sound, point, retain, steps
 from pylm.checkpoint.saver import Saver
 from pylm.checkpoint.tensors import Tensor, read_tensors, write_tensors
 
 __all__ = [
+    "Adapted",
     "Checkpoint",
     "Saver",
     "Tensor",

@@ -24,7 +24,18 @@ from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
 from pylm.wording import param
 
-__all__ = ["PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", "verify", "write", "written_whole"]
+__all__ = [
+    "ADAPTER",
+    "PARTIAL",
+    "Checkpoint",
+    "damaged",
+    "hash_of",
+    "partial_of",
+    "read",
+    "verify",
+    "write",
+    "written_whole",
+]
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -32,7 +43,8 @@ STATE = "state.json"
 AVERAGE = "average"  # a folder within a checkpoint's, and its name in the state
 ONLY_TO_GO_ON = ("progress", "rng")  # in the state of a checkpoint, and not of its average
 PARTIAL = ".partial-"  # names of folders that are being written begin so
-REQUIRED = ("model.safetensors", STATE, "config.yaml")
+WHOLE, ADAPTER = "model.safetensors", "adapter.safetensors"  # the weights, or what is added to those of a base
+REQUIRED = (STATE, "config.yaml")
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,8 @@ class Checkpoint:
         return int(self.state["step"])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the model's tensors, mapped from the file."""
-        return read_tensors(self.path / "model.safetensors")
+        """Return the model's tensors, mapped from the file; of an adapter its own, without those of its base."""
+        return read_tensors(self.path / weights_file(self.state))
 
     def optimizer(self) -> dict[str, Tensor]:
         """Return the optimizer's tensors, mapped from the file; none where the checkpoint carries none."""
@@ -70,16 +82,21 @@ class Checkpoint:
 
     def texts(self) -> dict[str, str]:
         """Return its further files by name: the tokenizer's."""
-        further = sorted(_manifest(self.path).keys() - {*REQUIRED, "optimizer.safetensors"})
+        further = sorted(_manifest(self.path).keys() - {*REQUIRED, WHOLE, ADAPTER, "optimizer.safetensors"})
         return {name: (self.path / name).read_text(encoding="utf-8") for name in further}
 
     @property
     def identity(self) -> str:
         """The hash of the weights' file, as the manifest says it."""
-        return _manifest(self.path)["model.safetensors"][1]
+        return self.hash_of(weights_file(self.state))
 
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
+        if "merged" in self.state:
+            raise CheckpointError(
+                f"{self.path} is an adapter merged with its base, with no optimizer to go on with",
+                f"{param('init_from', self.path)} starts a new run from it",
+            )
         if "soup" in self.state:
             raise CheckpointError(
                 f"{self.path} is a soup of weights, with no optimizer to go on with",
@@ -106,7 +123,7 @@ def write(
 
     Args:
         path: the folder to make, such as `runs/x/checkpoints/step_500`; one that is there already is an error.
-        weights: the model's tensors, by the names that every backend shares.
+        weights: the model's tensors, by the names that every backend shares; an adapter's where the state has one.
         optimizer: the optimizer's tensors; empty for weights alone.
         state: what else a resume needs: `step`, the loader's position, random states; JSON.
         config: the resolved configuration as YAML.
@@ -120,7 +137,8 @@ def write(
     with written_whole(path) as partial:
         if average:
             state = _with_average(partial / AVERAGE, average, state, config, texts)
-        hashes = {"model.safetensors": write_tensors(partial / "model.safetensors", weights, {"format": "pt"})}
+        named = weights_file(state)
+        hashes = {named: write_tensors(partial / named, weights, {"format": "pt"})}
         if optimizer:
             hashes["optimizer.safetensors"] = write_tensors(partial / "optimizer.safetensors", optimizer)
         documents = {"state.json": json.dumps(state, indent=1, sort_keys=True), "config.yaml": config, **texts}
@@ -131,6 +149,11 @@ def write(
         files = {name: {"size": (partial / name).stat().st_size, "blake2b": hashes[name]} for name in sorted(hashes)}
         write_text(partial / MANIFEST, json.dumps({"version": VERSION, "files": files}, indent=1))
     return path
+
+
+def weights_file(state: Mapping[str, Any]) -> str:
+    """Return the name of the file of weights that a checkpoint of this state has."""
+    return ADAPTER if "adapter" in state else WHOLE
 
 
 @contextmanager
@@ -174,6 +197,8 @@ def read(path: Path) -> Checkpoint:
     try:
         state = parse(path / STATE)
         check_state(state)
+        if (named := weights_file(state)) not in _manifest(path):
+            raise ValueError(f"{MANIFEST} names no {named}")
     except ValueError as error:
         raise damaged(path / STATE, str(error)) from None
     if (wanted := state.get(AVERAGE, {}).get("manifest")) is not None:
@@ -236,7 +261,9 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
             raise CheckpointError(
                 f"{manifest} is of version {ascii(content['version'])[:40]}, this pylm reads {VERSION}", "upgrade pylm"
             )
-        return check_manifest(content.get("files"), REQUIRED, MANIFEST)
+        files = content.get("files")
+        weights = ADAPTER if isinstance(files, dict) and ADAPTER in files else WHOLE
+        return check_manifest(files, (weights, *REQUIRED), MANIFEST)
     except ValueError as error:
         raise damaged(manifest, str(error)) from None
 

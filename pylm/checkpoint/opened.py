@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pylm.checkpoint.directory import ADAPTER, WHOLE, hash_of, read
 from pylm.checkpoint.state import is_file_name
 from pylm.checkpoint.tensors import Tensor, read_tensors
 from pylm.errors import CheckpointError
 
-__all__ = ["Weights", "holds_weights", "no_folder", "open_weights"]
+__all__ = ["ADAPTERS", "Adapted", "Weights", "holds_weights", "no_folder", "open_weights"]
 
-ONE = "model.safetensors"
+ONE = WHOLE
 INDEX = "model.safetensors.index.json"
+# files of adapters: a checkpoint's of ours, PEFT's, mlx-lm's
+ADAPTERS = (ADAPTER, "adapter_model.safetensors", "adapters.safetensors")
 PICKLE = "a pickle as torch.save writes them"
 FOREIGN = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), PICKLE) | {".gguf": "GGUF", ".npz": "NumPy's"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -43,6 +47,14 @@ class Weights:
             found |= read_tensors(file)
         return found
 
+    @property
+    def identity(self) -> str:
+        """The hash of the weights: of a checkpoint of ours as its manifest says it, else of the file or files."""
+        if (self.path / "manifest.json").exists():
+            return read(self.path).identity
+        hashes = [hash_of(path) for path in self.files()]
+        return hashes[0] if len(hashes) == 1 else hashlib.blake2b("".join(hashes).encode(), digest_size=32).hexdigest()
+
     def _parts(self) -> list[str]:
         try:
             index = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
@@ -54,9 +66,25 @@ class Weights:
         return names
 
 
+@dataclass(frozen=True)
+class Adapted(Weights):
+    """An adapter, of ours or in PEFT's or mlx-lm's form, and the weights that it is for."""
+
+    base: Weights
+
+    @property
+    def first_file(self) -> Path:
+        """The file of the adapter."""
+        return next(file for name in ADAPTERS if (file := self.path / name).exists())
+
+    def files(self) -> list[Path]:
+        """Return that file: the base has its own."""
+        return [self.first_file]
+
+
 def holds_weights(path: Path) -> bool:
-    """Say whether a folder holds weights, in one file or in several."""
-    return (path / ONE).exists() or (path / INDEX).exists()
+    """Say whether a folder holds weights, in one file or in several, or an adapter to some."""
+    return any((path / name).exists() for name in (ONE, INDEX, *ADAPTERS))
 
 
 def open_weights(path: str | Path) -> Weights:
@@ -66,7 +94,11 @@ def open_weights(path: str | Path) -> Weights:
         from pylm.checkpoint.run_folder import find
 
         folder = find(str(path))
-    return Weights(folder)
+    if (folder / ONE).exists() or (folder / INDEX).exists():
+        return Weights(folder)
+    from pylm.checkpoint.based import base_of
+
+    return Adapted(folder, base_of(folder))
 
 
 def no_folder(name: str, runs: Path) -> CheckpointError | None:

@@ -63,6 +63,17 @@ def _parents(value: Any) -> bool:
     return all(_text(one.get("path")) and (one.get("share") is None or _number(one["share"])) for one in value)
 
 
+def _base(value: Any) -> bool:
+    """Return whether it is where the base of an adapter lies, and the hash of its weights."""
+    return isinstance(value, dict) and _text(value.get("path")) and _text(value.get("weights"))
+
+
+def _rows(value: Any) -> bool:
+    """Return whether it is the first row and the one after the last."""
+    count = _count(0, LARGEST)
+    return isinstance(value, list) and len(value) == 2 and all(map(count, value)) and value[0] < value[1]
+
+
 def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
@@ -111,7 +122,17 @@ INSIDE: dict[str, dict[str, Check]] = {
         "steps": _count(1, STEPS_LIMIT),
         "manifest": lambda value: isinstance(value, str) and len(value) == HASH_DIGITS,
     },
+    "adapter": {
+        "rank": _count(1, LARGEST),
+        "alpha": _number,
+        "dropout": _number,
+        "targets": lambda value: isinstance(value, list) and all(map(_text, value)),
+        "vocabulary": _count(1, LARGEST),
+        "rows": _or_none(_rows),
+        "base": _base,
+    },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
+    "merged": {"adapter": _text, "base": _text, "path": _text},
     "soup": {"method": _text, "parents": _parents},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),
@@ -169,6 +190,8 @@ def check_state(state: Mapping[str, Any]) -> None:
         for field, check in fields.items():
             if field in state[name] and not check(state[name][field]):
                 raise ValueError(f"{name}.{field} is {_shown(state[name][field])}")
+    if lacking := [field for field in INSIDE["adapter"] if field not in state.get("adapter", INSIDE["adapter"])]:
+        raise ValueError(f"it names no adapter.{lacking[0]}")
     step = state.get("progress", {}).get("step", state["step"])
     if step != state["step"]:
         raise ValueError(f"step is {state['step']}, and progress.step {step}")

@@ -8,6 +8,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenize": ("pylm.cli.tokenize:tokenize", "Turn text into token shards."),
     "data": ("pylm.cli.data:data", "Get datasets; look into token shards and check them."),
     "train": ("pylm.cli.train:train", "Train a model, or go on with one."),
+    "finetune": ("pylm.cli.finetune:finetune", "Tune a trained model on examples."),
+    "adapter": ("pylm.cli.adapter:adapter", "Merge an adapter with its base, or write it for others."),
     "eval": ("pylm.cli.eval_:eval_", "Say what a model is worth, on text that it has not seen."),
     "plan": ("pylm.cli.plan:plan", "Say what a training will take, and whether it fits."),
     "sample": ("pylm.cli.sample:sample", "Write text with a trained model."),

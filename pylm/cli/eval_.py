@@ -26,6 +26,7 @@ pylm eval --checkpoint runs/a/step_500 --json"""
 @click.argument("runs", nargs=-1, metavar="[RUN…]", shell_complete=complete_runs)
 @engine_options
 @click.option("--data", metavar="DIR|SOURCE", help="Shards, or text.  [default: the run's own validation split]")
+@click.option("--examples", metavar="FILE|NAME", help="Prompts and completions, or chats, for it to answer.")
 @click.option("--split", type=click.Choice(["val", "train"]), default="val", help="Of a folder of shards.")
 @click.option("--by-document", is_flag=True, show_default=False, help="Read documents whole, not training's windows.")
 @click.option("--stride", type=COUNT, help="Targets of a window of a long document.  [default: the context's length]")

@@ -12,7 +12,6 @@ import click
 
 from pylm.cli.frame.command import json_option
 from pylm.cli.frame.configured import configured
-from pylm.cli.frame.printing import drawn_on, print_json
 from pylm.cli.frame.training_options import training_options
 from pylm.wording import in_options
 
@@ -61,22 +60,11 @@ def train(
         from pylm.runs import SignalStop
         from pylm.training.request import Request
         from pylm.training.run import train as run_training
-        from pylm.training.words import said
 
         folder = Path(out) if out else None
         request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]))
         run_training(request, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
-    ended = narrator.ended
-    assert ended is not None
-    if as_json:
-        print_json({**vars(ended), "run": str(ended.run), "why": in_options(ended.why)})
-        return
-    lines = in_options("\n".join(said(ended)))
-    if drawn_on(sys.stdout):
-        from pylm.runs.terminal import wrapped
-
-        lines = wrapped(lines)
-    click.echo(lines)
+    narrator.print_ended(as_json)
 
 
 def _refuse_several() -> None:

@@ -42,6 +42,9 @@ def why(run: str, step: int, as_json: bool) -> None:
         where = document["shard"] if document["index"] is None else f"{document['shard']} document {document['index']}"
         text = " ".join((document["text"] or "").split())
         click.echo(f"  {where}, token {document['start']:,}: {text[:EXCERPT]}")
+        if document["counts"] is not None:
+            spans = ", ".join(f"{first:,} to {end - 1:,}" for first, end in document["counts"])
+            click.echo(f"    learned: {f'tokens {spans}' if spans else 'nothing of it'}")
 
 
 def _number(value: Any) -> str:

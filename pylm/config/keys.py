@@ -10,6 +10,8 @@ from pylm.wording import param
 
 __all__ = ["all_keys", "find_key", "is_flag", "unknown_key", "unknown_section"]
 
+SOUGHT = {"finetune": ("finetune", "train", "sample")}  # where a command seeks a short key, if not in its section alone
+
 
 def all_keys() -> list[str]:
     """Name every key, qualified: `model.n_layers` and so on."""
@@ -38,8 +40,9 @@ def find_key(word: str, section: str | None = None, where: str | None = None) ->
         if key in SECTIONS[first].model_fields:
             return first, key
         raise unknown_key(f"{first}.{key}", where)
-    if section is not None and spelled in SECTIONS[section].model_fields:
-        return section, spelled
+    for home in () if section is None else SOUGHT.get(section, (section,)):
+        if spelled in SECTIONS[home].model_fields:
+            return home, spelled
     homes = [name for name, kind in SECTIONS.items() if spelled in kind.model_fields]
     if len(homes) == 1:
         return homes[0], spelled

@@ -9,7 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pylm.config.batch import Batch, plan_batch
 from pylm.config.values import Cleaning, Device, Duration, Flag, Real, Reals, Scaling, Text, Texts, Weights, Whole, Word
 
-__all__ = ["SECTIONS", "Config", "Data", "Eval", "Metrics", "Model", "Sample", "Section", "Train", "json_schema"]
+__all__ = [
+    "SECTIONS",
+    "Config",
+    "Data",
+    "Eval",
+    "Finetune",
+    "Metrics",
+    "Model",
+    "Sample",
+    "Section",
+    "Train",
+    "json_schema",
+]
 
 PositiveOrNone = Annotated[int | None, Whole(least=1, none=True)]
 
@@ -329,6 +341,40 @@ class Metrics(Section):
     log_every: Annotated[int, Whole(least=1)] = Field(default=10, description="Steps between lines of metrics.jsonl.")
 
 
+class Finetune(Section):
+    """What `pylm finetune` makes of a model that is trained."""
+
+    dataset: Annotated[str | None, Text(none=True)] = Field(
+        default=None, description="Examples: a file, a dataset by name, hub:ORG/NAME, or a folder of them as tokens."
+    )
+    val_dataset: Annotated[str | None, Text(none=True)] = Field(
+        default=None, description="Other examples that are held out. null: one in twenty of the dataset's, by its hash."
+    )
+    method: Annotated[Literal["full", "lora"], Word(of=("full", "lora"))] = Field(
+        default="full", description="What learns. full: the weights; lora: adapters beside them."
+    )
+    template: Annotated[str | None, Text(none=True)] = Field(
+        default=None, description="chatml, plain or a file. null: the checkpoint's, else chatml for messages."
+    )
+    overflow: Annotated[Literal["cut-prompt", "drop", "error"], Word(of=("cut-prompt", "drop", "error"))] = Field(
+        default="cut-prompt",
+        description="What becomes of an example longer than the context. cut-prompt: its prompt loses its beginning.",
+    )
+    freeze: Annotated[tuple[str, ...], Texts()] = Field(
+        default=(), description="What stays as it is: embeddings, layers:0-5, layers:3, norms, head."
+    )
+    lora_rank: Annotated[int, Whole(least=1)] = Field(default=16, description="Rank of an adapter.")
+    lora_alpha: Annotated[float, Real(above=0.0)] = Field(
+        default=32.0, description="An adapter counts this over its rank."
+    )
+    lora_dropout: Annotated[float, Real(least=0.0, below=1.0)] = Field(
+        default=0.0, description="Share of an adapter's inputs dropped."
+    )
+    lora_targets: Annotated[tuple[str, ...] | None, Texts(none=True)] = Field(
+        default=None, description="What gets adapters. null: every linear of the blocks."
+    )
+
+
 class Eval(Section):
     """The questions that a model is asked while it is trained."""
 
@@ -357,6 +403,7 @@ class Config(Section):
     data: Data = Data()
     sample: Sample = Sample()
     metrics: Metrics = Metrics()
+    finetune: Finetune = Finetune()
     eval: Eval = Eval()
 
     @model_validator(mode="after")
@@ -384,6 +431,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "sample": Sample,
     "metrics": Metrics,
+    "finetune": Finetune,
     "eval": Eval,
 }
 

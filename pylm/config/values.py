@@ -184,11 +184,12 @@ class Word(Value):
     of: tuple[str, ...] = ()
 
     def _read(self, value: Any) -> str:
-        word = str(value).lower().replace("-", "_")
-        if word not in self.of:
+        word = str(value).lower().replace("_", "-")
+        spelled = {one.replace("_", "-"): one for one in self.of}
+        if word not in spelled:
             known = [*(["auto"] if self.auto else []), *self.of]
             raise ValueError(f"{value!r} is none of {', '.join(known)}", did_you_mean(word, known))
-        return word
+        return spelled[word]
 
     def _schema(self) -> dict[str, Any]:
         return {"enum": list(self.of)}

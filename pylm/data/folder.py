@@ -19,6 +19,7 @@ __all__ = [
     "damage",
     "files_of_split",
     "is_plain",
+    "masks_of",
     "read_manifest",
     "read_text",
     "refuse_text",
@@ -58,6 +59,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: damaged: {damage(error)}", AGAIN.replace("DIR", str(folder))) from None
     return dict(manifest)
+
+
+def masks_of(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the masks beside shards of examples by name, with their `bytes` and `blake2b`; text has none."""
+    made = manifest.get("made")
+    masks = made.get("masks") if isinstance(made, dict) else None
+    return masks if isinstance(masks, dict) else {}
 
 
 def damage(error: Exception) -> str:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pylm.data.folder import TOKEN_FILES, TOKENIZER_FILES, damage, files_of_split, read_manifest, read_text, refuse_text
+from pylm.data.folder import (
+    TOKEN_FILES,
+    TOKENIZER_FILES,
+    damage,
+    files_of_split,
+    masks_of,
+    read_manifest,
+    read_text,
+    refuse_text,
+)
 from pylm.errors import DataError
 from pylm.wording import call, param
 
@@ -85,8 +94,9 @@ def _describe(path: Path) -> dict[str, Any]:
             shards = {name: [[one["tokens"], one["hash"]] for one in split["shards"]] for name, split in splits.items()}
             val = splits.get("val", {})
             tokens = int(val.get("tokens", 0))
+            masks = {name: mask["blake2b"] for name, mask in masks_of(content).items()}
             return {
-                "content": [content["dtype"], shards],
+                "content": [content["dtype"], shards, *([masks] if masks else [])],
                 "tokenizer": str(content["tokenizer"]),
                 "vocab_size": content["vocab_size"],
                 "texts": texts,

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pylm import _native
-from pylm.data.folder import WIDTHS, files_of_split, read_manifest, refuse_text
+from pylm.data.folder import WIDTHS, files_of_split, masks_of, read_manifest, refuse_text
+from pylm.data.masks import mask_name
 from pylm.errors import DataError, UsageError
 from pylm.wording import param
 
@@ -23,7 +24,7 @@ __all__ = ["Batch", "Document", "Loader", "find_shards"]
 WINDOWS = ("contiguous", "packed")
 MOST_THREADS = 256
 
-_Shard = tuple[str, int, int, str]
+_Shard = tuple[str, int, int, str, str]  # path, bytes a token, tokens, index and mask, as C++ takes them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Batch:
     """One step's share of one rank; the arrays of an iterated batch are overwritten once two more have been taken."""
 
     inputs: npt.NDArray[Any]  # [rows, context_length]
-    targets: npt.NDArray[Any]  # the next token of each input; -100 where there is nothing to predict
+    targets: npt.NDArray[Any]  # the next token of each input; -100 where there is none, or a mask leaves it out
     cu_seqlens: npt.NDArray[np.int32] | None = None  # packed: segment starts over the flattened batch, then its size
 
 
@@ -43,6 +44,7 @@ class Document:
     index: int | None  # its number in the shard; None where the shard has no index of documents
     start: int  # the first token of the piece, counted from the shard's start
     text: str | None  # None where no tokenizer lies beside the shards
+    counts: tuple[tuple[int, int], ...] | None = None  # tokens that count as targets, from where to where in the shard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,9 @@ class _Dataset:
 
 class Loader:
     """Batches of token windows as a pure function of (seed, step, rank, world).
+
+    Where masks lie beside the shards, what does not count as a target is -100, and examples of one length trade places
+    from epoch to epoch, so that packed windows differ.
 
     Threads may share one: each batch goes to one of them, and `close` or `seek` from another ends a wait with an error.
     A batch's memory serves again once two more have been taken, by whichever thread: copy what is kept for longer.
@@ -214,7 +219,8 @@ class Loader:
             decode = decoders[dataset]
             text = decode(self._batches.read(dataset, shard, start, length).tolist()) if decode else None
             path = self._datasets[dataset].shards[shard][0]
-            documents.append(Document(path, None if index < 0 else index, start, text))
+            counts = _spans(self._batches.mask(dataset, shard, start, length), start)
+            documents.append(Document(path, None if index < 0 else index, start, text, counts))
         return documents
 
     def close(self) -> None:
@@ -258,6 +264,14 @@ class Loader:
         return pair[0], pair[1], starts
 
 
+def _spans(mask: npt.NDArray[np.bool_] | None, start: int) -> tuple[tuple[int, int], ...] | None:
+    """Return from where to where a mask that begins at `start` is set; None where there is none."""
+    if mask is None:
+        return None
+    borders = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)) + start
+    return tuple((int(begin), int(end)) for begin, end in borders.reshape(-1, 2))
+
+
 def _check_whole(name: str, value: Any) -> None:
     """Refuse what is no whole number, or one that no machine counts to."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -282,7 +296,7 @@ def find_shards(name: str, split: str) -> _Dataset:
     _printable(path)
     if path.is_file():
         refuse_text(path)
-        return _Dataset(name, [(str(path), 0, -1, _index_beside(path))], 0, _tokenizer_in(path.parent))
+        return _Dataset(name, [(str(path), 0, -1, _index_beside(path), "")], 0, _tokenizer_in(path.parent))
     if not path.is_dir():
         raise DataError(
             f"{name}: no such folder or file", "name a folder that pylm tokenize wrote, or a file of tokens"
@@ -297,7 +311,7 @@ def find_shards(name: str, split: str) -> _Dataset:
         )
     for file in files:
         _printable(file)
-    return _Dataset(name, [(str(file), 0, -1, _index_beside(file)) for file in files], 0, _tokenizer_in(path))
+    return _Dataset(name, [(str(file), 0, -1, _index_beside(file), "") for file in files], 0, _tokenizer_in(path))
 
 
 def _printable(path: Path) -> None:
@@ -314,12 +328,22 @@ def _from_manifest(folder: Path, manifest: dict[str, Any], split: str) -> _Datas
     width = WIDTHS[manifest["dtype"]]
     listed = manifest["splits"].get(split, {"shards": []})["shards"]
     places = [(folder / shard["file"], shard["tokens"]) for shard in listed]
-    shards = [(str(place), width, tokens, str(place.with_suffix(".idx"))) for place, tokens in places]
+    masks = masks_of(manifest)
+    shards = [
+        (str(place), width, tokens, str(place.with_suffix(".idx")), _mask_beside(place, masks))
+        for place, tokens in places
+    ]
     if not shards:
         raise DataError(
             f"{folder}: its manifest lists no shard of split {split!r}", f"pylm tokenize {param('val')} makes one"
         )
     return _Dataset(str(folder), shards, manifest["vocab_size"], _tokenizer_in(folder))
+
+
+def _mask_beside(shard: Path, masks: Mapping[str, Any]) -> str:
+    """Return the mask of a shard, empty where its manifest lists none."""
+    name = mask_name(shard.name)
+    return str(shard.with_name(name)) if name in masks else ""
 
 
 def _index_beside(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm import _rust
+from pylm.data import masks
 from pylm.data.folder import TOKENIZER_FILES, read_text
 from pylm.errors import DataError, PylmError, PylmWarning
 from pylm.tokenizer.native import parameters_named
@@ -61,6 +62,8 @@ def statistics(folder: str | Path) -> dict[str, Any]:
             counted = _rust.shards_statistics(folder, name)
             counts = counted.pop("counts")
             top = sorted(range(len(counts)), key=lambda token: (-counts[token], token))[:COMMONEST]
+            if (targets := masks.counted(Path(folder), manifest, name)) is not None:
+                entry["counted"] = targets
             entry["bytes_per_token"] = split["text_bytes"] / split["tokens"]
             entry["lengths"] = {key: counted[key] for key in ("shortest", "median", "ninetieth", "longest")}
             entry["used"] = sum(1 for count in counts if count)
@@ -77,10 +80,15 @@ def statistics(folder: str | Path) -> dict[str, Any]:
 @parameters_named()
 def document(folder: str | Path, split: str, number: int, most: int) -> dict[str, Any]:
     """Return document `number` of a split, its first `most` tokens with their text."""
-    tok = _writer(folder, _rust.shards_manifest(folder))
+    manifest = _rust.shards_manifest(folder)
+    tok = _writer(folder, manifest)
     found = _rust.shards_document(folder, split, number, most)
     ids = found.pop("ids")
-    return {**found, "shown": [{"id": token, "text": _shown(tok, token)} for token in ids], "text": tok.decode(ids)}
+    shown: list[dict[str, Any]] = [{"id": token, "text": _shown(tok, token)} for token in ids]
+    counts = masks.counts_of(Path(folder), manifest, found["file"], found["start"], len(ids))
+    for token, is_target in zip(shown, counts or (), strict=False):
+        token["counts"] = is_target
+    return {**found, "shown": shown, "text": tok.decode(ids)}
 
 
 @parameters_named()
@@ -95,6 +103,8 @@ def verify(folder: str | Path, progress: Callable[[int, int], object] | None = N
     # of a file whose hash differs that is enough to say
     named = {problem["file"] for problem in report["problems"]}
     report["problems"] += [one for one in problems if one["file"] not in named or one["file"] == "manifest.json"]
+    if manifest is not None:
+        report["problems"] += masks.problems(Path(folder), manifest)
     return report
 
 

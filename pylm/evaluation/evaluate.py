@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,17 @@ from pylm.checkpoint.directory import AVERAGE
 from pylm.errors import UsageError, did_you_mean
 from pylm.evaluation.asking import Asked
 from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
-from pylm.evaluation.judged import Judged, by_shards, by_text, is_shards, of_ours, own_data
+from pylm.evaluation.judged import Judged, by_examples, by_shards, by_text, is_shards, of_ours, own_data
 from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
 from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity, ready
+from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tally import Tally, TextLengths
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.evaluation.tally import Units
-    from pylm.evaluation.tasks import Task, Told
+    from pylm.evaluation.tasks import Task, TaskResult, Told
     from pylm.generation.load import Opened
 
 __all__ = ["checkpoint_of", "evaluate"]
@@ -39,6 +40,7 @@ def evaluate(
     *,
     checkpoint: str | None = None,
     data: Any = None,
+    examples: Any = None,
     split: str = "val",
     by_document: bool = False,
     stride: int | None = None,
@@ -80,14 +82,16 @@ def evaluate(
         run: A run or any other CHECKPOINT; None for the newest run's best.
         checkpoint: Which of the run's: best, last or step_500.
         data: A folder of shards, or text: whatever `pylm.data.source` takes, which the model's own tokenizer reads, by
-            document. None for the validation split that the run was judged by.
+            document. None for the validation split that the run was judged by. Shards of examples are judged by
+            what counts of them, and their answers are written and compared.
+        examples: A dataset of examples, as `pylm.finetune` takes them, which the model answers.
         split: Of a folder of shards: val or train.
         by_document: Whether shards are read document by document, each from its first token, and not in the windows
             that training has.
         stride: Of documents that are longer than the context: how many targets a window has; the fewer, the more
             context has each. The context's length if not given: lm-evaluation-harness's rolling windows.
         by: What the loss is broken down by: position, frequency, confidence.
-        limit: How many windows, documents, or questions of each task, at most.
+        limit: How many windows, documents, examples, or questions of each task, at most; 200 answers if not given.
         prefix: What documents and contexts begin after: eot, or none for nothing.
         tasks: Names or files of tasks, or a `pylm.evaluation.tasks.Task` that says more of itself.
         suite: quick, core, olmes, or the file of one.
@@ -114,7 +118,17 @@ def evaluate(
     by = [by] if isinstance(by, str) else list(by)
     _refuse(by, split, prefix, limit, stride, texts)
     asked = Asked.of(tasks, suite, harness, shots, include_path, texts)
-    with_losses = not asked or data is not None or bool(by) or by_document or stride is not None or split != "val"
+    if examples is not None and data is not None:
+        raise UsageError(f"{param('examples')} and {param('data')} both say what to judge by", "give one of the two")
+    with_losses = (
+        not asked
+        or data is not None
+        or examples is not None
+        or bool(by)
+        or by_document
+        or stride is not None
+        or split != "val"
+    )
     if limit is not None and not with_losses and not asked.has_questions:
         raise UsageError(
             f"{param('limit')} is for windows, documents and questions", f"{param('texts')} itself says how many"
@@ -135,15 +149,20 @@ def evaluate(
         engine=opened.engine.name,
         settings={"prefix": prefix, "limit": limit},
     )
+    answers: list[TaskResult] = []
     if with_losses:
-        if data is None:
+        if examples is not None:
+            judged = by_examples(opened, examples, limit)
+        elif data is None:
             judged = own_data(opened, split, by_document, stride, prefix, limit, say)
         elif is_shards(data):
             judged = by_shards(opened, os.fspath(data), split, by_document, stride, prefix, limit)
         else:
             judged = by_text(opened, data, stride, prefix, limit)
         found = _with_losses(found, opened, judged, by, progress)
+        answers = _answers(opened, judged, found.settings, limit, told)
     found = questions.of_model(found, opened, prefix, told, say)
+    found = replace(found, tasks=[*answers, *found.tasks])
     if place is not None:
         append(place, list(found.records()))
     return found
@@ -201,6 +220,21 @@ def _with_losses(
         by={name: each.bins() for name, each in asked.items()},
         units=units,
     )
+
+
+def _answers(
+    opened: Opened, judged: Judged, settings: Mapping[str, Any], limit: int | None, told: Told
+) -> list[TaskResult]:
+    """Return what the model answers where it is judged by examples."""
+    if judged.examples is None or opened.tokenizer is None:
+        return []
+    from pylm.evaluation.answered import answered
+    from pylm.evaluation.classified import classified
+
+    results = [answered(opened, judged.examples(), settings, limit, told)]
+    if judged.labels:
+        results.insert(0, classified(Scorer.of(opened), judged.examples(), judged.labels, settings, told))
+    return [result for result in results if result is not None]
 
 
 def _errors(units: Units) -> dict[str, float]:

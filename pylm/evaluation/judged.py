@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,28 @@ from pylm.config.cascade import resolve
 from pylm.config.schema import Config
 from pylm.data.folder import TOKEN_FILES
 from pylm.data.identity import identify
-from pylm.errors import CheckpointError, DataError, PylmError, TokenizerError
+from pylm.errors import CheckpointError, DataError, PylmError, TokenizerError, UsageError
+from pylm.evaluation.examples import (
+    Example,
+    examples_of,
+    examples_of_shards,
+    ids_of_labels,
+    in_pieces,
+    masks_beside,
+    passages,
+)
 from pylm.evaluation.reading import Passage, documents, prefix_of, texts, windows, within
+from pylm.tokenizer import Tokenizer
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
+    from pylm.data.chat.templates import Template
     from pylm.data.identity import Identity
+    from pylm.evaluation.answered import Masked
     from pylm.generation.load import Opened
 
-__all__ = ["Judged", "by_shards", "by_text", "is_shards", "of_ours", "own_data"]
+__all__ = ["Judged", "by_examples", "by_shards", "by_text", "is_shards", "of_ours", "own_data"]
 
 NO_WINDOW = "hold no window"  # how the loader says that there are too few tokens
 
@@ -36,6 +48,8 @@ class Judged:
     passages: Iterator[Passage]
     settings: Callable[[], dict[str, Any]]  # asked once all is read
     tokens: int | None = None  # about how many targets there are, where that is known
+    examples: Callable[[], Iterable[Masked]] | None = None  # that ask for answers, where it is of such
+    labels: Mapping[str, Sequence[int]] = field(default_factory=dict)  # that they have, in ids
 
     def empty(self) -> PylmError:
         """Return the error for passages without a target."""
@@ -102,6 +116,8 @@ def by_shards(
         config = Config.model_validate({"model": {"context_length": opened.engine.context_length}})
     _refuse_empty(path, split, identity)
     settings: dict[str, Any] = {"data": identity.fingerprint, "split": split, "limit": limit}
+    if (made := masks_beside(path)) is not None:
+        return _by_masks(opened, path, split, made, stride, limit, settings)
     if by_document:
         return _documents_of_shards(opened, path, split, stride, prefix, limit, settings)
     from pylm.evaluation.validation import Validation
@@ -118,6 +134,83 @@ def by_shards(
     tokens = min(validation.windows, limit or validation.windows) * opened.engine.context_length
     settings |= {"windows": config.data.window}
     return Judged(path, within(found, opened.engine.vocab_size, path), lambda: settings, tokens)
+
+
+def _by_masks(
+    opened: Opened, path: str, split: str, made: dict[str, Any], stride: int | None, limit: int | None,
+    settings: dict[str, Any],
+) -> Judged:  # fmt: skip
+    """Return the examples of shards with masks, each read alone, by what counts of it."""
+    if stride is not None:
+        raise UsageError(f"{path} holds examples, which are read whole", f"leave out {param('stride')}")
+
+    def examples() -> Iterator[Example]:
+        return islice(examples_of_shards(path, split), limit)
+
+    is_text = made.get("form") == "text"  # of which nothing is asked, and which may be longer than the context
+    labels = {}
+    if made.get("labels"):
+        tokenizer = Tokenizer.load(path)
+        template = made.get("template_name") and _own_template(tokenizer)
+        labels = ids_of_labels(made["labels"], tokenizer, template)
+    read = in_pieces(examples(), opened.engine.context_length) if is_text else examples()
+    found = _seen(within(passages(read), opened.engine.vocab_size, path), opened, path)
+    settings |= {"documents": True, "examples": True}
+    return Judged(path, found, lambda: settings, examples=None if is_text else examples, labels=labels)
+
+
+def by_examples(opened: Opened, dataset: Any, limit: int | None) -> Judged:
+    """Return the examples of a dataset, read through the model's own template by its own tokenizer."""
+    from pylm.data import Examples
+    from pylm.data.streaming.stream_of import named
+
+    tokenizer = opened.tokenizer
+    if tokenizer is None:
+        raise _no_tokenizer(opened)
+    template, learned = _tuned(opened, tokenizer)
+    held = Examples(dataset, tokenizer, template=template, context_length=opened.engine.context_length)
+    digest = hashlib.sha256()
+
+    def examples() -> Iterator[Example]:
+        return islice(examples_of(held), limit)
+
+    def settings() -> dict[str, Any]:
+        return {"data": digest.hexdigest(), "documents": True, "examples": True, "limit": limit}
+
+    labels = ids_of_labels(learned or held.labels, tokenizer, template) if held.labels else {}
+    found = passages(examples(), digest.update)
+    asked = None if held.form == "text" else examples
+    return Judged(named(dataset) or "examples", found, settings, examples=asked, labels=labels)
+
+
+def _tuned(opened: Opened, tokenizer: Tokenizer) -> tuple[Template | None, list[str]]:
+    """Return the template that a model was tuned with, where one wrote its examples, and the labels that it learned."""
+    if not (opened.folder / "config.yaml").is_file():
+        return None, []
+    config = resolve(files=[opened.folder / "config.yaml"], environ={}).config
+    made = masks_beside(config.data.path) if config.data.path is not None else None
+    template = _own_template(tokenizer) if config.finetune.template is not None else None
+    return template, [] if made is None else list(made.get("labels", []))
+
+
+def _own_template(tokenizer: Tokenizer) -> Template | None:
+    """Return the template that a tokenizer carries, as one that is asked for: it writes prompts, too."""
+    from pylm.data.chat.templates import Template
+
+    own = tokenizer.chat_template
+    return None if own is None else Template("the tokenizer's", own, is_given=True)
+
+
+def _seen(found: Iterable[Passage], opened: Opened, path: str) -> Iterator[Passage]:
+    """Yield passages that the model sees whole; refuse others."""
+    most = opened.engine.context_length
+    for passage in found:
+        if len(passage.inputs) > most:
+            raise DataError(
+                f"{path} holds an example of {len(passage.inputs) + 1:,} tokens, and the model sees {most:,}",
+                f"make it ready for this model, with {param('context_length', most)}",
+            )
+        yield passage
 
 
 def _documents_of_shards(
@@ -138,9 +231,7 @@ def _documents_of_shards(
 def by_text(opened: Opened, source: Any, stride: int | None, prefix: str, limit: int | None) -> Judged:
     """Return the documents of a text, encoded by the model's own tokenizer."""
     if opened.tokenizer is None:
-        raise TokenizerError(
-            f"{opened.folder} carries no tokenizer to read text with", f"name it: {param('tokenizer', 'T')}"
-        )
+        raise _no_tokenizer(opened)
     from pylm.data.streaming.stream_of import named
 
     digest = hashlib.sha256()
@@ -153,6 +244,12 @@ def by_text(opened: Opened, source: Any, stride: int | None, prefix: str, limit:
         return {"data": digest.hexdigest(), **how}
 
     return Judged(named(source) or "text", found, settings)
+
+
+def _no_tokenizer(opened: Opened) -> TokenizerError:
+    return TokenizerError(
+        f"{opened.folder} carries no tokenizer to read text with", f"name it: {param('tokenizer', 'T')}"
+    )
 
 
 def of_ours(folder: Path) -> Checkpoint | None:

@@ -37,6 +37,7 @@ class TaskResult:
     cropped: int  # pairs that were longer than the model's context
     apart: int  # pairs whose context and continuation could not be encoded together
     settings: dict[str, Any]
+    confusion: dict[str, Any] | None = None  # of labels: how many of each were taken for which
 
     @property
     def fingerprint(self) -> str:

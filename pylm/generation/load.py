@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pylm.checkpoint import Weights, find, open_weights, read
+from pylm.checkpoint import Adapted, Weights, find, open_weights, read
 from pylm.errors import CheckpointError, TokenizerError, UsageError
 from pylm.generation.checked import check_files
 from pylm.model.which import need_mlx, prefers_mlx
@@ -50,7 +50,10 @@ def open_session(checkpoint: str | None = None, **options: Any) -> Session:
 
     opened = open_model(checkpoint, **options)
     assert opened.tokenizer is not None
-    return Session(opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder))
+    answers = _was_tuned_by_template(opened.folder, opened.tokenizer.chat_template)
+    return Session(
+        opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder), answers=answers
+    )
 
 
 def open_model(
@@ -87,21 +90,44 @@ def open_model(
     """
     _refuse(backend, device, dtype, quantize, cache, threads)
     folder = find(checkpoint, runs)
+    _check(folder, verify, say)
+    opened = open_weights(folder)
+    carrier, part = folder, opened
+    while isinstance(part, Adapted):  # what an adapter is for is read too, and has a tokenizer where it has none
+        part = part.base
+        _check(part.path, verify, say)
+        carrier = carrier if _carries_one(carrier) else part.path
+    words = _tokenizer(carrier, tokenizer) if writes or tokenizer is not None or _carries_one(carrier) else None
+    engine = _engine(opened, backend, device, dtype, quantize, threads, cache)
+    if words is None:
+        return Opened(folder, engine, None, [], [])
+    _same_vocabulary(words, engine.vocab_size, folder, tokenizer)
+    return Opened(folder, engine, words, *_marks(carrier, words))
+
+
+def _check(folder: Path, verify: bool, say: Callable[[str], None]) -> None:
+    """Refuse a folder of files that are not as they were written, or of which nothing says what they are."""
     if (folder / "manifest.json").exists():
         read(folder)  # the sizes of its files agree with its manifest
         if verify:
             check_files(folder, say)
-    elif not (folder / "config.json").exists():
+    elif not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
         raise CheckpointError(
             f"{folder} holds weights and neither manifest.json nor config.json, which say what they are",
             "name a checkpoint of a run, or a folder of Hugging Face's layout",
         )
-    words = _tokenizer(folder, tokenizer) if writes or tokenizer is not None or _carries_one(folder) else None
-    engine = _engine(folder, backend, device, dtype, quantize, threads, cache)
-    if words is None:
-        return Opened(folder, engine, None, [], [])
-    _same_vocabulary(words, engine.vocab_size, folder, tokenizer)
-    return Opened(folder, engine, words, *_marks(folder, words))
+
+
+def _was_tuned_by_template(folder: Path, template: str | None) -> bool:
+    """Say whether a checkpoint was tuned on examples that its template wrote; plain writes no prompts as they are."""
+    from pylm.config.cascade import resolve
+    from pylm.data.chat.templates import PLAIN
+
+    config = folder / "config.yaml"
+    if template is None or not config.is_file():
+        return False
+    name = resolve(files=[config], environ={}).config.finetune.template
+    return name is not None and (name != "plain" or template == PLAIN)
 
 
 def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:
@@ -140,8 +166,7 @@ def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, t
         )
 
 
-def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
-    opened = open_weights(folder)
+def _engine(opened: Weights, backend: str, device: str, dtype: str, quantize: str, threads: int, cache: bool) -> Engine:
     plain = cache and quantize == "none" and not threads
     if backend == "mlx" or (backend == "auto" and plain and prefers_mlx(device)):
         need_mlx(device)
@@ -158,7 +183,9 @@ def _engine(folder: Path, backend: str, device: str, dtype: str, quantize: str, 
         if reason is None:
             return NativeEngine(shape, weights, quantize if quantize != "none" else dtype, threads)
         if asked:
-            raise UsageError(f"the C++ engine does not serve {folder}: {reason}", f"{param('backend', 'torch')} does")
+            raise UsageError(
+                f"the C++ engine does not serve {opened.path}: {reason}", f"{param('backend', 'torch')} does"
+            )
     return _torch_engine(opened, device, dtype, threads, cache)
 
 

@@ -83,6 +83,7 @@ class Session:
         begin: Sequence[int] = (),
         ends: Sequence[int] = (),
         name: str = "",
+        answers: bool = False,
     ) -> None:
         """Put an engine and a tokenizer together.
 
@@ -92,10 +93,15 @@ class Session:
             begin: ids before every text, for models that were trained with them.
             ends: ids that end a text beside the tokenizer's own.
             name: where the model came from, for people.
+            answers: whether a text is what somebody says, which the tokenizer's chat template writes: the model was
+                tuned on that.
         """
         self.engine, self.tokenizer, self.name = engine, tokenizer, name
         self._begin = list(begin)
         self._ends = frozenset(ends) | ({tokenizer.eot} if tokenizer.eot is not None else frozenset())
+        self._answers = answers
+        if answers:  # whatever ends a turn is one of them
+            self._ends |= frozenset(tokenizer.specials.values())
         self._vocabulary = min(tokenizer.vocab_size, engine.vocab_size)
         self._spare: Cache | None = None
         self._rolled = False
@@ -106,7 +112,7 @@ class Session:
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the ids that a text starts from; an empty prompt starts after an end of text."""
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+        ids = self._encoded(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
         for token in ids:
             if not 0 <= token < self._vocabulary:
                 raise UsageError(f"the prompt holds id {token}", f"ids run from 0 to {self._vocabulary - 1}")
@@ -115,6 +121,12 @@ class Session:
                 raise UsageError("the prompt is empty, and the tokenizer has no end of text to start from", "give one")
             return [self.tokenizer.eot]
         return self._begin + ids
+
+    def _encoded(self, prompt: str) -> list[int]:
+        if not self._answers or not prompt:
+            return self.tokenizer.encode(prompt)
+        said = {"role": "user", "content": prompt}
+        return self.tokenizer.apply_chat_template([said], add_generation_prompt=True)
 
     def stream(
         self,

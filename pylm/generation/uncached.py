@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pylm import _native
@@ -23,6 +23,7 @@ def write_uncached(
     settings: Sample,
     stream: int,
     stopping: Callable[[], bool],
+    ends: Collection[int] = (),
 ) -> tuple[str, list[int]] | None:
     """Return the text that goes on from a prompt to the end of text, a stop or `max_tokens`, and its ids.
 
@@ -35,6 +36,7 @@ def write_uncached(
         settings: how tokens are drawn; no seed is seed 0.
         stream: of the random numbers; one stream draws the same at each call.
         stopping: polled before each token.
+        ends: ids that end a text beside the end of text.
     """
     import numpy as np
 
@@ -49,7 +51,7 @@ def write_uncached(
             logits, "float32", drawn_as, history, settings.seed or 0, [stream], [position], logprobs=False
         )
         token = int(drawn[0][0])
-        if token == tokenizer.eot:
+        if token == tokenizer.eot or token in ends:
             break
         ids.append(token)
         text += stream_of_text.push(token)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from pylm.config.shape import complete
 from pylm.errors import CheckpointError
 from pylm.model.layouts import config_of, layout_of, read_json, shape_of
 
-__all__ = ["Opened", "Stored", "Tensor", "from_hugging_face", "read", "to_hugging_face"]
+__all__ = ["OnBase", "Opened", "Stored", "Tensor", "from_hugging_face", "pairs", "qkv_rows", "read", "to_hugging_face"]
 
 
 class Stored(Protocol):
@@ -59,6 +59,16 @@ class Opened(Protocol):
 
     def weights(self) -> Mapping[str, Stored]:
         """Return its tensors."""
+        ...
+
+
+@runtime_checkable
+class OnBase(Opened, Protocol):
+    """A folder of an adapter, and what it is for, such as `pylm.checkpoint.Adapted`."""
+
+    @property
+    def base(self) -> Opened:
+        """Return what it is for."""
         ...
 
 
@@ -109,7 +119,11 @@ _MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_fr
 
 
 def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
-    """Return the completed shape and the tensors by our names, whoever wrote the folder."""
+    """Return the completed shape and the tensors by our names, whoever wrote the folder; an adapter's on its base."""
+    if isinstance(opened, OnBase):
+        from pylm.model.adapted import read_adapted
+
+        return read_adapted(opened)
     if (opened.path / "config.yaml").is_file():
         weights = dict(opened.weights())
         if "embed.weight" not in weights:
@@ -131,7 +145,7 @@ def to_hugging_face(
     """
     layout = layout_of(shape)
     tensors: dict[str, Stored] = {}
-    for ours, theirs in _pairs(layout, shape):
+    for ours, theirs in pairs(layout, shape):
         if ours not in weights:
             raise CheckpointError(f"the weights lack {ours}")
         names = theirs.split()
@@ -139,8 +153,8 @@ def to_hugging_face(
             turned = names[0].endswith("ᵀ")
             tensors[names[0].removesuffix("ᵀ")] = _transposed(weights[ours]) if turned else weights[ours]
             continue
-        tensors.update(zip(names, _cut(weights[ours], _qkv_rows(shape)), strict=True))
-    if strange := sorted(weights.keys() - {ours for ours, _ in _pairs(layout, shape)}):
+        tensors.update(zip(names, _cut(weights[ours], qkv_rows(shape)), strict=True))
+    if strange := sorted(weights.keys() - {ours for ours, _ in pairs(layout, shape)}):
         raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
     return tensors, config_of(shape, end)
 
@@ -160,7 +174,7 @@ def from_hugging_face(
         # the files that OpenAI's weights were published in leave the prefix out
         theirs = {name if name == "lm_head.weight" else f"transformer.{name}": held for name, held in theirs.items()}
     tensors: dict[str, Stored] = {}
-    for ours, names in _pairs(layout, shape):
+    for ours, names in pairs(layout, shape):
         parts = []
         for name in names.split():
             if (plain := name.removesuffix("ᵀ")) not in theirs:
@@ -174,7 +188,7 @@ def from_hugging_face(
     return shape, tensors
 
 
-def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
+def pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
     """Return our name and theirs for every tensor of a shape."""
     assert shape.n_layers is not None
     for ours, theirs in _NAMES[layout].items():
@@ -187,7 +201,8 @@ def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
             yield ours.replace("{i}", str(layer)), theirs.replace("{i}", str(layer))
 
 
-def _qkv_rows(shape: Shape) -> tuple[int, int, int]:
+def qkv_rows(shape: Shape) -> tuple[int, int, int]:
+    """Return how many rows of their one matrix queries, keys and values have."""
     assert shape.head_dim and shape.n_heads and shape.n_kv_heads
     kv = shape.head_dim * shape.n_kv_heads
     return shape.head_dim * shape.n_heads, kv, kv

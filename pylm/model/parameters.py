@@ -92,26 +92,26 @@ def draw(shape: Shape, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     for name, parameter in parameters(shape).items():
         if parameter.std:
             count = math.prod(parameter.shape)
-            weights[name] = (_normal(words, count) * np.float32(parameter.std)).reshape(parameter.shape)
+            weights[name] = (normal(words, count) * np.float32(parameter.std)).reshape(parameter.shape)
         else:
             weights[name] = np.resize(np.array(parameter.start, np.float32), parameter.shape)
     return weights
 
 
-def _normal(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
+def normal(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
     """Return normal numbers as torch makes them of the Mersenne Twister's words: by Box and Muller, 16 at a time."""
     normal = np.empty(max(count, 16), np.float32)
     whole = len(normal) // 16 * 16
-    normal[:] = _uniform(words, len(normal))
+    normal[:] = uniform(words, len(normal))
     for first in range(0, whole, AT_ONCE):
         part = slice(first, min(first + AT_ONCE, whole))
         normal[part] = _box_muller(normal[part])
     if whole < len(normal):  # the last 16 are drawn anew, some of them a second time
-        normal[-16:] = _box_muller(_uniform(words, 16))
+        normal[-16:] = _box_muller(uniform(words, 16))
     return normal[:count]
 
 
-def _uniform(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
+def uniform(words: np.random.RandomState, count: int) -> np.ndarray[Any, Any]:
     drawn = np.frombuffer(words.bytes(4 * count), "<u4") & 0xFFFFFF
     uniform: np.ndarray[Any, Any] = drawn.astype(np.float32) * np.float32(2**-24)
     return uniform

@@ -33,8 +33,9 @@ from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.model import names, parameters
 from pylm.model.masks import Masks
-from pylm.model.torch_codecs import from_stored
-from pylm.model.torch_dropout import dropped, keys_on
+from pylm.model.torch_codecs import Copied
+from pylm.model.torch_dropout import dropped, keys_on, words_on
+from pylm.model.torch_lora import AdaptedLinear
 
 __all__ = ["Cache", "Model", "load"]
 
@@ -182,6 +183,8 @@ class MLP(nn.Module):
         """Return what the token adds to itself; x is normalised."""
         up_BTF = self.up(x_BTC)
         if self.gate is not None:
+            if isinstance(self.down, AdaptedLinear):
+                return self.down.after_swiglu(self.gate(x_BTC), up_BTF)
             inner_BTF = kernels.swiglu(self.gate(x_BTC), up_BTF)
         else:
             inner_BTF = kernels.gelu(up_BTF, approximate="tanh") if self.kind == "gelu" else kernels.relu2(up_BTF)
@@ -220,13 +223,21 @@ class Block(nn.Module):
 class Model(nn.Module):
     """A language model of a completed shape (`pylm.config.shape.complete`), its weights drawn from `generator`."""
 
-    def __init__(self, shape: Shape, *, generator: torch.Generator | None = None, draw: bool = True) -> None:
-        """Make the weights and initialise them, in float32 on the CPU.
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        generator: torch.Generator | None = None,
+        draw: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Make the weights and initialise them, on the CPU.
 
         Args:
             shape: every field of it known.
             generator: of the CPU; torch's own where None.
-            draw: False leaves them unset, for somebody who loads others.
+            draw: False leaves them at zero, for somebody who loads others.
+            dtype: of the weights.
         """
         super().__init__()
         self.shape = shape
@@ -241,6 +252,7 @@ class Model(nn.Module):
             self.norm = _norm(shape, width)
             self.head = None if shape.tied else nn.Linear(width, rows, bias=False)
         self.masks = Masks(0)  # of dropout; what trains gives it a seed
+        self.adapted: list[AdaptedLinear] = []  # whose adapters drop inputs
         self.rope: kernels.Rope | None = None
         if shape.position == "rope":
             self.rope = kernels.Rope(
@@ -251,7 +263,7 @@ class Model(nn.Module):
             )
         for module in self.modules():  # `to_empty` would import sympy
             for name, parameter in module.named_parameters(recurse=False):
-                setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
+                setattr(module, name, nn.Parameter(torch.zeros(parameter.shape, dtype=dtype)))
         if draw:
             self._initialise(generator)
         for table in (self.embed, self.head):
@@ -294,9 +306,10 @@ class Model(nn.Module):
         return {name: self._real(name, parameter.detach()) for name, parameter in self.named_parameters()}
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take all weights, as `weights` gives them, cast to the dtype that the model is in."""
-        mine = self.weights()
-        parameters.misfit(*({name: tuple(one.shape) for name, one in side.items()} for side in (mine, weights)))
+        """Take all weights but adapters, as `weights` gives them, cast to the dtype that the model is in."""
+        mine = {name: tensor for name, tensor in self.weights().items() if ".lora_" not in name}
+        given = weights.stored if isinstance(weights, Copied) else weights
+        parameters.misfit(*({name: tuple(one.shape) for name, one in side.items()} for side in (mine, given)))
         for name, tensor in mine.items():
             tensor.copy_(weights[name])
 
@@ -319,9 +332,14 @@ class Model(nn.Module):
         if self.position is not None:
             stream_BTC = stream_BTC + self.position(_positions(idx_BT, documents) if positions is None else positions)
         keys: torch.Tensor | None = None
-        if self.shape.dropout and self.training:
-            keys = keys_on(self.masks.keys(2 * len(self.blocks) + 1), idx_BT.device)
-            stream_BTC = dropped(stream_BTC, keys[0, 0], self.shape.dropout)
+        if (self.shape.dropout or self.adapted) and self.training:
+            drawn, places = self.masks.keys(2 * len(self.blocks) + 1 + len(self.adapted)), 2 * len(self.blocks) + 1
+            if self.shape.dropout:
+                keys = keys_on(drawn[:places], idx_BT.device)
+                stream_BTC = dropped(stream_BTC, keys[0, 0], self.shape.dropout)
+            if self.adapted:
+                for linear, key in zip(self.adapted, words_on(drawn[places:], idx_BT.device), strict=True):
+                    linear.key = key
         rope = self.rope if positions is None or self.rope is None else self.rope.at(positions)
         shared = Shared(idx_BT, stream_BTC, rope, documents, cache, None)
         branch_BTC: torch.Tensor | None = None
@@ -331,6 +349,8 @@ class Model(nn.Module):
         return _add_norm(self.norm, stream_BTC, branch_BTC)[0]
 
     def _head(self) -> torch.Tensor:
+        if isinstance(self.head, AdaptedLinear):
+            return self.head.whole()
         weight_VC = self.embed.weight if self.head is None else self.head.weight
         return weight_VC if len(weight_VC) == self.vocab_size else weight_VC[: self.vocab_size]
 
@@ -359,8 +379,8 @@ def load(opened: names.Opened, device: torch.device | str = "cpu", dtype: torch.
     for name, tensor in stored.items():
         if tensor.dtype not in WEIGHTS:
             raise CheckpointError(f"{name} is of type {tensor.dtype}, and weights are {', '.join(WEIGHTS)}")
-    model = Model(shape, draw=False).to(dtype)
-    model.load_weights(from_stored(stored))
+    model = Model(shape, draw=False, dtype=dtype)
+    model.load_weights(Copied(stored))
     return model.to(device).eval()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from pylm.errors import CheckpointError
 from pylm.model.names import Stored
 
-__all__ = ["from_stored", "to_buffer"]
+__all__ = ["Copied", "from_stored", "to_buffer"]
 
 # safetensors' words
 WORDS = {
@@ -36,6 +36,26 @@ def from_stored(tensors: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         copies[name] = flat.view(stored.shape)
     return copies
+
+
+class Copied(Mapping[str, torch.Tensor]):
+    """Stored tensors, each copied when it is asked for: one at a time is held where each is used once."""
+
+    def __init__(self, tensors: Mapping[str, Stored]) -> None:
+        """Keep what is stored."""
+        self.stored = tensors
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """Return a copy of one."""
+        return from_stored({name: self.stored[name]})[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.stored)
 
 
 def to_buffer(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], Any]:

@@ -8,7 +8,7 @@ import torch
 
 from pylm.model.masks import GAMMA, LANES, MULTIPLIERS, mixed, threshold
 
-__all__ = ["dropped", "keys_on"]
+__all__ = ["dropped", "keys_on", "words_on"]
 
 
 def dropped(x: torch.Tensor, key: torch.Tensor, share: float) -> torch.Tensor:
@@ -29,7 +29,12 @@ def dropped(x: torch.Tensor, key: torch.Tensor, share: float) -> torch.Tensor:
 
 def keys_on(keys: Sequence[int], device: torch.device) -> torch.Tensor:
     """Return keys as a tensor, two in a row, as a block has two. The first, of the embedding, stands there twice."""
-    return torch.tensor([_signed(key) for key in (keys[0], *keys)]).view(-1, 2).to(device)
+    return words_on((keys[0], *keys), device).view(-1, 2)
+
+
+def words_on(keys: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Return keys as a tensor, one after the other."""
+    return torch.tensor([_signed(key) for key in keys]).to(device)
 
 
 def _shifted(words: torch.Tensor, bits: int) -> torch.Tensor:

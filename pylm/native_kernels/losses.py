@@ -51,8 +51,10 @@ def cross_entropy_backward(
 
 def _gradients(
     x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor
-) -> Callable[[torch.Tensor, slice], None]:
-    """Return what turns a chunk of the logits' gradients into its rows of dx and its part of dweight."""
+) -> Callable[[torch.Tensor, slice], object]:
+    """Return what turns a chunk of the logits' gradients into its rows of dx and its part of dweight, if any."""
+    if not len(dweight):
+        return lambda chunk, part: torch.mm(chunk, weight, out=dx[part])
     if x.dtype == torch.bfloat16 and len(weight) % 2 == 0 and _native.has_head_products():
         return lambda chunk, part: _native.head_gradients(chunk, x[part], weight, dx[part], dweight, threads())
 
@@ -71,16 +73,18 @@ def linear_cross_entropy_forward(
     ignore_index: int,
     z_loss: float,
     ahead: bool,
+    frozen: bool = False,
     rows: int = ROWS,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return losses and lse of each row; with `ahead` the gradients of their sum too, made while the logits exist.
 
-    Three products of rows x classes then do the work of four, and no row of logits outlives its chunk of `rows`.
+    Three products of rows x classes then do the work of four, two where the weight is frozen, and no row of logits
+    outlives its chunk of `rows`.
     """
     x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
     losses, lse = (x.new_empty(len(x), dtype=torch.float32) for _ in range(2))
     logits = x.new_empty(min(rows, len(x)), len(weight))
-    dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if ahead else (x.new_empty(0), x.new_empty(0))
+    dx, dweight = torch.empty_like(x) if ahead else x.new_empty(0), _zeros(weight, ahead and not frozen)
     gradients = _gradients(x, weight, dx, dweight) if ahead else None
     for at in range(0, len(x), rows):
         part = slice(at, min(at + rows, len(x)))
@@ -106,6 +110,7 @@ def linear_cross_entropy_backward(
     ignore_index: int,
     z_loss: float,
     ahead: bool,
+    frozen: bool = False,
     rows: int = ROWS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the gradients of x and of the weight.
@@ -114,13 +119,13 @@ def linear_cross_entropy_backward(
     made once more.
     """
     if not len(x):
-        return torch.zeros_like(x), torch.zeros_like(weight)
+        return torch.zeros_like(x), _zeros(weight, not frozen)
     if ahead and bool(dlosses.min() == dlosses.max()):
         scale = float(dlosses[0])
         return dx * scale, dweight * scale
     x, weight, targets = x.contiguous(), weight.contiguous(), targets.contiguous()
     lse, dlosses = lse.contiguous(), dlosses.float().contiguous()
-    dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+    dx, dweight = torch.empty_like(x), _zeros(weight, not frozen)
     gradients = _gradients(x, weight, dx, dweight)
     logits = x.new_empty(min(rows, len(x)), len(weight))
     for at in range(0, len(x), rows):
@@ -132,3 +137,7 @@ def linear_cross_entropy_backward(
         )
         gradients(chunk, part)
     return dx, dweight
+
+
+def _zeros(weight: torch.Tensor, wanted: bool) -> torch.Tensor:
+    return torch.zeros_like(weight) if wanted else weight.new_empty(0)

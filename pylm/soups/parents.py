@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pylm.checkpoint import Checkpoint, Tensor, Weights, find, open_weights, verify
+from pylm.checkpoint import Adapted, Checkpoint, Tensor, find, open_weights, verify
 from pylm.checkpoint import read as read_checkpoint
-from pylm.checkpoint.directory import hash_of
 from pylm.config.cascade import resolve
 from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
@@ -22,6 +21,7 @@ from pylm.errors import CheckpointError, PylmError
 from pylm.model.layouts import read_json, shape_of
 from pylm.model.names import read
 from pylm.soups.arithmetic import FLOATS
+from pylm.wording import call
 
 __all__ = ["Parent", "checking", "opened", "refuse_unlike"]
 
@@ -84,6 +84,11 @@ def checking(parents: Sequence[Parent]) -> Iterator[Callable[[], None]]:
 
 def _opened(name: str, folder: Path) -> Parent:
     weights = open_weights(folder)
+    if isinstance(weights, Adapted):
+        raise CheckpointError(
+            f"{name} is an adapter, and the average of two adapters' factors is not that of what they do",
+            f"merge each with its base first: {call('adapter', name, out='merged')}",
+        )
     if (folder / "manifest.json").exists() or (folder / "config.yaml").exists():
         checkpoint = read_checkpoint(folder)
         try:
@@ -96,13 +101,7 @@ def _opened(name: str, folder: Path) -> Parent:
     layout, shape = shape_of(read_json(folder / "config.json"))
     tokenizer = tokenizer_of(str(folder))
     known = None if tokenizer is None else tokenizer.identity
-    return Parent(name, folder, None, layout, shape, known, _identity(weights), weights.weights())
-
-
-def _identity(weights: Weights) -> str:
-    """Return the hash of a file of weights, or of the hashes of several."""
-    hashes = [hash_of(path) for path in weights.files()]
-    return hashes[0] if len(hashes) == 1 else hashlib.blake2b("".join(hashes).encode(), digest_size=32).hexdigest()
+    return Parent(name, folder, None, layout, shape, known, weights.identity, weights.weights())
 
 
 def refuse_unlike(parents: Sequence[Parent]) -> None:

@@ -28,10 +28,23 @@ OFFICES = frozenset(("bos_token", "eos_token", "pad_token", "unk_token"))
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation as text, and from where to where it is what messages, tools and variables brought."""
+    """A conversation as text.
+
+    Attributes:
+        text: The text.
+        brought: From where to where it is what messages, tools and variables brought.
+        generated: From where to where a model is to write it, as the template says by `{% generation %}`; None where it
+            has no such block.
+    """
 
     text: str
     brought: list[tuple[int, int]]
+    generated: list[tuple[int, int]] | None = None
+
+    def part(self, start: int, end: int) -> Rendered:
+        """Return what is between two places."""
+        inside = [(max(first, start) - start, min(last, end) - start) for first, last in self.brought]
+        return Rendered(self.text[start:end], [(first, last) for first, last in inside if first < last])
 
 
 def render(
@@ -57,8 +70,7 @@ def render(
     except RecursionError:
         raise TokenizerError("the conversation is nested too deeply", "give it fewer levels") from None
     offices = {name: given.pop(name) for name in OFFICES & given.keys() if isinstance(given[name], str)}
-    text, brought = renderer.rendered(template, {**named, **offices}, {**given, "messages": plain})
-    return Rendered(text, brought)
+    return Rendered(*renderer.rendered(template, {**named, **offices}, {**given, "messages": plain}))
 
 
 def check_template(template: str) -> None:

@@ -85,9 +85,34 @@ def _rendered(asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     if "brought" not in asked:
         Sandbox(asked["template"])
         return {}, b""
-    text = _sandbox(asked["template"]).rendered(asked["named"], asked["brought"])
-    spans = [match.span() for match in re.finditer(b"\1+", mask_of(text))]
-    return {"spans": spans}, text.encode("utf-8", "surrogatepass")
+    sandbox = _sandbox(asked["template"])
+    text = sandbox.rendered(asked["named"], asked["brought"])
+    plain, mask, generated = _without_borders(text, mask_of(text), sandbox.borders)
+    spans = [match.span() for match in re.finditer(b"\1+", mask)]
+    return {"spans": spans, "generated": generated if sandbox.marks else None}, plain.encode("utf-8", "surrogatepass")
+
+
+def _without_borders(text: str, mask: bytes, borders: tuple[str, str]) -> tuple[str, bytes, list[tuple[int, int]]]:
+    """Return a text and its mask without the borders of what is generated, and from where to where that is then."""
+    from pylm.tokenizer.said import Refused
+
+    texts: list[str] = []
+    masks: list[bytes] = []
+    places: list[int] = []
+    cursor = length = 0
+    for found in re.finditer("|".join(map(re.escape, borders)), text):
+        start, end = found.span()
+        if found[0] != borders[len(places) % 2]:
+            raise Refused("the chat template has a generation block within another, or one that it leaves halfway")
+        texts.append(str.__getitem__(text, slice(cursor, start)))
+        masks.append(mask[cursor:start])
+        length += start - cursor
+        places.append(length)
+        cursor = end
+    if len(places) % 2:
+        raise Refused("the chat template has a generation block that it leaves halfway")
+    texts.append(str.__getitem__(text, slice(cursor, None)))
+    return "".join(texts), b"".join([*masks, mask[cursor:]]), list(zip(places[::2], places[1::2], strict=True))
 
 
 @functools.lru_cache(maxsize=1)

@@ -108,7 +108,7 @@ def check(template: str) -> None:
     _asked({"template": template})
 
 
-def rendered(template: str, named: Mapping[str, str], brought: Mapping[str, Any]) -> tuple[str, Spans]:
+def rendered(template: str, named: Mapping[str, str], brought: Mapping[str, Any]) -> tuple[str, Spans, Spans | None]:
     """Return what a template renders.
 
     Args:
@@ -117,10 +117,16 @@ def rendered(template: str, named: Mapping[str, str], brought: Mapping[str, Any]
         brought: what the conversation brings, of JSON's types alone.
 
     Returns:
-        The text, and from where to where it is what the conversation brought.
+        The text, from where to where it is what the conversation brought, and from where to where what a model is to
+        write, as the template says: None where it never says so.
     """
     said, text = _asked({"template": template, "named": dict(named), "brought": dict(brought)})
-    return text.decode("utf-8", "surrogatepass"), [(start, end) for start, end in said["spans"]]
+    generated = None if said["generated"] is None else _spans(said["generated"])
+    return text.decode("utf-8", "surrogatepass"), _spans(said["spans"]), generated
+
+
+def _spans(said: list[list[int]]) -> Spans:
+    return [(start, end) for start, end in said]
 
 
 def _asked(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

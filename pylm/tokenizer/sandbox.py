@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
@@ -64,6 +67,21 @@ class _Watched(NodeTransformer):
         return _through("joined", parts)
 
 
+class _Generation(Extension):
+    """The block `{% generation %}` of transformers, around what a model is to write: its borders stand in the text."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return the block's own nodes between two that write its borders."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        assert isinstance(self.environment, Sandbox)
+        self.environment.marks = True
+        begin, end = (nodes.Output([nodes.TemplateData(one)], lineno=line) for one in self.environment.borders)
+        return [begin, *body, end]
+
+
 def _through(name: str, node: Any) -> nodes.Filter:
     made = nodes.Filter(node, name, [], [], None, None)
     made.set_lineno(node.lineno)
@@ -79,8 +97,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, template: str) -> None:
         """Compile the template, and leave it what those in use need, set up as transformers sets it up."""
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], finalize=spoken, cache_size=0
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _Generation],
+            finalize=spoken,
+            cache_size=0,
         )
+        # of what a model is to write; nobody outside can know them, so no message can hold one
+        self.marks = False  # whether the template has such a block
+        secret = secrets.token_hex(16)
+        self.borders = f"\x02{secret}\x02", f"\x03{secret}\x03"
         self.steps = 0
         self.filters = {name: value for name, value in self.filters.items() if name in FILTERS}
         self.filters.update(replace=_replace, string=spoken, safe=spoken, e=_escape, escape=_escape, title=_title)

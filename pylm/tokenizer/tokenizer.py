@@ -277,17 +277,25 @@ class Tokenizer:
             chat_template: Another template than the tokenizer's own.
             variables: Whatever else the template asks for, tools for instance.
         """
-        template = chat_template if chat_template is not None else self.chat_template
+        given = {**variables, "add_generation_prompt": add_generation_prompt}
+        conversation = self.render_chat(messages, chat_template, given)
+        return self.encode_chat(conversation) if tokenize else conversation.text
+
+    def render_chat(
+        self, messages: Sequence[chat.Message], template: str | None, variables: Mapping[str, Any]
+    ) -> chat.Rendered:
+        """Return a conversation as `apply_chat_template` makes text of it, with the origin of each part of it."""
+        template = template if template is not None else self.chat_template
         if template is None:
             raise TokenizerError(
                 "this tokenizer has no chat template",
                 f"train it with {param('chat', True)}, or set chat_template (chat.CHATML is one)",
             )
         named = folder.named_tokens(self._config, self.eot_token, self._unknown)
-        given = {**variables, "add_generation_prompt": add_generation_prompt}
-        conversation = chat.render(template, messages, named, given)
-        if not tokenize:
-            return conversation.text
+        return chat.render(template, messages, named, variables)
+
+    def encode_chat(self, conversation: chat.Rendered) -> list[int]:
+        """Return the ids of a conversation or a part of one; its template's control tokens are tokens."""
         if self._turns is None:
             self._turns = ChatEncoder(self._backend)
         return self._turns.encode(conversation)

@@ -53,6 +53,7 @@ class Backend(Protocol):
 
     name: str
     device: str
+    adapter: Any  # a pylm.model.lora.Adapter where weights stay, and what is beside them learns; else None
 
     def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
         """Take one optimizer step over all of them; the gradient is clipped once, over the sum."""
@@ -71,7 +72,7 @@ class Backend(Protocol):
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the fp32 masters, as a copy that later steps leave alone."""
+        """Return the fp32 masters, as a copy that later steps leave alone; of an adapter what learns alone."""
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -80,6 +81,10 @@ class Backend(Protocol):
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what `weights` and `optimizer_state` gave; None leaves the optimizer fresh."""
+        ...
+
+    def load_base(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights that the adapter is for."""
         ...
 
     def average(self, share: float) -> None:

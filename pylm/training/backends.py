@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.training.events import Doing, Event, Note
 from pylm.training.probe import MEASURING
+from pylm.training.trained import EVERYTHING, Trained
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
@@ -39,6 +40,7 @@ def make_backend(
     on_event: OnEvent,
     stopping: Callable[[], bool],
     run_seconds: Callable[[float], float],
+    trained: Trained = EVERYTHING,
 ) -> Backend:
     """Return the backend that computes, with a model of this shape.
 
@@ -49,6 +51,7 @@ def make_backend(
         on_event: told what is done, which takes seconds, and what was found out.
         stopping: polled on the way.
         run_seconds: how long the run is at so many seconds a step.
+        trained: what of the model learns.
     """
     name = backend_name(config)
     on_event(Doing(LOADING[name]))
@@ -66,6 +69,7 @@ def make_backend(
         doing=lambda text: on_event(Doing(text)),
         stopping=stopping,
         run_seconds=run_seconds,
+        trained=trained,
     )
 
 

@@ -184,14 +184,17 @@ def _settings(sections: Mapping[str, Mapping[str, Any] | None], keys: Mapping[st
     return list(settings.values())
 
 
-def with_named_keys(function: Any) -> inspect.Signature:
-    """Return the signature with every key by its name and default: what help() shows, and notebooks complete."""
+def with_named_keys(function: Any, *more: str) -> inspect.Signature:
+    """Return the signature with every key by its name and default: what help() shows, and notebooks complete.
+
+    `more` are sections beside those of training.
+    """
     signature = inspect.signature(function)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    shared = {"window"}
+    shared = {"window", *signature.parameters}
     named = {
         key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
-        for section in ("eval", "metrics", "sample", "data", "model", "train")
+        for section in (*more, "eval", "metrics", "sample", "data", "model", "train")
         for key, field in SECTIONS[section].model_fields.items()
         if key not in shared
     }

@@ -28,6 +28,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
     resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
     hooks.check_questions(resolved.config.eval)
     resolved = inherited.with_training(resolved, request)
+    resolved = resolved.completed(request.open_keys, request.open_keys_from)
     size = Size(resolved, request, on_event)
     if request.text:
         most = size.vocab_size if is_open(resolved, request) else None

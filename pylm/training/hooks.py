@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
 from pylm.errors import PylmError
 from pylm.evaluation.validation import Validation
 from pylm.generation.uncached import write_uncached
-from pylm.training.backend import Counts, cut
+from pylm.training.backend import IGNORED, Counts, cut
 from pylm.training.events import Evaluation, Event, Note
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "SAMPLES_VERSION",
     "SAMPLE_TOKENS",
     "Evaluator",
+    "asked_in",
     "asker",
     "check_questions",
     "evaluator",
@@ -64,8 +66,11 @@ class Evaluator:
         return None if scores is None else Evaluation(*scores)
 
 
-def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) -> Draw:
-    """Return what goes on from the prompts as `settings` say, with the same draws each time: so steps compare."""
+def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]], ends: Collection[int] = ()) -> Draw:
+    """Return what goes on from the prompts as `settings` say, with the same draws each time: so steps compare.
+
+    `ends` are ids that end a text beside the end of text.
+    """
 
     def draw(backend: Backend, step: int, stopping: Stopping) -> list[dict[str, Any]]:
         samples: list[dict[str, Any]] = []
@@ -74,7 +79,7 @@ def sampler(tokenizer: Tokenizer, settings: Sample, prompts: list[list[int]]) ->
             for repeat in range(settings.n):
                 # the first sample of each prompt draws what it drew when there was but one
                 stream = number if repeat == 0 else len(prompts) * repeat + number
-                written = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping)
+                written = write_uncached(backend.logits, tokenizer, prompt, settings, stream, stopping, ends)
                 if written is None:
                     return samples
                 samples.append({"prompt": prompt_text, "text": written[0], "ids": written[1]})
@@ -121,9 +126,15 @@ def measurer(config: Config, on_event: Callable[[Event], None]) -> Measure:
 
 
 def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[list[int]]:
-    """Return the beginning of any text, and that of a text held back for validation, else of the training data."""
+    """Return the beginning of any text, and that of a text held back for validation, else of the training data.
+
+    Where the data is examples, they are what two of those ask.
+    """
     prompts = [] if eot is None else [[eot]]
     source, split = (source_of(config), "train") if identity.validation is None else split_of(config, identity)
+    if config.finetune.dataset is not None:
+        examples = loader_of(source, config, 2, split=split, seed=0, window="packed", strided=False)
+        return asked_in(examples.batch(0))[:2]
     tokens = loader_of(source, config, 1, split=split, context_length=1, window="contiguous", strided=False).tokens
     # packed windows end with their document: a split that holds one of them may hold no whole window
     context = min(config.model.context_length, tokens - 1)
@@ -132,3 +143,15 @@ def fixed_prompts(config: Config, identity: Identity, eot: int | None) -> list[l
     )
     batch = loader.batch(0)
     return [*prompts, [int(token) for token in batch.inputs[0][:PROMPT_TOKENS]]]
+
+
+def asked_in(batch: Batch) -> list[list[int]]:
+    """Return what comes before the first answer of each example of packed windows."""
+    inputs, targets = batch.inputs.reshape(-1), batch.targets.reshape(-1)
+    assert batch.cu_seqlens is not None
+    prompts = []
+    for start, stop in pairwise(batch.cu_seqlens.tolist()):
+        counted = (targets[start:stop] != IGNORED).nonzero()[0]
+        if len(counted):
+            prompts.append([int(token) for token in inputs[start : start + int(counted[0]) + 1]])
+    return prompts

@@ -1,11 +1,11 @@
-"""The keys of the configuration as keywords of `pylm.train`, for editors and type checkers."""
+"""The keys of the configuration as keywords of `pylm.train` and `pylm.finetune`, for editors and type checkers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-__all__ = ["TrainKeywords"]
+__all__ = ["FinetuneKeywords", "TrainKeywords"]
 
 
 class TrainKeywords(TypedDict, total=False):
@@ -98,3 +98,16 @@ class TrainKeywords(TypedDict, total=False):
     suite_every: int | Literal["auto"] | None
     limit: int | None
     prefix: Literal["eot", "none"]
+
+
+class FinetuneKeywords(TrainKeywords, total=False):
+    """The same, and those that tune; `dataset` and `method` are arguments of their own."""
+
+    val_dataset: str | None
+    template: str | None
+    overflow: Literal["cut-prompt", "drop", "error"]
+    freeze: str | Sequence[str]
+    lora_rank: int
+    lora_alpha: float
+    lora_dropout: float
+    lora_targets: str | Sequence[str] | None

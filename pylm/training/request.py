@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ class Request:
         depth: layers, from which shape, learning rate and batch are derived.
         allow_inexact: whether a run may go on where it cannot be the same to the bit.
         argv: the words of the command line that asked, kept with the run; none from a program.
+        new_tokens: special tokens of the data that the tokenizer of these weights lacks.
+        open_keys: values of keys that nobody gives.
+        open_keys_from: where an error says that they are from.
     """
 
     given: Given = Given("train")
@@ -47,6 +51,9 @@ class Request:
     depth: int | None = None
     allow_inexact: bool = False
     argv: tuple[str, ...] = ()
+    new_tokens: tuple[str, ...] = ()
+    open_keys: Mapping[str, Any] = field(default_factory=dict)
+    open_keys_from: str = ""
 
     @property
     def named(self) -> str | None:
@@ -94,7 +101,7 @@ class Request:
     def _refuse_of_texts(self) -> None:
         """Refuse what is said of a text beside the configuration, where there is none."""
         for key, _, _ in self.given.settings:
-            if key in OF_TEXTS and not self.text:
+            if key in OF_TEXTS and not self.text and self.given.section != "finetune":
                 raise UsageError(
                     f"{param(key)} is for text, and none is trained on",
                     f"name a text; of shards it was an option of `pylm tokenize`, whose folder {param('data')} names",
@@ -107,6 +114,8 @@ class Request:
                 f"{self.named} is text to tokenize, and {param('data', self.data)} is tokens", "give one of the two"
             )
         for key, _, _ in self.given.settings:
+            if key.startswith("finetune.") and self.given.section == "train":
+                raise UsageError(f"{param(key.partition('.')[2])} is of pylm finetune", "leave it out")
             if key in OF_SHARDS:
                 raise UsageError(f"{param(key)} is of pylm {OF_SHARDS[key]}, which makes shards", "leave it out")
         if self.resume is not None and self.init_from is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pylm.training.average import Averaging
     from pylm.training.backend import Backend
 
-__all__ = ["changed_choices", "check_bound", "check_choices", "check_folder", "cut_back", "decisions",
+__all__ = ["begun_with", "changed_choices", "check_bound", "check_choices", "check_folder", "cut_back", "decisions",
            "find_checkpoint", "home", "restore"]  # fmt: skip
 
 OnEvent = Callable[[Event], None]
@@ -166,6 +166,11 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
     on_event(Inexact(differences))
 
 
+def begun_with(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a checkpoint says of the weights that its run began with."""
+    return {name: checkpoint.state[name] for name in ("init_from", "adapter") if name in checkpoint.state}
+
+
 def restore(backend: Backend, checkpoint: Checkpoint, averaging: Averaging | None) -> Progress:
     """Put model, average, optimizer and generators where they were, and return the progress."""
     from pylm.checkpoint import damaged
@@ -176,6 +181,8 @@ def restore(backend: Backend, checkpoint: Checkpoint, averaging: Averaging | Non
     except KeyError as unknown:
         name = ascii(unknown.args[0])[1:-1]
         raise CheckpointError(f"{state}: this pylm does not know progress.{name}", "upgrade pylm") from None
+    if "adapter" in checkpoint.state:
+        backend.load_base(_base_of(checkpoint))
     try:
         backend.load(checkpoint.weights(), checkpoint.optimizer())
     except KeyError as error:
@@ -192,6 +199,16 @@ def restore(backend: Backend, checkpoint: Checkpoint, averaging: Averaging | Non
     if progress.bad_steps_in_a_row >= BAD_STEPS:
         progress.bad_steps_in_a_row = 0
     return progress
+
+
+def _base_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the weights that an adapter is for, with as many rows as the run's vocabulary has."""
+    from pylm.checkpoint.based import base_of
+    from pylm.model.adapted import base_for
+    from pylm.model.names import read
+
+    _, weights = read(base_of(checkpoint.path))
+    return base_for(weights, checkpoint.state["adapter"])
 
 
 def decisions(run: RunFolder, checkpoint: Checkpoint) -> Decisions:

@@ -72,7 +72,7 @@ def train(
         try:
             resume.check_folder(out, checkpoint)
             hooks = Hooks(stop=stop, on_event=on_event, wants_step=wants_step)
-            begin = Beginning(resolved, data, checkpoint, length)
+            begin = Beginning(resolved, data, checkpoint, length, init_from.new_rows(request, checkpoint))
             _train(make_session(request, begin, folder, hooks))
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code

@@ -18,6 +18,7 @@ from pylm.training.estimate.preflight import refuse_what_cannot_fit
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.schedule import Schedule
+from pylm.training.trained import trained_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,7 @@ class Beginning:
     data: TrainingData
     checkpoint: Checkpoint | None = None  # the one to go on from
     length: plan.Length | None = None  # the one that the run was begun with, where that still holds
+    new: range | None = None  # rows of tokens that the weights it began with did not have
 
     @property
     def config(self) -> Config:
@@ -71,15 +73,16 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    refuse_what_cannot_fit(begin, shape, folder.path, on_event)
+    if config.finetune.method != "lora":  # the plan knows what all weights take, and an adapter takes half of it
+        refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
     progress = Progress() if checkpoint is None else resume.restore(backend, checkpoint, settled.average)
-    taken = None if checkpoint is None else checkpoint.state.get("init_from")
+    facts = {"choices": choices} | ({} if checkpoint is None else resume.begun_with(checkpoint))
     if request.init_from:
-        taken = init_from.initialise(backend, shape, begin, request, folder.path, on_event)
+        facts |= init_from.initialise(backend, shape, begin, request, folder.path, on_event)
     decisions = Decisions()
     if checkpoint is not None and begin.length is not None:
         decisions = resume.decisions(folder, checkpoint)
@@ -89,7 +92,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     session = Session(
         backend=backend,
         loader=inputs.loader(config, settled.batches.sequences, backend),
-        files=_files(request, begin, settled, {"choices": choices, **({"init_from": taken} if taken else {})}, folder),
+        files=_files(request, begin, settled, facts, folder),
         plan=settled,
         hooks=replace(
             listeners,
@@ -133,7 +136,8 @@ def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -
         return plan.resolve_length(train, batches, begin.data.windows, step).steps * step
 
     on_event = listeners.on_event
-    backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds)
+    trained = trained_by(shape, begin.config.finetune, begin.new)
+    backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained)
     choices = backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
     on_event(Probed(choices))
     return backend, choices
@@ -191,4 +195,6 @@ def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:
     tokenizer = inputs.sampling_tokenizer(config)
     if tokenizer is None:
         return None
-    return hooks.sampler(tokenizer, config.sample, hooks.fixed_prompts(config, data.identity, tokenizer.eot))
+    ends = tokenizer.specials.values() if config.finetune.dataset is not None else ()  # one of them ends a turn
+    prompts = hooks.fixed_prompts(config, data.identity, tokenizer.eot)
+    return hooks.sampler(tokenizer, config.sample, prompts, frozenset(ends))

@@ -228,7 +228,7 @@ def test_an_unreadable_shard_is_named(folder: Path) -> None:
 def test_random_arguments_never_crash_the_module(folder: Path) -> None:
     random = np.random.default_rng(11)
     path = str(folder / "train_00000.bin")
-    good = [("data", 1.0, 0, [(path, 2, 500, "")])]
+    good = [("data", 1.0, 0, [(path, 2, 500, "", "")])]
     odd: list[Any] = [
         -1, 0, 1, 7, 2**31, 2**62, 2**70, 1.5, None, "x", [], np.zeros(32, np.int64), np.zeros(32, np.int32),
         np.zeros((4, 16), np.int64)[:, ::2], np.zeros(0), np.zeros(33, np.int32),

@@ -68,6 +68,7 @@ def _refuse(source: str, is_shards: bool, options: dict[str, Any]) -> None:
 
 
 def _show_shards(folder: str, document: int, split: str, max_tokens: int, as_json: bool) -> None:
+    from pylm.cli.frame.masked import masked_line
     from pylm.data.shards import document as read_document
     from pylm.errors import UsageError
 
@@ -79,7 +80,8 @@ def _show_shards(folder: str, document: int, split: str, max_tokens: int, as_jso
         return
     click.echo(f"document {document} of {split}: {found['file']}, token {found['start']:,}, {found['tokens']:,} tokens")
     for token in found["shown"]:
-        click.echo(f"{token['id']:>7}  {token['text']}")
+        line = f"{token['id']:>7}  {token['text']}"
+        click.echo(masked_line(line, token["counts"]) if "counts" in token else line)
     if (more := found["tokens"] - len(found["shown"])) > 0:
         click.echo(f"… and {more:,} more (--max-tokens)")
 

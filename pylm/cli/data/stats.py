@@ -30,6 +30,8 @@ def stats(folder: str, as_json: bool) -> None:
             f"{name}: {split['tokens']:,} tokens in {split['shards']} shards, {split['documents']:,} documents, "
             f"{split['bytes_per_token']:.2f} bytes a token"
         )
+        if "counted" in split:
+            click.echo(f"  {split['counted']:,} tokens are learned, the others are what comes before them")
         lengths = split["lengths"]
         click.echo(
             f"  tokens of a document: {lengths['shortest']:,} to {lengths['longest']:,}, "

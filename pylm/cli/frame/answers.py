@@ -36,6 +36,11 @@ def answers(found: Sequence[Evaluation]) -> Iterator[str]:
         if result.apart:
             what = "encoded apart, for a token would lie across context and continuation"
             yield f"{result.task}, {checkpoint}: {counted(result.apart, 'pair')} {what}"
+    for checkpoint, result in given:
+        if result.confusion is not None:
+            yield f"{checkpoint}: labels (rows) and what they were taken for"
+            names, counts = result.confusion["labels"], result.confusion["counts"]
+            yield from table([("", *names)] + [(name, *map(str, row)) for name, row in zip(names, counts, strict=True)])
     for each in found:
         if each.suite is not None and each.suite.score is not None:
             name, value = each.suite.score

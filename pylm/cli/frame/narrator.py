@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -56,6 +57,25 @@ class Narrator:
                 return
         for line in lines:
             self._say(line)
+
+    def print_ended(self, as_json: bool) -> None:
+        """Print what the training came to on stdout: the command's result."""
+        import click
+
+        from pylm.cli.frame.printing import drawn_on, print_json
+        from pylm.training.words import said
+
+        ended = self.ended
+        assert ended is not None
+        if as_json:
+            print_json({**vars(ended), "run": str(ended.run), "why": in_options(ended.why)})
+            return
+        lines = in_options("\n".join(said(ended)))
+        if drawn_on(sys.stdout):
+            from pylm.runs.terminal import wrapped
+
+            lines = wrapped(lines)
+        click.echo(lines)
 
     def __enter__(self) -> Narrator:
         """Return it, for `with`."""

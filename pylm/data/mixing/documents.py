@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pylm import _rust
-from pylm.data.folder import WIDTHS
+from pylm.data.folder import WIDTHS, masks_of
 from pylm.errors import DataError
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +82,12 @@ def joined(several: Sequence[Documents]) -> Documents:
 
 
 def of_manifest(folder: Path, manifest: dict[str, Any], split: str) -> Documents:
-    """Return the documents of a split of token shards."""
+    """Return the documents of a split of token shards; refuse examples, of which a mask says what is learned."""
+    if masks_of(manifest):
+        raise DataError(
+            f"{folder} holds examples, and what is learned of each would be lost",
+            f"{param('val')} holds some out when they are written; data.mix of a training takes folders by weight",
+        )
     base = LLMC_HEADER if manifest.get("header") == "llmc" else 0
     width = WIDTHS[manifest["dtype"]]
     files: list[TokenFile] = []

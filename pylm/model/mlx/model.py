@@ -16,6 +16,7 @@ import numpy as np
 from pylm.config.schema import Model as Shape
 from pylm.errors import UsageError
 from pylm.model import names
+from pylm.model.lora import Adapter
 from pylm.model.mlx.attention import attend, need_kernel
 from pylm.model.mlx.codecs import from_stored
 from pylm.model.mlx.dropout import dropped
@@ -51,6 +52,7 @@ class Shared(NamedTuple):
     rope: kernels.Rope | None
     documents: kernels.Documents | None
     cache: Cache | None
+    kept: Mapping[str, Any]  # keys of what adapters drop, by the name of their linear
 
 
 class Model:
@@ -59,16 +61,25 @@ class Model:
     The methods that take weights are pure: what computes gradients, compiles or checkpoints hands its own in.
     """
 
-    def __init__(self, shape: Shape, weights: Weights, *, checkpoint: bool = False) -> None:
+    def __init__(
+        self, shape: Shape, weights: Weights, *, checkpoint: bool = False, adapter: Adapter | None = None
+    ) -> None:
         """Take the weights, which must be those of the shape.
 
         Args:
             shape: every field of it known.
             weights: by our names, without padding, all of one dtype.
             checkpoint: let each block forget what it computed, and compute it again for its gradients.
+            adapter: what lies beside the weights; its factors are among them.
         """
-        mine = parameters(shape)
-        misfit({name: one.shape for name, one in mine.items()}, {name: one.shape for name, one in weights.items()})
+        mine = {name: one.shape for name, one in parameters(shape).items()}
+        mine |= {} if adapter is None else adapter.sizes(shape)
+        misfit(mine, {name: one.shape for name, one in weights.items()})
+        self._scale = 0.0 if adapter is None else adapter.scale
+        self._dropped = 0.0 if adapter is None else adapter.dropout
+        self._dropping = (
+            [name for name in adapter.modules(shape) if name != "embed"] if adapter and self._dropped else []
+        )
         if shape.attention == "fused":
             need_kernel()
         assert shape.n_layers and shape.n_heads and shape.n_kv_heads and shape.head_dim and shape.vocab_size
@@ -105,6 +116,11 @@ class Model:
         logits = self.logits(self.weights, hidden_BTC)
         return logits if targets is None else (logits, kernels.cross_entropy(logits, mx.array(targets)))
 
+    @property
+    def places(self) -> int:
+        """How many keys of dropout a pass takes; 0 where nothing is dropped."""
+        return 2 * self.n_layers + 1 + len(self._dropping) if self.shape.dropout or self._dropping else 0
+
     def loss(
         self, weights: Weights, idx: Any, targets: Any, cu_seqlens: Any = None, keys: Any = None, factor: Any = None
     ) -> Any:
@@ -115,7 +131,7 @@ class Model:
             idx: tokens, [B, T].
             targets: the tokens that come next.
             cu_seqlens: document ends, as an array; the last one may stand there more than once.
-            keys: of dropout, one and two a block; None drops nothing.
+            keys: of dropout, one, two a block, and one an adapter that drops; None drops nothing.
             factor: a float32 scalar.
         """
         hidden_BTC = self.hidden(weights, idx, cu_seqlens, keys)
@@ -131,13 +147,18 @@ class Model:
         documents = None if cu_seqlens is None else kernels.Documents.of(cu_seqlens, *idx_BT.shape)
         positions = None if cache is None else cache.positions(idx_BT.shape[1])
         stream_BTC = weights["embed.weight"][idx_BT]
+        if "embed.lora_a" in weights:
+            stream_BTC = stream_BTC + self._scale * (weights["embed.lora_a"].T[idx_BT] @ weights["embed.lora_b"].T)
         if shape.position == "learned":
             at = _positions(idx_BT.shape, documents) if positions is None else positions
             stream_BTC = stream_BTC + weights["position.weight"][at]
         if keys is not None and shape.dropout:
             stream_BTC = dropped(stream_BTC, keys[0], shape.dropout)
         rope = self._rope if positions is None or self._rope is None else self._rope.at(positions)
-        shared = Shared(idx_BT, rope, documents, cache)
+        kept = (
+            {} if keys is None else {name: keys[2 * self.n_layers + 1 + at] for at, name in enumerate(self._dropping)}
+        )
+        shared = Shared(idx_BT, rope, documents, cache, kept)
         embedded_BTC, branch_BTC = stream_BTC, None
         for layer in range(self.n_layers):
             prefix = f"blocks.{layer}."
@@ -164,12 +185,12 @@ class Model:
         x_BTC, stream = self._norm(part, "attention.norm", branch, stream)
         branch = self._drop(self._attention(part, x_BTC, layer, shared), keys, 0)
         x_BTC, stream = self._norm(part, "mlp.norm", branch, stream)
-        return stream, self._drop(self._mlp(part, x_BTC), keys, 1)
+        return stream, self._drop(self._mlp(part, x_BTC, layer, shared), keys, 1)
 
     def _attention(self, part: Weights, x_BTC: Any, layer: int, shared: Shared) -> Any:
         """Return what the tokens before each one add to it; x is normalised."""
         shape, rope, cache = self.shape, shared.rope, shared.cache
-        packed = _linear(part, "attention.qkv", x_BTC)
+        packed = self._linear(part, "attention.qkv", x_BTC, layer, shared)
         limits: dict[str, Any] = {"window": shape.window, "softcap": shape.attention_softcap}
         norms: dict[str, Any] = {"eps": shape.norm_eps}
         if shape.qk_norm and rope is not None:
@@ -191,7 +212,7 @@ class Model:
             else:
                 starts = None if shared.documents is None else shared.documents.starts
                 mixed = attend(q_BTHD, k_BTKD, v_BTKD, how=shape.attention, starts=starts, **limits)
-        return _linear(part, "attention.out", mixed.reshape(*packed.shape[:2], -1))
+        return self._linear(part, "attention.out", mixed.reshape(*packed.shape[:2], -1), layer, shared)
 
     def _heads(self, part: Weights, packed: Any, shared: Shared) -> tuple[Any, Any, Any]:
         """Return queries, keys and values, with everything done to them but what needs positions."""
@@ -208,16 +229,25 @@ class Model:
             k_BTKD = kernels.rms_norm(k_BTKD, part["attention.k_norm.weight"], eps=eps)
         return q_BTHD, k_BTKD, v_BTKD
 
-    def _mlp(self, part: Weights, x_BTC: Any) -> Any:
+    def _mlp(self, part: Weights, x_BTC: Any, layer: int, shared: Shared) -> Any:
         """Return what the token adds to itself; x is normalised."""
-        up_BTF = _linear(part, "mlp.up", x_BTC)
+        up_BTF = self._linear(part, "mlp.up", x_BTC, layer, shared)
         if self.shape.mlp == "swiglu":
-            inner_BTF = kernels.swiglu(_linear(part, "mlp.gate", x_BTC), up_BTF)
+            inner_BTF = kernels.swiglu(self._linear(part, "mlp.gate", x_BTC, layer, shared), up_BTF)
         elif self.shape.mlp == "gelu":
             inner_BTF = kernels.gelu(up_BTF, approximate="tanh")
         else:
             inner_BTF = kernels.relu2(up_BTF)
-        return _linear(part, "mlp.down", inner_BTF)
+        return self._linear(part, "mlp.down", inner_BTF, layer, shared)
+
+    def _linear(self, part: Weights, name: str, x: Any, layer: int, shared: Shared) -> Any:
+        """Return W x + b, and beside it scale B A x where the linear is adapted."""
+        y = _linear(part, name, x)
+        if f"{name}.lora_a" not in part:
+            return y
+        key = shared.kept.get(f"blocks.{layer}.{name}")
+        kept = x if key is None else dropped(x, key, self._dropped)
+        return y + self._scale * ((kept @ part[f"{name}.lora_a"].T) @ part[f"{name}.lora_b"].T)
 
     def _norm(self, weights: Weights, name: str, x: Any, residual: Any) -> tuple[Any, Any]:
         """Return the norm of the stream with the branch added, and the stream itself."""
@@ -236,7 +266,10 @@ class Model:
         return branch if keys is None or not self.shape.dropout else dropped(branch, keys[which], self.shape.dropout)
 
     def _head(self, weights: Weights) -> Any:
-        return weights["embed.weight" if self.shape.tied else "head.weight"]
+        weight = weights["embed.weight" if self.shape.tied else "head.weight"]
+        if "head.lora_a" not in weights:
+            return weight
+        return weight + self._scale * (weights["head.lora_b"] @ weights["head.lora_a"])
 
     def _checked(self, idx: Any) -> Any:
         """Return tokens as an array that a table can be read by, once they are known to be in it."""

@@ -17,10 +17,11 @@ import numpy as np
 
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
+from pylm.model.lora import in_model, saved, start
 from pylm.model.masks import Masks
 from pylm.model.mlx import Model, from_stored, to_numpy
 from pylm.model.mlx.device import device_name, on_gpu
-from pylm.model.parameters import draw, misfit
+from pylm.model.parameters import draw, misfit, parameters
 from pylm.training.backend import (
     IGNORED,
     LOSS_SCALE,
@@ -41,6 +42,7 @@ from pylm.training.mlx_backend.trial import MlxTrial, out_of_memory
 from pylm.training.optim.rules import STEP
 from pylm.training.optim.rules import misfit as misfit_of_state
 from pylm.training.probe import probe, too_large
+from pylm.training.trained import EVERYTHING, Trained
 from pylm_kernels import mlx as kernels
 
 __all__ = ["MlxBackend", "make"]
@@ -57,9 +59,10 @@ def make(
     stopping: Callable[[], bool] = lambda: False,
     run_seconds: Callable[[float], float] = lambda step: 0.0,
     doing: Callable[[str], None] = lambda text: None,
+    trained: Trained = EVERYTHING,
 ) -> MlxBackend:
     """Make a backend for a completed shape; the arguments are those of pylm.training.torch_backend.make."""
-    return MlxBackend(shape, train, choices, say, stopping, run_seconds, doing)
+    return MlxBackend(shape, train, choices, say, stopping, run_seconds, doing, trained)
 
 
 class MlxBackend:
@@ -76,6 +79,7 @@ class MlxBackend:
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
         doing: Callable[[str], None],
+        trained: Trained = EVERYTHING,
     ) -> None:
         """Draw the weights from the seed, the same ones as torch, to rounding."""
         self.shape, self.train = shape, train
@@ -84,9 +88,14 @@ class MlxBackend:
         self.device, self.device_name = ("gpu" if on_gpu() else "cpu"), device_name()
         self.precision = machine.choose_precision(train.precision, device)
         self.dtype = machine.DTYPES[self.precision]
-        self._masters: Arrays = {name: mx.array(array) for name, array in draw(shape, train.seed).items()}
+        self._trained, self.adapter = trained, trained.adapter
+        self._masters: Arrays
+        self._fixed: Arrays
+        self._fixed_copies: Arrays
+        self._take_masters(self._begun())
         self._copies = self._copied(self._masters)
-        self.model = Model(shape, self._copies, checkpoint=train.activation_checkpointing)
+        whole = self._whole(self._copies, self._fixed_copies)
+        self.model = Model(shape, whole, checkpoint=train.activation_checkpointing, adapter=self.adapter)
         self.optimizer = Optimizer(self._masters, train)
         self._moments = self.optimizer.fresh(self._masters)
         self._average: Arrays = {}
@@ -141,7 +150,8 @@ class MlxBackend:
         loss, correct, tokens, each = 0.0, 0, 0, []
         for part in cut(*batch, rows):
             inputs, targets, ends = _arrays(part)
-            logits = self.model.logits(self._copies, self.model.hidden(self._copies, inputs, ends))
+            weights = self.model.weights
+            logits = self.model.logits(weights, self.model.hidden(weights, inputs, ends))
             losses = kernels.cross_entropy(logits, targets, reduction="none")
             summed = losses.sum()
             right = (mx.argmax(logits, axis=-1) == targets).sum()
@@ -160,8 +170,8 @@ class MlxBackend:
         yield self.model
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the fp32 masters, copied."""
-        return _stored(self._masters)
+        """Return the fp32 masters, copied; of an adapter what learns, and not its base."""
+        return self._named(_stored(self._whole(self._masters, self._fixed)))
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
@@ -174,7 +184,7 @@ class MlxBackend:
 
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what a checkpoint holds; None leaves the optimizer fresh."""
-        misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
+        loaded = from_stored(self._unnamed(weights))
         if optimizer_state is not None:
             state = from_stored(optimizer_state)
             scale = state.pop(LOSS_SCALE, None)
@@ -183,31 +193,44 @@ class MlxBackend:
             self._moments = state
             if scale is not None:
                 self._scale.load(scale.tolist())
-        self._masters = {name: array.astype(mx.float32) for name, array in from_stored(weights).items()}
+        whole = {name: array.astype(mx.float32) for name, array in loaded.items()}
+        if self.adapter is None:
+            self._take_masters(whole)
+        else:
+            self._masters = whole
         self._take(self._copied(self._masters))
-        mx.eval(self._masters, self._moments, self._copies)
+        mx.eval(self._masters, self._fixed, self._moments, self._copies, self._fixed_copies)
+
+    def load_base(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights that an adapter is for; it begins as it is, with the base's rows of new tokens."""
+        mine = {name: one.shape for name, one in parameters(self.shape).items()}
+        misfit(mine, {name: one.shape for name, one in weights.items()})
+        base = from_stored(weights)
+        self._fixed_copies = self._copied(base)
+        rows = {name: one.astype(mx.float32) for name, one in base.items() if name in self._masters}
+        self._masters |= self._that_learns(rows)
+        self._take(self._copied(self._masters))
+        mx.eval(self._masters, self._copies, self._fixed_copies)
 
     def average(self, share: float) -> None:
         """Move the average towards the masters."""
-        averages = self._average or self._masters
-        self._average = {name: one + share * (self._masters[name] - one) for name, one in averages.items()}
+        masters = self._whole(self._masters, self._fixed)
+        self._average = {name: one + share * (masters[name] - one) for name, one in (self._average or masters).items()}
         mx.eval(self._average)
 
     def average_weights(self) -> dict[str, Tensor]:
         """Return the average, copied."""
-        return _stored(self._average)
+        return self._named(_stored(self._average))
 
     def load_average(self, weights: Mapping[str, Tensor]) -> None:
         """Take what a checkpoint holds of it."""
-        misfit({name: one.shape for name, one in self._masters.items()}, {n: one.shape for n, one in weights.items()})
-        loaded = from_stored(weights)
-        self._average = {name: loaded[name] for name in self._masters}
+        self._average = dict(from_stored(self._unnamed(weights)))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Compute with the average's copies, and then with the weights' again."""
         copies = self._copies
-        self._take(self._copied(self._average))
+        self._take(self._copied(self._average if self.adapter else self._that_learns(self._average)))
         try:
             yield
         finally:
@@ -260,22 +283,23 @@ class MlxBackend:
         total, sums = mx.zeros(()), None
         for micro_batch, share in zip(micro_batches, shares_of(micro_batches), strict=True):
             keys = None
-            if self.shape.dropout:
-                keys = mx.array(np.array(self._masks.keys(2 * self.model.n_layers + 1), np.uint64))
+            if self.model.places:
+                keys = mx.array(np.array(self._masks.keys(self.model.places), np.uint64))
             factors = mx.array([share, self._scale.value])
-            total, sums = self._add(self._copies, total, sums, *_arrays(micro_batch), keys, factors)
+            total, sums = self._add(self._copies, self._fixed_copies, total, sums, *_arrays(micro_batch), keys, factors)
             ahead(total, sums)  # or the graphs of all micro-batches would stand there, and what they hold
         assert sums is not None
         return total, sums
 
     def _add_plainly(
-        self, copies: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, keys: Any, factors: Any
-    ) -> tuple[Any, Arrays]:
+        self, copies: Arrays, fixed: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, keys: Any,
+        factors: Any,
+    ) -> tuple[Any, Arrays]:  # fmt: skip
         """Add a micro-batch's share of the loss, and its gradients in fp32: in bf16 small ones would be lost."""
         share, scale = factors[0], factors[1]
 
         def objective(copies: Arrays) -> Any:
-            return self.model.loss(copies, idx, targets, ends, keys, share * scale)
+            return self.model.loss(self._whole(copies, fixed), idx, targets, ends, keys, share * scale)
 
         loss, gradients = mx.value_and_grad(objective)(copies)
         wide = {name: gradient.astype(mx.float32) for name, gradient in gradients.items()}
@@ -295,7 +319,44 @@ class MlxBackend:
     def _take(self, copies: Arrays) -> None:
         """Compute with other weights from now on."""
         self._copies = copies
-        self.model.weights = copies
+        self.model.weights = self._whole(copies, self._fixed_copies)
+
+    def _take_masters(self, masters: Arrays) -> None:
+        """Part what learns from what is frozen; a table of which some rows learn is among both."""
+        self._masters = self._that_learns(masters)
+        fixed = {name: one for name, one in masters.items() if name in self._trained.frozen}
+        self._fixed_copies = self._copied(fixed)
+        self._fixed = fixed if self.adapter is None else {}  # nobody asks for an adapter's base in fp32
+
+    def _that_learns(self, whole: Arrays) -> Arrays:
+        return {name: one[rows] for name, one in whole.items() if (rows := self._trained.rows(name)) is not None}
+
+    def _whole(self, learning: Arrays, fixed: Arrays) -> Arrays:
+        """Return all weights: rows that learn stand in their frozen table."""
+        whole = {**fixed, **learning}
+        for name in fixed.keys() & learning.keys():
+            rows, table = self._trained.rows(name), fixed[name]
+            assert rows is not None
+            whole[name] = mx.concatenate([table[: rows.start], learning[name], table[rows.stop :]])
+        return whole
+
+    def _begun(self) -> Arrays:
+        """Return what all begins as: drawn from the seed, and of an adapter's base zeros until it is loaded."""
+        if self.adapter is None:
+            return {name: mx.array(array) for name, array in draw(self.shape, self.train.seed).items()}
+        base = {name: mx.zeros(one.shape) for name, one in parameters(self.shape).items()}
+        return base | {name: mx.array(one) for name, one in start(self.adapter, self.shape, self.train.seed).items()}
+
+    def _named(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors by the names that a checkpoint has them under."""
+        return tensors if self.adapter is None else {saved(name): tensor for name, tensor in tensors.items()}
+
+    def _unnamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's tensors by our names; it is an error where they are another model's."""
+        mine = {name: one.shape for name, one in {**self._masters, **self._fixed}.items()}
+        found = dict(tensors) if self.adapter is None else {in_model(name): one for name, one in tensors.items()}
+        misfit(mine, {name: one.shape for name, one in found.items()})
+        return found
 
 
 def _stored(arrays: Arrays) -> dict[str, Tensor]:

@@ -25,13 +25,15 @@ def groups(parameters: Mapping[str, Any], train: Train) -> list[Group]:
     """Sort the parameters, which have `ndim`, into groups, in an order that depends on nothing but their names.
 
     Vectors (gains, biases, lambdas) never decay. Muon takes the matrices of the blocks, but not the tables in them: a
-    table's row is a token's own, and its gradient is no map from a space to another.
+    table's row is a token's own, and its gradient is no map from a space to another. Nor an adapter's factors: what
+    maps is their product.
     """
     rates = {
         "embed": train.embed_lr or train.peak,
         "head": train.head_lr or train.peak,
         "scalar": train.scalar_lr or train.peak,
         "matrix": train.peak,
+        "factor": train.peak,
     }
     names: dict[tuple[str, float, float], list[str]] = {}
     for name in sorted(parameters):
@@ -47,6 +49,8 @@ def groups(parameters: Mapping[str, Any], train: Train) -> list[Group]:
 def _kind(name: str, parameter: Any) -> str:
     if parameter.ndim < 2:
         return "scalar"
+    if name.endswith((".lora_a", ".lora_b")):
+        return "factor"
     if name.endswith(("embed.weight", "position.weight", "value.weight")):
         return "embed"
     return "head" if name == "head.weight" else "matrix"

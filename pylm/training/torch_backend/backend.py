@@ -19,10 +19,12 @@ import pylm_kernels
 from pylm.cache import cache_folder
 from pylm.config.schema import Model as Shape
 from pylm.config.schema import Train
+from pylm.model.lora import in_model, saved
 from pylm.model.masks import Masks
 from pylm.model.parameters import misfit
 from pylm.model.torch import Model
-from pylm.model.torch_codecs import from_stored, to_buffer
+from pylm.model.torch_codecs import Copied, from_stored, to_buffer
+from pylm.model.torch_lora import adapt
 from pylm.training import optim
 from pylm.training.backend import (
     IGNORED,
@@ -41,6 +43,7 @@ from pylm.training.backend import (
 from pylm.training.probe import probe, too_large
 from pylm.training.torch_backend import machine
 from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
+from pylm.training.trained import EVERYTHING, Trained
 
 __all__ = ["TorchBackend", "make"]
 
@@ -54,6 +57,7 @@ def make(
     stopping: Callable[[], bool] = lambda: False,
     run_seconds: Callable[[float], float] = lambda step: 0.0,
     doing: Callable[[str], None] = lambda text: None,
+    trained: Trained = EVERYTHING,
 ) -> TorchBackend:
     """Make a backend for a completed shape.
 
@@ -65,11 +69,12 @@ def make(
         stopping: asked while probing.
         run_seconds: how long the run will take, from the seconds of a step.
         doing: told what is being tried, which may take a minute.
+        trained: what of the model learns.
     """
     machine.keep_memory()
     if choices and "threads" in choices:
         torch.set_num_threads(int(choices["threads"]))
-    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing)
+    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing, trained)
 
 
 class TorchBackend:
@@ -86,6 +91,7 @@ class TorchBackend:
         stopping: Callable[[], bool],
         run_seconds: Callable[[float], float],
         doing: Callable[[str], None],
+        trained: Trained = EVERYTHING,
     ) -> None:
         """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
         self.shape, self.train = shape, train
@@ -96,20 +102,35 @@ class TorchBackend:
         self.precision = machine.choose_precision(train.precision, self.torch_device)
         self.dtype = machine.DTYPES[self.precision]
         torch.manual_seed(train.seed)
-        model = Model(shape, generator=torch.Generator().manual_seed(train.seed)).to(self.torch_device)
+        self.adapter = trained.adapter
+        model = self._model(shape)
         model.masks = Masks(train.seed)
+        if self.adapter is not None:
+            adapt(model, self.adapter, train.seed)
         # the padding of the vocabulary has no gradient: only what is saved is stepped
-        self.masters = model.weights()
+        weights = model.weights()
+        self._learning = {
+            name: slice(*rows.indices(len(weights[name])))
+            for name in weights
+            if (rows := trained.rows(name)) is not None
+        }
+        self.masters = self._that_is_saved(weights)
         copies: dict[str, torch.Tensor] = {}
         if self.precision != "fp32":
-            self.masters = {name: master.clone() for name, master in self.masters.items()}
+            self.masters = {name: one.to(torch.float32, copy=True) for name, one in self.masters.items()}
             model = model.to(self.dtype)
-            copies = model.weights()
+            copies = self._that_is_saved(model.weights())
+        del weights
         self.model, self.copies = model, copies
         self.working = dict(model.named_parameters())
         self._sums: dict[str, torch.Tensor] = {}
         self._average: dict[str, torch.Tensor] = {}
-        self.optimizer = optim.build(self.masters.items(), train, copies)
+        for name, parameter in self.working.items():
+            parameter.requires_grad_(name in self._learning)
+        if self.adapter is None:
+            self.optimizer = optim.build(self._that_learns(self.masters).items(), train, self._that_learns(copies))
+        else:
+            self.optimizer = optim.build(self.masters.items(), train, copies)
         if train.activation_checkpointing:
             self._checkpoint_activations()
         self._phases = Phases()
@@ -182,8 +203,8 @@ class TorchBackend:
             self.model.train()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the fp32 masters without padding, copied."""
-        return _stored(self.masters)
+        """Return the fp32 masters without padding, copied; of an adapter what learns, and not its base."""
+        return self._named(_stored(self.masters))
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's tensors, copied, and the scale of the loss where there is one."""
@@ -195,15 +216,24 @@ class TorchBackend:
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
         """Take what a checkpoint holds; None leaves the optimizer fresh."""
-        loaded = from_stored(weights)
-        self.model.load_weights(loaded)  # which says what does not fit
-        for name, master in self.masters.items():
-            master.copy_(loaded[name])
+        loaded = from_stored(self._unnamed(weights))
+        if self.adapter is None:
+            self.model.load_weights(loaded)  # which says what does not fit
+        self._put(self.masters, loaded)
+        self._put(self.copies, loaded)
         if optimizer_state is not None:
             state = {name: tensor.to(self.torch_device) for name, tensor in from_stored(optimizer_state).items()}
             if LOSS_SCALE in state:
                 self._scale.load(state.pop(LOSS_SCALE).tolist())
             self.optimizer.load(state)
+
+    @torch.no_grad()
+    def load_base(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights that an adapter is for; it begins as it is, with the base's rows of new tokens."""
+        stored = Copied(weights)
+        self.model.load_weights(stored)
+        for name in self.masters.keys() & weights.keys():
+            self.masters[name].copy_(stored[name][self._learning[name]])
 
     @torch.no_grad()
     def average(self, share: float) -> None:
@@ -215,12 +245,11 @@ class TorchBackend:
 
     def average_weights(self) -> dict[str, Tensor]:
         """Return the average, copied."""
-        return _stored(self._average)
+        return self._named(_stored(self._average))
 
     def load_average(self, weights: Mapping[str, Tensor]) -> None:
         """Take what a checkpoint holds of it."""
-        misfit({name: one.shape for name, one in self.masters.items()}, {n: one.shape for n, one in weights.items()})
-        loaded = from_stored(weights)
+        loaded = from_stored(self._unnamed(weights))
         self._average = {name: loaded[name].to(self.torch_device) for name in self.masters}
 
     @contextmanager
@@ -375,8 +404,34 @@ class TorchBackend:
 
     def _gradients(self) -> dict[str, torch.Tensor]:
         """Return the gradients of what is saved: without the padding."""
-        gradients = self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
-        return {name: gradient[: len(self.masters[name])] for name, gradient in gradients.items()}
+        return self._that_learns(
+            self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
+        )
+
+    def _that_learns(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the rows that learn, sharing memory; a frozen tensor is left out."""
+        return {name: one[self._learning[name]] for name, one in tensors.items() if name in self._learning}
+
+    def _model(self, shape: Shape) -> Model:
+        """Return the model as it begins; what an adapter is for is loaded, never drawn, and is never in fp32."""
+        if self.adapter is not None:
+            return Model(shape, draw=False, dtype=self.dtype).to(self.torch_device)
+        return Model(shape, generator=torch.Generator().manual_seed(self.train.seed)).to(self.torch_device)
+
+    def _that_is_saved(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint holds: everything, and of an adapter what learns. Its base is in nobody's fp32."""
+        return tensors if self.adapter is None else self._that_learns(tensors)
+
+    def _named(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors by the names that a checkpoint has them under."""
+        return tensors if self.adapter is None else {saved(name): tensor for name, tensor in tensors.items()}
+
+    def _unnamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's tensors by our names; it is an error where they are another model's."""
+        mine = {name: one.shape for name, one in self.masters.items()}
+        found = dict(tensors) if self.adapter is None else {in_model(name): one for name, one in tensors.items()}
+        misfit(mine, {name: one.shape for name, one in found.items()})
+        return found
 
     def _on_device(self, part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Return the arrays as tensors of the device; where that is the CPU they share the loader's memory."""

@@ -99,7 +99,7 @@ class TorchTrial:
     def optimizer_seconds(self) -> float:
         """Time an optimizer step: it reads three numbers and a gradient for each, and writes what it read."""
         device = self.backend.torch_device
-        count = sum(parameter.numel() for parameter in self.backend.masters.values())
+        count = sum(parameter.numel() for parameter in self.backend.optimizer.parameters.values())
         sampled = min(count, 4 << 20)
         tensors = [torch.ones(sampled, device=device) for _ in range(4)]
 

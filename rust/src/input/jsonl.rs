@@ -118,7 +118,10 @@ fn hint(error: &serde_json::Error, line: &[u8], field: &str, first: bool) -> Str
     let skip = if first && lacks(line, field) { "" } else { "or leave such lines out with --skip-bad" };
     let or = |separator: &str| if skip.is_empty() { String::new() } else { format!("{separator} {skip}") };
     if conversation(line).is_some() {
-        return format!("pylm does not train on conversations yet: write the text of each under {field:?}{}", or(","));
+        return format!(
+            "pylm finetune learns conversations; to train on plain text, write the text of each under {field:?}{}",
+            or(",")
+        );
     }
     if let Some(key) = field::nearest(line, field) {
         return format!("it has {key:?}: --field {}{}", quoted(&key), or(";"));

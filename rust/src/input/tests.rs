@@ -405,7 +405,11 @@ fn leaving_lines_out_is_no_advice_where_the_first_one_lacks_the_field() {
     let talk = r#"{"messages": [{"role": "user", "content": "hello"}]}"#;
     let talked = "the line has no \"text\": it holds a conversation, under \"messages\"";
     let cases = [
-        (talk.to_string(), talked, "pylm does not train on conversations yet: write the text of each under \"text\""),
+        (
+            talk.to_string(),
+            talked,
+            "pylm finetune learns conversations; to train on plain text, write the text of each under \"text\"",
+        ),
         (format!("\n{talk}"), talked, "under \"text\""),
         (format!("{{\"text\": \"a\"}}\n{talk}"), talked, "or leave such lines out with --skip-bad"),
         ("{\"n\": 1}".into(), "no \"text\"", "no key of it holds text: write the text under \"text\""),

@@ -2,13 +2,15 @@
 
 Raw form, which a backend implements:
 
-    forward(x [N, D], weight [V, D], targets [N] int64, softcap, ignore_index, z_loss, ahead)
+    forward(x [N, D], weight [V, D], targets [N] int64, softcap, ignore_index, z_loss, ahead, frozen)
         -> (losses, lse, dx, dweight), the first two [N] and wide
-    backward(dlosses, x, weight, targets, lse, dx, dweight, softcap, ignore_index, z_loss, ahead) -> (dx, dweight)
+    backward(dlosses, x, weight, targets, lse, dx, dweight, softcap, ignore_index, z_loss, ahead, frozen)
+        -> (dx, dweight)
 
 x and weight have one dtype; the rest is as in cross_entropy. A backend that spends its time on the products may make
 the gradients of the losses' sum while it has the logits: it is named in AHEAD, and `ahead` is true where a gradient
-will be wanted. Otherwise forward's dx and dweight are empty.
+will be wanted. Otherwise forward's dx and dweight are empty. Where the weight is `frozen`, nobody wants its gradient:
+dweight is empty then, and one product of three is not taken.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def _forward(*inputs: Any) -> Any:
 
 def _fake(x: Any, weight: Any, *rest: Any) -> Any:
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    shapes = (x.shape, weight.shape) if rest[-2] else ((0,), (0,))
+    *_, ahead, frozen, _ = rest
+    shapes = (x.shape if ahead else (0,), weight.shape if ahead and not frozen else (0,))
     return *(x.new_empty(x.shape[0], dtype=wide) for _ in range(2)), *(x.new_empty(shape) for shape in shapes)
 
 
@@ -54,22 +57,23 @@ def _backward_body(*inputs: Any) -> Any:
 
 def _backward(ctx: Any, run: Any, dlosses: Any, *_: Any) -> Any:
     if dlosses is None:
-        return (None,) * 8
-    return *run(dlosses, *ctx.saved_tensors, *ctx.settings), *(None,) * 6
+        return (None,) * 9
+    dx, dweight = run(dlosses, *ctx.saved_tensors, *ctx.settings)
+    return dx, dweight if ctx.needs_input_grad[1] else None, *(None,) * 7
 
 
 def _composite(ctx: Any, dlosses: Any, *_: Any) -> Any:
     if dlosses is None:
-        return (None,) * 8
+        return (None,) * 9
     x, weight, targets = ctx.saved_tensors[:3]
 
     def rows(x: Any, weight: Any) -> Any:
-        return reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-2])
+        return reference.linear_cross_entropy(x, weight, targets, *ctx.settings[:-3])
 
-    return *differentiate(rows, (x, weight), (dlosses,)), *(None,) * 6
+    return *differentiate(rows, (x, weight), (dlosses,)), *(None,) * 7
 
 
-_SETTINGS = "float softcap, int ignore_index, float z_loss, bool ahead, str backend"
+_SETTINGS = "float softcap, int ignore_index, float z_loss, bool ahead, bool frozen, str backend"
 _MADE = "Tensor losses, Tensor lse, Tensor dx, Tensor dweight"
 _call = differentiable(
     "linear_cross_entropy",
@@ -80,7 +84,10 @@ _call = differentiable(
     backward_schema=f"(Tensor dlosses, Tensor x, Tensor weight, Tensor targets, Tensor lse, Tensor dx, Tensor dweight,"
     f" {_SETTINGS}) -> (Tensor dx_out, Tensor dweight_out)",
     backward_body=_backward_body,
-    backward_fake=lambda dlosses, x, weight, *_: (x.new_empty(x.shape), weight.new_empty(weight.shape)),
+    backward_fake=lambda dlosses, x, weight, *rest: (
+        x.new_empty(x.shape),
+        weight.new_empty((0,) if rest[-2] else weight.shape),
+    ),
     backward=_backward,
     composite=_composite,
 )
@@ -138,6 +145,6 @@ def linear_cross_entropy(
             found = reference.linear_cross_entropy(*raw)
     else:
         wanted = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-        found = _call(*raw, wanted and name in AHEAD, name)[0]
+        found = _call(*raw, wanted and name in AHEAD, not weight.requires_grad, name)[0]
     found = reduced(found, flat, ignore_index, reduction)
     return found.view(targets.shape) if reduction == "none" else found

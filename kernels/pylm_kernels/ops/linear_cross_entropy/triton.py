@@ -95,7 +95,7 @@ def _options(kernel: str, x, softcap: float):
     return {"SOFTCAP": softcap > 0, "ACC": tl.float64 if x.dtype == torch.float64 else tl.float32, **options}
 
 
-def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float, ahead: bool):
+def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float, ahead: bool, frozen: bool):
     """Return the loss and the log-sum of each row, and no gradients ahead of their time."""
     x, weight = launch.rows_of(x), launch.rows_of(weight)
     n, d = x.shape
@@ -124,13 +124,14 @@ def forward(x, weight, targets, softcap: float, ignore_index: int, z_loss: float
 
 
 def backward(
-    dloss, x, weight, targets, lse, _dx, _dweight, softcap: float, ignore_index: int, z_loss: float, ahead: bool
-):
-    """Return dx and dweight."""
+    dloss, x, weight, targets, lse, _dx, _dweight, softcap: float, ignore_index: int, z_loss: float, ahead: bool,
+    frozen: bool,
+):  # fmt: skip
+    """Return dx and dweight, which is empty where the weight is frozen."""
     x, weight, dloss = launch.rows_of(x), launch.rows_of(weight), dloss.contiguous()
     n, d = x.shape
     v = weight.shape[0]
-    dweight = torch.empty((v, d), dtype=weight.dtype, device=x.device)
+    dweight = torch.empty((0,) if frozen else (v, d), dtype=weight.dtype, device=x.device)
     if n == 0:
         return torch.empty_like(x), dweight.zero_()
     options = _options("linear_cross_entropy_dlogits", x, softcap)
@@ -147,5 +148,6 @@ def backward(
             )  # fmt: skip
         part = weight[first : first + wide]
         dx += g @ part
-        torch.mm(g.T, x, out=dweight[first : first + wide])
+        if not frozen:
+            torch.mm(g.T, x, out=dweight[first : first + wide])
     return dx.to(x.dtype), dweight

@@ -1,0 +1,93 @@
+"""What nobody gave of a tuning: its rate, from that of the base; the batch, the length, how often it is looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pylm.config.cascade import BATCH_KEYS, DEFAULT, Resolved
+from pylm.config.shape import count_parameters
+from pylm.finetuning.events import Derived
+from pylm.training.continued import LENGTHS
+from pylm.training.plan import default_batch_tokens
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.finetuning.base import Base
+
+__all__ = ["derived", "origin_of"]
+
+EPOCHS = 2.0
+FACTOR = 0.2  # of the peak that a model was trained with
+LORA_FACTOR = 10.0  # of what full tuning takes: adapters begin at nothing
+UNKNOWN_RATE = 1e-4  # where nothing says what the model was trained with
+STEPS_OF_EPOCH = 50  # at least, where there are as many windows: few examples are not one step
+LOOKS_OF_EPOCH = 2
+OF_OPTIMIZER = ("optimizer", "betas", "weight_decay", "grad_clip")
+OF_GROUPS = ("embed_lr", "head_lr", "scalar_lr")
+
+
+def origin_of(base: Base) -> str:
+    """Return where an error says that a derived value is from."""
+    return param("checkpoint", base.path)
+
+
+def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any], Derived]:
+    """Return the values of keys that nobody gave, and what is to be said of them.
+
+    Args:
+        resolved: what was given.
+        base: the model that is tuned.
+        windows: of the examples, an epoch.
+    """
+    method, context = resolved.config.finetune.method, resolved.config.model.context_length
+    if resolved.origin("model.context_length") == DEFAULT:
+        context = base.shape.context_length
+    rates, said = _rates(resolved, base, method == "lora")
+    sequences = _sequences(base, context, windows)
+    values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
+    if method != "lora" and base.train is not None:
+        values |= {f"train.{key}": getattr(base.train, key) for key in OF_OPTIMIZER}
+    if all(getattr(resolved.config.train, key) is None for key in LENGTHS):
+        values["train.max_epochs"] = EPOCHS
+    batch = ""
+    if all(resolved.origin(f"train.{key}") == DEFAULT for key in BATCH_KEYS):
+        values["train.batch_tokens"] = sequences * context
+        batch = f"; {sequences * context:,} tokens a step, {sequences:,} of {windows:,} windows"
+        values["train.eval_every"] = max(windows // sequences // LOOKS_OF_EPOCH, 1)
+    rate = values.get("train.learning_rate", resolved.config.train.learning_rate)
+    if resolved.origin("train.learning_rate") != DEFAULT:
+        rate, said = resolved.config.train.learning_rate, "as given"
+    peak = None if base.train is None else base.train.peak
+    factor = rate / peak if peak and isinstance(rate, float) else None
+    text = f"learning rate {rate:.3g}, {said}" if isinstance(rate, float) else f"learning rate {rate}"
+    return values, Derived(text + batch, rate, peak, factor, sequences * context)
+
+
+def _rates(resolved: Resolved, base: Base, lora: bool) -> tuple[dict[str, Any], str]:
+    """Return the learning rates, and in words where they are from."""
+    more = LORA_FACTOR if lora else 1.0
+    ten = f", times {LORA_FACTOR:g} for adapters" if lora else ""
+    if base.train is None:
+        return {
+            "train.learning_rate": UNKNOWN_RATE * more
+        }, f"as {base.path} does not say what it was trained with{ten}"
+    if lora and base.tuned_by != "lora" and base.train.optimizer != "adamw":
+        said = f"as {base.path} was trained by {base.train.optimizer}, and adapters are by AdamW{ten}"
+        return {"train.learning_rate": UNKNOWN_RATE * more}, said
+    peak = base.train.peak
+    if base.tuned_by is None:
+        rate, said = FACTOR * peak, f"{FACTOR:g} of the {peak:.3g} at which {base.path} was trained"
+    else:
+        rate = peak / (LORA_FACTOR if base.tuned_by == "lora" else 1.0)
+        said = f"from the {peak:.3g} at which {base.path} was tuned by {base.tuned_by}"
+    given = resolved.config.train.learning_rate
+    if resolved.origin("train.learning_rate") != DEFAULT and isinstance(given, float):
+        rate = given / more
+    groups = {f"train.{key}": rate / peak * own for key in OF_GROUPS if (own := getattr(base.train, key)) is not None}
+    return {"train.learning_rate": rate * more, **({} if lora else groups)}, f"{said}{ten}"
+
+
+def _sequences(base: Base, context: int, windows: int) -> int:
+    """Return the sequences of a step: the base's, but so few that an epoch has some steps."""
+    theirs = base.sequences or max(default_batch_tokens(count_parameters(base.shape)) // context, 1)
+    return max(min(theirs * base.shape.context_length // context or 1, windows // STEPS_OF_EPOCH), 1)

@@ -1,0 +1,118 @@
+"""From examples and a checkpoint to a tuned model: the order in which it is made.
+
+base → examples as tokens → what nobody gave → training's function, with a request of its own. A run that goes on has
+all of that behind it, and is training's alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylm.config.cascade import DEFAULT
+from pylm.errors import UsageError
+from pylm.finetuning.base import open_base
+from pylm.finetuning.begun import begun_run
+from pylm.finetuning.derived import derived, origin_of
+from pylm.finetuning.examples import examples_of
+from pylm.finetuning.judge import judge_once
+from pylm.runs import Stop
+from pylm.training.request import Request
+from pylm.training.run import train
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
+    from pylm.finetuning.base import Base
+    from pylm.finetuning.begun import Begun
+    from pylm.finetuning.examples import Examples
+    from pylm.finetuning.request import Tuning
+    from pylm.runs import Run
+    from pylm.training.events import Event
+
+__all__ = ["finetune"]
+
+OnEvent = Callable[["Event"], None]
+# What says where training data is: examples are named otherwise
+OF_TRAINING = {
+    "data.path": "dataset", "data.mix": "dataset", "data.sources": "dataset", "data.val": "val_dataset",
+    "data.tokenizer": None, "data.clean": None, "data.stride": None,
+}  # fmt: skip
+
+
+def finetune(
+    request: Tuning,
+    on_event: OnEvent = lambda event: None,
+    *,
+    stop: Stop | None = None,
+    wants_step: Callable[[], bool] = lambda: True,
+) -> Run:
+    """Tune what was asked for, or go on with it, to the end; the arguments are those of `pylm.training.run.train`."""
+    _refuse_of_training(request)
+    begun = begun_run(request, on_event)
+    if begun is not None and begun.has_checkpoint:
+        begun.refuse_another_base(request.checkpoint)
+        asked = _asked(request, request.out, resume=request.resume)
+    else:
+        asked = _prepared(request, begun, on_event)
+    stop = stop or Stop()
+    run = train(asked, on_event, stop=stop, wants_step=wants_step)
+    judge_once(run.path, on_event, stop)
+    return run
+
+
+def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Request:
+    """Return the request of a run that begins: its examples are tokens, and its keys are complete."""
+    given = request.given if begun is None else begun.given(request)
+    resolved = given.resolve()  # what is wrong with it is said before anything is read
+    base = open_base(request.checkpoint if begun is None else str(begun.base))
+    examples = examples_of(resolved, base, on_event)
+    values, said = derived(resolved, base, _windows(examples, resolved, base))
+    on_event(said)
+    if resolved.config.train.optimizer_state == "keep" and (examples.new_tokens or resolved.config.finetune.freeze):
+        why = "tokens are new" if examples.new_tokens else "parts are frozen"
+        raise UsageError(
+            f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
+            f"{param('optimizer_state', 'fresh')} begins with its weights alone",
+        )
+    shape = {f"model.{key}": value for key, value in base.shape.model_dump(exclude={"vocab_size"}).items()}
+    how = {"init_from": str(base.path)} if begun is None else {"resume": "auto"}
+    return replace(
+        _asked(request, request.out or _default_out(base), **how),
+        data=str(examples.folder),
+        new_tokens=examples.new_tokens,
+        open_keys={**shape, **values, "finetune.template": examples.template},
+        open_keys_from=origin_of(base),
+    )
+
+
+def _asked(request: Tuning, out: Path | None, **how: Any) -> Request:
+    return Request(given=request.given, out=out, allow_inexact=request.allow_inexact, argv=request.argv, **how)
+
+
+def _windows(examples: Examples, resolved: Resolved, base: Base) -> int:
+    """Return the windows of an epoch."""
+    from pylm.data import Loader
+
+    context = resolved.config.model.context_length
+    if resolved.origin("model.context_length") == DEFAULT:
+        context = base.shape.context_length
+    window = "packed" if resolved.origin("data.window") == DEFAULT else resolved.config.data.window
+    return Loader(str(examples.folder), context, 1, window=window).windows
+
+
+def _default_out(base: Base) -> Path:
+    """Return `runs/<name>-tuned-<date>-<time>`."""
+    return Path("runs") / f"{base.name}-tuned-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _refuse_of_training(request: Tuning) -> None:
+    """Refuse what says where the data of a training is."""
+    for key, _, origin in request.given.settings:
+        if key in OF_TRAINING:
+            ours = OF_TRAINING[key]
+            hint = "leave it out" if ours is None else f"{param(ours)} names examples"
+            raise UsageError(f"{key} ({origin}) is of training, and this is tuned on examples", hint)
