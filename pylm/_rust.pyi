@@ -12,11 +12,13 @@ __all__ = [
     "CleaningRules",
     "Contamination",
     "Documents",
+    "Metrics",
     "build_info",
     "clean",
     "cleaned_request",
     "cluster_sizes",
     "cluster_sketches",
+    "curve_pixels",
     "exact_hash",
     "fineweb_parameters",
     "fineweb_signature",
@@ -446,3 +448,57 @@ def language_names() -> list[tuple[str, str, str]]:
 
 def language_of(label: str, text: str = "") -> str:
     """The code of a label: `__label__en` or `eng_Latn`; the text tells the script where the label does not."""
+
+@final
+class Metrics:
+    """The columns of a metrics.jsonl: numbers by key and line, those within objects as `phase.data`.
+
+    A last line that is still being written is left out. With `index`, that of a long file is written beside it, and
+    read in its place the next time.
+    """
+
+    def __new__(cls, path: str | PathLike[str], *, index: bool = True) -> Metrics: ...
+    def refresh(self) -> bool:
+        """Read what was added since; True where there was something."""
+
+    @property
+    def keys(self) -> list[str]: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Of the whole lines that were read."""
+
+    @property
+    def cuts(self) -> list[float]:
+        """The steps that the run went on with where its lines go back."""
+
+    def points(
+        self, key: str, over: str = "step", *, gone: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """All points of a key, NaN where a line says null; with `gone`, those that later lines took back."""
+
+    def curve(
+        self,
+        key: str,
+        over: str = "step",
+        *,
+        columns: int,
+        low: float | None = None,
+        high: float | None = None,
+        smooth: float = 0.0,
+        gone: bool = False,
+    ) -> tuple[list[float], list[float]]:
+        """The points that are drawn at so many columns of pixels: of each the first, lowest, highest and last."""
+
+    def range(self, key: str, over: str = "step") -> tuple[float, float] | None:
+        """The least and the greatest place of a key's points."""
+
+    def sums(self, key: str, over: str, parts: int, low: float, high: float) -> list[float]:
+        """The sum of a key in each of so many equal parts of a range."""
+
+    def at(self, key: str, over: str, places: Sequence[float]) -> list[float]:
+        """The key at these places, straight between the points beside them; NaN outside of all points."""
+
+def curve_pixels(x: NDArray[np.float64], y: NDArray[np.float64], columns: int, low: float, high: float) -> list[int]:
+    """The numbers of the points that are drawn at so many columns of pixels."""
