@@ -451,54 +451,24 @@ def language_of(label: str, text: str = "") -> str:
 
 @final
 class Metrics:
-    """The columns of a metrics.jsonl: numbers by key and line, those within objects as `phase.data`.
+    """The columns of a metrics.jsonl, without a last line that is still being written; a null is NaN.
 
-    A last line that is still being written is left out. With `index`, that of a long file is written beside it, and
-    read in its place the next time.
+    `gone` are the points that later lines took back; `curve` has those that are drawn at so many columns of pixels.
     """
 
+    keys: list[str]
+    lines: int
+    bytes: int
+    cuts: list[float]  # the steps that the run went on with where its lines go back
     def __new__(cls, path: str | PathLike[str], *, index: bool = True) -> Metrics: ...
-    def refresh(self) -> bool:
-        """Read what was added since; True where there was something."""
-
-    @property
-    def keys(self) -> list[str]: ...
-    @property
-    def lines(self) -> int: ...
-    @property
-    def bytes(self) -> int:
-        """Of the whole lines that were read."""
-
-    @property
-    def cuts(self) -> list[float]:
-        """The steps that the run went on with where its lines go back."""
-
-    def points(
-        self, key: str, over: str = "step", *, gone: bool = False
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """All points of a key, NaN where a line says null; with `gone`, those that later lines took back."""
-
+    def refresh(self) -> bool: ...
+    def points(self, key: str, over: str = "step", *, gone: bool = False) -> tuple[NDArray[Any], NDArray[Any]]: ...
     def curve(
-        self,
-        key: str,
-        over: str = "step",
-        *,
-        columns: int,
-        low: float | None = None,
-        high: float | None = None,
-        smooth: float = 0.0,
-        gone: bool = False,
-    ) -> tuple[list[float], list[float]]:
-        """The points that are drawn at so many columns of pixels: of each the first, lowest, highest and last."""
+        self, key: str, over: str = "step", *, columns: int, low: float | None = None, high: float | None = None,
+        smooth: float = 0.0, gone: bool = False,
+    ) -> tuple[list[float], list[float]]: ...  # fmt: skip
+    def range(self, key: str, over: str = "step") -> tuple[float, float] | None: ...
+    def sums(self, key: str, over: str, parts: int, low: float, high: float) -> list[float]: ...
+    def at(self, key: str, over: str, places: Sequence[float]) -> list[float]: ...
 
-    def range(self, key: str, over: str = "step") -> tuple[float, float] | None:
-        """The least and the greatest place of a key's points."""
-
-    def sums(self, key: str, over: str, parts: int, low: float, high: float) -> list[float]:
-        """The sum of a key in each of so many equal parts of a range."""
-
-    def at(self, key: str, over: str, places: Sequence[float]) -> list[float]:
-        """The key at these places, straight between the points beside them; NaN outside of all points."""
-
-def curve_pixels(x: NDArray[np.float64], y: NDArray[np.float64], columns: int, low: float, high: float) -> list[int]:
-    """The numbers of the points that are drawn at so many columns of pixels."""
+def curve_pixels(x: NDArray[Any], y: NDArray[Any], columns: int, low: float, high: float) -> list[int]: ...
