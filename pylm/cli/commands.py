@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("pylm.cli.plan:plan", "Say what a training will take, and whether it fits."),
     "sample": ("pylm.cli.sample:sample", "Write text with a trained model."),
     "chat": ("pylm.cli.chat:chat", "Talk with a model that was trained on conversations."),
+    "runs": ("pylm.cli.runs:runs", "List, show, compare and remove runs."),
     "soup": ("pylm.cli.soup_:soup_", "Make one checkpoint of several: an average of their weights."),
     "verify": ("pylm.cli.verify:verify", "Check a run's checkpoints, every byte of them."),
     "why": ("pylm.cli.why:why", "Show what a step of a run was trained on."),

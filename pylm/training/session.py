@@ -161,6 +161,7 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
     """Write down what the run is, `facts` of machine and beginning with it; return where it is written from now on."""
     text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
     made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
+    made_by |= {"origins": begin.resolved.origins, "flops_per_token": settled.flops_per_token}
     folder.environment({**facts, "sequences": settled.batches.sequences, **made_by})
     folder.write("config.yaml", text)
     bound = {
