@@ -63,14 +63,14 @@ class History:
     def curve(self, metric: str, x: str = "steps", *, columns: int, smooth: float = 0.0, gone: bool = False) -> Curve:
         """Return what is drawn of a metric at so many columns of pixels: every spike of one step is in it."""
         keep = 0.0 if metric in EVALUATED else smooth
-        scale = self._scale(x)
+        scale = self.scale(x)
         xs, ys = self.metrics.curve(metric, AXES[x], columns=columns, smooth=keep, gone=gone)
         return Curve([at * scale for at in xs] if scale != 1 else xs, ys)
 
     def taken_back(self, metric: str, x: str, columns: int) -> list[Curve]:
         """Return what the run had gone through before it was resumed from an earlier step."""
         curves = [self.curve(metric, x, columns=columns, gone=True)]
-        axis, scale = AXES[x], self._scale(x)
+        axis, scale = AXES[x], self.scale(x)
         for resume in read_lines(self.run / "resumes.jsonl"):
             points = [
                 (line[axis] * scale, math.nan if line[metric] is None else line[metric])
@@ -86,7 +86,7 @@ class History:
         steps = sorted({*steps, *self.metrics.cuts})
         if x == "steps":
             return steps
-        scale = self._scale(x)
+        scale = self.scale(x)
         return [at * scale for at in self.metrics.at(AXES[x], "step", steps) if math.isfinite(at)]
 
     def last(self, metric: str) -> float | None:
@@ -103,7 +103,7 @@ class History:
     def end(self, x: str = "steps") -> float:
         """Return how far the run has come on an axis."""
         places = self.metrics.curve(AXES[x], "step", columns=1)[1]
-        return (places[-1] if places else 0.0) * self._scale(x)
+        return (places[-1] if places else 0.0) * self.scale(x)
 
     def phases(self) -> dict[str, float]:
         """Return the seconds that went into each phase, by name."""
@@ -111,8 +111,8 @@ class History:
         names = [key for key in self.metrics.keys if key.startswith("phase.")]
         return {key.removeprefix("phase."): self.metrics.sums(key, "step", 1, *span)[0] for key in names}
 
-    def _scale(self, x: str) -> float:
-        """Return what a place is multiplied with: tokens become FLOPs."""
+    def scale(self, x: str) -> float:
+        """Return what a place of metrics.jsonl is multiplied with: tokens become FLOPs."""
         if x != "flops":
             return 1.0
         each = environment(self.run).get("flops_per_token")

@@ -31,11 +31,12 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 def identity(run: Path) -> dict[str, Any]:
-    """Return the hashes of the tokenizer and the data of a run, as its newest checkpoint has them."""
+    """Return the hashes of the tokenizer and the data of a run, as its newest checkpoint has them; or of a soup."""
     from pylm.checkpoint import read
 
     kept = _checkpoints(run)
-    state = read(run / "checkpoints" / f"step_{kept[-1]}").state if kept else {}
+    folder = run / "checkpoints" / f"step_{kept[-1]}" if kept else run
+    state = read(folder).state if (folder / "state.json").is_file() else {}
     return {key: state.get(key) for key in ("tokenizer", "data", "init_from", "soup")}
 
 

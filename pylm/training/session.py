@@ -162,6 +162,7 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
     text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
     made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
     made_by |= {"origins": begin.resolved.origins, "flops_per_token": settled.flops_per_token}
+    made_by |= {"length": asdict(settled.length)}
     folder.environment({**facts, "sequences": settled.batches.sequences, **made_by})
     folder.write("config.yaml", text)
     bound = {

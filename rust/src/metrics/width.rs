@@ -50,7 +50,7 @@ impl Width {
         }
     }
 
-    fn narrowed(self, values: &[f64]) -> Vec<u8> {
+    pub fn narrowed(self, values: &[f64]) -> Vec<u8> {
         match self {
             Self::U32 => values.iter().flat_map(|&value| (value as u32).to_le_bytes()).collect(),
             Self::F32 => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
