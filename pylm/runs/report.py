@@ -23,7 +23,7 @@ __all__ = ["report"]
 
 CHARTS = ("loss", "val_loss", "lr", "grad_norm", "tokens_per_second")
 COLUMNS, WIDTH, HEIGHT = 1000, 1084, 300
-STRETCHES = 120  # of the picture of phases
+STRETCHES = 120  # of the picture of phases, at most
 SAMPLES = 40  # steps whose samples are shown, spread over the run
 INCIDENTS = 50
 LETTERS = 2000  # of a text
@@ -136,5 +136,7 @@ def _pictures(run: Path) -> dict[str, str]:
     names, span = list(history.phases()), history.metrics.range("step")
     if not names or span is None or span[0] == span[1]:
         return {"curves": curves, "phases": ""}
-    parts = {name: history.metrics.sums(f"phase.{name}", "step", STRETCHES, *span) for name in names}
+    written = len(history.metrics.curve(f"phase.{names[0]}", columns=STRETCHES)[0])
+    stretches = max(min(STRETCHES, written // 2), 1)  # each has a line in it
+    parts = {name: history.metrics.sums(f"phase.{name}", "step", stretches, *span) for name in names}
     return {"curves": curves, "phases": stacked(parts, *span, "the share of each phase in the time of training")}
