@@ -1,6 +1,5 @@
 "use strict";
 // Draws the panels that the page holds: uPlot's lines, gaps where there is no number, marks where a run was resumed.
-const panels = JSON.parse(document.getElementById("panels").textContent);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function marks(panel) {
@@ -28,8 +27,12 @@ function marks(panel) {
   };
 }
 
+// the lines over all places of any of them; where one has no number of its own it goes on, where it says null it breaks
+function joined(panel) {
+  return uPlot.join(panel.lines.map((line) => line.data), panel.lines.map((line) => line.data.map(() => 1)));
+}
+
 function drawn(panel, place) {
-  const data = uPlot.join(panel.lines.map((line) => line.data), panel.lines.map((line) => line.data[0].map(() => 2)));
   const axis = { stroke: colour("--ink"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid"), width: 1 } };
   const series = panel.lines.map((line) => ({
     label: line.label + (line.faint ? " (as it was)" : ""), stroke: line.colour, alpha: line.faint ? 0.35 : 1,
@@ -39,13 +42,17 @@ function drawn(panel, place) {
     width: place.clientWidth, height: 380, padding: [null, 32, null, null], axes: [{ ...axis, label: panel.x }, { ...axis, size: 64 }],
     scales: { x: { time: false }, y: panel.log ? { distr: 3 } : {} },
     series: [{ label: panel.x }, ...series], hooks: { draw: [marks(panel)] },
-  }, data, place);
+  }, joined(panel), place);
 }
 
-for (const panel of panels) {
+function draw(panel) {
   const title = document.createElement("h2"), place = document.createElement("div");
   title.textContent = panel.title;
   document.getElementById("charts").append(title, place);
   const plot = drawn(panel, place);
   addEventListener("resize", () => plot.setSize({ width: place.clientWidth, height: 380 }));
+  return { panel, plot };
 }
+
+const still = document.getElementById("panels");
+if (still) JSON.parse(still.textContent).forEach(draw);

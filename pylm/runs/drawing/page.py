@@ -16,20 +16,22 @@ from typing import Any
 
 from pylm.runs.drawing.panel import Line, Panel
 
-__all__ = ["data_of", "document", "packaged", "page"]
+__all__ = ["data_of", "document", "packaged", "page", "plain", "uplot"]
 
 HERE = Path(__file__).parent
 
 
 def page(panels: Sequence[Panel]) -> str:
     """Return the page of some panels."""
-    body = f"<main id=charts></main>{data_of('panels', [_plain(panel) for panel in panels])}"
-    return document(
-        "; ".join(panel.title for panel in panels),
-        body,
-        styles=[packaged("uplot.min.css"), packaged("page.css")],
-        scripts=[f"/*\n{packaged('uplot.LICENSE')}*/\n{packaged('uplot.min.js')}", packaged("page.js")],
-    )
+    body = f"<main id=charts></main>{data_of('panels', [plain(panel) for panel in panels])}"
+    styles, script = uplot()
+    return document("; ".join(panel.title for panel in panels), body, styles, [script, packaged("page.js")])
+
+
+def uplot() -> tuple[list[str], str]:
+    """Return the styles and the script of a page of charts, with uPlot's notice."""
+    script = f"/*\n{packaged('uplot.LICENSE')}*/\n{packaged('uplot.min.js')}"
+    return [packaged("uplot.min.css"), packaged("page.css")], script
 
 
 def document(title: str, body: str, styles: Sequence[str], scripts: Sequence[str] = (), connect: str = "'none'") -> str:
@@ -54,7 +56,7 @@ def data_of(name: str, value: Any) -> str:
     return f'<script type="application/json" id="{name}">{text.replace("<", chr(92) + "u003c")}</script>'
 
 
-def _plain(panel: Panel) -> dict[str, Any]:
+def plain(panel: Panel) -> dict[str, Any]:
     """Return a panel as the script takes it."""
     return {
         "title": panel.title,
