@@ -90,10 +90,11 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
     histories = [History(run) if (run / "metrics.jsonl").is_file() else None for run in folders]
     known = [identity(run) for run in folders]
     finals: dict[str, list[float | None]] = {
-        key: [one and one.last(key) for one in histories] for key in ("val_loss", "bits_per_byte", "loss")
+        key: [None if one is None else one.last(key) for one in histories]
+        for key in ("val_loss", "bits_per_byte", "loss")
     }
     for x in ("steps", "tokens", "time"):
-        finals[x] = [one and one.end(x) for one in histories]
+        finals[x] = [None if one is None else one.end(x) for one in histories]
     metric, why = _metric(known, finals)
     groups = _groups(folders, known, finals[metric])
     return Comparison(

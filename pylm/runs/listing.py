@@ -49,10 +49,17 @@ def standing(run: Path) -> Standing:
     why = _finish_reason(run)
     state = "training" if is_held(run / ".lock") else "finished" if why else "stopped"
     return Standing(
-        run, state, why if state == "finished" else None,
-        *(newest.get(key) for key in ("step", "tokens", "seconds")), step.get("loss"),
-        *(evaluated.get(key) for key in ("val_loss", "bits_per_byte")), written,
-    )  # fmt: skip
+        path=run,
+        state=state,
+        why=why if state == "finished" else None,
+        step=newest.get("step"),
+        tokens=newest.get("tokens"),
+        seconds=newest.get("seconds"),
+        loss=step.get("loss"),
+        val_loss=evaluated.get("val_loss"),
+        bits_per_byte=evaluated.get("bits_per_byte"),
+        written=written,
+    )
 
 
 def _last_lines(path: Path) -> tuple[dict[str, Any], dict[str, Any], float | None]:

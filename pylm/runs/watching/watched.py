@@ -111,5 +111,5 @@ def _left(stands: Standing, length: dict[str, Any]) -> float | None:
     if length.get("seconds"):
         return max(float(length["seconds"]) - stands.seconds, 0.0)
     if length.get("steps"):
-        return max((length["steps"] - stands.step) * stands.seconds / stands.step, 0.0)
+        return max((float(length["steps"]) - stands.step) * stands.seconds / stands.step, 0.0)
     return None
