@@ -18,6 +18,7 @@ from pylm.runs.listing import standing
 from pylm.runs.plot import panels_of, write_picture
 from pylm.runs.redacted import redacted
 from pylm.runs.summary import evaluations, summary
+from pylm.wording import call, in_options
 
 __all__ = ["report"]
 
@@ -92,8 +93,9 @@ def _shown(config: Mapping[str, Value]) -> list[tuple[str, str, str]]:
 
 def _repeat(run: Path, noted: Mapping[str, Any]) -> str:
     """Return the command that makes the run again."""
-    words = noted.get("argv") or ["train", "--config", str(run / "config.yaml")]
-    return f"pylm {shlex.join(map(str, words))}"
+    if words := noted.get("argv"):
+        return f"pylm {shlex.join(map(str, words))}"
+    return in_options(call("train", config=run / "config.yaml"))
 
 
 def _changed(run: Path, noted: Mapping[str, Any]) -> dict[str, Any]:
