@@ -90,7 +90,9 @@ def test_a_resume_is_one_line_with_its_place_and_what_went(tmp_path: Path) -> No
 
 def test_smoothing_lies_over_the_raw_curve_and_leaves_evaluations() -> None:
     made_run(Path("runs/a"), 60)
-    root = picture("a", "--smooth", "0.9")
+    plain, root = curves(picture("a")), picture("a", "--smooth", "0.9")
+    smoothed = curves(root)
+    assert (smoothed[0], smoothed[2]) == (plain[0], plain[1]) and smoothed[1] != plain[0]
     lines = [
         (line.get("stroke-opacity"), len(line.get("points", "").split())) for line in root.iter(f"{SPACE}polyline")
     ]

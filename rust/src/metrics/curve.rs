@@ -91,7 +91,7 @@ impl Curve {
     /// y at a place, straight between the two finite points beside it; NaN outside of them.
     pub fn at(&self, place: f64) -> f64 {
         let points = || self.x.iter().copied().zip(self.y.iter().copied()).filter(|(_, y)| y.is_finite());
-        let before = points().filter(|(x, _)| *x <= place).next_back();
+        let before = points().rfind(|(x, _)| *x <= place);
         let after = points().find(|(x, _)| *x >= place);
         match (before, after) {
             (Some((left, low)), Some((right, high))) if right > left => {
