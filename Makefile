@@ -90,6 +90,11 @@ peers-after: setup ## install lm-evaluation-harness with questions for it, trl a
 peers-merge: peers-after ## install mergekit beside the environment of the packages that it imports
 	$(VENV)/peers-after/bin/python -m pip install -q --no-deps --target $(VENV)/peers-merge mergekit==0.1.5 immutables==0.21
 
+peers-runs: setup ## install tensorboard, whose reading of a run ours is compared with, in an environment beside
+	test -x $(VENV)/peers-runs/bin/python || $(PYTHON) -m venv $(VENV)/peers-runs
+	$(VENV)/peers-runs/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	$(VENV)/peers-runs/bin/python -m pip install -q -c constraints.txt --group peers-runs
+
 peers-train: setup ## install litgpt, which asks for older packages, in an environment beside
 	test -x $(VENV)/peers-train/bin/python || $(PYTHON) -m venv $(VENV)/peers-train
 	$(VENV)/peers-train/bin/python -m pip install -q --upgrade 'pip>=25.1'
@@ -156,4 +161,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

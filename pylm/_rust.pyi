@@ -12,11 +12,13 @@ __all__ = [
     "CleaningRules",
     "Contamination",
     "Documents",
+    "Metrics",
     "build_info",
     "clean",
     "cleaned_request",
     "cluster_sizes",
     "cluster_sketches",
+    "curve_pixels",
     "exact_hash",
     "fineweb_parameters",
     "fineweb_signature",
@@ -446,3 +448,27 @@ def language_names() -> list[tuple[str, str, str]]:
 
 def language_of(label: str, text: str = "") -> str:
     """The code of a label: `__label__en` or `eng_Latn`; the text tells the script where the label does not."""
+
+@final
+class Metrics:
+    """The columns of a metrics.jsonl, without a last line that is still being written; a null is NaN.
+
+    `gone` are the points that later lines took back; `curve` has those that are drawn at so many columns of pixels.
+    """
+
+    keys: list[str]
+    lines: int
+    bytes: int
+    cuts: list[float]  # the steps that the run went on with where its lines go back
+    def __new__(cls, path: str | PathLike[str], *, index: bool = True) -> Metrics: ...
+    def refresh(self) -> bool: ...
+    def points(self, key: str, over: str = "step", *, gone: bool = False) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    def curve(
+        self, key: str, over: str = "step", *, columns: int, low: float | None = None, high: float | None = None,
+        smooth: float = 0.0, gone: bool = False,
+    ) -> tuple[list[float], list[float]]: ...  # fmt: skip
+    def range(self, key: str, over: str = "step") -> tuple[float, float] | None: ...
+    def sums(self, key: str, over: str, parts: int, low: float, high: float) -> list[float]: ...
+    def at(self, key: str, over: str, places: Sequence[float]) -> list[float]: ...
+
+def curve_pixels(x: NDArray[Any], y: NDArray[Any], columns: int, low: float, high: float) -> list[int]: ...

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.cli": {"*"},  # but inside the command functions only: see TOP_OF_CLI
     "pylm.config": set(),
     "pylm.checkpoint": {"pylm.config"},
-    "pylm.runs": {"pylm.config", "pylm.checkpoint"},
+    "pylm.runs": {"pylm.config", "pylm.checkpoint", "pylm.statistics", "pylm._rust"},
     "pylm.tokenizer": {"pylm._rust", "pylm.tokenizer"},
     "pylm.tokenizer.train": {"pylm._rust", "pylm.tokenizer", "pylm.data"},  # the text, wherever it lies
     "pylm.data": {"pylm.tokenizer", "pylm.config", "pylm._rust", "pylm._native"},

@@ -35,6 +35,7 @@ FLOORS: dict[str, set[str]] = {
     "shard.encoder": {"error", "id", "input", "bpe"},  # the one trait between text and ids
     "clean": GROUND | {"pattern"},  # functions of a text, which know no sources
     "clean.run": GROUND | {"files", "ranks", "input"},
+    "metrics": {"error", "files"},
     "python": {"*"},
 }
 

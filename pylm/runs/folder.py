@@ -1,6 +1,6 @@
 """A run's folder, held by one process at a time.
 
-runs/x/config.yaml  metrics.jsonl  incidents.jsonl  samples.jsonl  environment.json  checkpoints/
+runs/x/config.yaml  metrics.jsonl  incidents.jsonl  samples.jsonl  resumes.jsonl  environment.json  checkpoints/
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from pylm.durable import flush_folder, make_folder, replace_text
 from pylm.errors import PylmError
+from pylm.runs.differing import environment
 from pylm.runs.lines import Lines
 from pylm.wording import call, param
 
@@ -25,6 +27,7 @@ LOCK = ".lock"
 TRIES = 20
 WRITTEN = ("config.yaml", "environment.json")
 LINES = ("metrics.jsonl", "incidents.jsonl", "samples.jsonl")
+RESUMES = "resumes.jsonl"
 
 
 class RunFolder:
@@ -44,6 +47,7 @@ class RunFolder:
         for name in (*WRITTEN, *LINES):
             self._partial(name).unlink(missing_ok=True)  # of a process that was killed
         self.metrics, self.incidents, self.samples = (Lines(path / name) for name in LINES)
+        self._resumes = Lines(path / RESUMES)
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole."""
@@ -59,7 +63,11 @@ class RunFolder:
             )
 
     def environment(self, facts: Mapping[str, Any]) -> None:
-        """Say where the run ran and what was chosen for it."""
+        """Say where the run ran and what was chosen for it; a value of the run's own file keeps the origin it had."""
+        if origins := facts.get("origins"):
+            before = environment(self.path).get("origins", {})
+            kept = {key: before.get(key, one) for key, one in origins.items() if one.startswith(f"{self.path}/")}
+            facts = {**facts, "origins": {**origins, **kept}}
         self.write("environment.json", json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
     def cut_back(
@@ -77,9 +85,17 @@ class RunFolder:
         last = {kind: step if taken is None else taken for kind, taken in kinds.items()}
         self.incidents.cut_back(step)
         self.samples.cut_back(last["samples"])
-        return self.metrics.cut_back(
-            step, lambda record: any(kind in record and record.get("step", 0) > taken for kind, taken in last.items())
-        )
+        gone: list[dict[str, Any]] = []
+
+        def is_past(record: dict[str, Any]) -> bool:
+            return any(kind in record and record.get("step", 0) > taken for kind, taken in last.items())
+
+        removed = self.metrics.cut_back(step, is_past, gone)
+        if step or gone:
+            self._resumes.append(
+                {"step": step, "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "removed": gone}
+            )
+        return removed
 
     def flush(self) -> None:
         """Make all lines outlive a loss of power."""
@@ -90,7 +106,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the files and the lock; where nothing was trained, a folder that was made for it goes again."""
-        for lines in (self.metrics, self.incidents, self.samples):
+        for lines in (self.metrics, self.incidents, self.samples, self._resumes):
             lines.close()
         if self._lock >= 0:
             self._leave_nothing_of_nothing()

@@ -41,10 +41,15 @@ class Lines:
             with naming(self.path):
                 os.fsync(self._file.fileno())
 
-    def cut_back(self, step: int, also: Callable[[Mapping[str, Any]], bool] = lambda record: False) -> int:
+    def cut_back(
+        self,
+        step: int,
+        also: Callable[[Mapping[str, Any]], bool] = lambda record: False,
+        gone: list[dict[str, Any]] | None = None,
+    ) -> int:
         """Drop the lines past a step, those that `also` names, and a last line that a killed process left torn.
 
-        Returns how many went.
+        Returns how many went; the records of whole ones are added to `gone`.
         """
         self.close()
         if not self.path.exists():
@@ -57,6 +62,8 @@ class Lines:
             record = _parse(self.path, number, line)
             if record.get("step", 0) <= step and not also(record):
                 kept.append(line)
+            elif gone is not None:
+                gone.append(record)
         if len(kept) < len(lines):
             replace_text(self.path, "".join(kept), self.path.with_name(f".{self.path.name}.partial"))
         return len(lines) - len(kept)

@@ -1,129 +1,190 @@
-"""The losses of a run as a picture: characters for a terminal, SVG for a file, both drawn here."""
+"""Pictures of runs: their losses at the end of a training, and any metric over any axis."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from xml.sax.saxutils import escape
 
-from pylm.errors import DataError
-from pylm.runs.lines import read_lines
+from pylm.errors import DataError, UsageError
+from pylm.runs.drawing.axes import ticks
+from pylm.runs.drawing.characters import labelled
+from pylm.runs.drawing.panel import COLOURS, Line, Panel, Spot
+from pylm.runs.drawing.svg import MARGIN, RIGHT
+from pylm.runs.drawing.svg import svg as draw_svg
+from pylm.runs.finding import find_runs
+from pylm.runs.history import AXES, EVALUATED, History
+from pylm.wording import param
 
-__all__ = ["losses", "svg", "terminal", "ticks"]
+__all__ = ["FORMATS", "losses", "panels_of", "plot", "svg", "terminal", "ticks", "write_picture"]
 
-Points = list[tuple[int, float]]
+Points = list[tuple[float, float]]
 
-# the dots of a Braille character, by column and row
-DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-COLOURS = {"loss": "#7aa6c2", "val_loss": "#c0392b"}
-OTHERS = ("#c0392b", "#4c72b0", "#2a7f62", "#d98c00", "#8e5ea2", "#555555")  # of curves by other names, in turn
-FEW = 40  # points of a curve that are dots too: one alone would be no line
 LABELS = {"loss": "training", "val_loss": "validation"}
+ALONE = {"loss": "#7aa6c2", "val_loss": "#c0392b"}
+LOSSES = ("loss", "val_loss", "average_val_loss")  # nats a token: over the same axis
+FORMATS = ("svg", "png", "html")
+WIDTH, HEIGHT = 1200, 400
+UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))  # from so many seconds on
 
 
 def losses(run: Path) -> dict[str, Points]:
-    """The training and validation losses of a run, each as (step, loss)."""
-    records: Sequence[Mapping[str, Any]] = list(read_lines(run / "metrics.jsonl"))
-    found = {
-        key: [(int(record["step"]), float(record[key])) for record in records if record.get(key) is not None]
-        for key in LABELS
-    }
+    """Return the training and validation losses of a run, each as (step, loss)."""
+    path = run / "metrics.jsonl"
+    curves = {key: History(run).curve(key, columns=WIDTH) for key in LABELS} if path.exists() else {}
+    found = {key: [(x, y) for x, y in zip(*curve, strict=True) if math.isfinite(y)] for key, curve in curves.items()}
     if not any(found.values()):
-        raise DataError(f"{run / 'metrics.jsonl'} holds no loss", "pylm train writes it as it goes")
+        raise DataError(f"{path} holds no loss", "pylm train writes it as it goes")
     return {key: points for key, points in found.items() if points}
 
 
 def terminal(points: Points, columns: int = 72, rows: int = 12) -> str:
-    """One curve in Braille dots, with the loss at the side and the steps below."""
-    (left, right), (low, high) = _bounds([points])
-    cells = [[0x2800] * columns for _ in range(rows)]
-    width, height = 2 * columns - 1, 4 * rows - 1
-    spots = [
-        (round((step - left) / (right - left) * width), round((high - loss) / (high - low) * height))
-        for step, loss in points
-    ]
-    for x, y in _joined(spots):
-        cells[y // 4][x // 2] |= DOTS[x % 2][y % 4]
-    lines = []
-    for row, line in enumerate(cells):
-        at = high - (high - low) * row / max(rows - 1, 1)
-        lines.append(f"{at:7.2f} ┤{''.join(map(chr, line))}".rstrip("\u2800"))
-    steps = f"step {left:,}"
-    lines.append(f"{'':8}└{steps}{f'{right:,}':>{columns - len(steps)}}")
-    return "\n".join(lines)
+    """Return one curve in Braille dots, with the loss at the side and the steps below."""
+    return labelled(_panel({"loss": points}, ""), columns, rows)
 
 
 def svg(curves: Mapping[str, Points], title: str, width: int = 720, height: int = 360) -> str:
-    """The curves as an SVG picture, with named axes at round numbers and a legend; few points are dots too."""
-    (first, last), (lowest, highest) = _bounds(curves.values())
-    across, up = ticks(first, last, whole=True), ticks(lowest, highest)
-    left, right = min(first, across[0]), max(last, across[-1])
-    low, high = min(lowest, up[0]), max(highest, up[-1])
-    margin, top, bottom = 64, 64, 52
-    end = width - 20
+    """Return the curves of a run as an SVG picture; few points are dots too."""
+    return draw_svg([_panel(curves, title)], width, height)
 
-    def x(step: float) -> float:
-        return margin + (step - left) / (right - left) * (end - margin)
 
-    def y(loss: float) -> float:
-        return top + (high - loss) / (high - low) * (height - top - bottom)
-
-    middle, centre = (margin + end) / 2, (top + height - bottom) / 2
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{margin}" y="24" font-size="15">{escape(title)}</text>',
-        f'<text x="{middle:.1f}" y="{height - 12}" font-size="12" text-anchor="middle">step</text>',
-        f'<text x="16" y="{centre:.1f}" font-size="12" text-anchor="middle" '
-        f'transform="rotate(-90 16 {centre:.1f})">loss</text>',
-    ]
-    for loss in up:
-        parts.append(f'<path d="M{margin} {y(loss):.1f}H{end}" stroke="#ddd"/>')
-        parts.append(f'<text x="{margin - 8}" y="{y(loss) + 4:.1f}" font-size="11" text-anchor="end">{loss:g}</text>')
-    for step in across:
-        parts.append(f'<path d="M{x(step):.1f} {height - bottom}v4" stroke="#888"/>')
-        parts.append(
-            f'<text x="{x(step):.1f}" y="{height - bottom + 18}" font-size="11" text-anchor="middle">{step:,.0f}</text>'
+def _panel(curves: Mapping[str, Points], title: str) -> Panel:
+    lines = [
+        Line(
+            LABELS.get(name, name),
+            [x for x, _ in points],
+            [y for _, y in points],
+            ALONE.get(name, COLOURS[number % len(COLOURS)]),
         )
-    parts.append(f'<path d="M{margin} {height - bottom}H{end}" stroke="#888"/>')
-    for number, (name, points) in enumerate(curves.items()):
-        colour = COLOURS.get(name, OTHERS[number % len(OTHERS)])
-        path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        if len(points) <= FEW:
-            parts += [f'<circle cx="{x(step):.1f}" cy="{y(loss):.1f}" r="3" fill="{colour}"/>' for step, loss in points]
-        at = margin + 110 * number  # the legend stands above the grid
-        parts.append(f'<path d="M{at} 42h18" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{at + 24}" y="46" font-size="11">{escape(LABELS.get(name, name))}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        for number, (name, points) in enumerate(curves.items())
+    ]
+    return Panel(title, lines, y_label="loss", whole=True)
 
 
-def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
-    """Round numbers from one end to the other: multiples of 1, 2 or 5 times a power of ten, no more than so many."""
-    raw = (high - low) / (most - 1)
-    scale = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= raw * (1 - 1e-9))
-    step = max(step, 1.0) if whole else step
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)] or [low]
+def plot(
+    runs: str | Path | Sequence[str | Path] = (),
+    metrics: Sequence[str] = ("loss", "val_loss"),
+    x: str = "steps",
+    smooth: float = 0.0,
+    log: bool = False,
+    out: str | Path | None = None,
+) -> Path:
+    """Draw metrics of runs over one another into a file, and return its path.
+
+    Args:
+        runs: Folders or names; the newest run if none is named.
+        metrics: Names of metrics.jsonl; the losses share a picture, each other one has its own.
+        x: `steps`, `tokens`, `time` or `flops`.
+        smooth: How much of the average each point keeps, from 0 (none) to below 1; figures of evaluations never are.
+        log: Whether the values' axis is logarithmic.
+        out: An .svg, .png or .html; `loss.svg` in the run's folder if not given, `plot.svg` here for several.
+    """
+    named = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    folders = find_runs(named)
+    path = Path(out) if out is not None else folders[0] / "loss.svg" if len(folders) == 1 else Path("plot.svg")
+    form = path.suffix.lower().lstrip(".")
+    if form not in FORMATS:
+        raise UsageError(f"{path} is none of {', '.join(FORMATS)}", f"such as {param('out', 'loss.svg')}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}", "make it, or name another")
+    panels = panels_of(list(map(History, folders)), metrics, x, smooth, log, columns=WIDTH - MARGIN - RIGHT)
+    write_picture(path, _as(form, panels))
+    return path
 
 
-def _bounds(curves: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The ranges of both axes, never empty."""
-    steps = [step for points in curves for step, _ in points]
-    values = [loss for points in curves for _, loss in points]
-    left, low = min(steps), min(values)
-    return (left, max(max(steps), left + 1)), (low, max(max(values), low + 1e-6))
+def write_picture(path: Path, content: bytes) -> None:
+    """Write a file whole, or say why it cannot be."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"cannot write {path}: {reason}", f"name another with {param('out')}") from None
 
 
-def _joined(spots: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The dots of the straight lines from spot to spot."""
-    dots = list(spots[:1])
-    for (x, y), (to_x, to_y) in zip(spots, spots[1:], strict=False):
-        steps = max(abs(to_x - x), abs(to_y - y), 1)
-        dots += [
-            (x + round((to_x - x) * step / steps), y + round((to_y - y) * step / steps)) for step in range(1, steps + 1)
-        ]
-    return dots
+def _as(form: str, panels: Sequence[Panel]) -> bytes:
+    if form == "png":
+        from pylm.runs.drawing.png import png
+
+        return png(panels, WIDTH, HEIGHT)
+    if form == "html":
+        from pylm.runs.drawing.page import page
+
+        return page(panels).encode()
+    return draw_svg(panels, WIDTH, HEIGHT).encode()
+
+
+def panels_of(
+    histories: Sequence[History],
+    metrics: Sequence[str],
+    x: str = "steps",
+    smooth: float = 0.0,
+    log: bool = False,
+    *,
+    columns: int,
+) -> list[Panel]:
+    """Return a panel for the losses and for each other metric, with the lines of every run that has it."""
+    if x not in AXES:
+        raise UsageError(f"{x} is no axis", f"there are {', '.join(AXES)}")
+    if not 0 <= smooth < 1:
+        raise UsageError(f"smooth={smooth:g} keeps no average", "from 0, which is none, to below 1, such as 0.9")
+    for metric in metrics:
+        _check(histories, metric)
+    unit, name = _unit(histories, x)
+    together = [metric for metric in metrics if metric in LOSSES]
+    groups = ([together] if together else []) + [[metric] for metric in metrics if metric not in LOSSES]
+    cuts = _cuts(histories, x, unit)
+    return [
+        Panel(
+            f"{' and '.join(group)} over {x}",
+            [line for number, one in enumerate(histories)
+             for line in _lines(one, group, x, smooth, columns, unit, number, len(histories) > 1)],
+            name, group[0] if group[0] not in LOSSES else "loss", cuts, whole=x in ("steps", "tokens"), log=log,
+        )
+        for group in groups
+    ]  # fmt: skip
+
+
+def _check(histories: Sequence[History], metric: str) -> None:
+    """Refuse a metric that no run has; the losses of evaluations may be missing from some."""
+    if not any(metric in one.keys for one in histories) and metric != "val_loss":
+        histories[0].check(metric)
+
+
+def _unit(histories: Sequence[History], x: str) -> tuple[float, str]:
+    """Return what places are divided by, and the name of the axis."""
+    if x != "time":
+        return 1.0, {"steps": "step", "flops": "FLOPs"}.get(x, x)
+    longest = max(one.end(x) for one in histories)
+    return next((float(size), f"time in {name}") for least, size, name in UNITS if longest >= least)
+
+
+def _cuts(histories: Sequence[History], x: str, unit: float) -> list[Spot]:
+    several = len(histories) > 1
+    return [
+        Spot(at / unit, f"{f'{one.run.name} ' if several else ''}resumed here")
+        for one in histories
+        for at in one.cuts(x)
+    ]
+
+
+def _lines(
+    history: History, group: Sequence[str], x: str, smooth: float, columns: int, unit: float, number: int, several: bool
+) -> list[Line]:
+    """Return the lines of a run in a panel: its curves, what lies behind smoothed ones, and what was taken back."""
+    lines = []
+    for metric in group:
+        label = f"{history.run.name} {LABELS.get(metric, metric)}" if several else LABELS.get(metric, metric)
+        colour = COLOURS[number % len(COLOURS)] if several else ALONE.get(metric, COLOURS[group.index(metric)])
+        dashed = several and metric in EVALUATED and len(group) > 1
+        behind = history.taken_back(metric, x, columns)
+        if smooth and metric not in EVALUATED:
+            behind.append(history.curve(metric, x, columns=columns))
+        curve = history.curve(metric, x, columns=columns, smooth=smooth)
+        lines += [Line(label, [at / unit for at in one.x], one.y, colour, faint=True) for one in behind]
+        if curve.x:
+            lines.append(Line(label, [at / unit for at in curve.x], curve.y, colour, dashed=dashed))
+    return lines

@@ -10,7 +10,7 @@ from pathlib import Path
 from pylm.runs.lines import read_lines
 from pylm.wording import call
 
-__all__ = ["how_far", "in_training", "runs_in", "when_it_saves"]
+__all__ = ["how_far", "in_training", "is_held", "runs_in", "when_it_saves"]
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -23,11 +23,11 @@ def in_training(runs: Iterable[Path]) -> Iterator[Path]:
     from pylm.checkpoint import steps
 
     for run in runs:
-        if (run / "config.yaml").is_file() and not steps(run) and _is_held(run / ".lock"):
+        if (run / "config.yaml").is_file() and not steps(run) and is_held(run / ".lock"):
             yield run
 
 
-def _is_held(lock: Path) -> bool:
+def is_held(lock: Path) -> bool:
     """Say whether a process holds the lock of a run."""
     try:
         with lock.open("rb") as file:

@@ -168,8 +168,9 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
 def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str, Any], folder: RunFolder) -> Files:
     """Write down what the run is, `facts` of machine and beginning with it; return where it is written from now on."""
     text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
-    made_by = {"argv": list(request.argv), "python": sys.version.split()[0]}
-    folder.environment({**facts, "sequences": settled.batches.sequences, **made_by})
+    made_by = {"argv": list(request.argv), "python": sys.version.split()[0], "origins": begin.resolved.origins}
+    reckoned = {"flops_per_token": settled.flops_per_token, "length": asdict(settled.length)}
+    folder.environment({**facts, "sequences": settled.batches.sequences, **reckoned, **made_by})
     folder.write("config.yaml", text)
     bound = {
         "version": 1,

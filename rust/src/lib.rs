@@ -1,4 +1,4 @@
-//! Text to tokens: pre-tokenizers, BPE training and encoding, input files, token shards.
+//! Text to tokens: pre-tokenizers, BPE training and encoding, input files, token shards. And the metrics of runs.
 //!
 //! # Three ways through the crate
 //!
@@ -41,6 +41,7 @@ pub mod id;
 pub mod input;
 mod lock;
 pub mod memory;
+pub mod metrics;
 pub mod pattern;
 pub mod ranks;
 pub mod shard;

@@ -22,6 +22,7 @@ from pylm.data.getting.call import Got
 from pylm.tokenizer import Tokenizer
 from pylm.training.ending import ended
 from tests.generation.small import small_model, small_tokenizer, write_run
+from tests.runs.made import made_run
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -201,6 +202,10 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
             write_run(Path("runs/x"), small_model(tokenizer.vocab_size), tokenizer)
             point(Path("runs/x"), "best", 5)
         monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
+    if words[0] in ("plot", "compare"):
+        for name in set(words) & {"mine", "other"}:
+            shutil.rmtree(f"runs/{name}", ignore_errors=True)
+            made_run(Path("runs", name))
     if words[0] == "eval":
         trained_on(Path(words[words.index("--data") + 1]))
     if "--out" in words:

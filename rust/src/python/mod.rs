@@ -4,6 +4,7 @@ mod bpe;
 mod clean;
 mod documents;
 mod gather;
+mod metrics;
 mod options;
 mod shards;
 mod sources;
@@ -100,5 +101,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     shards::register(module)?;
     gather::register(module)?;
     clean::register(module)?;
+    metrics::register(module)?;
     Ok(())
 }

@@ -1,0 +1,273 @@
+"""What is shown of runs: a million lines in a new process each time, a thousand runs, TensorBoard on the same figures.
+
+TensorBoard asks for an environment of its own: `make peers-runs`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.compare import Compare, Side
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = str(ROOT / ".venv" / "peers-runs" / "bin" / "python")
+LINES = 1_000_000
+FEWER = 100_000  # of the comparison: TensorBoard writes these for a minute
+PIXELS = 1200
+SPIKES = 1000
+RUNS = 1000
+FIGURES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "memory")
+
+
+# the sides
+
+
+def command(*words: str) -> float:
+    """The seconds of a whole process."""
+    import pylm._rust  # noqa: F401 - so that a quick build is refused
+
+    begun = time.perf_counter()
+    subprocess.run([str(Path(sys.executable).with_name("pylm")), *words], check=True, capture_output=True)
+    return time.perf_counter() - begun
+
+
+def opened(folder: str, words: list[str]) -> dict[str, Any]:
+    index = Path(folder, "metrics.idx")
+    index.unlink(missing_ok=True)
+    first = command(*words)
+    return {"first": first, "seconds": command(*words)}
+
+
+def served(folder: str) -> dict[str, Any]:
+    """From the start of the process to the first event of the page."""
+    import http.client
+
+    import pylm._rust  # noqa: F401
+
+    Path(folder, "metrics.idx").unlink(missing_ok=True)
+    times = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        words = [str(Path(sys.executable).with_name("pylm")), "watch", folder, "--web"]
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        ) as child:
+            assert child.stdout is not None
+            port = int(child.stdout.readline().split("/")[2].split(":")[1])
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("GET", "/events")
+            response = connection.getresponse()
+            while not response.readline().startswith(b"data: "):
+                pass
+            times.append(time.perf_counter() - begun)
+            child.terminate()
+    return {"first": times[0], "seconds": times[1]}
+
+
+def reported(folder: str) -> dict[str, Any]:
+    seconds = command("report", folder)
+    return {"seconds": seconds, "megabytes": Path(folder, "report.html").stat().st_size / 1e6}
+
+
+def listed(folder: str) -> dict[str, Any]:
+    return {"milliseconds": 1e3 * command("runs", "ls", folder)}
+
+
+def spikes_seen(folder: str) -> dict[str, Any]:
+    """How many of the planted spikes stand out of their column of pixels in what is drawn."""
+    from pylm._rust import Metrics
+
+    planted = json.loads(Path(folder, "spikes.json").read_text())
+    xs, ys = Metrics(f"{folder}/metrics.jsonl").curve("loss", columns=PIXELS)
+    drawn = {column(x) for x, y in zip(xs, ys, strict=True) if y > 20}
+    return {"seen": sum(column(step) in drawn for step in planted)}
+
+
+def column(step: float) -> int:
+    return min(int((step - 1) / (LINES - 1) * PIXELS), PIXELS - 1)
+
+
+def watched(folder: str) -> dict[str, Any]:
+    """The share of a core that watching takes while a line comes twice a second."""
+    import pty
+    import resource
+    import threading
+
+    import pylm._rust  # noqa: F401
+
+    master, slave = pty.openpty()
+    threading.Thread(target=drained, args=(master,), daemon=True).start()
+    words = [str(Path(sys.executable).with_name("pylm")), "watch", folder]
+    with subprocess.Popen(words, stdin=slave, stdout=slave, env={**os.environ, "TERM": "xterm"}) as child:
+        time.sleep(3)
+        before = cpu_of(child.pid)
+        begun = time.perf_counter()
+        with Path(folder, "metrics.jsonl").open("a") as file:
+            for step in range(LINES + 1, LINES + 61):
+                file.write(line(step, 2.0))
+                file.flush()
+                time.sleep(0.5)
+        share = (cpu_of(child.pid) - before) / (time.perf_counter() - begun)
+        os.write(master, b"q")
+    return {"percent": 100 * share, "children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime}
+
+
+def drained(handle: int) -> None:
+    while os.read(handle, 1 << 16):
+        pass
+
+
+def cpu_of(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ours_loaded(folder: str, events: str) -> dict[str, Any]:
+    """Every figure of every line, without an index."""
+    from pylm._rust import Metrics
+
+    begun = time.perf_counter()
+    read = Metrics(f"{folder}/metrics.jsonl", index=False)
+    found = {key: read.points(key) for key in FIGURES}
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "result": [len(found["loss"][1]), float(found["loss"][1].sum())]}
+
+
+def tensorboard_loaded(folder: str, events: str) -> dict[str, Any]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    begun = time.perf_counter()
+    read = EventAccumulator(events, size_guidance={"scalars": 0})
+    read.Reload()
+    found = {key: read.Scalars(key) for key in FIGURES}
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "result": [len(found["loss"]), float(sum(one.value for one in found["loss"]))]}
+
+
+def tensorboard_written(folder: str, events: str) -> dict[str, Any]:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(events, max_queue_size=10_000, flush_secs=600)
+    with Path(folder, "metrics.jsonl").open() as lines:
+        for written in lines:
+            record = json.loads(written)
+            for key in FIGURES:
+                summary = Summary(value=[Summary.Value(tag=key, simple_value=record[key])])
+                writer.add_event(Event(step=record["step"], wall_time=record["seconds"], summary=summary))
+    writer.close()
+    return {}
+
+
+# the material
+
+
+def line(step: int, loss: float) -> str:
+    phase = '{"data": 0.029862, "forward": 0.101834, "backward": 0.07766, "optimizer": 0.027161}'
+    return (
+        f'{{"step": {step}, "tokens": {step * 64}, "seconds": {step / 100:.3f}, "loss": {loss!r}, "lr": 0.00035229, '
+        f'"grad_norm": {loss / 7!r}, "tokens_per_second": 2472.3, "mfu": 0.005, "memory": 640950272, '
+        f'"phase": {phase}}}\n'
+    )
+
+
+def written(folder: Path, lines: int) -> str:
+    """A run of so many lines, a thousand of them spikes."""
+    folder.mkdir()
+    draw = random.Random(1)
+    spikes = sorted(draw.sample(range(1, lines), SPIKES))
+    (folder / "spikes.json").write_text(json.dumps(spikes))
+    (folder / "config.yaml").write_text("train: {max_steps: 9}\n")
+    high = set(spikes)
+    with (folder / "metrics.jsonl").open("w") as file:
+        for step in range(1, lines + 1):
+            loss = 2 + 6 * math.exp(-8 * step / lines) + draw.gauss(0, 0.05)
+            file.write(line(step, loss + 25 * (step in high)))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield written(tmp_path_factory.mktemp("runs") / "million", LINES)
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("thousand")
+    for number in range(RUNS):
+        run = folder / f"run{number:04}"
+        (run / "checkpoints" / "step_400").mkdir(parents=True)
+        (run / "config.yaml").write_text("train: {max_steps: 400}\n")
+        (run / "metrics.jsonl").write_text("".join(line(step, 2.0) for step in range(10, 401, 10)))
+        (run / "checkpoints" / "last").write_text("step_400\n")
+        state = {"progress": {"finished": "400 steps"}, "rng": {"torch": "A" * 7000}}
+        (run / "checkpoints" / "step_400" / "state.json").write_text(json.dumps(state, indent=1))
+    return str(folder)
+
+
+# the rows
+
+
+@pytest.mark.parametrize("name", ["plot", "watch"])
+def test_a_million_lines_are_opened(compare: Compare, million: str, name: str, tmp_path: Path) -> None:
+    words = [name, million, *(["--out", str(tmp_path / "p.svg")] if name == "plot" else [])]
+    run = compare(f"pylm {name}, a million lines", Side("pylm", opened), rounds=5, folder=million, words=words)
+    run.at_most(2, "first", "s")
+    run.at_most(0.2, "seconds", "s")
+
+
+def test_a_million_lines_are_served(compare: Compare, million: str) -> None:
+    run = compare("pylm watch --web, a million lines", Side("pylm", served), rounds=5, folder=million)
+    run.at_most(2, "first", "s")
+    run.at_most(0.2, "seconds", "s")
+
+
+def test_a_million_steps_are_reported(compare: Compare, million: str) -> None:
+    run = compare("pylm report, a million steps", Side("pylm", reported), rounds=5, folder=million)
+    run.at_most(5, "seconds", "s")
+    run.at_most(2, "megabytes", "MB")
+
+
+def test_every_spike_is_drawn(compare: Compare, million: str) -> None:
+    run = compare(
+        "1,000 spikes in a million steps at 1,200 pixels", Side("pylm", spikes_seen), rounds=1, folder=million
+    )
+    run.at_least(SPIKES, "seen", "spikes")
+
+
+def test_a_thousand_runs_are_listed(compare: Compare, thousand: str) -> None:
+    run = compare("pylm runs ls, 1,000 runs", Side("pylm", listed), rounds=7, folder=thousand)
+    run.at_most(300, "milliseconds", "ms")
+
+
+def test_watching_takes_nothing_from_a_training(compare: Compare, million: str) -> None:
+    run = compare("pylm watch, share of a core", Side("pylm", watched), rounds=1, folder=million)
+    run.at_most(1, "percent", "%")
+
+
+def close(ours: list[float], peer: list[float]) -> bool:
+    return ours[0] == peer[0] and math.isclose(ours[1], peer[1], rel_tol=1e-5)
+
+
+def test_all_figures_are_loaded(compare: Compare, tmp_path: Path) -> None:
+    bar, name = "20× as fast as tensorboard", "every figure of 100,000 lines, loaded"
+    sides: dict[str, Callable[..., dict[str, Any]]] = {"read": tensorboard_loaded, "write": tensorboard_written}
+    peer = {key: Side("tensorboard", function, python=PEERS) for key, function in sides.items()}
+    if not Path(PEERS).exists() or peer["read"].version() is None:
+        compare.unmeasured(name, "tensorboard is not installed: make peers-runs", bar)
+    folder, events = written(tmp_path / "run", FEWER), str(tmp_path / "events")
+    compare.once(peer["write"], folder=folder, events=events)
+    run = compare(name, Side("pylm", ours_loaded), [peer["read"]], rounds=3, agree=close, folder=folder, events=events)
+    run.faster(20, "tensorboard")

@@ -1,0 +1,115 @@
+"""What is shown of a run that goes on, read from its folder a little at a time."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pylm.config.units import format_bytes, format_count, format_duration
+from pylm.runs.differing import environment
+from pylm.runs.history import History
+from pylm.runs.lines import read_lines
+from pylm.runs.listing import Standing, standing
+
+__all__ = ["SMOOTH", "Watched"]
+
+SMOOTH = 0.95
+
+
+class Watched:
+    """A run that is looked at again and again; where nothing was added, a look costs next to nothing."""
+
+    def __init__(self, run: Path) -> None:
+        """Look at a run for the first time; one that has no lines yet is waited for."""
+        self.run = run
+        self.history: History | None = None
+        self.stands = standing(run)
+        self.version = 0  # of what is known: it grows with each line
+        self._sizes: dict[str, int] = {}
+        self._texts: dict[str, list[dict[str, Any]]] = {"samples.jsonl": [], "incidents.jsonl": []}
+        self.length: dict[str, Any] = environment(run).get("length") or {}
+        self.look()
+
+    def look(self) -> bool:
+        """Read what was added since the last look; True where there was something, or its state is another."""
+        if self.history is None:
+            fresh = (self.run / "metrics.jsonl").is_file()
+            self.history = History(self.run) if fresh else None
+        else:
+            fresh = self.history.refresh()
+        for name in self._texts:
+            fresh = self._read(name) or fresh
+        stands = standing(self.run)
+        fresh = fresh or stands.state != self.stands.state
+        self.stands = stands
+        self.version += fresh
+        return fresh
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a process trains it."""
+        return self.stands.state == "training"
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """What it wrote on its way."""
+        return self._texts["samples.jsonl"]
+
+    @property
+    def incidents(self) -> list[dict[str, Any]]:
+        """Steps that were skipped, losses that jumped."""
+        return self._texts["incidents.jsonl"]
+
+    def figures(self) -> list[str]:
+        """Return where it stands, in parts that a line may be broken between."""
+        stands, last = self.stands, self._last
+        of = f"/{self.length['steps']:,}" if self.length.get("steps") else ""
+        parts = [stands.state if stands.why is None else f"finished: {stands.why}"]
+        parts += [f"step {stands.step:,}{of}"] if stands.step is not None else []
+        parts += [f"loss {stands.loss:.4f}"] if stands.loss is not None else []
+        smoothed = last("loss", SMOOTH)
+        parts += [f"smoothed {smoothed:.4f}"] if smoothed is not None else []
+        parts += [f"val loss {stands.val_loss:.4f}"] if stands.val_loss is not None else []
+        if speed := last("tokens_per_second"):
+            parts.append(f"{format_count(speed)} tokens/s")
+        if mfu := last("mfu"):
+            parts.append(f"{mfu:.0%} of matmul peak")
+        if memory := last("memory"):
+            parts.append(format_bytes(memory))
+        left = _left(stands, self.length)
+        return [*parts, f"{format_duration(left)} left"] if left is not None and self.goes_on else parts
+
+    def phases(self) -> str:
+        """Return where its time went, in one line."""
+        seconds = self.history.phases() if self.history else {}
+        whole = sum(seconds.values())
+        parts = sorted(seconds.items(), key=lambda part: -part[1])
+        return "  ".join(f"{name} {part / whole:.0%}" for name, part in parts) if whole else ""
+
+    def _last(self, key: str, smooth: float = 0.0) -> float | None:
+        if self.history is None:
+            return None
+        _, ys = self.history.metrics.curve(key, columns=64, smooth=smooth)
+        return next((y for y in reversed(ys) if math.isfinite(y)), None)
+
+    def _read(self, name: str) -> bool:
+        """Read a file of lines anew where it has another size."""
+        path = self.run / name
+        size = path.stat().st_size if path.exists() else 0
+        if size == self._sizes.get(name, 0):
+            return False
+        self._sizes[name] = size
+        self._texts[name] = read_lines(path)
+        return True
+
+
+def _left(stands: Standing, length: dict[str, Any]) -> float | None:
+    """Return the seconds that a run still takes, by its time or at the pace that it had; None where nobody knows."""
+    if not stands.step or not stands.seconds:
+        return None
+    if length.get("seconds"):
+        return max(float(length["seconds"]) - stands.seconds, 0.0)
+    if length.get("steps"):
+        return max((float(length["steps"]) - stands.step) * stands.seconds / stands.step, 0.0)
+    return None
