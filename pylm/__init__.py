@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pylm.data.prepare import prepare
     from pylm.evaluation.evaluate import evaluate
     from pylm.generation.generate import generate
+    from pylm.interchange.incoming import import_
+    from pylm.interchange.outgoing import export
     from pylm.runs import Run
     from pylm.soups.call import soup
     from pylm.tokenizer import Tokenizer
@@ -19,14 +21,29 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Run", "Tokenizer", "__version__", "data", "evaluate", "generate", "plan", "prepare", "soup", "train"]
+__all__ = [
+    "Run",
+    "Tokenizer",
+    "__version__",
+    "data",
+    "evaluate",
+    "export",
+    "generate",
+    "import_",
+    "plan",
+    "prepare",
+    "soup",
+    "train",
+]
 
 # name: the module that holds it, imported on first use, so that `import pylm` costs nothing
 _HOMES = {
     "Run": "pylm.runs",
     "Tokenizer": "pylm.tokenizer",
     "evaluate": "pylm.evaluation.evaluate",
+    "export": "pylm.interchange.outgoing",
     "generate": "pylm.generation.generate",
+    "import_": "pylm.interchange.incoming",
     "plan": "pylm.training.estimate.call",
     "prepare": "pylm.data.prepare",
     "soup": "pylm.soups.call",

@@ -30,6 +30,8 @@ FUNCTIONS = {
     "plan": "pylm.plan",
     "eval": "pylm.evaluate",
     "soup": "pylm.soup",
+    "export": "pylm.export",
+    "import": "pylm.import_",
 }
 
 

@@ -159,6 +159,8 @@ ROOMS: dict[str, set[str]] = {
         "pylm.runs",
         "pylm.config",
     },
+    "pylm.interchange.torch_file": {"pylm.model", "pylm.interchange.tensors"},
+    "pylm.interchange.pickle_child": {"pylm.model", "pylm.checkpoint"},
     "pylm.serving": {
         "pylm.generation",
         "pylm.model",
@@ -186,6 +188,8 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.training.mlx_backend": {"mlx", "pylm_kernels"},
     "pylm.training.optim": {"torch", "mlx"},
     "pylm.generation": {"torch", "mlx", "pylm_kernels"},
+    "pylm.interchange.torch_file": {"torch"},
+    "pylm.interchange.pickle_child": {"torch"},
 }
 # What a command's file may import before the command runs: `pylm --help` must answer at once
 TOP_OF_CLI = {"click", "pylm.cli", "pylm.errors", "pylm.wording"}

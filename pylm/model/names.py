@@ -20,7 +20,17 @@ from pylm.config.shape import complete
 from pylm.errors import CheckpointError
 from pylm.model.layouts import config_of, layout_of, read_json, shape_of
 
-__all__ = ["Joined", "Opened", "Stored", "Tensor", "Transposed", "from_hugging_face", "read", "to_hugging_face"]
+__all__ = [
+    "Joined",
+    "Opened",
+    "Stored",
+    "Tensor",
+    "Transposed",
+    "from_hugging_face",
+    "pairs",
+    "read",
+    "to_hugging_face",
+]
 
 
 class Stored(Protocol):
@@ -181,7 +191,7 @@ def to_hugging_face(
     """
     layout = layout_of(shape)
     tensors: dict[str, Stored] = {}
-    for ours, theirs in _pairs(layout, shape):
+    for ours, theirs in pairs(layout, shape):
         if ours not in weights:
             raise CheckpointError(f"the weights lack {ours}")
         names = theirs.split()
@@ -190,7 +200,7 @@ def to_hugging_face(
             tensors[names[0].removesuffix("ᵀ")] = Transposed(weights[ours]) if turned else weights[ours]
             continue
         tensors.update(zip(names, _cut(weights[ours], _qkv_rows(shape)), strict=True))
-    if strange := sorted(weights.keys() - {ours for ours, _ in _pairs(layout, shape)}):
+    if strange := sorted(weights.keys() - {ours for ours, _ in pairs(layout, shape)}):
         raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
     return tensors, config_of(shape, end, weights["embed.weight"].dtype)
 
@@ -213,12 +223,15 @@ def from_hugging_face(
             raise CheckpointError(f"the weights hold {twice} twice, once with transformer. before it")
         theirs = bare
     tensors: dict[str, Stored] = {}
-    for ours, names in _pairs(layout, shape):
+    for ours, names in pairs(layout, shape):
         parts = []
         for name in names.split():
             if (plain := name.removesuffix("ᵀ")) not in theirs:
                 raise CheckpointError(f"the weights lack {plain}, which config.json speaks of")
-            parts.append(Transposed(theirs.pop(plain)) if name.endswith("ᵀ") else theirs.pop(plain))
+            held = theirs.pop(plain)
+            if name.endswith("ᵀ") and len(held.shape) != 2:
+                raise CheckpointError(f"{plain} is of shape {list(held.shape)}, and no matrix")
+            parts.append(Transposed(held) if name.endswith("ᵀ") else held)
         tensors[ours] = parts[0] if len(parts) == 1 else _joined(parts)
     if shape.tied:
         theirs.pop("lm_head.weight", None)
@@ -227,7 +240,7 @@ def from_hugging_face(
     return shape, tensors
 
 
-def _pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
+def pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
     """Return our name and theirs for every tensor of a shape."""
     assert shape.n_layers is not None
     for ours, theirs in _NAMES[layout].items():
