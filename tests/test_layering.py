@@ -151,6 +151,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training",
     },
     "pylm.interchange": {
+        "pylm.interchange",
         "pylm.generation",
         "pylm.model",
         "pylm.tokenizer",

@@ -11,7 +11,7 @@ from types import ModuleType
 import pylm
 import pylm.data
 
-OPTIONAL = ("torch", "mlx", "triton", "ray", "matplotlib", "sentencepiece", "tokenizers", "huggingface_hub")
+OPTIONAL = ("torch", "mlx", "triton", "ray", "matplotlib", "sentencepiece", "tokenizers", "gguf", "huggingface_hub")
 
 
 def import_every_module() -> None:

@@ -12,21 +12,26 @@ from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.printing import print_json, say
 
 EXAMPLE = """pylm export runs/a --to hf --out mine
-pylm export runs/a/step_500 --to mlx --dtype bf16 --out mine-mlx"""
+pylm export runs/a/step_500 --to mlx --dtype bf16 --out mine-mlx
+pylm export runs/a --to gguf --quantize q8_0 --out mine-gguf"""
 
 
 @command("export", example=EXAMPLE)
 @click.argument("checkpoint", metavar="CHECKPOINT", shell_complete=complete_runs)
-@click.option("--to", type=click.Choice(["hf", "mlx", "torch"]), required=True, help="Whose files; see below.")
+@click.option("--to", type=click.Choice(["hf", "mlx", "torch", "gguf"]), required=True, help="Whose files; see below.")
 @click.option("--out", required=True, metavar="DIR", help="The folder to make, which must not be there yet.")
 @click.option("--dtype", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto",
               help="Of the weights; auto keeps them as they are.")  # fmt: skip
+@click.option("--quantize", type=click.Choice(["none", "q8_0", "q4_0"]), default="none",
+              help="Matrices in 8 or 4 bits, for gguf.")  # fmt: skip
+@click.option("--force-pre", metavar="NAME", help="A pre-tokenizer of llama.cpp, where none of its own is exact.")
 @json_option
 def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as other programs read it.
 
     hf is a folder for transformers, vLLM and llama.cpp's converter; mlx the same for mlx-lm, whose classes lack some
-    of what the layouts have; torch is a ckpt.pt as nanoGPT writes it.
+    of what the layouts have; torch is a ckpt.pt as nanoGPT writes it; gguf is a folder
+    with model.gguf for llama.cpp, and a Modelfile for Ollama beside it.
 
     The folder is there whole or not at all. Nothing is uploaded.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-LIBRARIES = {"hf": "transformers", "mlx": "mlx", "torch": "pytorch"}
+LIBRARIES = {"hf": "transformers", "mlx": "mlx", "torch": "pytorch", "gguf": "gguf"}
 NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
 LOADED = {
+    "gguf": """```
+llama-cli -m model.gguf -p "Once"
+ollama create mine -f Modelfile && ollama run mine
+```""",
     "torch": """```python
 checkpoint = torch.load("ckpt.pt", weights_only=True)  # model, model_args, iter_num, best_val_loss
 model = GPT(GPTConfig(**checkpoint["model_args"]))  # of nanoGPT's model.py
@@ -40,12 +44,12 @@ print(generate(model, tokenizer, prompt="Once"))
 }
 
 
-def write(folder: Path, model: Portable, to: str, layout: str, dtype: str) -> None:
+def write(folder: Path, model: Portable, to: str, layout: str, dtype: str, notes: Sequence[str] = ()) -> None:
     """Write the card of a folder."""
-    write_text(folder / "README.md", "\n".join(_lines(model, to, layout, dtype)) + "\n")
+    write_text(folder / "README.md", "\n".join(_lines(model, to, layout, dtype, notes)) + "\n")
 
 
-def _lines(model: Portable, to: str, layout: str, dtype: str) -> Iterator[str]:
+def _lines(model: Portable, to: str, layout: str, dtype: str, notes: Sequence[str]) -> Iterator[str]:
     shape, tokenizer = model.shape, model.tokenizer
     yield from ("---", f"library_name: {LIBRARIES[to]}", "pipeline_tag: text-generation")
     yield from ("tags:", "- pylm", "---", "")
@@ -62,6 +66,7 @@ def _lines(model: Portable, to: str, layout: str, dtype: str) -> Iterator[str]:
         yield f"| tokenizer | {tokenizer.identity} |"
     yield from (f"| {what} | {value} |" for what, value in _trained(model))
     yield from ("", LOADED[to], "")
+    yield from (line for note in notes for line in (note, ""))
     yield "No licence is stated here: whoever publishes the model states it."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.generation.load import TOKENIZERS, folder_of
-from pylm.interchange import nanogpt
+from pylm.interchange import gguf_in, nanogpt
 from pylm.interchange.pickled import listed, unpickled
 from pylm.interchange.tensors import Cast, bytes_of, cast
 from pylm.model.names import Stored, Tensor, from_hugging_face
@@ -31,7 +32,7 @@ __all__ = ["import_"]
 Path_ = str | os.PathLike[str]
 Progress = Callable[[int, "int | None"], object]
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
-KINDS = "a folder with config.json and model.safetensors, a ckpt.pt of nanoGPT, or hub:ORG/NAME"
+KINDS = "a folder with config.json and model.safetensors, a .gguf file, a ckpt.pt of nanoGPT, or hub:ORG/NAME"
 GENERATION = "generation_config.json"
 
 
@@ -67,7 +68,8 @@ def import_(
     in a process of its own.
 
     Args:
-        source: A folder in Hugging Face's layout (GPT-2, Llama, Mistral, Qwen); nanoGPT's ckpt.pt; hub:ORG/NAME.
+        source: A folder in Hugging Face's layout (GPT-2, Llama, Mistral, Qwen); a .gguf file;
+            nanoGPT's ckpt.pt; hub:ORG/NAME.
         out: The folder to make.
         tokenizer: For a source that carries none.
         vocab_size: Rows of the vocabulary to keep, where the last are padding. All if not given.
@@ -94,12 +96,24 @@ def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> I
         shape, tensors = from_hugging_face(weights.weights(), path / "config.json")
         yield Foreign("Hugging Face's layout", shape, tensors, words, texts=_generation(path))
         return
+    if path.is_file() and path.suffix == ".gguf":
+        yield _gguf(path, tokenizer, say)
+        return
     pickle = path / nanogpt.FILE if path.is_dir() and (path / nanogpt.FILE).is_file() else path
     if pickle.is_file() and pickle.suffix in PICKLES:
         with tempfile.TemporaryDirectory(prefix="pylm-import-") as folder:
             yield _nanogpt(pickle, Path(folder), words, say)
         return
     raise CheckpointError(f"{source} is none of what is read: {_what(path)}", f"name {KINDS}")
+
+
+def _gguf(file: Path, tokenizer: str | None, say: Callable[[str], None]) -> Foreign:
+    held = gguf_in.read(file, with_tokenizer=tokenizer is None)
+    if held.unpacked:
+        say(f"unpacked to fp32: tensors in {', '.join(held.unpacked)}")
+    words = held.tokenizer if tokenizer is None else _tokenizer(file.parent, tokenizer)
+    ends = {GENERATION: json.dumps({"eos_token_id": held.ends})} if held.ends else {}
+    return Foreign("GGUF", held.shape, held.weights, words, texts=ends)
 
 
 def _nanogpt(file: Path, folder: Path, words: Tokenizer | None, say: Callable[[str], None]) -> Foreign:

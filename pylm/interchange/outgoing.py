@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from pylm.checkpoint.directory import written_whole
 from pylm.errors import UsageError, did_you_mean
-from pylm.interchange import card, hugging_face, nanogpt
+from pylm.interchange import card, gguf_file, hugging_face, nanogpt
+from pylm.interchange.gguf_names import architecture_of
+from pylm.interchange.gguf_vocabulary import FORCED, pre_tokenizer_of
 from pylm.interchange.portable import Portable, opened
 from pylm.interchange.tensors import bytes_of
 from pylm.model.layouts import layout_of
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DTYPES", "FORMATS", "Exported", "export"]
 
-FORMATS = ("hf", "mlx", "torch")
+FORMATS = ("hf", "mlx", "torch", "gguf")
 DTYPES = {"auto": None, "fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 Path_ = str | os.PathLike[str]
 Progress = Callable[[int, "int | None"], object]
@@ -43,6 +45,8 @@ def export(
     to: str,
     out: Path_,
     dtype: str = "auto",
+    quantize: str = "none",
+    force_pre: str | None = None,
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
@@ -57,30 +61,70 @@ def export(
     Args:
         checkpoint: A CHECKPOINT: a run (its best), one of its steps, a folder in Hugging Face's layout.
         to: hf, a folder as transformers and vLLM read it; mlx, the same for mlx-lm, which refuses more;
-            torch, a ckpt.pt as nanoGPT writes it.
+            torch, a ckpt.pt as nanoGPT writes it; gguf, a folder with model.gguf for llama.cpp and a Modelfile.
         out: The folder to make.
         dtype: auto keeps the weights as they are; fp32, fp16 or bf16.
+        quantize: For gguf: q8_0 or q4_0 keep matrices in 8 or 4 bits; none.
+        force_pre: For gguf, where llama.cpp has no pre-tokenizer that cuts as this tokenizer: one of its own names.
         progress: Called with the bytes of weights that are written, and how many there will be.
         say: Told what a user wants to read.
     """
-    _refuse(to, dtype)
+    _refuse(to, dtype, quantize, force_pre)
     place = Path(out)
     if place.exists():
         raise UsageError(f"{place} exists already", "name another, or remove it first")
     model = opened(os.fspath(checkpoint), say)
     layout = _layout(model, to)
-    write_folder = nanogpt.write_folder if to == "torch" else hugging_face.write_folder
+    kind = DTYPES[dtype] or model.dtype
+    count, notes = _counted(model, progress), []
+    pre = _pre_tokenizer(model, force_pre) if to == "gguf" else ""
     with written_whole(place) as partial:
-        write_folder(partial, model, DTYPES[dtype], _counted(model, progress))
-        card.write(partial, model, to, layout, DTYPES[dtype] or model.dtype)
+        if to == "gguf":
+            kind = kind if quantize == "none" else quantize.upper()
+            notes = _notes(gguf_file.write_folder(partial, model, kind, pre, layout, count, say), pre, force_pre)
+        elif to == "torch":
+            nanogpt.write_folder(partial, model, DTYPES[dtype], count)
+        else:
+            hugging_face.write_folder(partial, model, DTYPES[dtype], count)
+        card.write(partial, model, to, layout, kind, notes)
     return Exported(place, to, layout, {path.name: path.stat().st_size for path in sorted(place.iterdir())})
 
 
-def _refuse(to: str, dtype: str) -> None:
+def _refuse(to: str, dtype: str, quantize: str, force_pre: str | None) -> None:
     """Refuse, in one sentence, what cannot be, before anything is read."""
-    for name, value, known in (("to", to, FORMATS), ("dtype", dtype, tuple(DTYPES))):
+    asked = [("to", to, FORMATS), ("dtype", dtype, tuple(DTYPES)), ("quantize", quantize, gguf_file.QUANTIZE)]
+    if force_pre is not None:
+        asked.append(("force_pre", force_pre, FORCED))
+    for name, value, known in asked:
         if value not in known:
             raise UsageError(f"{param(name)} is {value!r}", did_you_mean(value, known) or f"choose {', '.join(known)}")
+    if to == "gguf":
+        gguf_file.need_gguf()
+    elif quantize != "none" or force_pre is not None:
+        name = "quantize" if quantize != "none" else "force_pre"
+        raise UsageError(f"{param(name)} is for {param('to', 'gguf')}", "leave one of them out")
+    if quantize != "none" and dtype != "auto":
+        raise UsageError(f"{param('quantize')} and {param('dtype')} both say how weights are kept", "give one of them")
+
+
+def _pre_tokenizer(model: Portable, forced: str | None) -> str:
+    if model.tokenizer is None:
+        raise UsageError(
+            f"{model.name} carries no tokenizer, and a GGUF file holds one", f"{param('to', 'hf')} goes without"
+        )
+    return pre_tokenizer_of(model.tokenizer, forced)
+
+
+def _notes(wide: list[str], pre: str, forced: str | None) -> list[str]:
+    """Return what the card says of a GGUF file beside its figures."""
+    notes = [f"Text is cut by llama.cpp's {pre}."]
+    if forced:
+        notes = [
+            f"Text is cut by llama.cpp's {pre}, which was asked for: its ids may be others than those of training."
+        ]
+    if wide:
+        notes.append(f"Kept in fp16, as their rows are no multiple of {gguf_file.BLOCK} wide: {', '.join(wide)}.")
+    return notes
 
 
 def _layout(model: Portable, to: str) -> str:
@@ -88,6 +132,8 @@ def _layout(model: Portable, to: str) -> str:
     if to == "torch":
         nanogpt.refuse(model.shape)
         return "nanogpt"
+    if to == "gguf":
+        return architecture_of(model.shape)
     if to == "mlx":
         hugging_face.refuse_for_mlx(model.shape)
     return layout_of(model.shape)
