@@ -162,6 +162,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "pylm.interchange.torch_file": {"pylm.model", "pylm.interchange.tensors"},
     "pylm.interchange.pickle_child": {"pylm.model", "pylm.checkpoint"},
+    "pylm.interchange.engines": {"pylm.model", "pylm.checkpoint"},
     "pylm.serving": {
         "pylm.generation",
         "pylm.model",
@@ -191,6 +192,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.generation": {"torch", "mlx", "pylm_kernels"},
     "pylm.interchange.torch_file": {"torch"},
     "pylm.interchange.pickle_child": {"torch"},
+    "pylm.interchange.engines": {"torch", "mlx"},
 }
 # What a command's file may import before the command runs: `pylm --help` must answer at once
 TOP_OF_CLI = {"click", "pylm.cli", "pylm.errors", "pylm.wording"}

@@ -25,6 +25,9 @@ pylm export runs/a --to gguf --quantize q8_0 --out mine-gguf"""
 @click.option("--quantize", type=click.Choice(["none", "q8_0", "q4_0"]), default="none",
               help="Matrices in 8 or 4 bits, for gguf.")  # fmt: skip
 @click.option("--force-pre", metavar="NAME", help="A pre-tokenizer of llama.cpp, where none of its own is exact.")
+@click.option("--certify/--no-certify", default=None, show_default=False,
+              help="Compare with the program that loads it.  [default: up to 350M parameters]")  # fmt: skip
+@click.option("--push", metavar="ORG/NAME", help="Print the lines that upload it.")
 @json_option
 def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as other programs read it.
@@ -37,6 +40,7 @@ def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
     """
     from pylm.cli.frame.progress import Progress
     from pylm.config.units import counted, format_bytes
+    from pylm.interchange.certificate import lines
     from pylm.interchange.outgoing import export
 
     with Progress("export", unit="bytes", quiet=as_json) as progress:
@@ -45,4 +49,5 @@ def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
         print_json({**asdict(made), "path": str(made.path)})
         return
     size = format_bytes(sum(made.files.values()))
-    click.echo(f"{made.path}: {made.layout} for {made.to}, {counted(len(made.files), 'file')}, {size}")
+    whole = f"{made.path}: {made.layout} for {made.to}, {counted(len(made.files), 'file')}, {size}"
+    click.echo("\n".join([*lines(made.compared), whole, *made.upload]))

@@ -66,7 +66,8 @@ def _lines(model: Portable, to: str, layout: str, dtype: str, notes: Sequence[st
         yield f"| tokenizer | {tokenizer.identity} |"
     yield from (f"| {what} | {value} |" for what, value in _trained(model))
     yield from ("", LOADED[to], "")
-    yield from (line for note in notes for line in (note, ""))
+    yield from (line for note in notes for line in ((note,) if note.startswith("- ") else (note, "")))
+    yield ""
     yield "No licence is stated here: whoever publishes the model states it."
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.checkpoint.directory import written_whole
+from pylm.config.shape import count_parameters
 from pylm.errors import UsageError, did_you_mean
-from pylm.interchange import card, gguf_file, hugging_face, nanogpt
+from pylm.interchange import card, certificate, gguf_file, hugging_face, nanogpt
 from pylm.interchange.gguf_names import architecture_of
 from pylm.interchange.gguf_vocabulary import FORCED, pre_tokenizer_of
 from pylm.interchange.portable import Portable, opened
@@ -19,12 +21,15 @@ from pylm.model.layouts import layout_of
 from pylm.wording import param
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from pylm.interchange.certificate import Compared
 
 __all__ = ["DTYPES", "FORMATS", "Exported", "export"]
 
 FORMATS = ("hf", "mlx", "torch", "gguf")
 DTYPES = {"auto": None, "fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 Path_ = str | os.PathLike[str]
 Progress = Callable[[int, "int | None"], object]
 
@@ -37,6 +42,8 @@ class Exported:
     to: str
     layout: str
     files: Mapping[str, int]
+    compared: Sequence[Compared]
+    upload: Sequence[str]  # the lines that upload it, where they were asked for
 
 
 def export(
@@ -47,6 +54,8 @@ def export(
     dtype: str = "auto",
     quantize: str = "none",
     force_pre: str | None = None,
+    certify: bool | None = None,
+    push: str | None = None,
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
@@ -66,10 +75,15 @@ def export(
         dtype: auto keeps the weights as they are; fp32, fp16 or bf16.
         quantize: For gguf: q8_0 or q4_0 keep matrices in 8 or 4 bits; none.
         force_pre: For gguf, where llama.cpp has no pre-tokenizer that cuts as this tokenizer: one of its own names.
+        certify: Whether ids, logits and greedy tokens are compared with the program that loads it, where it is
+            installed; what was compared stands in the card. Up to 350M parameters if not given.
+        push: ORG/NAME: say the lines that upload it there. Nothing is uploaded.
         progress: Called with the bytes of weights that are written, and how many there will be.
         say: Told what a user wants to read.
     """
     _refuse(to, dtype, quantize, force_pre)
+    if push is not None and not REPOSITORY.fullmatch(push):
+        raise UsageError(f"{param('push')} is {push!r}", "name a repository: ORG/NAME")
     place = Path(out)
     if place.exists():
         raise UsageError(f"{place} exists already", "name another, or remove it first")
@@ -86,8 +100,11 @@ def export(
             nanogpt.write_folder(partial, model, DTYPES[dtype], count)
         else:
             hugging_face.write_folder(partial, model, DTYPES[dtype], count)
-        card.write(partial, model, to, layout, kind, notes)
-    return Exported(place, to, layout, {path.name: path.stat().st_size for path in sorted(place.iterdir())})
+        compared = _certified(partial, model, to, layout, kind == model.dtype, force_pre is not None, certify, say)
+        card.write(partial, model, to, layout, kind, [*notes, *map("- {}".format, certificate.lines(compared))])
+    files = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
+    upload = [] if push is None else ["hf auth login", f"hf upload {push} {place} --repo-type model"]
+    return Exported(place, to, layout, files, compared, upload)
 
 
 def _refuse(to: str, dtype: str, quantize: str, force_pre: str | None) -> None:
@@ -105,6 +122,17 @@ def _refuse(to: str, dtype: str, quantize: str, force_pre: str | None) -> None:
         raise UsageError(f"{param(name)} is for {param('to', 'gguf')}", "leave one of them out")
     if quantize != "none" and dtype != "auto":
         raise UsageError(f"{param('quantize')} and {param('dtype')} both say how weights are kept", "give one of them")
+
+
+def _certified(
+    folder: Path, model: Portable, to: str, layout: str, exact: bool, forced: bool, asked: bool | None,
+    say: Callable[[str], None],
+) -> Sequence[Compared]:  # fmt: skip
+    """Return what was compared; nothing where it was not to be, or no program loads the format."""
+    wanted = count_parameters(model.shape) <= certificate.MOST if asked is None else asked
+    if not wanted or to == "torch":
+        return []
+    return certificate.certify(folder, model, to, layout, exact, forced, say)
 
 
 def _pre_tokenizer(model: Portable, forced: str | None) -> str:

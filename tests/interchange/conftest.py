@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pylm.interchange import certificate
 from tests.support.alone import stand_alone
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_alone(tmp_path, monkeypatch)
+    monkeypatch.setattr(certificate, "MOST", 0)  # what tests compare they ask for

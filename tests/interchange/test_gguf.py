@@ -72,8 +72,12 @@ def test_the_fields_of_the_vocabulary() -> None:
 
 
 def tokenizer(pattern: str, *specials: str, ignore_merges: bool = False) -> pylm.Tokenizer:
-    value = json.loads(Bpe.from_merges([(83, 71), (64, 83)], pattern, list(specials)).to_tokenizer_json())
-    value["model"]["ignore_merges"] = ignore_merges
+    """With ignore_merges a whole word that no merge makes: what is read without them has other ids."""
+    merges = [(83, 71), (64, 83), (256, 257)]
+    value = json.loads(Bpe.from_merges(merges, pattern, list(specials)).to_tokenizer_json())
+    if ignore_merges:
+        value["model"]["merges"].pop()
+        value["model"]["ignore_merges"] = True
     return pylm.Tokenizer.from_tokenizer_json(json.dumps(value))
 
 
