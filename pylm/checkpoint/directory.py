@@ -79,9 +79,11 @@ class Checkpoint:
 
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
-        if "soup" in self.state:
+        for made, what in (("soup", "is a soup of weights"), ("imported", "was imported")):
+            if made not in self.state:
+                continue
             raise CheckpointError(
-                f"{self.path} is a soup of weights, with no optimizer to go on with",
+                f"{self.path} {what}, with no optimizer to go on with",
                 f"{param('init_from', self.path)} starts a new run from it",
             )
         try:

@@ -113,6 +113,7 @@ INSIDE: dict[str, dict[str, Check]] = {
     },
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
     "soup": {"method": _text, "parents": _parents},
+    "imported": {"from": _text, "format": _text},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),
         "torch": _text,

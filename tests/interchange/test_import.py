@@ -31,6 +31,8 @@ COPIED = ("model.safetensors", "config.json", "generation_config.json", "tokeniz
 def test_out_in_and_out_is_bitwise(layout: str) -> None:
     pylm.export(small_run(layout=layout, chat=True), to="hf", out="one")
     made = pylm.import_("one", out="back")
+    with pytest.raises(CheckpointError, match="back was imported, with no optimizer to go on with"):
+        made.check_resumable()
     assert verify(made.path).step == 0 and made.state["imported"]["format"] == "Hugging Face's layout"
     pylm.export("back", to="hf", out="two")
     for name in COPIED:
