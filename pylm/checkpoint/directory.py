@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,18 @@ from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
 from pylm.wording import param
 
-__all__ = ["PARTIAL", "Checkpoint", "damaged", "hash_of", "partial_of", "read", "verify", "write", "written_whole"]
+__all__ = [
+    "PARTIAL",
+    "Checkpoint",
+    "damaged",
+    "hash_of",
+    "partial_of",
+    "read",
+    "sweep",
+    "verify",
+    "write",
+    "written_whole",
+]
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -157,6 +169,24 @@ def written_whole(path: Path) -> Iterator[Path]:
 def partial_of(path: Path) -> Path:
     """Return the name beside a folder under which it is written, nobody else's."""
     return path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def sweep(out: Path) -> None:
+    """Remove what was being written under this name when its process was killed."""
+    partial = re.compile(re.escape(f"{PARTIAL}{out.name}-") + r"(\d+)-[0-9a-f]{8}")
+    for entry in out.parent.iterdir() if out.parent.is_dir() else ():
+        if (match := partial.fullmatch(entry.name)) and not _lives(int(match[1])):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
 
 
 def _with_average(

@@ -100,8 +100,11 @@ def refuse_for_mlx(shape: Shape) -> None:
         for field, served in MLX[layout].items()
         if (value := getattr(shape, field)) not in served
     ]
-    if layout == "gpt2" and shape.d_model and shape.d_ff != 4 * shape.d_model:
+    assert shape.d_model and shape.n_heads and shape.head_dim
+    if layout == "gpt2" and shape.d_ff != 4 * shape.d_model:
         unfit.append(f"d_ff {shape.d_ff}")
+    if layout == "qwen2" and shape.head_dim * shape.n_heads != shape.d_model:
+        unfit.append(f"head_dim {shape.head_dim}")
     if unfit:
         raise ConfigError(
             f"mlx-lm's {layout} has no {' and '.join(unfit)}",

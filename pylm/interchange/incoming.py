@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Checkpoint, open_weights, read, write
+from pylm.checkpoint.directory import sweep
 from pylm.checkpoint.opened import holds_weights
 from pylm.config.cascade import dump
 from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
-from pylm.generation.load import TOKENIZERS, folder_of
+from pylm.generation.load import folder_of
 from pylm.interchange import gguf_in, nanogpt
 from pylm.interchange.pickled import listed, unpickled
+from pylm.interchange.portable import tokenizer_in
 from pylm.interchange.tensors import Cast, bytes_of, cast
 from pylm.model.names import Stored, Tensor, from_hugging_face
 from pylm.wording import param
@@ -79,6 +81,7 @@ def import_(
     place = Path(out)
     if place.exists():
         raise UsageError(f"{place} exists already", "name another, or remove it first")
+    sweep(place)
     with _opened(os.fspath(source), tokenizer, say) as model:
         if vocab_size is not None:
             model = _cut(model, vocab_size)
@@ -90,7 +93,7 @@ def import_(
 def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> Iterator[Foreign]:
     """Yield the model of a source, whatever it is."""
     path = folder_of(source) if source.startswith("hub:") else Path(source)
-    words = _tokenizer(path if path.is_dir() else path.parent, tokenizer)
+    words = tokenizer_in(path if path.is_dir() else path.parent) if tokenizer is None else _named(tokenizer)
     if path.is_dir() and (path / "config.json").is_file() and holds_weights(path):
         weights = open_weights(path)
         shape, tensors = from_hugging_face(weights.weights(), path / "config.json")
@@ -111,7 +114,7 @@ def _gguf(file: Path, tokenizer: str | None, say: Callable[[str], None]) -> Fore
     held = gguf_in.read(file, with_tokenizer=tokenizer is None)
     if held.unpacked:
         say(f"unpacked to fp32: tensors in {', '.join(held.unpacked)}")
-    words = held.tokenizer if tokenizer is None else _tokenizer(file.parent, tokenizer)
+    words = held.tokenizer if tokenizer is None else _named(tokenizer)
     ends = {GENERATION: json.dumps({"eos_token_id": held.ends})} if held.ends else {}
     return Foreign("GGUF", held.shape, held.weights, words, texts=ends)
 
@@ -138,12 +141,10 @@ def _what(path: Path) -> str:
     return f"a file {path.suffix}" if path.is_file() else "it is not there"
 
 
-def _tokenizer(folder: Path, named: str | None) -> Tokenizer | None:
+def _named(tokenizer: str) -> Tokenizer:
     from pylm.tokenizer import Tokenizer
 
-    if named is not None:
-        return Tokenizer.load(named)
-    return Tokenizer.load(folder) if any((folder / name).exists() for name in TOKENIZERS) else None
+    return Tokenizer.load(tokenizer)
 
 
 def _generation(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylm.checkpoint.directory import written_whole
+from pylm.checkpoint.directory import sweep, written_whole
 from pylm.config.shape import count_parameters
 from pylm.errors import UsageError, did_you_mean
 from pylm.interchange import card, certificate, gguf_file, hugging_face, nanogpt
@@ -87,6 +87,12 @@ def export(
     place = Path(out)
     if place.exists():
         raise UsageError(f"{place} exists already", "name another, or remove it first")
+    if to == "gguf" and place.suffix == ".gguf":
+        raise UsageError(
+            f"{param('out')} is a folder: {gguf_file.FILE} lies in it with its Modelfile and its card",
+            param("out", place.with_suffix("")),
+        )
+    sweep(place)
     model = opened(os.fspath(checkpoint), say)
     layout = _layout(model, to)
     kind = DTYPES[dtype] or model.dtype
@@ -94,14 +100,14 @@ def export(
     pre = _pre_tokenizer(model, force_pre) if to == "gguf" else ""
     with written_whole(place) as partial:
         if to == "gguf":
-            kind = kind if quantize == "none" else quantize.upper()
+            kind = quantize.upper() if quantize != "none" else "F32" if kind == "F64" else kind
             notes = _notes(gguf_file.write_folder(partial, model, kind, pre, layout, count, say), pre, force_pre)
         elif to == "torch":
             nanogpt.write_folder(partial, model, DTYPES[dtype], count)
         else:
             hugging_face.write_folder(partial, model, DTYPES[dtype], count)
         compared = _certified(partial, model, to, layout, kind == model.dtype, force_pre is not None, certify, say)
-        card.write(partial, model, to, layout, kind, [*notes, *map("- {}".format, certificate.lines(compared))])
+        card.write(partial, model, to, layout, kind, [*notes, *_told(compared)])
     files = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
     upload = [] if push is None else ["hf auth login", f"hf upload {push} {place} --repo-type model"]
     return Exported(place, to, layout, files, compared, upload)
@@ -133,6 +139,11 @@ def _certified(
     if not wanted or to == "torch":
         return []
     return certificate.certify(folder, model, to, layout, exact, forced, say)
+
+
+def _told(compared: Sequence[Compared]) -> list[str]:
+    """Return what the card says of a certificate."""
+    return [f"- {line}" for line in certificate.lines(compared)] or ["It was compared with no other program."]
 
 
 def _pre_tokenizer(model: Portable, forced: str | None) -> str:

@@ -47,7 +47,7 @@ class Cast:
         for start in range(0, len(numbers), PIECE):
             part = rounded(as_float32(numbers[start : start + PIECE], self.held.dtype), self.dtype, self.name)
             yield part.data
-            self.written(part.nbytes)
+            self.written(len(part) * numbers.itemsize)  # of those that are read, of which the whole is known
 
 
 def cast(

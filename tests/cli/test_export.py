@@ -36,4 +36,17 @@ def test_what_is_wrong_is_said_in_options(capsys: pytest.CaptureFixture[str]) ->
     assert run(["export", "runs/a", "--out", "mine"]) == 2
     assert run(["import", "runs/a", "--out", "mine"]) == 1
     assert "error: runs/a is none of what is read: a folder with checkpoints" in capsys.readouterr().err
+    assert run(["export", "runs/a", "--to", "hf", "--out", "mine", "--push", "mine"]) == 2
+    assert "error: --push is 'mine'" in capsys.readouterr().err
     assert not Path("mine").exists()
+
+
+def test_the_lines_that_upload_are_printed_and_nothing_is_uploaded(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "runs/a", "--to", "hf", "--out", "mine", "--no-certify", "--push", "org/name"]
+    assert run(words) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "hf auth login", "hf upload org/name mine --repo-type model"
+    ]  # fmt: skip
+    assert run([*words[:5], "again", *words[6:], "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["compared"] == [] and said["layout"] == "llama" and said["files"]["config.json"] > 100

@@ -238,6 +238,12 @@ def test_damaged_files_are_one_sentence() -> None:
         pylm.export("runs/a", to="hf", out="x", quantize="q8_0")
 
 
+def test_a_file_s_name_is_no_folder() -> None:
+    with pytest.raises(UsageError, match="out= is a folder: model.gguf lies in it") as caught:
+        pylm.export(small_run(), to="gguf", out="a.gguf")
+    assert caught.value.hint == 'out="a"'
+
+
 def test_without_the_package_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

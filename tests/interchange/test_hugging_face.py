@@ -136,6 +136,12 @@ def test_what_cannot_be_is_one_sentence() -> None:
         pylm.export(run, to="hff", out="out")
     with pytest.raises(ConfigError, match="mlx-lm's gpt2 has no tied false and d_ff 100"):
         pylm.export(run, to="mlx", out="out")
+    for number, (shape, sentence) in enumerate((
+        ({"layout": "qwen2", "head_dim": 20}, "mlx-lm's qwen2 has no head_dim 20"),
+        ({"layout": "mistral"}, "mlx-lm's mistral has no window 7"),
+    )):  # fmt: skip
+        with pytest.raises(ConfigError, match=sentence):
+            pylm.export(small_run(f"runs/{number}", **shape), to="mlx", out="out")
     Path("out").mkdir()
     with pytest.raises(UsageError, match="out exists already"):
         pylm.export(run, to="hf", out="out")
