@@ -136,7 +136,7 @@ def _tensors(model: Portable, architecture: str) -> Iterator[tuple[str, npt.NDAr
         held = model.weights[ours]
         data = memoryview(held.data).cast("B")
         numbers = as_float32(np.frombuffer(data, FLOATS[held.dtype]), held.dtype).reshape(held.shape)
-        ends = np.cumsum(rows_of(model.shape))[:-1] if len(theirs) == 3 else []
+        ends: list[int] = np.cumsum(rows_of(model.shape))[:-1].tolist() if len(theirs) == 3 else []
         for name, part in zip(theirs, np.split(numbers, ends), strict=True):
             heads = heads_of(name, model.shape) if architecture == "llama" else None
             yield name, part if heads is None else turned(part, heads), len(data) // len(theirs)

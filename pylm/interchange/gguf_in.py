@@ -61,9 +61,8 @@ class Unpacked:
         elif kind.name not in KEPT:
             numbers = need_gguf().quants.dequantize(numbers, kind)
         whole: npt.NDArray[Any] = numbers.reshape(self.shape)
-        return memoryview(np.ascontiguousarray(whole if self.heads is None else turned_back(whole, self.heads))).cast(
-            "B"
-        )
+        ours = np.ascontiguousarray(whole if self.heads is None else turned_back(whole, self.heads))
+        return ours.reshape(-1).view(np.uint8).data
 
 
 class Read(NamedTuple):

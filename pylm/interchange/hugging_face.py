@@ -23,7 +23,7 @@ __all__ = ["SHARD", "refuse_for_mlx", "write_folder"]
 
 SHARD = 5_000_000_000  # bytes of a file, as transformers 4 splits them
 # What mlx-lm's classes leave out of the layouts: it reads the rest as transformers does
-MLX = {
+MLX: dict[str, dict[str, tuple[Any, ...]]] = {
     "gpt2": {"tied": (True,)},
     "llama": {},
     "qwen3": {"attention_bias": (None,)},

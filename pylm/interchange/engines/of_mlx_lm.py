@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
+import mlx_lm
 import numpy as np
 from mlx_lm.utils import load
 
@@ -25,7 +25,7 @@ def main(where: str, folder: str) -> None:
     def logits(ids: list[int]) -> Numbers:
         return np.array(model(mx.array([ids]))[0].astype(mx.float32))
 
-    answer(Path(folder), encode, logits, version("mlx-lm"))
+    answer(Path(folder), encode, logits, mlx_lm.__version__)
 
 
 if __name__ == "__main__":
