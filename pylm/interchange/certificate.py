@@ -149,7 +149,7 @@ def _judge(found: Compared, bound: float, exact: bool, forced: bool) -> None:
         )
     if exact and found.error > bound:
         raise CheckError(
-            f"logits of {found.engine} differ by {found.error:.2g} of their deviation, and {bound:.0e} is the most",
+            f"logits of {found.engine} differ by {found.error:.1e} of their deviation, and {bound:.0e} is the most",
             hint,
         )
     if exact and found.greedy_unlike:

@@ -85,14 +85,15 @@ def read(path: Path, with_tokenizer: bool = True) -> Read:
     try:
         shape = _shape(architecture, own, tensors)
         weights = _weights(architecture, shape, tensors)
+        words = tokenizer_of(fields, str(path)) if with_tokenizer else None
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which its architecture {architecture} has") from None
-    except ValueError as error:
+    except (ValueError, TypeError, IndexError, AttributeError) as error:  # fields may be of any kind
         raise CheckpointError(f"{path} describes no model that fits: {str(error).splitlines()[0]}") from None
     ids = [fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
     ends = list(dict.fromkeys(end for end in ids if isinstance(end, int)))
     kinds = sorted({tensor.tensor_type.name for tensor in tensors.values()} - KEPT.keys())
-    return Read(shape, weights, tokenizer_of(fields, str(path)) if with_tokenizer else None, ends, kinds)
+    return Read(shape, weights, words, ends, kinds)
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,8 +106,8 @@ def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         tensors = {tensor.name: tensor for tensor in reader.tensors}
     except Exception as error:  # a damaged header fails in any way
         raise CheckpointError(f"{path} is damaged: its header does not parse ({error})", "fetch it again") from None
-    if fields.get("split.count", 1) > 1:
-        raise CheckpointError(f"{path} is one of {fields['split.count']} files", "join them: llama-gguf-split --merge")
+    if (count := fields.get("split.count", 1)) not in (0, 1):
+        raise CheckpointError(f"{path} is one of {count} files", "join them: llama-gguf-split --merge")
     end = 0
     for tensor in sorted(tensors.values(), key=lambda each: each.data_offset):
         if tensor.data_offset < end:

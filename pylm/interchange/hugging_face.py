@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import write_tensors
+from pylm.checkpoint.tensors import ITEM_BYTES
 from pylm.durable import write_text
 from pylm.errors import ConfigError
 from pylm.interchange.tensors import Cast, bytes_of, cast
 from pylm.model.layouts import config_of, generation_config_of, layout_of
-from pylm.model.names import to_hugging_face
+from pylm.model.names import Tensor, to_hugging_face
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.interchange.portable import Portable
 
-__all__ = ["SHARD", "refuse_for_mlx", "write_folder"]
+__all__ = ["SHARD", "readable", "refuse_for_mlx", "write_folder"]
 
 SHARD = 5_000_000_000  # bytes of a file, as transformers 4 splits them
 # What mlx-lm's classes leave out of the layouts: it reads the rest as transformers does
@@ -90,6 +92,23 @@ def tokenizer_files(model: Portable) -> Iterator[tuple[str, str]]:
             yield name, data.decode()
     if template := model.tokenizer.chat_template:
         yield "chat_template.jinja", template
+
+
+def readable(model: Portable) -> Portable:
+    """Return a model in a layout whose tokenizer others read as it is.
+
+    transformers 5, and mlx-lm by it, reads every Qwen2 with Qwen2's own pre-tokenizer and NFC, whatever tokenizer.json
+    says: other ids. With a bias of zeros behind attention it is a Llama, which computes the same.
+    """
+    shape, words = model.shape, model.tokenizer
+    if layout_of(shape) != "qwen2" or words is None or not words.native:
+        return model
+    assert shape.n_layers and shape.d_model
+    like = model.weights["blocks.0.attention.qkv.bias"].dtype
+    zeros = Tensor(like, (shape.d_model,), memoryview(bytes(ITEM_BYTES[like] * shape.d_model)))
+    biases = {f"blocks.{layer}.attention.out.bias": zeros for layer in range(shape.n_layers)}
+    as_llama = shape.model_copy(update={"attention_bias": "all"})
+    return replace(model, shape=as_llama, weights={**model.weights, **biases})
 
 
 def refuse_for_mlx(shape: Shape) -> None:

@@ -94,6 +94,8 @@ def export(
         )
     sweep(place)
     model = opened(os.fspath(checkpoint), say)
+    if to in ("hf", "mlx"):
+        model = hugging_face.readable(model)
     layout = _layout(model, to)
     kind = DTYPES[dtype] or model.dtype
     count, notes = _counted(model, progress), []

@@ -20,6 +20,7 @@ from pylm.model.torch import load
 from tests.interchange.runs import LAYOUTS, small_run
 
 HOSTILE = [
+    "e\u0301 12345",
     "that cat on the mat",
     " \n\t that's 12345",
     "ça va? 日本語 🙂\u200d",
@@ -39,14 +40,15 @@ def ours_and_theirs(folder: str, dtype: torch.dtype = torch.float32) -> tuple[np
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_transformers_computes_the_same(layout: str) -> None:
     made = pylm.export(small_run(layout=layout), to="hf", out="out")
-    assert made.layout == layout.split(",")[0] and made.to == "hf"
+    assert made.layout == layout.split(",")[0].replace("qwen2", "llama") and made.to == "hf"
     ours, theirs = ours_and_theirs("out")
     assert np.abs(ours - theirs).max() / ours.std() < 1e-5
     assert not any(name.startswith("transformer.") for name in safetensors.numpy.load_file("out/model.safetensors"))
 
 
-def test_ids_ends_and_templates_are_what_transformers_takes() -> None:
-    run = small_run(chat=True)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ids_ends_and_templates_are_what_transformers_takes(layout: str) -> None:
+    run = small_run(layout=layout, chat=True)
     pylm.export(run, to="hf", out="out")
     mine, theirs = pylm.Tokenizer.load("out"), AutoTokenizer.from_pretrained("out")
     for text in HOSTILE:
@@ -137,7 +139,6 @@ def test_what_cannot_be_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match="mlx-lm's gpt2 has no tied false and d_ff 100"):
         pylm.export(run, to="mlx", out="out")
     for number, (shape, sentence) in enumerate((
-        ({"layout": "qwen2", "head_dim": 20}, "mlx-lm's qwen2 has no head_dim 20"),
         ({"layout": "mistral"}, "mlx-lm's mistral has no window 7"),
     )):  # fmt: skip
         with pytest.raises(ConfigError, match=sentence):
