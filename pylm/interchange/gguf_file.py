@@ -17,7 +17,7 @@ from pylm.errors import UsageError
 from pylm.interchange.gguf_names import fields_of, heads_of, names_of, rows_of, turned
 from pylm.interchange.gguf_vocabulary import vocabulary_of
 from pylm.interchange.modelfile import modelfile
-from pylm.interchange.tensors import FLOATS, as_float32, rounded
+from pylm.interchange.tensors import FLOATS, as_float32, release, rounded
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
@@ -140,6 +140,7 @@ def _tensors(model: Portable, architecture: str) -> Iterator[tuple[str, npt.NDAr
         for name, part in zip(theirs, np.split(numbers, ends), strict=True):
             heads = heads_of(name, model.shape) if architecture == "llama" else None
             yield name, part if heads is None else turned(part, heads), len(data) // len(theirs)
+        release(held)
 
 
 def _packed(gguf: Any, name: str, numbers: npt.NDArray[np.float32], kind: str) -> Numbers:

@@ -56,12 +56,12 @@ def _write_weights(folder: Path, tensors: Mapping[str, Cast]) -> None:
     """Write one file, or several and their index."""
     parts = list(_split(tensors))
     if len(parts) == 1:
-        write_tensors(folder / "model.safetensors", parts[0], {"format": "pt"})
+        write_tensors(folder / "model.safetensors", parts[0], {"format": "pt"}, hashed=False)
         return
     where: dict[str, str] = {}
     for number, part in enumerate(parts, 1):
         name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        write_tensors(folder / name, part, {"format": "pt"})
+        write_tensors(folder / name, part, {"format": "pt"}, hashed=False)
         where |= dict.fromkeys(part, name)
     index = {"metadata": {"total_size": bytes_of(tensors)}, "weight_map": where}
     write_text(folder / "model.safetensors.index.json", _json(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,10 @@ import numpy.typing as npt
 
 from pylm.checkpoint.tensors import ITEM_BYTES
 from pylm.errors import CheckpointError
-from pylm.model.names import Stored
+from pylm.model.names import Joined, Stored, Transposed
 from pylm.wording import param
 
-__all__ = ["FLOATS", "Cast", "as_float32", "bytes_of", "cast", "rounded"]
+__all__ = ["FLOATS", "Cast", "as_float32", "bytes_of", "cast", "release", "rounded"]
 
 PIECE = 1 << 20  # numbers at a time
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -42,12 +43,22 @@ class Cast:
         if self.dtype == self.held.dtype:
             yield data
             self.written(len(data))
+            release(self.held)
             return
         numbers = np.frombuffer(data, FLOATS[self.held.dtype])
         for start in range(0, len(numbers), PIECE):
             part = rounded(as_float32(numbers[start : start + PIECE], self.held.dtype), self.dtype, self.name)
             yield part.data
             self.written(len(part) * numbers.itemsize)  # of those that are read, of which the whole is known
+        release(self.held)
+
+
+def release(held: Stored) -> None:
+    """Give back the memory of what was read of a mapped file; it comes again from the disk where it is asked for."""
+    held = held.turned if isinstance(held, Transposed) else held
+    if not isinstance(held, Joined) and isinstance(mapped := memoryview(held.data).obj, mmap.mmap):
+        if hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def cast(
