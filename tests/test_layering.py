@@ -160,7 +160,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.runs",
         "pylm.config",
     },
-    "pylm.interchange.torch_file": {"pylm.model", "pylm.interchange.tensors"},
+    "pylm.interchange.torch_file": {"pylm.model", "pylm.interchange"},
     "pylm.interchange.pickle_child": {"pylm.model", "pylm.checkpoint"},
     "pylm.interchange.engines": {"pylm.model", "pylm.checkpoint"},
     "pylm.serving": {

@@ -124,8 +124,8 @@ def _merges(value: dict[str, Any]) -> Iterator[str]:
 
 def tokenizer_of(fields: Mapping[str, Any], where: str) -> Tokenizer:
     """Return the tokenizer of a GGUF file's fields; a refusal names what of it is not served."""
-    from pylm._rust import Bpe
     from pylm.tokenizer import Tokenizer
+    from pylm.tokenizer.native import blank_json
 
     told = {key.removeprefix("tokenizer."): value for key, value in fields.items() if key.startswith("tokenizer.")}
     pre, model = told.get("ggml.pre"), told.get("ggml.model")
@@ -135,7 +135,7 @@ def tokenizer_of(fields: Mapping[str, Any], where: str) -> Tokenizer:
             f"{where} has a vocabulary of the kind {model} that is cut by {pre}, which is not served",
             f"name its tokenizer as it was published: {param('tokenizer', 'T')}",
         )
-    value = json.loads(Bpe.from_merges([], pattern, []).to_tokenizer_json())
+    value = json.loads(blank_json(pattern))
     tokens, kinds = told["ggml.tokens"], told["ggml.token_type"]
     kept = [(token, number, kind) for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True))]
     value["model"] |= {
