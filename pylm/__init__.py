@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pylm.evaluation.evaluate import evaluate
     from pylm.finetuning.call import finetune
     from pylm.generation.generate import generate
+    from pylm.interchange.incoming import import_
+    from pylm.interchange.outgoing import export
     from pylm.runs import Run
     from pylm.soups.call import soup
     from pylm.tokenizer import Tokenizer
@@ -26,8 +28,10 @@ __all__ = [
     "__version__",
     "data",
     "evaluate",
+    "export",
     "finetune",
     "generate",
+    "import_",
     "plan",
     "prepare",
     "soup",
@@ -39,8 +43,10 @@ _HOMES = {
     "Run": "pylm.runs",
     "Tokenizer": "pylm.tokenizer",
     "evaluate": "pylm.evaluation.evaluate",
+    "export": "pylm.interchange.outgoing",
     "finetune": "pylm.finetuning.call",
     "generate": "pylm.generation.generate",
+    "import_": "pylm.interchange.incoming",
     "plan": "pylm.training.estimate.call",
     "prepare": "pylm.data.prepare",
     "soup": "pylm.soups.call",

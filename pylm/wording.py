@@ -31,6 +31,8 @@ FUNCTIONS = {
     "eval": "pylm.evaluate",
     "soup": "pylm.soup",
     "finetune": "pylm.finetune",
+    "export": "pylm.export",
+    "import": "pylm.import_",
 }
 
 

@@ -162,6 +162,7 @@ ROOMS: dict[str, set[str]] = {
     },
     # rooms to come: what they may import is settled
     "pylm.interchange": {
+        "pylm.interchange",
         "pylm.generation",
         "pylm.model",
         "pylm.tokenizer",
@@ -170,6 +171,9 @@ ROOMS: dict[str, set[str]] = {
         "pylm.runs",
         "pylm.config",
     },
+    "pylm.interchange.torch_file": {"pylm.model", "pylm.interchange"},
+    "pylm.interchange.pickle_child": {"pylm.model", "pylm.checkpoint"},
+    "pylm.interchange.engines": {"pylm.model", "pylm.checkpoint"},
     "pylm.serving": {
         "pylm.generation",
         "pylm.model",
@@ -198,6 +202,9 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.training.mlx_backend": {"mlx", "pylm_kernels"},
     "pylm.training.optim": {"torch", "mlx"},
     "pylm.generation": {"torch", "mlx", "pylm_kernels"},
+    "pylm.interchange.torch_file": {"torch"},
+    "pylm.interchange.pickle_child": {"torch"},
+    "pylm.interchange.engines": {"torch", "mlx"},
 }
 # What a command's file may import before the command runs: `pylm --help` must answer at once
 TOP_OF_CLI = {"click", "pylm.cli", "pylm.errors", "pylm.wording"}

@@ -11,7 +11,10 @@ from types import ModuleType
 import pylm
 import pylm.data
 
-OPTIONAL = ("torch", "mlx", "triton", "ray", "matplotlib", "sentencepiece", "tokenizers", "huggingface_hub")
+OPTIONAL = (
+    *("torch", "mlx", "triton", "ray", "matplotlib", "sentencepiece", "tokenizers", "gguf", "mlx_lm", "llama_cpp"),
+    *("transformers", "huggingface_hub"),
+)
 
 
 def import_every_module() -> None:

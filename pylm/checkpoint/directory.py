@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ __all__ = [
     "hash_of",
     "partial_of",
     "read",
+    "sweep",
     "verify",
     "write",
     "written_whole",
@@ -92,14 +94,15 @@ class Checkpoint:
 
     def check_resumable(self) -> None:
         """Refuse a state that lacks something of what a run goes on with."""
-        if "merged" in self.state:
+        for made, what in (
+            ("merged", "is an adapter merged with its base"),
+            ("soup", "is a soup of weights"),
+            ("imported", "was imported"),
+        ):
+            if made not in self.state:
+                continue
             raise CheckpointError(
-                f"{self.path} is an adapter merged with its base, with no optimizer to go on with",
-                f"{param('init_from', self.path)} starts a new run from it",
-            )
-        if "soup" in self.state:
-            raise CheckpointError(
-                f"{self.path} is a soup of weights, with no optimizer to go on with",
+                f"{self.path} {what}, with no optimizer to go on with",
                 f"{param('init_from', self.path)} starts a new run from it",
             )
         try:
@@ -179,6 +182,24 @@ def written_whole(path: Path) -> Iterator[Path]:
 def partial_of(path: Path) -> Path:
     """Return the name beside a folder under which it is written, nobody else's."""
     return path.parent / f"{PARTIAL}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def sweep(out: Path) -> None:
+    """Remove what was being written under this name when its process was killed."""
+    partial = re.compile(re.escape(f"{PARTIAL}{out.name}-") + r"(\d+)-[0-9a-f]{8}")
+    for entry in out.parent.iterdir() if out.parent.is_dir() else ():
+        if (match := partial.fullmatch(entry.name)) and not _lives(int(match[1])):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
 
 
 def _with_average(

@@ -134,6 +134,7 @@ INSIDE: dict[str, dict[str, Check]] = {
     "decisions": {"segments": _segments, "look": STEP, "looked": _number},
     "merged": {"adapter": _text, "base": _text, "path": _text},
     "soup": {"method": _text, "parents": _parents},
+    "imported": {"from": _text, "format": _text},
     "choices": {
         "backend": lambda value: value in ("torch", "mlx"),
         "torch": _text,

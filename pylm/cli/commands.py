@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("pylm.cli.runs.report:report", "Write one page about a run."),
     "soup": ("pylm.cli.soup_:soup_", "Make one checkpoint of several: an average of their weights."),
     "recipe": ("pylm.cli.recipe:recipe", "Run steps that are commands, each once; unkillable."),
+    "export": ("pylm.cli.export_:export_", "Write a checkpoint as other programs read it."),
+    "import": ("pylm.cli.import_:import_", "Make a checkpoint of a model of another program."),
     "verify": ("pylm.cli.verify:verify", "Check a run's checkpoints, every byte of them."),
     "why": ("pylm.cli.why:why", "Show what a step of a run was trained on."),
     "demo": ("pylm.cli.demo:demo", "Show the whole way on stories that are written here."),

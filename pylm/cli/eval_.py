@@ -58,15 +58,15 @@ def eval_(
     tokenizer, document by document. Where tasks or texts are asked for, losses are measured only if --data, or another
     option of theirs, is given too. Results are appended to the run's evaluations.jsonl.
     """
-    from pylm.checkpoint import find
     from pylm.cli.frame.evaluated import lines_of
     from pylm.cli.frame.progress import Progress
     from pylm.evaluation.compare import beside
     from pylm.evaluation.evaluate import checkpoint_of, evaluate
+    from pylm.generation.load import folder_of
 
     asked = tasks_of(tasks, options)
     for named in runs:  # one that is not there is said before the first costs anything
-        find(checkpoint_of(named, checkpoint))
+        folder_of(checkpoint_of(named, checkpoint))
     found = []
     with Progress("evaluate", unit="tokens", quiet=as_json) as progress:
         for run in runs or (None,):

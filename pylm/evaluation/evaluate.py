@@ -112,8 +112,7 @@ def evaluate(
         told: Called with a task's name, how many of its continuations are done, and how many there are.
         say: Told what a user wants to read.
     """
-    from pylm.checkpoint import find
-    from pylm.generation.load import open_model
+    from pylm.generation.load import folder_of, open_model
 
     by = [by] if isinstance(by, str) else list(by)
     _refuse(by, split, prefix, limit, stride, texts)
@@ -133,7 +132,7 @@ def evaluate(
         raise UsageError(
             f"{param('limit')} is for windows, documents and questions", f"{param('texts')} itself says how many"
         )
-    place = _place(find(checkpoint_of(run, checkpoint)), out)
+    place = _place(folder_of(checkpoint_of(run, checkpoint)), out)
     if place is not None:
         ready(place)
     questions = asked.prepare(limit)

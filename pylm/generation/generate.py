@@ -94,9 +94,10 @@ def generate(
 
 def _stamp(checkpoint: str | None) -> tuple[Path, int]:
     """Return the folder and the time of its weights: a model that was written anew is loaded anew."""
-    from pylm.checkpoint import find, open_weights
+    from pylm.checkpoint import open_weights
+    from pylm.generation.load import folder_of
 
-    folder = find(checkpoint).resolve()
+    folder = folder_of(checkpoint).resolve()
     return folder, os.stat(open_weights(folder).first_file).st_mtime_ns
 
 

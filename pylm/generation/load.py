@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pylm.generation.session import Session
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["BACKENDS", "DTYPES", "QUANTIZE", "Opened", "open_model", "open_session"]
+__all__ = ["BACKENDS", "DTYPES", "QUANTIZE", "Opened", "folder_of", "json_of", "open_model", "open_session"]
 
 BACKENDS = ("auto", "torch", "native", "mlx")
 DTYPES = ("auto", "fp32", "bf16")
@@ -74,7 +74,8 @@ def open_model(
     """Return a model that computes, its files checked, and its tokenizer.
 
     Args:
-        checkpoint: a CHECKPOINT, ours or a folder of Hugging Face's layout; None for the newest run's best.
+        checkpoint: a CHECKPOINT, ours, a folder of Hugging Face's layout or hub:ORG/NAME; None for the newest run's
+            best.
         tokenizer: for a checkpoint that carries none.
         backend: auto, torch, native or mlx; auto is the C++ engine on CPUs, for the shapes that it serves, and MLX
             on a Mac that has it.
@@ -89,7 +90,7 @@ def open_model(
         writes: whether it is an error that there is no tokenizer.
     """
     _refuse(backend, device, dtype, quantize, cache, threads)
-    folder = find(checkpoint, runs)
+    folder = folder_of(checkpoint, runs)
     _check(folder, verify, say)
     opened = open_weights(folder)
     carrier, part = folder, opened
@@ -128,6 +129,15 @@ def _was_tuned_by_template(folder: Path, template: str | None) -> bool:
         return False
     name = resolve(files=[config], environ={}).config.finetune.template
     return name is not None and (name != "plain" or template == PLAIN)
+
+
+def folder_of(checkpoint: str | None, runs: Path = Path("runs")) -> Path:
+    """Return the folder that a CHECKPOINT means; `hub:ORG/NAME[@REV]` is fetched, and lies in pylm's cache."""
+    if checkpoint is not None and checkpoint.startswith("hub:") and not Path(checkpoint).exists():
+        from pylm.data.getting.models import model_folder
+
+        return model_folder(checkpoint)
+    return find(checkpoint, runs)
 
 
 def _refuse(backend: str, device: str, dtype: str, quantize: str, cache: bool, threads: int) -> None:
@@ -259,9 +269,9 @@ def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
 def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | None) -> None:
     """Raise where the tokenizer has ids without logits.
 
-    Fewer ids than logits are Hugging Face's way to pad; ours never has them.
+    Fewer ids than logits are others' way to pad; what was trained here never has them.
     """
-    ours = (folder / "manifest.json").exists()
+    ours = (folder / "manifest.json").exists() and "imported" not in json_of(folder / "state.json")
     if words.vocab_size > logits or (ours and words.vocab_size != logits):
         raise TokenizerError(
             f"{named or 'the tokenizer'} has {words.vocab_size:,} ids, the model of {folder} has {logits:,}",
@@ -271,18 +281,18 @@ def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | N
 
 def _marks(folder: Path, words: Tokenizer) -> tuple[list[int], list[int]]:
     """Return the ids before every text and the ids that end one, as a Hugging Face folder says."""
-    config = _json(folder / "tokenizer_config.json")
+    config = json_of(folder / "tokenizer_config.json")
     begin: list[int] = []
     if config.get("add_bos_token") is True:
         name = config.get("bos_token")
         name = name.get("content") if isinstance(name, dict) else name
         begin = [words.specials[name]] if name in words.specials else []
-    ends = _json(folder / "generation_config.json").get("eos_token_id")
+    ends = json_of(folder / "generation_config.json").get("eos_token_id")
     listed = ends if isinstance(ends, list) else [ends]
     return begin, [token for token in listed if type(token) is int and 0 <= token < words.vocab_size]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def json_of(path: Path) -> dict[str, Any]:
     """Return what a small file of a model says; nothing where it is absent or says nothing that can be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.errors import CheckpointError, ConfigError
 
-__all__ = ["LAYOUTS", "config_of", "layout_of", "read_json", "shape_of"]
+__all__ = ["LAYOUTS", "config_of", "generation_config_of", "layout_of", "misfits", "read_json", "shape_of"]
 
 LAYOUTS = {
     "gpt2": "GPT2LMHeadModel",
@@ -45,22 +45,24 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
     "qwen2": {"num_key_value_heads": 32},
     "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
 }
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _OURS = {"original_max_position_embeddings": "original_max_positions"}
 
 
 def layout_of(shape: Shape) -> str:
     """Return the layout that other programs load this shape by; where there is none, the error names the fields."""
-    misfits = {name: list(_misfits(shape, name)) for name in LAYOUTS}
-    nearest = min(misfits, key=lambda name: len(misfits[name]))
-    if misfits[nearest]:
+    unfit = {name: list(misfits(shape, name)) for name in LAYOUTS}
+    nearest = min(unfit, key=lambda name: len(unfit[name]))
+    if unfit[nearest]:
         raise ConfigError(
-            f"no layout that other programs load has {' and '.join(misfits[nearest])}",
-            f"the nearest, {nearest}, asks for another {'value' if len(misfits[nearest]) == 1 else 'choice of these'}",
+            f"no layout that other programs load has {' and '.join(unfit[nearest])}",
+            f"the nearest, {nearest}, asks for another {'value' if len(unfit[nearest]) == 1 else 'choice of these'}",
         )
     return nearest
 
 
-def _misfits(shape: Shape, layout: str) -> Iterator[str]:
+def misfits(shape: Shape, layout: str) -> Iterator[str]:
+    """Yield the fields of a completed shape, with their values, that a layout does not have."""
     for field, wanted in _WANTED[layout].items():
         if (value := getattr(shape, field)) != wanted:
             yield f"{field} {str(value).lower()}"
@@ -76,16 +78,33 @@ def _misfits(shape: Shape, layout: str) -> Iterator[str]:
         yield f"rope_scaling {shape.rope_scaling['type']}"
 
 
-def config_of(shape: Shape, end: int | None = None) -> dict[str, Any]:
-    """Return config.json of a completed shape; `end` is the id that ends a text, where others are to stop."""
+def config_of(shape: Shape, end: int | Sequence[int] | None = None, dtype: str | None = None) -> dict[str, Any]:
+    """Return config.json of a completed shape.
+
+    Args:
+        shape: completed.
+        end: the ids that end a text, where others are to stop; the first one begins and fills it too, as in GPT-2.
+        dtype: safetensors' word for what the weights are kept in.
+    """
     config = _gpt2_config(shape) if layout_of(shape) == "gpt2" else _llama_config(shape)
-    return {**config, "bos_token_id": end, "eos_token_id": end}
+    ends = [] if end is None else [end] if isinstance(end, int) else list(end)
+    first = ends[0] if ends else None
+    ids = {"bos_token_id": first, "eos_token_id": ends if len(ends) > 1 else first, "pad_token_id": first}
+    word = _DTYPES.get(dtype or "")
+    # transformers 5 asks for `dtype`, everybody who is older for `torch_dtype`
+    return {**config, **ids, **({"dtype": word, "torch_dtype": word} if word else {})}
+
+
+def generation_config_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return generation_config.json beside a config.json: what is generated stops at the same ids."""
+    return {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if config[key] is not None}
 
 
 def _gpt2_config(shape: Shape) -> dict[str, Any]:
     return {
         "vocab_size": shape.vocab_size,
         "n_positions": shape.context_length,
+        "n_ctx": shape.context_length,  # llama.cpp's converter and mlx-lm ask for it by this name
         "n_embd": shape.d_model,
         "n_layer": shape.n_layers,
         "n_head": shape.n_heads,
@@ -101,6 +120,7 @@ def _gpt2_config(shape: Shape) -> dict[str, Any]:
 
 def _llama_config(shape: Shape) -> dict[str, Any]:
     layout = layout_of(shape)
+    scaling = _to_theirs(shape.rope_scaling) if shape.rope_scaling else {}
     own: dict[str, dict[str, Any]] = {
         "llama": {"attention_bias": shape.out_bias, "mlp_bias": shape.bias},
         "qwen3": {"attention_bias": shape.out_bias, "use_sliding_window": False},
@@ -118,8 +138,10 @@ def _llama_config(shape: Shape) -> dict[str, Any]:
         "head_dim": shape.head_dim,
         "hidden_act": "silu",
         "rms_norm_eps": shape.norm_eps,
+        # transformers 5 reads the third; where the first is missing, mlx-lm takes 10,000 for it and says nothing
         "rope_theta": shape.rope_theta,
-        **({"rope_scaling": _to_theirs(shape.rope_scaling)} if shape.rope_scaling else {}),
+        **({"rope_scaling": scaling} if scaling else {}),
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta, **scaling},
         "attention_dropout": 0.0,
         **own[layout],
         **_common(layout, shape),

@@ -7,7 +7,8 @@ A tensor is anything with `dtype` (safetensors' word), `shape` and `data` (its b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,7 +20,19 @@ from pylm.config.shape import complete
 from pylm.errors import CheckpointError
 from pylm.model.layouts import config_of, layout_of, read_json, shape_of
 
-__all__ = ["OnBase", "Opened", "Stored", "Tensor", "from_hugging_face", "pairs", "qkv_rows", "read", "to_hugging_face"]
+__all__ = [
+    "Joined",
+    "OnBase",
+    "Opened",
+    "Stored",
+    "Tensor",
+    "Transposed",
+    "from_hugging_face",
+    "pairs",
+    "qkv_rows",
+    "read",
+    "to_hugging_face",
+]
 
 
 class Stored(Protocol):
@@ -49,6 +62,55 @@ class Tensor(NamedTuple):
     data: Any
 
 
+@dataclass(frozen=True)
+class Transposed:
+    """A matrix whose bytes are turned when they are asked for: of a whole model they would be its memory again."""
+
+    turned: Stored
+
+    @property
+    def dtype(self) -> str:
+        """Return the name of its type."""
+        return self.turned.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its sizes."""
+        rows, columns = self.turned.shape
+        return columns, rows
+
+    @property
+    def data(self) -> memoryview:
+        """Return its bytes."""
+        rows, columns = self.turned.shape
+        data = memoryview(self.turned.data).cast("B")
+        unit = f"u{len(data) // max(rows * columns, 1) or 1}"  # a number of that size is moved, whatever it means
+        turned = np.ascontiguousarray(np.frombuffer(data, unit).reshape(rows, columns).T)
+        return turned.reshape(-1).view(np.uint8).data
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Tensors of one type below each other, joined when their bytes are asked for."""
+
+    joined: tuple[Stored, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Return the name of its type."""
+        return self.joined[0].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its sizes."""
+        return sum(part.shape[0] for part in self.joined), *self.joined[0].shape[1:]
+
+    @property
+    def data(self) -> memoryview:
+        """Return its bytes."""
+        return memoryview(b"".join(memoryview(part.data).cast("B") for part in self.joined))
+
+
 class Opened(Protocol):
     """A folder of weights: a checkpoint of ours, or one with Hugging Face's config.json."""
 
@@ -75,22 +137,22 @@ class OnBase(Opened, Protocol):
 # Each layout: our name → theirs, with {i} for the number of a block. Several of theirs are ours cut into rows; a name
 # that ends in ᵀ is of a matrix that is kept transposed.
 _GPT2 = {
-    "embed.weight": "transformer.wte.weight",
-    "position.weight": "transformer.wpe.weight",
-    "blocks.{i}.attention.norm.weight": "transformer.h.{i}.ln_1.weight",
-    "blocks.{i}.attention.norm.bias": "transformer.h.{i}.ln_1.bias",
-    "blocks.{i}.attention.qkv.weight": "transformer.h.{i}.attn.c_attn.weightᵀ",
-    "blocks.{i}.attention.qkv.bias": "transformer.h.{i}.attn.c_attn.bias",
-    "blocks.{i}.attention.out.weight": "transformer.h.{i}.attn.c_proj.weightᵀ",
-    "blocks.{i}.attention.out.bias": "transformer.h.{i}.attn.c_proj.bias",
-    "blocks.{i}.mlp.norm.weight": "transformer.h.{i}.ln_2.weight",
-    "blocks.{i}.mlp.norm.bias": "transformer.h.{i}.ln_2.bias",
-    "blocks.{i}.mlp.up.weight": "transformer.h.{i}.mlp.c_fc.weightᵀ",
-    "blocks.{i}.mlp.up.bias": "transformer.h.{i}.mlp.c_fc.bias",
-    "blocks.{i}.mlp.down.weight": "transformer.h.{i}.mlp.c_proj.weightᵀ",
-    "blocks.{i}.mlp.down.bias": "transformer.h.{i}.mlp.c_proj.bias",
-    "norm.weight": "transformer.ln_f.weight",
-    "norm.bias": "transformer.ln_f.bias",
+    "embed.weight": "wte.weight",
+    "position.weight": "wpe.weight",
+    "blocks.{i}.attention.norm.weight": "h.{i}.ln_1.weight",
+    "blocks.{i}.attention.norm.bias": "h.{i}.ln_1.bias",
+    "blocks.{i}.attention.qkv.weight": "h.{i}.attn.c_attn.weightᵀ",
+    "blocks.{i}.attention.qkv.bias": "h.{i}.attn.c_attn.bias",
+    "blocks.{i}.attention.out.weight": "h.{i}.attn.c_proj.weightᵀ",
+    "blocks.{i}.attention.out.bias": "h.{i}.attn.c_proj.bias",
+    "blocks.{i}.mlp.norm.weight": "h.{i}.ln_2.weight",
+    "blocks.{i}.mlp.norm.bias": "h.{i}.ln_2.bias",
+    "blocks.{i}.mlp.up.weight": "h.{i}.mlp.c_fc.weightᵀ",
+    "blocks.{i}.mlp.up.bias": "h.{i}.mlp.c_fc.bias",
+    "blocks.{i}.mlp.down.weight": "h.{i}.mlp.c_proj.weightᵀ",
+    "blocks.{i}.mlp.down.bias": "h.{i}.mlp.c_proj.bias",
+    "norm.weight": "ln_f.weight",
+    "norm.bias": "ln_f.bias",
     "head.weight": "lm_head.weight",
 }
 _LAYER = "model.layers.{i}"
@@ -134,14 +196,14 @@ def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
 
 
 def to_hugging_face(
-    weights: Mapping[str, Stored], shape: Shape, end: int | None = None
+    weights: Mapping[str, Stored], shape: Shape, end: int | Sequence[int] | None = None
 ) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Return tensors and config.json as transformers, vLLM, llama.cpp and MLX read them.
 
     Args:
         weights: by our names, without padding.
         shape: completed.
-        end: the tokenizer's end of text, where what others generate is to stop.
+        end: the tokenizer's end of text, or all ids where what others generate is to stop.
     """
     layout = layout_of(shape)
     tensors: dict[str, Stored] = {}
@@ -151,12 +213,12 @@ def to_hugging_face(
         names = theirs.split()
         if len(names) == 1:
             turned = names[0].endswith("ᵀ")
-            tensors[names[0].removesuffix("ᵀ")] = _transposed(weights[ours]) if turned else weights[ours]
+            tensors[names[0].removesuffix("ᵀ")] = Transposed(weights[ours]) if turned else weights[ours]
             continue
         tensors.update(zip(names, _cut(weights[ours], qkv_rows(shape)), strict=True))
     if strange := sorted(weights.keys() - {ours for ours, _ in pairs(layout, shape)}):
         raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
-    return tensors, config_of(shape, end)
+    return tensors, config_of(shape, end, weights["embed.weight"].dtype)
 
 
 def from_hugging_face(
@@ -170,16 +232,22 @@ def from_hugging_face(
     """
     layout, shape = shape_of(read_json(config) if isinstance(config, Path) else config)
     theirs = {name: tensor for name, tensor in weights.items() if not _MASKS.fullmatch(name)}
-    if layout == "gpt2" and not any(name.startswith("transformer.") for name in theirs):
-        # the files that OpenAI's weights were published in leave the prefix out
-        theirs = {name if name == "lm_head.weight" else f"transformer.{name}": held for name, held in theirs.items()}
+    if layout == "gpt2":  # transformers writes a prefix that OpenAI's own files, llama.cpp and MLX leave out
+        bare = {name.removeprefix("transformer."): held for name, held in theirs.items()}
+        if len(bare) < len(theirs):
+            twice = min(name for name in bare if name in theirs and f"transformer.{name}" in theirs)
+            raise CheckpointError(f"the weights hold {twice} twice, once with transformer. before it")
+        theirs = bare
     tensors: dict[str, Stored] = {}
     for ours, names in pairs(layout, shape):
         parts = []
         for name in names.split():
             if (plain := name.removesuffix("ᵀ")) not in theirs:
                 raise CheckpointError(f"the weights lack {plain}, which config.json speaks of")
-            parts.append(_transposed(theirs.pop(plain)) if name.endswith("ᵀ") else theirs.pop(plain))
+            held = theirs.pop(plain)
+            if name.endswith("ᵀ") and len(held.shape) != 2:
+                raise CheckpointError(f"{plain} is of shape {list(held.shape)}, and no matrix")
+            parts.append(Transposed(held) if name.endswith("ᵀ") else held)
         tensors[ours] = parts[0] if len(parts) == 1 else _joined(parts)
     if shape.tied:
         theirs.pop("lm_head.weight", None)
@@ -219,17 +287,8 @@ def _cut(tensor: Stored, rows: tuple[int, ...]) -> Iterator[Tensor]:
         start += count * each
 
 
-def _joined(parts: list[Stored]) -> Tensor:
+def _joined(parts: list[Stored]) -> Joined:
     first = parts[0]
     if any(part.dtype != first.dtype or part.shape[1:] != first.shape[1:] for part in parts):
         raise CheckpointError("queries, keys and values are of different types or widths")
-    data = memoryview(b"".join(bytes(memoryview(part.data).cast("B")) for part in parts))
-    return Tensor(first.dtype, (sum(part.shape[0] for part in parts), *first.shape[1:]), data)
-
-
-def _transposed(tensor: Stored) -> Tensor:
-    rows, columns = tensor.shape
-    data = memoryview(tensor.data).cast("B")
-    unit = f"u{len(data) // max(rows * columns, 1) or 1}"  # a number of that size is moved as it is, whatever it means
-    turned = np.ascontiguousarray(np.frombuffer(data, unit).reshape(rows, columns).T)
-    return Tensor(tensor.dtype, (columns, rows), turned.reshape(-1).view(np.uint8).data)
+    return Joined(tuple(parts))

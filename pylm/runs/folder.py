@@ -87,7 +87,7 @@ class RunFolder:
         self.samples.cut_back(last["samples"])
         gone: list[dict[str, Any]] = []
 
-        def is_past(record: dict[str, Any]) -> bool:
+        def is_past(record: Mapping[str, Any]) -> bool:
             return any(kind in record and record.get("step", 0) > taken for kind, taken in last.items())
 
         removed = self.metrics.cut_back(step, is_past, gone)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import find, steps
+from pylm.checkpoint.directory import sweep
 from pylm.errors import CheckpointError, UsageError, did_you_mean
 from pylm.soups.methods import decayed, fixed, karcher, slerp
 from pylm.soups.parents import Parent, checking, opened, refuse_unlike
-from pylm.soups.written import sweep, write_soup
+from pylm.soups.written import write_soup
 from pylm.wording import call, param
 
 if TYPE_CHECKING:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.checkpoint import Checkpoint, read, write, write_tensors
-from pylm.checkpoint.directory import PARTIAL, STATE, written_whole
+from pylm.checkpoint.directory import STATE, written_whole
 from pylm.config.cascade import dump
 from pylm.config.schema import Config
 from pylm.durable import naming, write_text
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pylm.soups.arithmetic import Coefficients
     from pylm.soups.parents import Parent
 
-__all__ = ["agreed", "sweep", "write_soup"]
+__all__ = ["agreed", "write_soup"]
 
 SECTIONS = ("model", "data", "sample")  # of a configuration: a soup was not trained
 # What lies beside the weights in others' folders, and the index of their parts, which are one file in a soup
@@ -88,21 +87,3 @@ def _beside(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.suffix in COPIED and file.name != STATE and not file.name.endswith(INDEX):
             yield file
-
-
-def sweep(out: Path) -> None:
-    """Remove what was being written under this name when its process was killed."""
-    partial = re.compile(re.escape(f"{PARTIAL}{out.name}-") + r"(\d+)-[0-9a-f]{8}")
-    for entry in out.parent.iterdir() if out.parent.is_dir() else ():
-        if (match := partial.fullmatch(entry.name)) and not _lives(int(match[1])):
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        pass
-    return True

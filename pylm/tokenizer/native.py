@@ -107,3 +107,8 @@ class NativeBackend:
     def to_ranks(self) -> bytes:
         """Return the vocabulary as tiktoken ranks."""
         return self.bpe.to_ranks()
+
+
+def blank_json(pattern: str) -> str:
+    """Return a tokenizer.json of the bytes alone, cut by a pattern's name or a regex."""
+    return Bpe.from_merges([], checked(pattern), []).to_tokenizer_json()

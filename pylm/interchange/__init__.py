@@ -1,0 +1,1 @@
+"""Models out and in: the files of other programs, and a certificate of what was compared."""

@@ -1,0 +1,175 @@
+"""A GGUF file that is read: its header checked first, its tensors as they are or unpacked, its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pylm.config.schema import Model as Shape
+from pylm.config.shape import complete
+from pylm.errors import CheckpointError
+from pylm.interchange.gguf_file import need_gguf
+from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turned_back
+from pylm.interchange.gguf_vocabulary import tokenizer_of
+from pylm.model.names import Joined, Stored
+
+if TYPE_CHECKING:
+    from pylm.tokenizer import Tokenizer
+
+__all__ = ["Read", "read"]
+
+HEADER = 100_000_000  # bytes before the first tensor: the largest vocabularies take a tenth
+COUNTS = {"tensors": 200_000, "fields": 10_000}
+KEPT = {"F32": "F32", "F16": "F16", "BF16": "BF16"}  # the others are unpacked to F32
+NORMS = {"gpt2": "attention.layer_norm_epsilon"}
+FORMS: dict[str, dict[str, Any]] = {
+    "gpt2": {"norm": "layernorm", "mlp": "gelu", "position": "learned", "bias": True},
+    "llama": {},
+    "qwen3": {"qk_norm": True},
+    "qwen2": {"attention_bias": "qkv"},
+}
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A tensor of a file, unpacked and its rows in our order when its bytes are asked for."""
+
+    held: Any
+    heads: int | None  # whose rows llama.cpp orders otherwise
+
+    @property
+    def dtype(self) -> str:
+        """Return safetensors' word for its type."""
+        return KEPT.get(self.held.tensor_type.name, "F32")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its sizes, the rows first."""
+        return tuple(int(size) for size in reversed(self.held.shape))
+
+    @property
+    def data(self) -> memoryview:
+        """Return its bytes."""
+        kind, numbers = self.held.tensor_type, self.held.data
+        if kind.name == "BF16":
+            numbers = numbers.view("<u2")
+        elif kind.name not in KEPT:
+            numbers = need_gguf().quants.dequantize(numbers, kind)
+        whole: npt.NDArray[Any] = numbers.reshape(self.shape)
+        ours = np.ascontiguousarray(whole if self.heads is None else turned_back(whole, self.heads))
+        return ours.reshape(-1).view(np.uint8).data
+
+
+class Read(NamedTuple):
+    """What a file holds."""
+
+    shape: Shape
+    weights: Mapping[str, Stored]
+    tokenizer: Tokenizer | None
+    ends: list[int]
+    unpacked: list[str]  # types of tensors that are not kept as they are
+
+
+def read(path: Path, with_tokenizer: bool = True) -> Read:
+    """Return the model of a GGUF file by our names."""
+    fields, tensors = _opened(path)
+    architecture = fields.get("general.architecture")
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(f"{path} is of the architecture {architecture}; {', '.join(ARCHITECTURES)} are read")
+    own = {key.partition(".")[2]: value for key, value in fields.items() if key.startswith(f"{architecture}.")}
+    try:
+        shape = _shape(architecture, own, tensors)
+        weights = _weights(architecture, shape, tensors)
+        words = tokenizer_of(fields, str(path)) if with_tokenizer else None
+    except KeyError as error:
+        raise CheckpointError(f"{path} lacks {error.args[0]}, which its architecture {architecture} has") from None
+    except (ValueError, TypeError, IndexError, AttributeError) as error:  # fields may be of any kind
+        raise CheckpointError(f"{path} describes no model that fits: {str(error).splitlines()[0]}") from None
+    ids = [fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
+    ends = list(dict.fromkeys(end for end in ids if isinstance(end, int)))
+    kinds = sorted({tensor.tensor_type.name for tensor in tensors.values()} - KEPT.keys())
+    return Read(shape, weights, words, ends, kinds)
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return fields and tensors by name, once the header is found to be sound."""
+    _check_start(path)
+    gguf = need_gguf()
+    try:
+        reader = gguf.GGUFReader(path)
+        fields = {name: field.contents() for name, field in reader.fields.items()}
+        tensors = {tensor.name: tensor for tensor in reader.tensors}
+    except Exception as error:  # a damaged header fails in any way
+        raise CheckpointError(f"{path} is damaged: its header does not parse ({error})", "fetch it again") from None
+    if (count := fields.get("split.count", 1)) not in (0, 1):
+        raise CheckpointError(f"{path} is one of {count} files", "join them: llama-gguf-split --merge")
+    end = 0
+    for tensor in sorted(tensors.values(), key=lambda each: each.data_offset):
+        if tensor.data_offset < end:
+            raise CheckpointError(f"{path} is damaged: tensor {tensor.name} begins within the one before it")
+        if end == 0 and tensor.data_offset > HEADER:
+            raise CheckpointError(f"{path} has a header of {tensor.data_offset:,} bytes, and {HEADER:,} are the most")
+        end = tensor.data_offset + tensor.n_bytes
+    return fields, tensors
+
+
+def _check_start(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(24)
+    if start[:4] != b"GGUF" or len(start) < 24:
+        raise CheckpointError(f"{path} is no GGUF file: it begins with {start[:4]!r}", "fetch it again")
+    if (version := int.from_bytes(start[4:8], "little")) not in (2, 3):
+        raise CheckpointError(f"{path} is GGUF of version {version}; 2 and 3 are read")
+    for at, (what, most) in zip((8, 16), COUNTS.items(), strict=True):
+        if (claimed := int.from_bytes(start[at : at + 8], "little")) > most:
+            raise CheckpointError(f"{path} is damaged: its header claims {claimed:,} {what}, and {most:,} are the most")
+
+
+def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]) -> Shape:
+    if "rope_freqs.weight" in tensors or own.get("rope.scaling.type", "none") not in ("none", "linear"):
+        raise CheckpointError(
+            f"its positions are scaled by {own.get('rope.scaling.type', 'rope_freqs')}: linear is read"
+        )
+    heads = own["attention.head_count"]
+    form = dict(FORMS[architecture])
+    if architecture == "llama":
+        has = {name: f"blk.0.{name}.bias" in tensors for name in ("attn_q", "attn_output", "ffn_up")}
+        form["bias"] = has["ffn_up"]
+        form["attention_bias"] = None if has["ffn_up"] else {(1, 1): "all", (1, 0): "qkv"}.get(
+            (has["attn_q"], has["attn_output"])
+        )  # fmt: skip
+    linear = own.get("rope.scaling.type") == "linear"
+    eps = own[NORMS.get(architecture, "attention.layer_norm_rms_epsilon")]
+    shape = Shape.model_validate({
+        **form,
+        "n_layers": own["block_count"], "n_heads": heads, "n_kv_heads": own.get("attention.head_count_kv", heads),
+        "d_model": own["embedding_length"], "d_ff": own["feed_forward_length"],
+        "context_length": own["context_length"], "head_dim": own.get("attention.key_length"), "norm_eps": _short(eps),
+        "rope_theta": _short(own.get("rope.freq_base", 10000.0)), "tied": "output.weight" not in tensors,
+        "rope_scaling": {"type": "linear", "factor": _short(own["rope.scaling.factor"])} if linear else None,
+    })  # fmt: skip
+    return complete(shape, int(tensors["token_embd.weight"].shape[1]))
+
+
+def _short(number: float) -> float:
+    """Return the number that a field in float32 was made of: 1e-05 and not 9.99999974e-06."""
+    return float(str(np.float32(number)))
+
+
+def _weights(architecture: str, shape: Shape, tensors: Mapping[str, Any]) -> dict[str, Stored]:
+    weights: dict[str, Stored] = {}
+    known: set[str] = set()
+    for ours, theirs in names_of(shape, architecture):
+        known.update(theirs)
+        parts = [Unpacked(tensors[name], heads_of(name, shape) if architecture == "llama" else None) for name in theirs]
+        if len({part.dtype for part in parts}) > 1:
+            raise CheckpointError(f"{theirs[0]} and its neighbours are of different types")
+        weights[ours] = parts[0] if len(parts) == 1 else Joined(tuple(parts))
+    if strange := sorted(tensors.keys() - known):
+        raise CheckpointError(f"it holds {strange[0]}, of which its architecture {architecture} says nothing")
+    return weights
