@@ -85,7 +85,7 @@ def compared(**changes: Any) -> certificate.Compared:
     ("changes", "sentence"),
     [
         ({"texts_unlike": 3}, "x makes other ids of 3 of 100 texts than we do"),
-        ({"error": 2e-5}, "logits of x differ by 2.0e-05 of their deviation, 1e-05 is the most"),
+        ({"error": 2e-5}, "logits of x differ by 2.0e-05 of their deviation, and 1e-05 is the most"),
         ({"greedy_unlike": 2}, "x writes 2 other tokens than we do"),
     ],
 )
