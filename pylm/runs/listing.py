@@ -12,7 +12,7 @@ from typing import Any
 from pylm.runs.finding import runs_of
 from pylm.runs.unsaved import is_held
 
-__all__ = ["Standing", "list_runs", "standing"]
+__all__ = ["Standing", "list_runs", "standing", "state_of"]
 
 FINISHED = re.compile(rb'"finished":\s*("(?:[^"\\]|\\.)*"|null)')
 
@@ -46,12 +46,11 @@ def standing(run: Path) -> Standing:
     """Return where a run stands."""
     step, evaluated, written = _last_lines(run / "metrics.jsonl")
     newest = max((step, evaluated), key=lambda record: record.get("step") or 0)
-    why = _finish_reason(run)
-    state = "training" if is_held(run / ".lock") else "finished" if why else "stopped"
+    state, why = state_of(run)
     return Standing(
         path=run,
         state=state,
-        why=why if state == "finished" else None,
+        why=why,
         step=newest.get("step"),
         tokens=newest.get("tokens"),
         seconds=newest.get("seconds"),
@@ -60,6 +59,14 @@ def standing(run: Path) -> Standing:
         bits_per_byte=evaluated.get("bits_per_byte"),
         written=written,
     )
+
+
+def state_of(run: Path) -> tuple[str, str | None]:
+    """Return whether a run is in training, finished or stopped, and why it finished."""
+    if is_held(run / ".lock"):
+        return "training", None
+    why = _finish_reason(run)
+    return ("stopped", None) if why is None else ("finished", why)
 
 
 def _last_lines(path: Path) -> tuple[dict[str, Any], dict[str, Any], float | None]:

@@ -10,7 +10,7 @@ from pylm.config.units import format_bytes, format_count, format_duration
 from pylm.runs.differing import environment
 from pylm.runs.history import History
 from pylm.runs.lines import read_lines
-from pylm.runs.listing import Standing, standing
+from pylm.runs.listing import Standing, state_of
 
 __all__ = ["SMOOTH", "Watched"]
 
@@ -24,7 +24,7 @@ class Watched:
         """Look at a run for the first time; one that has no lines yet is waited for."""
         self.run = run
         self.history: History | None = None
-        self.stands = standing(run)
+        self.stands = Standing(run, "", None, *[None] * 7)
         self.version = 0  # of what is known: it grows with each line
         self._sizes: dict[str, int] = {}
         self._texts: dict[str, list[dict[str, Any]]] = {"samples.jsonl": [], "incidents.jsonl": []}
@@ -40,11 +40,21 @@ class Watched:
             fresh = self.history.refresh()
         for name in self._texts:
             fresh = self._read(name) or fresh
-        stands = standing(self.run)
-        fresh = fresh or stands.state != self.stands.state
-        self.stands = stands
+        state = state_of(self.run)
+        fresh = fresh or state != (self.stands.state, self.stands.why)
+        if fresh:
+            self.stands = self._standing(*state)
         self.version += fresh
         return fresh
+
+    def _standing(self, state: str, why: str | None) -> Standing:
+        """Return where it stands, from what was read: a long file is not searched again at each look."""
+        one = self.history
+        if one is None:
+            return Standing(self.run, state, why, *[None] * 7)
+        step, tokens, seconds = (one.end(x) for x in ("steps", "tokens", "time"))
+        reached = (one.last(key) for key in ("loss", "val_loss", "bits_per_byte"))
+        return Standing(self.run, state, why, int(step), int(tokens), seconds, *reached, None)
 
     @property
     def goes_on(self) -> bool:
