@@ -53,8 +53,8 @@ class Watched:
         if one is None:
             return Standing(self.run, state, why, *[None] * 7)
         step, tokens, seconds = (one.end(x) for x in ("steps", "tokens", "time"))
-        reached = (one.last(key) for key in ("loss", "val_loss", "bits_per_byte"))
-        return Standing(self.run, state, why, int(step), int(tokens), seconds, *reached, None)
+        loss, val_loss, bits = (one.last(key) for key in ("loss", "val_loss", "bits_per_byte"))
+        return Standing(self.run, state, why, int(step), int(tokens), seconds, loss, val_loss, bits, None)
 
     @property
     def goes_on(self) -> bool:
