@@ -138,6 +138,6 @@ def test_texts_are_of_many_scripts_and_the_same_each_time() -> None:
 def test_a_file_that_an_engine_does_not_take_is_one_sentence() -> None:
     run = small_run()
     pylm.export(run, to="hf", out="sound")
-    Path("sound/config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 0}))
+    Path("sound/config.json").write_text(json.dumps({"model_type": "nobody_knows"}))
     with pytest.raises(CheckError, match="transformers does not take what was written: "):
         certificate.certify(Path("sound"), opened(run), "hf", "llama", True, False, print)
