@@ -101,6 +101,17 @@ def test_verify_gives_the_logits_after_each_token(name: str, kind: str) -> None:
     np.testing.assert_allclose(engine.verify(rest, cache), oracle(model, start + rest)[11:], atol=1e-4, rtol=0)
 
 
+def test_what_is_longer_than_a_pass_is_read_in_several() -> None:
+    model = small_model(VOCABULARY, context_length=1200)
+    engine = NativeEngine(model.shape, stored(model))
+    sequence = ids(random.Random(6), 1150)  # a pass is 1,024 tokens at a beginning, 512 later
+    wanted, cache = oracle(model, sequence), engine.cache(1, 1200)
+    np.testing.assert_allclose(engine.verify(sequence, cache), wanted, atol=1e-4, rtol=0)
+    cache.truncate(0, 0)
+    engine.prefill(sequence[:20], cache, 0)
+    np.testing.assert_allclose(engine.verify(sequence[20:], cache), wanted[20:], atol=1e-4, rtol=0)
+
+
 def test_without_a_cache_is_the_model_itself() -> None:
     chance = random.Random(3)
     model = small_model(VOCABULARY)
