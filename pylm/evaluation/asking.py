@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
@@ -91,6 +92,12 @@ class Questions:
     suite: PreparedSuite | None
     harness: PreparedHarness | None
     limit: int | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that were read."""
+        of_suite = [] if self.suite is None else self.suite.tasks
+        return [one.path for one in (*self.tasks, *of_suite)]
 
     def of_model(
         self, found: Evaluation, opened: Opened, prefix: str, told: Told, say: Callable[[str], None]

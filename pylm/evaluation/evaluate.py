@@ -18,7 +18,7 @@ from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
 from pylm.evaluation.judged import Judged, by_examples, by_shards, by_text, is_shards, of_ours, own_data
 from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
-from pylm.evaluation.results import EVALUATIONS, Evaluation, append, perplexity, ready
+from pylm.evaluation.results import EVALUATIONS, Evaluation, apart, append, perplexity, ready
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tally import Tally, TextLengths
 from pylm.wording import param
@@ -136,6 +136,8 @@ def evaluate(
     if place is not None:
         ready(place)
     questions = asked.prepare(limit)
+    if place is not None:
+        apart(place, [data, *questions.files])
     opened = open_model(
         checkpoint_of(run, checkpoint),
         tokenizer=tokenizer, backend=backend, device=device, dtype=dtype, quantize=quantize, threads=threads,

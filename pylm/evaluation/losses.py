@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Losses", "Reader", "losses_of"]
 
-LOGITS_BYTES = 64 << 20  # of logits that exist at a time
-CHUNK = 512  # tokens at a time: see PREFILL_CHUNK
+LOGITS_BYTES = 256 << 20  # of logits that exist at a time
+CHUNK = 1024  # tokens at a time: what the C++ engine reads in one pass, where nothing is before them
 
 
 class Losses(NamedTuple):
@@ -49,11 +49,13 @@ class Reader:
         engine, cache = self._engine, self._cache
         cache.truncate(0, 0)
         before = len(inputs) - len(targets)
-        if before:
-            engine.prefill(inputs[:before], cache, 0)
+        # few tokens before many targets are read with these: attention to a cache costs more than logits nobody wants
+        read = 0 if before <= len(targets) else before
+        if read:
+            engine.prefill(inputs[:read], cache, 0)
         parts = []
-        for start in range(0, len(targets), self._chunk):
-            stop = min(start + self._chunk, len(targets))
-            logits = engine.verify(inputs[before + start : before + stop], cache)
-            parts.append(losses_of(logits, np.asarray(targets[start:stop], np.int64)))
+        for start in range(read, len(inputs), self._chunk):
+            logits = engine.verify(inputs[start : start + self._chunk], cache)[max(before - start, 0) :]
+            first = max(start - before, 0)
+            parts.append(losses_of(logits, np.asarray(targets[first : first + len(logits)], np.int64)))
         return Losses(*(np.concatenate(each) for each in zip(*parts, strict=True)))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pylm.errors import DataError, UsageError
+from pylm.errors import DataError, PylmError, UsageError
 from pylm.evaluation.losses import Losses
 from pylm.evaluation.rolling import rolling_windows
-from pylm.wording import param
+from pylm.wording import call, param
 
 if TYPE_CHECKING:
     from pylm.evaluation.losses import Reader
@@ -113,14 +113,22 @@ def texts(
 
     given = 0
     end = [] if tokenizer.eot is None else [tokenizer.eot]
-    for document in source_of(source, meta=False):
-        if given == limit:
-            return
-        if document.text:
-            given += 1
-            encoded = document.text.encode()
-            digest(hashlib.sha256(encoded).digest())
-            yield np.array([*tokenizer.encode(document.text), *end], np.int64)
+    try:
+        for document in source_of(source, meta=False):
+            if given == limit:
+                return
+            if document.text:
+                given += 1
+                encoded = document.text.encode()
+                digest(hashlib.sha256(encoded).digest())
+                yield np.array([*tokenizer.encode(document.text), *end], np.int64)
+    except PylmError as error:
+        said, hint = error.marked
+        name = next((one for one in ("field", "column") if param(one) in (hint or "")), None)
+        if name is None:
+            raise
+        named = call("tokenize", "FILE", **{name: "NAME"}, tokenizer="RUN", out="DIR")
+        raise type(error)(said, f"{named} reads another {name}: {param('data', 'DIR')}") from None
 
 
 def read(passages: Iterable[Passage], reader: Reader, tally: Tally, progress: Callable[[int], object]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pylm.evaluation.tasks import TaskResult
     from pylm.evaluation.written import Written
 
-__all__ = ["EVALUATIONS", "Evaluation", "append", "fingerprint", "perplexity", "ready"]
+__all__ = ["EVALUATIONS", "Evaluation", "apart", "append", "fingerprint", "perplexity", "ready"]
 
 EVALUATIONS = "evaluations.jsonl"
 METRICS = (
@@ -134,6 +134,13 @@ def ready(path: Path) -> None:
         torn = first.startswith(b"{") and not first.endswith(b"\n")
         if first and not torn and not _is_record(first):
             raise UsageError(f"{lacks}: it holds something else", "name a file of its own for them")
+
+
+def apart(path: Path, read: Iterable[Any]) -> None:
+    """Refuse a file of results that is one of those that are read."""
+    for one in read:
+        if isinstance(one, str | os.PathLike) and os.path.exists(one) and path.exists() and path.samefile(one):
+            raise UsageError(f"results cannot be appended to {path}: it is what is asked", "name a file of its own")
 
 
 def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

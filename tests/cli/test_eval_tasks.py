@@ -137,6 +137,11 @@ def test_losses_and_tasks_stand_together_where_data_is_named(capsys: pytest.Capt
         (["--tasks", "mine.jsonl", "--primary", "acc_nrom"], "did you mean acc_norm"),
         (["--tasks", "mine.jsonl", "--template", "{{ a.b }}"], "getattr is not allowed"),
         (["--tasks", ",", "--baseline", "0.5"], "is no name of a task"),
+        (["--tasks", "parted.csv"], 'no column "prompt"\nhint: it has: prompt;choices;answer'),
+        (["--data", "mine.jsonl"], "pylm tokenize FILE --field NAME --tokenizer RUN --out DIR reads another field"),
+        (["--tasks", "mine.jsonl", "--out", "./mine.jsonl"], "appended to mine.jsonl: it is what is asked"),
+        (["--suite", "suite.yaml", "--out", "mine.jsonl"], "appended to mine.jsonl: it is what is asked"),
+        (["--data", "said.jsonl", "--out", "said.jsonl"], "appended to said.jsonl: it is what is asked"),
         (["--texts", "3", "--limit", "2"], "--limit is for windows, documents and questions"),
     ],
 )
@@ -144,10 +149,13 @@ def test_what_cannot_be_asked_is_a_sentence_and_leaves_nothing(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("broken.jsonl").write_text('{"query": "a", "choices": ["b", "c"], "gold": 0}\n{\n')
+    Path("parted.csv").write_text('prompt;choices;answer\na;["b"];0\n')
+    Path("said.jsonl").write_text('{"text": "the cat"}\n')
+    before = {file: file.read_bytes() for file in Path().glob("*.jsonl")}
     assert run(["eval", "runs/a", *words]) in (1, 2)
     err = capsys.readouterr().err
     assert said in err and "Traceback" not in err
-    assert not Path("runs/a/evaluations.jsonl").exists()
+    assert not Path("runs/a/evaluations.jsonl").exists() and before == {file: file.read_bytes() for file in before}
 
 
 def test_shots_that_are_named_are_those_of_every_task() -> None:

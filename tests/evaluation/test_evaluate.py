@@ -17,8 +17,10 @@ import pylm
 from pylm.config.schema import Config
 from pylm.data.identity import identify
 from pylm.errors import CheckpointError, DataError, UsageError
+from pylm.evaluation.losses import Reader
 from pylm.evaluation.rolling import rolling_windows
 from pylm.evaluation.validation import Validation
+from pylm.generation.load import open_model
 from pylm.model.names import to_hugging_face
 from pylm.tokenizer import Tokenizer
 from tests.generation.small import CONTEXT, small_model, small_tokenizer, stored, write_run
@@ -124,6 +126,19 @@ def test_text_is_worth_what_transformers_says(model: Any, tokenizer: Tokenizer, 
     assert found.bits_per_byte_with_eot == pytest.approx((text_nats + end_nats) / math.log(2) / size, rel=1e-6)
     assert found.bits_per_character == pytest.approx(text_nats / math.log(2) / len("".join(TEXTS)), rel=1e-6)
     assert found.accuracy == right / tokens and right > 0
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 100])
+@pytest.mark.parametrize("before", [0, 3, 10, 20])
+def test_targets_are_worth_the_same_however_many_are_read_at_once(model: Any, before: int, chunk: int) -> None:
+    engine = open_model("runs/x", backend="native", writes=False).engine
+    reader = Reader(engine)
+    reader._chunk = chunk
+    ids = np.random.default_rng(3).integers(0, engine.vocab_size, CONTEXT + 1).tolist()
+    for _ in range(2):  # nothing is left of what was read
+        found = reader.losses(ids[:-1], ids[1 + before :])
+        np.testing.assert_allclose(found.nats, nats(theirs(model), ids[:-1], ids[1 + before :]), rtol=1e-5)
+    assert int(found.correct.sum()) == hits(theirs(model), ids[:-1], ids[1 + before :])
 
 
 def spoken(folder: Path, tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

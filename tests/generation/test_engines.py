@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pylm.generation import cached_engine
+from pylm.generation.branches import Branches
 from pylm.generation.engine import Engine
 from pylm.generation.native_engine import NativeEngine, why_not
 from pylm.generation.torch_engine import TorchEngine, UncachedEngine
@@ -99,6 +100,24 @@ def test_verify_gives_the_logits_after_each_token(name: str, kind: str) -> None:
     cache = engine.cache(1, CONTEXT)
     engine.prefill(start, cache, 0)
     np.testing.assert_allclose(engine.verify(rest, cache), oracle(model, start + rest)[11:], atol=1e-4, rtol=0)
+
+
+def test_what_is_longer_than_a_pass_is_read_in_several() -> None:
+    model = small_model(VOCABULARY, context_length=1200)
+    engine = NativeEngine(model.shape, stored(model))
+    sequence = ids(random.Random(6), 1150)  # a pass is 1,024 tokens at a beginning, 512 later
+    wanted, cache = oracle(model, sequence), engine.cache(1, 1200)
+    np.testing.assert_allclose(engine.verify(sequence, cache), wanted, atol=1e-4, rtol=0)
+    cache.truncate(0, 0)
+    engine.prefill(sequence[:20], cache, 0)
+    np.testing.assert_allclose(engine.verify(sequence[20:], cache), wanted[20:], atol=1e-4, rtol=0)
+    count = len(sequence) - 1  # a single branch is read like a beginning, one with a twig is not
+    nats = -torch.log_softmax(torch.from_numpy(wanted[:-1]), -1)[torch.arange(count), sequence[1:]].numpy()
+    for twig in (0, 1):
+        branches = Branches(
+            [*sequence[:-1], *sequence[-1:] * twig], [*range(-1, count - 1), *[5] * twig], [*range(count)], sequence[1:]
+        )
+        np.testing.assert_allclose(engine.score(branches, None).nats, nats, atol=1e-4, rtol=0)
 
 
 def test_without_a_cache_is_the_model_itself() -> None:

@@ -107,6 +107,16 @@ def test_the_answers_are_those_of_the_checkpoint_and_of_its_average(backend: str
     assert [note for note in notes if note.startswith("not asked: away: there is no test nowhere.jsonl")]
 
 
+def test_questions_begin_with_what_the_run_says() -> None:
+    trained("bare", suite="suite.yaml", sample_every=None, prefix="none")
+    asked = {"suite": "suite.yaml", "backend": "native", "out": "e.jsonl"}
+    told = lines("bare", "suite")[9]["tasks"]
+    for result in pylm.evaluate("bare/step_9", prefix="none", **asked).tasks:
+        assert told[result.task] == pytest.approx(result.metrics[result.primary], rel=2e-5)
+    bits = {result.task: result.metrics["bpb"] for result in pylm.evaluate("bare/step_9", **asked).tasks}
+    assert bits["mine"] != pytest.approx(told["mine"], rel=4e-5)  # so the numbers above were not those of eot
+
+
 def test_asking_changes_nothing_of_the_run() -> None:
     for file in ("model.safetensors", "optimizer.safetensors"):
         ours, plain = (Path(run, "checkpoints/step_9", file).read_bytes() for run in ("whole", "plain"))

@@ -30,6 +30,16 @@ int64_t padded(int64_t width) { return (width + QUANTISED_BLOCK - 1) / QUANTISED
 
 int64_t widest_product(const Shape& shape) { return std::max({shape.width, shape.inner, shape.heads_width()}); }
 
+// Whether the tokens are one sequence from its first token on, whose keys are all of this pass.
+bool is_a_beginning(const std::vector<Token>& tokens) {
+    const auto count = static_cast<int64_t>(tokens.size());
+    if (tokens[0].position != 0) return false;
+    if (tokens[0].parent == APPENDED) return tokens[count - 1].cache == tokens[0].cache;
+    for (int64_t t = 1; t < count; ++t)
+        if (tokens[t].parent != t - 1) return false;
+    return true;
+}
+
 const float* or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 }  // namespace
@@ -48,8 +58,7 @@ Pass::Pass(Decoder& decoder, const std::vector<Token>& tokens, const std::vector
       packed_width(shape.packed_width()),
       row_group(rows_together(count)),
       threads(std::max(1, decoder.threads > 0 ? decoder.threads : cores())),
-      prefill(count >= PACKED_ATTENTION && tokens[0].position == 0 && tokens[0].parent == APPENDED &&
-              tokens[count - 1].cache == tokens[0].cache && shape.attention_softcap == 0) {
+      prefill(count >= PACKED_ATTENTION && shape.attention_softcap == 0 && is_a_beginning(tokens)) {
     grow_workspace();
     int64_t furthest = 0;
     for (int64_t t = 0; t < count; ++t) {

@@ -31,8 +31,10 @@ def answers(found: Sequence[Evaluation]) -> Iterator[str]:
         yield from table(rows, to_the_left=(0, 1))
     for checkpoint, result in given:
         if result.cropped:
-            what = "longer than the model's context, and lost their beginning"
-            yield f"{result.task}, {checkpoint}: {counted(result.cropped, 'pair')} {what}"
+            lost = "is longer than the model's context, and lost its beginning"
+            if result.cropped > 1:
+                lost = "are longer than the model's context, and lost their beginning"
+            yield f"{result.task}, {checkpoint}: {counted(result.cropped, 'pair')} {lost}"
         if result.apart:
             what = "encoded apart, for a token would lie across context and continuation"
             yield f"{result.task}, {checkpoint}: {counted(result.apart, 'pair')} {what}"

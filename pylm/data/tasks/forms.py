@@ -97,7 +97,9 @@ def strings(row: Row, key: str, place: str) -> tuple[str, ...]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             value = None
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+    if value == []:
+        raise DataError(f"{place}: {key} is empty")
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise DataError(f"{place}: {key} is no list of texts", 'in a table it is written as ["one", "other"]')
     if "" in value:
         raise DataError(f"{place}: an entry of {key} is empty")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pylm.data.streaming.files import Files, Reading
-from pylm.errors import DataError
+from pylm.errors import DataError, PylmError
+from pylm.wording import param
 
 __all__ = ["TABLES", "rows"]
 
@@ -66,6 +67,12 @@ def _object(line: bytes, place: str) -> Row:
 
 def _of_table(path: Path, column: str) -> Iterator[tuple[str, Row]]:
     documents = Files((str(path),), Reading(column=column)).cursor()
-    for number, document in enumerate(documents, 1):
-        named = {} if document.id is None else {"id": document.id}
-        yield f"{path} row {number}", {column: document.text, **named, **document.meta}
+    try:
+        for number, document in enumerate(documents, 1):
+            named = {} if document.id is None else {"id": document.id}
+            yield f"{path} row {number}", {column: document.text, **named, **document.meta}
+    except PylmError as error:
+        said, hint = error.marked
+        if hint is None or param("column") not in hint:
+            raise
+        raise type(error)(said, hint.partition("; ")[2] or None) from None  # nobody who reads tests has that parameter

@@ -104,6 +104,7 @@ def test_parquet_with_columns_of_its_own(tmp_path: Path) -> None:
         ('{"query": "q", "choices": ["a"], "gold": 1}', "a.jsonl line 2: gold is 1, and there are 1 choices"),
         ('{"query": "q", "choices": ["a"], "gold": true}', "a.jsonl line 2: gold is True, and there are 1 choices"),
         ('{"query": "q", "choices": "ab", "gold": 0}', "a.jsonl line 2: choices is no list of texts"),
+        ('{"query": "q", "choices": [], "gold": 0}', "a.jsonl line 2: choices is empty"),
         ('{"query": 1e5, "choices": ["a"]}', "a.jsonl line 2: gold is None, and there are 1 choices"),
         ('{"context": null, "continuation": "x"}', "a.jsonl line 2: context is no text"),
         ('{"context_options": ["a"], "continuation": "b", "gold": -1}', "a.jsonl line 2: gold is -1"),
