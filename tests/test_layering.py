@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.model.torch": {"pylm.config", "pylm.native_kernels", "pylm.model"},
     "pylm.model.torch_codecs": {"pylm.model"},
     "pylm.model.torch_dropout": {"pylm.model"},
+    "pylm.model.torch_lora": {"pylm.model"},
     "pylm.model.mlx": {"pylm.config", "pylm.model"},
     "pylm.training": {  # what makes a run: the way from a request to the loop
         "pylm.config",
@@ -184,6 +185,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.model.torch": {"torch", "pylm_kernels"},
     "pylm.model.torch_codecs": {"torch"},
     "pylm.model.torch_dropout": {"torch"},
+    "pylm.model.torch_lora": {"torch", "pylm_kernels"},
     "pylm.model.mlx": {"mlx", "pylm_kernels"},
     "pylm.native_kernels": {"torch", "pylm_kernels"},
     "pylm.training.torch_backend": {"torch", "pylm_kernels"},

@@ -79,4 +79,4 @@ def test_in_peft(layout: str, compare: Compare, tmp_path: Path) -> None:
     version = next(importlib.metadata.distributions(name="peft", path=[str(folder)])).version
     name = f"logits of an adapter in PEFT, {layout}; greedy {'equal' if same else 'NOT equal'}"
     verdict = "met" if far <= NEAR and same else "short"
-    compare.report.add(compare.subject, Row(name, far, None, version, None, None, f"≤ {NEAR:g}", verdict))
+    compare.report.add(compare.subject, Row(name, far, None, version, None, None, f"≤ {NEAR:g}", verdict, ""))

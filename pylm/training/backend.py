@@ -9,7 +9,6 @@ from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
-from pylm.model.lora import Adapter
 
 __all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
            "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
@@ -54,7 +53,7 @@ class Backend(Protocol):
 
     name: str
     device: str
-    adapter: Adapter | None  # what learns beside the weights, where they stay
+    adapter: Any  # a pylm.model.lora.Adapter where weights stay, and what is beside them learns; else None
 
     def step(self, micro_batches: Sequence[MicroBatch], lr: float) -> StepResult:
         """Take one optimizer step over all of them; the gradient is clipped once, over the sum."""
