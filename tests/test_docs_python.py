@@ -33,6 +33,12 @@ def rows() -> Iterator[dict[str, Any]]:
     yield {"rows": lambda: iter([{"text": "There once was a dog."}])}
 
 
+def examples() -> Iterator[dict[str, Any]]:
+    turns = [{"role": "user", "content": "Who sat?"}, {"role": "assistant", "content": "The cat."}]
+    Path("chat.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    yield {}
+
+
 def questions() -> Iterator[dict[str, Any]]:
     """A run of the page's name, and the files of its tasks."""
     shutil.copytree("runs/x", "runs/a", dirs_exist_ok=True)
@@ -85,6 +91,7 @@ GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "docs/apple.md": lambda: iter(()),
     "docs/cleaning.md": rows,
     "docs/contamination.md": texts,
+    "docs/finetuning-data.md": examples,
     "docs/mixing.md": lambda: iter(()),
     "docs/models.md": tokens,
     "docs/python.md": lambda: iter(()),
