@@ -33,6 +33,8 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     else:
         progress.evaluations_since_best += 1
     scores = evaluation._asdict()
+    if scores["margin"] is None:
+        del scores["margin"]
     session.files.folder.metrics.append(
         {
             "step": progress.step,
@@ -43,7 +45,7 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
             **average,
         }
     )
-    hooks.on_event(Evaluated(progress.step, *evaluation, best=best, **average))
+    hooks.on_event(Evaluated(progress.step, *evaluation[:-1], best=best, margin=evaluation.margin, **average))
     return evaluation, best
 
 
