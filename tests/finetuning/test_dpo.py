@@ -14,14 +14,17 @@ import pytest
 import torch
 
 import pylm
-from pylm.checkpoint import read_tensors
+from pylm.checkpoint import open_weights, read_tensors
 from pylm.config.schema import Model, Train
 from pylm.config.shape import complete
 from pylm.data import Loader
 from pylm.data.chat import prepare
 from pylm.errors import ConfigError, Interrupted, PylmError
+from pylm.evaluation.examples import examples_of_shards
 from pylm.finetuning.events import Derived
+from pylm.model import names
 from pylm.model.torch import Model as TorchModel
+from pylm.model.torch_codecs import from_stored
 from pylm.tokenizer import Tokenizer
 from pylm.training import events
 from pylm.training.backend import IGNORED, MicroBatch, cut
@@ -173,12 +176,28 @@ def preferred(out: str, dataset: str = "dpo.jsonl", **keys: Any) -> tuple[Any, l
     if not Path(dataset).exists():
         write_rows(dataset, preferences(120))
     keys = {"method": "dpo", "learning_rate": 1e-3, **SHORT, **keys}
+    keys = {name: value for name, value in keys.items() if name != "learning_rate" or value is not None}
     return pylm.finetune("runs/base", dataset=dataset, out=out, on_event=heard.append, **keys), heard
 
 
 def files(run: str, step: int = 6) -> list[bytes]:
     folder = Path(run, f"checkpoints/step_{step}")
     return [(folder / f"{name}.safetensors").read_bytes() for name in ("model", "optimizer")]
+
+
+def plain_sums(checkpoint: Path, data: str) -> list[float]:
+    """The log-probability of each held-out answer, one by one in float64."""
+    opened = open_weights(checkpoint)
+    shape, weights = names.read(opened)
+    model = TorchModel(shape).double()
+    model.load_weights({name: one.double() for name, one in from_stored(weights).items()})
+    sums = []
+    for ids, counts in examples_of_shards(data, "val"):
+        with torch.no_grad():
+            scores = torch.log_softmax(model(torch.from_numpy(ids[None, :-1].astype(np.int64)))[0].double(), -1)
+        each = scores[torch.arange(len(ids) - 1), torch.from_numpy(ids[1:].astype(np.int64))]
+        sums.append(float(each[torch.from_numpy(counts[1:])].sum()))
+    return sums
 
 
 @pytest.mark.usefixtures("here")
@@ -191,8 +210,15 @@ def test_what_is_chosen_gains_and_a_stopped_run_goes_on_to_the_bit() -> None:
         0, abs=1e-4
     )
     assert steps[-1]["loss"] < 0.69 and steps[-1]["pair_margin"] > 0 and steps[-1]["pair_accuracy"] > 0.9
-    assert looks[0]["val_loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert looks[-1]["val_loss"] < looks[0]["val_loss"] and looks[-1]["accuracy"] > 0.9 and looks[-1]["margin"] > 0
+    assert looks[-1]["val_loss"] < looks[0]["val_loss"] and looks[-1]["accuracy"] > 0.5 and looks[-1]["margin"] > 0
+    path, data = pylm.Run("runs/base").checkpoint().path, str(run.config.data.path)
+    after, before = (plain_sums(one, data) for one in (Path("runs/dpo/checkpoints/step_6"), path))
+    fours = [(*after[i : i + 2], *before[i : i + 2]) for i in range(0, len(after), 2)]
+    assert len(fours) > 3 and looks[-1]["step"] == 6
+    assert looks[-1]["val_loss"] == pytest.approx(np.mean(plain_loss(fours, 0.1)), abs=1e-6)
+    gains = [(a - b) - (c - d) for a, b, c, d in fours]
+    assert looks[-1]["margin"] == pytest.approx(0.1 * np.mean(gains), abs=2e-6)
+    assert looks[-1]["accuracy"] == pytest.approx(np.mean([gain > 0 for gain in gains]))
     assert (Path("runs/dpo") / "reference.safetensors").is_file()
     assert not any(np.isnan(np.frombuffer(one.data)).any()
                    for one in read_tensors(Path("runs/dpo/reference.safetensors")).values())  # fmt: skip
@@ -218,12 +244,15 @@ def test_conversations_make_pairs_and_the_rate_is_a_hundredth_of_the_peak() -> N
         return [{"role": "assistant", "content": text}]
 
     rows = [{**row, "chosen": said(row["chosen"]), "rejected": said(row["rejected"])} for row in preferences(40)]
-    whole = [{**row, **{name: [{"role": "user", "content": row["prompt"]}, *row[name]] for name in ("chosen", "rejected")}}
-             for row in rows]  # fmt: skip
+    asked = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+    whole = [
+        {**row, "chosen": turn + row["chosen"], "rejected": turn + row["rejected"]}
+        for turn, row in zip(asked, rows, strict=True)
+    ]
     made = []
     for name, some in (("answers", rows), ("whole", whole)):
         write_rows(f"{name}.jsonl", some)
-        run, heard = preferred(f"runs/{name}", f"{name}.jsonl", max_steps=1, learning_rate="auto")
+        run, heard = preferred(f"runs/{name}", f"{name}.jsonl", max_steps=1, learning_rate=None)
         made.append(files(f"runs/{name}", 1))
         (told,) = [one for one in heard if isinstance(one, Derived)]
         assert told.learning_rate == pytest.approx(0.01 * PEAK) and "times 0.05 for pairs" in told.text
@@ -236,9 +265,9 @@ def test_conversations_make_pairs_and_the_rate_is_a_hundredth_of_the_peak() -> N
     ("rows", "keys", "says"),
     [
         ([{"prompt": "a", "chosen": "b"}], {}, "line 1 has no 'rejected', but prompt, chosen"),
-        ([{"prompt": "a", "completion": "b"}], {}, "has examples, and method='dpo' learns from pairs"),
-        (preferences(4), {"method": "full"}, "has pairs of answers, from which method='full' does not learn"),
-        (preferences(4), {"window": "contiguous"}, "cuts pairs of answers apart"),
+        ([{"prompt": "a", "completion": "b"}], {}, 'has examples, and method="dpo" learns from pairs'),
+        (preferences(4), {"method": "full"}, 'has pairs of answers, from which method="full" does not learn'),
+        (preferences(4), {"data": {"window": "contiguous"}}, "cuts pairs of answers apart"),
         (preferences(4), {"dpo_beta": 0.0}, "dpo_beta"),
     ],
 )
