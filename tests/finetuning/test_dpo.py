@@ -15,7 +15,7 @@ import torch
 
 import pylm
 from pylm.checkpoint import open_weights, read_tensors
-from pylm.config.schema import Model, Train
+from pylm.config.schema import Config, Model, Train
 from pylm.config.shape import complete
 from pylm.data import Loader
 from pylm.data.chat import prepare
@@ -26,7 +26,7 @@ from pylm.model import names
 from pylm.model.torch import Model as TorchModel
 from pylm.model.torch_codecs import from_stored
 from pylm.tokenizer import Tokenizer
-from pylm.training import events
+from pylm.training import backends, events
 from pylm.training.backend import IGNORED, MicroBatch, cut
 from pylm.training.torch_backend import make
 from pylm.training.trained import Trained
@@ -236,6 +236,11 @@ def test_what_is_chosen_gains_and_a_stopped_run_goes_on_to_the_bit() -> None:
     shutil.rmtree("runs/dpo-killed/checkpoints")
     pylm.finetune(out="runs/dpo-killed", resume="auto", on_event=lambda one: None)
     assert files("runs/dpo-killed") == files("runs/dpo")
+    Path("runs/dpo-killed/reference.safetensors").unlink()
+    with pytest.raises(PylmError, match="reference.safetensors is missing, which says what the run began with"):
+        pylm.finetune(out="runs/dpo-killed", resume="auto", max_steps=8, on_event=lambda one: None)
+    with pytest.raises(PylmError, match="holds pairs of answers, half of them rejected"):
+        pylm.evaluate("runs/dpo")
 
 
 @pytest.mark.usefixtures("here")
@@ -258,6 +263,15 @@ def test_conversations_make_pairs_and_the_rate_is_a_hundredth_of_the_peak() -> N
         assert told.learning_rate == pytest.approx(0.01 * PEAK) and "times 0.05 for pairs" in told.text
         assert run.config.finetune.template == "chatml"
     assert made[0] == made[1], "a conversation with its prompt in it is the same"
+
+
+def test_mlx_refuses_pairs_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = complete(Model(n_layers=2, n_heads=2, d_model=32), VOCABULARY)
+    monkeypatch.setattr(backends, "backend_name", lambda config: "mlx")
+    with pytest.raises(PylmError, match="is not written in MLX"):
+        backends.make_backend(
+            Config(), shape, None, lambda one: None, lambda: False, lambda step: 0.0, Trained(dpo_beta=BETA)
+        )
 
 
 @pytest.mark.usefixtures("here")
