@@ -30,6 +30,7 @@ class Batches:
         seed: int,
         rank: int,
         world: int,
+        together: int = 1,
     ) -> None: ...
     @property
     def rows(self) -> int: ...

@@ -27,7 +27,7 @@ constexpr int64_t LARGEST = int64_t{1} << 31;
 
 std::shared_ptr<Batches> open_batches(const std::vector<DatasetTuple>& datasets, int64_t context_length,
                                       int64_t batch_size, int64_t stride, bool packed, uint64_t seed, int rank,
-                                      int world) {
+                                      int world, int together) {
     const auto refuse = [](const std::string& message) { throw Error(Kind::usage, message); };
     if (datasets.empty()) refuse("no dataset was named");
     if (context_length < 1 || context_length >= LARGEST) refuse("context_length is " + std::to_string(context_length));
@@ -35,6 +35,7 @@ std::shared_ptr<Batches> open_batches(const std::vector<DatasetTuple>& datasets,
         refuse("batch_size is " + std::to_string(batch_size) + " with a context_length of " +
                std::to_string(context_length));
     if (stride < 1) refuse("stride is " + std::to_string(stride) + ", it must be 1 or more");
+    if (together < 1) refuse("together is " + std::to_string(together) + ", it must be 1 or more");
     if (world < 1 || rank < 0 || rank >= world)
         refuse("rank " + std::to_string(rank) + " of " + std::to_string(world) + " does not exist");
     if (batch_size % world != 0)
@@ -54,7 +55,8 @@ std::shared_ptr<Batches> open_batches(const std::vector<DatasetTuple>& datasets,
         specs.push_back(std::move(spec));
     }
     const Released release;
-    return std::make_shared<Batches>(specs, Shape{context_length, batch_size, stride, rank, world, packed, seed});
+    return std::make_shared<Batches>(specs,
+                                     Shape{context_length, batch_size, stride, rank, world, packed, seed, together});
 }
 
 void check_step(int64_t step, const Batches& batches) {
@@ -189,7 +191,7 @@ void bind_loader(py::module_& module) {
                                                   "Batches as a pure function of (seed, step, rank, world).")
         .def(py::init(&open_batches), py::arg("datasets"), py::kw_only(), py::arg("context_length"),
              py::arg("batch_size"), py::arg("stride"), py::arg("packed"), py::arg("seed"), py::arg("rank"),
-             py::arg("world"))
+             py::arg("world"), py::arg("together") = 1)
         .def_property_readonly("rows", &Batches::rows, "Sequences of this rank's share of a batch.")
         .def_property_readonly(
             "windows",

@@ -26,7 +26,7 @@ std::vector<Packed> pack_all(const std::vector<Dataset>& datasets, const Shape& 
     std::vector<Packed> list;
     if (shape.packed)
         for (const auto& dataset : datasets)
-            list.push_back(pack(dataset.documents(), static_cast<int32_t>(shape.context_length)));
+            list.push_back(pack(dataset.documents(), static_cast<int32_t>(shape.context_length), shape.together));
     // examples are few and seen often; the bins of a text stay as they were when its runs began
     for (size_t d = 0; d < list.size(); ++d)
         if (datasets[d].masked()) trade(list[d]);
@@ -77,8 +77,16 @@ template <class Take>
 void Batches::pieces_of(const Place& place, const Take& take) const {
     if (!shape.packed) return take(static_cast<int64_t>(place.window) * shape.stride, shape.context_length);
     const Packed& packed = packings[place.dataset];
-    for (int64_t s = packed.first[place.window]; s < packed.first[place.window + 1]; ++s)
-        take(start_of(packed, s, place), int64_t{packed.segments[s].length});
+    const auto& documents = packed.documents;
+    for (int64_t s = packed.first[place.window]; s < packed.first[place.window + 1]; ++s) {
+        const int64_t start = start_of(packed, s, place);
+        if (documents.empty()) {
+            take(start, int64_t{packed.segments[s].length});
+            continue;
+        }
+        const auto first = std::lower_bound(documents.begin(), documents.end(), start);
+        for (auto one = first; one < first + shape.together; ++one) take(*one, one[1] - one[0] - 1);
+    }
 }
 
 void Batches::check(const std::vector<Place>& places) const {

@@ -22,6 +22,7 @@ struct Shape {
     int rank = 0, world = 1;
     bool packed = false;
     uint64_t seed = 0;
+    int together = 1;  // documents in a row that one window holds, packed
 };
 
 /// A piece of text that a batch holds: `document` is its number in its shard, -1 where nothing says.

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <string>
+
+#include "error.hpp"
 
 namespace pylm::loader {
 namespace {
@@ -51,19 +54,42 @@ class Rooms {
     std::vector<uint64_t> words, summary;
 };
 
+std::vector<Segment> cut(const std::vector<int64_t>& starts, int32_t capacity) {
+    std::vector<Segment> pieces;
+    for (size_t d = 0; d + 1 < starts.size(); ++d)
+        for (int64_t at = starts[d]; at < starts[d + 1] - 1; at += capacity)
+            pieces.push_back({at, static_cast<int32_t>(std::min<int64_t>(capacity, starts[d + 1] - 1 - at))});
+    return pieces;
+}
+
+std::vector<Segment> joined(const std::vector<int64_t>& starts, int32_t capacity, int together) {
+    if ((starts.size() - 1) % together != 0)
+        throw Error(Kind::data,
+                    std::to_string(starts.size() - 1) + " documents are no whole number of " + std::to_string(together),
+                    "make these shards anew");
+    std::vector<Segment> pieces;
+    for (size_t d = 0; d + 1 < starts.size(); d += together) {
+        const int64_t length = starts[d + together] - starts[d] - together;
+        if (length > capacity)
+            throw Error(
+                Kind::data,
+                "documents " + std::to_string(d) + " to " + std::to_string(d + together - 1) +
+                    " belong together, and their " + std::to_string(length) + " inputs fit no window of " +
+                    std::to_string(capacity),
+                "use a context_length of " + std::to_string(length) + ", or make these shards for a shorter one");
+        pieces.push_back({starts[d], static_cast<int32_t>(length)});
+    }
+    return pieces;
+}
+
 }  // namespace
 
-Packed pack(const std::vector<int64_t>& starts, int32_t wanted) {
+Packed pack(const std::vector<int64_t>& starts, int32_t wanted, int together) {
     // a window longer than all of the text is as good as one of its length, and costs no memory
     const auto capacity = static_cast<int32_t>(std::clamp<int64_t>(starts.back(), 1, wanted));
-    std::vector<Segment> pieces;
+    const std::vector<Segment> pieces = together > 1 ? joined(starts, capacity, together) : cut(starts, capacity);
     std::vector<int64_t> counts(int64_t{capacity} + 2);
-    for (size_t d = 0; d + 1 < starts.size(); ++d)
-        for (int64_t at = starts[d]; at < starts[d + 1] - 1; at += capacity) {
-            const auto length = static_cast<int32_t>(std::min<int64_t>(capacity, starts[d + 1] - 1 - at));
-            pieces.push_back({at, length});
-            ++counts[capacity - length + 1];
-        }
+    for (const Segment& piece : pieces) ++counts[capacity - piece.length + 1];
     // longest first, in the order of the text among equals
     for (int64_t i = 0; i <= capacity; ++i) counts[i + 1] += counts[i];
     std::vector<int64_t> sorted(pieces.size());
@@ -80,6 +106,7 @@ Packed pack(const std::vector<int64_t>& starts, int32_t wanted) {
         if (left > 0) rooms.put(left, window);
     }
     Packed packed;
+    if (together > 1) packed.documents = starts;
     packed.first.assign(windows + 1, 0);
     for (int64_t window : window_of) ++packed.first[window + 1];
     for (int64_t w = 0; w < windows; ++w) packed.first[w + 1] += packed.first[w];

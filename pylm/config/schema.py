@@ -350,8 +350,9 @@ class Finetune(Section):
     val_dataset: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="Other examples that are held out. null: one in twenty of the dataset's, by its hash."
     )
-    method: Annotated[Literal["full", "lora"], Word(of=("full", "lora"))] = Field(
-        default="full", description="What learns. full: the weights; lora: adapters beside them."
+    method: Annotated[Literal["full", "lora", "dpo"], Word(of=("full", "lora", "dpo"))] = Field(
+        default="full",
+        description="What learns. full: the weights; lora: adapters beside them; dpo: the weights, by pairs.",
     )
     template: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="chatml, plain or a file. null: the checkpoint's, else chatml for messages."
@@ -362,6 +363,9 @@ class Finetune(Section):
     )
     freeze: Annotated[tuple[str, ...], Texts()] = Field(
         default=(), description="What stays as it is: embeddings, layers:0-5, layers:3, norms, head."
+    )
+    dpo_beta: Annotated[float, Real(above=0.0)] = Field(
+        default=0.1, description="How near to the model that it begins with dpo stays: the nearer the larger."
     )
     lora_rank: Annotated[int, Whole(least=1)] = Field(default=16, description="Rank of an adapter.")
     lora_alpha: Annotated[float, Real(above=0.0)] = Field(

@@ -55,13 +55,14 @@ class _Dataset:
     shards: list[_Shard]
     vocab_size: int  # 0 where nothing says
     tokenizer: Path | None
+    together: int = 1  # documents in a row that belong together, as the two answers of a pair do
 
 
 class Loader:
     """Batches of token windows as a pure function of (seed, step, rank, world).
 
     Where masks lie beside the shards, what does not count as a target is -100, and examples of one length trade places
-    from epoch to epoch, so that packed windows differ.
+    from epoch to epoch, so that packed windows differ. The two answers of a pair stay beside each other in one window.
 
     Threads may share one: each batch goes to one of them, and `close` or `seek` from another ends a wait with an error.
     A batch's memory serves again once two more have been taken, by whichever thread: copy what is kept for longer.
@@ -121,6 +122,10 @@ class Loader:
             raise UsageError(f"threads is {threads}", f"from 1 to {MOST_THREADS} gather batches")
         mix = dict(data) if isinstance(data, Mapping) else {os.fspath(data): 1.0}
         self._datasets = [find_shards(name, split) for name in mix]
+        together = {found.together for found in self._datasets}
+        if len(together) > 1:
+            raise DataError(f"{', '.join(mix)} are pairs of answers in part", "pairs are trained on alone")
+        self.pairs = together == {2}
         self._batches = _native.Batches(
             [
                 (found.name, float(weight), found.vocab_size, found.shards)
@@ -133,6 +138,7 @@ class Loader:
             seed=seed,
             rank=rank,
             world=world,
+            together=max(together),
         )
         self._packed = window == "packed"
         self._shape = (self._batches.rows, context_length)
@@ -337,7 +343,8 @@ def _from_manifest(folder: Path, manifest: dict[str, Any], split: str) -> _Datas
         raise DataError(
             f"{folder}: its manifest lists no shard of split {split!r}", f"pylm tokenize {param('val')} makes one"
         )
-    return _Dataset(str(folder), shards, manifest["vocab_size"], _tokenizer_in(folder))
+    together = 2 if (manifest.get("made") or {}).get("kind") == "pairs" else 1
+    return _Dataset(str(folder), shards, manifest["vocab_size"], _tokenizer_in(folder), together)
 
 
 def _mask_beside(shard: Path, masks: Mapping[str, Any]) -> str:

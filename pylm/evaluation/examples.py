@@ -18,7 +18,9 @@ from pylm.data.folder import masks_of, read_manifest
 from pylm.data.loader import find_shards
 from pylm.data.masks import mask_name
 from pylm.data.shard_documents import shard_documents
+from pylm.errors import DataError
 from pylm.evaluation.reading import Passage
+from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.data.chat.templates import Template
@@ -38,9 +40,19 @@ class Example(NamedTuple):
 
 
 def masks_beside(path: str) -> dict[str, Any] | None:
-    """Return what the manifest of a folder of examples says of how they were made; None where it holds text."""
+    """Return what the manifest of a folder of examples says of how they were made; None where it holds text.
+
+    It is an error where it holds pairs of answers: half of these are what a model is not to say.
+    """
     manifest = read_manifest(Path(path)) if Path(path).is_dir() else None
-    return dict(manifest["made"]) if manifest is not None and masks_of(manifest) else None
+    if manifest is None or not masks_of(manifest):
+        return None
+    if manifest["made"].get("kind") == "pairs":
+        raise DataError(
+            f"{path} holds pairs of answers, half of them rejected, and no examples to be judged by",
+            f"{param('examples', 'F')} names examples; metrics.jsonl of the run has what its held-out pairs say",
+        )
+    return dict(manifest["made"])
 
 
 def examples_of_shards(path: str, split: str) -> Iterator[Example]:

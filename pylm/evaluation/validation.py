@@ -60,7 +60,7 @@ class Validation:
         self._byte_lengths = byte_lengths_of(self._folder)
         self.windows = self._load(1).windows
         self._rows, self._batches = batches_of(config, self.windows)
-        self._loader = self._load(self._rows)
+        self.loader = self._load(self._rows)
         self.tokens = min(self._batches * self._rows, self.windows) * config.model.context_length
 
     def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:
@@ -80,11 +80,11 @@ class Validation:
         """Yield the number of each batch, the batch, and how many of its first rows count."""
         for number in range(self._batches):
             # the last batch of an epoch would go on into the next one: each window counts once
-            yield number, self._loader.batch(number), min(self.windows - number * self._rows, self._rows)
+            yield number, self.loader.batch(number), min(self.windows - number * self._rows, self._rows)
 
     def pieces(self, number: int) -> list[tuple[int, int, int, int, int, int]]:
         """Return where the tokens of a batch come from, see `Loader.pieces`."""
-        return self._loader.pieces(number)
+        return self.loader.pieces(number)
 
     def _load(self, rows: int) -> Loader:
         return loader_of(self._folder, self._config, rows, split=self._split, seed=0, strided=False)

@@ -19,6 +19,9 @@ __all__ = ["derived", "origin_of"]
 EPOCHS = 2.0
 FACTOR = 0.2  # of the peak that a model was trained with
 LORA_FACTOR = 10.0  # of what full tuning takes: adapters begin at nothing
+DPO_FACTOR = 0.05  # likewise: TRL tunes at 2e-5 and prefers at 1e-6
+FACTORS = {"full": 1.0, "lora": LORA_FACTOR, "dpo": DPO_FACTOR}
+WHAT_FOR = {"full": "", "lora": f", times {LORA_FACTOR:g} for adapters", "dpo": f", times {DPO_FACTOR:g} for pairs"}
 UNKNOWN_RATE = 1e-4  # where nothing says what the model was trained with
 STEPS_OF_EPOCH = 50  # at least, where there are as many windows: few examples are not one step
 LOOKS_OF_EPOCH = 2
@@ -42,7 +45,7 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     method, context = resolved.config.finetune.method, resolved.config.model.context_length
     if resolved.origin("model.context_length") == DEFAULT:
         context = base.shape.context_length
-    rates, said = _rates(resolved, base, method == "lora")
+    rates, said = _rates(resolved, base, method)
     sequences = _sequences(base, context, windows)
     values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
     if method != "lora" and base.train is not None:
@@ -63,10 +66,9 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     return values, Derived(text + batch, rate, peak, factor, sequences * context)
 
 
-def _rates(resolved: Resolved, base: Base, lora: bool) -> tuple[dict[str, Any], str]:
+def _rates(resolved: Resolved, base: Base, method: str) -> tuple[dict[str, Any], str]:
     """Return the learning rates, and in words where they are from."""
-    more = LORA_FACTOR if lora else 1.0
-    ten = f", times {LORA_FACTOR:g} for adapters" if lora else ""
+    lora, more, ten = method == "lora", FACTORS[method], WHAT_FOR[method]
     if base.train is None:
         return {
             "train.learning_rate": UNKNOWN_RATE * more
@@ -78,12 +80,14 @@ def _rates(resolved: Resolved, base: Base, lora: bool) -> tuple[dict[str, Any], 
     if base.tuned_by is None:
         rate, said = FACTOR * peak, f"{FACTOR:g} of the {peak:.3g} at which {base.path} was trained"
     else:
-        rate = peak / (LORA_FACTOR if base.tuned_by == "lora" else 1.0)
+        rate = peak / FACTORS[base.tuned_by]
         said = f"from the {peak:.3g} at which {base.path} was tuned by {base.tuned_by}"
     given = resolved.config.train.learning_rate
     if resolved.origin("train.learning_rate") != DEFAULT and isinstance(given, float):
         rate = given / more
-    groups = {f"train.{key}": rate / peak * own for key in OF_GROUPS if (own := getattr(base.train, key)) is not None}
+    groups = {
+        f"train.{key}": rate * more / peak * own for key in OF_GROUPS if (own := getattr(base.train, key)) is not None
+    }
     return {"train.learning_rate": rate * more, **({} if lora else groups)}, f"{said}{ten}"
 
 

@@ -18,7 +18,7 @@ from pylm.finetuning.events import Grown, Prepared
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.grown import grown
 from pylm.training.events import Doing
-from pylm.wording import call
+from pylm.wording import call, param
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
@@ -54,17 +54,20 @@ def examples_of(resolved: Resolved, base: Base, on_event: OnEvent) -> Examples:
     if dataset is None:
         raise UsageError("nothing to tune on was named", f"{call('finetune', dataset='chat.jsonl')} names examples")
     if (manifest := read_manifest(Path(dataset))) is not None:
-        return _prepared_before(Path(dataset), manifest, base, on_event)
+        return _prepared_before(Path(dataset), manifest, resolved, base, on_event)
     return _prepared_now(dataset, resolved, base, on_event)
 
 
-def _prepared_before(folder: Path, manifest: dict[str, Any], base: Base, on_event: OnEvent) -> Examples:
+def _prepared_before(
+    folder: Path, manifest: dict[str, Any], resolved: Resolved, base: Base, on_event: OnEvent
+) -> Examples:
     """Return a folder of examples as it is; refuse one of text, and one of another tokenizer."""
     made = manifest.get("made")
-    if not isinstance(made, dict) or made.get("kind") != "examples":
+    if not isinstance(made, dict) or made.get("kind") not in ("examples", "pairs"):
         raise DataError(
             f"{folder} holds text as tokens, and no examples", f"{call('train', data=folder, init_from=base.path)}"
         )
+    _refuse_other_method(str(folder), resolved.config.finetune.method, pairs=made["kind"] == "pairs")
     tokenizer = Tokenizer.load(folder)
     new = tuple(name for name, number in tokenizer.added.items() if number >= base.tokenizer.vocab_size)
     if grown(base.tokenizer, sorted(new, key=tokenizer.added.__getitem__)).identity != tokenizer.identity:
@@ -82,6 +85,7 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
     template = chat.template_of(config.finetune.template, base.tokenizer)
     on_event(Doing(f"reading {dataset}"))
     first = next(iter(chat.read(dataset)))
+    _refuse_other_method(dataset, config.finetune.method, pairs=first.rejected is not None)
     written_by = chat.Masker(base.tokenizer, template).written_by(first.form)
     new = tuple(chat.tokens_needed(template, base.tokenizer)) if written_by is not None else ()
     tokenizer = grown(base.tokenizer, new) if new else base.tokenizer
@@ -98,6 +102,15 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
         val_dataset=tuning.val_dataset, on_event=lambda event: _say(event, dataset, on_event),
     )  # fmt: skip
     return Examples(folder, written_by, new)
+
+
+def _refuse_other_method(dataset: str, method: str, *, pairs: bool) -> None:
+    if pairs and method != "dpo":
+        raise DataError(f"{dataset} has pairs of answers, from which {param('method', method)} does not learn",
+                        f"{param('method', 'dpo')} does")  # fmt: skip
+    if method == "dpo" and not pairs:
+        raise DataError(f"{dataset} has examples, and {param('method', 'dpo')} learns from pairs of answers",
+                        'a pair is {"prompt": …, "chosen": …, "rejected": …}')  # fmt: skip
 
 
 def _folder(dataset: str, asked: list[Any]) -> Path:

@@ -60,7 +60,8 @@ def finetune(
         asked = _prepared(request, begun, on_event)
     stop = stop or Stop()
     run = train(asked, on_event, stop=stop, wants_step=wants_step)
-    judge_once(run.path, on_event, stop)
+    if run.config.finetune.method != "dpo":  # pairs hold no answer that would be the right one
+        judge_once(run.path, on_event, stop)
     return run
 
 
@@ -68,6 +69,9 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
     """Return the request of a run that begins: its examples are tokens, and its keys are complete."""
     given = request.given if begun is None else begun.given(request)
     resolved = given.resolve()  # what is wrong with it is said before anything is read
+    if resolved.config.finetune.method == "dpo" and resolved.config.data.window == "contiguous":
+        if resolved.origin("data.window") != DEFAULT:
+            raise UsageError(f"{param('window', 'contiguous')} cuts pairs of answers apart", "leave it out")
     base = open_base(request.checkpoint if begun is None else str(begun.base))
     examples = examples_of(resolved, base, on_event)
     values, said = derived(resolved, base, _windows(examples, resolved, base))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from pylm.checkpoint import Tensor
 
 __all__ = ["IGNORED", "LOSS_SCALE", "Backend", "Choices", "Counts", "LossScale", "MicroBatch", "Phases", "StepResult",
-           "Tensor", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
+           "Tensor", "answers_of", "cut", "evaluation_rows", "shares_of"]  # fmt: skip
 
 IGNORED = -100  # the target of a place that does not count
 EVALUATION_BYTES = 256 << 20  # of logits that exist at a time
@@ -29,6 +30,7 @@ class MicroBatch(NamedTuple):
     inputs: Any  # [rows, context_length]
     targets: Any
     cu_seqlens: Any = None  # starts of documents over the flattened rows, and their size; None: not packed
+    reference: Any = None  # of pairs: log-probabilities of each answer as the run began, where it begins in the rows
 
 
 class StepResult(NamedTuple):
@@ -37,6 +39,7 @@ class StepResult(NamedTuple):
     loss: float
     grad_norm: float
     finite: bool
+    margins: Any = None  # of pairs: how much more each is preferred than as the run began, as an array
 
 
 class Counts(NamedTuple):
@@ -200,7 +203,7 @@ def evaluation_rows(context_length: int, vocab_size: int | None) -> int:
     return max(EVALUATION_BYTES // (4 * context_length * vocab_size), 1)
 
 
-def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int) -> list[MicroBatch]:
+def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int, reference: Any = None) -> list[MicroBatch]:
     """Cut a rank's share of a step into micro-batches of so many rows, the last one smaller where it must be."""
     context_length = inputs.shape[1]
     parts = []
@@ -211,13 +214,28 @@ def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int) -> list[MicroBatc
             # every row begins a segment, so both bounds are among the starts
             low, high = part.start * context_length, part.stop * context_length
             starts = cu_seqlens[(cu_seqlens >= low) & (cu_seqlens <= high)] - low
-        parts.append(MicroBatch(inputs[part], targets[part], starts))
+        given = None if reference is None else reference[part]
+        parts.append(MicroBatch(inputs[part], targets[part], starts, given))
     return parts
 
 
+def answers_of(part: MicroBatch) -> list[tuple[int, int]]:
+    """Return from where to where documents go, over the flattened rows, of which something counts.
+
+    Of pairs each chosen answer stands before the one that was rejected.
+    """
+    counted = part.targets.reshape(-1) != IGNORED
+    return [(start, stop) for start, stop in pairwise(part.cu_seqlens.tolist()) if counted[start:stop].any()]
+
+
 def shares_of(micro_batches: Sequence[MicroBatch]) -> list[float]:
-    """Return what share of a step's tokens each micro-batch has, so that the loss is the mean over all that count."""
+    """Return what share of a step's tokens each micro-batch has, so that the loss is the mean over all that count.
+
+    Of pairs it is the share of the pairs.
+    """
     if len(micro_batches) == 1:
         return [1.0]
-    counts = [int((part.targets != IGNORED).sum()) for part in micro_batches]
+    counts = [len(answers_of(part)) for part in micro_batches if part.reference is not None] or [
+        int((part.targets != IGNORED).sum()) for part in micro_batches
+    ]
     return [count / max(sum(counts), 1) for count in counts]

@@ -34,8 +34,10 @@ def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
     else:
         progress.evaluations_since_best += 1
     scores = evaluation._asdict()
+    if scores["margin"] is None:
+        del scores["margin"]
     _write(session, {"val_loss": scores.pop("loss"), **scores, **average})
-    hooks.on_event(Evaluated(progress.step, *evaluation, best=best, **average))
+    hooks.on_event(Evaluated(progress.step, *evaluation[:-1], best=best, margin=evaluation.margin, **average))
     return evaluation, best
 
 

@@ -40,6 +40,7 @@ class Evaluation(NamedTuple):
     accuracy: float
     bits_per_byte: float | None
     bits_per_byte_with_eot: float | None = None  # the nats of special tokens counted too
+    margin: float | None = None  # of pairs of answers: beta times how much the chosen ones gained on the others
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,8 @@ class Stepped(Event):
     mfu: float | None
     memory: int
     seconds_left: float
+    pair_accuracy: float | None = None  # of pairs of answers: the share whose chosen one gained on the other
+    pair_margin: float | None = None  # by how much, in the mean: beta times nats
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ class Evaluated(Event):
     bits_per_byte_with_eot: float | None
     best: bool
     average_val_loss: float | None = None  # of the average of the weights, where one is kept
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

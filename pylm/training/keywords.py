@@ -107,6 +107,7 @@ class FinetuneKeywords(TrainKeywords, total=False):
     template: str | None
     overflow: Literal["cut-prompt", "drop", "error"]
     freeze: str | Sequence[str]
+    dpo_beta: float
     lora_rank: int
     lora_alpha: float
     lora_dropout: float

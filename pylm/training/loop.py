@@ -76,6 +76,7 @@ class Hooks:
     wants_step: Callable[[], bool] = lambda: False  # whether a step is heard now: its figures cost a little
     evaluation_tokens: int = 0  # that `evaluate` counts
     suite_tokens: int = 0  # that `ask` reads
+    reference: Callable[[int], Any] | None = None  # of pairs: the reference of a step's batch, see MicroBatch
 
 
 @dataclass
@@ -147,7 +148,8 @@ def train(session: Session) -> Outcome:
 
         with recorder.phase("data"):
             batch = next(session.loader)
-            micro_batches = cut(batch.inputs, batch.targets, batch.cu_seqlens, plan.batches.micro_batch)
+            reference = None if hooks.reference is None else hooks.reference(progress.step)
+            micro_batches = cut(batch.inputs, batch.targets, batch.cu_seqlens, plan.batches.micro_batch, reference)
         # Gradients of the micro-batches add up, each weighted by its share of the tokens that count, so that the step
         # is the one that the global batch would give. They are clipped once, over the sum. A step whose loss or
         # gradient is not finite changes nothing: the model, the moments and the masters stay what they were.

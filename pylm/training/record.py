@@ -88,7 +88,10 @@ class Recorder:
             "tokens_per_second": round(speed, 1),
             "mfu": self._peak.share(speed),
             "memory": self._session.backend.memory(),
-        }
+            **({} if result.margins is None else {
+                "pair_accuracy": float((result.margins > 0).mean()), "pair_margin": float(result.margins.mean()),
+            }),
+        }  # fmt: skip
 
 
 def watch(session: Session, result: StepResult) -> None:

@@ -6,10 +6,12 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pylm.checkpoint import Saver
 from pylm.config.shape import complete, count_parameters
 from pylm.data.open import source_of
-from pylm.training import hooks, init_from, inputs, plan, resume
+from pylm.training import hooks, init_from, inputs, plan, preferences, resume
 from pylm.training.average import Averaging
 from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
@@ -83,11 +85,17 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     facts = {"choices": choices} | ({} if checkpoint is None else resume.begun_with(checkpoint))
     if request.init_from:
         facts |= init_from.initialise(backend, shape, begin, request, folder.path, on_event)
+    references = None
+    if config.finetune.method == "dpo":
+        kept = None if checkpoint is None else resume.home(checkpoint)
+        references = preferences.references_of(config, backend, data.identity, kept, on_event, listeners.stop)
     decisions = Decisions()
     if checkpoint is not None and begin.length is not None:
         decisions = resume.decisions(folder, checkpoint)
     resume.cut_back(folder, checkpoint, on_event)
-    evaluate = hooks.evaluator(config, data.identity)
+    evaluate: Any = hooks.evaluator(config, data.identity)
+    if evaluate is not None and references is not None:
+        evaluate = preferences.PairEvaluator(config, data.identity, references)
     counted = 0 if evaluate is None else evaluate.tokens
     session = Session(
         backend=backend,
@@ -106,6 +114,10 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
         progress=progress,
         decisions=decisions,
     )
+    if references is not None:
+        references.write(folder.path)
+        shape_of_batch = (settled.batches.sequences, shape.context_length)
+        session.hooks.reference = lambda step: references.of(session.loader, "train", step, shape_of_batch)
     on_event(
         Started(
             run=folder.path,
@@ -188,7 +200,8 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
 def _sample_batch(config: Config, rows: int) -> MicroBatch:
     """Return a batch of so many rows of the run's own data, to try things on."""
     batch = inputs.loader(config, rows).batch(0)
-    return cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0]
+    reference = np.zeros(batch.inputs.shape) if config.finetune.method == "dpo" else None
+    return cut(batch.inputs, batch.targets, batch.cu_seqlens, rows, reference)[0]
 
 
 def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pylm.errors import ConfigError
@@ -31,11 +31,13 @@ class Trained:
         frozen: Names of parameters that have no gradient, no moments, and stay as they are to the bit.
         new: Rows of tokens that are new, which learn in every table all the same; None where no token is.
         adapter: What learns beside the weights, all of which are frozen then.
+        dpo_beta: Of learning by pairs of answers; None where the next token is learned.
     """
 
     frozen: frozenset[str] = frozenset()
     new: range | None = None
     adapter: Adapter | None = None
+    dpo_beta: float | None = None
 
     def rows(self, name: str) -> slice | None:
         """Return the rows of a parameter that learn; None where none do."""
@@ -52,7 +54,8 @@ EVERYTHING = Trained()
 def trained_by(shape: Shape, finetune: Finetune, new: range | None) -> Trained:
     """Return what learns where a model of this shape is tuned; the rows of new tokens do in any case."""
     if finetune.method != "lora":
-        return trained_of(shape, finetune.freeze, new)
+        trained = trained_of(shape, finetune.freeze, new)
+        return replace(trained, dpo_beta=finetune.dpo_beta) if finetune.method == "dpo" else trained
     if finetune.freeze:
         raise ConfigError(
             f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', 'lora')} all weights stay already",

@@ -118,18 +118,27 @@ class _Seen:
         if example.label is not None:
             self.labels[example.label] += 1
         try:
-            whole = self.fitting.masker.mask(example)
-            made = self.fitting.fitted(example, whole)
+            wholes, made = self._made(example)
         except PylmError as error:
             self.faults.append(error.marked[0])
             return
-        self.lengths.append(len(whole.ids))
-        if made is None:
+        self.lengths.append(sum(len(one.ids) for one in wholes))
+        if not made:
             return
-        self.tokens += len(made.ids)
-        self.counted += int(made.counts.sum())
+        self.tokens += sum(len(one.ids) for one in made)
+        self.counted += sum(int(one.counts.sum()) for one in made)
         if len(self.shown) < self._shown:
-            self.shown.append((example.place, _parts(made, self.fitting.masker.tokenizer)))
+            parts = [part for one in made for part in _parts(one, self.fitting.masker.tokenizer)]
+            self.shown.append((example.place, parts))
+
+    def _made(self, example: Example) -> tuple[tuple[Masked, ...], tuple[Masked, ...]]:
+        """Return the documents of an example, two of a pair, and what is left of them in the context."""
+        chosen = self.fitting.masker.mask(example)
+        if example.rejected is not None:
+            rejected = self.fitting.masker.mask(example.rejected)
+            return (chosen, rejected), self.fitting.fitted_pair(example, chosen, rejected)
+        fitted = self.fitting.fitted(example, chosen)
+        return (chosen,), () if fitted is None else (fitted,)
 
 
 def _parts(made: Masked, tokenizer: Tokenizer) -> Parts:

@@ -11,6 +11,8 @@ import numpy as np
 from pylm.data.chat.fitting import Fitting, pieces
 from pylm.data.chat.masking import Masked, Masker
 from pylm.data.chat.reading import Read
+from pylm.errors import DataError
+from pylm.wording import call
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +65,11 @@ class Examples(Sequence[Arrays]):
         read = Read(dataset)
         self._masked: list[Masked] = []
         for example in read:
+            if example.rejected is not None:
+                raise DataError(
+                    f"{example.place} is a pair of answers, and no example",
+                    f"{call('finetune', method='dpo')} takes pairs",
+                )
             if (made := fitting.masked(example)) is None:
                 continue
             self._masked += [made] if example.form != "text" else pieces(made, context_length)

@@ -67,6 +67,39 @@ class Fitting:
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise UsageError(f"context_length is {length!r}", "give a whole number of tokens")
 
+    def documents(self, example: Example) -> tuple[Masked, ...]:
+        """Return what becomes of an example: itself as it fits, a pair as its two, nothing where nothing is left."""
+        if example.rejected is not None:
+            return self.fitted_pair(example, self.masker.mask(example), self.masker.mask(example.rejected))
+        made = self.masked(example)
+        return () if made is None else (made,)
+
+    def fitted_pair(self, example: Example, chosen: Masked, rejected: Masked) -> tuple[Masked, ...]:
+        """Return a pair as it fits into one context, nothing where it does not; both prompts lose as much."""
+        self.counts.examples += 1
+        self.counts.crossed += chosen.crossed or rejected.crossed
+        if not (chosen.counts.any() and rejected.counts.any()):
+            self.counts.all_masked += 1
+            self._unlearned.append(example.place)
+            return ()
+        inputs = len(chosen.ids) + len(rejected.ids) - 2
+        too_many = 0 if self.context_length is None else inputs - self.context_length
+        if too_many <= 0:
+            return chosen, rejected
+        if self.overflow == "error":
+            raise DataError(
+                f"the two answers of {example.place} have {inputs:,} inputs with their prompt, and a context has "
+                f"{self.context_length:,}",
+                f"{param('overflow', 'cut-prompt')} cuts beginnings of prompts, {param('overflow', 'drop')} drops it",
+            )
+        short: tuple[Masked, ...] = ()
+        if self.overflow == "cut-prompt":
+            cut = (without_beginning(one, -(-too_many // 2)) for one in (chosen, rejected))
+            short = tuple(one for one in cut if one is not None)
+        self.counts.cut += len(short) == 2
+        self.counts.dropped += len(short) != 2
+        return short if len(short) == 2 else ()
+
     def masked(self, example: Example) -> Masked | None:
         """Return an example as it fits, None where nothing is left of it."""
         return self.fitted(example, self.masker.mask(example))

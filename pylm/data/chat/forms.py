@@ -17,7 +17,7 @@ ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "a
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to learn: a prompt with its completion, a conversation, or a text.
+    """One thing to learn: a prompt with its completion, a conversation, a text, or the better one of two answers.
 
     Attributes:
         place: Where it stands, as an error names it.
@@ -28,6 +28,7 @@ class Example:
         completion: What is learned.
         label: The label as text, of `labels` alone.
         variables: What else the row has for a template, tools for instance.
+        rejected: Of a pair the same prompt with the worse answer; the example itself has the one that was chosen.
     """
 
     place: str
@@ -38,6 +39,7 @@ class Example:
     completion: str = ""
     label: str | None = None
     variables: Row = field(default_factory=dict)
+    rejected: Example | None = None
 
 
 def form_of(row: Row, place: str) -> str:
@@ -108,6 +110,25 @@ def _of_completion(row: Row, place: str) -> Example:
         return _conversation(row, (*before, *after), len(before), place, ("prompt", "completion"))
     prompt, completion = _text(row, "prompt", place), _answer(row, "completion", place)
     return Example(place, "completion", _turns(prompt, completion), 1, prompt, completion)
+
+
+def _of_pair(row: Row, place: str) -> Example:
+    chosen, rejected = (_of_preferred(row, name, place) for name in ("chosen", "rejected"))
+    return replace(chosen, rejected=rejected)
+
+
+def _of_preferred(row: Row, name: str, place: str) -> Example:
+    """Return the prompt with one of its two answers; a list that does not begin with an answer has the prompt in it."""
+    if isinstance(row["prompt"], str) and not isinstance(row[name], list | tuple):
+        prompt, answer = _text(row, "prompt", place), _answer(row, name, place)
+        return Example(place, "completion", _turns(prompt, answer), 1, prompt, answer)
+    after = _messages(row, name, place)
+    if isinstance(row["prompt"], str):
+        before = _turns(row["prompt"], "")[:1] if after[0]["role"] == "assistant" else after[:-1]
+    else:
+        before = _messages(row, "prompt", place)
+    messages = (*before, *(after[len(before) :] if after[: len(before)] == before else after))
+    return _conversation(row, messages, len(before), place, ("prompt", "chosen", "rejected"))
 
 
 def _of_instruction(row: Row, place: str) -> Example:
@@ -181,6 +202,7 @@ def _conversation(row: Row, messages: Sequence[Row], learned_from: int, place: s
 TEMPLATES_TAKE = ("tools", "documents")
 # the form of a row is the first whose fields it has
 FORMS: dict[str, tuple[tuple[str, ...], Callable[[Row, str], Example]]] = {
+    "pairs": (("chosen", "rejected", "prompt"), _of_pair),
     "messages": (("messages",), _of_messages),
     "conversations": (("conversations",), _of_sharegpt),
     "completion": (("prompt", "completion"), _of_completion),

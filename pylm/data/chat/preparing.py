@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["prepare"]
 
 KIND = "examples"
+PAIRS = "pairs"  # of two documents beside each other, the chosen answer before the rejected one
 SHARD_TOKENS = 100_000_000
 EVERY = 1000  # examples between two events
 
@@ -57,6 +58,8 @@ def prepare(
 
     The same dataset gives the same bytes. Where the folder stands and was made of the same, it is left as it is.
 
+    Of a pair of answers both are written, the chosen one first, and they fit into one context together.
+
     Args:
         dataset: What `pylm.data.chat.read` takes: a file, a name, an iterable of rows.
         tokenizer: The tokenizer, which is kept beside the shards with the template.
@@ -72,7 +75,6 @@ def prepare(
     fitting = Fitting(Masker(tokenizer, template), overflow, context_length)
     share = 0.0 if val_dataset is not None else check_share("val", val, least_is_none=True)
     asked = {
-        "kind": KIND,
         "template": hashlib.sha256(fitting.masker.template.text.encode()).hexdigest(),
         "overflow": overflow,
         "context_length": context_length,
@@ -115,20 +117,20 @@ class _Writer:
         read = Read(dataset, labels or None)
         side = _Side(self._made.with_name(f"{split}.ids"), self._made.with_name(f"{split}.counts"))
         with side.ids.open("wb") as ids, side.counts.open("wb") as counts:
-            for masked in self._masked(read):
-                self._append(masked, ids, counts)
-                side.lengths.append(len(masked.ids))
+            for documents in self._masked(read):
+                for masked in documents:
+                    self._append(masked, ids, counts)
+                    side.lengths.append(len(masked.ids))
         self._fitting.finish(read.name)
         self._sides[split] = side
         return read
 
-    def _masked(self, read: Read) -> Iterator[Masked]:
+    def _masked(self, read: Read) -> Iterator[tuple[Masked, ...]]:
         for example in read:
-            masked = self._fitting.masked(example)
+            documents = self._fitting.documents(example)
             if self._fitting.counts.examples % EVERY == 0:
                 self._say(ExamplesRead(self._fitting.counts.examples))
-            if masked is not None:
-                yield masked
+            yield documents
 
     def _append(self, masked: Masked, ids: BinaryIO, counts: BinaryIO) -> None:
         ids.write(masked.ids.astype(f"<{'u2' if self._dtype == 'uint16' else 'u4'}").tobytes())
@@ -136,12 +138,16 @@ class _Writer:
 
     def finish(self, asked: dict[str, Any], share: float, reads: list[Read]) -> dict[str, Any]:
         """Write shards, masks, the tokenizer with its template and the manifest, and return it."""
-        form = reads[0].form
+        form, pairs = reads[0].form, reads[0].pairs
+        if any(read.pairs != pairs for read in reads):
+            raise DataError(
+                f"{reads[0].name} and {reads[1].name} are not both pairs of answers", "give both of one form"
+            )
         for name, content in self._files(form).items():
             write_bytes(self._made / name, content)
         splits, counted = {}, {}
         masks: dict[str, dict[str, Any]] = {}
-        for split, (side, documents) in self._split(share, reads[0].name).items():
+        for split, (side, documents) in self._split(share, reads[0]).items():
             shards = write_shards(
                 self._made, split, documents, dtype=self._dtype, header="none", shard_tokens=SHARD_TOKENS,
                 lengths=self._lengths, progress=None,
@@ -153,25 +159,31 @@ class _Writer:
             here, counted[split] = self._write_masks(side, documents, shards["shards"])
             masks |= here
         made = {
-            **asked, "template_name": self._fitting.masker.written_by(form), "form": form,
+            "kind": PAIRS if pairs else KIND, **asked,
+            "template_name": self._fitting.masker.written_by(form), "form": form,
             "labels": list(reads[0].labels), "counts": self._fitting.counts.as_dict(), "counted": counted,
             "masks": masks,
         }  # fmt: skip
         return _rust.seal_shards(self._made, json.dumps(self._manifest(splits, share, reads, made)))
 
-    def _split(self, share: float, name: str) -> dict[str, tuple[_Side, Documents]]:
+    def _split(self, share: float, read: Read) -> dict[str, tuple[_Side, Documents]]:
         """Return which examples are for which split: by a hash of each where a share of them is held out."""
         documents = {split: self._documents(side) for split, side in self._sides.items()}
         if "val" not in documents:
-            hashes = documents["train"].hashes()
+            # a pair stays whole: its chosen answer says where it goes
+            together = 2 if read.pairs else 1
+            hashes = documents["train"].hashes()[::together]
             held = val_of(hashes, share)
             first = hashes == hashes.min(initial=2**64 - 1)
             if share and not held.any() and not first.all():  # of few examples the one that would be held out first
                 held = first
+            held = np.repeat(held, together)
             self._sides["val"] = self._sides["train"]
             documents = {"train": documents["train"].only(~held), "val": documents["train"].only(held)}
         if not len(documents["train"]):
-            raise DataError(f"all examples of {name} would be held out", f"give more examples, or {param('val', 0)}")
+            raise DataError(
+                f"all examples of {read.name} would be held out", f"give more examples, or {param('val', 0)}"
+            )
         return {split: (self._sides[split], one) for split, one in documents.items()}
 
     def _documents(self, side: _Side) -> Documents:
@@ -246,9 +258,10 @@ def _fingerprint(dataset: Any) -> str:
 
 def _prepared(folder: Path, manifest: dict[str, Any]) -> ExamplesPrepared:
     made, splits = manifest["made"], manifest["splits"]
+    together = 2 if made["kind"] == PAIRS else 1
     return ExamplesPrepared(
         folder,
-        examples={name: split["documents"] for name, split in splits.items()},
+        examples={name: split["documents"] // together for name, split in splits.items()},
         tokens={name: split["tokens"] for name, split in splits.items()},
         counted=made["counted"],
         counts=made["counts"],

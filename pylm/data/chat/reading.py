@@ -36,12 +36,14 @@ class Read:
     Attributes:
         form: The form that they have; None until the first was read.
         labels: The labels that were met so far, in their order.
+        pairs: Whether each is a pair of answers to one prompt, as far as was read.
     """
 
     def __init__(self, dataset: Any, labels: Collection[str] | None = None) -> None:
         """Keep a dataset unread."""
         self.form: str | None = None
         self.labels: dict[str, None] = {}
+        self.pairs = False
         self._dataset = dataset
         self._allowed = labels
         self._digest = hashlib.blake2b(digest_size=16)
@@ -56,6 +58,7 @@ class Read:
             fields = fields or form_of(row, place)
             example = example_of(row, place, fields)
             self.form = self.form or example.form
+            self.pairs = example.rejected is not None
             if example.form != self.form:
                 raise DataError(
                     f"{place} is of the form {example.form}, those before it of {self.form}", "one dataset has one form"
@@ -90,6 +93,8 @@ class Read:
                 )
             self.labels.setdefault(example.label)
         said = [example.form, example.messages, example.learned_from, example.prompt, example.completion]
+        if (other := example.rejected) is not None:
+            said += [other.messages, other.learned_from, other.completion]
         told = json.dumps([*said, example.variables], ensure_ascii=False, sort_keys=True, default=str)
         content = told.encode("utf-8", "surrogatepass")
         self._bytes += len(content)

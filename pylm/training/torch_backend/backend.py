@@ -42,6 +42,7 @@ from pylm.training.backend import (
 )
 from pylm.training.probe import probe, too_large
 from pylm.training.torch_backend import machine
+from pylm.training.torch_backend.preferences import margins_of
 from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
 from pylm.training.trained import EVERYTHING, Trained
 
@@ -102,7 +103,7 @@ class TorchBackend:
         self.precision = machine.choose_precision(train.precision, self.torch_device)
         self.dtype = machine.DTYPES[self.precision]
         torch.manual_seed(train.seed)
-        self.adapter = trained.adapter
+        self.adapter, self._dpo_beta = trained.adapter, trained.dpo_beta
         model = self._model(shape)
         model.masks = Masks(train.seed)
         if self.adapter is not None:
@@ -125,6 +126,7 @@ class TorchBackend:
         self.working = dict(model.named_parameters())
         self._sums: dict[str, torch.Tensor] = {}
         self._average: dict[str, torch.Tensor] = {}
+        self._margins: list[torch.Tensor] = []
         for name, parameter in self.working.items():
             parameter.requires_grad_(name in self._learning)
         if self.adapter is None:
@@ -159,7 +161,8 @@ class TorchBackend:
             if not self._scale.halved(mean_loss, norm):
                 break
         self._scale.count()
-        return StepResult(mean_loss, norm, isfinite(norm))
+        margins = torch.cat(self._margins).float().cpu().numpy() if self._margins else None
+        return StepResult(mean_loss, norm, isfinite(norm), margins)
 
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
@@ -168,7 +171,7 @@ class TorchBackend:
         self.model.eval()
         try:
             with torch.inference_mode(), self.eagerly():
-                for part in cut(*batch, rows):
+                for part in cut(*batch[:3], rows):
                     idx, targets, starts = self._on_device(part)
                     logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
                     flat = targets.flatten()
@@ -380,10 +383,10 @@ class TorchBackend:
         """Compute all micro-batches both ways; return the mean loss over their tokens, still on the device."""
         shares = shares_of(micro_batches)
         total = torch.zeros((), device=self.torch_device)
+        self._margins.clear()
         for micro_batch, share in zip(micro_batches, shares, strict=True):
-            idx, targets, starts = self._on_device(micro_batch)
             with self._timed("forward"):
-                loss = self.model.loss(idx, targets, cu_seqlens=starts)
+                loss = self._loss(micro_batch)
             total += loss.detach() * share
             with self._timed("backward"):
                 factor = share * self._scale.value
@@ -391,6 +394,18 @@ class TorchBackend:
                 if self.precision != "fp32" and len(micro_batches) > 1:
                     self._add_up()
         return total
+
+    def _loss(self, micro_batch: MicroBatch) -> torch.Tensor:
+        """Return the mean loss of the tokens that count; of pairs that of the pairs, whose margins are kept."""
+        idx, targets, starts = self._on_device(micro_batch)
+        if micro_batch.reference is None:
+            return self.model.loss(idx, targets, cu_seqlens=starts)
+        assert self._dpo_beta is not None
+        logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
+        losses = pylm_kernels.cross_entropy(logits, targets.flatten(), reduction="none")
+        margins = margins_of(losses, micro_batch, self._dpo_beta)
+        self._margins.append(margins.detach())
+        return torch.nn.functional.softplus(-margins).mean().float()
 
     def _add_up(self) -> None:
         """Sum the gradients of micro-batches in fp32: in bf16, small ones would be lost beside the sum."""
@@ -437,7 +452,7 @@ class TorchBackend:
         """Return the arrays as tensors of the device; where that is the CPU they share the loader's memory."""
         inputs, targets, starts = (
             None if array is None else torch.from_numpy(array).to(self.torch_device, non_blocking=True)
-            for array in part
+            for array in part[:3]
         )
         assert inputs is not None and targets is not None
         return inputs, targets, starts
