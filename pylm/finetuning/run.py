@@ -73,15 +73,12 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
         if resolved.origin("data.window") != DEFAULT:
             raise UsageError(f"{param('window', 'contiguous')} cuts pairs of answers apart", "leave it out")
     base = open_base(request.checkpoint if begun is None else str(begun.base))
+    _refuse_keeping(resolved, base)
     examples = examples_of(resolved, base, on_event)
+    if examples.new_tokens:
+        _refuse_keeping(resolved, base, "tokens are new")
     values, said = derived(resolved, base, _windows(examples, resolved, base))
     on_event(said)
-    if resolved.config.train.optimizer_state == "keep" and (examples.new_tokens or resolved.config.finetune.freeze):
-        why = "tokens are new" if examples.new_tokens else "parts are frozen"
-        raise UsageError(
-            f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
-            f"{param('optimizer_state', 'fresh')} begins with its weights alone",
-        )
     shape = {f"model.{key}": value for key, value in base.shape.model_dump(exclude={"vocab_size"}).items()}
     how = {"init_from": str(base.path)} if begun is None else {"resume": "auto"}
     return replace(
@@ -91,6 +88,17 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
         open_keys={**shape, **values, "finetune.template": examples.template},
         open_keys_from=origin_of(base),
     )
+
+
+def _refuse_keeping(resolved: Resolved, base: Base, why: str | None = None) -> None:
+    """Refuse the base's moments where what learns is not all that the base has; `why` is found out by the caller."""
+    how = resolved.config.finetune
+    why = why or ("parts are frozen" if how.freeze else "an adapter is new" if how.method == "lora" else None)
+    if why is not None and resolved.config.train.optimizer_state == "keep":
+        raise UsageError(
+            f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
+            f"{param('optimizer_state', 'fresh')} begins with its weights alone",
+        )
 
 
 def _asked(request: Tuning, out: Path | None, **how: Any) -> Request:

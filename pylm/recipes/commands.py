@@ -33,6 +33,8 @@ COMMANDS = {
     "tokenizer train": Command(of_tokenizer, inputs=("continue",), of_text=True, goes_on=True),
     "tokenize": Command(of_shards, inputs=("tokenizer",), of_text=True, goes_on=True),
     "train": Command(of_run, inputs=("data", "data.val", "init-from", "config"), resumes=True),
+    "finetune": Command(of_run, inputs=("checkpoint", "dataset", "val-dataset", "config"), resumes=True),
     "soup": Command(of_soup, inputs=("data",)),
+    "export": Command(of_files),
     "eval": Command(of_evaluations, inputs=("data", "tasks"), writes="evaluations.jsonl", answers=True),
 }

@@ -17,7 +17,7 @@ def result_of(instance: Instance, folder: StepFolder) -> dict[str, Any]:
     """Return what a step came to: a training its losses, an evaluation all of its answer, a file its size."""
     if instance.kind.answers:
         return _answer(folder.answer)
-    if instance.command == "train":
+    if instance.command in ("train", "finetune"):
         return _trained(folder.out)
     if instance.command == "soup":
         from pylm.checkpoint import read

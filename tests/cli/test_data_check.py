@@ -77,6 +77,14 @@ def test_json(tokenizer: Path, capsys: Caught) -> None:
     assert said["lengths"]["shortest"] == min(len(Tokenizer.load(tokenizer).encode("how are you")) + 1, 99)
 
 
+def test_answers_that_are_all_too_long_are_a_fault(tokenizer: Path, capsys: Caught) -> None:
+    long = {"prompt": "hello", "completion": " world" * 9}
+    args = ["--tokenizer", str(tokenizer), "--context-length", "4"]
+    assert run(["data", "check", lines(long, long), *args]) == 3
+    assert "every answer is too long for the context, of 2 examples" in capsys.readouterr().err
+    assert run(["data", "check", lines(long, {"prompt": "h", "completion": "i"}), *args]) == 0
+
+
 def test_faults_are_counted_and_end_with_three(tokenizer: Path, capsys: Caught) -> None:
     Path("t.jinja").write_text(
         "{% for m in messages %}{% generation %}{{ m.content if m.content != 'x' }}{% endgeneration %}{% endfor %}"

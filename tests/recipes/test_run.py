@@ -160,3 +160,25 @@ def test_no_key_of_the_environment_and_no_file_beside_changes_a_step(monkeypatch
     Path("pylm.yaml").write_text("data: {val_share: 0.3}\n")
     run(file, out="keyed")
     assert identities("keyed") == identities("plain")
+
+
+def test_a_tuning_and_an_export_are_steps() -> None:
+    Path("pairs.jsonl").write_text('{"prompt": "say a", "completion": " a"}\n' * 20)
+    small = "micro-batch: 4, max-steps: 2, sample-every: 'null', compile: 'false', device: cpu"
+    written(f"""
+steps:
+  text: {{command: data stories, options: {{size: 20K}}}}
+  base:
+    command: train
+    arguments: [$text]
+    options: {{n-layers: 1, n-heads: 2, d-model: 16, context-length: 32, vocab-size: 300, batch-tokens: 128, {small}}}
+  tuned: {{command: finetune, options: {{checkpoint: $base, dataset: pairs.jsonl, method: lora, val: 0, {small}}}}}
+  theirs: {{command: export, arguments: [$tuned], options: {{to: hf, certify: false}}}}
+""")
+    run("mine.yaml", out="made")
+    (tuned,), (theirs,) = (list(Path("made").glob(f"steps/{step}-*")) for step in ("tuned", "theirs"))
+    assert json.loads((tuned / "done.json").read_text())["result"]["steps"] == 2
+    assert (theirs / "out/config.json").exists() and (theirs / "out/model.safetensors").exists()
+    Path("pairs.jsonl").write_text('{"prompt": "say b", "completion": " b"}\n' * 20)
+    states = {each.instance.name: each.state for each in show("mine.yaml", out="made")}
+    assert states == {"text": "stands", "base": "stands", "tuned": "to run", "theirs": "waits"}

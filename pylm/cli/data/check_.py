@@ -11,6 +11,7 @@ from pylm.cli.frame.command import command, json_option
 from pylm.cli.frame.completion import complete_runs, complete_sources
 from pylm.cli.frame.printing import print_json
 from pylm.cli.frame.types import COUNT
+from pylm.config.units import counted
 
 if TYPE_CHECKING:
     from pylm.data.chat.checking import Checked
@@ -104,4 +105,6 @@ def _fault(found: Checked) -> str | None:
         return f"{found.faulty:,} of {count:,} examples cannot be learned: {found.faults[0]}"
     if unlearned := found.counts["all_masked"]:
         return f"nothing would be learned of {unlearned:,} of {count:,} examples: no token of them counts"
+    if count == found.counts["dropped"]:
+        return f"every answer is too long for the context, of {counted(count, 'example')}"
     return None
