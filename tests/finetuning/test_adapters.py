@@ -141,8 +141,8 @@ def test_what_cannot_be_is_refused(adapter: Path) -> None:
     with pytest.raises(ConfigError, match="no optimizer has moments"):
         tuned("runs/refused", dataset="pairs.jsonl", **LORA, optimizer_state="keep")
     assert not Path("runs/refused/checkpoints").exists()
-    with pytest.raises(CheckpointError, match="is an adapter, and the average"):
-        pylm.soup([str(adapter), str(adapter)], out="written")
+    with pytest.raises(CheckpointError, match="is an adapter, and slerp of two"):
+        pylm.soup([str(adapter), str(adapter)], out="written", method="slerp")
     with pytest.raises(CheckpointError, match="is no adapter"):
         pylm_adapter("runs/base", "peft")
     with pytest.raises(CheckpointError, match="rows, of tokens that its base does not have"):
