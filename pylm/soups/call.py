@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.checkpoint import find, steps
 from pylm.checkpoint.directory import sweep
 from pylm.errors import CheckpointError, UsageError, did_you_mean
+from pylm.soups.adapters import is_factor, refuse_on_sphere
 from pylm.soups.methods import decayed, fixed, karcher, slerp
 from pylm.soups.parents import Parent, checking, opened, refuse_unlike
 from pylm.soups.written import write_soup
@@ -46,8 +47,8 @@ def soup(
         pylm.soup(["runs/a", "runs/b", "runs/c"], out="runs/soup")
         pylm.soup(["runs/a", "runs/b"], out="runs/soup", method="greedy").state["soup"]
 
-    They are of one model and one tokenizer. Their order does not matter: the same bytes come out. No optimizer is in
-    it: `pylm.train(init_from=…)` starts a new run from it.
+    They are of one model and one tokenizer, or adapters of one base, which make an adapter. Their order does not
+    matter: the same bytes come out. No optimizer is in it: `pylm.train(init_from=…)` starts a new run from it.
 
     Args:
         checkpoints: Each a CHECKPOINT: a run, one of its steps, a folder of weights. For ema one run, whose checkpoints
@@ -74,6 +75,7 @@ def soup(
     given = opened(named)
     with checking(given) as sound:
         refuse_unlike(given)
+        refuse_on_sphere(method, given)
         made: dict[str, Any] = {"method": method} if t is None else {"method": method, "t": t}
         if method == "greedy":
             from pylm.soups.greedy import choose
@@ -88,7 +90,7 @@ def soup(
         made["parents"] = [{"path": parent.name, "step": parent.step, "identity": parent.identity, "share": share}
                            for parent, share in mixed]  # fmt: skip
         coefficients = {"slerp": slerp, "karcher": karcher}.get(method, fixed)(shares)
-        return write_soup(place, parents, coefficients, made, _counted(parents[0], progress), sound)
+        return write_soup(place, parents, coefficients, made, _counted(parents, progress), sound)
 
 
 def _names(checkpoints: Path_ | Sequence[Path_]) -> list[str]:
@@ -165,9 +167,12 @@ def _shares(method: str, count: int, weights: Sequence[float] | None, t: float |
     return [part / whole for part in parts]
 
 
-def _counted(parent: Parent, progress: Progress) -> Callable[[int], object]:
+def _counted(parents: Sequence[Parent], progress: Progress) -> Callable[[int], object]:
     """Return what counts the bytes that are written."""
-    total, done = sum(len(tensor.data) for tensor in parent.weights.values()), 0
+    first, *others = parents
+    total, done = sum(len(tensor.data) for tensor in first.weights.values()), 0
+    if first.is_adapter:
+        total += sum(len(parent.weights[name].data) for parent in others for name in parent.weights if is_factor(name))
 
     def count(written: int) -> None:
         nonlocal done

@@ -20,6 +20,7 @@ from pylm.data.open import tokenizer_of
 from pylm.errors import CheckpointError, PylmError
 from pylm.model.layouts import read_json, shape_of
 from pylm.model.names import read
+from pylm.soups import adapters
 from pylm.soups.arithmetic import FLOATS
 from pylm.wording import call
 
@@ -47,6 +48,11 @@ class Parent:
     def step(self) -> int:
         """Steps taken; 0 where nobody says."""
         return 0 if self.checkpoint is None else self.checkpoint.step
+
+    @property
+    def is_adapter(self) -> bool:
+        """Say whether it holds what is added to the weights of a base."""
+        return self.checkpoint is not None and "adapter" in self.checkpoint.state
 
     def config(self) -> Config | None:
         """Return the configuration of the run that it comes from, where it comes from one."""
@@ -85,10 +91,7 @@ def checking(parents: Sequence[Parent]) -> Iterator[Callable[[], None]]:
 def _opened(name: str, folder: Path) -> Parent:
     weights = open_weights(folder)
     if isinstance(weights, Adapted):
-        raise CheckpointError(
-            f"{name} is an adapter, and the average of two adapters' factors is not that of what they do",
-            f"merge each with its base first: {call('adapter', name, out='merged')}",
-        )
+        return _opened_adapter(name, weights)
     if (folder / "manifest.json").exists() or (folder / "config.yaml").exists():
         checkpoint = read_checkpoint(folder)
         try:
@@ -104,8 +107,21 @@ def _opened(name: str, folder: Path) -> Parent:
     return Parent(name, folder, None, layout, shape, known, weights.identity, weights.weights())
 
 
+def _opened_adapter(name: str, opened: Adapted) -> Parent:
+    if not (opened.path / "config.yaml").exists():
+        raise CheckpointError(
+            f"{name} is an adapter in another program's form, of which no soup is made",
+            f"merge each with its base first: {call('adapter', name, out='merged')}",
+        )
+    checkpoint = verify(opened.path, remembers=True)  # small, and its tensors say what is compared
+    shape, _ = read(opened.base)
+    known = checkpoint.state.get("tokenizer")
+    return Parent(name, opened.path, checkpoint, OURS, shape, known, checkpoint.identity, checkpoint.weights())
+
+
 def refuse_unlike(parents: Sequence[Parent]) -> None:
     """Refuse checkpoints of two models, and name the first difference."""
+    adapters.refuse_mixed(parents)
     first = parents[0]
     for other in parents[1:]:
         for what, mine, theirs in _compared(first, other):
@@ -119,6 +135,8 @@ def refuse_unlike(parents: Sequence[Parent]) -> None:
 def _compared(one: Parent, two: Parent) -> Iterator[tuple[str, Any, Any]]:
     """Yield what has to be the same, with both values, from the general to the particular."""
     yield "the layout", one.layout, two.layout
+    if one.is_adapter:
+        yield from adapters.compared(one, two)
     yield "the tokenizer", _short(one.tokenizer), _short(two.tokenizer)
     for key in (key for key in type(one.shape).model_fields if key not in FREE):
         yield key, getattr(one.shape, key), getattr(two.shape, key)
@@ -131,7 +149,8 @@ def _compared(one: Parent, two: Parent) -> Iterator[tuple[str, Any, Any]]:
     for name, tensor in one.weights.items():
         other = two.weights[name]
         yield f"the type of {name}", tensor.dtype, other.dtype
-        yield f"the shape of {name}", list(tensor.shape), list(other.shape)
+        if not adapters.is_factor(name):  # adapters of other ranks make a soup
+            yield f"the shape of {name}", list(tensor.shape), list(other.shape)
         if tensor.dtype not in FLOATS:
             yield f"{name}, of whole numbers,", _hashed(tensor.data), _hashed(other.data)
 

@@ -14,9 +14,11 @@ from pylm.checkpoint.directory import STATE, written_whole
 from pylm.config.cascade import dump
 from pylm.config.schema import Config
 from pylm.durable import naming, write_text
+from pylm.soups import adapters
 from pylm.soups.arithmetic import Summed
 
 if TYPE_CHECKING:
+    from pylm.checkpoint.tensors import Streamed
     from pylm.soups.arithmetic import Coefficients
     from pylm.soups.parents import Parent
 
@@ -41,8 +43,13 @@ def write_soup(
         progress: called with the bytes that are written.
         check: called before the folder has its name; where it raises, there is none.
     """
-    tensors = {name: Summed(name, parents, coefficients, progress) for name in parents[0].weights}
     state: dict[str, Any] = {"version": 1, "step": max(parent.step for parent in parents), "soup": made}
+    tensors: Mapping[str, Streamed]
+    if parents[0].is_adapter:
+        state["adapter"] = adapters.state_of(parents)
+        tensors = adapters.tensors_of(parents, coefficients, progress)
+    else:
+        tensors = {name: Summed(name, parents, coefficients, progress) for name in parents[0].weights}
     state["tokenizer"] = parents[0].tokenizer
     first = parents[0].checkpoint
     if first is None:
@@ -69,7 +76,7 @@ def agreed(parents: Sequence[Parent]) -> tuple[Config, list[str]]:
 
 
 def _in_their_layout(
-    out: Path, like: Path, tensors: Mapping[str, Summed], state: Mapping[str, Any]
+    out: Path, like: Path, tensors: Mapping[str, Streamed], state: Mapping[str, Any]
 ) -> Checkpoint:  # fmt: skip
     """Write a folder as Hugging Face's: one file of weights, and what lies beside the first parent's."""
     with written_whole(out) as partial:

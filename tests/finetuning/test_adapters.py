@@ -142,8 +142,8 @@ def test_what_cannot_be_is_refused(adapter: Path) -> None:
     with pytest.raises(UsageError, match="takes the moments of .* and an adapter is new here"):
         tuned("runs/refused", "pairs.jsonl", **LORA, optimizer_state="keep", context_length=48)
     assert not Path("runs/refused").exists() and set(Path("data").iterdir()) == written
-    with pytest.raises(CheckpointError, match="is an adapter, and the average"):
-        pylm.soup([str(adapter), str(adapter)], out="written")
+    with pytest.raises(CheckpointError, match="is an adapter, and slerp of two"):
+        pylm.soup([str(adapter), str(adapter)], out="written", method="slerp")
     with pytest.raises(CheckpointError, match="is no adapter"):
         pylm_adapter("runs/base", "peft")
     with pytest.raises(CheckpointError, match="rows, of tokens that its base does not have"):

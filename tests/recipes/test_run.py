@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -34,6 +35,26 @@ TRAINED = Path(__file__).with_name("trained.yaml").read_text(encoding="utf-8")
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_alone(tmp_path, monkeypatch)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a recipe of texts that ran."""
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "mine.yaml").write_text(TEXTS)
+    with pytest.MonkeyPatch.context() as patch:
+        stand_alone(folder, patch)
+        heard: list[events.Event] = []
+        assert len(run("mine.yaml", out="made", on_event=heard.append)) == 4
+    assert ran(heard) == ["web", "good", "tok", "shards"]
+    return folder / "made"
+
+
+@pytest.fixture
+def made(made_once: Path, alone: None) -> str:
+    """The same as a folder `made` of each test's own: moved, as somebody may."""
+    shutil.copytree(made_once, "made")
+    return "made"
 
 
 def written(text: str, name: str = "mine.yaml") -> str:
@@ -72,8 +93,9 @@ def there(pattern: str, without: str = "") -> Callable[[], bool]:
     return ready
 
 
-def test_killed_anywhere_it_comes_to_the_same_and_runs_nothing_twice() -> None:
+def test_killed_anywhere_it_comes_to_the_same_and_runs_nothing_twice(made: str) -> None:
     written(TRAINED)
+    os.rename(made, "whole")
     run("mine.yaml", out="whole")
     killed_when(there("steps/tok-*/step.json", without="done.json"))
     killed_when(there("steps/base-*/out/checkpoints/step_4"))
@@ -89,13 +111,10 @@ def test_killed_anywhere_it_comes_to_the_same_and_runs_nothing_twice() -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_what_stands_is_not_run_again_and_what_changed_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_stands_is_not_run_again_and_what_changed_is(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     file, heard = written(TEXTS), list[events.Event]()
-    assert len(run(file, out="made", on_event=heard.append)) == 4
-    assert ran(heard) == ["web", "good", "tok", "shards"]
-    heard.clear()
     Path("elsewhere").mkdir()
-    os.rename("made", "elsewhere/made")
+    os.rename(made, "elsewhere/made")
     run(file, out="elsewhere/made", on_event=heard.append)
     assert ran(heard) == [] and [type(each) for each in heard] == [events.Stood] * 4
     changed = written(TEXTS.replace("size: 60K, strangers: 0.5", "size: 61K, strangers: 0.5"))
@@ -118,22 +137,21 @@ def test_an_input_is_known_by_what_it_holds(capsys: pytest.CaptureFixture[str]) 
     assert "tok would run again: what my.txt (argument 1) holds is another: " in capsys.readouterr().out
 
 
-def test_a_step_that_fails_is_one_sentence_and_the_rest_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_fails_is_one_sentence_and_the_rest_stands(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(TEXTS.replace("tokenizer: $tok", "tokenizer: $tok, val: 0.1, column: x, limit: 3parrots"))
-    assert command(["recipe", "run", file, "--out", "made"]) == 1
+    assert command(["recipe", "run", file, "--out", made]) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error", "hint"))]
     assert len(said) == 2 and said[0].startswith("error: the step shards failed: ") and "3parrots" in said[0]
     assert said[1].endswith("log.txt")
-    assert [each.state for each in show(file, out="made")] == ["stands", "stands", "stands", "half done"]
+    assert [each.state for each in show(file, out=made)] == ["stands", "stands", "stands", "half done"]
 
 
-def test_an_output_that_somebody_changed_is_no_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_somebody_changed_is_no_step(made: str) -> None:
     file = written(TEXTS)
-    run(file, out="made")
     (shard,) = Path("made").glob("steps/shards-*/out/train_00000.bin")
     shard.write_bytes(shard.read_bytes()[:-2])
     with pytest.raises(DataError, match="is not as the step shards left it") as error:
-        run(file, out="made")
+        run(file, out=made)
     assert "remove made/steps/shards-" in str(error.value.hint)
 
 
@@ -153,13 +171,14 @@ def holder() -> Iterator[int]:
         process.kill()
 
 
-def test_no_key_of_the_environment_and_no_file_beside_changes_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_of_the_environment_and_no_file_beside_changes_a_step(
+    made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = written(TEXTS)
-    run(file, out="plain")
     monkeypatch.setenv("PYLM_DATA__VAL_SHARE", "0.4")
     Path("pylm.yaml").write_text("data: {val_share: 0.3}\n")
     run(file, out="keyed")
-    assert identities("keyed") == identities("plain")
+    assert identities("keyed") == identities(made)
 
 
 def test_a_tuning_and_an_export_are_steps() -> None:
