@@ -22,7 +22,7 @@ def packed(folder: str, **_: Any) -> dict[str, Any]:
 
     loader = Loader(folder, CONTEXT, 1, window="packed")
     batches = [loader.batch(number) for number in range(loader.windows)]
-    rows = [cut(one.inputs.copy(), one.targets.copy(), one.cu_seqlens, 1)[0] for one in batches]
+    rows = [cut(one.inputs.copy(), one.targets.copy(), one.cu_seqlens, None, 1)[0] for one in batches]
     return _trained(rows)
 
 

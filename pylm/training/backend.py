@@ -203,7 +203,7 @@ def evaluation_rows(context_length: int, vocab_size: int | None) -> int:
     return max(EVALUATION_BYTES // (4 * context_length * vocab_size), 1)
 
 
-def cut(inputs: Any, targets: Any, cu_seqlens: Any, rows: int, reference: Any = None) -> list[MicroBatch]:
+def cut(inputs: Any, targets: Any, cu_seqlens: Any, reference: Any, rows: int) -> list[MicroBatch]:
     """Cut a rank's share of a step into micro-batches of so many rows, the last one smaller where it must be."""
     context_length = inputs.shape[1]
     parts = []

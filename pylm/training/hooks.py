@@ -60,7 +60,7 @@ class Evaluator:
         """Return the scores; None where somebody asked to stop."""
 
         def count(batch: Batch, rows: int) -> Counts:
-            return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0])
+            return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, None, rows)[0])
 
         scores = self._validation.scores(count, stopping)
         return None if scores is None else Evaluation(*scores)

@@ -149,7 +149,7 @@ def train(session: Session) -> Outcome:
         with recorder.phase("data"):
             batch = next(session.loader)
             reference = None if hooks.reference is None else hooks.reference(progress.step)
-            micro_batches = cut(batch.inputs, batch.targets, batch.cu_seqlens, plan.batches.micro_batch, reference)
+            micro_batches = cut(batch.inputs, batch.targets, batch.cu_seqlens, reference, plan.batches.micro_batch)
         # Gradients of the micro-batches add up, each weighted by its share of the tokens that count, so that the step
         # is the one that the global batch would give. They are clipped once, over the sum. A step whose loss or
         # gradient is not finite changes nothing: the model, the moments and the masters stay what they were.

@@ -117,7 +117,7 @@ def references_of(
             if stopping():
                 raise Interrupted("stopped before the first step", call("finetune", resume="auto"))
             batch = loader.batch(step)
-            whole = cut(batch.inputs, batch.targets, batch.cu_seqlens, rows)[0]
+            whole = cut(batch.inputs, batch.targets, batch.cu_seqlens, None, rows)[0]
             references.note(loader, split, step, log_probs(backend, whole))
             done += 1
     return references
@@ -172,6 +172,6 @@ class PairEvaluator:
         return Evaluation(loss, perplexity, float((all_of_them > 0).mean()), None, margin=float(all_of_them.mean()))
 
     def _part(self, number: int, batch: Batch, left: int) -> tuple[MicroBatch, Any]:
-        part = cut(batch.inputs, batch.targets, batch.cu_seqlens, left)[0]
+        part = cut(batch.inputs, batch.targets, batch.cu_seqlens, None, left)[0]
         shape = batch.inputs.shape
         return part, self._references.of(self._validation.loader, "val", number, shape)[:left]

@@ -201,7 +201,7 @@ def _sample_batch(config: Config, rows: int) -> MicroBatch:
     """Return a batch of so many rows of the run's own data, to try things on."""
     batch = inputs.loader(config, rows).batch(0)
     reference = np.zeros(batch.inputs.shape) if config.finetune.method == "dpo" else None
-    return cut(batch.inputs, batch.targets, batch.cu_seqlens, rows, reference)[0]
+    return cut(batch.inputs, batch.targets, batch.cu_seqlens, reference, rows)[0]
 
 
 def _sampler(config: Config, data: TrainingData) -> hooks.Draw | None:

@@ -110,7 +110,7 @@ def _step(backend: Backend, subject: Subject, rows: int, micro_batch: int, expec
     if expected * 2 > PATIENCE:
         return expected
     batch = _batch(subject, rows)
-    parts = cut(batch.inputs, batch.targets, batch.cu_seqlens, micro_batch)
+    parts = cut(batch.inputs, batch.targets, batch.cu_seqlens, None, micro_batch)
     began = 0.0
     steps = min(STEPS, max(int(PATIENCE / expected) - WARMING, 1))
     for number in range(WARMING + steps):

@@ -171,7 +171,7 @@ class TorchBackend:
         self.model.eval()
         try:
             with torch.inference_mode(), self.eagerly():
-                for part in cut(*batch[:3], rows):
+                for part in cut(*batch, rows):
                     idx, targets, starts = self._on_device(part)
                     logits = self.model(idx, cu_seqlens=starts).flatten(0, 1)
                     flat = targets.flatten()
