@@ -24,7 +24,8 @@ from pylm.tokenizer.chat import CHATML
 from pylm.training import events
 from tests.finetuning.conftest import PEAK, SETTINGS, conversations, write_rows
 
-SHORT: Any = {**SETTINGS, "max_steps": 6, "save_every": 2, "sample_every": None}
+# a micro-batch that is given is not measured
+SHORT: Any = {**SETTINGS, "max_steps": 6, "save_every": 2, "sample_every": None, "micro_batch": 1}
 pytestmark = pytest.mark.usefixtures("here")
 
 
@@ -52,11 +53,12 @@ def event(heard: list[Any], kind: type) -> Any:
 
 
 def test_the_function_and_the_command_make_one_run() -> None:
-    tuned("runs/called")
-    words = [f"--{key.replace('_', '-')}={'null' if value is None else value}" for key, value in SHORT.items()]
+    short = {**SHORT, "max_steps": 2}
+    tuned("runs/called", **short)
+    words = [f"--{key.replace('_', '-')}={'null' if value is None else value}" for key, value in short.items()]
     asked = ["finetune", "--checkpoint", "runs/base", "--dataset", "chat.jsonl", "--out", "runs/typed", *words]
     assert command(asked) == 0
-    assert files("runs/called") == files("runs/typed")
+    assert files("runs/called", 2) == files("runs/typed", 2)
     assert Path("runs/called/config.yaml").read_text() == Path("runs/typed/config.yaml").read_text()
 
 
@@ -99,17 +101,18 @@ def test_frozen_parts_are_bitwise_the_bases_and_new_rows_move_all_the_same() -> 
 
 
 def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
-    run, heard = tuned("runs/derived", max_steps=None)
+    write_rows("few.jsonl", conversations(40))
+    run, heard = tuned("runs/derived", "few.jsonl", max_steps=None, save_every=None)
     said = event(heard, Derived)
     assert said.learning_rate == pytest.approx(0.2 * PEAK) and (said.peak, said.factor) == (PEAK, pytest.approx(0.2))
     assert "0.2 of the 0.01 at which runs/base/checkpoints/step_20 was trained" in said.text
     config = run.config
     assert (config.train.schedule, config.train.min_lr_ratio, config.train.max_epochs) == ("linear", 0.0, 2.0)
     started = event(heard, events.Started)
-    assert started.batches.tokens == said.batch_tokens == 64  # of 57 windows: a sequence a step
+    assert started.batches.tokens == said.batch_tokens == 64  # of so few windows: a sequence a step
     assert started.length.steps == 2 * started.windows and config.data.window == "packed"
     assert [record["lr"] for record in run.metrics() if "lr" in record][-1] < 0.05 * said.learning_rate
-    again, heard = tuned("runs/again", checkpoint="runs/derived")
+    again, heard = tuned("runs/again", "few.jsonl", checkpoint="runs/derived", max_steps=1)
     assert event(heard, Derived).learning_rate == pytest.approx(0.2 * PEAK), "it was a rate of tuning already"
     assert not [one for one in heard if isinstance(one, Grown)], "its tokenizer has the tokens by now"
     for optimizer, rate in (("adamw", 10 * 0.2 * PEAK), ("muon", 1e-3)):
@@ -117,7 +120,7 @@ def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
     assert derived_of("full", "adamw", "lora").learning_rate == pytest.approx(PEAK / 10)
     assert derived_of("lora", "adamw", "lora").learning_rate == pytest.approx(PEAK)
     assert derived_of("lora", "adamw", "full").learning_rate == pytest.approx(10 * PEAK)
-    _, heard = tuned("runs/given", learning_rate=3e-4, batch_tokens=128)
+    _, heard = tuned("runs/given", "few.jsonl", learning_rate=3e-4, batch_tokens=128, max_steps=1)
     assert event(heard, Derived).factor == pytest.approx(0.03) and event(heard, events.Started).batches.tokens == 128
 
 

@@ -41,6 +41,11 @@ class Example:
     variables: Row = field(default_factory=dict)
     rejected: Example | None = None
 
+    def learns(self, number: int) -> bool:
+        """Say whether a message is learned: an answer that is no prompt, and none whose `weight` is 0."""
+        message = self.messages[number]
+        return number >= self.learned_from and message["role"] == "assistant" and message.get("weight") != 0
+
 
 def form_of(row: Row, place: str) -> str:
     """Return the form of a row; refuse one that has the fields of none."""
@@ -192,10 +197,17 @@ def _conversation(row: Row, messages: Sequence[Row], learned_from: int, place: s
     for number, turn in enumerate(turns):
         if "content" not in turn and "tool_calls" not in turn:
             raise DataError(f"message {number} of {place} has no content, but {_names(turn)}", "write what was said")
+        if turn.get("weight", 1) not in (0, 1):
+            raise DataError(
+                f"message {number} of {place} has the weight {turn['weight']!r}", "give 1, or 0 for one not to be learned"
+            )
         if turn["role"] == "assistant" and number >= learned_from and not turn.get("content", "-"):
             raise DataError(f"message {number} of {place} is empty: there is nothing to learn", "write the answer")
     variables = {key: value for key, value in row.items() if key not in fields and key in TEMPLATES_TAKE}
-    return Example(place, "messages", turns, learned_from, variables=variables)
+    made = Example(place, "messages", turns, learned_from, variables=variables)
+    if not any(map(made.learns, range(len(turns)))):
+        raise DataError(f"{place} gives each answer the weight 0: there is nothing to learn", "leave it out")
+    return made
 
 
 # what of a row's other fields is a template's business: the rest is the dataset's own

@@ -139,20 +139,17 @@ class Masker:
     def _learned(self, example: Example, rendered: Rendered) -> list[tuple[int, int]]:
         """Return from where to where a conversation is learned: what the assistant says, and the end of its turn."""
         answers = [number for number, one in enumerate(example.messages) if one["role"] == "assistant"]
+        learned = [number for number in answers if example.learns(number)]
         if rendered.generated is None:
-            return [
-                self._by_prefixes(example, rendered, number) for number in answers if number >= example.learned_from
-            ]
-        if not example.learned_from:
+            return [self._by_prefixes(example, rendered, number) for number in learned]
+        if learned == answers:
             return rendered.generated
         if len(rendered.generated) != len(answers):
             raise TokenizerError(
                 f"the template marks {len(rendered.generated)} answers of {len(answers)}, so none can be left out",
                 "give whole conversations as messages",
             )
-        return [
-            span for span, number in zip(rendered.generated, answers, strict=True) if number >= example.learned_from
-        ]
+        return [span for span, number in zip(rendered.generated, answers, strict=True) if number in learned]
 
     def _by_prefixes(self, example: Example, rendered: Rendered, number: int) -> tuple[int, int]:
         """Return where an answer stands, as what a rendering of the messages up to it has more than one before it."""

@@ -202,6 +202,23 @@ def test_only_what_follows_the_prompt_is_learned(chatty: Tokenizer) -> None:
         assert learned(chatty, made) == ["a lot\n\n <|im_end|> lot<|im_end|>"]
 
 
+@pytest.mark.parametrize("template", [None, Template("marked", CHATML_GENERATION, True)])
+def test_an_answer_of_weight_0_is_read_and_not_learned(chatty: Tokenizer, template: Template | None) -> None:
+    def weighed(first: float, second: float) -> dict[str, Any]:
+        weights = {2: first, 4: second}
+        return {"messages": [{**one, "weight": weights.get(number, 1)} for number, one in enumerate(TURNS)]}
+
+    whole, first, last = (mask(weighed(*each), chatty, template) for each in ((1, 1), (1, 0), (0, 1)))
+    assert whole.ids.tolist() == first.ids.tolist() == last.ids.tolist()
+    assert chatty.decode(first.ids[first.counts].tolist()) == "well, thanks<|im_end|>"
+    assert chatty.decode(last.ids[last.counts].tolist()) == "a lot\n\n <|im_end|> lot<|im_end|>"
+    assert (whole.counts == (first.counts | last.counts)).all()
+    with pytest.raises(DataError, match="gives each answer the weight 0"):
+        mask(weighed(0, 0), chatty, template)
+    with pytest.raises(DataError, match=r"message 2 of the example has the weight 0\.5"):
+        mask(weighed(0.5, 1), chatty, template)
+
+
 def test_plain_ends_answers_with_the_end_of_text(without_chat: Tokenizer) -> None:
     made = mask({"messages": TURNS[1:3]}, without_chat, "plain")
     assert without_chat.decode(made.ids.tolist()) == "how are you\nwell, thanks<|endoftext|><|endoftext|>"
