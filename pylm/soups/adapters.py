@@ -2,7 +2,8 @@
 
     Σ shareᵢ · scaleᵢ · Bᵢ Aᵢ = scale · [share₁ · scale₁ / scale · B₁, …] [A₁; …]
 
-The rank is the sum of theirs. Only the columns of B are multiplied; where all scales are alike, by the share alone.
+The rank is the sum of theirs, and the scale the largest of them. Only the columns of B are multiplied; where all
+scales are alike, by the share alone.
 """
 
 from __future__ import annotations
@@ -52,23 +53,26 @@ class Beside:
         return [parent.weights[self.name] for parent in self.parents]
 
     def parts(self) -> Iterator[Any]:
-        """Yield the rows of each A as they are, or each row of the Bs, times what they count."""
+        """Yield the bytes: the rows of each A as they are, or the columns of each B times what they count."""
         whole = np.concatenate([self._counted(parent, factor) for parent, factor in self._factors()], int(self._is_b))
         yield np.ascontiguousarray(whole).data
         self.progress(whole.nbytes)
 
     def _factors(self) -> Iterator[tuple[Parent, float]]:
-        one = _scale(self.parents[0])
+        whole = _scale_of_all(self.parents)
         shares = self.coefficients(self._tensors, self.name)
         for parent, share in zip(self.parents, shares, strict=True):
-            yield parent, share * (_scale(parent) / one) if self._is_b else 1.0
+            yield parent, share * (_scale(parent) / whole) if self._is_b else 1.0
 
     def _counted(self, parent: Parent, factor: float) -> np.ndarray[Any, Any]:
         tensor = parent.weights[self.name]
         values = np.frombuffer(tensor.data, "<f4").reshape(tensor.shape)
+        if factor != 1:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = (values * np.float64(factor)).astype("<f4")
         if not np.isfinite(values).all():
             raise CheckpointError(f"{parent.name} holds numbers in {self.name} that are not finite", "leave it out")
-        return values if factor == 1 else (values * np.float64(factor)).astype("<f4")
+        return values
 
 
 def is_factor(name: str) -> bool:
@@ -89,7 +93,7 @@ def tensors_of(
 def state_of(parents: Sequence[Parent]) -> dict[str, Any]:
     """Return what the state of the soup says of the adapter; its base lies where the first one's does."""
     rank = sum(held_of(parent)["rank"] for parent in parents)
-    return {**held_of(parents[0]), "rank": rank, "alpha": _scale(parents[0]) * rank, "dropout": 0.0}
+    return {**held_of(parents[0]), "rank": rank, "alpha": _scale_of_all(parents) * rank, "dropout": 0.0}
 
 
 def held_of(parent: Parent) -> Mapping[str, Any]:
@@ -102,6 +106,11 @@ def held_of(parent: Parent) -> Mapping[str, Any]:
 def _scale(parent: Parent) -> float:
     held = held_of(parent)
     return float(held["alpha"] / held["rank"])
+
+
+def _scale_of_all(parents: Sequence[Parent]) -> float:
+    """Return what the products of the soup count: as the largest of the parents', for one may be zero."""
+    return max(map(_scale, parents)) or 1.0
 
 
 def compared(one: Parent, two: Parent) -> Iterator[tuple[str, Any, Any]]:

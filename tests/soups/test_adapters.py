@@ -109,6 +109,24 @@ def test_the_order_does_not_matter(weights: list[float] | None) -> None:
     assert off(whole("one"), parts, [1 / 2] * 2 if weights is None else [1 / 3.5, 2.5 / 3.5]) < 2e-7
 
 
+def test_an_adapter_that_counts_nothing_adds_nothing() -> None:
+    parts = [adapter("a", 1, alpha=0.0), adapter("b", 2), adapter("c", 3, alpha=0.0)]
+    pylm.soup(parts, out="soup")
+    assert off(whole("soup"), parts, [1 / 3] * 3) < 2e-7
+    pylm.soup(parts[::2], out="none")
+    assert off(whole("none"), parts[::2], [1 / 2] * 2) < 2e-7
+
+
+def test_what_is_not_finite_is_named() -> None:
+    parts = [adapter("a", 1), adapter("b", 2)]
+    held = read(find(adapter("c", 3)))
+    factors = {**held.weights(), "head.lora_b": lora.to_tensor(np.full((262, 3), np.nan, np.float32))}
+    write(Path("d"), weights=factors, optimizer={}, state=held.state, config=held.config(), texts=held.texts())
+    with pytest.raises(CheckpointError, match=r"d holds numbers in head\.lora_b that are not finite"):
+        pylm.soup([*parts, "d"], out="soup")
+    assert not Path("soup").exists()
+
+
 def test_ema_goes_over_the_steps_and_greedy_over_what_evaluates() -> None:
     for seed in (1, 2, 3):
         adapter("steps", seed)
