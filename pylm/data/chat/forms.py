@@ -199,7 +199,8 @@ def _conversation(row: Row, messages: Sequence[Row], learned_from: int, place: s
             raise DataError(f"message {number} of {place} has no content, but {_names(turn)}", "write what was said")
         if turn.get("weight", 1) not in (0, 1):
             raise DataError(
-                f"message {number} of {place} has the weight {turn['weight']!r}", "give 1, or 0 for one not to be learned"
+                f"message {number} of {place} has the weight {turn['weight']!r}",
+                "give 1, or 0 for one not to be learned",
             )
         if turn["role"] == "assistant" and number >= learned_from and not turn.get("content", "-"):
             raise DataError(f"message {number} of {place} is empty: there is nothing to learn", "write the answer")
