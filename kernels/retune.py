@@ -192,7 +192,7 @@ def linear_cross_entropy(backward: bool) -> Callable[[Bench], Callable[[], Any]]
         module, rows, classes = kernels("linear_cross_entropy"), bench.at_most(16384), bench.at_most(50304)
         x, weight = bench.random(rows, bench.at_most(768)), bench.random(classes, bench.at_most(768)) * 0.03
         targets = torch.randint(0, classes, (rows,), device=bench.device)
-        settings = (0.0, -100, 0.0, False)
+        settings = (0.0, -100, 0.0, False, False)
         loss, lse, *rest = module.forward(x, weight, targets, *settings)
         if backward:
             return lambda: module.backward(torch.ones_like(loss), x, weight, targets, lse, None, None, *settings)

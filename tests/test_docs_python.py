@@ -39,6 +39,15 @@ def examples() -> Iterator[dict[str, Any]]:
     yield {}
 
 
+def tuning() -> Iterator[dict[str, Any]]:
+    import pylm
+
+    turns = [{"role": "user", "content": "Who sat?"}, {"role": "assistant", "content": "The cat."}]
+    Path("chat.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 8)
+    shutil.copytree("runs/x", "runs/a")
+    yield {"pylm": pylm}
+
+
 def questions() -> Iterator[dict[str, Any]]:
     """A run of the page's name, and the files of its tasks."""
     shutil.copytree("runs/x", "runs/a", dirs_exist_ok=True)
@@ -92,6 +101,7 @@ GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "docs/cleaning.md": rows,
     "docs/contamination.md": texts,
     "docs/finetuning-data.md": examples,
+    "docs/finetuning.md": tuning,
     "docs/mixing.md": lambda: iter(()),
     "docs/models.md": tokens,
     "docs/python.md": lambda: iter(()),

@@ -118,8 +118,8 @@ def linear_cross_entropy(width: int) -> None:
     from pylm_kernels.ops.linear_cross_entropy import triton as kernels
 
     x, w, targets = meta(16384, width), meta(50304, width), meta(16384, dtype=torch.int64)
-    loss, lse, dx, dw = kernels.forward(x, w, targets, 0.0, -100, 0.0, True)
-    kernels.backward(loss, x, w, targets, lse, dx, dw, 0.0, -100, 0.0, True)
+    loss, lse, dx, dw = kernels.forward(x, w, targets, 0.0, -100, 0.0, True, False)
+    kernels.backward(loss, x, w, targets, lse, dx, dw, 0.0, -100, 0.0, True, False)
 
 
 CASES: dict[str, Callable[[], None]] = {

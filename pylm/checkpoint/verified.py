@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pylm.cache import cache_folder
 
-__all__ = ["mark_of", "remember"]
+__all__ = ["A_MOMENT", "mark_of", "remember"]
 
 MOST_REMEMBERED = 4096  # files; the oldest go
 A_MOMENT = 0.1  # seconds; the slowest of clocks ticks every 10 ms

@@ -52,7 +52,7 @@ def read(tensors: Mapping[str, Stored], config: Mapping[str, Any], shape: Shape)
         config: its adapter_config.json.
         shape: of the base.
     """
-    found = _from_peft(tensors, config) if "peft_type" in config else _from_mlx(tensors, config, shape)
+    found = _from_peft(tensors, config, shape) if "peft_type" in config else _from_mlx(tensors, config, shape)
     ours: dict[str, Stored] = {}
     for module, parts, rows in _modules(shape):
         held = [found.pop(part, None) for part in parts]
@@ -125,7 +125,7 @@ def _joined(held: list[Pair | None], rows: list[int]) -> Pair:
     return Pair(np.concatenate([pair.a for pair in there]), whole)
 
 
-def _from_peft(tensors: Mapping[str, Stored], config: Mapping[str, Any]) -> dict[str, Pair]:
+def _from_peft(tensors: Mapping[str, Stored], config: Mapping[str, Any], shape: Shape) -> dict[str, Pair]:
     """Return their modules' factors, what each product counts being in B."""
     if config["peft_type"] != "LORA" or config.get("bias", "none") != "none":
         raise CheckpointError(
@@ -142,7 +142,8 @@ def _from_peft(tensors: Mapping[str, Stored], config: Mapping[str, Any]) -> dict
                 if twin not in tensors:
                     raise CheckpointError(f"the adapter holds {name} without {twin}")
                 a = to_numpy(stored)
-                found[module] = Pair(a, np.float32(_peft_scale(module, len(a), config)) * to_numpy(tensors[twin]))
+                b = np.float32(_peft_scale(module, len(a), config)) * to_numpy(tensors[twin])
+                found[_without("transformer", module, shape)] = Pair(a, b)
                 break
         else:
             if not plain.endswith((".lora_B.weight", ".lora_embedding_B")):
@@ -166,7 +167,8 @@ def _to_peft(
     parts: Mapping[str, Pair], rank: int, scale: float, shape: Shape, base: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
-    for module, pair in parts.items():
+    named = {_within("transformer", module, shape): pair for module, pair in parts.items()}
+    for module, pair in named.items():
         table = module.endswith(("embed_tokens", "wte"))
         a, b = ("lora_embedding_A", "lora_embedding_B") if table else ("lora_A.weight", "lora_B.weight")
         tensors[f"{PEFT_PREFIX}{module}.{a}"] = to_tensor(pair.a)
@@ -184,7 +186,7 @@ def _to_peft(
             "bias": "none",
             "fan_in_fan_out": layout_of(shape) == "gpt2",  # whose linears are Conv1D, kept transposed
             "target_modules": sorted(
-                {".".join(module.split(".")[-2:]) if "." in module else module for module in parts}
+                {".".join(module.split(".")[-2:]) if "." in module else module for module in named}
             ),
         },
     )
@@ -199,7 +201,7 @@ def _from_mlx(tensors: Mapping[str, Stored], config: Mapping[str, Any], shape: S
         module, _, kind = name.rpartition(".")
         if kind == "lora_a" and f"{module}.lora_b" in tensors:
             a, b = (to_numpy(tensors[f"{module}.{factor}"]).T for factor in ("lora_a", "lora_b"))
-            found[_from_mlx_name(module, shape)] = Pair(a, np.float32(scale) * b)
+            found[_without("model", module, shape)] = Pair(a, np.float32(scale) * b)
         elif kind != "lora_b":
             raise CheckpointError(f"the adapter holds {name}, which is no factor of a linear")
     return found
@@ -209,13 +211,13 @@ def _to_mlx(
     parts: Mapping[str, Pair], rank: int, scale: float, shape: Shape, base: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
-    for module, pair in parts.items():
-        named = _to_mlx_name(module, shape)
-        tensors[f"{named}.lora_a"], tensors[f"{named}.lora_b"] = to_tensor(pair.a.T), to_tensor(pair.b.T)
+    named = {_within("model", module, shape): pair for module, pair in parts.items()}
+    for module, pair in named.items():
+        tensors[f"{module}.lora_a"], tensors[f"{module}.lora_b"] = to_tensor(pair.a.T), to_tensor(pair.b.T)
     blocks = {
-        ".".join(module.split(".")[3:]) for module in parts if module.split(".")[2:3] and module.split(".")[2].isdigit()
+        ".".join(module.split(".")[3:]) for module in named if module.split(".")[2:3] and module.split(".")[2].isdigit()
     }
-    whole = {_to_mlx_name(module, shape) for module in parts if not any(word.isdigit() for word in module.split("."))}
+    whole = {module for module in named if not any(word.isdigit() for word in module.split("."))}
     return tensors, {
         "fine_tune_type": "lora",
         "model": base,
@@ -224,13 +226,13 @@ def _to_mlx(
     }
 
 
-def _to_mlx_name(module: str, shape: Shape) -> str:
-    """Return a module as mlx-lm calls it: GPT-2's lie in `model`, not in `transformer`."""
-    return module.replace("transformer.", "model.", 1) if layout_of(shape) == "gpt2" else module
+def _within(model: str, module: str, shape: Shape) -> str:
+    """Return a module as its class calls it: GPT-2's lie in `transformer`, in mlx-lm's class in `model`."""
+    return f"{model}.{module}" if layout_of(shape) == "gpt2" and module != "lm_head" else module
 
 
-def _from_mlx_name(module: str, shape: Shape) -> str:
-    return module.replace("model.", "transformer.", 1) if layout_of(shape) == "gpt2" else module
+def _without(model: str, module: str, shape: Shape) -> str:
+    return module.removeprefix(f"{model}.") if layout_of(shape) == "gpt2" else module
 
 
 def _plain(number: float) -> float | int:

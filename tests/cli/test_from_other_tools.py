@@ -196,6 +196,8 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
         # that training trains is shown elsewhere; here, that the line is understood and its configuration resolves
         monkeypatch.setattr("pylm.training.run.train", understood)
         prepare_configuration(words)
+    if words[0] == "finetune":  # nor is tuning
+        monkeypatch.setattr("pylm.finetuning.run.finetune", understood)
     if words[0] == "sample":
         if not Path("runs").exists():
             tokenizer = small_tokenizer()

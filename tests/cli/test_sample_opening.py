@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ import pytest
 
 import pylm
 from pylm.checkpoint import find
+from pylm.checkpoint.verified import A_MOMENT
 from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.console import PRESET_NAMES
 from pylm.config.sampling import PRESETS
@@ -108,6 +110,7 @@ def test_a_file_is_hashed_once(pylm_: Given, checkpoint: Path, monkeypatch: pyte
         return real(self, *args, **keywords)  # type: ignore[arg-type, call-overload]
 
     monkeypatch.setattr(Path, "open", watched)
+    time.sleep(A_MOMENT)  # a file that was written just now is not remembered
     counts = []  # the engine opens the weights too, once each time
     for touched in (False, False, True):
         if touched:

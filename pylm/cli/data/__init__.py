@@ -5,7 +5,7 @@ from __future__ import annotations
 from pylm.cli.frame.command import group
 
 SUBCOMMANDS = {
-    "check": ("pylm.cli.data.check_:check_", "Show what of examples is learned, and what is wrong with them."),
+    "check": ("pylm.cli.data.check_:check_", "Show what of examples is learned, and what is wrong."),
     "clean": ("pylm.cli.data.clean_:clean_", "Leave out what makes text worse, and say what went and why."),
     "get": ("pylm.cli.data.get_:get_", "Fetch datasets by name, verified to the byte."),
     "list": ("pylm.cli.data.list_:list_", "List the datasets that are known by name."),

@@ -19,7 +19,7 @@ def test_tasks_and_their_files(tmp_path: Path) -> None:
     one, two = suite(tmp_path / "core.yaml")
     assert (one.name, one.kind, one.shots, one.continuation_delimiter) == ("a", "schema", (0, 10), " ")
     assert (one.file, two.file) == (tmp_path / "deep" / "a.jsonl", tmp_path / "b.jsonl.gz")
-    assert (two.continuation_delimiter, two.example_delimiter, two.shots) == ("\nAnswer: ", "\n", (0,))
+    assert (two.continuation_delimiter, two.example_delimiter, two.shots) == ("\nAnswer: ", "\n\n", (0,))
     (tmp_path / "b.jsonl.gz").unlink()
     assert suite(tmp_path / "core.yaml")[1].file is None
 
