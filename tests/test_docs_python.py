@@ -44,7 +44,11 @@ def tuning() -> Iterator[dict[str, Any]]:
 
     turns = [{"role": "user", "content": "Who sat?"}, {"role": "assistant", "content": "The cat."}]
     Path("chat.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 8)
+    shutil.rmtree("runs/a", ignore_errors=True)
     shutil.copytree("runs/x", "runs/a")
+    for name in SMALL:
+        if name.startswith("PYLM_MODEL__"):  # the base has a shape of its own
+            os.environ.pop(name)
     yield {"pylm": pylm}
 
 

@@ -10,7 +10,6 @@ import json
 import random
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 
-from pylm.checkpoint.verified import A_MOMENT
 from pylm.cli import run
 from pylm.runs import read_lines
 from tests.generation.small import small_model, write_run
@@ -168,7 +166,6 @@ def test_every_key_of_a_conversation_is_named(
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("pylm.checkpoint.verified.A_MOMENT", 0.0)  # what chat finds sound is remembered at any age
     write_run(tmp_path / "runs" / "x", small_model(tokenizer.vocab_size, context_length=256), tokenizer, step=1)
-    time.sleep(A_MOMENT)  # a file that was written just now is not remembered in the cache
     monkeypatch.setattr(sys, "stdin", io.StringIO("hi\n"))
     assert run(["chat", "--session", "talk.json", "--max-tokens", "4", "--system", "Short."]) == 0
     talk: dict[str, Any] = json.loads((tmp_path / "talk.json").read_text())
