@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pylm.config.cascade import BATCH_KEYS, DEFAULT, Resolved
+from pylm.config.cascade import DEFAULT, Resolved
 from pylm.config.shape import count_parameters
 from pylm.finetuning.events import Derived
 from pylm.training.continued import LENGTHS
@@ -25,6 +25,7 @@ WHAT_FOR = {"full": "", "lora": f", times {LORA_FACTOR:g} for adapters", "dpo": 
 UNKNOWN_RATE = 1e-4  # where nothing says what the model was trained with
 STEPS_OF_EPOCH = 50  # at least, where there are as many windows: few examples are not one step
 LOOKS_OF_EPOCH = 2
+OF_BATCH = ("batch_tokens", "grad_accum_steps")
 OF_OPTIMIZER = ("optimizer", "betas", "weight_decay", "grad_clip")
 OF_GROUPS = ("embed_lr", "head_lr", "scalar_lr")
 
@@ -46,14 +47,17 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     if resolved.origin("model.context_length") == DEFAULT:
         context = base.shape.context_length
     rates, said = _rates(resolved, base, method)
+    train = resolved.config.train
     sequences = _sequences(base, context, windows)
+    if isinstance(train.micro_batch, int):  # a step is whole passes of it
+        sequences = -(-sequences // train.micro_batch) * train.micro_batch
     values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
     if method != "lora" and base.train is not None:
         values |= {f"train.{key}": getattr(base.train, key) for key in OF_OPTIMIZER}
-    if all(getattr(resolved.config.train, key) is None for key in LENGTHS):
+    if all(getattr(train, key) is None for key in LENGTHS):
         values["train.max_epochs"] = EPOCHS
     batch = ""
-    if all(resolved.origin(f"train.{key}") == DEFAULT for key in BATCH_KEYS):
+    if all(resolved.origin(f"train.{key}") == DEFAULT for key in OF_BATCH):
         values["train.batch_tokens"] = sequences * context
         batch = f"; {sequences * context:,} tokens a step, {sequences:,} of {windows:,} windows"
         values["train.eval_every"] = max(windows // sequences // LOOKS_OF_EPOCH, 1)

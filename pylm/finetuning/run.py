@@ -72,6 +72,7 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
     if resolved.config.finetune.method == "dpo" and resolved.config.data.window == "contiguous":
         if resolved.origin("data.window") != DEFAULT:
             raise UsageError(f"{param('window', 'contiguous')} cuts pairs of answers apart", "leave it out")
+    _refuse_of_lora(request, resolved)
     base = open_base(request.checkpoint if begun is None else str(begun.base))
     _refuse_keeping(resolved, base)
     examples = examples_of(resolved, base, on_event)
@@ -99,6 +100,15 @@ def _refuse_keeping(resolved: Resolved, base: Base, why: str | None = None) -> N
             f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
             f"{param('optimizer_state', 'fresh')} begins with its weights alone",
         )
+
+
+def _refuse_of_lora(request: Tuning, resolved: Resolved) -> None:
+    """Refuse what says how adapters are where none is trained: it would do nothing."""
+    if resolved.config.finetune.method == "lora":
+        return
+    for key, _, origin in request.given.settings:
+        if key.removeprefix("finetune.").startswith("lora_"):
+            raise UsageError(f"{key} ({origin}) is of adapters, and none is trained", param("method", "lora"))
 
 
 def _asked(request: Tuning, out: Path | None, **how: Any) -> Request:

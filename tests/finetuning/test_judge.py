@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 import pylm
 from pylm.errors import DataError, UsageError
-from pylm.evaluation.answered import Question, questions
+from pylm.evaluation.answered import Question, _written, questions
 from pylm.evaluation.examples import Example, examples_of_shards
 from pylm.finetuning.judge import judge
 from pylm.model.names import to_hugging_face
@@ -49,6 +50,23 @@ def test_an_example_asks_for_each_run_that_counts_up_to_its_end() -> None:
     ]
     assert not list(questions(example([1, 2, 9], [1, 1, 1]), specials))  # a text: nothing is asked
     assert not list(questions(example([1, 2, 3], [0, 1, 1]), specials))  # an answer that does not end
+
+
+def test_an_answer_that_ends_past_its_own_room_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Side by side with one that may be longer it is written on, and that must not change what is said of it."""
+    written = [[1] * 36 + [9], [1] * 33 + [9]]  # the first has room for 2 + 32 tokens, the second for 4 + 32
+
+    class Writes:
+        def __init__(self, *args: Any, **options: Any) -> None:
+            pass
+
+        def stream(self, prompts: Any, settings: Any) -> Any:
+            return (SimpleNamespace(prompt=row, id=token) for row, ids in enumerate(written) for token in ids)
+
+    monkeypatch.setattr("pylm.generation.session.Session", Writes)
+    opened: Any = SimpleNamespace(engine=SimpleNamespace(context_length=99), tokenizer=object(), folder="x")
+    short, long = _written(opened, [Question([5], [1], 9), Question([5], [1, 1], 9)], frozenset((9,)))
+    assert (short.ids, short.end) == ([1] * 34, None) and (long.ids, long.end) == ([1] * 33, 9)
 
 
 class Held(NamedTuple):

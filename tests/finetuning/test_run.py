@@ -120,6 +120,9 @@ def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
     assert derived_of("full", "adamw", "lora").learning_rate == pytest.approx(PEAK / 10)
     assert derived_of("lora", "adamw", "lora").learning_rate == pytest.approx(PEAK)
     assert derived_of("lora", "adamw", "full").learning_rate == pytest.approx(10 * PEAK)
+    four = resolve(settings=[Setting("train.micro_batch", 4, "test")], environ={})
+    values, said = derived(four, open_base("runs/base"), 60)
+    assert values["train.batch_tokens"] == said.batch_tokens == 4 * 64 and "256 tokens a step" in said.text
     _, heard = tuned("runs/given", "few.jsonl", learning_rate=3e-4, batch_tokens=128, max_steps=1)
     assert event(heard, Derived).factor == pytest.approx(0.03) and event(heard, events.Started).batches.tokens == 128
 
@@ -223,6 +226,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     assert "carries no tokenizer" in says(checkpoint=str(bare))
     assert "nothing to tune on was named" in says(dataset=None)
     assert "such part" in says(freeze="tail")
+    assert "is of adapters, and none is trained" in says(lora_rank=4)
     assert "is of training, and this is tuned on examples\ndataset= names examples" in says(path="data/s")
     assert "holds text as tokens, and no examples" in says(dataset="data/s")
     assert "no name\nwrite its rows to a .jsonl" in says(dataset=[{"prompt": "a", "completion": "b"}])

@@ -11,7 +11,7 @@ import pytest
 
 import pylm.data
 from pylm.data.chat import Masker, tokens_needed
-from pylm.data.chat.fitting import without_beginning
+from pylm.data.chat.fitting import pieces, without_beginning
 from pylm.data.chat.masking import Masked, mask
 from pylm.data.chat.templates import PLAIN, Template, chatml
 from pylm.errors import DataError, TokenizerError
@@ -237,6 +237,9 @@ def test_a_template_without_an_end_of_turn_gets_the_end_of_text(chatty: Tokenize
     assert learned(chatty, made) == ["well, thanks\n<|endoftext|>"]
     ends_with_user = Masker(chatty, Template("x", open_ended, True)).mask({"messages": TURNS[1:4]})
     assert learned(chatty, ends_with_user) == ["well, thanks\n"]
+    says_it = {"role": "assistant", "content": "well <|im_end|>"}  # which ends no turn
+    quoted = Masker(chatty, Template("x", open_ended, True)).mask({"messages": [TURNS[1], says_it]})
+    assert learned(chatty, quoted) == ["well <|im_end|>\n<|endoftext|>"]
 
 
 @pytest.mark.parametrize(
@@ -330,6 +333,13 @@ def test_cutting_a_prompt(tokens: int, counts: list[int] | None) -> None:
         return
     assert cut is not None
     assert (cut.ids.tolist(), cut.counts.tolist()) == (list(range(tokens, 7)), [bool(one) for one in counts])
+
+
+def test_pieces_of_a_text_learn_each_token_once() -> None:
+    text = Masked(np.arange(10), np.arange(10) > 0)
+    found = list(pieces(text, 4))
+    assert [one.ids.tolist() for one in found] == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9]]
+    assert [one.ids[one.counts].tolist() for one in found] == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
 
 
 def test_plain_is_stored_as_it_is_talked_with(without_chat: Tokenizer) -> None:

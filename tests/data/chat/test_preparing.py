@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pylm.data
-from pylm.data import shards
+from pylm.data import masks, shards
 from pylm.data.chat import ExamplesPrepared, prepare
 from pylm.data.chat.masking import mask
 from pylm.data.identity import identify
@@ -219,3 +219,12 @@ def test_bad_options(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="cannot read the template"):
         prepare(pairs(3), tokenizer, tmp_path / "a", template=tmp_path / "none.jinja")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bits_of_a_mask_are_those_of_the_tokens_asked_for(tmp_path: Path) -> None:
+    counts = np.random.default_rng(3).random(77) < 0.5
+    (tmp_path / "train_00000.mask").write_bytes(masks.written(counts))
+    manifest = {"made": {"masks": {"train_00000.mask": {}}}}
+    for start, length in ((0, 77), (5, 1), (8, 16), (13, 40), (76, 1), (70, 7)):
+        found = masks.counts_of(tmp_path, manifest, "train_00000.bin", start, length)
+        assert found == counts[start : start + length].tolist(), (start, length)
