@@ -41,6 +41,10 @@ OF_TRAINING = {
     "data.path": "dataset", "data.mix": "dataset", "data.sources": "dataset", "data.val": "val_dataset",
     "data.tokenizer": None, "data.clean": None, "data.stride": None,
 }  # fmt: skip
+OF_METHODS = {
+    "lora_": ("lora", "adapters, and none is trained"),
+    "dpo_": ("dpo", "pairs of answers, and none are learned from"),
+}
 
 
 def finetune(
@@ -72,7 +76,7 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
     if resolved.config.finetune.method == "dpo" and resolved.config.data.window == "contiguous":
         if resolved.origin("data.window") != DEFAULT:
             raise UsageError(f"{param('window', 'contiguous')} cuts pairs of answers apart", "leave it out")
-    _refuse_of_lora(request, resolved)
+    _refuse_of_others(request, resolved)
     base = open_base(request.checkpoint if begun is None else str(begun.base))
     _refuse_keeping(resolved, base)
     examples = examples_of(resolved, base, on_event)
@@ -102,13 +106,12 @@ def _refuse_keeping(resolved: Resolved, base: Base, why: str | None = None) -> N
         )
 
 
-def _refuse_of_lora(request: Tuning, resolved: Resolved) -> None:
-    """Refuse what says how adapters are where none is trained: it would do nothing."""
-    if resolved.config.finetune.method == "lora":
-        return
+def _refuse_of_others(request: Tuning, resolved: Resolved) -> None:
+    """Refuse what says how another method learns: it would do nothing."""
     for key, _, origin in request.given.settings:
-        if key.removeprefix("finetune.").startswith("lora_"):
-            raise UsageError(f"{key} ({origin}) is of adapters, and none is trained", param("method", "lora"))
+        for beginning, (method, what) in OF_METHODS.items():
+            if key.removeprefix("finetune.").startswith(beginning) and resolved.config.finetune.method != method:
+                raise UsageError(f"{key} ({origin}) is of {what}", param("method", method))
 
 
 def _asked(request: Tuning, out: Path | None, **how: Any) -> Request:

@@ -227,6 +227,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     assert "nothing to tune on was named" in says(dataset=None)
     assert "such part" in says(freeze="tail")
     assert "is of adapters, and none is trained" in says(lora_rank=4)
+    assert "is of pairs of answers, and none are learned from" in says(dpo_beta=0.2)
     assert "is of training, and this is tuned on examples\ndataset= names examples" in says(path="data/s")
     assert "holds text as tokens, and no examples" in says(dataset="data/s")
     assert "no name\nwrite its rows to a .jsonl" in says(dataset=[{"prompt": "a", "completion": "b"}])
