@@ -49,6 +49,7 @@ def tuning() -> Iterator[dict[str, Any]]:
     for name in SMALL:
         if name.startswith("PYLM_MODEL__"):  # the base has a shape of its own
             os.environ.pop(name)
+    os.environ["PYLM_TRAIN__BATCH_TOKENS"] = "4096"  # 8 of its windows
     yield {"pylm": pylm}
 
 
