@@ -74,7 +74,7 @@ def _judged(one: Standing) -> Iterator[str]:
     """Yield an evaluation's table: a row a checkpoint by the step that made it, and how far it is from the first."""
     found, apart = one.result["evaluations"], [[], *one.result["compared"]]
     names = one.record["read_as"][: len(found)]
-    rows = [(one.instance.name, "loss", "bits/byte", f"against {names[0]}", "95 %", "")]
+    rows: list[tuple[str, ...]] = [(one.instance.name, "loss", "bits/byte", f"against {names[0]}", "95 %", "")]
     for name, each, differences in zip(names, found, apart, strict=True):
         loss = next((other for other in differences if other["metric"] == "loss"), None)
         by = ("", "", "") if loss is None else (
