@@ -12,6 +12,7 @@ from pylm.errors import CheckpointError
 from pylm.wording import call
 
 if TYPE_CHECKING:
+    from pylm.config.cascade import Resolved
     from pylm.config.schema import Model as Shape
     from pylm.config.schema import Train
     from pylm.tokenizer import Tokenizer
@@ -38,6 +39,11 @@ class Base:
     train: Train | None
     tuned_by: str | None
     sequences: int | None
+
+    def context_length(self, resolved: Resolved) -> int:
+        """Return the context that it is tuned with: its own, unless another is given."""
+        is_open = resolved.origin("model.context_length") == DEFAULT
+        return self.shape.context_length if is_open else resolved.config.model.context_length
 
     @property
     def name(self) -> str:

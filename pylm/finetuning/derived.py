@@ -43,9 +43,7 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
         base: the model that is tuned.
         windows: of the examples, an epoch.
     """
-    method, context = resolved.config.finetune.method, resolved.config.model.context_length
-    if resolved.origin("model.context_length") == DEFAULT:
-        context = base.shape.context_length
+    method, context = resolved.config.finetune.method, base.context_length(resolved)
     rates, said = _rates(resolved, base, method)
     train = resolved.config.train
     sequences = _sequences(base, context, windows)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylm.config.cascade import DEFAULT
 from pylm.data import chat
 from pylm.data.folder import read_manifest
 from pylm.data.sources import default_folder
@@ -90,9 +89,7 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
     new = tuple(chat.tokens_needed(template, base.tokenizer)) if written_by is not None else ()
     tokenizer = grown(base.tokenizer, new) if new else base.tokenizer
     _say_grown(new, base, on_event)
-    context = config.model.context_length
-    if resolved.origin("model.context_length") == DEFAULT:
-        context = base.shape.context_length
+    context = base.context_length(resolved)
     share = VAL if config.data.val_share is None else config.data.val_share
     tuning, used = config.finetune, None if written_by is None else template
     decides = [tuning.overflow, context, share, tuning.val_dataset, used and used.text, tokenizer.identity]

@@ -122,11 +122,8 @@ def _windows(examples: Examples, resolved: Resolved, base: Base) -> int:
     """Return the windows of an epoch."""
     from pylm.data import Loader
 
-    context = resolved.config.model.context_length
-    if resolved.origin("model.context_length") == DEFAULT:
-        context = base.shape.context_length
     window = "packed" if resolved.origin("data.window") == DEFAULT else resolved.config.data.window
-    return Loader(str(examples.folder), context, 1, window=window).windows
+    return Loader(str(examples.folder), base.context_length(resolved), 1, window=window).windows
 
 
 def _default_out(base: Base) -> Path:

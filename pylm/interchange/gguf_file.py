@@ -17,7 +17,8 @@ from pylm.errors import UsageError
 from pylm.interchange.gguf_names import fields_of, heads_of, names_of, rows_of, turned
 from pylm.interchange.gguf_vocabulary import vocabulary_of
 from pylm.interchange.modelfile import modelfile
-from pylm.interchange.tensors import FLOATS, as_float32, release, rounded
+from pylm.interchange.tensors import as_float32, release, rounded
+from pylm.model.floats import FLOATS
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from pylm.checkpoint.tensors import ITEM_BYTES
 from pylm.errors import CheckpointError
+from pylm.model.floats import FLOATS, from_bf16, to_bf16
 from pylm.model.names import Joined, Stored, Transposed
 from pylm.wording import param
 
-__all__ = ["FLOATS", "Cast", "as_float32", "bytes_of", "cast", "release", "rounded"]
+__all__ = ["Cast", "as_float32", "bytes_of", "cast", "release", "rounded"]
 
 PIECE = 1 << 20  # numbers at a time
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 Numbers = npt.NDArray[Any]
 
 
@@ -79,7 +79,7 @@ def bytes_of(tensors: Mapping[str, Stored | Cast]) -> int:
 def as_float32(numbers: Numbers, dtype: str) -> npt.NDArray[np.float32]:
     """Return numbers as a file holds them in float32."""
     if dtype == "BF16":
-        return (numbers.astype(np.uint32) << 16).view(np.float32)
+        return from_bf16(numbers)
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32, copy=False)
 
@@ -87,10 +87,9 @@ def as_float32(numbers: Numbers, dtype: str) -> npt.NDArray[np.float32]:
 def rounded(numbers: npt.NDArray[np.float32], dtype: str, name: str) -> Numbers:
     """Return float32 in another type, to the nearest and the even one of two."""
     if dtype == "BF16":
-        bits = numbers.view(np.uint32)
-        made: Numbers = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
+        made: Numbers = to_bf16(numbers)
         if (strange := np.isnan(numbers)).any():  # whose bits may all be in the lower half: an infinity, rounded
-            made[strange] = (bits[strange] >> 16) | 0x40
+            made[strange] = (numbers.view(np.uint32)[strange] >> 16) | 0x40
         return made
     with np.errstate(over="ignore"):
         made = numbers.astype(FLOATS[dtype])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pylm.errors import CheckpointError
+from pylm.model.floats import FLOATS, from_bf16
 from pylm.model.names import Stored, Tensor
 
 __all__ = ["TABLES", "grown"]
@@ -40,9 +41,7 @@ def _grown(name: str, stored: Stored, rows: int, new: range) -> Tensor:
 
 def _floats(name: str, stored: Stored) -> NDArray[Any]:
     """Return a table's numbers."""
-    if stored.dtype == "BF16":  # the upper half of a float32
-        wide: NDArray[Any] = np.frombuffer(stored.data, "<u2").astype(np.uint32) << np.uint32(16)
-        return wide.view(np.float32).reshape(stored.shape)
-    if stored.dtype not in ("F64", "F32", "F16"):
+    if stored.dtype not in FLOATS:
         raise CheckpointError(f"{name} is of type {stored.dtype}, and weights are F64, F32, BF16, F16")
-    return np.frombuffer(stored.data, f"<f{int(stored.dtype[1:]) // 8}").reshape(stored.shape)
+    numbers: NDArray[Any] = np.frombuffer(stored.data, FLOATS[stored.dtype]).reshape(stored.shape)
+    return from_bf16(numbers) if stored.dtype == "BF16" else numbers

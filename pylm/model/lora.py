@@ -20,6 +20,7 @@ from pylm.config.schema import Finetune
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, ConfigError, did_you_mean
 from pylm.model import parameters
+from pylm.model.floats import FLOATS, from_bf16
 from pylm.model.names import Stored, Tensor
 from pylm.wording import param
 
@@ -199,11 +200,9 @@ def to_numpy(tensor: Stored) -> Array:
     """Return a stored tensor of floats as float32."""
     data = memoryview(tensor.data).cast("B")
     if tensor.dtype == "BF16":
-        flat = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif tensor.dtype in ("F64", "F32", "F16"):
-        flat = np.frombuffer(data, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype]).astype(
-            np.float32, copy=False
-        )
+        flat = from_bf16(np.frombuffer(data, FLOATS["BF16"]))
+    elif tensor.dtype in FLOATS:
+        flat = np.frombuffer(data, FLOATS[tensor.dtype]).astype(np.float32, copy=False)
     else:
         raise CheckpointError(f"a tensor of type {tensor.dtype} takes no adapter")
     return flat.reshape(tensor.shape)

@@ -16,15 +16,15 @@ import numpy.typing as npt
 
 from pylm.checkpoint import Tensor
 from pylm.errors import CheckpointError
+from pylm.model.floats import FLOATS, from_bf16, to_bf16
 
 if TYPE_CHECKING:
     from pylm.soups.parents import Parent
 
-__all__ = ["FLOATS", "Coefficients", "Summed", "gram_of"]
+__all__ = ["Coefficients", "Summed", "gram_of"]
 
 PIECE = 1 << 18  # numbers at a time: 2 MB in fp64
 RELEASED = 16  # pieces after which what was read of the mapped files is given back
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 Reals = npt.NDArray[np.float64]
 Coefficients = Callable[[Sequence[Tensor], str], Sequence[float]]  # of tensors that go by one name
@@ -109,7 +109,7 @@ def gram_of(tensors: Sequence[Tensor]) -> Reals:
 def _pieces(tensors: Sequence[Tensor]) -> Iterator[list[npt.NDArray[Any]]]:
     """Yield what stands in the same place of each, at most PIECE numbers of it."""
     views = [np.frombuffer(tensor.data, FLOATS[tensor.dtype]) for tensor in tensors]
-    read: Callable[[Any], npt.NDArray[Any]] = _widened if tensors[0].dtype == "BF16" else np.asarray
+    read: Callable[[Any], npt.NDArray[Any]] = from_bf16 if tensors[0].dtype == "BF16" else np.asarray
     for number, start in enumerate(range(0, len(views[0]), PIECE), 1):
         yield [read(view[start : start + PIECE]) for view in views]
         if number % RELEASED == 0:
@@ -133,17 +133,12 @@ def _sum(pieces: Sequence[npt.NDArray[Any]], factors: Sequence[np.float64]) -> R
     return total
 
 
-def _widened(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
 def _rounded(total: Reals, dtype: str) -> npt.NDArray[Any]:
     """Return a sum in the parents' type: to bf16 from fp32, to the nearest and the even one of two."""
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype != "BF16":
             return total.astype(FLOATS[dtype])
-        bits = total.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+        return to_bf16(total.astype(np.float32))
 
 
 def _is_finite(values: npt.NDArray[Any], dtype: str) -> bool:

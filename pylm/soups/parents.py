@@ -18,10 +18,10 @@ from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.data.open import tokenizer_of
 from pylm.errors import CheckpointError, PylmError
+from pylm.model.floats import FLOATS
 from pylm.model.layouts import read_json, shape_of
 from pylm.model.names import read
 from pylm.soups import adapters
-from pylm.soups.arithmetic import FLOATS
 from pylm.wording import call
 
 __all__ = ["Parent", "checking", "opened", "refuse_unlike"]

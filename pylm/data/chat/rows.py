@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylm.data.getting.parquet_rows import rows_of_groups
+from pylm.data.half_characters import refuse_half_characters
 from pylm.data.streaming.elsewhere import files_of
 from pylm.data.streaming.files import Files, Reading
 from pylm.data.streaming.grammar import GLOB, hub_name, is_path, kind_of, nearest
@@ -205,10 +206,7 @@ def _parsed(content: bytes, place: str) -> Any:
     try:
         value = json.loads(text)
         if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise DataError(f"{place} has {half}, half of a character", "write the character whole") from None
+            refuse_half_characters(value, place)
     except RecursionError:
         raise DataError(f"{place} is nested too deeply", "give it fewer levels") from None
     except ValueError as error:

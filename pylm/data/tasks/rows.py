@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pylm.data.half_characters import refuse_half_characters
 from pylm.data.streaming.files import Files, Reading
 from pylm.errors import DataError, PylmError
 from pylm.wording import param
@@ -57,11 +58,7 @@ def _object(line: bytes, place: str) -> Row:
     if not isinstance(row, dict):
         raise DataError(f"{place} is no JSON object", "each line of a test is one item: {…}")
     if HALF.search(line):
-        try:
-            json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            raise DataError(f"{place} has {half}, half of a character", "write the character whole") from None
+        refuse_half_characters(row, place)
     return row
 
 
