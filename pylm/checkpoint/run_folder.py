@@ -146,8 +146,9 @@ def retain(run: Path, keep_last: int) -> list[int]:
     """Remove all but the newest checkpoint, the `keep_last` newest that a run saves by itself, the best and `last`.
 
     One that was saved because somebody stopped the run takes no other's place: once the run has gone on and saved by
-    itself, it goes, and those that are left are the ones that a run without a stop has. Nothing goes unless the newest one is sound, and what goes is renamed first, so that no half-removed folder is taken
-    for a checkpoint. What a killed writer left behind goes too. Returns the removed steps.
+    itself, it goes, and those that are left are the ones that a run without a stop has. Nothing goes unless the newest
+    one is sound, and what goes is renamed first, so that no half-removed folder is taken for a checkpoint. What a
+    killed writer left behind goes too. Returns the removed steps.
     """
     have = steps(run)
     folder = run / CHECKPOINTS
