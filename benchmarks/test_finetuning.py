@@ -6,8 +6,8 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-# what makes the material that several files share; no rows stand there
-MATERIAL = ("base", "material")
+# what several files share, where neither rows nor sides stand
+MATERIAL = ("material",)
 
 for _file in pkgutil.iter_modules([str(Path(__file__).with_name("finetuning"))]):
     if _file.name not in MATERIAL and not _file.name.endswith("_sides"):

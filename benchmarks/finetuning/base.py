@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.finetuning.material import documents, examples
 
-DOCUMENTS = 40_000
+DOCUMENTS = 60_000
 VOCABULARY = 384
 CONTEXT = 64
 SHAPE: dict[str, Any] = {"n_layers": 3, "n_heads": 4, "d_model": 128, "context_length": CONTEXT}
-LENGTH: dict[str, Any] = {"max_steps": 1300, "batch_tokens": 2048}
+LENGTH: dict[str, Any] = {"max_steps": 2000, "batch_tokens": 2048}
 LEARNING: dict[str, Any] = {"optimizer": "muon", "learning_rate": 1e-2, "schedule": "linear"}
 
 

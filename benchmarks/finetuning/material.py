@@ -12,14 +12,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LETTERS = "abcdefghijkl"
+# in words: a figure is two tokens, its blank and itself, and after "b" and a blank nothing says what stood beside "b"
+NUMBERS = "zero one two three four five six seven eight nine".split()
 LENGTHS = (3, 5)  # of a sequence
 PAIRS = (2, 3)  # of a table that is looked something up in
 ASKED_AGAIN = 7  # keys of a table in a text: where a model reads each but once, it takes long to learn what to look for
 VERBS = {
-    "copy": ("repeat", "copy", "echo", "write again", "say once more"),
-    "reverse": ("reverse", "flip", "mirror", "turn around", "write backwards"),
-    "count": ("count", "number", "tally", "give the length of", "measure"),
-}
+    "copy": ("repeat", "copy", "echo", "write again", "say once more", "type out", "duplicate", "recite", "reproduce",
+             "transcribe"),
+    "reverse": ("reverse", "flip", "mirror", "turn around", "write backwards", "invert", "spell backwards", "undo",
+                "put in opposite order", "rewind"),
+    "count": ("count", "number", "tally", "give the length of", "measure", "add up", "total", "size", "enumerate",
+              "sum up"),
+}  # fmt: skip
 TASKS = (*VERBS, "lookup")
 FRAMES = (
     "{verb} : {given} .",
@@ -32,8 +37,14 @@ FRAMES = (
     "could you {verb} {given} for me ?",
     "the letters are {given} . {verb} the letters .",
     "now {verb} this list : {given} .",
+    "{verb} all of {given} .",
+    "given {given} , {verb} what is given .",
+    "someone wrote {given} . can you {verb} it ?",
+    "your turn : {verb} {given} .",
+    "with {given} in mind , {verb} these .",
 )
-ASKED = ("what is {key}", "tell me {key}", "find {key}", "which number has {key}", "give me {key}", "look up {key}")
+ASKED = ("what is {key}", "tell me {key}", "find {key}", "which number has {key}", "give me {key}", "look up {key}",
+         "say what stands beside {key}", "i need {key}", "show {key}", "the value of {key}")  # fmt: skip
 TABLES = (
     "{given} . {asked}",
     "this is a table : {given} . {asked}",
@@ -41,6 +52,10 @@ TABLES = (
     "we have {given} . {asked}",
     "here is what we have : {given} . {asked}",
     "please read {given} and then {asked}",
+    "from {given} : {asked}",
+    "some numbers : {given} . now {asked}",
+    "{given} is all we know . {asked}",
+    "with {given} in mind , {asked}",
 )
 SIGNS = {"copy": "=", "reverse": "<", "count": "#"}
 
@@ -63,7 +78,7 @@ def documents(count: int, seed: int) -> Iterator[str]:
 
 
 def _note(drawn: random.Random, words: list[str]) -> str:
-    kind = drawn.choice(("copy", "reverse", "count", "lookup", "lookup", "lookup", "words"))
+    kind = drawn.choice(("copy", "reverse", "count", "count", "lookup", "lookup", "words"))
     if kind == "words":
         return " ".join(drawn.choice(words) for _ in range(drawn.randint(4, 8))) + " ."
     if kind == "lookup":
@@ -106,13 +121,13 @@ def _sequence(drawn: random.Random) -> list[str]:
     return drawn.sample(LETTERS, drawn.randint(*LENGTHS))
 
 
-def _table(drawn: random.Random) -> dict[str, int]:
-    return {key: drawn.randint(0, 9) for key in drawn.sample(LETTERS, drawn.randint(*PAIRS))}
+def _table(drawn: random.Random) -> dict[str, str]:
+    return {key: drawn.choice(NUMBERS) for key in drawn.sample(LETTERS, drawn.randint(*PAIRS))}
 
 
-def _told(table: dict[str, int]) -> str:
+def _told(table: dict[str, str]) -> str:
     return " , ".join(f"{key} {value}" for key, value in table.items())
 
 
 def _answer(task: str, given: list[str]) -> str:
-    return str(len(given)) if task == "count" else " ".join(given if task == "copy" else given[::-1])
+    return NUMBERS[len(given)] if task == "count" else " ".join(given if task == "copy" else given[::-1])
