@@ -16,7 +16,9 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "qwen3": {"qk_norm": True, "rope_theta": 77.0},
     "qwen2": {"attention_bias": "qkv", "tied": False},
     "mistral": {"window": 7},
-}
+    "nanochat": {"mlp": "relu2", "norm_gain": False, "embed_norm": True, "qk_norm": True, "tied": False,
+                 "logit_softcap": 15.0},
+}  # fmt: skip
 
 
 def small_run(name: str = "runs/a", layout: str = "llama", seed: int = 1, chat: bool = False, **shape: Any) -> str:
