@@ -13,8 +13,10 @@ import numpy.typing as npt
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.errors import CheckpointError
+from pylm.interchange import gguf_rope
 from pylm.interchange.gguf_file import need_gguf
 from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turned_back
+from pylm.interchange.gguf_rope import short
 from pylm.interchange.gguf_vocabulary import tokenizer_of
 from pylm.model.names import Joined, Stored
 
@@ -83,12 +85,12 @@ def read(path: Path, with_tokenizer: bool = True) -> Read:
         raise CheckpointError(f"{path} is of the architecture {architecture}; {', '.join(ARCHITECTURES)} are read")
     own = {key.partition(".")[2]: value for key, value in fields.items() if key.startswith(f"{architecture}.")}
     try:
-        shape = _shape(architecture, own, tensors)
+        shape = _shape(architecture, own, tensors, fields.get(gguf_rope.STATED))
         weights = _weights(architecture, shape, tensors)
         words = tokenizer_of(fields, str(path)) if with_tokenizer else None
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which its architecture {architecture} has") from None
-    except (ValueError, TypeError, IndexError, AttributeError) as error:  # fields may be of any kind
+    except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:  # fields may be of any kind
         raise CheckpointError(f"{path} describes no model that fits: {str(error).splitlines()[0]}") from None
     ids = [fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
     ends = list(dict.fromkeys(end for end in ids if isinstance(end, int)))
@@ -130,12 +132,10 @@ def _check_start(path: Path) -> None:
             raise CheckpointError(f"{path} is damaged: its header claims {claimed:,} {what}, and {most:,} are the most")
 
 
-def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]) -> Shape:
-    if "rope_freqs.weight" in tensors or own.get("rope.scaling.type", "none") not in ("none", "linear"):
-        raise CheckpointError(
-            f"its positions are scaled by {own.get('rope.scaling.type', 'rope_freqs')}: linear is read"
-        )
-    heads = own["attention.head_count"]
+def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any], stated: str | None) -> Shape:
+    heads, factors = own["attention.head_count"], None
+    if gguf_rope.FACTORS in tensors:
+        factors = np.frombuffer(Unpacked(tensors[gguf_rope.FACTORS], None).data, np.float32)
     form = dict(FORMS[architecture])
     if architecture == "llama":
         has = {name: f"blk.0.{name}.bias" in tensors for name in ("attn_q", "attn_output", "ffn_up")}
@@ -143,27 +143,23 @@ def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]
         form["attention_bias"] = None if has["ffn_up"] else {(1, 1): "all", (1, 0): "qkv"}.get(
             (has["attn_q"], has["attn_output"])
         )  # fmt: skip
-    linear = own.get("rope.scaling.type") == "linear"
     eps = own[NORMS.get(architecture, "attention.layer_norm_rms_epsilon")]
     shape = Shape.model_validate({
         **form,
         "n_layers": own["block_count"], "n_heads": heads, "n_kv_heads": own.get("attention.head_count_kv", heads),
         "d_model": own["embedding_length"], "d_ff": own["feed_forward_length"],
-        "context_length": own["context_length"], "head_dim": own.get("attention.key_length"), "norm_eps": _short(eps),
-        "rope_theta": _short(own.get("rope.freq_base", 10000.0)), "tied": "output.weight" not in tensors,
-        "rope_scaling": {"type": "linear", "factor": _short(own["rope.scaling.factor"])} if linear else None,
+        "context_length": own["context_length"], "head_dim": own.get("attention.key_length"), "norm_eps": short(eps),
+        "rope_theta": short(own.get("rope.freq_base", 10000.0)), "tied": "output.weight" not in tensors,
+        "rope_scaling": gguf_rope.scaling_in(own, stated, factors),
     })  # fmt: skip
-    return complete(shape, int(tensors["token_embd.weight"].shape[1]))
-
-
-def _short(number: float) -> float:
-    """Return the number that a field in float32 was made of: 1e-05 and not 9.99999974e-06."""
-    return float(str(np.float32(number)))
+    whole = complete(shape, int(tensors["token_embd.weight"].shape[1]))
+    gguf_rope.check_factors(whole, factors)
+    return whole
 
 
 def _weights(architecture: str, shape: Shape, tensors: Mapping[str, Any]) -> dict[str, Stored]:
     weights: dict[str, Stored] = {}
-    known: set[str] = set()
+    known = {gguf_rope.FACTORS}
     for ours, theirs in names_of(shape, architecture):
         known.update(theirs)
         parts = [Unpacked(tensors[name], heads_of(name, shape) if architecture == "llama" else None) for name in theirs]

@@ -39,6 +39,8 @@ _SCALED = {
     "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
+# Numbers that may be left out here, and that transformers asks for
+_ASKED = {"llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0}}
 # What transformers takes for keys that a config.json leaves out, where that is not what Llama's layout takes
 _LEFT_OUT: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 128, "num_key_value_heads": 32},
@@ -274,7 +276,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
 def _to_theirs(scaling: Mapping[str, Any]) -> dict[str, Any]:
     theirs = {ours: name for name, ours in _OURS.items()}
     numbers = {theirs.get(name, name): value for name, value in scaling.items() if name != "type"}
-    return {"rope_type": scaling["type"], **numbers}
+    return {"rope_type": scaling["type"], **_ASKED.get(str(scaling["type"]), {}), **numbers}
 
 
 def _only(config: Mapping[str, Any], key: str, *served: Any) -> None:

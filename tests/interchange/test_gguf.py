@@ -25,7 +25,9 @@ from tests.interchange.plain_gguf import Plain
 from tests.interchange.runs import LAYOUTS, small_run
 
 SERVED = {**{name: shape for name, shape in LAYOUTS.items() if name != "mistral"},
-          "llama, biases": {"bias": True}, "llama, attention's biases": {"attention_bias": "all"}}  # fmt: skip
+          "llama, biases": {"bias": True}, "llama, attention's biases": {"attention_bias": "all"},
+          "qwen3, yarn": {"qk_norm": True, "rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 1.3,
+                                                             "original_max_positions": 12.0}}}  # fmt: skip
 IDS = [5, 17, 256, 3, 258, 100, 42, 7, 7, 90, 201, 33]
 
 
@@ -48,6 +50,7 @@ def test_a_plain_reading_computes_the_same_and_it_comes_back_bitwise(layout: str
     back = pylm.import_("out/model.gguf", out="back")
     held, found = open_weights(name).weights(), back.weights()
     assert held.keys() == found.keys() and all(bytes(held[key].data) == bytes(found[key].data) for key in held)
+    assert load(open_weights("back")).shape.rope_scaling == load(open_weights(name)).shape.rope_scaling
     one, two = pylm.Tokenizer.load("runs/a/checkpoints/step_5"), pylm.Tokenizer.load("back")
     assert one.identity == two.identity and one.chat_template == two.chat_template and one.eot == two.eot
     pylm.export("back", to="gguf", out="again")
@@ -130,7 +133,14 @@ def test_a_pre_tokenizer_can_be_forced_and_the_card_says_so() -> None:
     [
         ({"layout": "mistral"}, "llama.cpp's mistral has no window 7"),
         ({"layout": "qwen3", "attention_bias": "all"}, "llama.cpp's qwen3 has no attention_bias all"),
-        ({"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_positions": 16.0}}, "no rope_scaling yarn"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_positions": 16.0, "beta_fast": 16.0}},
+            "llama.cpp's llama has no rope_scaling beta_fast 16.0",
+        ),
+        (
+            {"layout": "qwen3", "rope_scaling": {"type": "llama3", "factor": 2.0, "original_max_positions": 16.0}},
+            "llama.cpp's qwen3 has no rope_scaling llama3",
+        ),
         ({"mlp": "relu2"}, "no layout that other programs load has mlp relu2"),
     ],
 )
