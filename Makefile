@@ -96,7 +96,8 @@ peers-engines: setup ## build llama.cpp with its converter, and mlx-lm, whom cer
 	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python -d $(ENGINES)/sdist llama-cpp-python==0.3.36
 	tar xzf $(ENGINES)/sdist/llama_cpp_python-0.3.36.tar.gz -C $(ENGINES)/sdist --strip-components=2 \
 	  $(addprefix llama_cpp_python-0.3.36/vendor/llama.cpp/,convert_hf_to_gguf.py conversion gguf-py)
-	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(ENGINES) \
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $${CMAKE_ARGS:-}" \
+	  $(BIN)/python -m pip install -q --no-deps --upgrade --target $(ENGINES) \
 	  $(ENGINES)/sdist/llama_cpp_python-0.3.36.tar.gz mlx-lm==0.32.2 diskcache==5.6.3
 
 peers-runs: setup ## install tensorboard, whose reading of a run ours is compared with, in an environment beside
