@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.errors import CheckpointError
-from pylm.interchange import gguf_rope
+from pylm.interchange import gguf_header, gguf_rope
 from pylm.interchange.gguf_file import need_gguf
 from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turned_back
 from pylm.interchange.gguf_rope import short
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Read", "read"]
 
-HEADER = 100_000_000  # bytes before the first tensor: the largest vocabularies take a tenth
-COUNTS = {"tensors": 200_000, "fields": 10_000}
 KEPT = {"F32": "F32", "F16": "F16", "BF16": "BF16"}  # the others are unpacked to F32
 NORMS = {"gpt2": "attention.layer_norm_epsilon"}
 FORMS: dict[str, dict[str, Any]] = {
@@ -79,7 +77,7 @@ class Read(NamedTuple):
 
 def read(path: Path, with_tokenizer: bool = True) -> Read:
     """Return the model of a GGUF file by our names."""
-    fields, tensors = _opened(path)
+    fields, tensors = gguf_header.opened(path)
     architecture = fields.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f"{path} is of the architecture {architecture}; {', '.join(ARCHITECTURES)} are read")
@@ -96,40 +94,6 @@ def read(path: Path, with_tokenizer: bool = True) -> Read:
     ends = list(dict.fromkeys(end for end in ids if isinstance(end, int)))
     kinds = sorted({tensor.tensor_type.name for tensor in tensors.values()} - KEPT.keys())
     return Read(shape, weights, words, ends, kinds)
-
-
-def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return fields and tensors by name, once the header is found to be sound."""
-    _check_start(path)
-    gguf = need_gguf()
-    try:
-        reader = gguf.GGUFReader(path)
-        fields = {name: field.contents() for name, field in reader.fields.items()}
-        tensors = {tensor.name: tensor for tensor in reader.tensors}
-    except Exception as error:  # a damaged header fails in any way
-        raise CheckpointError(f"{path} is damaged: its header does not parse ({error})", "fetch it again") from None
-    if (count := fields.get("split.count", 1)) not in (0, 1):
-        raise CheckpointError(f"{path} is one of {count} files", "join them: llama-gguf-split --merge")
-    end = 0
-    for tensor in sorted(tensors.values(), key=lambda each: each.data_offset):
-        if tensor.data_offset < end:
-            raise CheckpointError(f"{path} is damaged: tensor {tensor.name} begins within the one before it")
-        if end == 0 and tensor.data_offset > HEADER:
-            raise CheckpointError(f"{path} has a header of {tensor.data_offset:,} bytes, and {HEADER:,} are the most")
-        end = tensor.data_offset + tensor.n_bytes
-    return fields, tensors
-
-
-def _check_start(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(24)
-    if start[:4] != b"GGUF" or len(start) < 24:
-        raise CheckpointError(f"{path} is no GGUF file: it begins with {start[:4]!r}", "fetch it again")
-    if (version := int.from_bytes(start[4:8], "little")) not in (2, 3):
-        raise CheckpointError(f"{path} is GGUF of version {version}; 2 and 3 are read")
-    for at, (what, most) in zip((8, 16), COUNTS.items(), strict=True):
-        if (claimed := int.from_bytes(start[at : at + 8], "little")) > most:
-            raise CheckpointError(f"{path} is damaged: its header claims {claimed:,} {what}, and {most:,} are the most")
 
 
 def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any], stated: str | None) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +183,17 @@ def test_more_than_a_file_holds_is_split(monkeypatch: pytest.MonkeyPatch) -> Non
     parts = sorted(name for name in made.files if name.endswith(".gguf"))
     assert len(parts) > 2 and parts[0].startswith("model-00001-of-")
     assert f"FROM ./{parts[0]}\n" in Path("out/Modelfile").read_text()
-    with pytest.raises(CheckpointError, match=f"{parts[0]} is one of {len(parts)} files"):
-        pylm.import_(f"out/{parts[0]}", out="x")
+    back, held = pylm.import_("out", out="back").weights(), open_weights("runs/a").weights()
+    assert all(bytes(held[name].data) == bytes(back[name].data) for name in held)
+    with pytest.raises(CheckpointError, match=f"{parts[1]} is one of {len(parts)} files") as caught:
+        pylm.import_(f"out/{parts[1]}", out="x")
+    assert caught.value.hint == f"name the first: NAME-00001-of-{len(parts):05d}.gguf"
+    Path("out", parts[1]).unlink()
+    with pytest.raises(CheckpointError, match=f"is one of {len(parts)} files, and {parts[1]} is not beside it"):
+        pylm.import_("out", out="x")
+    Path("out/other.gguf").touch()
+    with pytest.raises(CheckpointError, match="out is none of what is read: a folder with Modelfile, README.md, "):
+        pylm.import_("out", out="x")
 
 
 LINE = re.compile(r'FROM \./[\w.-]+|PARAMETER stop "(\\.|[^"\\])+"|PARAMETER num_ctx \d+|TEMPLATE """.*"""|#.*')
@@ -232,6 +242,9 @@ def test_damaged_files_are_one_sentence() -> None:
     ):
         with pytest.raises(CheckpointError, match=sentence):
             pylm.import_(damaged(change), out="x")
+    tensors = Path("out/model.gguf").read_bytes().index(b"blk.0.attn_norm.weight")
+    with pytest.raises(CheckpointError, match=r"bad.gguf is damaged: tensor blk\..* begins within the one before it"):
+        pylm.import_(damaged(put(tensors + 22 + 4 + 8 + 4, "<Q", 64)), out="x")
     name = b"general.architecture"
     at = Path("out/model.gguf").read_bytes().index(name) + len(name) + 12
     with pytest.raises(CheckpointError, match="is of the architecture bertx; gpt2, llama, qwen3, qwen2 are read"):
@@ -248,6 +261,21 @@ def test_damaged_files_are_one_sentence() -> None:
         pylm.export("runs/a", to="hf", out="x", quantize="q8_0")
 
 
+def test_a_header_of_more_than_100_MB_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs nothing to find, whatever it claims: nothing is made of it."""
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    start = struct.pack("<4sIQQQ", b"GGUF", 3, 1, 1, 1) + b"x" + struct.pack("<I", 9)
+    for array, sentence in (
+        (struct.pack("<IQ", 4, 30_000_000), "bad.gguf has a header of more than 100,000,000 bytes, which are the most"),
+        (struct.pack("<IQQ", 8, 5, 1 << 62), "bad.gguf has a header of more than 100,000,000 bytes"),
+        (struct.pack("<IQ", 8, 1 << 60), "bad.gguf is damaged: its header does not parse"),
+        (struct.pack("<IQ", 9, 1 << 60), "bad.gguf is damaged: its header does not parse"),
+    ):
+        Path("bad.gguf").write_bytes(start + array)
+        with pytest.raises(CheckpointError, match=sentence):
+            pylm.import_("bad.gguf", out="x")
+
+
 def test_a_file_s_name_is_no_folder() -> None:
     with pytest.raises(UsageError, match="out= is a folder: model.gguf lies in it") as caught:
         pylm.export(small_run(), to="gguf", out="a.gguf")
@@ -255,8 +283,6 @@ def test_a_file_s_name_is_no_folder() -> None:
 
 
 def test_without_the_package_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(UsageError) as caught:
         pylm.export(small_run(), to="gguf", out="x")
