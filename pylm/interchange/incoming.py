@@ -20,6 +20,7 @@ from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.generation.load import folder_of
 from pylm.interchange import gguf_in, torch_in
+from pylm.interchange.gguf_header import file_in
 from pylm.interchange.portable import tokenizer_in
 from pylm.interchange.tensors import Cast, bytes_of, cast
 from pylm.model.names import Stored, Tensor, from_hugging_face
@@ -97,8 +98,9 @@ def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> I
         shape, tensors = from_hugging_face(weights.weights(), path / "config.json")
         yield Foreign("Hugging Face's layout", shape, tensors, words, texts=_generation(path))
         return
-    if path.is_file() and path.suffix == ".gguf":
-        yield _gguf(path, tokenizer, say)
+    file = file_in(path) if path.is_dir() else path if path.suffix == ".gguf" else None
+    if file is not None and file.is_file():
+        yield _gguf(file, tokenizer, say)
         return
     pickle = torch_in.file_in(path) if path.is_dir() else path
     if pickle is not None and pickle.is_file() and pickle.suffix in torch_in.SUFFIXES:

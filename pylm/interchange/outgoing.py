@@ -14,7 +14,7 @@ from pylm.config.shape import count_parameters
 from pylm.errors import UsageError, did_you_mean
 from pylm.interchange import card, certificate, gguf_file, hugging_face, nanogpt
 from pylm.interchange.gguf_names import architecture_of
-from pylm.interchange.gguf_vocabulary import FORCED, pre_tokenizer_of
+from pylm.interchange.gguf_vocabulary import FORCED, SENTENCEPIECE, pre_tokenizer_of
 from pylm.interchange.portable import Portable, opened
 from pylm.interchange.tensors import bytes_of
 from pylm.model.layouts import layout_of
@@ -95,7 +95,7 @@ def export(
         )
     sweep(place)
     model = opened(os.fspath(checkpoint), say)
-    if to in ("hf", "mlx", "nanochat"):
+    if to in ("hf", "mlx"):
         model = hugging_face.readable(model)
     layout = _layout(model, to)
     kind = DTYPES[dtype] or model.dtype
@@ -159,7 +159,7 @@ def _pre_tokenizer(model: Portable, forced: str | None) -> str:
 
 def _notes(wide: list[str], pre: str, forced: str | None) -> list[str]:
     """Return what the card says of a GGUF file beside its figures."""
-    notes = [f"Text is cut by llama.cpp's {pre}."]
+    notes = [f"Text is cut by llama.cpp's {pre}." if pre != SENTENCEPIECE else "Text is cut as SentencePiece cuts it."]
     if forced:
         notes = [
             f"Text is cut by llama.cpp's {pre}, which was asked for: its ids may be others than those of training."

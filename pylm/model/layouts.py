@@ -45,6 +45,8 @@ _SCALED = {
     "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
+# Numbers that may be left out here, and that transformers asks for
+_ASKED = {"llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0}}
 # What transformers takes for keys that a config.json leaves out, where that is not what Llama's layout takes
 _LEFT_OUT: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 128, "num_key_value_heads": 32},
@@ -53,7 +55,7 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
     "nanochat": {"final_logit_softcapping": 15.0},
 }
 _ACTIVATIONS = {"swiglu": "silu", "relu2": "relu2"}
-_ASKED = ("llama", "qwen3", "nanochat")  # layouts whose config.json says attention_bias
+_BIASED = ("llama", "qwen3", "nanochat")  # layouts whose config.json says attention_bias
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _OURS = {"original_max_position_embeddings": "original_max_positions"}
 
@@ -82,7 +84,7 @@ def misfits(shape: Shape, layout: str) -> Iterator[str]:
             yield f"n_kv_heads {shape.n_kv_heads}"
         if shape.head_dim * shape.n_heads != shape.d_model:
             yield f"head_dim {shape.head_dim}"
-    if layout in _ASKED and shape.qkv_bias != shape.out_bias:
+    if layout in _BIASED and shape.qkv_bias != shape.out_bias:
         yield f"attention_bias {shape.attention_bias}"
     if shape.rope_scaling is not None and shape.rope_scaling["type"] not in _scalings(layout):
         yield f"rope_scaling {shape.rope_scaling['type']}"
@@ -228,7 +230,7 @@ def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
     _only(config, "hidden_act", _ACTIVATIONS["relu2" if chat else "swiglu"])
     _only(config, "use_sliding_window", False)
     # the other layouts' models have what they have, whatever stands there
-    asked = bool(config.get("attention_bias", False)) if layout in _ASKED else False
+    asked = bool(config.get("attention_bias", False)) if layout in _BIASED else False
     bias = bool(config.get("mlp_bias", False)) if layout == "llama" else False
     if bias and not asked:
         raise CheckpointError("config.json says mlp_bias True and attention_bias False, which no model of ours has")
@@ -294,7 +296,7 @@ def _scalings(layout: str) -> list[str]:
 def _to_theirs(scaling: Mapping[str, Any]) -> dict[str, Any]:
     theirs = {ours: name for name, ours in _OURS.items()}
     numbers = {theirs.get(name, name): value for name, value in scaling.items() if name != "type"}
-    return {"rope_type": scaling["type"], **numbers}
+    return {"rope_type": scaling["type"], **_ASKED.get(str(scaling["type"]), {}), **numbers}
 
 
 def _only(config: Mapping[str, Any], key: str, *served: Any) -> None:
