@@ -72,7 +72,7 @@ def from_nanochat(held: Mapping[str, Stored], meta: Mapping[str, Any]) -> tuple[
 
 def _config(held: Mapping[str, Stored], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config.json that transformers would have of it."""
-    numbers = {}
+    numbers: dict[str, Any] = {}
     for key in ("n_layer", "n_head", "n_kv_head", "n_embd", "sequence_len", "vocab_size"):
         numbers[key] = settings.get(key)
         if type(numbers[key]) is not int:

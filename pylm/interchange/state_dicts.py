@@ -115,16 +115,16 @@ def from_state_dict(
 
 
 def _shape(tool: Tool, held: Mapping[str, Stored], settings: Mapping[str, Any]) -> Shape:
-    heads = settings.get(tool.heads)
+    heads, several = settings.get(tool.heads), "" if tool.settings.endswith("s") else "s"
     if type(heads) is not int or heads < 1:
         raise CheckpointError(
-            f"its {tool.settings} {'names' if '.' in tool.settings else 'name'} no {tool.heads}",
+            f"its {tool.settings} name{several} no {tool.heads}",
             "the number of heads stands in no tensor: put it there",
         )
     vocabulary, width = _get(tool, held, _theirs(tool, "embed.weight")).shape
     if width % heads:
         raise CheckpointError(
-            f"its {tool.settings} say {tool.heads} {heads}, and its width {width} is no multiple of that"
+            f"its {tool.settings} say{several} {tool.heads} {heads}, and its width {width} is no multiple of that"
         )
     pattern = re.compile(re.escape(tool.modules["mlp.up"]).replace(r"\{i\}", r"(\d+)") + r"\.weight")
     layers = 1 + max((int(match[1]) for name in held if (match := pattern.fullmatch(name))), default=-1)

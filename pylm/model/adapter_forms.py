@@ -56,7 +56,8 @@ def read(tensors: Mapping[str, Stored], config: Mapping[str, Any], shape: Shape)
     found = _from_peft(tensors, config, shape) if form == "peft" else _from_mlx(tensors, config, shape)
     ours: dict[str, Stored] = {}
     for module, parts, rows in _modules(shape, form):
-        held = [_turned(part, found.pop(plain(part), None), shape) for part in parts]
+        pairs_of = [found.pop(plain(part), None) for part in parts]
+        held = [pair and _turned(part, pair, shape) for part, pair in zip(parts, pairs_of, strict=True)]
         if any(held):
             pair = _joined(held, rows)
             ours[f"{module}.lora_a"], ours[f"{module}.lora_b"] = to_tensor(pair.a), to_tensor(pair.b)
@@ -110,10 +111,10 @@ def _modules(shape: Shape, form: str) -> Iterator[tuple[str, list[str], list[int
             yield module, [name.replace(".weight", "") for name in names], rows
 
 
-def _turned(name: str, pair: Pair | None, shape: Shape) -> Pair | None:
+def _turned(name: str, pair: Pair, shape: Shape) -> Pair:
     """Return factors with the halves of each head's rows in the other order, where the name asks for it."""
     assert shape.head_dim
-    if pair is None or not name.endswith("↕") or len(pair.b) % shape.head_dim:
+    if not name.endswith("↕") or len(pair.b) % shape.head_dim:
         return pair
     rows, rank = pair.b.shape
     return Pair(pair.a, pair.b.reshape(-1, 2, shape.head_dim // 2, rank)[:, ::-1].reshape(rows, rank))
