@@ -207,7 +207,7 @@ def test_ollama_reads_the_modelfile_and_chats_end(chat: bool) -> None:
         ("from", "./model.gguf"), ("template", TURNS if chat else "{{ .Prompt }}"), ("stop", END),
         *[("stop", "<|im_end|>")] * chat, ("num_ctx", "48"),
     ]  # fmt: skip
-    assert TURNS.count("{{") == TURNS.count("}}") == TURNS.count("{{- range") + TURNS.count("{{ end") + 2
+    assert TURNS.count("{{") == TURNS.count("}}")
 
 
 @pytest.mark.parametrize("stop", ['<"x">', '"q"', '""', "\\end\\", " s ", "a#b", '"""', "</s>"])
