@@ -145,7 +145,7 @@ def _tensors(model: Portable, architecture: str) -> Iterator[tuple[str, npt.NDAr
         ends: list[int] = np.cumsum(rows_of(model.shape))[:-1].tolist() if len(theirs) == 3 else []
         for name, part in zip(theirs, np.split(numbers, ends), strict=True):
             heads = heads_of(name, model.shape) if architecture == "llama" else None
-            yield name, part if heads is None else turned(part, heads), len(data) // len(theirs)
+            yield name, part if heads is None else turned(part, heads), part.size * len(data) // numbers.size
         release(held)
     if (factors := gguf_rope.factors_of(model.shape)) is not None:
         yield gguf_rope.FACTORS, factors, 0

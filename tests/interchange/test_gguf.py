@@ -7,6 +7,7 @@ import re
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from pylm._rust import Bpe
 from pylm.checkpoint import open_weights
 from pylm.errors import CheckpointError, ConfigError, PylmError, TokenizerError, UsageError
 from pylm.interchange import gguf_file
+from pylm.interchange.modelfile import TURNS, modelfile
 from pylm.model.torch import load
 from tests.generation.small import END, small_model, write_run
 from tests.interchange.plain_gguf import Plain
+from tests.interchange.plain_modelfile import commands
 from tests.interchange.runs import LAYOUTS, small_run
 
 SERVED = {**{name: shape for name, shape in LAYOUTS.items() if name not in ("mistral", "nanochat")},
@@ -196,17 +199,22 @@ def test_more_than_a_file_holds_is_split(monkeypatch: pytest.MonkeyPatch) -> Non
         pylm.import_("out", out="x")
 
 
-LINE = re.compile(r'FROM \./[\w.-]+|PARAMETER stop "(\\.|[^"\\])+"|PARAMETER num_ctx \d+|TEMPLATE """.*"""|#.*')
-
-
 @pytest.mark.parametrize("chat", [True, False])
-def test_the_modelfile_is_of_ollamas_grammar_and_chats_end(chat: bool) -> None:
+def test_ollama_reads_the_modelfile_and_chats_end(chat: bool) -> None:
     pylm.export(small_run(chat=chat), to="gguf", out="out")
-    text = Path("out/Modelfile").read_text()
-    whole = re.sub(r'""".*?"""', lambda found: found[0].replace("\n", " "), text, flags=re.DOTALL)
-    assert all(LINE.fullmatch(line) for line in whole.splitlines()), text
-    assert ('PARAMETER stop "<|im_end|>"' in text) == chat and f'PARAMETER stop "{END}"' in text
-    assert text.count("{{") == text.count("}}") and "PARAMETER num_ctx 48" in text
+    found = commands(Path("out/Modelfile").read_text())
+    assert found == [
+        ("from", "./model.gguf"), ("template", TURNS if chat else "{{ .Prompt }}"), ("stop", END),
+        *[("stop", "<|im_end|>")] * chat, ("num_ctx", "48"),
+    ]  # fmt: skip
+    assert TURNS.count("{{") == TURNS.count("}}")
+
+
+@pytest.mark.parametrize("stop", ['<"x">', '"q"', '""', "\\end\\", " s ", "a#b", '"""', "</s>"])
+def test_any_text_can_be_a_stop(stop: str) -> None:
+    words = SimpleNamespace(chat_template="{{ messages }}", added={stop: 7})
+    model: Any = SimpleNamespace(tokenizer=words, ends=(7,), shape=SimpleNamespace(context_length=9))
+    assert commands(modelfile(model, "m.gguf")) == [("from", "./m.gguf"), ("stop", stop), ("num_ctx", "9")]
 
 
 def test_plain_tokens_that_end_what_llama_cpp_generates_are_told() -> None:
