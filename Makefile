@@ -90,6 +90,16 @@ peers-after: setup ## install lm-evaluation-harness with questions for it, trl a
 peers-merge: peers-after ## install mergekit beside the environment of the packages that it imports
 	$(VENV)/peers-after/bin/python -m pip install -q --no-deps --target $(VENV)/peers-merge mergekit==0.1.5 immutables==0.21
 
+ENGINES := $(VENV)/peers-engines
+peers-engines: setup ## build llama.cpp with its converter, and mlx-lm, whom certificates ask: PYTHONPATH=.venv/peers-engines
+	mkdir -p $(ENGINES)/sdist
+	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python -d $(ENGINES)/sdist llama-cpp-python==0.3.36
+	tar xzf $(ENGINES)/sdist/llama_cpp_python-0.3.36.tar.gz -C $(ENGINES)/sdist --strip-components=2 \
+	  $(addprefix llama_cpp_python-0.3.36/vendor/llama.cpp/,convert_hf_to_gguf.py conversion gguf-py)
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $${CMAKE_ARGS:-}" \
+	  $(BIN)/python -m pip install -q --no-deps --upgrade --target $(ENGINES) \
+	  $(ENGINES)/sdist/llama_cpp_python-0.3.36.tar.gz mlx-lm==0.32.2 diskcache==5.6.3
+
 peers-runs: setup ## install tensorboard, whose reading of a run ours is compared with, in an environment beside
 	test -x $(VENV)/peers-runs/bin/python || $(PYTHON) -m venv $(VENV)/peers-runs
 	$(VENV)/peers-runs/bin/python -m pip install -q --upgrade 'pip>=25.1'
@@ -161,4 +171,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-engines peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

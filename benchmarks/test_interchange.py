@@ -2,7 +2,8 @@
 
 The engines are asked as `pylm export --certify` asks them. A model of each layout with random weights says how logits
 differ; what fewer bits cost is measured on a small model that is trained here, whose likeliest token means something.
-`PYTHONPATH` may name a folder with llama-cpp-python and mlx-lm.
+`make peers-engines` builds llama.cpp with its converter and fetches mlx-lm: `PYTHONPATH=.venv/peers-engines`. The rows
+of llama.cpp's converter need `--vocabs DIR` with GPT-2's `vocab.bpe` and `encoder.json`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import dataclasses
 import importlib.util
 import os
 import platform
-import random
+import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.compare import Compare, Side
+from benchmarks.corpora import Texts
 from benchmarks.report import Row
 from benchmarks.test_soup import LARGEST, shape_of_all, weights
 
@@ -35,6 +40,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "qwen2": {**ROPE, "attention_bias": "qkv", "tied": False},
 }
 KILLS = 50
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +75,44 @@ def copied(folder: str) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
+def command(folder: str, kind: str) -> dict[str, Any]:
+    quantize = "none" if kind == "f32" else kind
+    words = [str(Path(sys.executable).parent / "pylm"), "export", f"{folder}/run", "--to", "gguf", "--no-certify"]
+    seconds, peak = ended([*words, "--quantize", quantize, "--out", f"{folder}/ours"])
+    result = described(f"{folder}/ours/model.gguf")
+    shutil.rmtree(f"{folder}/ours")
+    return {"seconds": seconds, "peak_mb": peak, "result": result}
+
+
+def converter(folder: str, kind: str) -> dict[str, Any]:
+    import llama_cpp
+
+    script = Path(llama_cpp.__file__).parent.parent / "sdist" / "llama.cpp" / "convert_hf_to_gguf.py"
+    seconds, peak = ended([sys.executable, str(script), f"{folder}/hf", "--outtype", kind, "--outfile",
+                           f"{folder}/theirs.gguf"])  # fmt: skip
+    result = described(f"{folder}/theirs.gguf")
+    Path(f"{folder}/theirs.gguf").unlink()
+    return {"seconds": seconds, "peak_mb": peak, "result": result}
+
+
+def ended(words: list[str]) -> tuple[float, float]:
+    """Seconds and the most memory, in MB, of a command."""
+    begun = time.perf_counter()
+    subprocess.run(words, check=True, capture_output=True)
+    return time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+
+
+def described(path: str) -> dict[str, Any]:
+    """What a GGUF file holds: type and checksum of each tensor, and the vocabulary."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    held: dict[str, Any] = {each.name: [each.tensor_type.name, zlib.crc32(each.data)] for each in reader.tensors}
+    for field in ("tokens", "merges", "token_type", "pre"):
+        held[field] = zlib.crc32(repr(reader.fields[f"tokenizer.ggml.{field}"].contents()).encode())
+    return held
+
+
 # the material
 
 
@@ -84,6 +128,22 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write(folder / "run", weights=weights(1), optimizer={}, state={"step": 1}, config=config, texts={})
     yield str(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def published(gpt2: str, request: pytest.FixtureRequest) -> str:
+    """The same folder, the checkpoint with GPT-2's own vocabulary, and beside it what the converter reads."""
+    import pylm
+
+    folder = request.config.getoption("--vocabs")
+    if folder is None or not (folder / "vocab.bpe").exists():
+        pytest.skip("--vocabs names no folder with GPT-2's vocabulary")
+    words = pylm.Tokenizer.load(folder)
+    words.save(Path(gpt2) / "tok")
+    for path in (Path(gpt2) / "tok").iterdir():
+        shutil.copy(path, Path(gpt2) / "run")
+    pylm.export(f"{gpt2}/run", to="hf", out=f"{gpt2}/hf", certify=False)
+    return gpt2
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +218,15 @@ def test_logits_and_greedy(compare: Compare, layout: str, to: str, bar: float, t
     row(compare, f"{layout} in {PACKAGES[to]}: texts with other ids of {found.texts:,}", found.texts_unlike, 0, "texts")
 
 
-def test_eight_bits(compare: Compare, trained: str, tmp_path: Path) -> None:
+def test_eight_bits(compare: Compare, trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pylm
+    from pylm.data.stories import stories
+    from pylm.interchange import asked
 
     name = "Q8_0 of a trained tiny model in llama.cpp: share of prompts with another likeliest token"
     need(compare, name, "gguf", "≤ 0.01")
+    # of prompts such as it was trained on: after random letters its likeliest token means nothing
+    monkeypatch.setattr(asked, "_prose", lambda draw, size: stories(size, seed=7))
 
     def measured() -> Any:
         return pylm.export(trained, to="gguf", quantize="q8_0", out=tmp_path / "out", certify=True).compared[0]
@@ -179,26 +243,100 @@ def test_eight_bits(compare: Compare, trained: str, tmp_path: Path) -> None:
     )
 
 
-def test_fifty_kills(compare: Compare, tmp_path: Path) -> None:
-    from tests.interchange.test_kills import ENDLESS
+@pytest.mark.parametrize("to", ["hf", "gguf", "import"])
+def test_fifty_kills(compare: Compare, to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.interchange.test_kills import wrong_after_kills
 
-    def measured() -> int:
+    monkeypatch.chdir(tmp_path)
+    source = random_run(tmp_path / "runs", "llama")
+    if to == "import":
         import pylm
 
-        random_run(tmp_path / "runs", "llama")
-        (tmp_path / "runs" / "llama").rename(tmp_path / "runs" / "a")
-        wanted = pylm.export(tmp_path / "runs" / "a", to="hf", out=tmp_path / "whole", certify=False).files
-        draw, wrong = random.Random(5), 0
-        for _ in range(KILLS):
-            words = [sys.executable, "-c", ENDLESS, "hf"]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=tmp_path) as child:
-                assert child.stdout is not None
-                child.stdout.readline()
-                time.sleep(draw.random() * 0.5)
-                child.kill()
-            for folder in tmp_path.glob("out-*"):
-                wrong += {path.name: path.stat().st_size for path in folder.iterdir()} != wanted
-                shutil.rmtree(folder)
-        return wrong
+        source = str(pylm.export(source, to="hf", out="source", certify=False).path)
+    wrong = compare.benchmark.pedantic(lambda: wrong_after_kills(to, source, KILLS), rounds=1, iterations=1)
+    what = to if to == "import" else f"export to {to}"
+    row(compare, f"{KILLS} kills of an {what}: folders that are wrong", len(wrong), 0, "folders")
 
-    row(compare, f"{KILLS} kills: folders that load and are wrong", compare.benchmark.pedantic(measured), 0, "folders")
+
+@pytest.mark.parametrize("to", ["hf", "gguf"])
+@pytest.mark.parametrize("pattern", ["gpt2", "qwen2", "cl100k", "llama3", "sp-bpe"])
+def test_ids(compare: Compare, text: Texts, pattern: str, to: str, tmp_path: Path) -> None:
+    from pylm.interchange.asked import texts_of
+
+    name = f"{pattern} in {PACKAGES[to]}: texts with other ids"
+    need(compare, name, to, "≤ 0 texts")
+    run = run_of_tokenizer(tmp_path, pattern)
+    named = {"10 MB of 22 scripts and 100,000 hostile strings": texts_of(SPECIALS, 10_000_000, 100_000)}
+    if text.folder is not None:
+        halves = [path.open(encoding="utf-8").read(4_000_000) for path in (text.prose, text.multilingual)]
+        named["prose and multilingual text"] = [one for half in halves for one in half.split("\n") if one]
+
+    def measured() -> dict[str, tuple[int, int, str]]:
+        return {what: unlike(run, to, tmp_path, texts) for what, texts in named.items()}
+
+    for what, (count, of, version) in compare.benchmark.pedantic(measured, rounds=1, iterations=1).items():
+        row(compare, f"{name} of {of:,}, {what}", count, 0, "texts", version)
+
+
+def run_of_tokenizer(folder: Path, pattern: str) -> str:
+    """A run of a small model whose vocabulary is trained with a pattern, or as SentencePiece's byte-pair merges."""
+    from pylm import Tokenizer
+    from pylm.interchange.asked import texts_of
+    from tests.generation.small import small_model, write_run
+
+    of = {"model": "sp-bpe", "character_coverage": 0.9} if pattern == "sp-bpe" else {"pattern": pattern}
+    words = Tokenizer.train(iter(texts_of([], 300_000, 0)), 8_000, specials=SPECIALS, **of)
+    write_run(folder / "run", small_model(words.vocab_size, n_layers=1), words)
+    return str(folder / "run")
+
+
+def unlike(run: str, to: str, folder: Path, texts: list[str]) -> tuple[int, int, str]:
+    """How many of how many texts an engine, and which version of it, gives other ids than we do."""
+    import pylm
+    from pylm.interchange import certificate
+    from pylm.interchange.engines.job import ask
+    from pylm.interchange.portable import opened
+
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        made = pylm.export(run, to=to, out=f"{place}/out", certify=False)
+        ask(Path(place), texts, [[0]], [1])
+        answer = certificate._answered(certificate.ENGINES[to], made.path, Path(place))
+    words = opened(run).tokenizer
+    assert words is not None
+    mine = words.encode_batch(texts, allowed_special="all")
+    theirs = np.split(answer["ids"], np.cumsum(answer["counts"])[:-1])
+    count = sum(not np.array_equal(one, other) for one, other in zip(mine, theirs, strict=True))
+    return count, len(texts), str(answer["version"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_round_trips(compare: Compare, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pylm
+    from pylm.checkpoint import open_weights
+
+    def measured() -> tuple[int, int]:
+        run = random_run(tmp_path, layout)
+        pylm.export(run, to="hf", out="one", certify=False)
+        pylm.export(pylm.import_("one", out="in").path, to="hf", out="two", certify=False)
+        files = [path.name for path in Path("one").iterdir() if path.name != "README.md"]
+        pylm.export(run, to="gguf", out="gguf", certify=False)
+        back, held = pylm.import_("gguf", out="back").weights(), open_weights(run).weights()
+        assert back.keys() == held.keys()
+        return (
+            sum(Path("one", name).read_bytes() != Path("two", name).read_bytes() for name in files),
+            sum(bytes(back[name].data) != bytes(held[name].data) for name in held),
+        )
+
+    monkeypatch.chdir(tmp_path)
+    files, tensors = compare.benchmark.pedantic(measured, rounds=1, iterations=1)
+    row(compare, f"{layout}: hf → pylm → hf, files that differ", files, 0, "files")
+    row(compare, f"{layout}: pylm → gguf F32 → pylm, tensors that differ", tensors, 0, "tensors")
+
+
+@pytest.mark.parametrize("kind", ["f32", "q8_0"])
+def test_gguf_beside_llama_cpps_converter(compare: Compare, published: str, kind: str) -> None:
+    peer = Side("llama-cpp-python", converter, label="llama.cpp's converter")
+    run = compare(f"124M to gguf, {kind}, whole commands", Side("pylm", command), [peer], rounds=3, folder=published,
+                  kind=kind)  # fmt: skip
+    run.leaner(1 / 3, than=peer.name, figure="seconds", unit="s")
+    run.at_most(round(3 * LARGEST + 64))

@@ -282,6 +282,8 @@ class Engine:
         rope_magnitude: float = 1.0,
         qkv_bias: bool | None = None,
         out_bias: bool | None = None,
+        norm_gain: bool = True,
+        embed_norm: bool = False,
     ) -> None: ...
     @property
     def weight_bytes(self) -> int: ...

@@ -81,7 +81,8 @@ std::unique_ptr<Engine> make_engine(const py::dict& tensors, int64_t n_layers, i
                                     int64_t window, float attention_softcap, float logit_softcap,
                                     const std::string& quantize, int threads, int64_t head_dim,
                                     std::vector<double> rope_frequencies, double rope_magnitude,
-                                    std::optional<bool> qkv_bias, std::optional<bool> out_bias) {
+                                    std::optional<bool> qkv_bias, std::optional<bool> out_bias, bool norm_gain,
+                                    bool embed_norm) {
     Shape s{};
     if (!head_dim && n_heads > 0 && d_model % n_heads)
         throw Error(Kind::usage, std::to_string(n_heads) + " heads do not divide the width " + std::to_string(d_model));
@@ -90,7 +91,8 @@ std::unique_ptr<Engine> make_engine(const py::dict& tensors, int64_t n_layers, i
     s.qkv_bias = qkv_bias.value_or(bias), s.out_bias = out_bias.value_or(bias);
     s.layers = n_layers, s.heads = n_heads, s.kv_heads = n_kv_heads, s.width = d_model, s.inner = d_ff;
     s.vocab = vocab_size, s.context = context_length, s.eps = norm_eps, s.theta = rope_theta;
-    s.qk_norm = qk_norm, s.bias = bias, s.tied = tied, s.window = window;
+    s.qk_norm = qk_norm, s.norm_gain = norm_gain, s.embed_norm = embed_norm, s.bias = bias, s.tied = tied,
+    s.window = window;
     s.attention_softcap = attention_softcap, s.logit_softcap = logit_softcap;
     s.layer_norm = one_of<bool>(norm, "norm", {{"rmsnorm", false}, {"layernorm", true}});
     s.mlp = one_of<Act>(mlp, "mlp", {{"gelu", Act::gelu_tanh}, {"relu2", Act::relu2}, {"swiglu", Act::swiglu}});
@@ -166,7 +168,8 @@ void bind_engine(py::module_& module) {
              py::arg("qk_norm") = false, py::arg("bias") = false, py::arg("tied") = true, py::arg("window") = 0,
              py::arg("attention_softcap") = 0.0f, py::arg("logit_softcap") = 0.0f, py::arg("quantize") = "none",
              py::arg("threads") = 0, py::arg("head_dim") = 0, py::arg("rope_frequencies") = std::vector<double>(),
-             py::arg("rope_magnitude") = 1.0, py::arg("qkv_bias") = py::none(), py::arg("out_bias") = py::none())
+             py::arg("rope_magnitude") = 1.0, py::arg("qkv_bias") = py::none(), py::arg("out_bias") = py::none(),
+             py::arg("norm_gain") = true, py::arg("embed_norm") = false)
         .def_property_readonly("weight_bytes", &Engine::weight_bytes, "Bytes of weights that a decoded token reads.")
         .def("cache", &make_cache, py::arg("capacity") = 0, "Room for one sequence; 0: the model's context.")
         .def("read", &read_ids, py::arg("ids"), py::arg("cache"), py::arg("every") = false,

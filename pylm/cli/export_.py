@@ -18,7 +18,8 @@ pylm export runs/a --to gguf --quantize q8_0 --out mine-gguf"""
 
 @command("export", example=EXAMPLE)
 @click.argument("checkpoint", metavar="CHECKPOINT", shell_complete=complete_runs)
-@click.option("--to", type=click.Choice(["hf", "mlx", "torch", "gguf"]), required=True, help="Whose files; see below.")
+@click.option("--to", type=click.Choice(["hf", "mlx", "nanochat", "torch", "gguf"]), required=True,
+              help="Whose files; see below.")  # fmt: skip
 @click.option("--out", required=True, metavar="DIR", help="The folder to make, which must not be there yet.")
 @click.option("--dtype", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto",
               help="Of the weights; auto keeps them as they are.")  # fmt: skip
@@ -33,8 +34,8 @@ def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as other programs read it.
 
     hf is a folder for transformers, vLLM and llama.cpp's converter; mlx the same for mlx-lm, whose classes lack some
-    of what the layouts have; torch is a ckpt.pt as nanoGPT writes it; gguf is a folder
-    with model.gguf for llama.cpp, and a Modelfile for Ollama beside it.
+    of what the layouts have; nanochat the same for transformers' class of nanochat and no other; torch is a ckpt.pt
+    as nanoGPT writes it; gguf is a folder with model.gguf for llama.cpp, and a Modelfile for Ollama beside it.
 
     The folder is there whole or not at all. Nothing is uploaded.
     """

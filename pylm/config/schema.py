@@ -51,6 +51,12 @@ class Model(Section):
         default="rmsnorm", description="Normalisation before each half of a block."
     )
     norm_eps: Annotated[float, Real(above=0.0, below=1.0)] = Field(default=1e-5, description="Its epsilon.")
+    norm_gain: Annotated[bool, Flag()] = Field(
+        default=True, description="Norms learn a gain. false: they only normalise (RMSNorm alone)."
+    )
+    embed_norm: Annotated[bool, Flag()] = Field(
+        default=False, description="The same normalisation of the embedding, before the first block."
+    )
     mlp: Annotated[Literal["swiglu", "gelu", "relu2"], Word(of=("swiglu", "gelu", "relu2"))] = Field(
         default="swiglu", description="The other half of a block."
     )
@@ -114,6 +120,8 @@ class Model(Section):
             raise ValueError(f"rope needs heads of even width, and {said} is {head}")
         if self.rope_scaling is not None and self.position != "rope":
             raise ValueError(f"rope_scaling is for position rope, and it is {self.position}")
+        if self.norm == "layernorm" and not self.norm_gain:
+            raise ValueError("norm_gain false is for norm rmsnorm, and it is layernorm")
         if self.n_heads is not None and self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads {self.n_heads} is no multiple of n_kv_heads {self.n_kv_heads}")
         return self

@@ -54,9 +54,10 @@ def count_parameters(model: Model) -> int:
     attention += (heads_width + 2 * kv_width) * model.qkv_bias + width * model.out_bias
     matrices = 3 if model.mlp == "swiglu" else 2
     mlp = matrices * width * inner + bias * ((matrices - 1) * inner + width)
-    norm = width * (1 + (bias if model.norm == "layernorm" else 0))
-    block = attention + mlp + 2 * norm + (2 * head if model.qk_norm else 0) + (2 if model.residual_lambdas else 0)
+    norm = width * (1 + (bias if model.norm == "layernorm" else 0)) if model.norm_gain else 0
+    block = attention + mlp + 2 * norm + (2 if model.residual_lambdas else 0)
+    block += 2 * head if model.qk_norm and model.norm_gain else 0
     tables = vocab * width * (1 if model.tied else 2)
     tables += model.context_length * width if model.position == "learned" else 0
     tables += (n_layers + 1) // 2 * (vocab * kv_width + 2) if model.value_embeddings else 0
-    return n_layers * block + norm + tables
+    return n_layers * block + norm * (2 if model.embed_norm else 1) + tables

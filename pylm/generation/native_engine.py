@@ -105,6 +105,8 @@ class NativeEngine:
             rope_magnitude=magnitude,
             qkv_bias=shape.qkv_bias,
             out_bias=shape.out_bias,
+            norm_gain=shape.norm_gain,
+            embed_norm=shape.embed_norm,
         )
 
     @property

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-LIBRARIES = {"hf": "transformers", "mlx": "mlx", "torch": "pytorch", "gguf": "gguf"}
+LIBRARIES = {"hf": "transformers", "nanochat": "transformers", "mlx": "mlx", "torch": "pytorch", "gguf": "gguf"}
 NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64"}
+TRANSFORMERS = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```"""
 LOADED = {
     "gguf": """```
 llama-cli -m model.gguf -p "Once"
@@ -29,12 +35,8 @@ model.load_state_dict(checkpoint["model"])
 
 It was trained with GELU in its tanh form, GPT-2's; nanoGPT computes the exact one, whose logits differ a little.
 `nn.GELU(approximate="tanh")` in its class is what the model was trained with.""",
-    "hf": """```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```""",
+    "hf": TRANSFORMERS,
+    "nanochat": TRANSFORMERS,
     "mlx": """```python
 from mlx_lm import generate, load
 

@@ -43,6 +43,7 @@ class Engine:
 # llama.cpp computes GELU on a CPU by a table in fp16, which no setting turns off
 ENGINES = {
     "hf": Engine("transformers", "transformers", "pip install transformers", "of_transformers", {"": 1e-5}),
+    "nanochat": Engine("transformers", "transformers", "pip install transformers", "of_transformers", {"": 1e-5}),
     "mlx": Engine("mlx-lm", "mlx_lm", "pip install mlx-lm 'mlx[cpu]'", "of_mlx_lm", {"": 1e-4}),
     "gguf": Engine("llama.cpp", "llama_cpp", "pip install llama-cpp-python", "of_llama_cpp", {"": 1e-4, "gpt2": 5e-3}),
 }

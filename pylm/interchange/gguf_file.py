@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pylm.durable import naming, write_text
 from pylm.errors import UsageError
+from pylm.interchange import gguf_rope
 from pylm.interchange.gguf_names import fields_of, heads_of, names_of, rows_of, turned
 from pylm.interchange.gguf_vocabulary import vocabulary_of
 from pylm.interchange.modelfile import modelfile
@@ -90,6 +91,8 @@ def _about(writer: Any, model: Portable, kind: str, architecture: str) -> None:
     writer.add_quantization_version(2)
     for name, value in fields_of(model.shape, architecture).items():
         _add(writer, f"{architecture}.{name}", value)
+    for name, value in gguf_rope.scaling_out(model.shape, architecture).items():
+        _add(writer, name, value)
 
 
 def _add(writer: Any, key: str, value: Any) -> None:
@@ -111,6 +114,8 @@ def _shapes(shape: Shape, architecture: str, model: Portable) -> Iterator[tuple[
         sizes = model.weights[ours].shape
         for name, rows in zip(theirs, rows_of(shape) if len(theirs) == 3 else sizes[:1], strict=True):
             yield name, (rows, *sizes[1:])
+    if (factors := gguf_rope.factors_of(shape)) is not None:
+        yield gguf_rope.FACTORS, factors.shape
 
 
 def _kind(name: str, shape: tuple[int, ...], kind: str) -> str:
@@ -140,8 +145,10 @@ def _tensors(model: Portable, architecture: str) -> Iterator[tuple[str, npt.NDAr
         ends: list[int] = np.cumsum(rows_of(model.shape))[:-1].tolist() if len(theirs) == 3 else []
         for name, part in zip(theirs, np.split(numbers, ends), strict=True):
             heads = heads_of(name, model.shape) if architecture == "llama" else None
-            yield name, part if heads is None else turned(part, heads), len(data) // len(theirs)
+            yield name, part if heads is None else turned(part, heads), part.size * len(data) // numbers.size
         release(held)
+    if (factors := gguf_rope.factors_of(model.shape)) is not None:
+        yield gguf_rope.FACTORS, factors, 0
 
 
 def _packed(gguf: Any, name: str, numbers: npt.NDArray[np.float32], kind: str) -> Numbers:

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete
 from pylm.errors import CheckpointError
+from pylm.interchange import gguf_header, gguf_rope
 from pylm.interchange.gguf_file import need_gguf
 from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turned_back
+from pylm.interchange.gguf_rope import short
 from pylm.interchange.gguf_vocabulary import tokenizer_of
 from pylm.model.names import Joined, Stored
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Read", "read"]
 
-HEADER = 100_000_000  # bytes before the first tensor: the largest vocabularies take a tenth
-COUNTS = {"tensors": 200_000, "fields": 10_000}
 KEPT = {"F32": "F32", "F16": "F16", "BF16": "BF16"}  # the others are unpacked to F32
 NORMS = {"gpt2": "attention.layer_norm_epsilon"}
 FORMS: dict[str, dict[str, Any]] = {
@@ -77,18 +77,18 @@ class Read(NamedTuple):
 
 def read(path: Path, with_tokenizer: bool = True) -> Read:
     """Return the model of a GGUF file by our names."""
-    fields, tensors = _opened(path)
+    fields, tensors = gguf_header.opened(path)
     architecture = fields.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f"{path} is of the architecture {architecture}; {', '.join(ARCHITECTURES)} are read")
     own = {key.partition(".")[2]: value for key, value in fields.items() if key.startswith(f"{architecture}.")}
     try:
-        shape = _shape(architecture, own, tensors)
+        shape = _shape(architecture, own, tensors, fields.get(gguf_rope.STATED))
         weights = _weights(architecture, shape, tensors)
         words = tokenizer_of(fields, str(path)) if with_tokenizer else None
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which its architecture {architecture} has") from None
-    except (ValueError, TypeError, IndexError, AttributeError) as error:  # fields may be of any kind
+    except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:  # fields may be of any kind
         raise CheckpointError(f"{path} describes no model that fits: {str(error).splitlines()[0]}") from None
     ids = [fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
     ends = list(dict.fromkeys(end for end in ids if isinstance(end, int)))
@@ -96,46 +96,10 @@ def read(path: Path, with_tokenizer: bool = True) -> Read:
     return Read(shape, weights, words, ends, kinds)
 
 
-def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return fields and tensors by name, once the header is found to be sound."""
-    _check_start(path)
-    gguf = need_gguf()
-    try:
-        reader = gguf.GGUFReader(path)
-        fields = {name: field.contents() for name, field in reader.fields.items()}
-        tensors = {tensor.name: tensor for tensor in reader.tensors}
-    except Exception as error:  # a damaged header fails in any way
-        raise CheckpointError(f"{path} is damaged: its header does not parse ({error})", "fetch it again") from None
-    if (count := fields.get("split.count", 1)) not in (0, 1):
-        raise CheckpointError(f"{path} is one of {count} files", "join them: llama-gguf-split --merge")
-    end = 0
-    for tensor in sorted(tensors.values(), key=lambda each: each.data_offset):
-        if tensor.data_offset < end:
-            raise CheckpointError(f"{path} is damaged: tensor {tensor.name} begins within the one before it")
-        if end == 0 and tensor.data_offset > HEADER:
-            raise CheckpointError(f"{path} has a header of {tensor.data_offset:,} bytes, and {HEADER:,} are the most")
-        end = tensor.data_offset + tensor.n_bytes
-    return fields, tensors
-
-
-def _check_start(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(24)
-    if start[:4] != b"GGUF" or len(start) < 24:
-        raise CheckpointError(f"{path} is no GGUF file: it begins with {start[:4]!r}", "fetch it again")
-    if (version := int.from_bytes(start[4:8], "little")) not in (2, 3):
-        raise CheckpointError(f"{path} is GGUF of version {version}; 2 and 3 are read")
-    for at, (what, most) in zip((8, 16), COUNTS.items(), strict=True):
-        if (claimed := int.from_bytes(start[at : at + 8], "little")) > most:
-            raise CheckpointError(f"{path} is damaged: its header claims {claimed:,} {what}, and {most:,} are the most")
-
-
-def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]) -> Shape:
-    if "rope_freqs.weight" in tensors or own.get("rope.scaling.type", "none") not in ("none", "linear"):
-        raise CheckpointError(
-            f"its positions are scaled by {own.get('rope.scaling.type', 'rope_freqs')}: linear is read"
-        )
-    heads = own["attention.head_count"]
+def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any], stated: str | None) -> Shape:
+    heads, factors = own["attention.head_count"], None
+    if gguf_rope.FACTORS in tensors:
+        factors = np.frombuffer(Unpacked(tensors[gguf_rope.FACTORS], None).data, np.float32)
     form = dict(FORMS[architecture])
     if architecture == "llama":
         has = {name: f"blk.0.{name}.bias" in tensors for name in ("attn_q", "attn_output", "ffn_up")}
@@ -143,27 +107,23 @@ def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]
         form["attention_bias"] = None if has["ffn_up"] else {(1, 1): "all", (1, 0): "qkv"}.get(
             (has["attn_q"], has["attn_output"])
         )  # fmt: skip
-    linear = own.get("rope.scaling.type") == "linear"
     eps = own[NORMS.get(architecture, "attention.layer_norm_rms_epsilon")]
     shape = Shape.model_validate({
         **form,
         "n_layers": own["block_count"], "n_heads": heads, "n_kv_heads": own.get("attention.head_count_kv", heads),
         "d_model": own["embedding_length"], "d_ff": own["feed_forward_length"],
-        "context_length": own["context_length"], "head_dim": own.get("attention.key_length"), "norm_eps": _short(eps),
-        "rope_theta": _short(own.get("rope.freq_base", 10000.0)), "tied": "output.weight" not in tensors,
-        "rope_scaling": {"type": "linear", "factor": _short(own["rope.scaling.factor"])} if linear else None,
+        "context_length": own["context_length"], "head_dim": own.get("attention.key_length"), "norm_eps": short(eps),
+        "rope_theta": short(own.get("rope.freq_base", 10000.0)), "tied": "output.weight" not in tensors,
+        "rope_scaling": gguf_rope.scaling_in(own, stated, factors),
     })  # fmt: skip
-    return complete(shape, int(tensors["token_embd.weight"].shape[1]))
-
-
-def _short(number: float) -> float:
-    """Return the number that a field in float32 was made of: 1e-05 and not 9.99999974e-06."""
-    return float(str(np.float32(number)))
+    whole = complete(shape, int(tensors["token_embd.weight"].shape[1]))
+    gguf_rope.check_factors(whole, factors)
+    return whole
 
 
 def _weights(architecture: str, shape: Shape, tensors: Mapping[str, Any]) -> dict[str, Stored]:
     weights: dict[str, Stored] = {}
-    known: set[str] = set()
+    known = {gguf_rope.FACTORS}
     for ours, theirs in names_of(shape, architecture):
         known.update(theirs)
         parts = [Unpacked(tensors[name], heads_of(name, shape) if architecture == "llama" else None) for name in theirs]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pylm.config.schema import Model as Shape
 from pylm.errors import ConfigError
+from pylm.interchange.gguf_rope import misfits
 from pylm.model.layouts import layout_of
 from pylm.model.names import pairs
 from pylm.wording import param
@@ -29,13 +30,18 @@ _PARTS = {
 def architecture_of(shape: Shape) -> str:
     """Return llama.cpp's architecture of a shape; a refusal names the fields that it has not."""
     layout = layout_of(shape)
+    if layout == "nanochat":
+        raise ConfigError(
+            f"llama.cpp has no class of nanochat: no mlp {shape.mlp} with norm_gain false and embed_norm true",
+            f"{param('to', 'nanochat')} is read by transformers, {param('to', 'mlx')} by mlx-lm; the presets tiny and "
+            "llama-25m make what llama.cpp reads",
+        )
     unfit = []
     if shape.window is not None:
         unfit.append(f"window {shape.window}")
     if layout == "qwen3" and shape.attention_bias is not None:
         unfit.append(f"attention_bias {shape.attention_bias}")
-    if shape.rope_scaling is not None and shape.rope_scaling["type"] != "linear":
-        unfit.append(f"rope_scaling {shape.rope_scaling['type']}")
+    unfit += misfits(shape, layout)
     if unfit:
         raise ConfigError(
             f"llama.cpp's {layout} has no {' and '.join(unfit)}",
@@ -73,16 +79,13 @@ def fields_of(shape: Shape, architecture: str) -> dict[str, Any]:
     }
     if architecture == "gpt2":
         return {**fields, "attention.layer_norm_epsilon": float(shape.norm_eps)}
-    fields |= {
+    return fields | {
         "attention.layer_norm_rms_epsilon": float(shape.norm_eps),
         "attention.key_length": shape.head_dim,
         "attention.value_length": shape.head_dim,
         "rope.dimension_count": shape.head_dim,
         "rope.freq_base": float(shape.rope_theta),
     }
-    if shape.rope_scaling is not None:
-        fields |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(shape.rope_scaling["factor"])}
-    return fields
 
 
 def turned(numbers: Numbers, heads: int) -> Numbers:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import TokenizerError
+from pylm.interchange import gguf_spm
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.interchange.portable import Portable
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["EXACT", "FORCED", "pre_tokenizer_of", "tokenizer_of", "vocabulary_of"]
+__all__ = ["EXACT", "FORCED", "SENTENCEPIECE", "pre_tokenizer_of", "tokenizer_of", "vocabulary_of"]
 
 # Our patterns → llama.cpp's pre-tokenizer of the same cuts. dbrx has Llama 3's regex and honours merges.
 EXACT = {"gpt2": "gpt-2", "qwen2": "qwen2", "cl100k": "dbrx", "llama3": "dbrx"}
 READ = {"gpt-2": "gpt2", "qwen2": "qwen2", "dbrx": "llama3", "smaug-bpe": "llama3", "llama-bpe": "llama3"}
 # What may be forced: names that llama.cpp knows for byte-level BPE
 FORCED = ("gpt-2", "qwen2", "dbrx", "llama-bpe", "gpt-4o", "tekken", "smollm", "qwen35", "default")
+SENTENCEPIECE = "default"  # what its converter calls those that have no pre-tokenizer
 PATTERN = "pylm.pattern"  # which of ours it was: two of them are cut by one of llama.cpp's
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 # Texts that llama.cpp takes for the end of what is generated, whatever the kind of the token
@@ -32,10 +34,12 @@ ENDING = frozenset(
 def pre_tokenizer_of(tokenizer: Tokenizer, forced: str | None) -> str:
     """Return llama.cpp's name of the pre-tokenizer; a refusal says what llama.cpp has no twin of."""
     if not tokenizer.native:
-        raise TokenizerError(
-            f"llama.cpp has no twin of a {tokenizer.backend.kind} vocabulary of this kind: its ids would be others",
-            f"train a byte-level BPE ({param('model', 'bpe')}), or export {param('to', 'hf')}",
-        )
+        gguf_spm.pieces_of(tokenizer)
+        if forced is not None:
+            raise TokenizerError(
+                f"{param('force_pre', forced)} is for byte-level BPE, and this is SentencePiece", "leave it out"
+            )
+        return SENTENCEPIECE
     if forced is not None:
         return forced
     pattern = tokenizer.pattern or ""
@@ -64,18 +68,18 @@ def vocabulary_of(model: Portable, pre: str, say: Callable[[str], None]) -> dict
             "the tokenizer has no end of text, for which llama.cpp would take the id 11",
             "train it with a special token such as <|endoftext|>",
         )
+    pieces = None if tokenizer.native else gguf_spm.pieces_of(tokenizer)
     tokens, kinds = _tokens(value, rows)
+    if pieces is not None:
+        kinds[: len(pieces.pieces)] = [piece.kind for piece in pieces.pieces]
     _refuse_twins(tokens)
     for token in sorted(ENDING & {token for token, kind in zip(tokens, kinds, strict=True) if kind == NORMAL}):
         say(f"{token} is a token of plain text here, and llama.cpp ends what it generates there")
     turn = model.ends[1] if len(model.ends) > 1 else tokenizer.eot
     fields = {
-        "ggml.model": "gpt2",
-        "ggml.pre": pre,
+        **(_bpe_fields(value, pre, tokenizer.pattern) if pieces is None else gguf_spm.spm_fields(pieces, pre, rows)),
         "ggml.tokens": tokens,
         "ggml.token_type": kinds,
-        "ggml.merges": list(_merges(value)),
-        PATTERN: tokenizer.pattern,
         "ggml.bos_token_id": tokenizer.eot,
         "ggml.eos_token_id": tokenizer.eot,
         "ggml.eot_token_id": turn,
@@ -117,9 +121,10 @@ def _refuse_twins(tokens: list[str]) -> None:
             )
 
 
-def _merges(value: dict[str, Any]) -> Iterator[str]:
-    for merge in value["model"]["merges"]:
-        yield merge if isinstance(merge, str) else " ".join(merge)
+def _bpe_fields(value: dict[str, Any], pre: str, pattern: str | None) -> dict[str, Any]:
+    """Return the fields that byte-level BPE has beside texts and kinds of its tokens."""
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in value["model"]["merges"]]
+    return {"ggml.model": "gpt2", "ggml.pre": pre, "ggml.merges": merges, PATTERN: pattern}
 
 
 def tokenizer_of(fields: Mapping[str, Any], where: str) -> Tokenizer:
@@ -129,6 +134,11 @@ def tokenizer_of(fields: Mapping[str, Any], where: str) -> Tokenizer:
 
     told = {key.removeprefix("tokenizer."): value for key, value in fields.items() if key.startswith("tokenizer.")}
     pre, model = told.get("ggml.pre"), told.get("ggml.model")
+    if model == gguf_spm.MODEL:
+        made = gguf_spm.json_of(told, where)
+        return Tokenizer.from_tokenizer_json(
+            json.dumps(made, ensure_ascii=False), _config(told, told["ggml.tokens"], pre)
+        )
     pattern = told.get(PATTERN) or READ.get(str(pre))
     if model != "gpt2" or pattern is None:
         raise TokenizerError(

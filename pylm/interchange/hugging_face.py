@@ -13,15 +13,15 @@ from pylm.checkpoint.tensors import ITEM_BYTES
 from pylm.durable import write_text
 from pylm.errors import ConfigError
 from pylm.interchange.tensors import Cast, bytes_of, cast
-from pylm.model.layouts import config_of, generation_config_of, layout_of
-from pylm.model.names import Tensor, to_hugging_face
+from pylm.model.layouts import config_of, generation_config_of, layout_of, misfits
+from pylm.model.names import OWN, Tensor, to_hugging_face
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.interchange.portable import Portable
 
-__all__ = ["SHARD", "readable", "refuse_for_mlx", "write_folder"]
+__all__ = ["SHARD", "readable", "refuse_for_mlx", "refuse_for_nanochat", "write_folder"]
 
 SHARD = 5_000_000_000  # bytes of a file, as transformers 4 splits them
 # What mlx-lm's classes leave out of the layouts: it reads the rest as transformers does
@@ -31,10 +31,14 @@ MLX: dict[str, dict[str, tuple[Any, ...]]] = {
     "qwen3": {"attention_bias": (None,)},
     "qwen2": {},
     "mistral": {"window": (None,)},
-}
+    "nanochat": {"tied": (False,), "attention_bias": (None,), "logit_softcap": (15.0,), "norm_eps": (1e-5,),
+                 "rope_scaling": (None,)},
+}  # fmt: skip
 
 
-def write_folder(folder: Path, model: Portable, dtype: str | None, written: Callable[[int], object]) -> None:
+def write_folder(
+    folder: Path, model: Portable, dtype: str | None, written: Callable[[int], object], to: str = "hf"
+) -> None:
     """Fill a folder.
 
     Args:
@@ -42,8 +46,10 @@ def write_folder(folder: Path, model: Portable, dtype: str | None, written: Call
         model: what is written.
         dtype: safetensors' word for the type of the weights; None keeps each as it is.
         written: called with the bytes of weights that were written.
+        to: hf, or mlx: what mlx-lm calls otherwise gets its names.
     """
-    tensors, _ = to_hugging_face(model.weights, model.shape)
+    own = to == "mlx" and layout_of(model.shape) == "nanochat"
+    tensors, _ = to_hugging_face(model.weights, model.shape, names=OWN if own else None)
     config = config_of(model.shape, model.ends or None, dtype or model.dtype)
     _write_weights(folder, cast(tensors, dtype, written))
     write_text(folder / "config.json", _json(config))
@@ -111,6 +117,15 @@ def readable(model: Portable) -> Portable:
     return replace(model, shape=as_llama, weights={**model.weights, **biases})
 
 
+def refuse_for_nanochat(shape: Shape) -> None:
+    """Refuse, by its fields, a shape that nanochat's class has not."""
+    if unfit := list(misfits(shape, "nanochat")):
+        raise ConfigError(
+            f"nanochat's class has no {' and '.join(unfit)}",
+            f"the preset speed-portable makes what it has; {param('to', 'hf')} serves other layouts",
+        )
+
+
 def refuse_for_mlx(shape: Shape) -> None:
     """Refuse, by its fields, a shape that mlx-lm's class of the layout has not."""
     layout = layout_of(shape)
@@ -122,7 +137,7 @@ def refuse_for_mlx(shape: Shape) -> None:
     assert shape.d_model and shape.n_heads and shape.head_dim
     if layout == "gpt2" and shape.d_ff != 4 * shape.d_model:
         unfit.append(f"d_ff {shape.d_ff}")
-    if layout == "qwen2" and shape.head_dim * shape.n_heads != shape.d_model:
+    if layout in ("qwen2", "nanochat") and shape.head_dim * shape.n_heads != shape.d_model:
         unfit.append(f"head_dim {shape.head_dim}")
     if unfit:
         raise ConfigError(

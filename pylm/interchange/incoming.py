@@ -19,8 +19,8 @@ from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
 from pylm.generation.load import folder_of
-from pylm.interchange import gguf_in, nanogpt
-from pylm.interchange.pickled import listed, unpickled
+from pylm.interchange import gguf_in, torch_in
+from pylm.interchange.gguf_header import file_in
 from pylm.interchange.portable import tokenizer_in
 from pylm.interchange.tensors import Cast, bytes_of, cast
 from pylm.model.names import Stored, Tensor, from_hugging_face
@@ -33,8 +33,7 @@ __all__ = ["import_"]
 
 Path_ = str | os.PathLike[str]
 Progress = Callable[[int, "int | None"], object]
-PICKLES = (".pt", ".pth", ".bin", ".ckpt")
-KINDS = "a folder with config.json and model.safetensors, a .gguf file, a ckpt.pt of nanoGPT, or hub:ORG/NAME"
+KINDS = "a folder with config.json and model.safetensors, a .gguf file, a .pt of nanoGPT or nanochat, or hub:ORG/NAME"
 GENERATION = "generation_config.json"
 
 
@@ -71,7 +70,7 @@ def import_(
 
     Args:
         source: A folder in Hugging Face's layout (GPT-2, Llama, Mistral, Qwen); a .gguf file;
-            nanoGPT's ckpt.pt; hub:ORG/NAME.
+            a .pt of nanoGPT, nanochat, microgpt, nash-llm or buildingLLMFromScratch, or its folder; hub:ORG/NAME.
         out: The folder to make.
         tokenizer: For a source that carries none.
         vocab_size: Rows of the vocabulary to keep, where the last are padding. All if not given.
@@ -99,13 +98,14 @@ def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> I
         shape, tensors = from_hugging_face(weights.weights(), path / "config.json")
         yield Foreign("Hugging Face's layout", shape, tensors, words, texts=_generation(path))
         return
-    if path.is_file() and path.suffix == ".gguf":
-        yield _gguf(path, tokenizer, say)
+    file = file_in(path) if path.is_dir() else path if path.suffix == ".gguf" else None
+    if file is not None and file.is_file():
+        yield _gguf(file, tokenizer, say)
         return
-    pickle = path / nanogpt.FILE if path.is_dir() and (path / nanogpt.FILE).is_file() else path
-    if pickle.is_file() and pickle.suffix in PICKLES:
+    pickle = torch_in.file_in(path) if path.is_dir() else path
+    if pickle is not None and pickle.is_file() and pickle.suffix in torch_in.SUFFIXES:
         with tempfile.TemporaryDirectory(prefix="pylm-import-") as folder:
-            yield _nanogpt(pickle, Path(folder), words, say)
+            yield _torch(pickle, Path(folder), words, say)
         return
     raise CheckpointError(f"{source} is none of what is read: {_what(path)}", f"name {KINDS}")
 
@@ -119,19 +119,12 @@ def _gguf(file: Path, tokenizer: str | None, say: Callable[[str], None]) -> Fore
     return Foreign("GGUF", held.shape, held.weights, words, texts=ends)
 
 
-def _nanogpt(file: Path, folder: Path, words: Tokenizer | None, say: Callable[[str], None]) -> Foreign:
-    held = unpickled(file, folder / "tensors.safetensors")
-    if not nanogpt.is_nanogpt(held.tensors):
-        raise CheckpointError(
-            f"{file} has tensors by the names of no program that is known here: {listed(held.tensors)}", f"name {KINDS}"
-        )
-    try:
-        shape, tensors = nanogpt.from_nanogpt(held.tensors, held.beside.get("model_args") or {})
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error.marked[0]}", error.marked[1]) from None
-    say("nanoGPT computes GELU exactly and pylm in GPT-2's tanh form: logits differ a little")
-    step = held.beside.get("iter_num")
-    return Foreign("nanoGPT", shape, tensors, words, step if type(step) is int and step >= 0 else 0)
+def _torch(file: Path, folder: Path, words: Tokenizer | None, say: Callable[[str], None]) -> Foreign:
+    held = torch_in.read(file, folder / "tensors.safetensors")
+    if held.shape.mlp == "gelu":
+        say(f"{held.format} computes GELU exactly and pylm in GPT-2's tanh form: logits differ a little")
+    model = Foreign(held.format, held.shape, held.weights, words, held.step)
+    return _cut(model, held.vocab_size) if held.vocab_size else model
 
 
 def _what(path: Path) -> str:

@@ -37,9 +37,11 @@ def _lines(model: Portable, file: str) -> Iterator[str]:
     names = {number: name for name, number in tokenizer.added.items()}
     for end in model.ends:
         if end in names:
-            yield f'PARAMETER stop "{_quoted(names[end])}"'
+            yield f"PARAMETER stop {_quoted(names[end])}"
     yield f"PARAMETER num_ctx {model.shape.context_length}"
 
 
 def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    """Return a text in quotes: nothing is escaped within them, and three that begin it end with three."""
+    mark = '"""' if text.startswith('"') else '"'
+    return f"{mark}{text}{mark}"

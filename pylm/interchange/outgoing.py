@@ -14,7 +14,7 @@ from pylm.config.shape import count_parameters
 from pylm.errors import UsageError, did_you_mean
 from pylm.interchange import card, certificate, gguf_file, hugging_face, nanogpt
 from pylm.interchange.gguf_names import architecture_of
-from pylm.interchange.gguf_vocabulary import FORCED, pre_tokenizer_of
+from pylm.interchange.gguf_vocabulary import FORCED, SENTENCEPIECE, pre_tokenizer_of
 from pylm.interchange.portable import Portable, opened
 from pylm.interchange.tensors import bytes_of
 from pylm.model.layouts import layout_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DTYPES", "FORMATS", "Exported", "export"]
 
-FORMATS = ("hf", "mlx", "torch", "gguf")
+FORMATS = ("hf", "mlx", "nanochat", "torch", "gguf")
 DTYPES = {"auto": None, "fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 Path_ = str | os.PathLike[str]
@@ -69,8 +69,9 @@ def export(
 
     Args:
         checkpoint: A CHECKPOINT: a run (its best), one of its steps, a folder in Hugging Face's layout.
-        to: hf, a folder as transformers and vLLM read it; mlx, the same for mlx-lm, which refuses more;
-            torch, a ckpt.pt as nanoGPT writes it; gguf, a folder with model.gguf for llama.cpp and a Modelfile.
+        to: hf, a folder as transformers and vLLM read it; mlx, the same for mlx-lm, which refuses more; nanochat, the
+            same for transformers' class of nanochat alone; torch, a ckpt.pt as nanoGPT writes it; gguf, a folder with
+            model.gguf for llama.cpp and a Modelfile.
         out: The folder to make.
         dtype: auto keeps the weights as they are; fp32, fp16 or bf16.
         quantize: For gguf: q8_0 or q4_0 keep matrices in 8 or 4 bits; none.
@@ -107,7 +108,7 @@ def export(
         elif to == "torch":
             nanogpt.write_folder(partial, model, DTYPES[dtype], count)
         else:
-            hugging_face.write_folder(partial, model, DTYPES[dtype], count)
+            hugging_face.write_folder(partial, model, DTYPES[dtype], count, to)
         compared = _certified(partial, model, to, layout, kind == model.dtype, force_pre is not None, certify, say)
         card.write(partial, model, to, layout, kind, [*notes, *_told(compared)])
     files = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
@@ -158,7 +159,7 @@ def _pre_tokenizer(model: Portable, forced: str | None) -> str:
 
 def _notes(wide: list[str], pre: str, forced: str | None) -> list[str]:
     """Return what the card says of a GGUF file beside its figures."""
-    notes = [f"Text is cut by llama.cpp's {pre}."]
+    notes = [f"Text is cut by llama.cpp's {pre}." if pre != SENTENCEPIECE else "Text is cut as SentencePiece cuts it."]
     if forced:
         notes = [
             f"Text is cut by llama.cpp's {pre}, which was asked for: its ids may be others than those of training."
@@ -173,6 +174,8 @@ def _layout(model: Portable, to: str) -> str:
     if to == "torch":
         nanogpt.refuse(model.shape)
         return "nanogpt"
+    if to == "nanochat":
+        hugging_face.refuse_for_nanochat(model.shape)
     if to == "gguf":
         return architecture_of(model.shape)
     if to == "mlx":

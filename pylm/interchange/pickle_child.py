@@ -18,7 +18,7 @@ import torch
 from pylm.checkpoint import Tensor, write_tensors
 from pylm.model.torch_codecs import WORDS, to_buffer
 
-UNDER = ("model", "state_dict", "model_state_dict", "module")  # where training programs put the weights
+UNDER = ("model", "state_dict", "model_state_dict", "model_state", "module")  # where training programs put the weights
 FOREIGN = re.compile(r"(?:GLOBAL |global )([\w.]+)")
 
 
@@ -51,13 +51,13 @@ def _model(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """Return what JSON can say of the values beside the tensors."""
+    """Return what JSON can say of the values beside the tensors, and of those in them."""
     if not isinstance(value, Mapping):
         return {}
     plain: dict[str, Any] = {}
     for name, each in value.items():
         if isinstance(each, Mapping):
-            plain[str(name)] = {str(key): one for key, one in each.items() if isinstance(one, str | int | float | bool)}
+            plain[str(name)] = _plain(each)
         elif isinstance(each, str | int | float | bool):
             plain[str(name)] = each
     return plain

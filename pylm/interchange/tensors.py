@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pylm.checkpoint.tensors import ITEM_BYTES
 from pylm.errors import CheckpointError
 from pylm.model.floats import FLOATS, from_bf16, to_bf16
-from pylm.model.names import Joined, Stored, Transposed
+from pylm.model.names import Halved, Joined, Stored, Transposed
 from pylm.wording import param
 
 __all__ = ["Cast", "as_float32", "bytes_of", "cast", "release", "rounded"]
@@ -55,7 +55,7 @@ class Cast:
 
 def release(held: Stored) -> None:
     """Give back the memory of what was read of a mapped file; it comes again from the disk where it is asked for."""
-    held = held.turned if isinstance(held, Transposed) else held
+    held = held.turned if isinstance(held, Transposed | Halved) else held
     if not isinstance(held, Joined) and isinstance(mapped := memoryview(held.data).obj, mmap.mmap):
         if hasattr(mapped, "madvise"):
             mapped.madvise(mmap.MADV_DONTNEED)

@@ -20,7 +20,7 @@ from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError
 from pylm.model.layouts import layout_of
 from pylm.model.lora import Array, factors, to_numpy, to_tensor
-from pylm.model.names import Stored, Tensor, pairs, qkv_rows
+from pylm.model.names import OWN, Stored, Tensor, pairs, plain, qkv_rows
 
 __all__ = ["FORMS", "read", "written"]
 
@@ -52,10 +52,12 @@ def read(tensors: Mapping[str, Stored], config: Mapping[str, Any], shape: Shape)
         config: its adapter_config.json.
         shape: of the base.
     """
-    found = _from_peft(tensors, config, shape) if "peft_type" in config else _from_mlx(tensors, config, shape)
+    form = "peft" if "peft_type" in config else "mlx"
+    found = _from_peft(tensors, config, shape) if form == "peft" else _from_mlx(tensors, config, shape)
     ours: dict[str, Stored] = {}
-    for module, parts, rows in _modules(shape):
-        held = [found.pop(part, None) for part in parts]
+    for module, parts, rows in _modules(shape, form):
+        pairs_of = [found.pop(plain(part), None) for part in parts]
+        held = [pair and _turned(part, pair, shape) for part, pair in zip(parts, pairs_of, strict=True)]
         if any(held):
             pair = _joined(held, rows)
             ours[f"{module}.lora_a"], ours[f"{module}.lora_b"] = to_tensor(pair.a), to_tensor(pair.b)
@@ -84,25 +86,38 @@ def written(
     held = factors(tensors)
     rank = max(len(a) for a, _ in held.values())
     parts: dict[str, Pair] = {}
-    for module, names, rows_of in _modules(shape):
+    for module, names, rows_of in _modules(shape, form):
         if module in held:
             a, b = (np.pad(one, [(0, rank - len(held[module][0])), (0, 0)][::step])
                     for one, step in zip(held[module], (1, -1), strict=True))  # fmt: skip
             cuts = np.cumsum(rows_of)[:-1]
-            parts |= {name: Pair(a, part) for name, part in zip(names, np.split(b, cuts), strict=True)}
+            cut = [Pair(a, part) for part in np.split(b, cuts)]
+            parts |= {plain(name): _turned(name, pair, shape) for name, pair in zip(names, cut, strict=True)}
     if form == "peft":
         return _to_peft(parts, rank, scale, shape, base)
     return _to_mlx(parts, rank, scale, shape, base)
 
 
-def _modules(shape: Shape) -> Iterator[tuple[str, list[str], list[int]]]:
-    """Yield our name of each module that may be adapted, their names of its parts, and the rows of each part's B."""
+def _modules(shape: Shape, form: str) -> Iterator[tuple[str, list[str], list[int]]]:
+    """Yield our name of each module that may be adapted, their names of its parts, and the rows of each part's B.
+
+    A name that ends in ↕ is of a part whose rows lie there as RoPE turns the other way.
+    """
     layout = layout_of(shape)
-    for ours, theirs in pairs(layout, shape):
+    for ours, theirs in pairs(OWN if (layout, form) == ("nanochat", "mlx") else layout, shape):
         module, names = ours.removesuffix(".weight"), [name.removesuffix("ᵀ") for name in theirs.split()]
         if ours.endswith(".weight") and "norm" not in module and module != "position":
             rows = list(qkv_rows(shape)) if len(names) > 1 else [0]
-            yield module, [name.removesuffix(".weight") for name in names], rows
+            yield module, [name.replace(".weight", "") for name in names], rows
+
+
+def _turned(name: str, pair: Pair, shape: Shape) -> Pair:
+    """Return factors with the halves of each head's rows in the other order, where the name asks for it."""
+    assert shape.head_dim
+    if not name.endswith("↕") or len(pair.b) % shape.head_dim:
+        return pair
+    rows, rank = pair.b.shape
+    return Pair(pair.a, pair.b.reshape(-1, 2, shape.head_dim // 2, rank)[:, ::-1].reshape(rows, rank))
 
 
 def _joined(held: list[Pair | None], rows: list[int]) -> Pair:

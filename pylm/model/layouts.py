@@ -21,9 +21,11 @@ LAYOUTS = {
     "qwen3": "Qwen3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "mistral": "MistralForCausalLM",
+    "nanochat": "NanoChatForCausalLM",
 }
 # What must hold of a shape, by layout; every field that no line names may be anything.
-_NEVER = {"attention_softcap": None, "logit_softcap": None, "value_embeddings": False, "residual_lambdas": False}
+_OURS_ALONE = {"attention_softcap": None, "value_embeddings": False, "residual_lambdas": False}
+_NEVER = {"logit_softcap": None, "norm_gain": True, "embed_norm": False, **_OURS_ALONE}
 _PLAIN = {"window": None, **_NEVER}
 _ROPE = {"norm": "rmsnorm", "mlp": "swiglu", "position": "rope"}
 _WANTED: dict[str, dict[str, Any]] = {
@@ -32,19 +34,28 @@ _WANTED: dict[str, dict[str, Any]] = {
     "qwen3": {**_ROPE, "qk_norm": True, "bias": False, **_PLAIN},
     "qwen2": {**_ROPE, "qk_norm": False, "bias": False, "attention_bias": "qkv", **_PLAIN},
     "mistral": {**_ROPE, "qk_norm": False, "bias": False, "attention_bias": None, **_NEVER},
-}
+    "nanochat": {**_ROPE, "mlp": "relu2", "norm_gain": False, "embed_norm": True, "qk_norm": True, "bias": False,
+                 "window": None, **_OURS_ALONE},
+}  # fmt: skip
+# A preset that trains what other programs load, by the kind of its MLP
+_PRESETS = {"swiglu": "llama-110m", "gelu": "gpt2-124m", "relu2": "speed-portable"}
 # How rotary positions are scaled, by Hugging Face's names of the numbers
 _SCALED = {
     "linear": ("factor",),
     "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
+# Numbers that may be left out here, and that transformers asks for
+_ASKED = {"llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0}}
 # What transformers takes for keys that a config.json leaves out, where that is not what Llama's layout takes
 _LEFT_OUT: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 128, "num_key_value_heads": 32},
     "qwen2": {"num_key_value_heads": 32},
     "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
+    "nanochat": {"final_logit_softcapping": 15.0},
 }
+_ACTIVATIONS = {"swiglu": "silu", "relu2": "relu2"}
+_BIASED = ("llama", "qwen3", "nanochat")  # layouts whose config.json says attention_bias
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _OURS = {"original_max_position_embeddings": "original_max_positions"}
 
@@ -56,7 +67,8 @@ def layout_of(shape: Shape) -> str:
     if unfit[nearest]:
         raise ConfigError(
             f"no layout that other programs load has {' and '.join(unfit[nearest])}",
-            f"the nearest, {nearest}, asks for another {'value' if len(unfit[nearest]) == 1 else 'choice of these'}",
+            f"the nearest, {nearest}, asks for another {'value' if len(unfit[nearest]) == 1 else 'choice of these'}; "
+            f"the preset {_PRESETS[shape.mlp]} trains what others load",
         )
     return nearest
 
@@ -72,9 +84,9 @@ def misfits(shape: Shape, layout: str) -> Iterator[str]:
             yield f"n_kv_heads {shape.n_kv_heads}"
         if shape.head_dim * shape.n_heads != shape.d_model:
             yield f"head_dim {shape.head_dim}"
-    if layout in ("llama", "qwen3") and shape.qkv_bias != shape.out_bias:
+    if layout in _BIASED and shape.qkv_bias != shape.out_bias:
         yield f"attention_bias {shape.attention_bias}"
-    if shape.rope_scaling is not None and shape.rope_scaling["type"] not in _SCALED:
+    if shape.rope_scaling is not None and shape.rope_scaling["type"] not in _scalings(layout):
         yield f"rope_scaling {shape.rope_scaling['type']}"
 
 
@@ -126,6 +138,7 @@ def _llama_config(shape: Shape) -> dict[str, Any]:
         "qwen3": {"attention_bias": shape.out_bias, "use_sliding_window": False},
         "qwen2": {"use_sliding_window": False},
         "mistral": {"sliding_window": shape.window},
+        "nanochat": {"attention_bias": shape.out_bias, "final_logit_softcapping": shape.logit_softcap},
     }
     return {
         "vocab_size": shape.vocab_size,
@@ -136,7 +149,7 @@ def _llama_config(shape: Shape) -> dict[str, Any]:
         "num_attention_heads": shape.n_heads,
         "num_key_value_heads": shape.n_kv_heads,
         "head_dim": shape.head_dim,
-        "hidden_act": "silu",
+        "hidden_act": _ACTIVATIONS[shape.mlp],
         "rms_norm_eps": shape.norm_eps,
         # transformers 5 reads the third; where the first is missing, mlx-lm takes 10,000 for it and says nothing
         "rope_theta": shape.rope_theta,
@@ -213,10 +226,11 @@ def _gpt2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
     config = {**_LEFT_OUT.get(layout, {}), **config}
     theta, scaling = _rope(config)
-    _only(config, "hidden_act", "silu")
+    chat = layout == "nanochat"
+    _only(config, "hidden_act", _ACTIVATIONS["relu2" if chat else "swiglu"])
     _only(config, "use_sliding_window", False)
-    # only Llama's and Qwen3's layouts ask: the others' models have what they have, whatever stands there
-    asked = bool(config.get("attention_bias", False)) if layout in ("llama", "qwen3") else False
+    # the other layouts' models have what they have, whatever stands there
+    asked = bool(config.get("attention_bias", False)) if layout in _BIASED else False
     bias = bool(config.get("mlp_bias", False)) if layout == "llama" else False
     if bias and not asked:
         raise CheckpointError("config.json says mlp_bias True and attention_bias False, which no model of ours has")
@@ -232,12 +246,15 @@ def _llama_fields(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
         "context_length": config["max_position_embeddings"],
         "norm": "rmsnorm",
         "norm_eps": config.get("rms_norm_eps", 1e-6),
-        "mlp": "swiglu",
+        "norm_gain": not chat,
+        "embed_norm": chat,
+        "mlp": "relu2" if chat else "swiglu",
         "position": "rope",
         "rope_theta": theta,
         "rope_scaling": scaling,
         "window": config.get("sliding_window") if layout == "mistral" else None,
-        "qk_norm": layout == "qwen3",
+        "qk_norm": layout in ("qwen3", "nanochat"),
+        "logit_softcap": config.get("final_logit_softcapping") if chat else None,
         "bias": bias,
         "attention_bias": "qkv" if layout == "qwen2" else "all" if asked and not bias else None,
         "tied": config.get("tie_word_embeddings", False),
@@ -261,7 +278,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
     told = {name: value for name, value in told.items() if value is not None}
     if kind == "default" and not told:
         return theta, None
-    _only({"rope_type": kind}, "rope_type", "default", *_SCALED)
+    _only({"rope_type": kind}, "rope_type", "default", *_scalings(config["model_type"]))
     if kind == "yarn":
         _only(told, "truncate", True)
         told.pop("truncate", None)
@@ -271,10 +288,15 @@ def _rope(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any] | None]:
     return theta, {"type": kind, **{_OURS.get(name, name): value for name, value in told.items()}}
 
 
+def _scalings(layout: str) -> list[str]:
+    """Return the scalings of a layout: nanochat normalises heads after RoPE, and so loses the factor of yarn."""
+    return [kind for kind in _SCALED if layout != "nanochat" or kind != "yarn"]
+
+
 def _to_theirs(scaling: Mapping[str, Any]) -> dict[str, Any]:
     theirs = {ours: name for name, ours in _OURS.items()}
     numbers = {theirs.get(name, name): value for name, value in scaling.items() if name != "type"}
-    return {"rope_type": scaling["type"], **numbers}
+    return {"rope_type": scaling["type"], **_ASKED.get(str(scaling["type"]), {}), **numbers}
 
 
 def _only(config: Mapping[str, Any], key: str, *served: Any) -> None:

@@ -21,6 +21,8 @@ from pylm.errors import CheckpointError
 from pylm.model.layouts import config_of, layout_of, read_json, shape_of
 
 __all__ = [
+    "OWN",
+    "Halved",
     "Joined",
     "OnBase",
     "Opened",
@@ -29,6 +31,7 @@ __all__ = [
     "Transposed",
     "from_hugging_face",
     "pairs",
+    "plain",
     "qkv_rows",
     "read",
     "to_hugging_face",
@@ -134,8 +137,33 @@ class OnBase(Opened, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Halved:
+    """Rows of heads whose two halves change places when their bytes are asked for: RoPE then turns the other way."""
+
+    turned: Stored
+    head_dim: int
+
+    @property
+    def dtype(self) -> str:
+        """Return the name of its type."""
+        return self.turned.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its sizes."""
+        return self.turned.shape
+
+    @property
+    def data(self) -> memoryview:
+        """Return its bytes."""
+        halves = np.frombuffer(memoryview(self.turned.data).cast("B"), np.uint8)
+        halves = halves.reshape(self.shape[0] // self.head_dim, 2, -1)[:, ::-1]
+        return np.ascontiguousarray(halves).reshape(-1).data
+
+
 # Each layout: our name → theirs, with {i} for the number of a block. Several of theirs are ours cut into rows; a name
-# that ends in ᵀ is of a matrix that is kept transposed.
+# that ends in ᵀ is of a matrix that is kept transposed, one that ends in ↕ of rows whose heads are Halved.
 _GPT2 = {
     "embed.weight": "wte.weight",
     "position.weight": "wpe.weight",
@@ -176,7 +204,36 @@ _LLAMA = {
     "norm.weight": "model.norm.weight",
     "head.weight": "lm_head.weight",
 }
-_NAMES: dict[str, dict[str, str]] = {"gpt2": _GPT2, **dict.fromkeys(("llama", "qwen3", "qwen2", "mistral"), _LLAMA)}
+_NANOCHAT = {
+    "embed.weight": "model.embed_tokens.weight",
+    **{
+        f"blocks.{{i}}.attention.qkv.{kind}": " ".join(
+            f"{_LAYER}.self_attn.{one}_proj.{kind}{turned}" for one, turned in (("q", "↕"), ("k", "↕"), ("v", ""))
+        )
+        for kind in ("weight", "bias")
+    },
+    "blocks.{i}.attention.out.weight": f"{_LAYER}.self_attn.o_proj.weight",
+    "blocks.{i}.attention.out.bias": f"{_LAYER}.self_attn.o_proj.bias",
+    "blocks.{i}.mlp.up.weight": f"{_LAYER}.mlp.fc1.weight",
+    "blocks.{i}.mlp.down.weight": f"{_LAYER}.mlp.fc2.weight",
+    "head.weight": "lm_head.weight",
+}
+# The names of nanochat itself, which mlx-lm's class has too
+_NANOCHAT_OWN = {
+    "embed.weight": "transformer.wte.weight",
+    "blocks.{i}.attention.qkv.weight": " ".join(
+        f"transformer.h.{{i}}.attn.c_{one}.weight{turned}" for one, turned in (("q", "↕"), ("k", "↕"), ("v", ""))
+    ),
+    "blocks.{i}.attention.out.weight": "transformer.h.{i}.attn.c_proj.weight",
+    "blocks.{i}.mlp.up.weight": "transformer.h.{i}.mlp.c_fc.weight",
+    "blocks.{i}.mlp.down.weight": "transformer.h.{i}.mlp.c_proj.weight",
+    "head.weight": "lm_head.weight",
+}
+OWN = "nanochat's own"
+_NAMES: dict[str, dict[str, str]] = {
+    "gpt2": _GPT2, **dict.fromkeys(("llama", "qwen3", "qwen2", "mistral"), _LLAMA),
+    "nanochat": _NANOCHAT, OWN: _NANOCHAT_OWN,
+}  # fmt: skip
 _MASKS = re.compile(r"(.*\.)?h\.\d+\.attn\.(masked_)?bias|.*\.rotary_emb\.inv_freq")  # buffers that old files carry
 
 
@@ -196,7 +253,7 @@ def read(opened: Opened) -> tuple[Shape, dict[str, Stored]]:
 
 
 def to_hugging_face(
-    weights: Mapping[str, Stored], shape: Shape, end: int | Sequence[int] | None = None
+    weights: Mapping[str, Stored], shape: Shape, end: int | Sequence[int] | None = None, names: str | None = None
 ) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Return tensors and config.json as transformers, vLLM, llama.cpp and MLX read them.
 
@@ -204,18 +261,16 @@ def to_hugging_face(
         weights: by our names, without padding.
         shape: completed.
         end: the tokenizer's end of text, or all ids where what others generate is to stop.
+        names: the layout whose names they get; the shape's where None.
     """
     layout = layout_of(shape)
     tensors: dict[str, Stored] = {}
-    for ours, theirs in pairs(layout, shape):
+    for ours, theirs in pairs(names or layout, shape):
         if ours not in weights:
             raise CheckpointError(f"the weights lack {ours}")
-        names = theirs.split()
-        if len(names) == 1:
-            turned = names[0].endswith("ᵀ")
-            tensors[names[0].removesuffix("ᵀ")] = Transposed(weights[ours]) if turned else weights[ours]
-            continue
-        tensors.update(zip(names, _cut(weights[ours], qkv_rows(shape)), strict=True))
+        several = theirs.split()
+        parts = _cut(weights[ours], qkv_rows(shape)) if len(several) > 1 else [weights[ours]]
+        tensors |= {plain(name): _turned(name, part, shape) for name, part in zip(several, parts, strict=True)}
     if strange := sorted(weights.keys() - {ours for ours, _ in pairs(layout, shape)}):
         raise CheckpointError(f"the {layout} layout has no place for {strange[0]}")
     return tensors, config_of(shape, end, weights["embed.weight"].dtype)
@@ -238,16 +293,14 @@ def from_hugging_face(
             twice = min(name for name in bare if name in theirs and f"transformer.{name}" in theirs)
             raise CheckpointError(f"the weights hold {twice} twice, once with transformer. before it")
         theirs = bare
+    own = layout == "nanochat" and "transformer.wte.weight" in theirs
     tensors: dict[str, Stored] = {}
-    for ours, names in pairs(layout, shape):
+    for ours, names in pairs(OWN if own else layout, shape):
         parts = []
         for name in names.split():
-            if (plain := name.removesuffix("ᵀ")) not in theirs:
-                raise CheckpointError(f"the weights lack {plain}, which config.json speaks of")
-            held = theirs.pop(plain)
-            if name.endswith("ᵀ") and len(held.shape) != 2:
-                raise CheckpointError(f"{plain} is of shape {list(held.shape)}, and no matrix")
-            parts.append(Transposed(held) if name.endswith("ᵀ") else held)
+            if plain(name) not in theirs:
+                raise CheckpointError(f"the weights lack {plain(name)}, which config.json speaks of")
+            parts.append(_turned(name, theirs.pop(plain(name)), shape))
         tensors[ours] = parts[0] if len(parts) == 1 else _joined(parts)
     if shape.tied:
         theirs.pop("lm_head.weight", None)
@@ -267,6 +320,25 @@ def pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
             continue
         for layer in range(shape.n_layers) if "{i}" in ours else (0,):
             yield ours.replace("{i}", str(layer)), theirs.replace("{i}", str(layer))
+
+
+def plain(name: str) -> str:
+    """Return a name of theirs without the mark of how its tensor is kept."""
+    return name.rstrip("ᵀ↕")
+
+
+def _turned(name: str, held: Stored, shape: Shape) -> Stored:
+    """Return a tensor as the other side keeps it, by the mark of its name; both ways are the same."""
+    if name.endswith("ᵀ"):
+        if len(held.shape) != 2:
+            raise CheckpointError(f"{plain(name)} is of shape {list(held.shape)}, and no matrix")
+        return Transposed(held)
+    if name.endswith("↕"):
+        assert shape.head_dim
+        if not held.shape or held.shape[0] % shape.head_dim:
+            raise CheckpointError(f"{plain(name)} is of shape {list(held.shape)}, and heads are {shape.head_dim} wide")
+        return Halved(held, shape.head_dim)
+    return held
 
 
 def qkv_rows(shape: Shape) -> tuple[int, int, int]:

@@ -46,6 +46,8 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
             named[f"{name}.bias"] = Parameter((rows,))
 
     def norm(name: str, size: int, kind: str = shape.norm) -> None:
+        if not shape.norm_gain:
+            return
         named[f"{name}.weight"] = Parameter((size,), (1.0,))
         if kind == "layernorm" and shape.bias:
             named[f"{name}.bias"] = Parameter((size,))
@@ -54,6 +56,8 @@ def parameters(shape: Shape) -> dict[str, Parameter]:
     matrix("embed", vocabulary, width, 0.8 if zero and not shape.tied else std)
     if shape.position == "learned":
         matrix("position", shape.context_length, width, std)
+    if shape.embed_norm:
+        norm("embed_norm", width)
     for layer in range(layers):
         block = f"blocks.{layer}"
         if shape.residual_lambdas:

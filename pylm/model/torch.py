@@ -102,8 +102,8 @@ class Attention(nn.Module):
         heads_width, kv_width = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         self.norm = _norm(shape, width)
         self.qkv = nn.Linear(width, heads_width + 2 * kv_width, bias=shape.qkv_bias)
-        self.q_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
-        self.k_norm = kernels.RMSNorm(self.head_dim, shape.norm_eps) if shape.qk_norm else None
+        self.q_norm = _rms_norm(shape, self.head_dim) if shape.qk_norm else None
+        self.k_norm = _rms_norm(shape, self.head_dim) if shape.qk_norm else None
         valued = parameters.valued(shape, layer)
         self.value = _table(vocab_size, kv_width) if valued else None
         self.value_lambdas = nn.Parameter(torch.empty(2)) if valued else None
@@ -114,7 +114,7 @@ class Attention(nn.Module):
         packed, rope, cache = self.qkv(x_BTC), shared.rope, shared.cache
         norms: dict[str, Any] = {"eps": self.shape.norm_eps}
         if rope is not None and self.q_norm is not None and self.k_norm is not None:
-            norms |= {"q_weight": self.q_norm.weight, "k_weight": self.k_norm.weight}
+            norms |= {"q_weight": self._gain(self.q_norm, packed), "k_weight": self._gain(self.k_norm, packed)}
         window, softcap = self.shape.window, self.shape.attention_softcap
         if cache is not None:
             q_BTHD, k_BTKD, v_BTKD = self._heads(packed, shared)
@@ -155,6 +155,10 @@ class Attention(nn.Module):
         if shared.rope is None and self.q_norm is not None and self.k_norm is not None:
             q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
         return q_BTHD, k_BTKD, v_BTKD
+
+    def _gain(self, norm: kernels.RMSNorm, packed: torch.Tensor) -> torch.Tensor:
+        """Return the gain by which kernels know that heads are normalised: ones, where none is learned."""
+        return packed.new_ones(self.head_dim) if norm.weight is None else norm.weight
 
     def _backend(self, device: torch.device) -> str | None:
         asked = self.shape.attention
@@ -248,6 +252,7 @@ class Model(nn.Module):
         with torch.device("meta"):  # nothing is drawn twice
             self.embed = _table(rows, width)
             self.position = _table(shape.context_length, width) if shape.position == "learned" else None
+            self.embed_norm = _norm(shape, width) if shape.embed_norm else None
             self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(n_layers))
             self.norm = _norm(shape, width)
             self.head = None if shape.tied else nn.Linear(width, rows, bias=False)
@@ -331,6 +336,8 @@ class Model(nn.Module):
         stream_BTC = self.embed(idx_BT)
         if self.position is not None:
             stream_BTC = stream_BTC + self.position(_positions(idx_BT, documents) if positions is None else positions)
+        if self.embed_norm is not None:
+            stream_BTC = self.embed_norm(stream_BTC)
         keys: torch.Tensor | None = None
         if (self.shape.dropout or self.adapted) and self.training:
             drawn, places = self.masks.keys(2 * len(self.blocks) + 1 + len(self.adapted)), 2 * len(self.blocks) + 1
@@ -398,8 +405,12 @@ def _table(rows: int, width: int) -> nn.Embedding:
 
 def _norm(shape: Shape, width: int) -> nn.Module:
     if shape.norm == "rmsnorm":
-        return kernels.RMSNorm(width, shape.norm_eps)
+        return _rms_norm(shape, width)
     return kernels.LayerNorm(width, shape.norm_eps, bias=shape.bias)
+
+
+def _rms_norm(shape: Shape, width: int) -> kernels.RMSNorm:
+    return kernels.RMSNorm(width, shape.norm_eps, elementwise_affine=shape.norm_gain)
 
 
 def _add_norm(norm: nn.Module, stream: torch.Tensor, branch: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,8 @@ class TrainKeywords(TypedDict, total=False):
     context_length: int | str
     norm: Literal["rmsnorm", "layernorm"]
     norm_eps: float
+    norm_gain: bool
+    embed_norm: bool
     mlp: Literal["swiglu", "gelu", "relu2"]
     position: Literal["rope", "learned", "none"]
     rope_theta: float

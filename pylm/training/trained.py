@@ -92,6 +92,8 @@ def _named(word: str, names: Mapping[str, object], shape: Shape) -> list[str]:
             raise ConfigError(f"{said}: the head is the table of embeddings here", "freeze embeddings freezes both")
         return ["head.weight"]
     if word == "norms":
+        if not shape.norm_gain:
+            raise ConfigError(f"{said}: the norms of this model learn nothing", "leave it out")
         return [name for name in names if re.search(r"(^|[._])norm\.", name)]
     if (match := _LAYERS.fullmatch(word)) is None:
         raise ConfigError(f"{said}: there is no such part of a model", f"such as {', '.join(WORDS)}")

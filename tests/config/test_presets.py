@@ -70,8 +70,9 @@ def test_every_preset_resolves_and_shares_its_batch(preset, world):
 
 def test_all_that_are_promised_are_there_and_a_wrong_one_is_answered():
     promised = (
-        "tiny gpt2-124m gpt2-350m gpt2-774m gpt2-1.5b llama-25m llama-110m llama-350m llama-1b speed nue-144m".split()
-    )
+        "tiny gpt2-124m gpt2-350m gpt2-774m gpt2-1.5b llama-25m llama-110m llama-350m llama-1b speed speed-portable "
+        "nue-144m"
+    ).split()
     assert set(promised) <= set(preset_names())
     assert resolve(preset="GPT2_124M", environ={}).config.model.n_layers == 12
     with pytest.raises(ConfigError, match="no such preset: gpt-124m") as caught:

@@ -27,6 +27,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "window and softcap": {"window": 5, "attention_softcap": 3.0},
     "wide heads": {"head_dim": 24, "qk_norm": True},
     "narrow heads, biases of attention": {"head_dim": 8, "attention_bias": "all"},
+    "nanochat": {
+        "mlp": "relu2",
+        "qk_norm": True,
+        "norm_gain": False,
+        "embed_norm": True,
+        "tied": False,
+        "logit_softcap": 15.0,
+    },
+    "learned positions, then a norm": {"position": "learned", "norm": "layernorm", "mlp": "gelu", "embed_norm": True},
     "qwen2": {"attention_bias": "qkv"},
     "llama 3": {
         "rope_theta": 300.0,

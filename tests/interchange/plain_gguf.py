@@ -44,14 +44,31 @@ class Plain:
         if self.arch == "gpt2":
             return x
         half = self.get("rope.dimension_count") // 2
-        scale = self.get("rope.scaling.factor", 1.0)
-        angles = np.outer(np.arange(len(x)) / scale, self.get("rope.freq_base") ** (-np.arange(half) / half))[:, None]
+        angles = np.outer(np.arange(len(x)), self.frequencies(half))[:, None]
         if self.arch == "llama":
             a, b = x[..., 0::2], x[..., 1::2]
         else:
             a, b = x[..., :half], x[..., half:]
-        turned = a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)
+        cos, sin = np.cos(angles) * self.magnitude(), np.sin(angles) * self.magnitude()
+        turned = a * cos - b * sin, a * sin + b * cos
         return np.stack(turned, -1).reshape(x.shape) if self.arch == "llama" else np.concatenate(turned, -1)
+
+    def frequencies(self, half: int) -> Array:
+        """As ggml_rope_cache_init and rope_yarn have them, beta_fast 32 and beta_slow 1 included."""
+        base, scale = self.get("rope.freq_base"), self.get("rope.scaling.factor", 1.0)
+        plain = base ** (-np.arange(half) / half) / self.tensors.get("rope_freqs.weight", 1.0)
+        if self.get("rope.scaling.type") != "yarn":
+            return plain / scale
+        context = self.get("rope.scaling.original_context_length")
+        low, high = (half * np.log(context / (turns * 2 * np.pi)) / np.log(base) for turns in (32, 1))
+        low, high = max(0, np.floor(low)), min(2 * half - 1, np.ceil(high))
+        kept = 1 - np.clip((np.arange(half) - low) / max(0.001, high - low), 0, 1)
+        return plain / scale * (1 - kept) + plain * kept
+
+    def magnitude(self) -> float:
+        if self.get("rope.scaling.type") != "yarn":
+            return 1.0
+        return float((1 + 0.1 * np.log(self.get("rope.scaling.factor"))) * self.get("rope.scaling.attn_factor", 1.0))
 
     def attention(self, at: str, x: Array) -> Array:
         heads, kv = self.get("attention.head_count"), self.get("attention.head_count_kv")

@@ -13,10 +13,14 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "llama": {"rope_theta": 5000.0},
     "llama, untied, wide heads": {"tied": False, "head_dim": 20},
     "llama, linear": {"rope_scaling": {"type": "linear", "factor": 2.0}},
+    "llama, llama3": {"rope_scaling": {"type": "llama3", "factor": 8.0, "original_max_positions": 16.0}},
+    "llama, yarn": {"rope_scaling": {"type": "yarn", "factor": 3.0, "original_max_positions": 16.0}},
     "qwen3": {"qk_norm": True, "rope_theta": 77.0},
     "qwen2": {"attention_bias": "qkv", "tied": False},
     "mistral": {"window": 7},
-}
+    "nanochat": {"mlp": "relu2", "norm_gain": False, "embed_norm": True, "qk_norm": True, "tied": False,
+                 "logit_softcap": 15.0},
+}  # fmt: skip
 
 
 def small_run(name: str = "runs/a", layout: str = "llama", seed: int = 1, chat: bool = False, **shape: Any) -> str:

@@ -12,13 +12,16 @@ import pytest
 
 import pylm
 from pylm._rust import Bpe
+from pylm.config.shape import count_parameters
 from pylm.errors import CheckError
-from pylm.interchange import asked, certificate
+from pylm.interchange import asked, certificate, gguf_file
 from pylm.interchange.asked import texts_of
 from pylm.interchange.portable import opened
 from tests.generation.small import END, small_model, write_run
+from tests.interchange.pieces import tokenizer
 from tests.interchange.runs import LAYOUTS, small_run
 
+MOST = certificate.MOST  # before a fixture puts it to 0
 TO = {"hf": "transformers", "mlx": "mlx_lm", "gguf": "llama_cpp"}
 
 
@@ -46,6 +49,8 @@ def test_transformers_agrees_and_the_card_says_so() -> None:
 @pytest.mark.parametrize("to", [needs("mlx"), needs("gguf")])
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "mistral"])
 def test_other_engines_agree(to: str, layout: str) -> None:
+    if (to, layout) == ("gguf", "nanochat"):
+        return  # llama.cpp has no such class
     made = pylm.export(small_run(layout=layout, chat=True), to=to, out="out", certify=True)
     (found,) = made.compared
     assert found.texts_unlike == 0 and found.greedy_unlike == 0, found
@@ -64,6 +69,45 @@ def test_llama_cpp_cuts_as_each_pattern(to: str, pattern: str) -> None:
     write_run(Path("runs/a"), small_model(words.vocab_size), words)
     (found,) = pylm.export("runs/a", to=to, out="out", certify=True).compared
     assert found.texts_unlike == 0
+
+
+@pytest.mark.parametrize("to", [needs("gguf")])
+def test_a_forced_pre_tokenizer_has_its_rate_in_the_card(to: str) -> None:
+    words = pylm.Tokenizer.from_tokenizer_json(Bpe.from_merges([(83, 71)], "[a-z]+|[^a-z]+", [END]).to_tokenizer_json())
+    write_run(Path("runs/a"), small_model(words.vocab_size), words)
+    (found,) = pylm.export("runs/a", to=to, out="out", force_pre="gpt-2", certify=True).compared
+    assert 0 <= found.texts_unlike < found.texts
+    rate = f"{found.texts_unlike:,} differ ({found.texts_unlike / found.texts:.2%})"
+    assert f"ids of {found.texts:,} texts, {rate}" in Path("out/README.md").read_text()
+
+
+@pytest.mark.parametrize("to", [needs("gguf")])
+def test_llama_cpp_joins_pieces_as_sentencepiece(to: str) -> None:
+    words = tokenizer()
+    write_run(Path("runs/a"), small_model(words.vocab_size), words)
+    (found,) = pylm.export("runs/a", to=to, out="out", certify=True).compared
+    assert found.texts > 2_000 and found.texts_unlike == 0
+
+
+@pytest.mark.parametrize("to", [needs("gguf")])
+def test_llama_cpp_loads_a_model_in_several_files(to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf_file, "SHARD", 100_000)
+    made = pylm.export(small_run(), to=to, out="out", certify=True)
+    assert len(made.files) > 4 and made.compared[0].error < 1e-4
+
+
+def test_models_of_up_to_350_million_parameters_are_compared_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST == 350_000_000
+    run, asked = small_run(), []
+    count = count_parameters(opened(run).shape)
+    monkeypatch.setattr(certificate, "certify", lambda *given: asked.append(given) or [])
+    for number, (most, wanted, times) in enumerate(
+        [(count, None, 1), (count - 1, None, 0), (count, False, 0), (count - 1, True, 1)]
+    ):
+        monkeypatch.setattr(certificate, "MOST", most)
+        pylm.export(run, to="hf", out=f"out{number}", certify=wanted)
+        assert len(asked) == times
+        asked.clear()
 
 
 def test_an_engine_that_is_not_here_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:

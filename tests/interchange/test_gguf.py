@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +21,17 @@ from pylm._rust import Bpe
 from pylm.checkpoint import open_weights
 from pylm.errors import CheckpointError, ConfigError, PylmError, TokenizerError, UsageError
 from pylm.interchange import gguf_file
+from pylm.interchange.modelfile import TURNS, modelfile
 from pylm.model.torch import load
 from tests.generation.small import END, small_model, write_run
 from tests.interchange.plain_gguf import Plain
+from tests.interchange.plain_modelfile import commands
 from tests.interchange.runs import LAYOUTS, small_run
 
-SERVED = {**{name: shape for name, shape in LAYOUTS.items() if name != "mistral"},
-          "llama, biases": {"bias": True}, "llama, attention's biases": {"attention_bias": "all"}}  # fmt: skip
+SERVED = {**{name: shape for name, shape in LAYOUTS.items() if name not in ("mistral", "nanochat")},
+          "llama, biases": {"bias": True}, "llama, attention's biases": {"attention_bias": "all"},
+          "qwen3, yarn": {"qk_norm": True, "rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 1.3,
+                                                             "original_max_positions": 12.0}}}  # fmt: skip
 IDS = [5, 17, 256, 3, 258, 100, 42, 7, 7, 90, 201, 33]
 
 
@@ -48,6 +54,7 @@ def test_a_plain_reading_computes_the_same_and_it_comes_back_bitwise(layout: str
     back = pylm.import_("out/model.gguf", out="back")
     held, found = open_weights(name).weights(), back.weights()
     assert held.keys() == found.keys() and all(bytes(held[key].data) == bytes(found[key].data) for key in held)
+    assert load(open_weights("back")).shape.rope_scaling == load(open_weights(name)).shape.rope_scaling
     one, two = pylm.Tokenizer.load("runs/a/checkpoints/step_5"), pylm.Tokenizer.load("back")
     assert one.identity == two.identity and one.chat_template == two.chat_template and one.eot == two.eot
     pylm.export("back", to="gguf", out="again")
@@ -130,7 +137,14 @@ def test_a_pre_tokenizer_can_be_forced_and_the_card_says_so() -> None:
     [
         ({"layout": "mistral"}, "llama.cpp's mistral has no window 7"),
         ({"layout": "qwen3", "attention_bias": "all"}, "llama.cpp's qwen3 has no attention_bias all"),
-        ({"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_positions": 16.0}}, "no rope_scaling yarn"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_positions": 16.0, "beta_fast": 16.0}},
+            "llama.cpp's llama has no rope_scaling beta_fast 16.0",
+        ),
+        (
+            {"layout": "qwen3", "rope_scaling": {"type": "llama3", "factor": 2.0, "original_max_positions": 16.0}},
+            "llama.cpp's qwen3 has no rope_scaling llama3",
+        ),
         ({"mlp": "relu2"}, "no layout that other programs load has mlp relu2"),
     ],
 )
@@ -172,21 +186,35 @@ def test_more_than_a_file_holds_is_split(monkeypatch: pytest.MonkeyPatch) -> Non
     parts = sorted(name for name in made.files if name.endswith(".gguf"))
     assert len(parts) > 2 and parts[0].startswith("model-00001-of-")
     assert f"FROM ./{parts[0]}\n" in Path("out/Modelfile").read_text()
-    with pytest.raises(CheckpointError, match=f"{parts[0]} is one of {len(parts)} files"):
-        pylm.import_(f"out/{parts[0]}", out="x")
-
-
-LINE = re.compile(r'FROM \./[\w.-]+|PARAMETER stop "(\\.|[^"\\])+"|PARAMETER num_ctx \d+|TEMPLATE """.*"""|#.*')
+    back, held = pylm.import_("out", out="back").weights(), open_weights("runs/a").weights()
+    assert all(bytes(held[name].data) == bytes(back[name].data) for name in held)
+    with pytest.raises(CheckpointError, match=f"{parts[1]} is one of {len(parts)} files") as caught:
+        pylm.import_(f"out/{parts[1]}", out="x")
+    assert caught.value.hint == f"name the first: NAME-00001-of-{len(parts):05d}.gguf"
+    Path("out", parts[1]).unlink()
+    with pytest.raises(CheckpointError, match=f"is one of {len(parts)} files, and {parts[1]} is not beside it"):
+        pylm.import_("out", out="x")
+    Path("out/other.gguf").touch()
+    with pytest.raises(CheckpointError, match="out is none of what is read: a folder with Modelfile, README.md, "):
+        pylm.import_("out", out="x")
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_the_modelfile_is_of_ollamas_grammar_and_chats_end(chat: bool) -> None:
+def test_ollama_reads_the_modelfile_and_chats_end(chat: bool) -> None:
     pylm.export(small_run(chat=chat), to="gguf", out="out")
-    text = Path("out/Modelfile").read_text()
-    whole = re.sub(r'""".*?"""', lambda found: found[0].replace("\n", " "), text, flags=re.DOTALL)
-    assert all(LINE.fullmatch(line) for line in whole.splitlines()), text
-    assert ('PARAMETER stop "<|im_end|>"' in text) == chat and f'PARAMETER stop "{END}"' in text
-    assert text.count("{{") == text.count("}}") and "PARAMETER num_ctx 48" in text
+    found = commands(Path("out/Modelfile").read_text())
+    assert found == [
+        ("from", "./model.gguf"), ("template", TURNS if chat else "{{ .Prompt }}"), ("stop", END),
+        *[("stop", "<|im_end|>")] * chat, ("num_ctx", "48"),
+    ]  # fmt: skip
+    assert TURNS.count("{{") == TURNS.count("}}")
+
+
+@pytest.mark.parametrize("stop", ['<"x">', '"q"', '""', "\\end\\", " s ", "a#b", '"""', "</s>"])
+def test_any_text_can_be_a_stop(stop: str) -> None:
+    words = SimpleNamespace(chat_template="{{ messages }}", added={stop: 7})
+    model: Any = SimpleNamespace(tokenizer=words, ends=(7,), shape=SimpleNamespace(context_length=9))
+    assert commands(modelfile(model, "m.gguf")) == [("from", "./m.gguf"), ("stop", stop), ("num_ctx", "9")]
 
 
 def test_plain_tokens_that_end_what_llama_cpp_generates_are_told() -> None:
@@ -222,6 +250,9 @@ def test_damaged_files_are_one_sentence() -> None:
     ):
         with pytest.raises(CheckpointError, match=sentence):
             pylm.import_(damaged(change), out="x")
+    tensors = Path("out/model.gguf").read_bytes().index(b"blk.0.attn_norm.weight")
+    with pytest.raises(CheckpointError, match=r"bad.gguf is damaged: tensor blk\..* begins within the one before it"):
+        pylm.import_(damaged(put(tensors + 22 + 4 + 8 + 4, "<Q", 64)), out="x")
     name = b"general.architecture"
     at = Path("out/model.gguf").read_bytes().index(name) + len(name) + 12
     with pytest.raises(CheckpointError, match="is of the architecture bertx; gpt2, llama, qwen3, qwen2 are read"):
@@ -238,6 +269,21 @@ def test_damaged_files_are_one_sentence() -> None:
         pylm.export("runs/a", to="hf", out="x", quantize="q8_0")
 
 
+def test_a_header_of_more_than_100_MB_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs nothing to find, whatever it claims: nothing is made of it."""
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    start = struct.pack("<4sIQQQ", b"GGUF", 3, 1, 1, 1) + b"x" + struct.pack("<I", 9)
+    for array, sentence in (
+        (struct.pack("<IQ", 4, 30_000_000), "bad.gguf has a header of more than 100,000,000 bytes, which are the most"),
+        (struct.pack("<IQQ", 8, 5, 1 << 62), "bad.gguf has a header of more than 100,000,000 bytes"),
+        (struct.pack("<IQ", 8, 1 << 60), "bad.gguf is damaged: its header does not parse"),
+        (struct.pack("<IQ", 9, 1 << 60), "bad.gguf is damaged: its header does not parse"),
+    ):
+        Path("bad.gguf").write_bytes(start + array)
+        with pytest.raises(CheckpointError, match=sentence):
+            pylm.import_("bad.gguf", out="x")
+
+
 def test_a_file_s_name_is_no_folder() -> None:
     with pytest.raises(UsageError, match="out= is a folder: model.gguf lies in it") as caught:
         pylm.export(small_run(), to="gguf", out="a.gguf")
@@ -245,8 +291,6 @@ def test_a_file_s_name_is_no_folder() -> None:
 
 
 def test_without_the_package_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(UsageError) as caught:
         pylm.export(small_run(), to="gguf", out="x")

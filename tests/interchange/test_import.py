@@ -52,6 +52,20 @@ def test_what_transformers_saved_comes_in_and_goes_back() -> None:
     assert all(torch.equal(tensor, back.state_dict()[name]) for name, tensor in peer.state_dict().items())
 
 
+def test_progress_counts_every_byte_of_the_weights_once() -> None:
+    run, told = small_run(layout="qwen2"), []
+    for number, ask in enumerate([{"to": "hf"}, {"to": "hf", "dtype": "bf16"}, {"to": "gguf", "quantize": "q8_0"}]):
+        if ask["to"] == "gguf":
+            pytest.importorskip("gguf")
+        pylm.export(run, out=f"out{number}", progress=lambda done, total: told.append((done, total)), **ask)
+    pylm.import_("out0", out="in", progress=lambda done, total: told.append((done, total)))
+    starts = [0, *(at for at in range(1, len(told)) if told[at][0] < told[at - 1][0]), len(told)]
+    assert len(starts) == 5
+    for first, after in zip(starts, starts[1:], strict=False):
+        counts = told[first:after]
+        assert counts[-1][0] == counts[-1][1] > 0 and len(counts) > 10
+
+
 def nanogpt(file: str, tensors: dict[str, Any], **arguments: Any) -> None:
     torch.save({"model": tensors, "model_args": {"n_head": 4, **arguments}, "iter_num": 7, "optimizer": {}}, file)
 

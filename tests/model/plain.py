@@ -19,6 +19,8 @@ def logits(shape: Shape, weights: Weights, idx: torch.Tensor, cu_seqlens: torch.
     x = weights["embed.weight"][idx]
     if shape.position == "learned":
         x = x + weights["position.weight"][positions]
+    if shape.embed_norm:
+        x = norm(shape, weights, "embed_norm", x)
     first = x
     for layer in range(shape.n_layers):
         part = {name.removeprefix(f"blocks.{layer}."): w for name, w in weights.items() if f"blocks.{layer}." in name}
@@ -47,8 +49,14 @@ def linear(weights: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
 def norm(shape: Shape, weights: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
     if shape.norm == "layernorm":
         x = x - x.mean(-1, keepdim=True)
-    x = x / (x.square().mean(-1, keepdim=True) + shape.norm_eps).sqrt() * weights[f"{name}.weight"]
+    x = x / (x.square().mean(-1, keepdim=True) + shape.norm_eps).sqrt()
+    x = x * weights[f"{name}.weight"] if shape.norm_gain else x
     return x + weights.get(f"{name}.bias", torch.zeros((), dtype=x.dtype))
+
+
+def norm_of_head(shape: Shape, part: Weights, which: str, x: torch.Tensor) -> torch.Tensor:
+    x = x / (x.square().mean(-1, keepdim=True) + shape.norm_eps).sqrt()
+    return x * part[f"attention.{which}_norm.weight"] if shape.norm_gain else x
 
 
 def document_numbers(idx: torch.Tensor, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
@@ -83,8 +91,7 @@ def attention(
             k = h[row, :, queries + group * width : queries + (group + 1) * width]
             v = values[row, :, group * width : (group + 1) * width]
             if shape.qk_norm:
-                q = q / (q.square().mean(-1, keepdim=True) + shape.norm_eps).sqrt() * part["attention.q_norm.weight"]
-                k = k / (k.square().mean(-1, keepdim=True) + shape.norm_eps).sqrt() * part["attention.k_norm.weight"]
+                q, k = norm_of_head(shape, part, "q", q), norm_of_head(shape, part, "k", k)
             if shape.position == "rope":
                 q, k = rotated(shape, q, positions[row]), rotated(shape, k, positions[row])
             scores = q @ k.T / width**0.5

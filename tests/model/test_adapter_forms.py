@@ -26,6 +26,18 @@ SHAPES: dict[str, dict[str, Any]] = {
     "llama, gqa": {"n_kv_heads": 2, "tied": False},
     "qwen3": {"qk_norm": True},
     "gpt2": {"norm": "layernorm", "mlp": "gelu", "position": "learned", "bias": True},
+    "nanochat": {"mlp": "relu2", "norm_gain": False, "embed_norm": True, "qk_norm": True, "tied": False},
+}
+# mlx-lm's names of nanochat's modules, and transformers'
+NANOCHAT = {
+    "transformer.wte": "model.embed_tokens",
+    "transformer.h.": "model.layers.",
+    "attn.c_proj": "self_attn.o_proj",
+    "attn.c_q": "self_attn.q_proj",
+    "attn.c_k": "self_attn.k_proj",
+    "attn.c_v": "self_attn.v_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
 }
 IDX = torch.arange(40).view(2, 20) * 7 % VOCAB
 
@@ -39,7 +51,8 @@ def made(fields: str, folder: Path) -> tuple[Shape, dict[str, Any], lora.Adapter
     folder.mkdir()
     write_tensors(folder / "model.safetensors", theirs, {"format": "pt"})  # type: ignore[arg-type]
     (folder / "config.json").write_text(json.dumps(config))
-    targets = None if shape.tied else ("qkv", "out", "gate", "up", "down", "embed", "head")
+    gate = ("gate",) if shape.mlp == "swiglu" else ()
+    targets = None if shape.tied else ("qkv", "out", *gate, "up", "down", "embed", "head")
     adapter = lora.Adapter.of(Finetune(method="lora", lora_rank=3, lora_alpha=5.0, lora_targets=targets), shape)
     chance = np.random.default_rng(6)
     sizes = adapter.sizes(shape)
@@ -86,8 +99,12 @@ def by_mlx(folder: Path, model: Any) -> None:
             assert a.shape[1] == settings["rank"]
             assert any(module == one or module.endswith(f".{one}") for one in settings["keys"])
             change = settings["scale"] * a @ held[f"{module}.lora_b"]
-            gpt2 = model.config.model_type == "gpt2"
-            target = model.get_submodule(module.replace("model.", "transformer.", 1) if gpt2 else module)
+            if model.config.model_type == "gpt2":
+                module = module.replace("model.", "transformer.", 1)
+            if model.config.model_type == "nanochat":
+                for theirs, named in NANOCHAT.items():
+                    module = module.replace(theirs, named)
+            target = model.get_submodule(module)
             turned = isinstance(target, Conv1D | torch.nn.Embedding)
             target.weight.data += torch.from_numpy(change if turned else change.T)
 

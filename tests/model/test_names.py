@@ -14,6 +14,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    NanoChatConfig,
+    NanoChatForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -58,6 +60,10 @@ MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, {**LLAMA, "tie_word_embeddings": True}),
     "mistral": (MistralForCausalLM, MistralConfig, {**LLAMA, "sliding_window": None, "head_dim": 20}),
     "mistral, windows": (MistralForCausalLM, MistralConfig, {**LLAMA, "sliding_window": 5}),
+    "nanochat": (NanoChatForCausalLM, NanoChatConfig, LLAMA),
+    "nanochat, tied, biases, no cap": (NanoChatForCausalLM, NanoChatConfig, {
+        **LLAMA, "tie_word_embeddings": True, "attention_bias": True, "final_logit_softcapping": None,
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 3.0}}),
 }  # fmt: skip
 
 
@@ -117,6 +123,7 @@ def test_bfloat16_in_several_files(name: str, tmp_path: Path) -> None:
     {"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_positions": 16.0}},
     {"rope_scaling": {"type": "linear", "factor": 2.0}},
     {"n_kv_heads": 1}, {"qk_norm": True, "tied": False}, {"bias": True, "rope_theta": 77.0},
+    {"mlp": "relu2", "qk_norm": True, "norm_gain": False, "embed_norm": True, "head_dim": 20, "logit_softcap": 7.0},
 ])  # fmt: skip
 def test_a_model_of_ours_is_read_by_transformers(fields: dict[str, Any], tmp_path: Path) -> None:
     shape = complete(Shape(n_layers=2, n_heads=4, d_model=48, context_length=32, **fields), VOCAB)
@@ -154,14 +161,18 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
         with pytest.raises(ConfigError, match="no layout that other programs load has"):
             layout_of(shape)
     else:
-        assert layout_of(shape) == preset.split("-")[0].replace("tiny", "llama")
-        assert layout_of(shape.model_copy(update={"qk_norm": True})) == "qwen3" if "gpt2" not in preset else True
+        layout = preset.split("-")[0].replace("tiny", "llama").replace("speed", "nanochat")
+        assert layout_of(shape) == layout
+        assert layout_of(shape.model_copy(update={"qk_norm": True})) == "qwen3" if layout == "llama" else True
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model_type": "bert"}, "config.json is of a bert model; gpt2, llama, qwen3, qwen2, mistral are read"),
+        (
+            {"model_type": "bert"},
+            "config.json is of a bert model; gpt2, llama, qwen3, qwen2, mistral, nanochat are read",
+        ),
         ({"hidden_act": "relu"}, "config.json says hidden_act relu, and silu is what is served"),
         (
             {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
@@ -196,6 +207,10 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
             {"num_key_value_heads": 4},
             r"blocks.0.attention.qkv.weight is of shape \[96, 48\], the model's is \[144, 48\]",
         ),
+        (
+            {"model_type": "nanochat", "hidden_act": "relu2", "rope_scaling": {"type": "yarn", "factor": 2.0}},
+            "says rope_type yarn, and default or linear or llama3",
+        ),
         ({"vocab_size": 100}, r"embed.weight is of shape \[101, 48\], the model's is \[100, 48\]"),
     ],
 )
@@ -207,7 +222,7 @@ def test_what_does_not_fit_is_said(change: dict[str, Any], sentence: str, tmp_pa
         load(open_weights(tmp_path))
 
 
-@pytest.mark.parametrize("kind", [LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config])
+@pytest.mark.parametrize("kind", [LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, NanoChatConfig])
 def test_what_a_config_leaves_out_is_what_transformers_takes(kind: Any) -> None:
     sizes = {"hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 32}
     few = {"model_type": kind.model_type, "vocab_size": VOCAB, "max_position_embeddings": 64, **sizes}
@@ -217,6 +232,7 @@ def test_what_a_config_leaves_out_is_what_transformers_takes(kind: Any) -> None:
     assert shape.head_dim == (getattr(whole, "head_dim", None) or 8) and shape.tied == whole.tie_word_embeddings
     assert shape.window == (getattr(whole, "sliding_window", None) if kind is MistralConfig else None)
     assert shape.rope_theta == whole.rope_parameters["rope_theta"]
+    assert shape.logit_softcap == getattr(whole, "final_logit_softcapping", None)
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:

@@ -34,8 +34,12 @@ SHAPES: dict[str, dict[str, object]] = {
     "caps": {"attention_softcap": 2.0, "logit_softcap": 1.5},
     "speed": SPEED,
     "speed, gqa, window": {**SPEED, "n_kv_heads": 2, "window": 7, "n_layers": 2},
+    "nanochat": {"mlp": "relu2", "qk_norm": True, "norm_gain": False, "embed_norm": True, "tied": False,
+                 "logit_softcap": 3, "n_kv_heads": 2},
+    "no gains, no positions": {"position": "none", "qk_norm": True, "norm_gain": False},
+    "learned positions, then a norm": {**GPT2, "embed_norm": True},
     "all at once": {**SPEED, "position": "learned", "norm": "layernorm", "bias": True, "attention_softcap": 5,
-                    "mlp": "swiglu", "d_ff": 40, "tied": True, "window": 9},
+                    "mlp": "swiglu", "d_ff": 40, "tied": True, "window": 9, "embed_norm": True},
 }  # fmt: skip
 
 

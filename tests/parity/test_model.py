@@ -42,6 +42,8 @@ SET: dict[str, dict[str, Any]] = {
     "context_length": {"context_length": 17},
     "norm": {"norm": "layernorm"},
     "norm_eps": {"norm_eps": 0.3},
+    "norm_gain": {"norm_gain": False},
+    "embed_norm": {"embed_norm": True},
     "mlp": {"mlp": "relu2"},
     "position": {"position": "none"},
     "rope_theta": {"rope_theta": 30.0},
@@ -66,6 +68,9 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "qk_norm without rope": {"qk_norm": True, "position": "none", "value_embeddings": True},
     "speed": {"value_embeddings": True, "residual_lambdas": True, "qk_norm": True, "logit_softcap": 3.0, "mlp": "relu2",
               "zero_init": True, "tied": False, "n_layers": 3},
+    "nanochat": {"mlp": "relu2", "qk_norm": True, "norm_gain": False, "embed_norm": True, "tied": False,
+                 "logit_softcap": 3.0, "n_kv_heads": 1},
+    "no gains, no positions": {"qk_norm": True, "norm_gain": False, "position": "none"},
     "window and caps": {"window": 3, "attention_softcap": 2.0, "n_kv_heads": 2},
     "sdpa": {"attention": "sdpa", "window": 5},
 }  # fmt: skip
@@ -120,8 +125,8 @@ def test_no_field_is_without_effect(field: str) -> None:
     for shape in (before, after):
         weights = random_weights(shape_of(**{**SET[field], **plain}))
         sizes = parameters.parameters(shape)
-        weights = {name: weights[name] if name in weights else torch.ones(one.shape) for name, one in sizes.items()}
-        weights = {name: weights[name] if weights[name].shape == one.shape else random_weights(shape)[name]
+        others = random_weights(shape)
+        weights = {name: weights[name] if name in weights and weights[name].shape == one.shape else others[name]
                    for name, one in sizes.items()}  # fmt: skip
         ours, other = both(shape, weights)
         idx, _ = batch(shape_of(vocab_size=64), rows=2)

@@ -26,6 +26,7 @@ LAYOUTS: list[dict[str, Any]] = [
     {},
     {"norm": "layernorm", "mlp": "gelu", "position": "learned", "bias": True},
     {"mlp": "relu2", "tied": False, "value_embeddings": True, "residual_lambdas": True, "qk_norm": True},
+    {"mlp": "relu2", "tied": False, "qk_norm": True, "norm_gain": False, "embed_norm": True, "logit_softcap": 15.0},
 ]
 
 

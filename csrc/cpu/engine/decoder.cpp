@@ -42,8 +42,14 @@ class TensorSource {
     }
     std::vector<float> bias(const std::string& name, int64_t size) { return bias_if(shape.bias, name, size); }
     Norm norm(const std::string& name) {
+        if (!shape.norm_gain) return {};
         return {vector(name + ".weight", shape.width),
                 shape.layer_norm ? bias(name, shape.width) : std::vector<float>()};
+    }
+    // Of the heads, whose norm is asked for by its gain: one that learns none has ones.
+    std::vector<float> head_norm(const std::string& name) {
+        if (!shape.qk_norm) return {};
+        return shape.norm_gain ? vector(name + ".weight", shape.dim()) : std::vector<float>(shape.dim(), 1.0f);
     }
     void all_taken() const {
         for (const auto& tensor : tensors)
@@ -73,6 +79,7 @@ const Shape& checked(const Shape& s) {
         refuse("a width above " + std::to_string(WIDEST_PRODUCT));
     if (s.context > LONGEST) refuse("a context of " + std::to_string(s.context) + " tokens");
     if (s.window < 0) refuse("window is " + std::to_string(s.window));
+    if (!s.norm_gain && s.layer_norm) refuse("norm_gain is false, and LayerNorm learns its gain");
     return s;
 }
 
@@ -83,10 +90,8 @@ Layer read_layer(TensorSource& source, const Shape& shape, int64_t index) {
     layer.attention_norm = source.norm(attention + ".norm");
     layer.qkv = source.matrix(attention + ".qkv", packed, width);
     layer.qkv_bias = source.bias_if(shape.qkv_bias, attention + ".qkv", packed);
-    if (shape.qk_norm) {
-        layer.q_norm = source.vector(attention + ".q_norm.weight", shape.dim());
-        layer.k_norm = source.vector(attention + ".k_norm.weight", shape.dim());
-    }
+    layer.q_norm = source.head_norm(attention + ".q_norm");
+    layer.k_norm = source.head_norm(attention + ".k_norm");
     layer.out = source.matrix(attention + ".out", width, shape.heads_width());
     layer.out_bias = source.bias_if(shape.out_bias, attention + ".out", width);
     layer.mlp_norm = source.norm(mlp + ".norm");
@@ -110,6 +115,7 @@ Decoder::Decoder(const Shape& wanted, const std::map<std::string, Source>& tenso
     if (!shape.tied) head = source.matrix("head", shape.vocab, shape.width);
     if (shape.positions == Positions::learned)
         position = wide(source.take("position.weight", {shape.context, shape.width}));
+    if (shape.embed_norm) embed_norm = source.norm("embed_norm");
     norm = source.norm("norm");
     for (int64_t i = 0; i < shape.layers; ++i) layers.push_back(read_layer(source, shape, i));
     source.all_taken();

@@ -32,7 +32,7 @@ struct Decoder {
     const int threads;
     Weights embed, head;
     std::vector<float> position;  // learned
-    Norm norm;
+    Norm embed_norm, norm;
     std::vector<Layer> layers;
     std::vector<float> cosines, sines;
     Workspace workspace;

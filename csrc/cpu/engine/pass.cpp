@@ -150,6 +150,7 @@ void Pass::embed(const Member& member) {
         if (shape.positions == Positions::learned)
             for (int64_t i = 0; i < width; ++i) x[i] += decoder.position[tokens[t].position * width + i];
     }
+    if (shape.embed_norm) normalise(decoder.embed_norm, work.stream.data(), work.stream.data(), mine);
 }
 
 void Pass::attention_block(const Member& member, const Layer& layer, int64_t index) {
@@ -217,7 +218,7 @@ void Pass::write_logits(const Member& member) {
 
 void Pass::normalise(const Norm& norm, const float* x, float* y, Part part) {
     NormForward a{};
-    a.x = x, a.y = y, a.weight = norm.weight.data(), a.bias = or_null(norm.bias);
+    a.x = x, a.y = y, a.weight = or_null(norm.weight), a.bias = or_null(norm.bias);
     a.mean = shape.layer_norm ? work.lse.data() : nullptr;  // not needed again: any memory will do
     a.rstd = work.scales.data();
     a.width = shape.width, a.eps = shape.eps;

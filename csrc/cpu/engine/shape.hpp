@@ -17,7 +17,7 @@ struct Shape {
     double theta;
     std::vector<double> frequencies;  // radians a position of each pair; empty: by theta
     double magnitude;                 // of cosines and sines
-    bool qk_norm, bias, qkv_bias, out_bias, tied;
+    bool qk_norm, norm_gain, embed_norm, bias, qkv_bias, out_bias, tied;
     int64_t window;                          // 0: none
     float attention_softcap, logit_softcap;  // 0: none
     int64_t dim() const { return head; }

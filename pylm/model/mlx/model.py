@@ -152,6 +152,8 @@ class Model:
         if shape.position == "learned":
             at = _positions(idx_BT.shape, documents) if positions is None else positions
             stream_BTC = stream_BTC + weights["position.weight"][at]
+        if shape.embed_norm:
+            stream_BTC = self._norm(weights, "embed_norm", None, stream_BTC)[0]
         if keys is not None and shape.dropout:
             stream_BTC = dropped(stream_BTC, keys[0], shape.dropout)
         rope = self._rope if positions is None or self._rope is None else self._rope.at(positions)
@@ -194,7 +196,7 @@ class Model:
         limits: dict[str, Any] = {"window": shape.window, "softcap": shape.attention_softcap}
         norms: dict[str, Any] = {"eps": shape.norm_eps}
         if shape.qk_norm and rope is not None:
-            norms |= {f"{one}_weight": part[f"attention.{one}_norm.weight"] for one in "qk"}
+            norms |= {f"{one}_weight": self._gain(part, one, packed.dtype) for one in "qk"}
         if cache is None and shape.attention in ("auto", "fused"):
             # the kernel reads the projection as it is, unless something is done to a part of it first
             as_it_is = "attention.value.weight" not in part and (not shape.qk_norm or rope is not None)
@@ -225,9 +227,13 @@ class Model:
             v_BTKD = lambdas[0] * v_BTKD + lambdas[1] * embedded_BTKD
         if shared.rope is None and self.shape.qk_norm:
             eps = self.shape.norm_eps
-            q_BTHD = kernels.rms_norm(q_BTHD, part["attention.q_norm.weight"], eps=eps)
-            k_BTKD = kernels.rms_norm(k_BTKD, part["attention.k_norm.weight"], eps=eps)
+            q_BTHD = kernels.rms_norm(q_BTHD, self._gain(part, "q", q_BTHD.dtype), eps=eps)
+            k_BTKD = kernels.rms_norm(k_BTKD, self._gain(part, "k", k_BTKD.dtype), eps=eps)
         return q_BTHD, k_BTKD, v_BTKD
+
+    def _gain(self, part: Weights, one: str, dtype: Any) -> Any:
+        """Return the gain by which kernels know that heads are normalised: ones, where none is learned."""
+        return part[f"attention.{one}_norm.weight"] if self.shape.norm_gain else mx.ones((self.head_dim,), dtype)
 
     def _mlp(self, part: Weights, x_BTC: Any, layer: int, shared: Shared) -> Any:
         """Return what the token adds to itself; x is normalised."""
@@ -251,7 +257,7 @@ class Model:
 
     def _norm(self, weights: Weights, name: str, x: Any, residual: Any) -> tuple[Any, Any]:
         """Return the norm of the stream with the branch added, and the stream itself."""
-        weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+        weight, bias = weights.get(f"{name}.weight"), weights.get(f"{name}.bias")
         if self.shape.norm == "rmsnorm":
             vectors: dict[str, Any] = {"weight": weight}
             norm: Any = kernels.rms_norm

@@ -168,6 +168,10 @@ class _Memory:
             positions, added = self.take("activations", n * self.d), self.take("activations", n * self.d)
             self.heap.give(stream, positions)
             stream = added
+        raw: list[Place] = []
+        if self.shape.embed_norm:
+            raw = [stream, self.take("activations", self.statistics(n), 4)]
+            stream = self.take("activations", n * self.d)
         saved: list[dict[str, Place]] = []
         branch: Place | None = None
         first = stream
@@ -218,6 +222,10 @@ class _Memory:
             else:
                 dstream = self.block_backward(n, layer, kept, dstream, gradients)
             self.pin(("backward", n, layer))
+        if self.shape.embed_norm:
+            before = self.take("activations", n * self.d)
+            self.heap.give(dstream, first, raw[1])
+            dstream, first = before, raw[0]
         if self.shape.position == "learned":
             self.accumulate("position.weight", gradients)
         table = self.take("gradients", self.padded * self.d)
@@ -408,6 +416,10 @@ class _Memory:
     def evaluate_rows(self, n: int) -> Place:
         """Return the logits of a pass without gradients."""
         stream = self.take("evaluation", n * self.d)
+        if self.shape.embed_norm:
+            normed = self.take("evaluation", n * self.d)
+            self.heap.give(stream)
+            stream = normed
         branch: Place | None = None
         for layer in range(self.layers):
             stream, branch = self.evaluate_block(n, layer, stream, branch)
