@@ -100,10 +100,14 @@ peers-engines: setup ## build llama.cpp with its converter, and mlx-lm, whom cer
 	  $(BIN)/python -m pip install -q --no-deps --upgrade --target $(ENGINES) \
 	  $(ENGINES)/sdist/llama_cpp_python-0.3.36.tar.gz mlx-lm==0.32.2 diskcache==5.6.3
 
-peers-runs: setup ## install tensorboard, whose reading of a run ours is compared with, in an environment beside
+peers-runs: setup ## install the trackers that runs are sent to, in an environment beside
 	test -x $(VENV)/peers-runs/bin/python || $(PYTHON) -m venv $(VENV)/peers-runs
 	$(VENV)/peers-runs/bin/python -m pip install -q --upgrade 'pip>=25.1'
 	$(VENV)/peers-runs/bin/python -m pip install -q -c constraints.txt --group peers-runs
+
+axe: setup ## fetch axe-core, with which the tests of pages in a browser look for what cannot be read or reached
+	mkdir -p $(VENV)/axe
+	test -f $(VENV)/axe/axe.min.js || (cd $(VENV)/axe && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz --strip-components=1 package/axe.min.js && rm axe-core-4.14.1.tgz)
 
 peers-train: setup ## install litgpt, which asks for older packages, in an environment beside
 	test -x $(VENV)/peers-train/bin/python || $(PYTHON) -m venv $(VENV)/peers-train
@@ -171,4 +175,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-engines peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: axe help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-engines peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,25 +13,30 @@ from pylm.cli.frame.printing import print_json
 
 if TYPE_CHECKING:
     from pylm.runs.compare import Comparison, Verdict
+    from pylm.runs.paired import Paired
 
 EXAMPLE = """pylm compare runs/a runs/b
-pylm compare runs/base-* runs/new-*"""
+pylm compare runs/base-* runs/new-*
+pylm compare runs/a wandb:ID tb:logs trackio:PROJECT losses.csv"""
 NAMES = {"val_loss": "val loss", "bits_per_byte": "bits a byte", "loss": "loss"}
 
 
 @command("compare", example=EXAMPLE)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", shell_complete=complete_runs)
+@click.argument("runs", nargs=-1, metavar="RUN…", shell_complete=complete_runs)
+@click.option("--run-ids", "ids", multiple=True, metavar="A,B", show_default=False,
+              help="Runs by the ids that they have at W&B: wandb:A wandb:B in short.")  # fmt: skip
 @json_option
-def compare(runs: tuple[str, ...], as_json: bool) -> None:
+def compare(runs: tuple[str, ...], ids: tuple[str, ...], as_json: bool) -> None:
     """Set runs side by side: what each reached, at its end and where all had spent the same, and what differs in them.
 
     Runs that differ in their seed alone are repetitions of one: they have a mean and a deviation, and Welch's test
     says whether two means differ by more than chance. Where tokenizers differ, bits per byte are compared, not losses.
-    Whether two checkpoints differ on the same documents says pylm eval A B.
+    Runs that pylm eval has judged by the same documents are compared by pairs of these too.
     """
     from pylm.runs.compare import compare as compared
+    from pylm.runs.readers.opening import names_of
 
-    found = compared(runs)
+    found = compared(names_of(runs, ids))
     if as_json:
         print_json(found.as_dict())
     else:
@@ -51,8 +56,7 @@ def _lines(found: Comparison) -> Iterator[str]:
             mean, seeds = f"{group.mean:.4f} ± {group.deviation:.4f}", len(group.values)
             yield f"{names}: {NAMES[found.metric]} {mean} over {seeds} seeds"
     yield from (_verdict(found, verdict) for verdict in found.verdicts)
-    for run, parents in found.soups.items():
-        yield f"{run} is a soup of " + ", ".join(f"{one['path']} ({one['share']:.3g})" for one in parents)
+    yield from (_paired(found.runs[0].name, one) for one in found.paired)
     if found.differing:
         yield ""
         rows = [(key, *(f"{one.value} ({one.origin})" for one in values)) for key, values in found.differing.items()]
@@ -76,9 +80,16 @@ def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
     for x, equal in found.equal.items():
         place = f"{spelled[x](equal.place)}{' tokens' if x == 'tokens' else ''}"
         yield (f"{NAMES[found.metric]} at {place}", *("-" if one is None else f"{one:.4f}" for one in equal.values))
+    if found.soups:
+        yield ("soup of", *(", ".join(map(_parent, found.soups.get(run, []))) or "-" for run in found.runs))
     for (task, metric), scores in found.scores.items():
         shown = ("-" if one is None else f"{one[0]:.4f}" + (f" ± {one[1]:.4f}" if one[1] else "") for one in scores)
         yield (f"{task} {metric}", *shown)
+
+
+def _parent(one: dict[str, Any]) -> str:
+    """Return a parent of a soup, with its share where each has one."""
+    return f"{one['path']}" + ("" if one.get("share") is None else f" {one['share']:.3g}")
 
 
 def _verdict(found: Comparison, verdict: Verdict) -> str:
@@ -96,3 +107,11 @@ def _verdict(found: Comparison, verdict: Verdict) -> str:
     if verdict.seeds is None:
         return f"{said}; were it to stay so, 200 seeds a side would not tell"
     return f"{said}; were it to stay so, {max(verdict.seeds - have, 1)} seeds more a side would tell (p < {SURE})"
+
+
+def _paired(first: str, one: Paired) -> str:
+    unit = {"loss": "nats", "bits_per_byte": "bits a byte"}[one.metric]
+    return (
+        f"{one.run.name} is {one.difference:+.4f} {unit} from {first} on the same {one.documents:,} documents of "
+        f"{one.data}, with 95 % from {one.low:+.4f} to {one.high:+.4f}; by chance alone with p = {one.p:.2g} (paired)"
+    )

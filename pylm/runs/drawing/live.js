@@ -33,13 +33,15 @@ function showRuns(runs) {
     element("p", run.figures.join(" · "), place);
     if (run.phases) element("p", "time: " + run.phases, place);
     if (run.sample) element("p", `wrote at step ${run.sample.step}: ${run.sample.prompt ?? ""}${run.sample.text ?? ""}`, place);
-    if (run.incident) element("p", `${run.incidents} incidents, the last at step ${run.incident.step}: ${run.incident.kind}`, place);
+    if (run.incident) element("p", `${run.incidents} ${run.incidents === 1 ? "incident" : "incidents"}, the last at step ${run.incident.step}: ${run.incident.kind}`, place);
   }
 }
 
 function listen() {
   source?.close();
-  source = new EventSource("/events?x=" + encodeURIComponent(axis.value));
+  const asked = new URLSearchParams({ x: axis.value }), token = new URLSearchParams(location.search).get("token");
+  if (token) asked.set("token", token);
+  source = new EventSource("/events?" + asked);
   source.onopen = () => { state.textContent = "live"; };
   source.onerror = () => { state.textContent = "waiting for the server"; };
   source.onmessage = (event) => {

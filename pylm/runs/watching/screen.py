@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pylm.config.units import counted
 from pylm.errors import UsageError
 from pylm.runs.drawing.axes import spelled
 from pylm.runs.drawing.characters import canvas
@@ -90,10 +91,9 @@ def _panel(runs: Sequence[Watched], settings: Settings) -> Panel:
         longest = max((run.history.end("time") for run in started if run.history), default=0.0)
         unit, label = next((float(size), f"time in {name}") for least, size, name in UNITS if longest >= least)
     for run in started:
-        assert run.history is not None
         for smooth in (0.0, SMOOTH) if len(runs) == 1 else (SMOOTH,):
             try:
-                curve = run.history.curve("loss", settings.x, columns=512, smooth=smooth)
+                curve = run.curve(settings.x, smooth)
             except UsageError:  # it kept no FLOPs of a token
                 continue
             if curve.x:
@@ -158,7 +158,8 @@ def _texts(run: Watched, columns: int, plain: bool) -> list[str]:
         )
     if run.incidents:
         last = run.incidents[-1]
-        lines.append(f"{len(run.incidents)} incidents, the last at step {last.get('step')}: {last.get('kind')}")
+        many = counted(len(run.incidents), "incident")
+        lines.append(f"{many}, the last at step {last.get('step')}: {last.get('kind')}")
     shown = [printable(line)[:columns] for line in lines]
     return [line.encode("ascii", "replace").decode() for line in shown] if plain else shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import sys
@@ -14,11 +15,12 @@ from typing import TextIO
 
 from pylm.runs.finding import find_runs
 from pylm.runs.watching.screen import Settings, screen
-from pylm.runs.watching.watched import Watched
+from pylm.runs.watching.watched import SHARE, Watched
 
 __all__ = ["watch"]
 
 INTERVAL = 1.0  # between two looks
+KEY = re.compile(r"\x1b[\[O][\d;]*[A-Za-z~]|.", re.DOTALL)  # an arrow or the like, or a character
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own without a cursor, and back
 
 
@@ -40,8 +42,8 @@ def watch(runs: Sequence[str | Path] = (), *, stream: TextIO | None = None, inte
 
 
 def _show(runs: Sequence[Watched], out: TextIO, pressed: Callable[[float], str], interval: float) -> None:
-    """Draw the screen anew where anything changed: a line, a key, the window's size."""
-    settings, drawn = Settings(), None
+    """Draw the screen anew where anything changed: a key and the window's size at once, lines within their share."""
+    settings, drawn, due = Settings(), None, 0.0
     plain = not (out.encoding or "").lower().startswith("utf")
     out.write(ENTER)
     try:
@@ -49,13 +51,15 @@ def _show(runs: Sequence[Watched], out: TextIO, pressed: Callable[[float], str],
             for run in runs:
                 run.look()
             size = shutil.get_terminal_size()
-            state = (size, [run.version for run in runs], vars(settings).copy())
-            if state != drawn:
+            asked = (size, [run.goes_on for run in runs], vars(settings).copy())
+            state = (asked, [run.version for run in runs])
+            if drawn is None or asked != drawn[0] or (state != drawn and time.monotonic() >= due):
+                begun = time.process_time()
                 lines = screen(runs, settings, *size, plain=plain, colour="NO_COLOR" not in os.environ)
                 out.write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
                 out.flush()
-                drawn = state
-            if not all(settings.press(key, len(runs)) for key in pressed(interval)):
+                drawn, due = state, time.monotonic() + (time.process_time() - begun) / SHARE
+            if not all(settings.press(key, len(runs)) for key in KEY.findall(pressed(interval))):
                 return
     finally:
         out.write(LEAVE)
