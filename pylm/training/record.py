@@ -113,7 +113,7 @@ def watch(session: Session, result: StepResult) -> None:
 
 def _incident(session: Session, kind: str, result: StepResult) -> None:
     step, folder = session.progress.step, session.files.folder
-    documents = session.loader.why(step - 1)
+    documents = session.loader.of_all().why(step - 1)
     incident = {
         "step": step,
         "kind": kind,
@@ -133,7 +133,7 @@ class _Peak:
     """The share of the machine's peak that a speed is; a peak that is exceeded was measured while others computed."""
 
     def __init__(self, plan: Plan) -> None:
-        self._each, self._peak = plan.flops_per_token, plan.matmul_flops
+        self._each, self._peak = plan.flops_per_token, plan.matmul_flops * plan.batches.world
 
     def share(self, tokens_per_second: float) -> float | None:
         if not self._peak:
