@@ -1,0 +1,69 @@
+"""The options by which a training is started in several processes, and the way of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pylm.errors import PylmError, UsageError
+from pylm.wording import param
+
+if TYPE_CHECKING:
+    from pylm.training.request import Request
+
+__all__ = ["first_speaks", "launch_options", "start_several"]
+
+SPOKEN = 1.0  # seconds that the other processes wait for the first
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def launch_options(function: Function) -> Function:
+    """Give a command the options that start it more than once."""
+    options = (
+        click.option("--gpus", type=int, metavar="N", help="Train on so many GPUs of this machine, a process each."),
+        click.option("--nodes", metavar="NAME,…", help="With --gpus on each of these machines: NAME[:PORT],NAME…."),
+        click.option("--max-restarts", type=int, metavar="N", help="New starts after a process was killed.  [default: 3]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def start_several(request: Request, gpus: int | None, nodes: str | None, max_restarts: int | None) -> None:
+    """Start the same line in several processes and leave with their code; do nothing where this one is to train."""
+    from pylm.training.world import World
+
+    world = World.of_environment()
+    if gpus is None:
+        for name, value in (("nodes", nodes), ("max_restarts", max_restarts)):
+            if value is not None:
+                raise UsageError(f"{param(name, value)} goes with {param('gpus')}", f"such as {param('gpus', 8)}")
+    elif world.size > 1:
+        if gpus != world.local_size:
+            raise UsageError(
+                f"{param('gpus', gpus)}, and a launcher started {world.local_size} processes here", "leave one of the two out"
+            )
+    elif gpus != 1 or nodes is not None:
+        from pylm.cli.frame.printing import say
+        from pylm.training.launch.launch import MAX_RESTARTS, launch
+
+        most = MAX_RESTARTS if max_restarts is None else max_restarts
+        raise click.exceptions.Exit(launch(request, gpus, nodes=nodes, max_restarts=most, say=say))
+
+
+@contextmanager
+def first_speaks() -> Iterator[bool]:
+    """Say whether this process speaks for all; another's error is said only where the first has said none."""
+    from pylm.training.world import World
+
+    leads = World.of_environment().leads
+    try:
+        yield leads
+    except PylmError:
+        if not leads:
+            time.sleep(SPOKEN)  # a launcher ends all of its processes once one has left
+        raise
