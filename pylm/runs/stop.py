@@ -107,4 +107,3 @@ class SignalStop(Stop):
 def _is_a_guest() -> bool:
     """Whether the process is somebody's notebook or prompt, which is to live on."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules or bool(sys.flags.interactive)
-

@@ -26,7 +26,9 @@ def launch_options(function: Function) -> Function:
     options = (
         click.option("--gpus", type=int, metavar="N", help="Train on so many GPUs of this machine, a process each."),
         click.option("--nodes", metavar="NAME,…", help="With --gpus on each of these machines: NAME[:PORT],NAME…."),
-        click.option("--max-restarts", type=int, metavar="N", help="New starts after a process was killed.  [default: 3]"),
+        click.option(
+            "--max-restarts", type=int, metavar="N", help="New starts after a process was killed.  [default: 3]"
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -45,7 +47,8 @@ def start_several(request: Request, gpus: int | None, nodes: str | None, max_res
     elif world.size > 1:
         if gpus != world.local_size:
             raise UsageError(
-                f"{param('gpus', gpus)}, and a launcher started {world.local_size} processes here", "leave one of the two out"
+                f"{param('gpus', gpus)}, and a launcher started {world.local_size} processes here",
+                "leave one of the two out",
             )
     elif gpus != 1 or nodes is not None:
         from pylm.cli.frame.printing import say

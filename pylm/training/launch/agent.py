@@ -49,7 +49,7 @@ def run_agent(
         say: hears what happens to ranks.
         saving: seconds that ranks have to save after a signal.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    _hush()
     spec = WorkerSpec(
         role="pylm",
         local_world_size=ranks,
@@ -63,8 +63,8 @@ def run_agent(
         agent = _Agent(spec, _LeadSpeaks(Path(logs)), saving, say)
         try:
             agent.run()
-        except SignalException:
-            agent.note_codes()
+        except SignalException as heard:
+            return agent.verdict_after(heard.sigval)
         except RendezvousError as error:
             if not any(agent.codes.values()):
                 raise PylmError(f"the other machines are gone: {error}", "start all of them again") from None
@@ -121,10 +121,23 @@ class _Agent(LocalElasticAgent):
                     break
         return code
 
+    def verdict_after(self, number: signal.Signals) -> int:
+        """Return the one code of all that were told to leave."""
+        code = code_of_all(self.note_codes())
+        if set(self.codes.values()) - {0, -number} or not code:
+            if code == 1 and can_start_again(self.codes):
+                raise PylmError(
+                    f"{ended_by(self.codes)}: it had not left {self._shutdown_timeout} s after {number.name}",
+                    "the same line goes on from the last checkpoint",
+                )
+            return code
+        return 128 + number  # before anything was trained that could be saved
+
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         if any(self.note_codes().values()):
             self._settle(worker_group)
-        return super()._monitor_workers(worker_group)
+        result: RunResult = super()._monitor_workers(worker_group)
+        return result
 
     def _settle(self, worker_group: WorkerGroup) -> None:
         """Wait for those that lost a rank, then decide: with a sentence all leave, else all start again."""
@@ -137,11 +150,20 @@ class _Agent(LocalElasticAgent):
         if self._remaining_restarts:
             which = worker_group.spec.max_restarts - self._remaining_restarts + 1
             most = worker_group.spec.max_restarts
-            self._say(f"{ended_by(self.codes)}: all start again from the last checkpoint ({which} of {most} new starts)")
+            self._say(
+                f"{ended_by(self.codes)}: all start again from the last checkpoint ({which} of {most} new starts)"
+            )
         assert isinstance(self._pcontext, SubprocessContext)
         for handler in self._pcontext.subprocess_handlers.values():  # one that is stopped would hear SIGTERM never
             if handler.proc.poll() is None:
                 handler.close(signal.SIGKILL)
+
+
+def _hush() -> None:
+    """Let torch say nothing of what is said here in a sentence."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("torch.distributed.elastic", "torchelastic")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

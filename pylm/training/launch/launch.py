@@ -7,11 +7,11 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.errors import CheckpointError, UsageError
+from pylm.training.launch.asked import asked_configuration
 from pylm.wording import in_options, param
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def launch(
     """
     if max_restarts < 0:
         raise UsageError(f"{param('max_restarts', max_restarts)} is no number of new starts", "0 starts none again")
-    device = _device(request)
-    _check_devices(device, gpus)
     out = folder_of(request)
+    _check_devices(_device(request, out), gpus)
     threads = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, gpus)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads // gpus))
     if nodes is None:
@@ -78,15 +77,11 @@ def folder_of(request: Request) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _device(request: Request) -> str:
+def _device(request: Request, out: Path) -> str:
     """Return what is asked to compute: cpu, cuda, or what trains on one device only."""
     from pylm.model.which import prefers_mlx
 
-    given = request.given
-    stored = folder_of(request) / "config.yaml"
-    if request.resume is not None and stored.is_file() and given.preset is None and not given.files:
-        given = replace(given, files=(str(stored),))
-    train = given.resolve().config.train
+    train = asked_configuration(request, out).train
     if train.backend == "mlx" or (train.backend == "auto" and prefers_mlx(train.device)):
         return "mlx"
     return train.device
@@ -112,7 +107,9 @@ def _check_devices(device: str, gpus: int) -> None:
     there = torch.cuda.device_count()
     if there < gpus:
         have = f"{there} GPU{'s' * (there != 1)}" if there else "no GPU that torch reaches"
-        hint = param("gpus", there) if there else f"{param('device', 'cpu')} trains on its processor, in {gpus} processes"
+        hint = (
+            param("gpus", there) if there else f"{param('device', 'cpu')} trains on its processor, in {gpus} processes"
+        )
         raise UsageError(f"{param('gpus', gpus)}: this machine has {have}", hint)
     if gpus > 1 and not distributed.is_nccl_available():
         raise UsageError(

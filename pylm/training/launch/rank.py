@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pylm.errors import PylmError
 from pylm.training import run
+from pylm.training.launch.asked import asked_configuration
 from pylm.training.launch.codes import LOST
 from pylm.training.launch.pulse import Pulse
 from pylm.training.launch.restarted import restarted
@@ -45,7 +46,8 @@ def train(
     if world.size == 1:
         return run.train(request, on_event, stop=stop, wants_step=wants_step)
     request = restarted(request)
-    with Pulse(world, request.out, stop) as pulse:
+    patience = asked_configuration(request, request.out).train.parallel_timeout
+    with Pulse(world, request.out, patience, stop) as pulse:
         heard = pulse.listening(on_event if world.leads else lambda event: None)
         wants = pulse.wants_step(wants_step if world.leads else lambda: False)
         try:
@@ -54,7 +56,8 @@ def train(
             if not is_of_another(error):
                 raise
             raise LostRank(
-                f"the other processes are gone: {str(error).splitlines()[0]}", "the same line goes on from the last checkpoint"
+                f"the other processes are gone: {str(error).splitlines()[0]}",
+                "the same line goes on from the last checkpoint",
             ) from error
 
 
