@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,18 +29,35 @@ def launch_options(function: Function) -> Function:
         click.option(
             "--max-restarts", type=int, metavar="N", help="New starts after a process was killed.  [default: 3]"
         ),
+        click.option(
+            "--slurm",
+            is_flag=False,
+            flag_value="1",
+            type=int,
+            metavar="[MACHINES]",
+            help="Print the file of a Slurm job on so many machines.  [default: 1]",
+        ),
+        click.option("--submit", is_flag=True, show_default=False, help="Hand that job in."),
     )
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def start_several(request: Request, gpus: int | None, nodes: str | None, max_restarts: int | None) -> None:
+def start_several(
+    request: Request, gpus: int | None, nodes: str | None, max_restarts: int | None, slurm: int | None, submit: bool
+) -> None:
     """Start the same line in several processes and leave with their code; do nothing where this one is to train."""
     from pylm.training.world import World
 
     world = World.of_environment()
-    if gpus is None:
+    if submit and slurm is None:
+        raise UsageError(f"{param('submit')} goes with {param('slurm')}", f"such as {param('slurm', 2)}")
+    if slurm is not None:
+        if nodes is not None:
+            raise UsageError(f"{param('nodes', nodes)}, and Slurm names its machines", "leave it out")
+        _job(request, gpus or 1, slurm, submit)
+    elif gpus is None:
         for name, value in (("nodes", nodes), ("max_restarts", max_restarts)):
             if value is not None:
                 raise UsageError(f"{param(name, value)} goes with {param('gpus')}", f"such as {param('gpus', 8)}")
@@ -56,6 +73,33 @@ def start_several(request: Request, gpus: int | None, nodes: str | None, max_res
 
         most = MAX_RESTARTS if max_restarts is None else max_restarts
         raise click.exceptions.Exit(launch(request, gpus, nodes=nodes, max_restarts=most, say=say))
+
+
+def _job(request: Request, gpus: int, machines: int, submitted: bool) -> None:
+    """Print the file of a Slurm job, or hand it in, and leave."""
+    from pylm.training.launch.launch import device_of, folder_of, with_folder
+    from pylm.training.launch.slurm import job_file, submit
+
+    out = folder_of(request)
+    device = device_of(request, out)
+    if device in ("mlx", "mps"):
+        raise UsageError(f"{device.upper()} trains on a Mac, not by Slurm", f"leave {param('slurm')} out")
+    line = list(_without_job(with_folder(request, out)))
+    if machines > 1 and not any(word.partition("=")[0] == "--gpus" for word in line):
+        line += ["--gpus", str(gpus)]
+    job = job_file(line, out, gpus, machines, on_cpu=device == "cpu")
+    click.echo(submit(job) if submitted else job, nl=submitted)
+    raise click.exceptions.Exit(0)
+
+
+def _without_job(words: Sequence[str]) -> Iterator[str]:
+    """Leave out what makes a line a job."""
+    before = ""
+    for word in words:
+        if word not in ("--slurm", "--submit") and not word.startswith("--slurm="):
+            if before != "--slurm" or not word.isdecimal():
+                yield word
+        before = word
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pylm.wording import in_options, param
 if TYPE_CHECKING:
     from pylm.training.request import Request
 
-__all__ = ["MAX_RESTARTS", "folder_of", "launch"]
+__all__ = ["MAX_RESTARTS", "device_of", "folder_of", "launch", "with_folder"]
 
 MAX_RESTARTS = 3
 LOOPBACK = {"darwin": "lo0"}
@@ -43,7 +43,7 @@ def launch(
     if max_restarts < 0:
         raise UsageError(f"{param('max_restarts', max_restarts)} is no number of new starts", "0 starts none again")
     out = folder_of(request)
-    _check_devices(_device(request, out), gpus)
+    _check_devices(device_of(request, out), gpus)
     threads = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, gpus)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads // gpus))
     if nodes is None:
@@ -53,8 +53,7 @@ def launch(
     from pylm.training.launch.store import meeting
 
     handler, _ = meeting(nodes)
-    named = () if request.out is not None else shlex.split(in_options(param("out", out)))
-    command = (sys.executable, "-m", "pylm", request.argv[0], *named, *request.argv[1:])
+    command = (sys.executable, "-m", "pylm", *with_folder(request, out))
     return run_agent(command, gpus, handler, max_restarts=max_restarts, say=say)
 
 
@@ -77,7 +76,13 @@ def folder_of(request: Request) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _device(request: Request, out: Path) -> str:
+def with_folder(request: Request, out: Path) -> tuple[str, ...]:
+    """Return the words of the command line that asked, with the folder of the run among them."""
+    named = () if request.out is not None else shlex.split(in_options(param("out", out)))
+    return request.argv[0], *named, *request.argv[1:]
+
+
+def device_of(request: Request, out: Path) -> str:
     """Return what is asked to compute: cpu, cuda, or what trains on one device only."""
     from pylm.model.which import prefers_mlx
 

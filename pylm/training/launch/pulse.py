@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -56,6 +56,9 @@ class Beat:
         return f"host {self.host}, pid {self.pid}, step {self.step}"
 
 
+UNTOLD = Beat(0, "unknown", 0, 0, 0.0, waits=False, where="its start")
+
+
 class Store(Protocol):
     """What is used of torch's."""
 
@@ -69,16 +72,17 @@ class Store(Protocol):
         """Say whether all of them are there."""
 
 
-def hanging(before: Mapping[int, Beat], now: Mapping[int, Beat], patience: float) -> list[int]:
-    """Return who hangs: those that tell nothing new, and those that stand still without waiting for others.
+def hanging(before: Sequence[Beat], now: Sequence[Beat], patience: float) -> list[int]:
+    """Return the ranks of who hangs: those that tell nothing new, and those that stand still without waiting for others.
 
     Nobody does while one of those that wait has not waited for long.
     """
-    telling = {rank for rank, beat in now.items() if rank not in before or beat.number > before[rank].number}
-    silent = [rank for rank in now if rank not in telling]
-    stuck = [rank for rank in telling if not now[rank].waits and now[rank].still > patience]
+    telling = [rank for rank, beat in enumerate(now) if beat.number > before[rank].number]
     waiting = [now[rank].still for rank in telling if now[rank].waits]
-    return sorted(silent + stuck) if waiting and max(waiting) > patience else []
+    if max(waiting, default=0.0) <= patience:
+        return []
+    moving = {rank for rank in telling if now[rank].waits or now[rank].still <= patience}
+    return [rank for rank in range(len(now)) if rank not in moving]
 
 
 class Pulse:
@@ -137,7 +141,7 @@ class Pulse:
 
     def _tell(self) -> None:
         pause = min(BEAT, self._patience / 10)
-        number, before, looked = 0, dict[int, Beat](), 0.0
+        number, before, looked = 0, list[Beat](), 0.0
         try:
             store = _store_of_all(self._world)
             while not self._over.wait(pause):
@@ -149,7 +153,7 @@ class Pulse:
                 store.set(f"beat/{self._world.rank}", json.dumps(asdict(beat)))
                 patience = self._patience if self._started else STARTING * self._patience
                 if beat.still <= patience:
-                    before = {}
+                    before = []
                 elif time.monotonic() - looked > 3 * pause:
                     looked = time.monotonic()
                     beats = _beats(store, self._world.size)
@@ -172,10 +176,10 @@ class Pulse:
         still = time.monotonic() - self._moved
         return Beat(number, socket.gethostname(), os.getpid(), self._step, still, waits, where)
 
-    def _leave(self, beats: Mapping[int, Beat], hang: Sequence[int]) -> None:
+    def _leave(self, beats: Sequence[Beat], hang: Sequence[int]) -> None:
         """Say who hangs, write down where the others are, and end this process: it would wait for ever."""
         stacks = self._write_stacks()
-        if self._world.rank == min(rank for rank in beats if rank not in hang):
+        if self._world.rank == min(set(range(len(beats))) - set(hang)):
             named = "; ".join(f"rank {rank} ({beats[rank]}) hangs, at {beats[rank].where}" for rank in hang)
             kept = f"; stacks of the others: {stacks}" if stacks else ""
             os.write(2, f"error: {named}: the others have waited {self._patience:.0f} s for it{kept}\n".encode())
@@ -206,7 +210,7 @@ def _store_of_all(world: World) -> Store:
     return PrefixStore(f"pylm/{start}", store)
 
 
-def _beats(store: Store, size: int) -> dict[int, Beat]:
-    """Return what each process last told; one that has told nothing yet is still starting."""
-    keys = {rank: f"beat/{rank}" for rank in range(size)}
-    return {rank: Beat(**json.loads(store.get(key))) for rank, key in keys.items() if store.check([key])}
+def _beats(store: Store, size: int) -> list[Beat]:
+    """Return what each process last told."""
+    keys = [f"beat/{rank}" for rank in range(size)]
+    return [Beat(**json.loads(store.get(key))) if store.check([key]) else UNTOLD for key in keys]

@@ -42,10 +42,9 @@ def train(
 
     Raises LostRank where another process is gone, or has not moved for `parallel_timeout`.
     """
-    world = World.of_environment()
+    world, request = World.of_environment(), restarted(request)
     if world.size == 1:
         return run.train(request, on_event, stop=stop, wants_step=wants_step)
-    request = restarted(request)
     patience = asked_configuration(request, request.out).train.parallel_timeout
     with Pulse(world, request.out, patience, stop) as pulse:
         heard = pulse.listening(on_event if world.leads else lambda event: None)

@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 __all__ = ["restarted"]
 
 
+STARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+
+
 def restarted(request: Request, environ: Mapping[str, str] = os.environ) -> Request:
     """Return what this start is asked for: the same, unless an earlier one has left a checkpoint.
 
-    torchrun counts its starts in the environment, and says the same line again.
+    torchrun and Slurm count their starts in the environment, and say the same line again.
     """
     from pylm.checkpoint import newest_sound
 
-    if environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+    if all(environ.get(name, "0") == "0" for name in STARTS):
         return request
     if request.out is None:
+        if environ.get(STARTS[0], "0") == "0":
+            return request
         raise UsageError("a run that is started again needs a folder of its own", f"name it: {param('out', 'runs/x')}")
     if newest_sound(request.out) is None:
         return request
