@@ -73,7 +73,7 @@ class Store(Protocol):
 
 
 def hanging(before: Sequence[Beat], now: Sequence[Beat], patience: float) -> list[int]:
-    """Return the ranks of who hangs: those that tell nothing new, and those that stand still without waiting for others.
+    """Return the ranks of those that hang: they tell nothing new, or stand still without waiting for others.
 
     Nobody does while one of those that wait has not waited for long.
     """
@@ -88,7 +88,14 @@ def hanging(before: Sequence[Beat], now: Sequence[Beat], patience: float) -> lis
 class Pulse:
     """A thread that tells how this process does, and ends it where another one hangs or the launcher is gone."""
 
-    def __init__(self, world: World, folder: Path | None, patience: float, stop: Stop) -> None:
+    def __init__(
+        self,
+        world: World,
+        folder: Path | None,
+        patience: float,
+        stop: Stop,
+        meet: Callable[[], Store] | None = None,
+    ) -> None:
         """Watch the thread that makes it.
 
         Args:
@@ -96,7 +103,9 @@ class Pulse:
             folder: of the run, where stacks are written.
             patience: seconds that a process may wait for another.
             stop: asked to save and leave once the launcher is gone.
+            meet: returns the store where processes tell; the launcher's, unless given.
         """
+        self._meet = meet or _store_of_all
         self._world, self._folder, self._stop = world, folder, stop
         self._patience, self._started = BEFORE * patience, False
         self._watched, self._parent = threading.get_ident(), os.getppid()
@@ -143,7 +152,7 @@ class Pulse:
         pause = min(BEAT, self._patience / 10)
         number, before, looked = 0, list[Beat](), 0.0
         try:
-            store = _store_of_all(self._world)
+            store = self._meet()
             while not self._over.wait(pause):
                 if os.getppid() != self._parent:
                     self._stop.ask(signal.SIGTERM)
@@ -201,7 +210,7 @@ class Pulse:
         return folder
 
 
-def _store_of_all(world: World) -> Store:
+def _store_of_all() -> Store:
     """Return a client of its own of the store at which the processes met: theirs waits where they wait."""
     from torch._C._distributed_c10d import PrefixStore, TCPStore
 

@@ -18,7 +18,6 @@ import pytest
 
 from pylm.training.launch.codes import LOST
 from pylm.training.launch.pulse import Beat, hanging
-from pylm.training.launch.store import meeting
 
 PATIENCE = 10.0
 
@@ -54,7 +53,6 @@ def test_nobody_hangs_while_nobody_has_waited_for_long() -> None:
 WATCHED = """
 import os, signal, sys, time
 from pathlib import Path
-import torch.distributed
 from pylm.runs import Stop
 from pylm.training.launch.pulse import Pulse
 from pylm.training.world import World
@@ -65,7 +63,15 @@ namespace = dict(globals())
 exec(compile("def wait():\\n  all_reduce()", "/site-packages/torch/distributed/c10d.py", "exec"), namespace)
 world, stop = World.of_environment(), Stop()
 namespace["stop"] = stop
-with Pulse(world, Path(sys.argv[1]), 2.0, stop) as pulse:
+class Files:
+    def set(self, key, value):
+        Path(sys.argv[1], key.replace("/", "_") + ".new").write_text(value)
+        os.replace(Path(sys.argv[1], key.replace("/", "_") + ".new"), Path(sys.argv[1], key.replace("/", "_")))
+    def get(self, key):
+        return Path(sys.argv[1], key.replace("/", "_")).read_bytes()
+    def check(self, keys):
+        return all(Path(sys.argv[1], key.replace("/", "_")).exists() for key in keys)
+with Pulse(world, Path(sys.argv[1]), 2.0, stop, Files) as pulse:
     pulse._started = True
     print("ready", flush=True)
     if sys.argv[2] == "waits":
@@ -82,14 +88,10 @@ Processes = list["subprocess.Popen[str]"]
 @contextmanager
 def started(folder: Path, kinds: list[str]) -> Iterator[Processes]:
     """Start processes that wait for one another in what looks like a collective, or elsewhere."""
-    handler = meeting(None)[0]
-    where = handler.next_rendezvous().bootstrap_store_info
-    assert where is not None
     processes = []
     for rank, kind in enumerate(kinds):
         world = {"RANK": rank, "WORLD_SIZE": len(kinds), "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": len(kinds)}
-        store = {"MASTER_ADDR": where.master_addr, "MASTER_PORT": where.master_port}
-        environ = {**os.environ, **{name: str(value) for name, value in {**world, **store}.items()}}
+        environ = {**os.environ, **{name: str(value) for name, value in world.items()}}
         command = [sys.executable, "-c", WATCHED, str(folder), kind]
         processes.append(subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environ))
     try:
