@@ -36,7 +36,9 @@ BEFORE = 0.9  # of parallel_timeout: named before the collective itself gives up
 STARTING = 3.0  # times parallel_timeout: before the first step, models are compiled and machines measured
 SPOKEN = 0.5  # seconds that the others leave to the one that speaks
 STEP = 1.0  # seconds between steps of which the figures are asked for
-WAITS = os.path.join("torch", "distributed")  # a file of it is in the stack of whoever waits for others
+# what whoever waits for others is in, and the house, by whose innermost frame one tells
+WAITS, TALKS = os.path.join("torch", "distributed"), os.path.join("torch_backend", "group.py")
+HOUSE = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 
 
 @dataclass(frozen=True)
@@ -177,13 +179,10 @@ class Pulse:
 
     def _beat(self, number: int) -> Beat:
         """Return how this process does: where its training is, by the innermost of its frames."""
-        frame: FrameType | None = sys._current_frames().get(self._watched)
+        frame = sys._current_frames().get(self._watched)
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "nowhere"
-        waits = False
-        while frame is not None and not waits:
-            waits, frame = WAITS in frame.f_code.co_filename, frame.f_back
         still = time.monotonic() - self._moved
-        return Beat(number, socket.gethostname(), os.getpid(), self._step, still, waits, where)
+        return Beat(number, socket.gethostname(), os.getpid(), self._step, still, _waits(frame), where)
 
     def _leave(self, beats: Sequence[Beat], hang: Sequence[int]) -> None:
         """Say who hangs, write down where the others are, and end this process: it would wait for ever."""
@@ -208,6 +207,18 @@ class Pulse:
         except OSError:
             return None
         return folder
+
+
+def _waits(frame: FrameType | None) -> bool:
+    """Say whether a stack is that of who waits for other processes, and not of what they wait for."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if WAITS in file or file.endswith(TALKS):
+            return True
+        if file.startswith(HOUSE):
+            return False
+        frame = frame.f_back
+    return False
 
 
 def _store_of_all() -> Store:
