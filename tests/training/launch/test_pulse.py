@@ -97,6 +97,8 @@ def started(folder: Path, kinds: list[str]) -> Iterator[Processes]:
     try:
         for process in processes:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        while not all((folder / f"beat_{rank}").exists() for rank in range(len(kinds))):
+            time.sleep(0.02)
         yield processes
     finally:
         for process in processes:
