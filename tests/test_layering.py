@@ -86,7 +86,14 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.schedule",
         "pylm.training.timekeeper",
     },
-    "pylm.training.launch": {"pylm.checkpoint", "pylm.config", "pylm.model", "pylm.runs", "pylm.training"},
+    "pylm.training.launch": {
+        "pylm.checkpoint",
+        "pylm.config",
+        "pylm.data",  # who knows the cluster that tokenizes
+        "pylm.model",
+        "pylm.runs",
+        "pylm.training",
+    },
     "pylm.training.remembered": set(),
     "pylm.training.trained": {"pylm.config", "pylm.model"},
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},

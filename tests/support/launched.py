@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Launched", "launched", "result"]
+__all__ = ["Launched", "launched", "rank_pid", "result"]
 
 SHAPE = {"n_layers": 1, "n_heads": 2, "d_model": 32, "context_length": 16}
 KEYS = {"device": "cpu", "compile": "off", "precision": "fp32", "micro_batch": 2, "batch_tokens": 128, "max_steps": 60,
@@ -25,6 +25,19 @@ def typed(out: Path, shards: Path, *more: str) -> list[str]:
     """Return the words of a small run, which sums the same in one process as in several."""
     options = [word for key, value in {**SHAPE, **KEYS}.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     return [sys.executable, "-m", "pylm", "train", "--data", str(shards), "--out", str(out), *options, *more]
+
+
+def rank_pid(number: int, out: Path) -> int | None:
+    """Return the pid of the process that is this rank of the run in a folder; None where there is none."""
+    for folder in Path("/proc").iterdir():
+        try:
+            environ = (folder / "environ").read_bytes().split(b"\0")
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"RANK={number}".encode() in environ and str(out).encode() in words:
+            return int(folder.name)
+    return None
 
 
 class Launched:
@@ -39,15 +52,7 @@ class Launched:
 
     def rank(self, number: int) -> int | None:
         """Return the pid of a rank; None where it is not there."""
-        for folder in Path("/proc").iterdir():
-            try:
-                environ = (folder / "environ").read_bytes().split(b"\0")
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, ValueError, IndexError):
-                continue
-            if parent == self.process.pid and f"RANK={number}".encode() in environ:
-                return int(folder.name)
-        return None
+        return rank_pid(number, self.out)
 
     def kill(self, number: int, sends: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to a rank that is there, and return its pid."""
@@ -68,7 +73,7 @@ class Launched:
         """Wait."""
         deadline = time.monotonic() + PATIENCE
         while not reached():
-            assert self.process.poll() is None, self.process.communicate()
+            assert self.process.poll() is None, self.process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,34 +46,61 @@ def launch_options(function: Function) -> Function:
 
 
 def start_several(
-    request: Request, gpus: int | None, nodes: str | None, max_restarts: int | None, slurm: int | None, submit: bool
+    request: Request,
+    gpus: int | None,
+    nodes: str | None,
+    ray: str | None,
+    max_restarts: int | None,
+    slurm: int | None,
+    submit: bool,
 ) -> None:
     """Start the same line in several processes and leave with their code; do nothing where this one is to train."""
+    from pylm.training.launch.launch import MAX_RESTARTS
     from pylm.training.world import World
 
-    world = World.of_environment()
     if submit and slurm is None:
         raise UsageError(f"{param('submit')} goes with {param('slurm')}", f"such as {param('slurm', 2)}")
+    if nodes is not None and (ray or slurm):
+        raise UsageError(f"{param('nodes', nodes)}, and a cluster names its machines", "leave it out")
+    if ray is not None and slurm is not None:
+        raise UsageError(f"{param('ray')} and {param('slurm')} both name a cluster", "give one of the two")
+    most = MAX_RESTARTS if max_restarts is None else max_restarts
     if slurm is not None:
-        if nodes is not None:
-            raise UsageError(f"{param('nodes', nodes)}, and Slurm names its machines", "leave it out")
         _job(request, gpus or 1, slurm, submit)
+    elif "WORLD_SIZE" in os.environ:
+        here = World.of_environment().local_size
+        if gpus not in (None, here) and ray is None:
+            raise UsageError(
+                f"{param('gpus', gpus)}, and a launcher started {here} processes here", "leave one of the two out"
+            )
+    elif ray is not None:
+        _on_cluster(request, ray, gpus, most)
     elif gpus is None:
         for name, value in (("nodes", nodes), ("max_restarts", max_restarts)):
             if value is not None:
                 raise UsageError(f"{param(name, value)} goes with {param('gpus')}", f"such as {param('gpus', 8)}")
-    elif world.size > 1:
-        if gpus != world.local_size:
-            raise UsageError(
-                f"{param('gpus', gpus)}, and a launcher started {world.local_size} processes here",
-                "leave one of the two out",
-            )
     elif gpus != 1 or nodes is not None:
         from pylm.cli.frame.printing import say
-        from pylm.training.launch.launch import MAX_RESTARTS, launch
+        from pylm.training.launch.launch import launch
 
-        most = MAX_RESTARTS if max_restarts is None else max_restarts
         raise click.exceptions.Exit(launch(request, gpus, nodes=nodes, max_restarts=most, say=say))
+
+
+def _on_cluster(request: Request, address: str, gpus: int | None, max_restarts: int) -> None:
+    """Train on a Ray cluster, and leave with the code of its ranks."""
+    from pylm.training.launch.launch import command_of, device_of, folder_of
+    from pylm.training.launch.on_ray import train_on_ray
+    from pylm.training.resume import check_folder
+
+    out = folder_of(request)
+    device = device_of(request, out)
+    if device in ("mlx", "mps"):
+        raise UsageError(f"{device.upper()} trains on one device", f"leave {param('ray')} out")
+    if request.resume is None:
+        check_folder(out, None)  # its processes take each start for a new one
+    command = command_of(request, out)
+    code = train_on_ray(address, command, out, gpus, on_cpu=device == "cpu", max_restarts=max_restarts)
+    raise click.exceptions.Exit(code)
 
 
 def _job(request: Request, gpus: int, machines: int, submitted: bool) -> None:

@@ -17,7 +17,7 @@ from pylm.wording import in_options, param
 if TYPE_CHECKING:
     from pylm.training.request import Request
 
-__all__ = ["MAX_RESTARTS", "device_of", "folder_of", "launch", "with_folder"]
+__all__ = ["MAX_RESTARTS", "command_of", "device_of", "folder_of", "launch", "with_folder"]
 
 MAX_RESTARTS = 3
 LOOPBACK = {"darwin": "lo0"}
@@ -53,8 +53,7 @@ def launch(
     from pylm.training.launch.store import meeting
 
     handler, _ = meeting(nodes)
-    command = (sys.executable, "-m", "pylm", *with_folder(request, out))
-    return run_agent(command, gpus, handler, max_restarts=max_restarts, say=say)
+    return run_agent(command_of(request, out), gpus, handler, max_restarts=max_restarts, say=say)
 
 
 def folder_of(request: Request) -> Path:
@@ -80,6 +79,11 @@ def with_folder(request: Request, out: Path) -> tuple[str, ...]:
     """Return the words of the command line that asked, with the folder of the run among them."""
     named = () if request.out is not None else shlex.split(in_options(param("out", out)))
     return request.argv[0], *named, *request.argv[1:]
+
+
+def command_of(request: Request, out: Path) -> tuple[str, ...]:
+    """Return what each process is started with."""
+    return sys.executable, "-m", "pylm", *with_folder(request, out)
 
 
 def device_of(request: Request, out: Path) -> str:
