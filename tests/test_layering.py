@@ -48,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "pylm.training.plan": {"pylm.config", "pylm.model"},
     "pylm.training.decisions": set(),
+    "pylm.training.world": set(),
     "pylm.training.timekeeper": {"pylm.training.decisions", "pylm.training.due", "pylm.training.plan"},
     "pylm.training.progress": set(),
     "pylm.training.pace": {"pylm.training.progress"},

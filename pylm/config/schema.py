@@ -233,6 +233,21 @@ class Train(Section):
         default="auto", description="auto: MLX on a Mac that has it, else torch."
     )
     device: Annotated[str, Device(auto=True)] = Field(default="auto", description="cpu, cuda, cuda:1 or mps.")
+    parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
+        default="auto",
+        description="How several processes share a model. ddp: each has all of it; fsdp: each has a part; none: one "
+        "process trains. auto: ddp, or fsdp where the model fits no device.",
+    )
+    parallel_timeout: Annotated[float, Duration()] = Field(
+        default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."
+    )
+    parallel_check_every: PositiveOrNone = Field(
+        default=100, description="Steps between comparisons of all processes' weights. null: they are not compared."
+    )
+    determinism: Annotated[Literal["default", "bitwise"], Word(of=("default", "bitwise"))] = Field(
+        default="default",
+        description="bitwise: the same bits for 1, 2, 4, … processes, by sums in one order; passes a power of two.",
+    )
 
     @property
     def peak(self) -> float:

@@ -72,6 +72,10 @@ class TrainKeywords(TypedDict, total=False):
     seed: int
     backend: Literal["auto", "torch", "mlx"]
     device: str
+    parallel: Literal["auto", "ddp", "fsdp", "none"]
+    parallel_timeout: float | str
+    parallel_check_every: int | None
+    determinism: Literal["default", "bitwise"]
     path: str | None
     val: str | None
     stride: int | None
