@@ -3,28 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
+from typing import Protocol
 
 import torch
 
 from pylm import native_kernels
 from pylm.config.schema import Train
 from pylm.training.optim.adamw import NATIVE_GRADIENTS, AdamW
-from pylm.training.optim.groups import groups
+from pylm.training.optim.groups import Group, groups
 from pylm.training.optim.muon import Muon
 from pylm.training.optim.rules import STEP, misfit
 
-__all__ = ["Optimizer", "gradient_norm"]
+__all__ = ["Optimizer", "Steps", "gradient_norm"]
+
+
+class Steps(Protocol):
+    """What takes a backend's steps: an Optimizer, or several that share one."""
+
+    parameters: dict[str, torch.Tensor]
+    copies: dict[str, torch.Tensor]
+    groups: list[Group]
+
+    def step(self, lr: float, gradients: Mapping[str, torch.Tensor], *, grad_scale: float = 1.0) -> float:
+        """Take a step, and return the norm of the gradients."""
+        ...
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what a resume needs, by name."""
+        ...
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take what `state` gave."""
+        ...
 
 
 class Optimizer:
     """Changes the masters in place, and the copies after them."""
 
-    def __init__(self, parameters: dict[str, torch.Tensor], train: Train, copies: dict[str, torch.Tensor]) -> None:
-        """Sort the parameters into groups and begin at step 0."""
+    def __init__(
+        self,
+        parameters: dict[str, torch.Tensor],
+        train: Train,
+        copies: dict[str, torch.Tensor],
+        sorted_into: Sequence[Group] | None = None,
+    ) -> None:
+        """Sort the parameters into groups, unless somebody has, and begin at step 0."""
         self.parameters, self.copies = parameters, copies
         self.clip, self.steps = train.grad_clip, 0
-        self.groups = groups(parameters, train)
+        self.groups = groups(parameters, train) if sorted_into is None else list(sorted_into)
         self._adamw = AdamW([group for group in self.groups if group.rule == "adamw"], parameters, train.betas)
         self._muon = Muon([group for group in self.groups if group.rule == "muon"], parameters)
 
@@ -46,31 +73,36 @@ class Optimizer:
             }
         if missing := self.parameters.keys() - gradients.keys():
             raise ValueError(f"{min(missing)} has no gradient")
-        native, adamw, copies = self._adamw.takes(gradients), self._adamw, self._native_copies()
-        step = self.steps + 1
-        if native and not self._muon.groups and len({group.rate for group in adamw.groups}) == 1:
+        adamw, copies = self._adamw, self._native_copies()
+        if adamw.takes(gradients) and not self._muon.groups and len({group.rate for group in adamw.groups}) == 1:
             # one pass finds the norm and one does the rest, clip and copies with it
-            norm = adamw.step_native(gradients, copies, lr, step, grad_scale, self.clip, adamw.groups)
-            if not math.isfinite(norm):
-                return norm
+            norm = adamw.step_native(gradients, copies, lr, self.steps + 1, grad_scale, self.clip, adamw.groups)
+            if math.isfinite(norm):
+                self._count(adamw.parameters.keys() & copies.keys())
+            return norm
+        norm = gradient_norm(gradients) * abs(grad_scale)
+        if math.isfinite(norm):
+            self.apply(lr, gradients, grad_scale * min(1.0, self.clip / (norm + 1e-6)) if self.clip else grad_scale)
+        return norm
+
+    def apply(self, lr: float, gradients: Mapping[str, torch.Tensor], scale: float) -> None:
+        """Take a step by the rules alone; gradients are multiplied by `scale`, which has the clip in it."""
+        adamw, copies, step = self._adamw, self._native_copies(), self.steps + 1
+        self._muon.step(gradients, lr, step, scale, copies)
+        if native := adamw.takes(gradients):
+            for group in adamw.groups:
+                adamw.step_native(gradients, copies, lr, step, scale, 0.0, [group])
         else:
-            norm = gradient_norm(gradients) * abs(grad_scale)
-            if not math.isfinite(norm):
-                return norm
-            scale = grad_scale * min(1.0, self.clip / (norm + 1e-6)) if self.clip else grad_scale
-            self._muon.step(gradients, lr, step, scale, copies)
-            if native:
-                for group in adamw.groups:
-                    adamw.step_native(gradients, copies, lr, step, scale, 0.0, [group])
-            else:
-                adamw.step_torch(gradients, lr, step, scale)
-        stepped = self._muon.native | (adamw.parameters.keys() if native else set())
-        left = self.copies.keys() - (stepped & copies.keys())
+            adamw.step_torch(gradients, lr, step, scale)
+        self._count((self._muon.native | (adamw.parameters.keys() if native else set())) & copies.keys())
+
+    def _count(self, written: Set[str]) -> None:
+        """Count a step, and write the copies that its rules have not."""
+        left = self.copies.keys() - written
         if left:
             to, fro = [self.copies[name] for name in left], [self.parameters[name] for name in left]
             torch._foreach_copy_(to, fro)  # pyright: ignore[reportPrivateImportUsage]
-        self.steps = step
-        return norm
+        self.steps += 1
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return what a resume needs, by name, sharing memory."""

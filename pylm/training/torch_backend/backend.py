@@ -38,10 +38,11 @@ from pylm.training.backend import (
     Tensor,
     cut,
     evaluation_rows,
-    shares_of,
 )
+from pylm.training.optim.optimizer import Steps
 from pylm.training.probe import probe, too_large
 from pylm.training.torch_backend import machine
+from pylm.training.torch_backend.passes import Passes
 from pylm.training.torch_backend.preferences import margins_of
 from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
 from pylm.training.trained import EVERYTHING, Trained
@@ -124,15 +125,16 @@ class TorchBackend:
         del weights
         self.model, self.copies = model, copies
         self.working = dict(model.named_parameters())
-        self._sums: dict[str, torch.Tensor] = {}
+        self.passes = Passes()
         self._average: dict[str, torch.Tensor] = {}
         self._margins: list[torch.Tensor] = []
         for name, parameter in self.working.items():
             parameter.requires_grad_(name in self._learning)
         if self.adapter is None:
-            self.optimizer = optim.build(self._that_learns(self.masters).items(), train, self._that_learns(copies))
+            masters, copies = self._that_learns(self.masters), self._that_learns(copies)
         else:
-            self.optimizer = optim.build(self.masters.items(), train, copies)
+            masters = self.masters
+        self.optimizer: Steps = optim.build(masters.items(), train, copies)
         if train.activation_checkpointing:
             self._checkpoint_activations()
         self._phases = Phases()
@@ -146,23 +148,22 @@ class TorchBackend:
         """Take one optimizer step; in fp16 a step whose scale was too large is taken again with half of it."""
         while True:
             try:
-                loss = self._accumulate(micro_batches)
+                losses = self._accumulate(micro_batches)
             except (RuntimeError, MemoryError) as error:
                 self.forget_gradients()
                 if not out_of_memory(error):
                     raise
                 raise too_large(TorchTrial(self), len(micro_batches[0].inputs)) from None
             with self._timed("optimizer"):
-                mean_loss = float(loss)
+                mean_loss, factor = self.passes.mean(losses)
                 norm = nan
                 if isfinite(mean_loss):
-                    norm = self.optimizer.step(lr, self._gradients(), grad_scale=1 / self._scale.value)
+                    norm = self.optimizer.step(lr, self._gradients(), grad_scale=factor / self._scale.value)
                 self.forget_gradients()
             if not self._scale.halved(mean_loss, norm):
                 break
         self._scale.count()
-        margins = torch.cat(self._margins).float().cpu().numpy() if self._margins else None
-        return StepResult(mean_loss, norm, isfinite(norm), margins)
+        return StepResult(mean_loss, norm, isfinite(norm), self.passes.margins(self._margins))
 
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
@@ -345,7 +346,7 @@ class TorchBackend:
 
     def forget_gradients(self) -> None:
         """Give gradients up."""
-        self._sums.clear()
+        self.passes.sums.clear()
         for parameter in self.working.values():
             parameter.grad = None
 
@@ -379,21 +380,21 @@ class TorchBackend:
             for block, call in zip(self.model.blocks, compiled, strict=True):
                 block._compiled_call_impl = call
 
-    def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> torch.Tensor:
-        """Compute all micro-batches both ways; return the mean loss over their tokens, still on the device."""
-        shares = shares_of(micro_batches)
-        total = torch.zeros((), device=self.torch_device)
+    def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> list[torch.Tensor]:
+        """Compute all micro-batches both ways; return their shares of the mean loss, still on the device."""
+        shares, losses = self.passes.shares(micro_batches), []
+        apart = self.passes.apart(len(micro_batches), narrow=self.precision != "fp32")
         self._margins.clear()
         for micro_batch, share in zip(micro_batches, shares, strict=True):
             with self._timed("forward"):
                 loss = self._loss(micro_batch)
-            total += loss.detach() * share
+            losses.append(loss.detach() * share)
             with self._timed("backward"):
                 factor = share * self._scale.value
                 torch.autograd.backward(loss if factor == 1.0 else loss * factor)
-                if self.precision != "fp32" and len(micro_batches) > 1:
+                if apart:
                     self._add_up()
-        return total
+        return losses
 
     def _loss(self, micro_batch: MicroBatch) -> torch.Tensor:
         """Return the mean loss of the tokens that count; of pairs that of the pairs, whose margins are kept."""
@@ -408,19 +409,15 @@ class TorchBackend:
         return torch.nn.functional.softplus(-margins).mean().float()
 
     def _add_up(self) -> None:
-        """Sum the gradients of micro-batches in fp32: in bf16, small ones would be lost beside the sum."""
-        for name, parameter in self.working.items():
-            if parameter.grad is not None:
-                if name in self._sums:
-                    self._sums[name] += parameter.grad
-                else:
-                    self._sums[name] = parameter.grad.float()
-                parameter.grad = None
+        """Add a pass's gradients to those before."""
+        self.passes.sums.add({name: one.grad for name, one in self.working.items() if one.grad is not None})
+        for parameter in self.working.values():
+            parameter.grad = None
 
     def _gradients(self) -> dict[str, torch.Tensor]:
         """Return the gradients of what is saved: without the padding."""
         return self._that_learns(
-            self._sums or {name: one.grad for name, one in self.working.items() if one.grad is not None}
+            self.passes.sums.total() or {name: one.grad for name, one in self.working.items() if one.grad is not None}
         )
 
     def _that_learns(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
