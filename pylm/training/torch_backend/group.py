@@ -102,6 +102,20 @@ class Group:
             dist.all_to_all_single(received, flat, [mine] * self.world.size, list(sizes))
         return received.view(self.world.size, mine)
 
+    def returned(self, flat: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        """Return what each process has for this one, by rank.
+
+        Args:
+            flat: what this process has for each, [ranks, its size].
+            sizes: of what each has for any of them.
+        """
+        if self.world.size == 1:
+            return [flat.view(-1)]
+        received = flat.new_empty(sum(sizes))
+        with self._talking():
+            dist.all_to_all_single(received, flat.reshape(-1), list(sizes), [flat.shape[1]] * self.world.size)
+        return list(received.split(list(sizes)))
+
     def gathered(self, flat: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
         """Return what each process has, by rank; `sizes` says how much that is."""
         if self.world.size == 1:
