@@ -49,7 +49,12 @@ def plan_batch(
                 f"{name} {given} does not divide batch_tokens {tokens}, which is {sequences} sequences ({known})"
             )
     if sequences % devices:
-        raise ValueError(f"batch_tokens {tokens} is {sequences} sequences, which {devices} devices cannot share evenly")
+        each = devices * context_length
+        nearest = [number * each for number in (tokens // each, tokens // each + 1) if number]
+        raise ValueError(
+            f"batch_tokens {tokens} is {sequences} sequences, which {devices} devices cannot share evenly: the nearest "
+            f"that they can: {' or '.join(map(str, nearest))}"
+        )
     if world is not None and micro_batch is not None:
         grad_accum_steps = sequences // (micro_batch * devices)
     elif world is not None and grad_accum_steps is not None:

@@ -41,6 +41,8 @@ def loader_of(
     window: str | None = None,
     strided: bool = True,
     allocate: Callable[[tuple[int, int], str], Any] | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> Loader:
     """Return the loader of `source`, which is read as a configuration says.
 
@@ -54,6 +56,8 @@ def loader_of(
         window: `contiguous` or `packed`.
         strided: Whether windows lie `data.stride` apart, as training reads them; else each token stands in one window.
         allocate: Makes the memory of the ring, see `Loader`.
+        rank: This process, of those that share each batch.
+        world: How many they are.
     """
     from pylm.data.loader import Loader
 
@@ -66,6 +70,8 @@ def loader_of(
         window=config.data.window if window is None else window,
         stride=config.data.stride if strided else None,
         allocate=allocate,
+        rank=rank,
+        world=world,
     )
 
 

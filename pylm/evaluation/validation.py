@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylm.data.open import byte_lengths_of, loader_of, split_of
 from pylm.evaluation.bits import Bits, ByteSums
@@ -24,6 +24,9 @@ BATCH_TOKENS = 8192  # about as many tokens as a batch has
 # what a backend says of the first so many rows of a batch: the sum of the losses, tokens guessed, tokens that count,
 # and the loss of each target
 Count = Callable[["Batch", int], tuple[float, int, int, "npt.NDArray[np.float32]"]]
+
+
+Exchange = Callable[[list[list[float]]], list[list[float]]]
 
 
 class Scores(NamedTuple):
@@ -63,24 +66,52 @@ class Validation:
         self.loader = self._load(self._rows)
         self.tokens = min(self._batches * self._rows, self.windows) * config.model.context_length
 
-    def scores(self, count: Count, stopping: Callable[[], bool] = lambda: False) -> Scores | None:
-        """Return the scores over all batches, each counted by `count`; None where somebody asked to stop."""
-        loss, correct, tokens = 0.0, 0, 0
-        sums = None if self._byte_lengths is None else ByteSums(self._byte_lengths)
-        for _, batch, left in self.batches():
+    def scores(
+        self,
+        count: Count,
+        stopping: Callable[[], bool] = lambda: False,
+        share: tuple[int, int] = (0, 1),
+        exchange: Exchange = lambda rows: rows,
+    ) -> Scores | None:
+        """Return the scores over all batches; None where somebody asked to stop.
+
+        Args:
+            count: is asked about each batch.
+            stopping: asked before each.
+            share: this process, and how many share the batches; all of them count as often.
+            exchange: gives the rows of all of them for this process's, by the number of the batch.
+        """
+        rank, world = share
+        rows = []
+        for number in range(rank, -(-self._batches // world) * world, world):
             if stopping():
                 return None
-            found = count(batch, left)
-            loss, correct, tokens = loss + found[0], correct + found[1], tokens + found[2]
-            if sums is not None:
-                sums.add(found[3], batch.targets[:left])
-        return Scores.of(loss, correct, tokens, Bits() if sums is None else sums.bits())
+            batch, left = self._batch(min(number, self._batches - 1))
+            rows.append(self._sums(count(batch, left), batch.targets[:left]))
+        sums = [0.0] * len(rows[0])
+        for row in exchange(rows)[: self._batches]:
+            sums = [before + more for before, more in zip(sums, row, strict=True)]
+        loss, correct, tokens, text_nats, nats, text_bytes = sums
+        lengths = self._byte_lengths
+        bits = Bits() if lengths is None else ByteSums(lengths, text_nats, nats, int(text_bytes)).bits()
+        return Scores.of(loss, int(correct), int(tokens), bits)
+
+    def _sums(self, found: tuple[float, int, int, npt.NDArray[np.float32]], targets: npt.NDArray[Any]) -> list[float]:
+        """Return what one batch adds to each sum."""
+        if self._byte_lengths is None:
+            return [*found[:3], 0.0, 0.0, 0.0]
+        bits = ByteSums(self._byte_lengths)
+        bits.add(found[3], targets)
+        return [*found[:3], bits.text_nats, bits.nats, bits.text_bytes]
 
     def batches(self) -> Iterator[tuple[int, Batch, int]]:
         """Yield the number of each batch, the batch, and how many of its first rows count."""
         for number in range(self._batches):
-            # the last batch of an epoch would go on into the next one: each window counts once
-            yield number, self.loader.batch(number), min(self.windows - number * self._rows, self._rows)
+            yield number, *self._batch(number)
+
+    def _batch(self, number: int) -> tuple[Batch, int]:
+        # the last batch of an epoch would go on into the next one: each window counts once
+        return self.loader.batch(number), min(self.windows - number * self._rows, self._rows)
 
     def pieces(self, number: int) -> list[tuple[int, int, int, int, int, int]]:
         """Return where the tokens of a batch come from, see `Loader.pieces`."""

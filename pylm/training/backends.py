@@ -9,13 +9,14 @@ from pylm.errors import UsageError
 from pylm.training.events import Doing, Event, Note
 from pylm.training.probe import MEASURING
 from pylm.training.trained import EVERYTHING, Trained
+from pylm.training.world import ALONE, World
 from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
     from pylm.config.schema import Config
     from pylm.config.schema import Model as Shape
-    from pylm.training.backend import Backend
+    from pylm.training.backend import Backend, Choices
 
 __all__ = ["backend_name", "make_backend", "measured_flops"]
 
@@ -43,6 +44,8 @@ def make_backend(
     stopping: Callable[[], bool],
     run_seconds: Callable[[float], float],
     trained: Trained = EVERYTHING,
+    world: World = ALONE,
+    choices: Choices | None = None,
 ) -> Backend:
     """Return the backend that computes, with a model of this shape.
 
@@ -54,23 +57,31 @@ def make_backend(
         stopping: polled on the way.
         run_seconds: how long the run is at so many seconds a step.
         trained: what of the model learns.
+        world: this process, and those that it computes with.
+        choices: what another process has found out for all.
     """
     name = backend_name(config)
     if name == "mlx" and trained.dpo_beta is not None:
         raise UsageError(
             f"{param('method', 'dpo')} is not written in MLX", f"{param('backend', 'torch')} learns by pairs"
         )
+    if name == "mlx" and world.size > 1:
+        raise UsageError(f"MLX trains in one process, and {world.size} were started", "start one: a Mac has one device")
     on_event(Doing(LOADING[name]))
     make: Callable[..., Backend]
     if name == "mlx":
         from pylm.training.mlx_backend import make
     else:
         from pylm.training.torch_backend import make
+        from pylm.training.torch_backend.machine import device_among
+    train = config.train
+    if world.size > 1:
+        train = train.model_copy(update={"device": device_among(train.device, world)})
     on_event(Doing("making the model"))
     return make(
         shape,
-        config.train,
-        choices=_replayed_choices(name, config, checkpoint),
+        train,
+        choices=_replayed_choices(name, config, checkpoint) if choices is None else choices,
         say=lambda text: on_event(Note(text)),
         doing=lambda text: on_event(Doing(text)),
         stopping=stopping,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -52,10 +51,7 @@ def _given(request: Request) -> Given:
     """Return what a request says of the configuration, with the folder that its text will be tokenized into."""
     from pylm.data.sources import default_folder
 
-    given = request.configuration()
-    begun = None if request.out is None else request.out / "config.yaml"
-    if request.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
-        given = dataclasses.replace(given, files=(str(begun),))  # it was killed before its first checkpoint
+    given = request.with_begun()
     if request.named is None:
         return given
     return given.with_default("data.path", str(default_folder(request.text)), request.named)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pylm.data.identity import Identity
     from pylm.tokenizer import Tokenizer
     from pylm.training.backend import Backend
+    from pylm.training.ranks import Ranks
     from pylm.training.suite import Asker
 
     Stopping = Callable[[], bool]
@@ -34,6 +35,7 @@ __all__ = [
     "check_questions",
     "evaluator",
     "fixed_prompts",
+    "has_questions",
     "measurer",
     "sampler",
 ]
@@ -43,17 +45,17 @@ SAMPLE_TOKENS = 64  # of a sample while training, where nobody gives another num
 SAMPLES_VERSION = 1  # how samples are drawn, noted in each checkpoint: since 1 they obey `sample`
 
 
-def evaluator(config: Config, identity: Identity) -> Evaluator | None:
-    """Return what evaluates on the validation split; None without one."""
-    return None if identity.validation is None else Evaluator(Validation(config, identity))
+def evaluator(config: Config, identity: Identity, ranks: Ranks) -> Evaluator | None:
+    """Return what evaluates on the validation split, a share in each process; None without one."""
+    return None if identity.validation is None else Evaluator(Validation(config, identity), ranks)
 
 
 class Evaluator:
     """Evaluates a backend's model on the validation split."""
 
-    def __init__(self, validation: Validation) -> None:
-        """Keep the windows that it is judged by."""
-        self._validation = validation
+    def __init__(self, validation: Validation, ranks: Ranks) -> None:
+        """Keep the windows that it is judged by, and who else has a share of them."""
+        self._validation, self._ranks = validation, ranks
         self.tokens = validation.tokens  # that an evaluation counts
 
     def __call__(self, backend: Backend, stopping: Stopping) -> Evaluation | None:
@@ -62,7 +64,8 @@ class Evaluator:
         def count(batch: Batch, rows: int) -> Counts:
             return backend.loss(cut(batch.inputs, batch.targets, batch.cu_seqlens, None, rows)[0])
 
-        scores = self._validation.scores(count, stopping)
+        world = self._ranks.world
+        scores = self._validation.scores(count, stopping, (world.rank, world.size), self._ranks.exchange)
         return None if scores is None else Evaluation(*scores)
 
 
@@ -96,9 +99,14 @@ def check_questions(config: Eval) -> None:
         suite.check(config)
 
 
+def has_questions(config: Config) -> bool:
+    """Return whether a run asks its model anything."""
+    return bool(config.eval.tasks) or config.eval.suite is not None
+
+
 def asker(config: Config, on_event: Callable[[Event], None]) -> Asker | None:
     """Return what asks a backend's model the run's questions, all of them read; None without any."""
-    if not config.eval.tasks and config.eval.suite is None:
+    if not has_questions(config):
         return None
     from pylm.training import suite
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pylm.data.open import loader_of, source_of, split_of, tokenizer_of
 from pylm.errors import ConfigError, DataError, PylmError, UsageError
 from pylm.training.events import Event, Note, NoValidation, Tokenized, Tokenizing
+from pylm.training.world import ALONE, World
 from pylm.wording import call, param
 
 if TYPE_CHECKING:
@@ -119,9 +120,10 @@ def _tokens(folder: str, split: str) -> int:
         return 1
 
 
-def loader(config: Config, batch_size: int, backend: Backend | None = None) -> Loader:
-    """Return what gives batches of the run's data, in memory that the backend likes."""
-    return loader_of(source_of(config), config, batch_size, allocate=None if backend is None else backend.allocate)
+def loader(config: Config, batch_size: int, backend: Backend | None = None, world: World = ALONE) -> Loader:
+    """Return what gives this process's share of batches of the run's data, in memory that the backend likes."""
+    allocate = None if backend is None else backend.allocate
+    return loader_of(source_of(config), config, batch_size, allocate=allocate, rank=world.rank, world=world.size)
 
 
 def tokens_of(config: Config) -> int:

@@ -77,6 +77,7 @@ class Hooks:
     evaluation_tokens: int = 0  # that `evaluate` counts
     suite_tokens: int = 0  # that `ask` reads
     reference: Callable[[int], Any] | None = None  # of pairs: the reference of a step's batch, see MicroBatch
+    agree: Callable[[Decisions], None] = lambda decisions: None  # of several processes, with what one's clock decided
 
 
 @dataclass
@@ -122,6 +123,8 @@ def train(session: Session) -> Outcome:
     while True:
         recorder.update_seconds()
         keeper.consult(progress.step, progress.seconds)
+        if plan.length.seconds is not None:
+            hooks.agree(decisions)
         due, new_best = rules.before(progress), False
         if due.evaluation:
             with recorder.apart("eval"), keeper.spends("evaluation"):

@@ -17,6 +17,7 @@ __all__ = [
     "Length",
     "default_batch_tokens",
     "divisor",
+    "refuse_no_tree",
     "resolve_batches",
     "resolve_length",
     "sequences_of_step",
@@ -34,6 +35,7 @@ class Batches:
     micro_batch: int
     grad_accum_steps: int
     sequences: int  # over all devices
+    world: int = 1  # devices
 
     def __str__(self) -> str:
         """In words, for the start of a run."""
@@ -41,6 +43,8 @@ class Batches:
         each = f"{rows} sequence{'' if rows == 1 else 's'} of {length:,} tokens"
         if self.grad_accum_steps > 1:
             each = f"{self.grad_accum_steps} passes of {each}"
+        if self.world > 1:
+            each += f" on each of {self.world} devices"
         return f"{self.tokens:,} tokens a step: {each}"
 
 
@@ -105,7 +109,26 @@ def resolve_batches(train: Train, context_length: int, parameters: int, micro_ba
         raise ConfigError(str(error)) from None
     if batch.tokens is None or batch.micro_batch is None or batch.grad_accum_steps is None:
         raise ConfigError("the batch is open", "give train.batch_tokens, or train.micro_batch")
-    return Batches(batch.tokens, batch.micro_batch, batch.grad_accum_steps, batch.tokens // context_length)
+    return Batches(batch.tokens, batch.micro_batch, batch.grad_accum_steps, batch.tokens // context_length, world)
+
+
+def refuse_no_tree(batches: Batches) -> None:
+    """Refuse a step whose passes are no binary tree that any number of processes would share."""
+    passes, each = batches.sequences // batches.micro_batch, batches.tokens // batches.sequences
+    if passes & (passes - 1) == 0 and batches.world & (batches.world - 1) == 0:
+        return
+    if batches.world & (batches.world - 1):
+        raise ConfigError(
+            f"{param('determinism', 'bitwise')} is for 1, 2, 4, … processes, and there are {batches.world}",
+            f"start a power of two, or {param('determinism', 'default')}",
+        )
+    low = 1 << passes.bit_length() - 1
+    near = [param("batch_tokens", number * batches.micro_batch * each) for number in (low, 2 * low)]
+    raise ConfigError(
+        f"{param('determinism', 'bitwise')} adds up a power of two of passes, and a step has {passes} of "
+        f"{batches.micro_batch} sequences",
+        " or ".join(near),
+    )
 
 
 def _refuse_uneven(tokens: int | None, context_length: int, world: int) -> None:
@@ -116,7 +139,7 @@ def _refuse_uneven(tokens: int | None, context_length: int, world: int) -> None:
     raise ConfigError(
         f"{world} devices cannot share a step of {tokens // context_length} sequences evenly (batch_tokens {tokens}, "
         f"context_length {context_length})",
-        param("batch_tokens", -(-tokens // each) * each),
+        " or ".join(param("batch_tokens", one) for one in (tokens // each * each, -(-tokens // each) * each) if one),
     )
 
 

@@ -134,7 +134,7 @@ class _Peak:
     """The share of the machine's peak that a speed is; a peak that is exceeded was measured while others computed."""
 
     def __init__(self, plan: Plan) -> None:
-        self._each, self._peak = plan.flops_per_token, plan.matmul_flops
+        self._each, self._peak = plan.flops_per_token, plan.matmul_flops * plan.batches.world
 
     def share(self, tokens_per_second: float) -> float | None:
         if not self._peak:

@@ -84,6 +84,14 @@ class Request:
             settings.append((key, value, origin))
         return replace(given, settings=tuple(settings))
 
+    def with_begun(self) -> Given:
+        """Return the same; where a run goes on and nothing else is named, with what it was begun with."""
+        given = self.configuration()
+        begun = None if self.out is None else self.out / "config.yaml"
+        if self.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
+            given = replace(given, files=(str(begun),))  # it may have been killed before its first checkpoint
+        return given
+
     def with_sources(self) -> Request:
         """Return it with the texts that its configuration names; what was named beside the configuration wins."""
         given = replace(self, data=None).configuration()

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pylm.data.identity import Identity
     from pylm.runs import RunFolder
     from pylm.training.average import Averaging
-    from pylm.training.backend import Backend
+    from pylm.training.backend import Backend, Choices
+    from pylm.training.ranks import Ranks
 
 __all__ = ["begun_with", "changed_choices", "check_bound", "check_choices", "check_folder", "cut_back", "decisions",
-           "find_checkpoint", "home", "restore"]  # fmt: skip
+           "find_checkpoint", "home", "refuse_mixed", "restore"]  # fmt: skip
 
 OnEvent = Callable[[Event], None]
 # What a run writes to its folder, and what makes another's of it: shards have a job
@@ -164,6 +165,12 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
             f"{param('allow_inexact', True)} goes on all the same",
         )
     on_event(Inexact(differences))
+
+
+def refuse_mixed(ranks: Ranks, choices: Choices) -> None:
+    """Refuse processes on machines that compute differently: what one of them rounds, the others would not."""
+    for key in DECIDING:
+        ranks.same(choices.get(key), f"{key} {choices.get(key)}", "train on machines that are alike")
 
 
 def begun_with(checkpoint: Checkpoint) -> dict[str, Any]:

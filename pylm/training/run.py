@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from pylm.data.identity import identify
 from pylm.data.open import source_of
 from pylm.errors import Interrupted
-from pylm.runs import Run, RunFolder, Stop
+from pylm.runs import Run, Stop
 from pylm.training import continued, ending, init_from, resume
 from pylm.training.configuration import configuration
 from pylm.training.events import Event
 from pylm.training.inputs import open_data
 from pylm.training.loop import Hooks, Session
 from pylm.training.loop import train as train_to_the_end
+from pylm.training.ranks import Ranks
 from pylm.training.session import Beginning, make_session
 
 if TYPE_CHECKING:
@@ -50,29 +51,38 @@ def train(
     stop = stop or Stop()
     request.check()
     request = request.with_sources()
+    with Ranks.meet(request, stop) as ranks:
+        hears = on_event if ranks.world.leads else lambda event: None
+        return _train_together(request, ranks, Hooks(stop=stop, on_event=hears, wants_step=wants_step))
+
+
+def _train_together(request: Request, ranks: Ranks, hooks: Hooks) -> Run:
+    """Do so in each process of a run."""
+    stop, on_event = hooks.stop, hooks.on_event
     checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
     if checkpoint is None:
         request = init_from.restarted(request)
-        resolved, identity, size = configuration(request, on_event)
+        resolved, identity, size = ranks.configured(lambda: configuration(request, on_event))
     else:
         stored = continued.stored_configuration(checkpoint)
         resolved = continued.configuration(checkpoint, stored, request)
         length = continued.replayed_length(checkpoint, stored.config, resolved.config)
         if (why := continued.finished(checkpoint, stored.config, resolved.config, length)) is not None:
-            on_event(ending.finished_before(checkpoint, why, resolved.config.train.keep_last))
+            ranks.led(lambda: on_event(ending.finished_before(checkpoint, why, resolved.config.train.keep_last)))
             return Run(resume.home(checkpoint))
         continued.refuse_moved(resolved.config)
         identity = identify(source_of(resolved.config), resolved.config.data.val)
     data = open_data(resolved.config, identity, request.named, on_event)
     if size is not None:
         on_event(size)
+    ranks.same([identity.tokenizer, identity.fingerprint], "the data", "give all processes the same files")
     out = request.out or (_default_out(request, resolved) if checkpoint is None else resume.home(checkpoint))
-    with stop, RunFolder(out) as folder:
+    out = Path(ranks.told(str(out)))
+    with stop, ranks.folder(out) as folder:
         stop.last_words = lambda: ending.last_words(folder)
         try:
-            resume.check_folder(out, checkpoint)
-            hooks = Hooks(stop=stop, on_event=on_event, wants_step=wants_step)
-            begin = Beginning(resolved, data, checkpoint, length, init_from.new_rows(request, checkpoint))
+            ranks.led(lambda: resume.check_folder(out, checkpoint))
+            begin = Beginning(resolved, data, checkpoint, length, init_from.new_rows(request, checkpoint), ranks)
             _train(make_session(request, begin, folder, hooks))
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pylm.checkpoint import Saver
+from pylm.checkpoint.unsaved import Unsaved
 from pylm.config.shape import complete, count_parameters
 from pylm.data.open import source_of
 from pylm.training import hooks, init_from, inputs, plan, preferences, resume
@@ -19,6 +20,7 @@ from pylm.training.decisions import Decisions
 from pylm.training.estimate.preflight import refuse_what_cannot_fit
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
+from pylm.training.ranks import Ranks
 from pylm.training.schedule import Schedule
 from pylm.training.trained import trained_by
 
@@ -46,6 +48,7 @@ class Beginning:
     checkpoint: Checkpoint | None = None  # the one to go on from
     length: plan.Length | None = None  # the one that the run was begun with, where that still holds
     new: range | None = None  # rows of tokens that the weights it began with did not have
+    ranks: Ranks = Ranks()  # the processes that train it
 
     @property
     def config(self) -> Config:
@@ -70,7 +73,8 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
         listeners: who is told, and who may ask to stop; what evaluates and samples is made here.
     """
     config, data, checkpoint, on_event = begin.config, begin.data, begin.checkpoint, listeners.on_event
-    ask = hooks.asker(config, on_event)
+    ranks, leads = begin.ranks, begin.ranks.world.leads
+    ask = ranks.led(lambda: hooks.asker(config, on_event))
     shape = complete(config.model, inputs.vocab_size(config, data.identity))
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
@@ -78,6 +82,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if config.finetune.method != "lora":  # the plan knows what all weights take, and an adapter takes half of it
         refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
+    ranks.parallelize(backend, config)
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
@@ -92,31 +97,35 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     decisions = Decisions()
     if checkpoint is not None and begin.length is not None:
         decisions = resume.decisions(folder, checkpoint)
-    resume.cut_back(folder, checkpoint, on_event)
-    evaluate: Any = hooks.evaluator(config, data.identity)
+    ranks.led(lambda: resume.cut_back(folder, checkpoint, on_event))
+    evaluate: Any = hooks.evaluator(config, data.identity, ranks)
     if evaluate is not None and references is not None:
         evaluate = preferences.PairEvaluator(config, data.identity, references)
     counted = 0 if evaluate is None else evaluate.tokens
     session = Session(
         backend=backend,
-        loader=inputs.loader(config, settled.batches.sequences, backend),
+        loader=inputs.loader(config, settled.batches.sequences, backend, ranks.world),
         files=_files(request, begin, settled, facts, folder),
         plan=settled,
-        hooks=replace(
-            listeners,
-            evaluate=evaluate,
-            sample=_sampler(config, data),
-            ask=ask,
-            measure=None if ask is None else hooks.measurer(config, on_event),
-            suite_tokens=0 if ask is None else ask.tokens * (2 if settled.average else 1),
-            evaluation_tokens=counted * (2 if settled.average else 1),
+        hooks=ranks.shared(
+            replace(
+                listeners,
+                evaluate=evaluate,
+                sample=_sampler(config, data),
+                ask=ask,
+                measure=None if ask is None else hooks.measurer(config, on_event),
+                suite_tokens=0 if ask is None else ask.tokens * (2 if settled.average else 1),
+                evaluation_tokens=counted * (2 if settled.average else 1),
+            ),
+            asks=hooks.has_questions(config),
         ),
         progress=progress,
         decisions=decisions,
     )
     if references is not None:
-        references.write(folder.path)
-        shape_of_batch = (settled.batches.sequences, shape.context_length)
+        if leads:
+            references.write(folder.path)
+        shape_of_batch = (settled.batches.sequences // ranks.world.size, shape.context_length)
         session.hooks.reference = lambda step: references.of(session.loader, "train", step, shape_of_batch)
     on_event(
         Started(
@@ -139,18 +148,27 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
 
 def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -> tuple[Backend, Choices]:
     """Return the backend, and what was left to the machine, tried on the run's own data."""
-    train, context = begin.config.train, shape.context_length
-    sequences = plan.sequences_of_step(train, context, parameters)
+    train, context, ranks = begin.config.train, shape.context_length, begin.ranks
+    sequences = plan.sequences_of_step(train, context, parameters, ranks.world.size)
 
     def run_seconds(step: float) -> float:
         """Return how long the run is at so many seconds a step: what probing may cost depends on it."""
-        batches = plan.resolve_batches(train, context, parameters, sequences or 1)
+        batches = plan.resolve_batches(train, context, parameters, sequences or 1, ranks.world.size)
         return plan.resolve_length(train, batches, begin.data.windows, step).steps * step
 
     on_event = listeners.on_event
     trained = trained_by(shape, begin.config.finetune, begin.new)
-    backend = make_backend(begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained)
-    choices = backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
+
+    def probed(choices: Choices | None = None) -> tuple[Backend, Choices]:
+        backend = make_backend(
+            begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained, ranks.world, choices
+        )
+        return backend, backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
+
+    found = ranks.led(probed)  # by the first alone: others beside it would be measured with it
+    choices = ranks.told(None if found is None else found[1])
+    backend, here = found or probed(choices)
+    resume.refuse_mixed(ranks, here)
     on_event(Probed(choices))
     return backend, choices
 
@@ -158,7 +176,15 @@ def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -
 def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) -> Plan:
     """Return what the run does, now that it is known how fast it goes here."""
     train = begin.config.train
-    batches = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"])
+    world = begin.ranks.world.size
+    batches = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"], world)
+    if begin.checkpoint is not None and (before := begin.checkpoint.state["loader"]["batch_size"]) != batches.sequences:
+        # of another number of processes, which share the batch that the run was begun with
+        whole = {"batch_tokens": before * shape.context_length, "grad_accum_steps": None}
+        train = train.model_copy(update=whole)
+        batches = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"], world)
+    if train.determinism == "bitwise":
+        plan.refuse_no_tree(batches)
     length = begin.length or plan.resolve_length(
         train, batches, begin.data.windows, choices["seconds_per_step"], begin.behind
     )
@@ -192,7 +218,8 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
         **facts,
         "length": asdict(settled.length),
     }
-    saver = Saver(folder.path, begin.config.train.keep_last, text, identity.texts)
+    writer = Saver if begin.ranks.world.leads else Unsaved
+    saver = writer(folder.path, begin.config.train.keep_last, text, identity.texts)
     here = checkpoint is not None and resume.home(checkpoint).resolve() == folder.path.resolve()
     return Files(folder, saver, bound, last_saved=begin.behind[0] if here else None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pylm.errors import UsageError
 
-__all__ = ["World"]
+__all__ = ["ALONE", "World"]
 
 # torchrun's names of what a World has
 NAMES = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
@@ -46,6 +46,9 @@ class World:
             given = ", ".join(f"{name} {texts[key]}" for key, name in NAMES.items())
             raise UsageError(f"the environment names no process of a world: {given}", _hint("rank"))
         return world
+
+
+ALONE = World()
 
 
 def _hint(key: str) -> str:

@@ -4,65 +4,92 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["in_ranks"]
+__all__ = ["in_ranks", "in_world"]
 
 PATIENCE = 60.0  # seconds that a process may take on a busy machine
 IMPORTED = ["torch", "pylm.training.torch_backend.parallel", "pylm.training.run", "pylm.training.session"]
 
 
 def in_ranks(size: int, work: Callable[..., Any], *args: Any, timeout: float = 30.0) -> list[Any]:
-    """Return what `work(group, *args)` gives in each of so many processes; an exception is given as its text.
+    """Return what `work(group, *args)` gives in each of so many processes, which meet in a file.
 
-    They meet in a file and have one thread each.
+    Each has one thread. Where one fails, its traceback is raised.
     """
-    os.environ["CUDA_VISIBLE_DEVICES"], before = "", os.environ.get("CUDA_VISIBLE_DEVICES")
+    with tempfile.TemporaryDirectory() as folder:
+        return _started(size, _in_group, size, Path(folder) / "store", timeout, work, args)
+
+
+def in_world(size: int, work: Callable[..., Any], *args: Any) -> list[Any]:
+    """Return what `work(*args)` gives in each of so many processes, in the environment that torchrun would set."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return _started(size, _in_environment, size, port, work, args)
+
+
+def _started(size: int, work: Callable[..., Any], *args: Any) -> list[Any]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
-    with tempfile.TemporaryDirectory() as folder:
-        pipes = [context.Pipe(duplex=False) for _ in range(size)]
-        processes = [
-            context.Process(target=_rank, args=(rank, size, folder, timeout, pipes[rank][1], work, args))
-            for rank in range(size)
-        ]
-        try:
-            for process in processes:
-                process.start()
-            for _, sender in pipes:
-                sender.close()
-            found = [receiver.recv() if receiver.poll(PATIENCE) else "it gave nothing" for receiver, _ in pipes]
-        finally:
-            for process in processes:
-                process.join(PATIENCE if process.is_alive() else 1)
-                process.kill()
-            os.environ.pop("CUDA_VISIBLE_DEVICES") if before is None else os.environ.update(CUDA_VISIBLE_DEVICES=before)
-    for one in found:
-        if isinstance(one, tuple) and len(one) == 2 and one[0] is _Failed:
-            raise AssertionError(one[1])
-    return found
+    pipes = [context.Pipe(duplex=False) for _ in range(size)]
+    processes = [context.Process(target=_rank, args=(pipe[1], work, rank, *args)) for rank, pipe in enumerate(pipes)]
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    before = {name: os.environ.get(name) for name in hidden}
+    os.environ.update(hidden)  # of the process that they are forked from
+    try:
+        for process in processes:
+            process.start()
+        for _, sender in pipes:
+            sender.close()
+        found = [_received(receiver) for receiver, _ in pipes]
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for process in processes:
+            process.join(5)
+            process.kill()
+    for worked, value in found:
+        if not worked:
+            raise AssertionError(value)
+    return [value for _, value in found]
 
 
-class _Failed:
-    """Marks the traceback of a process that failed."""
+def _received(receiver: Any) -> tuple[bool, Any]:
+    try:
+        return receiver.recv() if receiver.poll(PATIENCE) else (False, "a process gave nothing in time")
+    except EOFError:
+        return False, "a process ended without a word"
 
 
-def _rank(rank: int, size: int, folder: str, timeout: float, sender: Any, work: Any, args: Any) -> None:
+def _rank(sender: Any, work: Callable[..., Any], *args: Any) -> None:
     import torch
+
+    torch.set_num_threads(1)
+    try:
+        sender.send((True, work(*args)))
+    except BaseException:  # noqa: BLE001 - told to the test
+        sender.send((False, traceback.format_exc()))
+
+
+def _in_group(rank: int, size: int, meeting: Path, timeout: float, work: Callable[..., Any], args: Any) -> Any:
     import torch.distributed as dist
 
     from pylm.training.torch_backend.parallel import Group
     from pylm.training.world import World
 
-    torch.set_num_threads(1)
+    group = Group(World(rank, size, rank, size), timeout, dist.FileStore(str(meeting), size) if size > 1 else None)
     try:
-        store = dist.FileStore(str(Path(folder) / "store"), size) if size > 1 else None
-        group = Group(World(rank, size, rank, size), timeout, store)
-        sender.send(work(group, *args))
+        return work(group, *args)
+    finally:
         group.close()
-    except BaseException:  # noqa: BLE001 - told to the test
-        sender.send((_Failed, traceback.format_exc()))
+
+
+def _in_environment(rank: int, size: int, port: int, work: Callable[..., Any], args: Any) -> Any:
+    names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+    return work(*args)

@@ -44,7 +44,7 @@ class Group:
         self.world = world
         self.asked: Callable[[], int] = lambda: 0  # which signal asked this process to stop; 0: none
         self.signal = 0  # the one that all processes know of
-        self._turns = 0
+        self._turns, self._broken = 0, False
         if world.size == 1:
             return
         cuda = torch.cuda.is_available()
@@ -174,25 +174,12 @@ class Group:
                 self._store.set(key, "done")
         return made
 
-    def in_turn(self, work: Callable[[], Made]) -> Made:
-        """Return what each process makes: the first one alone, then one on each machine, then all others.
-
-        What the first ones leave on a disk is there for those that come after.
-        """
-        self._turns += 1
-        first, of_machine = f"turn {self._turns}", f"turn {self._turns} of {self.world.rank - self.world.local_rank}"
-        if not self.world.leads:
-            self._wait(first if self.world.local_rank == 0 else of_machine)
-        made = work()
-        if self.world.size > 1 and self.world.local_rank == 0:
-            with self._talking():
-                for key in [of_machine] if self.world.rank else [first, of_machine]:
-                    self._store.set(key, "done")
-        return made
-
     def fail(self, error: BaseException) -> None:
-        """Leave word of what made this process fail, for the first one to say it; the first word stands."""
-        if self.world.size == 1:
+        """Leave word of what made this process fail, for the first one to say it; the first word stands.
+
+        That others are gone is no word: whoever starts them again finds nobody to blame.
+        """
+        if self.world.size == 1 or self._broken:
             return
         sentence, hint = error.marked if isinstance(error, PylmError) else (f"{type(error).__name__}: {error}", None)
         word = [self.world.rank, getattr(error, "exit_code", 1), sentence, hint]
@@ -218,27 +205,26 @@ class Group:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Say of a conversation that broke off what made it do so."""
+        """Raise what made another process leave where a conversation breaks off, else what torch says of it."""
         try:
             yield
         except RuntimeError as error:
-            raise self._lost(error) from error
+            self._broken = True
+            if (failure := self._heard_of()) is not None:
+                raise failure from error
+            raise
 
-    def _lost(self, error: RuntimeError) -> PylmError:
-        """Return the error of whichever process failed first; one of our own where none left word."""
+    def _heard_of(self) -> PylmError | None:
+        """Return the error of whichever process failed first; None where none left word."""
         until = time.monotonic() + HEARD
         while hasattr(self, "_store") and time.monotonic() < until:
             try:
                 if self._store.check([FAILED]):
                     return self._failure()
-            except RuntimeError:
+            except RuntimeError:  # whoever keeps the store is gone
                 break
             time.sleep(POLLS[0])
-        said = str(error).strip().splitlines()
-        return PylmError(
-            f"rank {self.world.rank} lost the other processes: {said[0] if said else type(error).__name__}",
-            "one of them ended or hangs; its own output may say why",
-        )
+        return None
 
     def _failure(self) -> PylmError:
         """Return the error that a process left word of."""

@@ -18,10 +18,12 @@ from pylm import native_kernels
 from pylm.errors import ConfigError, UsageError
 from pylm.host import processor_name
 from pylm.training.remembered import flops_of_product, largest_flops
+from pylm.training.world import World
 from pylm.wording import param
 from pylm_kernels import dispatch
 
-__all__ = ["DTYPES", "FIRST_STEP_LOADS", "choose_device", "choose_precision", "device_memory", "device_name", "facts",
+__all__ = ["DTYPES", "FIRST_STEP_LOADS", "choose_device", "choose_precision", "device_among", "device_memory",
+           "device_name", "facts",
            "free_device_memory", "has_fast_bf16", "has_head_kernel", "keep_memory", "known_matmul_flops",
            "matmul_flops", "sees_cuda", "total_memory", "wait"]  # fmt: skip
 
@@ -94,6 +96,27 @@ def choose_device(asked: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError(f"{param('device', 'mps')}: torch sees no Apple GPU here", param("device", "cpu"))
     return device
+
+
+def device_among(asked: str, world: World) -> str:
+    """Return the device of this process where several compute together: a GPU each, or the CPU that they share."""
+    device = choose_device(asked)
+    if device.type == "mps":
+        raise UsageError(f"an Apple GPU trains in one process, and {world.size} were started", "start one")
+    if device.type != "cuda":
+        return device.type
+    if ":" in asked:
+        raise UsageError(
+            f"{param('device', asked)} names one GPU, and {world.size} processes have one each", param("device", "cuda")
+        )
+    if world.local_size > (count := torch.cuda.device_count()):
+        raise UsageError(
+            f"{world.local_size} processes were started here, and there {'is' if count == 1 else 'are'} {count} "
+            f"GPU{'' if count == 1 else 's'}",
+            f"start {count} here, or {param('device', 'cpu')}",
+        )
+    torch.cuda.set_device(world.local_rank)
+    return f"cuda:{world.local_rank}"
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
