@@ -7,7 +7,9 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,19 +18,21 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from pylm.checkpoint import Piece
+from pylm.checkpoint.sharded_saver import Gather
 from pylm.errors import UsageError
 from pylm.model.parameters import misfit
 from pylm.model.torch import Model
 from pylm.model.torch_codecs import from_stored, to_buffer
-from pylm.training.backend import LOSS_SCALE, MicroBatch, Tensor
+from pylm.training.backend import LOSS_SCALE, Counts, MicroBatch, Tensor, evaluation_rows
 from pylm.training.optim.optimizer import Optimizer
 from pylm.training.optim.rules import STEP
 from pylm.training.torch_backend.backend import TorchBackend
 from pylm.training.torch_backend.group import Group
 from pylm.training.torch_backend.rows import Rows, RowsOptimizer, rows_of, stored_rows
+from pylm.training.torch_backend.trial import out_of_memory
 from pylm.wording import param
 
-__all__ = ["FsdpBackend", "shard"]
+__all__ = ["FsdpBackend", "gather_of", "shard"]
 
 
 def shard(model: Model, processes: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -72,7 +76,7 @@ class FsdpBackend(TorchBackend):
             )
         vars(self).update(vars(made))
         assert isinstance(made.optimizer, Optimizer)
-        self._passes_left = 0
+        self.group, self._passes_left = group, 0
         self.whole = {name: tuple(one.shape) for name, one in made.masters.items()}
         if self.copies:
             self.model.float()
@@ -100,11 +104,26 @@ class FsdpBackend(TorchBackend):
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return this process's part of the optimizer's tensors, copied; what is one for all the first one has."""
         state: dict[str, Tensor] = {name: _piece(moment, first) for name, moment, first in self.optimizer.pieces()}
-        if self.optimizer.group.world.leads:
+        if self.group.world.leads:
             state[STEP] = Tensor.of(*to_buffer(torch.tensor(self.optimizer.steps)))
             if self._scale.used:
                 state[LOSS_SCALE] = Tensor.of(*to_buffer(torch.tensor(self._scale.state())))
         return state
+
+    def loss(self, batch: MicroBatch) -> Counts:
+        """Evaluate, and compute as often as the process with the most rows does: nobody gathers alone."""
+        with self._in_company():
+            counts = super().loss(batch)
+        passes = -(-len(batch.inputs) // evaluation_rows(batch.inputs.shape[1], self.shape.vocab_size))
+        most = max(int(row[0]) for row in self.group.rows([passes]))
+        for _ in range(most - passes):
+            self.logits([0])
+        return counts
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """Return the next token's logits after `ids`, in all processes."""
+        with self._in_company():
+            return super().logits(ids)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor] | None) -> None:
@@ -137,7 +156,8 @@ class FsdpBackend(TorchBackend):
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> list[torch.Tensor]:
         self._passes_left = len(micro_batches)
-        return super()._accumulate(micro_batches)
+        with self._in_company():
+            return super()._accumulate(micro_batches)
 
     def _loss(self, micro_batch: MicroBatch) -> torch.Tensor:
         """Return the mean loss; the gradients of the last pass take those before it along to whom they belong."""
@@ -145,6 +165,16 @@ class FsdpBackend(TorchBackend):
         assert isinstance(self.model, FSDPModule)
         self.model.set_requires_gradient_sync(self._passes_left == 0)
         return super()._loss(micro_batch)
+
+    @contextmanager
+    def _in_company(self) -> Iterator[None]:
+        """Raise what made another process leave, where torch says no more than that it is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                self.group.heard_instead_of(error)
+            raise
 
     def _add_up(self) -> None:
         """Leave the sum of passes to FSDP2, which makes it in fp32."""
@@ -171,14 +201,18 @@ def _piece(tensor: torch.Tensor, first: int) -> Piece:
     return Piece(**vars(Tensor.of(*to_buffer(tensor))), first=first)
 
 
-def gather_of(group: Group) -> "object":
+def gather_of(group: Group) -> Gather:
     """Return what tells all processes each other's numbers by a way that nothing else uses, in any thread."""
     processes = dist.new_group(backend="gloo")
 
     def gather(numbers: Sequence[int]) -> list[list[int]]:
         mine = torch.tensor([int(number) for number in numbers], dtype=torch.int64)
         rows = [torch.empty_like(mine) for _ in range(group.world.size)]
-        dist.all_gather(rows, mine, group=processes)
+        try:
+            dist.all_gather(rows, mine, group=processes)
+        except RuntimeError as error:
+            group.heard_instead_of(error)
+            raise
         return [row.tolist() for row in rows]
 
     return gather

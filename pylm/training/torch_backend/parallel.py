@@ -43,7 +43,7 @@ def parallelize(backend: TorchBackend, group: Group, mode: Mode = "ddp") -> Torc
 
         if bitwise:
             raise UsageError(
-                f"{param('determinism', 'bitwise')} sums gradients in an order that {param('parallel', 'fsdp')} has not",
+                f"{param('determinism', 'bitwise')} sums in an order that {param('parallel', 'fsdp')} does not keep",
                 param("parallel", "ddp"),
             )
         backend = FsdpBackend(backend, group)

@@ -1,4 +1,4 @@
-"""One optimizer over processes that hold rows: AdamW steps the rows where they lie, Muon whole matrices at their owners.
+"""One optimizer over processes that hold rows: AdamW steps them where they lie, Muon whole matrices at their owners.
 
 An owner keeps its matrices whole, as masters beside the rows that the model has, with their momentum: as much as its
 share of all rows is. A step brings it their gradients, and everybody their rows. So a matrix is stepped as one process
@@ -66,6 +66,7 @@ class RowsOptimizer:
         """
         self.group, self.parameters, self.rows, self.clip = group, parameters, rows, train.grad_clip
         self.copies: dict[str, torch.Tensor] = {}
+        self.groups = made.groups
         self.whole = {name: tuple(one.shape) for name, one in made.parameters.items()}
         muon = [one for one in made.groups if one.rule == "muon"]
         shapes = {name: self.whole[name] for one in muon for name in one.names}
@@ -155,7 +156,7 @@ class RowsOptimizer:
         flat = torch.cat(parts, 1) if parts else like.new_empty(processes, 0)
         for share, received in zip(self.owned, self.group.returned(flat, self._sizes), strict=True):
             sizes = [self._each[name] * self.whole[name][1] for name in share]
-            for name, part in zip(share, received.split(sizes), strict=True):
+            for name, part in zip(share, torch.split(received, sizes), strict=True):
                 held = self.parameters[name]
                 held.copy_(part.view(-1, self.whole[name][1])[: len(held)])
 

@@ -223,6 +223,6 @@ def refused(group: Any, given: dict[str, Any], tuning: dict[str, Any]) -> str:
 
 def test_what_rows_cannot_do_is_said():
     for sentence in in_ranks(2, refused, {"determinism": "bitwise"}, {}):
-        assert "sums gradients in an order" in sentence
+        assert "sums in an order" in sentence
     for sentence in in_ranks(2, refused, {}, {"method": "lora"}):
         assert "does not train adapters" in sentence
