@@ -248,6 +248,11 @@ class Train(Section):
         default="default",
         description="bitwise: the same bits for 1, 2, 4, … processes, by sums in one order; passes a power of two.",
     )
+    consolidate: bool = Field(
+        default=True,
+        description="Whether checkpoints of parallel fsdp become one folder at once. false: they stay in shards, which "
+        "pylm checkpoint consolidate joins.",
+    )
 
     @property
     def peak(self) -> float:
@@ -269,6 +274,14 @@ class Train(Section):
         for key in ("average_decay", "average_every", "average_from"):
             if getattr(self, key) is not None and self.average == "off":
                 raise ValueError(f"{key} is given, and average is off: ema or mean")
+        return self
+
+    @model_validator(mode="after")
+    def _in_shards(self) -> Train:
+        if not self.consolidate and self.parallel != "fsdp":
+            raise ValueError(f"consolidate false leaves the shards of parallel fsdp, and parallel is {self.parallel}")
+        if not self.consolidate and self.average != "off":
+            raise ValueError(f"average {self.average} is a folder within a checkpoint's: it needs consolidate true")
         return self
 
 

@@ -41,6 +41,7 @@ ADJUSTABLE = {
     "train.parallel",
     "train.parallel_timeout",
     "train.parallel_check_every",
+    "train.consolidate",
     "metrics.log_every",
     "eval.tasks",
     "eval.suite",
