@@ -31,6 +31,13 @@ def launch_options(function: Function) -> Function:
             "--max-restarts", type=int, metavar="N", help="New starts after a process was killed.  [default: 3]"
         ),
         click.option(
+            "--ray",
+            is_flag=False,
+            flag_value="auto",
+            metavar="[auto|ADDRESS]",
+            help="Train on a Ray cluster: on all of its GPUs, or on --gpus of them.",
+        ),
+        click.option(
             "--slurm",
             is_flag=False,
             flag_value="1",
