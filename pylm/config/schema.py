@@ -248,7 +248,7 @@ class Train(Section):
         default="default",
         description="bitwise: the same bits for 1, 2, 4, … processes, by sums in one order; passes a power of two.",
     )
-    consolidate: bool = Field(
+    consolidate: Annotated[bool, Flag()] = Field(
         default=True,
         description="Whether checkpoints of parallel fsdp become one folder at once. false: they stay in shards, which "
         "pylm checkpoint consolidate joins.",
