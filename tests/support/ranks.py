@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["in_ranks", "in_world"]
 
 PATIENCE = 60.0  # seconds that a process may take on a busy machine
-IMPORTED = ["torch", "pylm.training.torch_backend.parallel", "pylm.training.run", "pylm.training.session"]
+IMPORTED = ["tests.support.preloaded"]
 
 
 def in_ranks(size: int, work: Callable[..., Any], *args: Any, timeout: float = 30.0) -> list[Any]:

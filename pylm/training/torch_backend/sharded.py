@@ -22,7 +22,7 @@ from pylm.training.torch_backend.owners import Piece, shares_of_parameters, unit
 
 __all__ = ["ShardedOptimizer"]
 
-ADAMW, MUON = ("first", "second"), ("momentum",)  # how the rules call their moments
+MOMENTS = {"adamw": ("first", "second"), "muon": ("momentum",)}  # as the rules call them
 
 
 class ShardedOptimizer:
@@ -48,11 +48,7 @@ class ShardedOptimizer:
         self.sizes = [sum(piece.size for piece in share) for share in self.shares]
         # of each process, the pieces that its moments are of, with the moments' kinds
         self.moments = [
-            [
-                (piece, kind)
-                for piece in share
-                for kind in (["momentum"] if piece.name in whole else ["first", "second"])
-            ]
+            [(piece, kind) for piece in share for kind in MOMENTS["muon" if piece.name in whole else "adamw"]]
             for share in self.shares
         ]
         own = {
@@ -84,26 +80,28 @@ class ShardedOptimizer:
         held = self.local.state()
         own = [held[f"{kind}.{piece.name}"].flatten() for piece, kind in self.moments[self.group.world.rank]]
         sizes = [sum(piece.size for piece, _ in share) for share in self.moments]
-        state = {STEP: held[STEP]}
+        leads = self.group.world.leads
+        state = {name: torch.empty(self.parameters[of].shape) for name, of in self._names().items() if leads}
         for share, flat in zip(self.moments, self.group.brought(_joined(own, self.parameters), sizes), strict=False):
             parts = torch.split(flat, [piece.size for piece, _ in share])
             for (piece, kind), part in zip(share, parts, strict=True):
-                name = f"{kind}.{piece.name}"
-                if name not in state:
-                    state[name] = torch.empty(self.parameters[piece.name].shape)
-                _flat(state[name], piece).copy_(part)
-        return state
+                _flat(state[f"{kind}.{piece.name}"], piece).copy_(part)
+        return {STEP: held[STEP], **state}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take of what an Optimizer's `state` gave this process's share."""
-        names = {f"{kind}.{piece.name}": piece.name for share in self.moments for piece, kind in share}
-        misfit({name: tuple(self.parameters[of].shape) for name, of in names.items()}, state)
+        misfit({name: tuple(self.parameters[of].shape) for name, of in self._names().items()}, state)
         held = self.local.state()
         for piece, kind in self.moments[self.group.world.rank]:
             moment = held[f"{kind}.{piece.name}"]
             moment.copy_(_flat(state[f"{kind}.{piece.name}"].contiguous(), piece).view(moment.shape))
         self.local.steps = int(state[STEP])
+
+    def _names(self) -> dict[str, str]:
+        """Return the names of all moments in the order of an Optimizer's, each with that of its parameter."""
+        by_rule = {rule: [name for one in self.groups if one.rule == rule for name in one.names] for rule in MOMENTS}
+        return {f"{kind}.{name}": name for rule, kinds in MOMENTS.items() for kind in kinds for name in by_rule[rule]}
 
     def _summed(self, gradients: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the sum over all processes of the gradients that this one steps."""

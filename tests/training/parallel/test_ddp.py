@@ -90,3 +90,81 @@ def test_bitwise_one_two_and_four_processes_give_the_same_bits(case):
     [alone] = in_ranks(1, steps_of, {**given, "determinism": "bitwise"}, masked, shape)
     for size in (2, 4):
         assert in_ranks(size, steps_of, {**given, "determinism": "bitwise"}, masked, shape)[0] == alone
+
+
+def poisoned_steps(group: Any) -> Any:
+    """Take a step in which one process alone meets NaN, and one after it."""
+    from pylm.training.torch_backend import make
+    from pylm.training.torch_backend.parallel import parallelize
+
+    shape = complete(Shape(n_layers=1, n_heads=2, d_model=16, context_length=CONTEXT), VOCABULARY)
+    backend = make(shape, Train(precision="fp32", device="cpu", compile=False, optimizer="muon"))
+    parallelize(backend, group)
+    inputs, targets = batch_of(0, masked=False)
+    mine = slice(4 * group.world.rank, 4 * group.world.rank + 4)
+    begun = {name: bytes(one.data) for name, one in backend.weights().items()}
+    plain = backend.model.loss
+    if group.world.rank == 1:
+        backend.model.loss = lambda *args, **kwargs: plain(*args, **kwargs) * float("nan")
+    bad = backend.step(cut(inputs[mine], targets[mine], None, None, 2), lr=1e-3)
+    unchanged = {name: bytes(one.data) for name, one in backend.weights().items()} == begun
+    backend.model.loss = plain
+    good = backend.step(cut(inputs[mine], targets[mine], None, None, 2), lr=1e-3)
+    return bad.finite, unchanged, good[:3], backend.optimizer.steps
+
+
+def test_what_is_not_finite_in_one_process_is_skipped_by_all():
+    first, other = in_ranks(2, poisoned_steps)
+    assert first == other
+    finite, unchanged, good, steps = first
+    assert not finite and unchanged and good[2] and steps == 1
+
+
+def drifted(group: Any, rank: int) -> Any:
+    """Change a bit of a weight that no step mends, in one process."""
+    from pylm.errors import PylmError
+    from pylm.training.torch_backend import make
+    from pylm.training.torch_backend.parallel import parallelize
+
+    shape = complete(Shape(n_layers=1, n_heads=2, d_model=16, context_length=CONTEXT), VOCABULARY)
+    backend = make(shape, Train(precision="fp32", device="cpu", compile=False, parallel_check_every=2))
+    parallelize(backend, group)
+    inputs, targets = batch_of(0, masked=False)
+    part = cut(inputs[:2], targets[:2], None, None, 2)
+    backend.step(part, lr=1e-3)
+    backend.step(part, lr=1e-3)
+    backend.step(part, lr=1e-3)
+    if group.world.rank == rank:
+        padding = backend.model.weights()["embed.weight"].untyped_storage()
+        padding[padding.nbytes() - 1] ^= 1  # of the rows that fill the vocabulary up: nothing is computed with them
+    try:
+        backend.step(part, lr=1e-3)
+    except PylmError as error:
+        return error.message
+    return "nothing was found"
+
+
+@pytest.mark.parametrize(("size", "rank", "named"), [(4, 2, "rank 2 and those of the others"), (2, 1, "ranks 0, 1")])
+def test_a_process_whose_weights_drift_is_named(size, rank, named):
+    found = in_ranks(size, drifted, rank)
+    assert set(found) == {f"the weights of {named} are not the same any more: memory or a device computes wrongly"}
+
+
+def test_a_hash_of_weights_sees_each_bit_and_where_it_is():
+    import torch
+
+    from pylm.training.torch_backend.parallel import digest
+
+    chance = torch.Generator().manual_seed(3)
+    tensors = {"a": torch.randn(5, 7, generator=chance), "b": torch.randn(9, generator=chance).bfloat16()}
+    seen = {tuple(digest(tensors))}
+    for one in tensors.values():
+        flat = one.view(-1).view(torch.int16)
+        for at in range(len(flat)):
+            for bit in (0, 15):
+                flat[at] ^= 1 << bit if bit < 15 else -32768
+                seen.add(tuple(digest(tensors)))
+                flat[at] ^= 1 << bit if bit < 15 else -32768
+    assert len(seen) == 1 + 2 * (2 * 35 + 9)
+    tensors["a"][[0, 1]] = tensors["a"][[1, 0]]
+    assert tuple(digest(tensors)) not in seen

@@ -19,7 +19,7 @@ SHORT: Any = {
 }  # fmt: skip
 
 
-def trained(given: dict[str, Any], out: str, before: Any = None, **asked: Any) -> Any:
+def trained(given: dict[str, Any], out: str, before: Any = None, resume: str | None = None) -> Any:
     """Train in this process, and return the events that it heard, by name, or how it failed."""
     from pylm.config.given import Given
     from pylm.errors import PylmError
@@ -32,7 +32,7 @@ def trained(given: dict[str, Any], out: str, before: Any = None, **asked: Any) -
     stop = Stop()
     if before is not None:
         before(int(os.environ.get("RANK", "0")), stop, heard)
-    request = Request(Given("train", settings=settings), data="ids", out=Path(out), **asked)
+    request = Request(Given("train", settings=settings), data="ids", out=Path(out), resume=resume)
     try:
         train(request, heard.append, stop=stop)
     except PylmError as error:
@@ -74,3 +74,129 @@ def test_two_processes_write_the_run_of_one():
     np.testing.assert_allclose(lines("two", *keys), lines("alone", *keys), rtol=0, atol=1e-6)
     names = [sorted(str(path.relative_to(run)) for path in Path(run).rglob("*")) for run in ("alone", "two")]
     assert names[0] == names[1]
+
+
+def bits(run: str, step: int = 6) -> list[bytes]:
+    folder = Path(run, f"checkpoints/step_{step}")
+    return [(folder / f"{name}.safetensors").read_bytes() for name in ("model", "optimizer")]
+
+
+BITWISE: Any = {**SHORT, "determinism": "bitwise", "optimizer": "muon", "schedule": "constant", "warmup_steps": 0,
+                "average": "ema", "average_every": 1}  # fmt: skip
+
+
+def test_bitwise_any_number_of_processes_goes_on_with_a_run_of_any_other():
+    in_world(1, trained, BITWISE, "bits1")
+    in_world(4, trained, BITWISE, "bits4")
+    in_world(2, trained, {**BITWISE, "max_steps": 3}, "half")
+    in_world(1, trained, {"max_steps": 6}, "half", None, "auto")
+    keys = ("step", "loss", "val_loss", "average_val_loss", "grad_norm")
+    for run in ("bits4", "half"):
+        assert bits(run) == bits("bits1")
+        np.testing.assert_array_equal(lines(run, *keys), lines("bits1", *keys))
+
+
+def test_a_stop_of_one_process_stops_all_and_the_run_goes_on_to_the_same_end():
+    in_world(2, trained, SHORT, "whole")
+    ends = in_world(2, trained, SHORT, "stopped", stop_at_step_2)
+    assert {end[:2] for end in ends} == {("Interrupted", 75)}
+    assert "stopped after step 2" in ends[0][2]
+    in_world(2, trained, {}, "stopped", None, "auto")
+    assert bits("stopped") == bits("whole")
+
+
+def stop_at_step_2(rank: int, stop: Any, heard: Any) -> None:
+    """Ask the second process alone, within its second step."""
+    from pylm.training.torch_backend.backend import TorchBackend
+
+    plain = TorchBackend.step
+
+    def step(self: Any, *args: Any) -> Any:
+        self.taken = getattr(self, "taken", 0) + 1
+        if rank == 1 and self.taken == 2:
+            stop.ask(15)
+        return plain(self, *args)
+
+    TorchBackend.step = step  # type: ignore[method-assign]
+
+
+def fail_at_step_2(rank: int, stop: Any, heard: Any) -> None:
+    from pylm.errors import DataError
+    from pylm.training.torch_backend.backend import TorchBackend
+
+    plain = TorchBackend.step
+
+    def step(self: Any, *args: Any) -> Any:
+        self.taken = getattr(self, "taken", 0) + 1
+        if rank == 1 and self.taken == 2:
+            raise DataError("its disk is gone", "buy another")
+        return plain(self, *args)
+
+    TorchBackend.step = step  # type: ignore[method-assign]
+
+
+def test_what_fails_in_one_process_is_said_by_the_first_and_ends_all_alike():
+    first, other = in_world(2, trained, SHORT, "failed", fail_at_step_2)
+    assert first == ("PylmError", 1, "rank 1: its disk is gone", "buy another")
+    assert other == ("DataError", 1, "its disk is gone", "buy another")
+
+
+def test_processes_that_were_asked_for_different_things_are_refused():
+    first, other = in_world(2, trained_by_rank, [SHORT, {**SHORT, "learning_rate": 2e-3}])
+    assert first == other == ("UsageError", 2, "what is asked of rank 1 is not that of rank 0",
+                              "start all processes with the same line and files")  # fmt: skip
+    assert not Path("of rank 0").exists()
+
+
+def trained_by_rank(given: list[dict[str, Any]]) -> Any:
+    return trained(given[int(os.environ["RANK"])], "of rank 0")
+
+
+def test_processes_with_other_data_are_refused(tmp_path):
+    for rank in range(2):
+        (tmp_path / str(rank)).mkdir()
+        write_shards(tmp_path / str(rank) / "ids", 60, np.random.default_rng(rank), count=4000)
+    first, other = in_world(2, trained_elsewhere, str(tmp_path))
+    assert first == other == ("UsageError", 2, "the data of rank 1 is not that of rank 0",
+                              "give all processes the same files")  # fmt: skip
+
+
+def trained_elsewhere(folder: str) -> Any:
+    os.chdir(Path(folder, os.environ["RANK"]))
+    return trained(SHORT, "run")
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "message", "hint"),
+    [
+        (3, {}, "3 devices cannot share a step of 8 sequences evenly (batch_tokens 128, context_length 16)",
+         "batch_tokens=96 or batch_tokens=144"),
+        (2, {"parallel": "none"}, "parallel=\"none\" is of one process, and 2 were started",
+         "start one, or leave parallel= out"),
+        (2, {"determinism": "bitwise", "batch_tokens": 192},
+         "determinism=\"bitwise\" adds up a power of two of passes, and a step has 12 of 1 sequences",
+         "batch_tokens=128 or batch_tokens=256"),
+    ],
+)  # fmt: skip
+def test_what_several_processes_cannot_share_is_refused_with_what_they_can(size, given, message, hint):
+    given = {**SHORT, "micro_batch": "auto" if size == 3 else 1, **given}
+    ends = in_world(size, trained, given, "refused")
+    assert ends[0][2:] == (message, hint) and len(set(ends)) == 1
+    assert not Path("refused").exists()
+
+
+def test_the_clock_of_the_first_process_decides_for_all():
+    given = {**SHORT, "max_steps": None, "max_time": 1.0, "schedule": "linear"}
+    first, other = in_world(2, trained, given, "timed", slow_clock)
+    assert first[-1] == "Ended" and other == []
+    [rate, *_] = lines("timed", "lr")[lines("timed", "loss")[:, 0] > 0][::-1]
+    assert rate == 0.0
+
+
+def slow_clock(rank: int, stop: Any, heard: Any) -> None:
+    """Let the second process's clock go a hundred times as fast."""
+    import time
+
+    plain = time.perf_counter
+    if rank:
+        time.perf_counter = lambda: 100 * plain()  # type: ignore[assignment]
