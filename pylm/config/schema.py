@@ -236,7 +236,7 @@ class Train(Section):
     parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
         default="auto",
         description="How several processes share a model. ddp: each has all of it; fsdp: each has a part; none: one "
-        "process trains. auto: ddp, or fsdp where the model fits no device.",
+        "process trains. auto: ddp.",
     )
     parallel_timeout: Annotated[float, Duration()] = Field(
         default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."
