@@ -99,6 +99,7 @@ ROOMS: dict[str, set[str]] = {
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
     "pylm.training.optim": {"pylm.config", "pylm.native_kernels"},
     "pylm.training.torch_backend": {
+        "pylm.checkpoint",  # pieces of tensors, and how those of several processes are read
         "pylm.config",
         "pylm.model",
         "pylm.training.backend",

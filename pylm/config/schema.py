@@ -236,7 +236,7 @@ class Train(Section):
     parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
         default="auto",
         description="How several processes share a model. ddp: each has all of it; fsdp: each has a part; none: one "
-        "process trains. auto: ddp, or fsdp where the model fits no device.",
+        "process trains. auto: ddp.",
     )
     parallel_timeout: Annotated[float, Duration()] = Field(
         default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."
@@ -248,7 +248,7 @@ class Train(Section):
         default="default",
         description="bitwise: the same bits for 1, 2, 4, … processes, by sums in one order; passes a power of two.",
     )
-    consolidate: bool = Field(
+    consolidate: Annotated[bool, Flag()] = Field(
         default=True,
         description="Whether checkpoints of parallel fsdp become one folder at once. false: they stay in shards, which "
         "pylm checkpoint consolidate joins.",
