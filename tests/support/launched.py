@@ -16,8 +16,8 @@ from typing import Any
 __all__ = ["Launched", "launched", "rank_pid", "result"]
 
 SHAPE = {"n_layers": 1, "n_heads": 2, "d_model": 32, "context_length": 16}
-KEYS = {"device": "cpu", "compile": "off", "precision": "fp32", "micro_batch": 2, "batch_tokens": 128, "max_steps": 60,
-        "save_every": 5, "keep_last": 20, "log_every": 1, "eval_every": 30, "determinism": "bitwise"}  # fmt: skip
+KEYS = {"device": "cpu", "compile": "off", "precision": "fp32", "micro_batch": 2, "batch_tokens": 128, "max_steps": 36,
+        "save_every": 4, "keep_last": 20, "log_every": 1, "eval_every": 18, "determinism": "bitwise"}  # fmt: skip
 PATIENCE = 120.0  # seconds for what takes five
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pylm.config.units import format_bytes, format_duration
+from pylm.config.units import format_bytes
 from pylm.training.estimate.memory import BYTES
 from pylm.training.estimate.rows import held_by
 
@@ -55,5 +55,5 @@ def shared(
 
 def told(volume: int) -> str:
     """Return in words how long sending takes."""
-    times = ", ".join(f"{format_duration(volume / speed)} by {name}" for name, speed in LINKS.items())
+    times = ", ".join(f"{1e3 * volume / speed:,.3g} ms by {name}" for name, speed in LINKS.items())
     return f"each device sends {format_bytes(volume)} a step: {times}"

@@ -35,7 +35,7 @@ __all__ = ["OVERHEAD", "Disk", "Machine", "Need", "changed", "mode_of", "need_of
 TABLES = ("embed.weight", "position.weight", ".value.weight", "head.weight")
 FRAGMENTS = 0.05  # of what lives on a GPU
 UNSEEN = 0.05  # of the heap: small pieces lie between tensors, and nobody counts where; docs/plan.md has the errors
-OVERHEAD = "interpreter and torch"
+OVERHEAD, BETWEEN = "interpreter and torch", "between tensors"
 AT_ONCE = 2  # checkpoints beside those kept: the best, and the one that is being written
 
 
@@ -134,12 +134,14 @@ def need_of(
         averages,
     )
     usage = used(run)
-    parts = {**usage.parts, "between tensors": int(usage.heap * (1 + UNSEEN)) - usage.live}
-    if machine.device != "cpu":  # their allocators join what is free: not measured here, the usual share
-        parts["between tensors"] = int(usage.live * FRAGMENTS)
     mode, passes = mode_of(config, world), batches.grad_accum_steps
+    parts = dict(usage.parts)
     if world > 1:
         parts = shared(parts, shape, run.optimizer, run.precision, mode, world, passes)
+    if machine.device == "cpu":
+        parts[BETWEEN] = int(usage.heap * (1 + UNSEEN)) - usage.live
+    else:  # their allocators join what is free: not measured here, the usual share
+        parts[BETWEEN] = int(sum(parts.values()) * FRAGMENTS)
     parts[OVERHEAD] = machine.overhead
     moment_bytes = sum(4 * size * moments(run.optimizer, name, len(kinds[name].shape)) for name, size in sizes.items())
     kept = min(saves, config.train.keep_last) + AT_ONCE

@@ -32,10 +32,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_run_that_is_killed_and_told_to_leave_ends_as_if_it_had_not_been(undisturbed: Any, tmp_path: Path) -> None:
     shards, expected = undisturbed
     with launched(tmp_path / "run", shards) as one:
-        one.until(lambda: one.step() >= 12)
+        one.until(lambda: one.step() >= 10)
         one.kill(1)
-        one.until(lambda: one.step() < 12)
-        one.until(lambda: one.step() >= 20)
+        one.until(lambda: one.step() < 10)
+        one.until(lambda: one.step() >= 16)
         one.process.send_signal(signal.SIGTERM)
         assert one.end() == 75, one.said
     assert one.said.count("rank 1 was ended by SIGKILL: all start again from the last checkpoint") == 1
