@@ -45,15 +45,17 @@ def train_on_ray(
     if (ranks or there) < 1 or (not on_cpu and (ranks or 0) > there):
         raise UsageError(f"the cluster has {there} GPUs", f"{param('gpus', there or 2)}, {param('device', 'cpu')}")
     aside = out.absolute().with_name(f".{out.name}.ray")
+    work: Any = run_rank  # the stubs know no loop that returns anything
     trainer = TorchTrainer(
-        run_rank,
+        work,
         train_loop_config={"command": list(command), "place": os.getcwd()},
         torch_config=TorchConfig(backend="gloo"),  # only to say where the ranks meet
         scaling_config=ScalingConfig(num_workers=ranks or there, use_gpu=not on_cpu),
         run_config=RunConfig(out.name, str(aside), failure_config=FailureConfig(max_restarts)),
     )
     try:
-        return int(trainer.fit().return_value)
+        ended: Any = trainer.fit()
+        return int(ended.return_value)
     except ray.exceptions.RayError as error:
         raise PylmError(f"the cluster gave the run up: {str(error).splitlines()[0]}", "the same line goes on") from None
     finally:
