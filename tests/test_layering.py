@@ -307,8 +307,8 @@ def words_of_the_command_line(root: Path, ours: set[str]) -> Iterator[str]:
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-# words that other programs have too, in lines that are typed for them: `pip install --…`, `docker run --gpus`
-OF_OTHERS = {"--version", "--help", "--all", "--format", "--gpus"}
+# words that other programs have too, in lines that are typed for them: `docker run --gpus`, `#SBATCH --nodes`
+OF_OTHERS = {"--version", "--help", "--all", "--format", "--gpus", "--nodes", "--output"}
 
 
 def our_options() -> set[str]:
