@@ -86,11 +86,20 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.schedule",
         "pylm.training.timekeeper",
     },
+    "pylm.training.launch": {
+        "pylm.checkpoint",
+        "pylm.config",
+        "pylm.data",  # who knows the cluster that tokenizes
+        "pylm.model",
+        "pylm.runs",
+        "pylm.training",
+    },
     "pylm.training.remembered": set(),
     "pylm.training.trained": {"pylm.config", "pylm.model"},
     "pylm.training.probe": {"pylm.config", "pylm.training.backend", "pylm.training.plan", "pylm.training.remembered"},
     "pylm.training.optim": {"pylm.config", "pylm.native_kernels"},
     "pylm.training.torch_backend": {
+        "pylm.checkpoint",  # pieces of tensors, and how those of several processes are read
         "pylm.config",
         "pylm.model",
         "pylm.training.backend",
@@ -202,6 +211,7 @@ FRAMEWORKS_IN: dict[str, set[str]] = {
     "pylm.native_kernels": {"torch", "pylm_kernels"},
     "pylm.training.torch_backend": {"torch", "pylm_kernels"},
     "pylm.training.mlx_backend": {"mlx", "pylm_kernels"},
+    "pylm.training.launch": {"torch"},
     "pylm.training.optim": {"torch", "mlx"},
     "pylm.generation": {"torch", "mlx", "pylm_kernels"},
     "pylm.interchange.torch_file": {"torch"},
@@ -297,8 +307,8 @@ def words_of_the_command_line(root: Path, ours: set[str]) -> Iterator[str]:
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-# words that other programs have too, in lines that are typed for them: `pip install --…`, `docker run --gpus`
-OF_OTHERS = {"--version", "--help", "--all", "--format", "--gpus"}
+# words that other programs have too, in lines that are typed for them: `docker run --gpus`, `#SBATCH --nodes`
+OF_OTHERS = {"--version", "--help", "--all", "--format", "--gpus", "--nodes", "--output"}
 
 
 def our_options() -> set[str]:

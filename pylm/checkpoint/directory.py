@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pylm.checkpoint.sharded import OPTIMIZER as OPTIMIZER_SHARD
+from pylm.checkpoint.sharded import SHARD, join, not_whole
+from pylm.checkpoint.sharded import WEIGHTS as WEIGHTS_SHARD
 from pylm.checkpoint.state import check_manifest, check_state, parse, require
-from pylm.checkpoint.tensors import Streamed, Tensor, read_tensors, write_tensors
+from pylm.checkpoint.tensors import Streamed, Tensor, damaged, read_tensors, write_tensors
 from pylm.checkpoint.verified import mark_of, remember
 from pylm.durable import flush_folder, make_folder, write_text
 from pylm.errors import CheckpointError
@@ -29,13 +32,17 @@ __all__ = [
     "ADAPTER",
     "PARTIAL",
     "Checkpoint",
+    "begun",
     "damaged",
     "hash_of",
+    "hashes_of",
+    "manifest_of",
     "partial_of",
     "read",
     "sweep",
     "verify",
     "write",
+    "write_documents",
     "written_whole",
 ]
 
@@ -46,6 +53,7 @@ AVERAGE = "average"  # a folder within a checkpoint's, and its name in the state
 ONLY_TO_GO_ON = ("progress", "rng")  # in the state of a checkpoint, and not of its average
 PARTIAL = ".partial-"  # names of folders that are being written begin so
 WHOLE, ADAPTER = "model.safetensors", "adapter.safetensors"  # the weights, or what is added to those of a base
+OPTIMIZER = "optimizer.safetensors"
 REQUIRED = (STATE, "config.yaml")
 
 
@@ -61,13 +69,22 @@ class Checkpoint:
         """How many optimizer steps had been taken."""
         return int(self.state["step"])
 
+    @property
+    def in_shards(self) -> bool:
+        """Whether it is as several ranks wrote it: `consolidate` makes it whole."""
+        return weights_file(self.state) not in _manifest(self.path)
+
     def weights(self) -> dict[str, Tensor]:
-        """Return the model's tensors, mapped from the file; of an adapter its own, without those of its base."""
+        """Return the model's tensors, mapped from their files; of an adapter its own, without those of its base."""
+        if self.in_shards:
+            return join(self.path, _manifest(self.path), WEIGHTS_SHARD)
         return read_tensors(self.path / weights_file(self.state))
 
     def optimizer(self) -> dict[str, Tensor]:
-        """Return the optimizer's tensors, mapped from the file; none where the checkpoint carries none."""
-        path = self.path / "optimizer.safetensors"
+        """Return the optimizer's tensors, mapped from their files; none where the checkpoint carries none."""
+        if self.in_shards:
+            return join(self.path, _manifest(self.path), OPTIMIZER_SHARD)
+        path = self.path / OPTIMIZER
         return read_tensors(path) if path.exists() else {}
 
     def average(self) -> Checkpoint | None:
@@ -84,12 +101,14 @@ class Checkpoint:
 
     def texts(self) -> dict[str, str]:
         """Return its further files by name: the tokenizer's."""
-        further = sorted(_manifest(self.path).keys() - {*REQUIRED, WHOLE, ADAPTER, "optimizer.safetensors"})
-        return {name: (self.path / name).read_text(encoding="utf-8") for name in further}
+        further = sorted(_manifest(self.path).keys() - {*REQUIRED, WHOLE, ADAPTER, OPTIMIZER})
+        return {name: (self.path / name).read_text(encoding="utf-8") for name in further if not SHARD.fullmatch(name)}
 
     @property
     def identity(self) -> str:
         """The hash of the weights' file, as the manifest says it."""
+        if error := not_whole(self.path) if self.in_shards else None:
+            raise error
         return self.hash_of(weights_file(self.state))
 
     def check_resumable(self) -> None:
@@ -115,12 +134,12 @@ def write(
     path: Path,
     *,
     weights: Mapping[str, Tensor | Streamed],
-    optimizer: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor | Streamed],
     state: Mapping[str, Any],
     config: str,
     texts: Mapping[str, str],
     check: Callable[[], object] = lambda: None,
-    average: Mapping[str, Tensor] | None = None,
+    average: Mapping[str, Tensor | Streamed] | None = None,
 ) -> Path:
     """Write a checkpoint folder and make it durable.
 
@@ -143,15 +162,26 @@ def write(
         named = weights_file(state)
         hashes = {named: write_tensors(partial / named, weights, {"format": "pt"})}
         if optimizer:
-            hashes["optimizer.safetensors"] = write_tensors(partial / "optimizer.safetensors", optimizer)
-        documents = {"state.json": json.dumps(state, indent=1, sort_keys=True), "config.yaml": config, **texts}
-        for name, text in documents.items():
-            write_text(partial / name, text)
-            hashes[name] = hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+            hashes[OPTIMIZER] = write_tensors(partial / OPTIMIZER, optimizer)
+        hashes |= write_documents(partial, state, config, texts)
         check()
-        files = {name: {"size": (partial / name).stat().st_size, "blake2b": hashes[name]} for name in sorted(hashes)}
-        write_text(partial / MANIFEST, json.dumps({"version": VERSION, "files": files}, indent=1))
+        write_text(partial / MANIFEST, manifest_of(partial, hashes))
     return path
+
+
+def write_documents(partial: Path, state: Mapping[str, Any], config: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """Write the files of a checkpoint that are text, and return their hashes by name."""
+    hashes = {}
+    for name, text in {STATE: json.dumps(state, indent=1, sort_keys=True), "config.yaml": config, **texts}.items():
+        write_text(partial / name, text)
+        hashes[name] = hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+    return hashes
+
+
+def manifest_of(folder: Path, hashes: Mapping[str, str]) -> str:
+    """Return the manifest of the files in a folder that have these hashes."""
+    files = {name: {"size": (folder / name).stat().st_size, "blake2b": hashes[name]} for name in sorted(hashes)}
+    return json.dumps({"version": VERSION, "files": files}, indent=1)
 
 
 def weights_file(state: Mapping[str, Any]) -> str:
@@ -162,11 +192,7 @@ def weights_file(state: Mapping[str, Any]) -> str:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name once it is filled and flushed; after an error there is none."""
-    if path.exists():
-        raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
-    partial = partial_of(path)
-    make_folder(partial.parent)
-    partial.mkdir()
+    partial = begun(path)
     try:
         yield partial
         flush_folder(partial)
@@ -177,6 +203,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
+
+
+def begun(path: Path) -> Path:
+    """Make the folder under whose name another one is written, and return it; what is there already is an error."""
+    if path.exists():
+        raise CheckpointError(f"{path} exists already", "a checkpoint is never overwritten: remove it first")
+    partial = partial_of(path)
+    make_folder(partial.parent)
+    partial.mkdir()
+    return partial
 
 
 def partial_of(path: Path) -> Path:
@@ -203,7 +239,11 @@ def _lives(pid: int) -> bool:
 
 
 def _with_average(
-    path: Path, average: Mapping[str, Tensor], state: Mapping[str, Any], config: str, texts: Mapping[str, str]
+    path: Path,
+    average: Mapping[str, Tensor | Streamed],
+    state: Mapping[str, Any],
+    config: str,
+    texts: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write the average of a checkpoint; return the checkpoint's state, which knows it by its manifest's hash."""
     own = {name: value for name, value in state.items() if name not in ONLY_TO_GO_ON}
@@ -218,7 +258,8 @@ def read(path: Path) -> Checkpoint:
     try:
         state = parse(path / STATE)
         check_state(state)
-        if (named := weights_file(state)) not in _manifest(path):
+        files = _manifest(path)
+        if (named := weights_file(state)) not in files and not any(map(SHARD.fullmatch, files)):
             raise ValueError(f"{MANIFEST} names no {named}")
     except ValueError as error:
         raise damaged(path / STATE, str(error)) from None
@@ -267,6 +308,11 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hashes_of(path: Path) -> dict[str, str]:
+    """Return the hashes of a checkpoint's files, as its manifest has them."""
+    return {name: wanted for name, (_, wanted) in _manifest(path).items()}
+
+
 def _manifest(path: Path) -> dict[str, tuple[int, str]]:
     """Return sizes and hashes by file name, checked before anything is opened by those names."""
     manifest = path / MANIFEST
@@ -283,8 +329,9 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
                 f"{manifest} is of version {ascii(content['version'])[:40]}, this pylm reads {VERSION}", "upgrade pylm"
             )
         files = content.get("files")
-        weights = ADAPTER if isinstance(files, dict) and ADAPTER in files else WHOLE
-        return check_manifest(files, (weights, *REQUIRED), MANIFEST)
+        named = files if isinstance(files, dict) else {}
+        weights = () if any(map(SHARD.fullmatch, named)) else (ADAPTER if ADAPTER in named else WHOLE,)
+        return check_manifest(files, (*weights, *REQUIRED), MANIFEST)
     except ValueError as error:
         raise damaged(manifest, str(error)) from None
 
@@ -296,8 +343,3 @@ def _check_size(path: Path, size: int) -> None:
         raise damaged(path, "it is missing") from error
     if found != size:
         raise damaged(path, f"it has {found} bytes, the manifest says {size}")
-
-
-def damaged(path: Path, how: str) -> CheckpointError:
-    """Return the error for a file that is not what it should be."""
-    return CheckpointError(f"{path} is damaged: {how}", "pylm verify RUN names the newest sound checkpoint")

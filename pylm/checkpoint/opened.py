@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pylm.checkpoint.directory import ADAPTER, WHOLE, hash_of, read
+from pylm.checkpoint.sharded import not_whole
 from pylm.checkpoint.state import is_file_name
 from pylm.checkpoint.tensors import Tensor, read_tensors
 from pylm.errors import CheckpointError
@@ -94,6 +95,8 @@ def open_weights(path: str | Path) -> Weights:
         from pylm.checkpoint.run_folder import find
 
         folder = find(str(path))
+    if error := not_whole(folder):
+        raise error
     if (folder / ONE).exists() or (folder / INDEX).exists():
         return Weights(folder)
     from pylm.checkpoint.based import base_of

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pylm.checkpoint.directory import AVERAGE, PARTIAL, read, verify
 from pylm.checkpoint.opened import holds_weights, no_folder
+from pylm.checkpoint.sharded import not_whole
 from pylm.durable import replace_text
 from pylm.errors import CheckpointError, did_you_mean
 from pylm.wording import param
@@ -53,7 +54,7 @@ def find(name: str | None, runs: Path = Path("runs")) -> Path:
         run = newest_run(runs)
         return _of_run(run, name)
     path = Path(name)
-    if holds_weights(path):
+    if holds_weights(path) or not_whole(path):
         return path
     if (path / CHECKPOINTS).is_dir():
         return _of_run(path, None)

@@ -106,22 +106,41 @@ class Saver:
         started = time.perf_counter()
         try:
             step = int(state["step"])
-            if not self.run.is_dir():  # which would make a folder without the rest of the run
-                raise CheckpointError(f"{self.run} was removed or moved while the run was writing there")
-            write(
-                self.run / CHECKPOINTS / f"step_{step}",
-                weights=weights,
-                optimizer=optimizer,
-                state=state,
-                config=self.config,
-                texts=self.texts,
-                average=average,
-            )
-            point(self.run, "last", step)
-            if best:
-                point(self.run, "best", step)
-            retain(self.run, self.keep_last)
+            self._make(self.run / CHECKPOINTS / f"step_{step}", weights, optimizer, state, average)
+            self._settle(step, best)
             self._written.append((step, best))
             self.seconds = time.perf_counter() - started
         except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
             self._error = error
+
+    def _make(
+        self,
+        path: Path,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        average: Mapping[str, Tensor],
+    ) -> None:
+        """Write the folder of a checkpoint."""
+        self._check_folder()
+        write(
+            path,
+            weights=weights,
+            optimizer=optimizer,
+            state=state,
+            config=self.config,
+            texts=self.texts,
+            average=average,
+        )
+
+    def _check_folder(self) -> None:
+        """Refuse to make a folder without the rest of the run."""
+        if not self.run.is_dir():
+            raise CheckpointError(f"{self.run} was removed or moved while the run was writing there")
+
+    def _settle(self, step: int, best: bool) -> None:
+        """Let the run's folder know of a checkpoint that is durable; what it is kept instead of goes."""
+        point(self.run, "last", step)
+        if best:
+            point(self.run, "best", step)
+        retain(self.run, self.keep_last)

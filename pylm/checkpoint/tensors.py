@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 from pylm.durable import naming
 from pylm.errors import CheckpointError
 
-__all__ = ["ITEM_BYTES", "Streamed", "Tensor", "read_tensors", "write_tensors"]
+__all__ = ["ITEM_BYTES", "Streamed", "Tensor", "damaged", "read_described", "read_tensors", "write_tensors"]
 
 # safetensors' names of the types that a checkpoint holds
 ITEM_BYTES = {
@@ -106,6 +106,11 @@ def _parts(tensor: Tensor | Streamed) -> Iterable[Any]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Map a safetensors file and return its tensors, which share the mapping: nothing is read until it is used."""
+    return read_described(path)[0]
+
+
+def read_described(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a file, as `read_tensors` does, and what its header says beside them."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -114,24 +119,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     data = memoryview(mapped)
     if size < 8:
-        raise _damaged(path, f"{size} bytes are no safetensors file")
+        raise damaged(path, f"{size} bytes are no safetensors file")
     length = int.from_bytes(data[:8], "little")
     if length > min(HEADER_LIMIT, size - 8):
-        raise _damaged(path, f"its header claims {length} bytes of the file's {size}")
+        raise damaged(path, f"its header claims {length} bytes of the file's {size}")
     encoded = bytes(data[8 : 8 + length])
     # counted before it is parsed, which takes seconds where there are millions; a name holds no bare quotes
     if (claimed := encoded.count(b'"data_offsets"')) > TENSORS_LIMIT:
-        raise _damaged(path, f"its header claims {claimed:,} tensors, and {TENSORS_LIMIT:,} are the most")
+        raise damaged(path, f"its header claims {claimed:,} tensors, and {TENSORS_LIMIT:,} are the most")
     try:
         header = json.loads(encoded)
         if not isinstance(header, dict):
             raise ValueError("not an object")
-        header.pop("__metadata__", None)
+        metadata = header.pop("__metadata__", {})
         if len(header) > TENSORS_LIMIT:
             raise ValueError(f"{len(header):,} tensors, and {TENSORS_LIMIT:,} are the most")
-        return _tensors(path, header, data[8 + length :])
+        return _tensors(path, header, data[8 + length :]), metadata
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(path, f"its header does not parse ({error})") from error
+        raise damaged(path, f"its header does not parse ({error})") from error
 
 
 def _tensors(path: Path, header: dict[str, Any], data: memoryview) -> dict[str, Tensor]:
@@ -144,21 +149,22 @@ def _tensors(path: Path, header: dict[str, Any], data: memoryview) -> dict[str, 
     for name, entry in sorted(header.items(), key=lambda item: list(item[1]["data_offsets"])):
         dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not all(type(value) is int and value >= 0 for value in (*shape, start, stop)):
-            raise _damaged(path, f"tensor {name} has a shape or offsets that are no counts")
+            raise damaged(path, f"tensor {name} has a shape or offsets that are no counts")
         if dtype not in ITEM_BYTES:
-            raise _damaged(path, f"tensor {name} is of the unknown type {dtype}")
+            raise damaged(path, f"tensor {name} is of the unknown type {dtype}")
         if start != expected or stop > len(data):
-            raise _damaged(
+            raise damaged(
                 path, f"tensor {name} claims bytes {start} to {stop}, where {expected} is next of {len(data)}"
             )
         if stop - start != ITEM_BYTES[dtype] * math.prod(shape):
-            raise _damaged(path, f"tensor {name} has {stop - start} bytes for {dtype} of shape {shape}")
+            raise damaged(path, f"tensor {name} has {stop - start} bytes for {dtype} of shape {shape}")
         found[name] = Tensor(dtype, tuple(shape), data[start:stop])
         expected = stop
     if expected != len(data):
-        raise _damaged(path, f"{len(data) - expected} bytes follow its last tensor")
+        raise damaged(path, f"{len(data) - expected} bytes follow its last tensor")
     return found
 
 
-def _damaged(path: Path, how: str) -> CheckpointError:
+def damaged(path: Path, how: str) -> CheckpointError:
+    """Return the error for a file that is not what it should be."""
     return CheckpointError(f"{path} is damaged: {how}", "pylm verify RUN names the newest sound checkpoint")

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("pylm.cli.export_:export_", "Write a checkpoint as other programs read it."),
     "import": ("pylm.cli.import_:import_", "Make a checkpoint of a model of another program."),
     "verify": ("pylm.cli.verify:verify", "Check a run's checkpoints, every byte of them."),
+    "checkpoint": ("pylm.cli.checkpoint:checkpoint", "Make one checkpoint of what several ranks wrote."),
     "why": ("pylm.cli.why:why", "Show what a step of a run was trained on."),
     "demo": ("pylm.cli.demo:demo", "Show the whole way on stories that are written here."),
     "bench": ("pylm.cli.bench:bench", "Measure what this machine makes of a text."),

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pylm.cli.frame.command import json_option
 from pylm.cli.frame.configured import configured
+from pylm.cli.frame.launching import launch_options
 from pylm.cli.frame.training_options import training_options
 from pylm.wording import in_options
 
 if TYPE_CHECKING:
     from pylm.config.given import Given
 
-SEVERAL = "training on several devices: not yet"
-SPOKEN = 1.0  # seconds that the other processes of a launcher wait for the first
 EXAMPLE = """pylm train my.txt
 pylm train --data data/mine --preset tiny --max-time 10m
-pylm train --config mine.yaml --out runs/mine --resume auto"""
+pylm train --config mine.yaml --out runs/mine --resume auto
+pylm train --data data/mine --preset gpt2-124m --gpus 8"""
 
 
 @configured("train", example=EXAMPLE)
@@ -42,6 +40,7 @@ pylm train --config mine.yaml --out runs/mine --resume auto"""
 @click.option(
     "--on-incident", metavar="'PROGRAM ARGUMENT…'", help="Run it when a step or a tracker fails, without a shell."
 )
+@launch_options
 @json_option
 def train(
     given: Given,
@@ -55,6 +54,7 @@ def train(
     profile: int | None,
     on_incident: str | None,
     as_json: bool,
+    **launching: Any,
 ) -> None:
     """Train a language model, or go on with one.
 
@@ -65,30 +65,19 @@ def train(
     Ctrl-C and SIGTERM finish the step, save, and print the line that goes on from there.
     """
     from pylm.cli.frame.activity import Activity
+    from pylm.cli.frame.launching import first_speaks, start_several
     from pylm.cli.frame.narrator import Narrator
+    from pylm.training.request import Request
 
-    _refuse_several()
-    with Activity(quiet=as_json) as activity, Narrator(activity) as narrator:
+    folder = Path(out) if out else None
+    request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]),
+                      on_incident=on_incident, profile=profile)  # fmt: skip
+    start_several(request, **launching)
+    with first_speaks() as speaks, Activity(quiet=as_json or not speaks) as activity, Narrator(activity) as narrator:
         activity.doing("starting")
         from pylm.runs import SignalStop
-        from pylm.training.request import Request
-        from pylm.training.run import train as run_training
+        from pylm.training.launch.rank import train as train_rank
 
-        folder = Path(out) if out else None
-        request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]),
-                          on_incident=on_incident, profile=profile)  # fmt: skip
-        run_training(request, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
-    narrator.print_ended(as_json)
-
-
-def _refuse_several() -> None:
-    """Leave where a launcher started one process a device; the first process alone says why."""
-    from pylm.errors import UsageError
-
-    world, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
-    if not world.isdigit() or int(world) < 2:
-        return
-    if rank.isdigit() and int(rank):
-        time.sleep(SPOKEN)  # a launcher ends all of its processes once one has left
-        raise click.exceptions.Exit(2)
-    raise UsageError(SEVERAL, "start it once, without the launcher: pylm train … --device cuda:0")
+        train_rank(request, narrator, stop=SignalStop(in_options, speaks), wants_step=narrator.wants_step)
+    if speaks:
+        narrator.print_ended(as_json)

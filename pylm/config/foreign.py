@@ -39,7 +39,7 @@ _TOKEN_NOTE = "the tokenizer knows its own special tokens"
 _SEARCH_NOTE = "not offered: text is drawn, or the likeliest token taken with sample.temperature 0"
 _VOCABULARY_NOTE = "the tokenizer's own is used, and padded inside the weights"
 _SHARDS_NOTE = "tokenize the text again with `pylm tokenize`, and name that folder as data.path"
-_DISTRIBUTED_NOTE = "training on several devices: not yet; train.device cuda:0 names the one"
+_DISTRIBUTED_NOTE = "not a key: `pylm train --gpus N` starts a process a device; train.device cuda:0 names one"
 
 FOREIGN: dict[str, Foreign] = {
     # shape

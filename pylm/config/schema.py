@@ -244,7 +244,7 @@ class Train(Section):
     parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
         default="auto",
         description="How several processes share a model. ddp: each has all of it; fsdp: each has a part; none: one "
-        "process trains. auto: ddp, or fsdp where the model fits no device.",
+        "process trains. auto: ddp.",
     )
     parallel_timeout: Annotated[float, Duration()] = Field(
         default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."
@@ -255,6 +255,11 @@ class Train(Section):
     determinism: Annotated[Literal["default", "bitwise"], Word(of=("default", "bitwise"))] = Field(
         default="default",
         description="bitwise: the same bits for 1, 2, 4, … processes, by sums in one order; passes a power of two.",
+    )
+    consolidate: Annotated[bool, Flag()] = Field(
+        default=True,
+        description="Whether checkpoints of parallel fsdp become one folder at once. false: they stay in shards, which "
+        "pylm checkpoint consolidate joins.",
     )
 
     @property
@@ -277,6 +282,14 @@ class Train(Section):
         for key in ("average_decay", "average_every", "average_from"):
             if getattr(self, key) is not None and self.average == "off":
                 raise ValueError(f"{key} is given, and average is off: ema or mean")
+        return self
+
+    @model_validator(mode="after")
+    def _in_shards(self) -> Train:
+        if not self.consolidate and self.parallel != "fsdp":
+            raise ValueError(f"consolidate false leaves the shards of parallel fsdp, and parallel is {self.parallel}")
+        if not self.consolidate and self.average != "off":
+            raise ValueError(f"average {self.average} is a folder within a checkpoint's: it needs consolidate true")
         return self
 
 

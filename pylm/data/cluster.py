@@ -17,7 +17,7 @@ from typing import Any
 from pylm.errors import PylmError, UsageError
 from pylm.wording import param
 
-__all__ = ["Request", "share_of_work", "spread"]
+__all__ = ["Request", "connected", "share_of_work", "spread"]
 
 SHARES_PER_MACHINE = 4  # a lost machine costs a fourth of its work, and fast ones take more of them
 TRIES_PER_SHARE = 5
@@ -61,7 +61,7 @@ def spread(
         units: into which the work is cut.
         progress: told how far it has come.
     """
-    ray = _connected(address)
+    ray = connected(address)
     threads = request["threads"] or _cores_of_a_machine(ray)
     world = max(min(units, SHARES_PER_MACHINE * _machines(ray)), 1)
     share = ray.remote(num_cpus=threads, max_retries=TRIES_PER_SHARE, scheduling_strategy="SPREAD")(_share)
@@ -113,7 +113,8 @@ def _add(done: dict[str, float], found: dict[str, float]) -> None:
         done[key] = max(done.get(key, 0), value) if key in ("seconds", "total_bytes") else done.get(key, 0) + value
 
 
-def _connected(address: str) -> Any:
+def connected(address: str, *, shows: bool = False) -> Any:
+    """Return Ray, connected to a cluster; `shows` what its workers print."""
     try:
         import ray
     except ModuleNotFoundError:
@@ -123,7 +124,7 @@ def _connected(address: str) -> Any:
             if address != "auto":  # Ray itself would try for minutes
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=shows, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"no Ray cluster answers at {address}: {_first_line(error)}",

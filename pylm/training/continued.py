@@ -42,6 +42,7 @@ ADJUSTABLE = {
     "train.parallel",
     "train.parallel_timeout",
     "train.parallel_check_every",
+    "train.consolidate",
     "metrics.log_every",
     "metrics.trackers",
     "metrics.tracker_finish",

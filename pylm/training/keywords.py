@@ -78,6 +78,7 @@ class TrainKeywords(TypedDict, total=False):
     parallel_timeout: float | str
     parallel_check_every: int | None
     determinism: Literal["default", "bitwise"]
+    consolidate: bool
     path: str | None
     val: str | None
     stride: int | None

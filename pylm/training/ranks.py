@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pylm.checkpoint import Saver, ShardedSaver
+from pylm.checkpoint.unsaved import Unsaved
 from pylm.config.cascade import Resolved
 from pylm.config.schema import Config
 from pylm.data.identity import identify
@@ -121,25 +123,41 @@ class Ranks:
         held = self._group.led(lambda: RunFolder(out), None)
         return Unwritten(out) if held is None else held
 
-    def parallelize(self, backend: Backend, config: Config) -> None:
-        """Make a backend, which has chosen what was left to it, one of those of all processes."""
+    def hold_rows(self, config: Config) -> bool:
+        """Whether each process holds a part of the model: then all have to compute whatever one computes."""
+        return self._group is not None and config.train.parallel == "fsdp"
+
+    def parallelize(self, backend: Backend, config: Config) -> Backend:
+        """Return of a backend, which has chosen what was left to it, the one that all processes share."""
         bitwise = config.train.determinism == "bitwise"
         if self._group is None and not bitwise:
-            return
+            return backend
         from pylm.training.torch_backend.backend import TorchBackend
         from pylm.training.torch_backend.parallel import Group, parallelize
 
         if not isinstance(backend, TorchBackend):
             raise UsageError(f"{param('determinism', 'bitwise')} is of torch", param("backend", "torch"))
         group = self._group or Group(World())
-        parallelize(backend, group, "fsdp" if config.train.parallel == "fsdp" else "ddp")
+        return parallelize(backend, group, "fsdp" if self.hold_rows(config) else "ddp")
 
-    def shared(self, hooks: Hooks, asks: bool) -> Hooks:
+    def saver(self, run: Path, config: Config, text: str, texts: Mapping[str, str]) -> Saver:
+        """Return what writes the checkpoints of a run, of which `text` is the configuration."""
+        if self.hold_rows(config):
+            from pylm.training.torch_backend.fsdp import gather_of
+
+            assert self._group is not None
+            gather, at_once = gather_of(self._group), config.train.consolidate
+            rank, kept = self.world.rank, config.train.keep_last
+            return ShardedSaver(run, kept, text, texts, rank=rank, gather=gather, consolidates=at_once)
+        return (Saver if self.world.leads else Unsaved)(run, config.train.keep_last, text, texts)
+
+    def shared(self, hooks: Hooks, asks: bool, hold_rows: bool = False) -> Hooks:
         """Return hooks by which all processes take the same way: the first samples, asks and looks at the clock.
 
         Args:
             hooks: of this process.
             asks: whether the run has questions, which the first process alone has read.
+            hold_rows: whether no process has all of the model: then all have read them, and answer and sample alike.
         """
         if self._group is None:
             return hooks
@@ -148,12 +166,15 @@ class Ranks:
 
         def sample(backend: Backend, step: int, stopping: Callable[[], bool]) -> list[dict[str, Any]]:
             assert own_sample is not None
-            made = self.led(lambda: own_sample(backend, step, stop))
+            made = own_sample(backend, step, Stop()) if hold_rows else self.led(lambda: own_sample(backend, step, stop))
             group.rows([])  # whoever was asked to stop meanwhile, all know it
             return made or []
 
         def ask(backend: Backend, stopping: Callable[[], bool]) -> Answers | None:
-            answers = self.led(lambda: None if own_ask is None else own_ask(backend, stop))
+            if hold_rows and own_ask is not None:  # nobody stops on the way, or the others would wait for ever
+                answers = own_ask(backend, Stop())
+            else:
+                answers = self.led(lambda: None if own_ask is None else own_ask(backend, stop))
             found = group.told(answers is not None)
             group.rows([])
             return (answers or NO_ANSWERS) if found else None

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pylm.checkpoint import Saver
-from pylm.checkpoint.unsaved import Unsaved
 from pylm.config.shape import complete, count_parameters
 from pylm.data.open import source_of
 from pylm.training import hooks, init_from, inputs, plan, preferences, resume
@@ -74,7 +72,8 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     """
     config, data, checkpoint, on_event = begin.config, begin.data, begin.checkpoint, listeners.on_event
     ranks, leads = begin.ranks, begin.ranks.world.leads
-    ask = ranks.led(lambda: hooks.asker(config, on_event))
+    rows = ranks.hold_rows(config)
+    ask = hooks.asker(config, on_event) if rows else ranks.led(lambda: hooks.asker(config, on_event))
     shape = complete(config.model, inputs.vocab_size(config, data.identity))
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
@@ -82,7 +81,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if config.finetune.method != "lora":  # the plan knows what all weights take, and an adapter takes half of it
         refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
-    ranks.parallelize(backend, config)
+    backend = ranks.parallelize(backend, config)
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
@@ -118,6 +117,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
                 evaluation_tokens=counted * (2 if settled.average else 1),
             ),
             asks=hooks.has_questions(config),
+            hold_rows=rows,
         ),
         progress=progress,
         decisions=decisions,
@@ -219,8 +219,7 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
         **facts,
         "length": asdict(settled.length),
     }
-    writer = Saver if begin.ranks.world.leads else Unsaved
-    saver = writer(folder.path, begin.config.train.keep_last, text, identity.texts)
+    saver = begin.ranks.saver(folder.path, begin.config, text, identity.texts)
     here = checkpoint is not None and resume.home(checkpoint).resolve() == folder.path.resolve()
     return Files(folder, saver, bound, last_saved=begin.behind[0] if here else None)
 

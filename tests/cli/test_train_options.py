@@ -10,7 +10,6 @@ import click
 import pytest
 
 from pylm.cli import run
-from pylm.cli import train as subject
 from pylm.cli.frame.entry import root
 from pylm.cli.train import train
 
@@ -50,8 +49,8 @@ def test_an_option_of_another_program_is_answered_with_ours_that_works(capsys: A
     [
         ("--model gpt2", "--preset NAME"),
         ("--gpu 0", "train.device"),
-        ("--devices 2", "training on several devices: not yet"),
-        ("--gpus 4", "training on several devices: not yet"),
+        ("--devices 2", "`pylm train --gpus N`"),
+        ("--world_size 4", "`pylm train --gpus N`"),
         ("--wandb", "it is metrics.trackers here (wandb, or wandb:PROJECT)"),
         ("--tensorboard", "it is metrics.trackers here"),
         ("--invalid replace", "an option of `pylm tokenize`"),
@@ -88,21 +87,46 @@ def test_resume_alone_is_auto(words: list[str], expected: Any) -> None:
     assert (ctx.params["resume"], ctx.params["files"], ctx.meta["pylm.settings"]) == expected
 
 
-def test_several_processes_of_a_launcher_are_refused_once(
+@pytest.mark.parametrize(
+    ("typed", "says", "hint"),
+    [
+        ("--gpus 2", "--gpus 2: this machine has no GPU that torch reaches", "--device cpu"),
+        ("--gpus 2 --device cuda", "this machine has no GPU that torch reaches", "--device cpu"),
+        ("--gpus 2 --device mps", "MPS trains on one device, not on 2", "leave --gpus out"),
+        ("--gpus 2 --backend mlx", "MLX trains on one device, not on 2", "leave --gpus out"),
+        ("--gpus 2 --device cuda:1", "--device cuda:1 is one device, and --gpus 2 are several", "--device cuda"),
+        ("--gpus 0", "--gpus 0 is no number of devices", "1 is one process"),
+        ("--gpus -1", "--gpus -1 is no number of devices", "1 is one process"),
+        ("--gpus 2 --device cpu --max-restarts -1", "--max-restarts -1 is no number of new starts", "0 starts none"),
+        ("--nodes a,b", "--nodes a,b goes with --gpus", "--gpus 8"),
+        ("--max-restarts 2", "--max-restarts 2 goes with --gpus", "--gpus 8"),
+    ],
+)
+def test_more_devices_than_can_train_are_refused(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str, says: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    said = refused(capsys, *typed.split())
+    assert says in said and hint in said and os.listdir(tmp_path) == []
+
+
+def test_fewer_gpus_than_asked_for_are_counted(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    said = refused(capsys, "--gpus", "4")
+    assert "--gpus 4: this machine has 3 GPUs" in said and "hint: --gpus 3" in said
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: False)
+    assert "has no NCCL" in refused(capsys, "--gpus", "3")
+
+
+def test_a_launcher_of_another_number_of_processes_is_refused(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subject, "SPOKEN", 0.0)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    assert "training on several devices: not yet" in refused(capsys, "x.txt")
-    monkeypatch.setenv("RANK", "1")
-    assert run(["train", "x.txt"]) == 2
-    assert capsys.readouterr() == ("", "")
-    assert os.listdir(tmp_path) == []
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("RANK", "0")
-    assert "x.txt: no such file" in refused(capsys, "x.txt", code=1)
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    assert "--gpus 4, and a launcher started 2 processes here" in refused(capsys, "--gpus", "4")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,20 @@ def test_the_second_signal_leaves_at_once_and_says_what_is_kept(number: str, cod
     assert done.stderr == "\nstopping after this step; again stops at once\n\nstep_2 is kept\n"
 
 
+def test_a_batch_system_may_ask_as_often_as_it_likes() -> None:
+    done = twice("SIGUSR1")
+    assert (done.returncode, done.stdout) == (0, "not reached\n")
+    assert done.stderr == "\nstopping after this step\n"
+
+
+def test_one_of_several_that_does_not_speak_leaves_in_silence() -> None:
+    code = TWICE.format(number="SIGTERM", words="'step_2 is kept'", before="").replace(
+        "SignalStop()", "SignalStop(str, False)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
 def test_last_words_that_fail_keep_nobody() -> None:
     done = twice(words="1 / 0")
     assert done.returncode == 130 and done.stderr.endswith("\nleft at once\n")

@@ -2,7 +2,7 @@
 
 from pylm import _rust  # noqa: F401
 from pylm.training import run, session  # noqa: F401
-from pylm.training.torch_backend import parallel  # noqa: F401
+from pylm.training.torch_backend import fsdp, parallel  # noqa: F401
 from pylm_kernels import dispatch
 
 dispatch.backends()

@@ -146,6 +146,33 @@ def test_devices_share_tokens_and_hold_everything(planned: Any) -> None:
     assert four.batch.grad_accum_steps * 4 == one.batch.grad_accum_steps
     assert four.memory >= one.memory
     assert any("4 devices share" in note for note in four.notes)
+    assert (one.parallel, one.sent) == ("none", 0)
+    assert (four.parallel, four.sent) == (
+        "ddp",
+        3 * 8 * four.parameters // 4,
+    )  # a ring's sum of fp32, as NCCL counts it
+    assert any("each device sends" in note and "by NVLink" in note for note in four.notes)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_thousand_devices_hold_a_thousandth(planned: Any, precision: str, optimizer: str) -> None:
+    keys = {
+        "n_layers": 4,
+        "d_model": 256,
+        "n_heads": 4,
+        "batch_tokens": 1024 * 64,
+        "micro_batch": 1,
+        "context_length": 64,
+    }
+    keys |= {"precision": precision, "optimizer": optimizer, "parallel": "fsdp"}
+    one, many = planned(gpus=1, **keys), planned(gpus=1024, **keys)
+    kept = one.memory_parts["weights"] + one.memory_parts["moments"]
+    # rows and matrices cannot be cut finer than they are: each has a row of all, and an owner of Muon's a whole matrix
+    held = sum(many.memory_parts.get(name, 0) for name in ("weights", "moments", "gradients", "matrices of Muon"))
+    assert held < kept / (100 if optimizer == "adamw" else 4)
+    assert many.memory < one.memory and (many.parallel, many.devices) == ("fsdp", 1024)
+    assert many.sent > many.parameters  # each pass gathers all that it computes in, twice
 
 
 def test_json_has_what_it_had(planned: Any) -> None:
@@ -154,7 +181,8 @@ def test_json_has_what_it_had(planned: Any) -> None:
         *("fits", "why_not", "changes", "parameters", "tables", "memory", "memory_parts", "memory_margin"),
         *("memory_free", "disk", "disk_checkpoint", "disk_checkpoints", "disk_shards", "disk_free", "inodes_free"),
         *("flops_per_token", "flops", "tokens", "steps", "batch", "length", "seconds", "seconds_per_step"),
-        *("seconds_from", "cache_per_token", "sequences_that_fit", "devices", "device", "precision", "notes"),
+        *("seconds_from", "cache_per_token", "sequences_that_fit", "devices", "parallel", "sent", "device"),
+        *("precision", "notes"),
     ]
     assert sum(told["memory_parts"].values()) == told["memory"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
 from pylm.training.backends import measured_flops
+from pylm.training.estimate.exchange import told
 from pylm.training.estimate.machine import machine_of, room_of
 from pylm.training.estimate.need import OVERHEAD, Machine, Need, need_of
 from pylm.training.estimate.plan import Plan, judge, margin
@@ -124,6 +125,8 @@ def _plan(subject: Subject, machine: Machine, room: Room, need: Need, speed: Spe
         cache_per_token=need.kv_per_token,
         sequences_that_fit=_sequences(machine, need, room),
         devices=machine.devices,
+        parallel=need.mode,
+        sent=need.sent,
         device=machine.device,
         precision=machine.precision,
         notes=notes,
@@ -143,12 +146,13 @@ def _notes(machine: Machine, need: Need) -> tuple[str, ...]:
     """Return what is said beside the figures."""
     notes = []
     if machine.devices > 1:
-        passes = need.batches.grad_accum_steps
+        passes, all_of_it = need.batches.grad_accum_steps, "every one holds all weights and gradients"
+        holds = all_of_it if need.mode == "ddp" else "every one holds its share of weights and gradients"
         notes.append(
             f"{machine.devices} devices share the tokens of a step, {passes} "
-            f"{'pass' if passes == 1 else 'passes'} each; every one holds all weights, gradients and moments, and one "
-            "buffer more to exchange gradients; the time of that exchange is not counted"
+            f"{'pass' if passes == 1 else 'passes'} each; {holds}, and its share of the moments"
         )
+        notes.append(f"{told(need.sent)}; it is not counted in the time")
     if not machine.here:
         notes.append("there is no GPU here: how much memory one has is not known")
     if machine.device != "cpu":

@@ -11,6 +11,7 @@ from pylm.evaluation.validation import batches_of
 from pylm.model.parameters import parameters
 from pylm.training.backend import evaluation_rows
 from pylm.training.due import EVALUATION_STEPS
+from pylm.training.estimate.exchange import sent, shared
 from pylm.training.estimate.memory import BYTES, Run, Usage, moments, used
 from pylm.training.plan import (
     Batches,
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.training.estimate.subject import Subject
 
-__all__ = ["OVERHEAD", "Disk", "Machine", "Need", "changed", "need_of"]
+__all__ = ["OVERHEAD", "Disk", "Machine", "Need", "changed", "mode_of", "need_of"]
 
 TABLES = ("embed.weight", "position.weight", ".value.weight", "head.weight")
 FRAGMENTS = 0.05  # of what lives on a GPU
 UNSEEN = 0.05  # of the heap: small pieces lie between tensors, and nobody counts where; docs/plan.md has the errors
-OVERHEAD = "interpreter and torch"
+OVERHEAD, BETWEEN = "interpreter and torch", "between tensors"
 AT_ONCE = 2  # checkpoints beside those kept: the best, and the one that is being written
 
 
@@ -84,6 +85,8 @@ class Need:
     evaluations: int
     evaluated_tokens: int  # each time
     saves: int
+    mode: str  # in which several devices share the model
+    sent: int  # bytes by each device, a step
 
     @property
     def tokens(self) -> int:
@@ -131,11 +134,14 @@ def need_of(
         averages,
     )
     usage = used(run)
-    parts = {**usage.parts, "between tensors": int(usage.heap * (1 + UNSEEN)) - usage.live}
-    if machine.device != "cpu":  # their allocators join what is free: not measured here, the usual share
-        parts["between tensors"] = int(usage.live * FRAGMENTS)
+    mode, passes = mode_of(config, world), batches.grad_accum_steps
+    parts = dict(usage.parts)
     if world > 1:
-        parts["exchange of gradients"] = 4 * count
+        parts = shared(parts, shape, run.optimizer, run.precision, mode, world, passes)
+    if machine.device == "cpu":
+        parts[BETWEEN] = int(usage.heap * (1 + UNSEEN)) - usage.live
+    else:  # their allocators join what is free: not measured here, the usual share
+        parts[BETWEEN] = int(sum(parts.values()) * FRAGMENTS)
     parts[OVERHEAD] = machine.overhead
     moment_bytes = sum(4 * size * moments(run.optimizer, name, len(kinds[name].shape)) for name, size in sizes.items())
     kept = min(saves, config.train.keep_last) + AT_ONCE
@@ -154,7 +160,16 @@ def need_of(
         evaluations=evaluations,
         evaluated_tokens=evaluated * shape.context_length,
         saves=saves,
+        mode=mode,
+        sent=0 if world == 1 else sent(count, world, mode, run.precision, passes),
     )
+
+
+def mode_of(config: Config, world: int) -> str:
+    """Return what each of several devices holds: all of the model, ddp, or its share, fsdp; none for one alone."""
+    if world == 1:
+        return "none"
+    return "fsdp" if config.train.parallel == "fsdp" else "ddp"
 
 
 def changed(subject: Subject, keys: Mapping[str, object]) -> Subject:

@@ -64,6 +64,8 @@ class Plan:
     cache_per_token: int  # bytes of keys and values
     sequences_that_fit: int | None  # of the whole context, beside the weights, while it writes
     devices: int
+    parallel: str  # ddp: each has all of the model; fsdp: its share; none: there is one
+    sent: int  # bytes by each device, a step
     device: str
     precision: str
     notes: tuple[str, ...]

@@ -100,6 +100,20 @@ class Group:
             dist.all_to_all_single(received, flat, [mine] * self.world.size, list(sizes))
         return received.view(self.world.size, mine)
 
+    def returned(self, flat: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+        """Return what each process has for this one, by rank.
+
+        Args:
+            flat: what this process has for each, [ranks, its size].
+            sizes: of what each has for any of them.
+        """
+        if self.world.size == 1:
+            return [flat.view(-1)]
+        received = flat.new_empty(sum(sizes))
+        with self._talking():
+            dist.all_to_all_single(received, flat.reshape(-1), list(sizes), [flat.shape[1]] * self.world.size)
+        return list(torch.split(received, list(sizes)))
+
     def gathered(self, flat: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
         """Return what each process has, by rank; `sizes` says how much that is."""
         if self.world.size == 1:
@@ -193,10 +207,14 @@ class Group:
         try:
             yield
         except RuntimeError as error:
-            self._broken = True
-            if (failure := self._heard_of()) is not None:
-                raise failure from error
+            self.heard_instead_of(error)
             raise
+
+    def heard_instead_of(self, error: RuntimeError) -> None:
+        """Raise what made another process leave, where one left word, instead of what torch says of its leaving."""
+        self._broken = True
+        if (failure := self._heard_of()) is not None:
+            raise failure from error
 
     def _heard_of(self) -> PylmError | None:
         """Return the error of whichever process failed first; None where none left word."""

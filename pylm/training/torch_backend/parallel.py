@@ -29,29 +29,39 @@ DIGESTED = 1 << 22  # elements at a time, whose integers take eight bytes each
 MULTIPLIER = 0x9E3779B97F4A7C15
 
 
-def parallelize(backend: TorchBackend, group: Group, mode: Mode = "ddp") -> None:
-    """Make a backend one of several that train the same model, or one alone that sums as several would.
+def parallelize(backend: TorchBackend, group: Group, mode: Mode = "ddp") -> TorchBackend:
+    """Return a backend that is one of several that train the same model, or one alone that sums as several would.
 
     Args:
         backend: with its model, before anything is loaded.
         group: the processes.
         mode: what each holds.
     """
-    if mode != "ddp":
-        raise UsageError(f"{param('parallel', mode)} is not there", param("parallel", "ddp"))
     bitwise = backend.train.determinism == "bitwise"
-    backend.passes = _SharedPasses(backend, group, bitwise)
+    if mode == "fsdp":
+        from pylm.training.torch_backend.fsdp import FsdpBackend
+
+        if bitwise:
+            raise UsageError(
+                f"{param('determinism', 'bitwise')} sums in an order that {param('parallel', 'fsdp')} does not keep",
+                param("parallel", "ddp"),
+            )
+        backend = FsdpBackend(backend, group)
+        backend.passes = _SharedPasses(backend, group, bitwise, check_every=None)  # each holds what no other has
+        return backend
+    backend.passes = _SharedPasses(backend, group, bitwise, backend.train.parallel_check_every)
     backend.optimizer = ShardedOptimizer(group, backend.optimizer.parameters, backend.train, backend.optimizer.copies)
+    return backend
 
 
 class _SharedPasses(Passes):
     """The passes of one process among several: their shares are of what all processes count."""
 
-    def __init__(self, backend: TorchBackend, group: Group, bitwise: bool) -> None:
+    def __init__(self, backend: TorchBackend, group: Group, bitwise: bool, check_every: int | None) -> None:
         super().__init__(Tree() if bitwise else Sums())
         self._group, self._bitwise, self._masks = group, bitwise, backend.model.masks
         self._weights = {**backend.masters, **{f"working {name}": one for name, one in backend.working.items()}}
-        self._check_every, self._begun = backend.train.parallel_check_every, 0
+        self._check_every, self._begun = check_every, 0
         self._counted = self._nominal = self._before = 0
 
     def apart(self, count: int, narrow: bool) -> bool:

@@ -1,0 +1,1 @@
+"""Several processes, one a device, that train one model: started, watched, and started again where one dies."""

@@ -1,0 +1,236 @@
+"""Whether the other processes of a run are alive: each says so in the store, and whoever no longer does is named.
+
+A process that is stopped or stuck says nothing of itself, and those that wait for it in a collective cannot tell which
+one it is. So a thread of each tells every second how far its training is and whether it waits for others; where all
+wait for longer than they should, those that do not wait, or tell nothing any more, are the ones that hang.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pylm.training.events import Started, Stepped
+from pylm.training.launch.codes import LOST
+
+if TYPE_CHECKING:
+    from pylm.runs import Stop
+    from pylm.training.events import Event
+    from pylm.training.world import World
+
+__all__ = ["Beat", "Pulse", "hanging"]
+
+BEAT = 1.0  # seconds; a thousand processes are a thousand small messages
+BEFORE = 0.9  # of parallel_timeout: named before the collective itself gives up, which names nobody
+STARTING = 3.0  # times parallel_timeout: before the first step, models are compiled and machines measured
+SPOKEN = 0.5  # seconds that the others leave to the one that speaks
+STEP = 1.0  # seconds between steps of which the figures are asked for
+# what whoever waits for others is in, and the house, by whose innermost frame one tells
+WAITS, TALKS = os.path.join("torch", "distributed"), os.path.join("torch_backend", "group.py")
+HOUSE = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a process last told of itself."""
+
+    number: int
+    host: str
+    pid: int
+    step: int
+    still: float  # seconds in which its training has not moved
+    waits: bool  # for others, in a collective
+    where: str  # its training is
+
+    def __str__(self) -> str:
+        """Say which process it is, as an error does."""
+        return f"host {self.host}, pid {self.pid}, step {self.step}"
+
+
+UNTOLD = Beat(0, "unknown", 0, 0, 0.0, waits=False, where="its start")
+
+
+class Store(Protocol):
+    """What is used of torch's."""
+
+    def set(self, key: str, value: str) -> None:
+        """Keep a value."""
+
+    def get(self, key: str) -> bytes:
+        """Return one."""
+
+    def check(self, keys: list[str]) -> bool:
+        """Say whether all of them are there."""
+
+
+def hanging(before: Sequence[Beat], now: Sequence[Beat], patience: float) -> list[int]:
+    """Return the ranks of those that hang: they tell nothing new, or stand still without waiting for others.
+
+    Nobody does while one of those that wait has not waited for long.
+    """
+    telling = [rank for rank, beat in enumerate(now) if beat.number > before[rank].number]
+    waiting = [now[rank].still for rank in telling if now[rank].waits]
+    if max(waiting, default=0.0) <= patience:
+        return []
+    moving = {rank for rank in telling if now[rank].waits or now[rank].still <= patience}
+    return [rank for rank in range(len(now)) if rank not in moving]
+
+
+class Pulse:
+    """A thread that tells how this process does, and ends it where another one hangs or the launcher is gone."""
+
+    def __init__(
+        self,
+        world: World,
+        folder: Path | None,
+        patience: float,
+        stop: Stop,
+        meet: Callable[[], Store] | None = None,
+    ) -> None:
+        """Watch the thread that makes it.
+
+        Args:
+            world: this process, and how many there are.
+            folder: of the run, where stacks are written.
+            patience: seconds that a process may wait for another.
+            stop: asked to save and leave once the launcher is gone.
+            meet: returns the store where processes tell; the launcher's, unless given.
+        """
+        self._meet = meet or _store_of_all
+        self._world, self._folder, self._stop = world, folder, stop
+        self._patience, self._started = BEFORE * patience, False
+        self._watched, self._parent = threading.get_ident(), os.getppid()
+        self._moved, self._step, self._asked = time.monotonic(), 0, 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, name="pylm-pulse", daemon=True)
+
+    def listening(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Return what hears an event after this has."""
+
+        def heard(event: Event) -> None:
+            self._moved = time.monotonic()
+            self._started |= isinstance(event, Started)
+            if isinstance(event, Started | Stepped):
+                self._step = event.step
+            on_event(event)
+
+        return heard
+
+    def wants_step(self, wanted: Callable[[], bool]) -> Callable[[], bool]:
+        """Return whether a step's figures are wanted: once a second by this, to know where it is."""
+
+        def wants() -> bool:
+            self._moved = now = time.monotonic()
+            if due := now - self._asked >= STEP:
+                self._asked = now
+            return wanted() or due
+
+        return wants
+
+    def __enter__(self) -> Pulse:
+        """Begin to tell."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        """Tell no more."""
+        self._over.set()
+        return False
+
+    def _tell(self) -> None:
+        pause = min(BEAT, self._patience / 10)
+        number, before, looked = 0, list[Beat](), 0.0
+        try:
+            store = self._meet()
+            while not self._over.wait(pause):
+                if os.getppid() != self._parent:
+                    self._stop.ask(signal.SIGTERM)
+                    return
+                number += 1
+                beat = self._beat(number)
+                store.set(f"beat/{self._world.rank}", json.dumps(asdict(beat)))
+                patience = self._patience if self._started else STARTING * self._patience
+                if beat.still <= patience:
+                    before = []
+                elif time.monotonic() - looked > 3 * pause:
+                    looked = time.monotonic()
+                    beats = _beats(store, self._world.size)
+                    if before and (hang := hanging(before, beats, patience)):
+                        self._leave(beats, hang)
+                    before = beats
+        except RuntimeError:
+            if not self._over.is_set():
+                self._stop.ask(
+                    signal.SIGTERM
+                )  # whoever held the store is gone: the step is finished, and the state saved
+
+    def _beat(self, number: int) -> Beat:
+        """Return how this process does: where its training is, by the innermost of its frames."""
+        frame = sys._current_frames().get(self._watched)
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "nowhere"
+        still = time.monotonic() - self._moved
+        return Beat(number, socket.gethostname(), os.getpid(), self._step, still, _waits(frame), where)
+
+    def _leave(self, beats: Sequence[Beat], hang: Sequence[int]) -> None:
+        """Say who hangs, write down where the others are, and end this process: it would wait for ever."""
+        stacks = self._write_stacks()
+        if self._world.rank == min(set(range(len(beats))) - set(hang)):
+            named = "; ".join(f"rank {rank} ({beats[rank]}) hangs, at {beats[rank].where}" for rank in hang)
+            kept = f"; stacks of the others: {stacks}" if stacks else ""
+            os.write(2, f"error: {named}: the others have waited {self._patience:.0f} s for it{kept}\n".encode())
+        else:
+            time.sleep(SPOKEN)
+        os._exit(LOST)
+
+    def _write_stacks(self) -> Path | None:
+        """Write where each thread of this process is to the folder of the run."""
+        if self._folder is None:
+            return None
+        try:
+            folder = self._folder / "stacks"
+            folder.mkdir(exist_ok=True)
+            with open(folder / f"rank_{self._world.rank}.txt", "w") as file:
+                faulthandler.dump_traceback(file)
+        except OSError:
+            return None
+        return folder
+
+
+def _waits(frame: FrameType | None) -> bool:
+    """Say whether a stack is that of who waits for other processes, and not of what they wait for."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if WAITS in file or file.endswith(TALKS):
+            return True
+        if file.startswith(HOUSE):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _store_of_all() -> Store:
+    """Return a client of its own of the store at which the processes met: theirs waits where they wait."""
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    return PrefixStore(f"pylm/{start}", store)
+
+
+def _beats(store: Store, size: int) -> list[Beat]:
+    """Return what each process last told."""
+    keys = [f"beat/{rank}" for rank in range(size)]
+    return [Beat(**json.loads(store.get(key))) if store.check([key]) else UNTOLD for key in keys]

@@ -1,0 +1,67 @@
+"""One of several processes that train a model: it goes on where an earlier start left off, and never waits for ever."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pylm.errors import PylmError
+from pylm.training import run
+from pylm.training.launch.asked import asked_configuration
+from pylm.training.launch.codes import LOST
+from pylm.training.launch.pulse import Pulse
+from pylm.training.launch.restarted import restarted
+from pylm.training.world import World
+
+if TYPE_CHECKING:
+    from pylm.runs import Run, Stop
+    from pylm.training.events import Event
+    from pylm.training.request import Request
+
+__all__ = ["LostRank", "train"]
+
+# what gloo, NCCL and their sockets say once another process is gone; they have no type of error that says it
+GONE = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|timed? ?out|socket|process group", re.IGNORECASE)
+
+
+class LostRank(PylmError):
+    """Another process of the run is gone, and this one cannot go on: all are started again, or none."""
+
+    exit_code = LOST
+
+
+def train(
+    request: Request,
+    on_event: Callable[[Event], None],
+    *,
+    stop: Stop,
+    wants_step: Callable[[], bool],
+) -> Run:
+    """Train as `pylm.training.run.train` does, in this process of a world that the environment names.
+
+    Raises LostRank where another process is gone, or has not moved for `parallel_timeout`.
+    """
+    world, request = World.of_environment(), restarted(request)
+    if world.size == 1:
+        return run.train(request, on_event, stop=stop, wants_step=wants_step)
+    patience = asked_configuration(request, request.out).train.parallel_timeout
+    with Pulse(world, request.out, patience, stop) as pulse:
+        heard = pulse.listening(on_event if world.leads else lambda event: None)
+        wants = pulse.wants_step(wants_step if world.leads else lambda: False)
+        try:
+            return run.train(request, heard, stop=stop, wants_step=wants)
+        except RuntimeError as error:
+            if not is_of_another(error):
+                raise
+            raise LostRank(
+                f"the other processes are gone: {str(error).splitlines()[0]}",
+                "the same line goes on from the last checkpoint",
+            ) from error
+
+
+def is_of_another(error: RuntimeError) -> bool:
+    """Say whether an error of torch's is that another process cannot be reached."""
+    from torch import distributed
+
+    return isinstance(error, distributed.DistError) or GONE.search(str(error)) is not None

@@ -1,0 +1,57 @@
+"""What a line means when a launcher says it again: the run goes on where it has a checkpoint, and begins where not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pylm.config.given import Given
+from pylm.errors import UsageError
+from pylm.training.launch.restarted import restarted
+from pylm.training.request import Request
+
+AGAIN = {"TORCHELASTIC_RESTART_COUNT": "2"}
+GIVEN = Given("train", settings=(("train.max_time", "+1h", "--max-time"), ("train.seed", "3", "--seed")))
+
+
+@pytest.fixture
+def run_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Say whether there is a sound checkpoint."""
+
+    def there(sound: Path | None) -> None:
+        monkeypatch.setattr("pylm.checkpoint.newest_sound", lambda run: sound)
+
+    return there
+
+
+def test_the_first_start_is_what_was_typed() -> None:
+    request = Request(GIVEN, out=None, init_from="x")
+    assert restarted(request, {}) is request
+    assert restarted(request, {"TORCHELASTIC_RESTART_COUNT": "0", "SLURM_RESTART_COUNT": "0"}) is request
+
+
+@pytest.mark.parametrize("environ", [AGAIN, {"SLURM_RESTART_COUNT": "1"}])
+@pytest.mark.parametrize("asked", [{"init_from": "other"}, {"resume": "runs/other/step_7"}, {"resume": "auto"}, {}])
+def test_a_run_with_a_checkpoint_goes_on(run_of: Any, environ: dict[str, str], asked: dict[str, str]) -> None:
+    run_of(Path("runs/x/checkpoints/step_9"))
+    again = restarted(Request(GIVEN, out=Path("runs/x"), **asked), environ)  # type: ignore[arg-type]
+    assert (again.resume, again.init_from, again.out) == ("auto", None, Path("runs/x"))
+    again.check()
+    # an hour more was given once: the checkpoint's configuration has it
+    assert again.given.settings == (("train.seed", "3", "--seed"),)
+
+
+def test_a_run_without_a_checkpoint_begins_as_it_was_typed(run_of: Any) -> None:
+    run_of(None)
+    request = Request(GIVEN, out=Path("runs/x"), init_from="other")
+    assert restarted(request, AGAIN) is request
+
+
+def test_a_run_that_nobody_named_cannot_be_found_again() -> None:
+    with pytest.raises(UsageError, match="needs a folder of its own") as error:
+        restarted(Request(GIVEN), AGAIN)
+    assert 'out="runs/x"' in str(error.value.hint)
+    request = Request(GIVEN)
+    assert restarted(request, {"SLURM_RESTART_COUNT": "1"}) is request  # by hand, in a job of one's own
