@@ -21,6 +21,7 @@ __all__ = [
     "TokenizerError",
     "UsageError",
     "did_you_mean",
+    "nearest",
     "warn",
 ]
 
@@ -101,13 +102,21 @@ class Interrupted(PylmError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return the hint for a mistyped word: the nearest known one or two, None where none is near."""
+    spelled = {name.lower().replace("_", "-"): name for name in known}
+    near = nearest(word, spelled)
+    return f"did you mean {' or '.join(spelled[name] for name in near)}?" if near else None
+
+
+def nearest(word: str, spelled: Iterable[str]) -> list[str]:
+    """Return the one or two of some names, in small letters and with dashes, that a word is nearest to."""
     from difflib import get_close_matches
 
-    spelled = {name.lower().replace("_", "-"): name for name in known}
-    near = get_close_matches(word.lower().replace("_", "-"), spelled, n=2, cutoff=0.6)
+    typed = word.lower().replace("_", "-")
+    near = get_close_matches(typed, spelled, n=2, cutoff=0.6)
+    if near and near[0].startswith(typed):  # which lacks its end, and nothing else
+        return near[:1]
     # `optimiser` is no `optimizer_state`: what goes on from the nearest is further from what was typed
-    near = [name for name in near if name == near[0] or not name.startswith(near[0])]
-    return f"did you mean {' or '.join(spelled[name] for name in near)}?" if near else None
+    return [name for name in near if name == near[0] or not name.startswith(near[0])]
 
 
 class PylmWarning(UserWarning):

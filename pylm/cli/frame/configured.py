@@ -191,13 +191,12 @@ def _answered(word: str, value: str | None, asked: str | None) -> str | None:
 
 def _nearest(word: str, own: Mapping[str, Any]) -> str | None:
     """Name the nearest of the command's own options, where no key is: by their words, for all have the dashes."""
-    from difflib import get_close_matches
-
     from pylm.config.keys import all_keys
+    from pylm.errors import nearest
 
     options = [name[2:] for name in own if name.startswith("--")]
     keys = [key.partition(".")[2].replace("_", "-") for key in all_keys()]
-    near = get_close_matches(word.lower().replace("_", "-"), [*options, *keys], n=2)
+    near = nearest(word, [*options, *keys])
     if not near or near[0] not in options:
         return None
     return f"did you mean {' or '.join(f'--{name}' for name in near if name in options)}?"
