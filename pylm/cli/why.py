@@ -36,7 +36,8 @@ def why(run: str, step: int, as_json: bool) -> None:
             f"lr {record['lr']:.2e}"
         )
     for incident in answer["incidents"]:
-        click.echo(f"incident: {incident['kind']}, loss {_number(incident['loss'])}")
+        what = f"loss {_number(incident['loss'])}" if "loss" in incident else incident.get("why")
+        click.echo(f"incident: {incident['kind']}, {what}")
     click.echo(f"{len(answer['documents'])} pieces of documents:")
     for document in answer["documents"]:
         where = document["shard"] if document["index"] is None else f"{document['shard']} document {document['index']}"

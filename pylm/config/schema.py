@@ -339,6 +339,14 @@ class Metrics(Section):
     """The figures that are written down on the way."""
 
     log_every: Annotated[int, Whole(least=1)] = Field(default=10, description="Steps between lines of metrics.jsonl.")
+    trackers: Annotated[tuple[str, ...], Texts(apart=True)] = Field(
+        default=(),
+        description="Where they are sent too: csv, tensorboard, wandb, trackio, mlflow, the last three with a project "
+        "as wandb:my-project.",
+    )
+    tracker_finish: Annotated[float, Duration()] = Field(
+        default=20.0, description="Seconds that a run waits at its end until trackers have the rest."
+    )
 
 
 class Finetune(Section):

@@ -92,9 +92,9 @@ class RunFolder:
 
         removed = self.metrics.cut_back(step, is_past, gone)
         if step or gone:
-            self._resumes.append(
-                {"step": step, "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "removed": gone}
-            )
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            kept = {name: self._size(name) for name in LINES}  # where those who read on have to go back to
+            self._resumes.append({"step": step, "time": now, "kept": kept, "removed": gone})
         return removed
 
     def flush(self) -> None:
@@ -139,6 +139,10 @@ class RunFolder:
             return os.path.samestat(os.stat(path), os.fstat(handle))
         except OSError:
             return False
+
+    def _size(self, name: str) -> int:
+        path = self.path / name
+        return path.stat().st_size if path.exists() else 0
 
     def _partial(self, name: str) -> Path:
         return self.path / f".{name}.partial"

@@ -13,7 +13,7 @@ from typing import Any
 from pylm.durable import naming, replace_text
 from pylm.errors import DataError
 
-__all__ = ["Lines", "plain", "read_lines"]
+__all__ = ["Lines", "parse", "plain", "read_lines"]
 
 
 class Lines:
@@ -59,7 +59,7 @@ class Lines:
         for number, line in enumerate(lines, 1):
             if number == len(lines) and not line.endswith("\n"):
                 break
-            record = _parse(self.path, number, line)
+            record = parse(self.path, line, number)
             if record.get("step", 0) <= step and not also(record):
                 kept.append(line)
             elif gone is not None:
@@ -79,7 +79,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file, without a last line that is still being written; none where there is no file."""
     if not path.exists():
         return []
-    return [_parse(path, number, line) for number, line in enumerate(_split(path), 1) if line.endswith("\n")]
+    return [parse(path, line, number) for number, line in enumerate(_split(path), 1) if line.endswith("\n")]
 
 
 def _split(path: Path) -> list[str]:
@@ -88,13 +88,15 @@ def _split(path: Path) -> list[str]:
     return StringIO(text, newline="\n").readlines()
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def parse(path: Path, line: str, number: int | None = None) -> dict[str, Any]:
+    """Return the record of a line, the `number`th of its file where that is known; it is an error where it has none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("step", 0), int):
-        raise DataError(f"{path}: line {number} is no record", "remove the line, or the file")
+        which = "a line" if number is None else f"line {number}"
+        raise DataError(f"{path}: {which} is no record", "remove the line, or the file")
     return record
 
 

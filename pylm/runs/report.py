@@ -52,7 +52,7 @@ def _page(run: Path, redact: bool) -> str:
     ).from_string(packaged("report.html"))
     content = _content(run)
     if redact:
-        content = {**_redacted(content), "incidents": [{**one, "documents": []} for one in content["incidents"]]}
+        content = {**_redacted(content), "incidents": [{**one, "documents": [], "why": one["why"] and "…"} for one in content["incidents"]]}
     body = template.render(**content, **_pictures(run))
     return document(
         f"{run.name}: a run of pylm", body, [packaged("page.css"), packaged("report.css")], [packaged("report.js")]
@@ -68,7 +68,7 @@ def _content(run: Path) -> dict[str, Any]:
     """Return what the page says, as plain values."""
     noted = environment(run)
     samples = _spread(_by_step(read_lines(run / "samples.jsonl")), SAMPLES)
-    incidents = read_lines(run / "incidents.jsonl")
+    incidents = [{"documents": [], "why": None, **one} for one in read_lines(run / "incidents.jsonl")]
     return {
         "name": run.name,
         "facts": summary(run),

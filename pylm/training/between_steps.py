@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pylm.training.events import Answers, Asked, Doing, Evaluated, Evaluation, Sampled, Saved
+from pylm.training.events import Answers, Asked, Doing, Evaluated, Evaluation, Sampled, Saved, TrackerDropped
 
 if TYPE_CHECKING:
     from pylm.training.average import Averaging
     from pylm.training.loop import Session
 
-__all__ = ["ask", "evaluate", "sample", "save", "tell_saved"]
+__all__ = ["ask", "evaluate", "sample", "save", "tell_news", "tell_saved"]
 
 
 def evaluate(session: Session) -> tuple[Evaluation | None, bool]:
@@ -126,3 +126,13 @@ def tell_saved(session: Session) -> None:
     files = session.files
     for step, best in files.saver.take_written():
         session.hooks.on_event(Saved(step, files.folder.path / "checkpoints" / f"step_{step}", best))
+    tell_news(session)
+
+
+def tell_news(session: Session) -> None:
+    """Tell what happened beside the steps; a tracker that is done without is an incident of the run."""
+    for event in session.hooks.news():
+        if isinstance(event, TrackerDropped):
+            incident = {"kind": "tracker", "tracker": event.tracker, "why": event.why}
+            session.files.folder.incidents.append({"step": session.progress.step, **incident})
+        session.hooks.on_event(event)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pylm.errors import UsageError
+from pylm.runs.trackers import check as check_trackers
 from pylm.training import hooks, inherited, init_from, inputs
 from pylm.training.size import Size, is_open
 from pylm.wording import call
@@ -27,6 +28,7 @@ def configuration(request: Request, on_event: Callable[[Event], None]) -> tuple[
 
     resolved = _given(request).resolve()  # what is wrong with it is said before any text is read
     hooks.check_questions(resolved.config.eval)
+    check_trackers(resolved.config.metrics.trackers)
     resolved = inherited.with_training(resolved, request)
     resolved = resolved.completed(request.open_keys, request.open_keys_from)
     size = Size(resolved, request, on_event)

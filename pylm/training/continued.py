@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pylm.config.cascade import Resolved, resolve
 from pylm.config.units import format_duration, typed_duration
 from pylm.errors import ConfigError, DataError, UsageError
+from pylm.runs.trackers import check as check_trackers
 from pylm.training.due import TIME_IS_UP
 from pylm.training.hooks import SAMPLE_TOKENS, check_questions
 from pylm.training.plan import Length
@@ -39,6 +40,8 @@ ADJUSTABLE = {
     "train.precision",
     "train.compile",
     "metrics.log_every",
+    "metrics.trackers",
+    "metrics.tracker_finish",
     "eval.tasks",
     "eval.suite",
     "eval.suite_every",
@@ -89,6 +92,7 @@ def configuration(checkpoint: Checkpoint, stored: Resolved, request: Request) ->
     elif "data.path" in explicit.origins:
         values["data"]["mix"] = explicit.config.data.mix
     resolved = Resolved(type(stored.config).model_validate(values), origins)
+    check_trackers(resolved.config.metrics.trackers)
     if {"eval.suite_every", "eval.limit", "eval.prefix"} & explicit.origins.keys():
         check_questions(resolved.config.eval)
     return _as_it_sampled(checkpoint, stored, resolved)

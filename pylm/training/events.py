@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "Asked", "Branched", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
            "Initialised", "NoValidation", "Note", "NothingToResume", "Probed", "Resumed", "Sampled", "Saved", "Sized",
-           "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "Tokenizing", "in_plain_python"]  # fmt: skip
+           "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "TrackerDropped", "Tokenizing", "in_plain_python"]  # fmt: skip
 
 
 class Answers(NamedTuple):
@@ -242,6 +242,15 @@ class Incident(Event):
     step: int
     kind: str
     loss: float
+    run: Path
+
+
+@dataclass(frozen=True)
+class TrackerDropped(Event):
+    """A tracker raised, or no longer answers: the run goes on without it, and says so once."""
+
+    tracker: str
+    why: str
     run: Path
 
 

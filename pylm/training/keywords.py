@@ -93,6 +93,8 @@ class TrainKeywords(TypedDict, total=False):
     stop: Sequence[str]
     n: int
     log_every: int
+    trackers: str | Sequence[str]
+    tracker_finish: float | str
     tasks: str | Sequence[str]
     suite: str | None
     suite_every: int | Literal["auto"] | None

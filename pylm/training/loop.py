@@ -73,6 +73,7 @@ class Hooks:
     measure: Callable[[Sequence[dict[str, Any]], Callable[[], bool]], dict[str, float | None] | None] | None = None
     stop: Stop = field(default_factory=Stop)
     on_event: Callable[[Event], None] = lambda event: None
+    news: Callable[[], Sequence[Event]] = tuple  # what happened beside the steps since it was asked before
     wants_step: Callable[[], bool] = lambda: False  # whether a step is heard now: its figures cost a little
     evaluation_tokens: int = 0  # that `evaluate` counts
     suite_tokens: int = 0  # that `ask` reads

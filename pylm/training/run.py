@@ -16,6 +16,7 @@ from pylm.data.open import source_of
 from pylm.errors import Interrupted
 from pylm.runs import Run, RunFolder, Stop
 from pylm.training import continued, ending, init_from, resume
+from pylm.training.beside import CRASHED, FINISHED, STOPPED, Beside
 from pylm.training.configuration import configuration
 from pylm.training.events import Event
 from pylm.training.inputs import open_data
@@ -85,11 +86,17 @@ def train(
 def _train(session: Session) -> None:
     """Train, and say how it ended."""
     progress, plan, run = session.progress, session.plan, session.files.folder.path
+    beside, how = Beside(session), CRASHED
     try:
         outcome = train_to_the_end(session)
+        how = FINISHED
+    except Interrupted:
+        how = STOPPED
+        raise
     finally:
         session.loader.close()
         session.files.saver.finish()
+        beside.finish(how)
     session.hooks.on_event(ending.ended(run, vars(progress), outcome.why, plan.parameters))
 
 
