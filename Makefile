@@ -90,7 +90,7 @@ peers-after: setup ## install lm-evaluation-harness with questions for it, trl a
 peers-merge: peers-after ## install mergekit beside the environment of the packages that it imports
 	$(VENV)/peers-after/bin/python -m pip install -q --no-deps --target $(VENV)/peers-merge mergekit==0.1.5 immutables==0.21
 
-peers-runs: setup ## install tensorboard, whose reading of a run ours is compared with, in an environment beside
+peers-runs: setup ## install the trackers that runs are sent to, in an environment beside
 	test -x $(VENV)/peers-runs/bin/python || $(PYTHON) -m venv $(VENV)/peers-runs
 	$(VENV)/peers-runs/bin/python -m pip install -q --upgrade 'pip>=25.1'
 	$(VENV)/peers-runs/bin/python -m pip install -q -c constraints.txt --group peers-runs

@@ -31,6 +31,17 @@ pylm train --config mine.yaml --out runs/mine --resume auto"""
     resume="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
     allow_inexact="Resume on a machine where the result cannot be the same to the bit.",
 )
+@click.option(
+    "--profile",
+    is_flag=False,
+    flag_value="5",
+    metavar="[STEPS]",
+    type=click.IntRange(1, 1000),
+    help="Write RUN/profile: a trace of so many steps, 5 unless given, and a table by kernel.",
+)
+@click.option(
+    "--on-incident", metavar="'PROGRAM ARGUMENT…'", help="Run it when a step or a tracker fails, without a shell."
+)
 @json_option
 def train(
     given: Given,
@@ -41,6 +52,8 @@ def train(
     init_from: str | None,
     depth: int | None,
     allow_inexact: bool,
+    profile: int | None,
+    on_incident: str | None,
     as_json: bool,
 ) -> None:
     """Train a language model, or go on with one.
@@ -62,7 +75,8 @@ def train(
         from pylm.training.run import train as run_training
 
         folder = Path(out) if out else None
-        request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]))
+        request = Request(given, files, data, folder, resume, init_from, depth, allow_inexact, tuple(sys.argv[1:]),
+                          on_incident=on_incident, profile=profile)  # fmt: skip
         run_training(request, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
     narrator.print_ended(as_json)
 

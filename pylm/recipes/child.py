@@ -15,11 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["run_step"]
+from pylm.errors import UsageError
 
+__all__ = ["refuse_programs", "run_step"]
+
+RUNS_PROGRAM = "on-incident"  # the option that does
 LOOKED = 0.2  # seconds between two looks at the log
 TAIL = 4096
 GRACE = 120.0  # seconds for a step that was asked to end
@@ -39,6 +42,7 @@ def run_step(
         lock: a file that it holds with us.
         told: called with the newest line of the log.
     """
+    refuse_programs(words, "a step")
     ours, theirs = os.pipe()
     passed = (ours,) if lock is None else (ours, lock)
     line = [sys.executable, "-m", "pylm.recipes.child", str(ours), *words]
@@ -60,6 +64,14 @@ def run_step(
         raise
     finally:
         os.close(theirs)
+
+
+def refuse_programs(words: Iterable[str], where: str) -> None:
+    """Refuse words that name a program to be run: a recipe may be anybody's, and so may what it stands in."""
+    for word in words:
+        if word.startswith("-") and word.lstrip("-").replace("_", "-").startswith(RUNS_PROGRAM):
+            hint = "leave it out: ~/.config/pylm/user.yaml may have it, for every training"
+            raise UsageError(f"{where} has {RUNS_PROGRAM}, which runs a program: no recipe may", hint)
 
 
 def _watched(child: subprocess.Popen[bytes], log: Path, told: Callable[[str], object]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pylm.config.yaml_file import Mapped, read_yaml
 from pylm.errors import ConfigError, UsageError, did_you_mean
+from pylm.recipes.child import refuse_programs
 from pylm.recipes.commands import COMMANDS
 from pylm.wording import param
 
@@ -109,6 +110,7 @@ def _step(name: str, written: Any, where: str) -> Step:
         key.replace("_", "-"): _plain(value, f"{where}: {key}")
         for key, value in _mapping(step.values.get("options"), f"{where}: options").values.items()
     }
+    refuse_programs([f"--{key}" for key in options], where)
     for key in OURS:
         if key in options:
             raise ConfigError(f"{where}: {key} is not for a step to say", "leave it out: the recipe gives it")

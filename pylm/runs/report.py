@@ -52,7 +52,10 @@ def _page(run: Path, redact: bool) -> str:
     ).from_string(packaged("report.html"))
     content = _content(run)
     if redact:
-        content = {**_redacted(content), "incidents": [{**one, "documents": [], "why": one["why"] and "…"} for one in content["incidents"]]}
+        content = {
+            **_redacted(content),
+            "incidents": [{**one, "documents": [], "why": one["why"] and "…"} for one in content["incidents"]],
+        }
     body = template.render(**content, **_pictures(run))
     return document(
         f"{run.name}: a run of pylm", body, [packaged("page.css"), packaged("report.css")], [packaged("report.js")]

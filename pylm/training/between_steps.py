@@ -133,6 +133,5 @@ def tell_news(session: Session) -> None:
     """Tell what happened beside the steps; a tracker that is done without is an incident of the run."""
     for event in session.hooks.news():
         if isinstance(event, TrackerDropped):
-            incident = {"kind": "tracker", "tracker": event.tracker, "why": event.why}
-            session.files.folder.incidents.append({"step": session.progress.step, **incident})
+            session.files.folder.incidents.append(event.record)
         session.hooks.on_event(event)

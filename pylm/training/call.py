@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ def train(
     init_from: Text | None = None,
     depth: int | None = None,
     allow_inexact: bool = False,
+    profile: int | None = None,
+    on_incident: Iterable[str] | None = None,
     on_event: Callable[[Event], object] | None = None,
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
@@ -67,6 +70,9 @@ def train(
         init_from: A CHECKPOINT whose weights a new run starts from.
         depth: Layers, from which shape, learning rate and batch are derived.
         allow_inexact: Whether to go on where the result cannot be the same to the bit.
+        profile: Steps of which RUN/profile gets a trace and a table by kernel; none unless given.
+        on_incident: A program and its arguments, run without a shell when a step or a tracker fails, and told of it as
+            JSON; the one in ~/.config/pylm/user.yaml unless given.
         on_event: Called with each event (pylm.training.events) as it happens, in the caller's thread. Without it, a bar
             is shown on a terminal and in a notebook. One that raises stops the run, with its state saved.
         model: Keys of the section `model`, for those that another section has too.
@@ -81,6 +87,8 @@ def train(
     sections = {"model": model, "train": train, "sample": sample, "metrics": metrics, "eval": eval}
     paths = {"preset": preset, "config": config, "out": out, "resume": resume, "init_from": init_from}
     request = asked(text, data, paths, sections, keys, depth=depth, allow_inexact=allow_inexact)
+    program = None if on_incident is None else on_incident if isinstance(on_incident, str) else tuple(on_incident)
+    request = replace(request, profile=_plain(profile), on_incident=program)
     if on_event is not None:
         return _run(request, on_event, listens=True)
     from pylm.training.bar import Bar

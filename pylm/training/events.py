@@ -6,6 +6,7 @@ pylm.wording): `pylm.train` hands events out with them as keywords.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "Asked", "Branched", "Doing", "Ended", "Evaluated", "Evaluation", "Event", "Incident", "Inexact",
            "Initialised", "NoValidation", "Note", "NothingToResume", "Probed", "Resumed", "Sampled", "Saved", "Sized",
-           "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "TrackerDropped", "Tokenizing", "in_plain_python"]  # fmt: skip
+           "Started", "StartedOver", "Stepped", "Superseded", "Tokenized", "Tokenizing",
+           "TrackerDropped", "in_plain_python"]  # fmt: skip
 
 
 class Answers(NamedTuple):
@@ -243,15 +245,22 @@ class Incident(Event):
     kind: str
     loss: float
     run: Path
+    record: Mapping[str, Any] = field(default_factory=dict)  # its line of incidents.jsonl
 
 
 @dataclass(frozen=True)
 class TrackerDropped(Event):
     """A tracker raised, or no longer answers: the run goes on without it, and says so once."""
 
+    step: int
     tracker: str
     why: str
     run: Path
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """Its line of incidents.jsonl."""
+        return {"step": self.step, "kind": "tracker", "tracker": self.tracker, "why": self.why}
 
 
 @dataclass(frozen=True)

@@ -114,20 +114,19 @@ def watch(session: Session, result: StepResult) -> None:
 def _incident(session: Session, kind: str, result: StepResult) -> None:
     step, folder = session.progress.step, session.files.folder
     documents = session.loader.why(step - 1)
-    folder.incidents.append(
-        {
-            "step": step,
-            "kind": kind,
-            "loss": result.loss,
-            "grad_norm": result.grad_norm,
-            "documents": [
-                {"shard": one.shard, "index": one.index, "start": one.start, "text": (one.text or "")[:EXCERPT]}
-                for one in documents[:DOCUMENTS]
-            ],
-            "of": len(documents),
-        }
-    )
-    session.hooks.on_event(Incident(step, kind, result.loss, folder.path))
+    incident = {
+        "step": step,
+        "kind": kind,
+        "loss": result.loss,
+        "grad_norm": result.grad_norm,
+        "documents": [
+            {"shard": one.shard, "index": one.index, "start": one.start, "text": (one.text or "")[:EXCERPT]}
+            for one in documents[:DOCUMENTS]
+        ],
+        "of": len(documents),
+    }
+    folder.incidents.append(incident)
+    session.hooks.on_event(Incident(step, kind, result.loss, folder.path, incident))
 
 
 class _Peak:

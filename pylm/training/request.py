@@ -38,6 +38,8 @@ class Request:
         allow_inexact: whether a run may go on where it cannot be the same to the bit.
         argv: the words of the command line that asked, kept with the run; none from a program.
         new_tokens: special tokens of the data that the tokenizer of these weights lacks.
+        on_incident: a program and its arguments, run when something goes wrong; the user's own file's where None.
+        profile: steps to profile; None profiles none.
         open_keys: values of keys that nobody gives.
         open_keys_from: where an error says that they are from.
     """
@@ -52,6 +54,8 @@ class Request:
     allow_inexact: bool = False
     argv: tuple[str, ...] = ()
     new_tokens: tuple[str, ...] = ()
+    on_incident: str | tuple[str, ...] | None = None
+    profile: int | None = None
     open_keys: Mapping[str, Any] = field(default_factory=dict)
     open_keys_from: str = ""
 
@@ -134,6 +138,8 @@ class Request:
             if self.text or self.data is not None:
                 source = self.named or param("data", self.data)
                 raise UsageError(f"{source} and {param('sources')} both say what to train on", "give one of the two")
+        if self.profile is not None and not (type(self.profile) is int and self.profile > 0):
+            raise UsageError(f"{param('profile', self.profile)} is no number of steps", "such as 5")
         if self.depth is not None and not (type(self.depth) is int and 1 <= self.depth <= DEEPEST):
             raise UsageError(f"{param('depth', self.depth)} is no number of layers", f"from 1 to {DEEPEST}")
         for file in map(named, self.text):

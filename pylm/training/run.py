@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from pylm.training.events import Event
 from pylm.training.inputs import open_data
 from pylm.training.loop import Hooks, Session
 from pylm.training.loop import train as train_to_the_end
+from pylm.training.on_incident import program_of
+from pylm.training.profiling import profiled
 from pylm.training.session import Beginning, make_session
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ def train(
     """
     stop = stop or Stop()
     request.check()
+    program = program_of(request.on_incident)
     request = request.with_sources()
     checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
     if checkpoint is None:
@@ -74,7 +78,7 @@ def train(
             resume.check_folder(out, checkpoint)
             hooks = Hooks(stop=stop, on_event=on_event, wants_step=wants_step)
             begin = Beginning(resolved, data, checkpoint, length, init_from.new_rows(request, checkpoint))
-            _train(make_session(request, begin, folder, hooks))
+            _train(make_session(request, begin, folder, hooks), program, request.profile)
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
@@ -83,12 +87,14 @@ def train(
     return Run(out)
 
 
-def _train(session: Session) -> None:
+def _train(session: Session, program: tuple[str, ...] | None, profile: int | None) -> None:
     """Train, and say how it ended."""
     progress, plan, run = session.progress, session.plan, session.files.folder.path
-    beside, how = Beside(session), CRASHED
+    profiling = nullcontext() if profile is None else profiled(session, profile)
+    beside, how = Beside(session, program), CRASHED
     try:
-        outcome = train_to_the_end(session)
+        with profiling:
+            outcome = train_to_the_end(session)
         how = FINISHED
     except Interrupted:
         how = STOPPED

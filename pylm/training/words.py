@@ -80,7 +80,7 @@ def said(event: Event) -> list[str]:
             return [f"step {step:,}: the loss jumped to {loss:.3f}: {call('why', run, step)}"]
         case Incident(step):
             return [f"step {step:,}: loss or gradient is not finite, the step was skipped"]
-        case TrackerDropped(tracker, why, run):
+        case TrackerDropped(_, tracker, why, run):
             again = call("runs track", run, to=tracker)
             return [f"the tracker {tracker} is done without ({why}); {again} sends it what it lacks"]
         case Ended():

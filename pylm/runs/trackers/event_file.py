@@ -100,5 +100,3 @@ def _float(field: int, value: float) -> bytes:
 
 def _bytes(field: int, content: bytes) -> bytes:
     return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-

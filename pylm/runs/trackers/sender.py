@@ -15,7 +15,7 @@ from pylm.runs.trackers.tail import Place, Tail
 
 __all__ = ["OPENING", "Sender"]
 
-OPENING = 180.0  # seconds that a package may take to be imported and a service to answer, on a machine that computes
+OPENING = 300.0  # seconds that a package may take to be imported and a service to answer, on a machine that computes
 
 
 class Sender(threading.Thread):

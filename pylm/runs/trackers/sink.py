@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pylm.runs.differing import environment
-from pylm.runs.trackers.tail import Line, Place, Rewound
+from pylm.runs.trackers.tail import Line, Rewound
 
-__all__ = ["CRASHED", "FINISHED", "STOPPED", "About", "Sink", "about"]
+__all__ = ["CRASHED", "FINISHED", "STOPPED", "About", "Sink", "about", "alert_of"]
 
 FINISHED, STOPPED, CRASHED = "finished", "stopped", "crashed"  # how a run ends, for a tracker
 
@@ -54,6 +54,12 @@ class Sink(Protocol):
     def finish(self, how: str) -> None:
         """Hear that nothing will follow, and how the run ended."""
         ...
+
+
+def alert_of(incident: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the title and the text of an incident."""
+    loss = "not finite" if incident.get("loss") is None else incident["loss"]
+    return f"{incident.get('kind')} at step {incident['step']}", str(incident.get("why") or f"loss {loss}")
 
 
 def about(run: Path, project: str | None, say: Callable[[str], None]) -> About:

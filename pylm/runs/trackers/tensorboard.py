@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pylm.runs.trackers.event_file import EventFile
 from pylm.runs.trackers.figures import figures
-from pylm.runs.trackers.sink import About
+from pylm.runs.trackers.sink import About, alert_of
 from pylm.runs.trackers.tail import Line, Place, Rewound
 
 __all__ = ["TensorBoard"]
@@ -31,7 +31,7 @@ class TensorBoard:
             elif kind == "samples":
                 self._events.text(step, f"sample after {record.get('prompt')!r}", str(record.get("text")))
             else:
-                self._events.text(step, "incident", f"{record.get('kind')} at step {step}")
+                self._events.text(step, "incident", ": ".join(alert_of(record)))
         self._events.flush()
 
     def rewind(self, to: Rewound) -> None:

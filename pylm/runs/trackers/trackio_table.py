@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pylm.runs.trackers.figures import figures
-from pylm.runs.trackers.sink import About
+from pylm.runs.trackers.sink import About, alert_of
 from pylm.runs.trackers.tail import Line, Place, Rewound
 
 __all__ = ["TrackioTable"]
@@ -43,7 +43,7 @@ class TrackioTable:
                 text = f"**{record.get('prompt')}** {record.get('text')}"
                 self._run.log({"samples": self._trackio.Markdown(text)}, step=step)
             else:
-                title, text = f"{record.get('kind')} at step {step}", str(record.get("why") or f"loss {record.get('loss')}")
+                title, text = alert_of(record)
                 self._trackio.alert(title=title, text=text)
 
     def rewind(self, to: Rewound) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pylm.runs.trackers.figures import figures
-from pylm.runs.trackers.sink import FINISHED, STOPPED, About
+from pylm.runs.trackers.sink import FINISHED, STOPPED, About, alert_of
 from pylm.runs.trackers.tail import Line, Place, Rewound
 
 __all__ = ["WeightsAndBiases"]
@@ -51,8 +51,8 @@ class WeightsAndBiases:
             if kind == "metrics":
                 self._run.log({"step": record["step"], **figures(record)})
             elif kind == "incidents":
-                title = f"{record.get('kind')} at step {record['step']}"
-                self._run.alert(title=title, text=str(record.get("why") or f"loss {record.get('loss')}"))
+                title, text = alert_of(record)
+                self._run.alert(title=title, text=text)
         if samples := [record for kind, record in lines if kind == "samples"]:
             rows = [[record["step"], record.get("prompt"), record.get("text")] for record in samples]
             table = self._wandb.Table(columns=["step", "prompt", "text"], data=rows)
