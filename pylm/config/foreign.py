@@ -27,7 +27,10 @@ class Foreign:
 
 _DATA_NOTE = f"an option of `pylm tokenize`, whose folder `pylm train {param('data')}` names"
 _LOADER_NOTE = "not needed: the loader maps its shards and reads ahead by itself"
-_DASHBOARD_NOTE = "not a setting: metrics.jsonl is always written, and docs/training.md has the lines that send it on"
+_FIGURES_NOTE = "not a setting: metrics.jsonl always has every figure; metrics.trackers sends it on"
+_PROGRAM_NOTE = (
+    f"a program to run is no key: {param('on_incident')} names it, or the user's own ~/.config/pylm/user.yaml"
+)
 _OUT_NOTE = f"`{call('train', out='RUN')}` names one folder for everything"
 _MODEL_NOTE = (
     f"a named shape is {param('preset', 'NAME')}, such as gpt2-124m; weights to begin from are {param('init_from')}"
@@ -106,10 +109,13 @@ FOREIGN: dict[str, Foreign] = {
     **dict.fromkeys(("muon_momentum", "ns_steps"), Foreign(None, "Muon's own figures are fixed")),
     "log_interval": Foreign("metrics.log_every"),
     **dict.fromkeys(
-        ("wandb_enabled", "wandb_project", "wandb_run_name", "use_wandb", "wandb", "tensorboard", "metrics",
-         "log_grad_norm"),
-        Foreign(None, _DASHBOARD_NOTE),
+        ("wandb_enabled", "use_wandb", "wandb"), Foreign("metrics.trackers", "wandb, or wandb:PROJECT", "wandb")
     ),
+    "wandb_project": Foreign("metrics.trackers", "wandb:PROJECT", "wandb project"),
+    "wandb_run_name": Foreign(None, "the run's folder gives its name"),
+    "tensorboard": Foreign("metrics.trackers", "tensorboard", "tensorboard"),
+    **dict.fromkeys(("metrics", "log_grad_norm"), Foreign(None, _FIGURES_NOTE)),
+    "on_incident": Foreign(None, _PROGRAM_NOTE),
     **dict.fromkeys(
         ("local_rank", "distributed", "devices", "gpus", "num_gpus", "n_gpus", "nproc_per_node", "world_size"),
         Foreign(None, _DISTRIBUTED_NOTE),

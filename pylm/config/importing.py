@@ -37,7 +37,7 @@ _SIGNS = (
 )
 
 
-_LISTS = ("sample.stop", "train.betas", "data.mix", "data.sources")
+_LISTS = ("sample.stop", "train.betas", "data.mix", "data.sources", "metrics.trackers")
 
 
 @dataclass
@@ -135,7 +135,8 @@ def _carry(made: Imported, section: str, key: str, value: Any, origin: str, cont
     if became.reading != "same":
         read = _READINGS[became.reading](value, context)
         if read is None:
-            made.dropped.append((qualified, f"see {became.ours}: {value!r} cannot be turned into it"))
+            why = "is for W&B, which is not asked for" if "wandb" in became.reading else "cannot be turned into it"
+            made.dropped.append((qualified, f"see {became.ours}: {value!r} {why}"))
             return
         value = read
     if isinstance(value, (list, Mapped)) and became.ours not in _LISTS:
@@ -220,7 +221,17 @@ def _precision(value: Any, _context: Mapping[str, Any]) -> Any:
     return {True: "auto", False: "fp32", None: value}[_yes(value)]
 
 
+def _wandb(_value: Any, context: Mapping[str, Any]) -> Any:
+    """Return the trackers of one who wants W&B, under the project's name; none of one who does not."""
+    wanted = [_yes(context[key]) for key in ("wandb_enabled", "use_wandb", "wandb") if key in context]
+    project = context.get("wandb_project")
+    return [f"wandb:{project}" if project else "wandb"] if any(wanted) else [] if wanted else None
+
+
 _READINGS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+    "wandb": _wandb,
+    "wandb project": _wandb,
+    "tensorboard": lambda value, _: ["tensorboard"] if _yes(value) else [],
     "ratio": _ratio,
     "share of the rate": _share,
     "context less this": _less_overlap,

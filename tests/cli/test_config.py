@@ -143,8 +143,7 @@ def test_an_old_file_is_rewritten(capsys, tmp_path):
     out, err = capsys.readouterr()
     assert yaml.safe_load(out)["train"] == {"micro_batch": 4}
     assert err == (
-        "not carried over: training.wandb_project: not a setting: metrics.jsonl is always written, "
-        "and docs/training.md has the lines that send it on\n"
+        "not carried over: training.wandb_project: see metrics.trackers: 'x' is for W&B, which is not asked for\n"
     )
     assert run(["config", "import", "old.yaml", "--out", "new.yaml"]) == 0
     assert (tmp_path / "new.yaml").read_text() == out

@@ -119,7 +119,7 @@ def test_an_ambiguous_key_lists_its_candidates():
         ("training.max_steps", "no such section: training", "it is train.max_steps here"),
         ("gradient_accumulation_steps", "no such key", "it is train.grad_accum_steps here"),
         ("mixed_precision", "no such key", "it is train.precision here"),
-        ("wandb_enabled", "no such key: wandb_enabled", "metrics.jsonl is always written"),
+        ("wandb_enabled", "no such key: wandb_enabled", "it is metrics.trackers here (wandb, or wandb:PROJECT)"),
         ("max_seq_len", "no such key", "it is model.context_length here"),
         ("seq-len", "no such key", "it is model.context_length here"),
     ],

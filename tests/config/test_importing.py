@@ -113,8 +113,8 @@ def test_building_llms_four_files(tmp_path):
     assert (
         values["train.precision"] == "fp32" and values["train.keep_last"] == 3 and values["train.eval_batches"] == 200
     )
-    assert dropped == {"training.lr_decay_steps", "training.distributed", "training.num_workers",
-                       "training.use_wandb", "training.wandb_project"}  # fmt: skip
+    assert dropped == {"training.lr_decay_steps", "training.distributed", "training.num_workers"}
+    assert values["metrics.trackers"] == ("wandb:neural-llm",)
     made, values, dropped = imported(tmp_path, BUILDING_GENERATION)
     assert values == {
         "sample.temperature": 0.9, "sample.top_k": None, "sample.top_p": 0.9, "sample.repetition_penalty": 1.1,
@@ -144,11 +144,27 @@ def test_nash_llms_file(tmp_path):
     assert values["train.precision"] == "bf16" and values["train.compile"] is True and values["metrics.log_every"] == 10
     assert {
         "metrics.metrics",
-        "metrics.wandb_enabled",
         "data.dataset",
         "data.tokenized_dir",
         "data.num_workers",
     } < dropped
+
+
+@pytest.mark.parametrize(
+    ("metrics", "trackers"),
+    [
+        ("wandb_enabled: true", ("wandb",)),
+        ("wandb_enabled: true, wandb_project: nash-llm", ("wandb:nash-llm",)),
+        ("wandb_project: nash-llm, wandb_enabled: false", ()),
+        ("tensorboard: true", ("tensorboard",)),
+    ],
+)
+def test_dashboards_become_trackers(tmp_path, metrics, trackers):
+    text = f"metrics: {{{metrics}}}\n{NASH}".replace(
+        "metrics: {wandb_project: nash-llm, wandb_enabled: true,", "logging: {"
+    )
+    made, values, dropped = imported(tmp_path, text)
+    assert values["metrics.trackers"] == trackers
 
 
 def test_nues_saved_options(tmp_path):

@@ -34,7 +34,7 @@ def service_of(tracker: str) -> tuple[str, str | None]:
     name, colon, project = tracker.partition(":")
     if name not in SERVICES:
         known = f"there are {', '.join(SERVICES)}"
-        raise UsageError(f"there is no tracker {name or tracker!r}", did_you_mean(name, SERVICES) or known)
+        raise UsageError(f"there is no tracker {name or repr(tracker)}", did_you_mean(name, SERVICES) or known)
     if colon and not (project and SERVICES[name].has_projects):
         why = "it has no projects" if project else "the project's name is empty"
         raise UsageError(f"{tracker} is no tracker: {why}", f"write {name}")

@@ -116,11 +116,12 @@ class Tracking:
     def _hear(self, lines: IO[bytes]) -> None:
         """Take what the process says; where it ends without a word of a tracker, that was dropped too."""
         silent = set(self.trackers)
-        for line in lines:
-            with suppress(ValueError, TypeError):
-                told = Told(**json.loads(line))
-                self._news.append(told)
-                silent -= {told.tracker} if told.note is None else set()
+        with lines:
+            for line in lines:
+                with suppress(ValueError, TypeError):
+                    told = Told(**json.loads(line))
+                    self._news.append(told)
+                    silent -= {told.tracker} if told.note is None else set()
         code = self._process.wait()
         self._news.extend(Told(one, f"its process ended with {code}") for one in self.trackers if one in silent)
 
