@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.compare import Compare, Side
@@ -27,6 +28,7 @@ FEWER = 100_000  # of the comparison: TensorBoard writes these for a minute
 PIXELS = 1200
 SPIKES = 1000
 RUNS = 1000
+STEPS = 20_000
 FIGURES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "memory")
 
 
@@ -171,6 +173,96 @@ def tensorboard_written(folder: str, events: str) -> dict[str, Any]:
     return {}
 
 
+def stepped(folder: str, trackers: list[str]) -> dict[str, Any]:
+    """What sending adds to steps of a millisecond that each write a line: 20,000 without, then as many with."""
+    from pylm.runs import RunFolder
+    from pylm.runs.trackers import FINISHED, Tracking
+
+    sys.path.insert(0, packages_of_peers())
+    beside = {
+        "WANDB_MODE": "offline",
+        "TRACKIO_DIR": f"{folder}/trackio",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/ml.db",
+    }
+    os.environ.update(beside)
+    found = {}
+    for name in ("without", "with"):
+        with RunFolder(Path(folder, name)) as run:
+            (run.path / "config.yaml").write_text("train: {max_steps: 20000}\n")
+            tracking = Tracking(run.path, trackers, finish=120) if name == "with" else None
+            found[name] = sorted(steps_of(run.metrics.append, tracking.news if tracking else tuple))
+            dropped = [one.dropped for one in (tracking.finish(FINISHED) if tracking else ()) if one.dropped]
+    assert not dropped, dropped
+    p50, p99 = ((found["with"][at] - found["without"][at]) * 1e6 for at in (STEPS // 2, STEPS * 99 // 100))
+    return {"p50": p50, "p99": p99}
+
+
+def steps_of(write: Callable[[dict[str, Any]], None], news: Callable[[], Any]) -> Iterator[float]:
+    """The seconds of each step: a millisecond of computing, a line, a look at what was said."""
+    record = json.loads(line(1, 2.0))
+    for step in range(1, STEPS + 1):
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < 1e-3:
+            pass
+        write({**record, "step": step})
+        news()
+        yield time.perf_counter() - begun
+
+
+def packages_of_peers() -> str:
+    line = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return subprocess.run([PEERS, "-c", line], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def trained(folder: str, sink: str | None) -> dict[str, Any]:
+    """A training, sent to a sink that sleeps, raises or writes until its disk is full; or to none."""
+    import shutil
+
+    import pylm
+    from pylm.training.events import TrackerDropped
+
+    shutil.rmtree(Path(folder, "run"), ignore_errors=True)
+    os.chdir(folder)
+    os.environ.update({"SINK": sink or "", "PYLM_CACHE": f"{folder}/cache"})
+    sys.path.insert(0, folder)
+    warnings: list[Any] = []
+    shape = {"n_layers": 2, "n_heads": 2, "d_model": 64, "context_length": 64, "batch_tokens": 1024, "micro_batch": 16}
+    run = pylm.train(
+        data="ids", out="run", max_steps=1500, log_every=1, eval_every=None, save_every=None, sample_every=None,
+        compile=False, device="cpu", trackers=["wandb"] if sink else [], tracker_finish=1.0, **shape,
+        on_event=lambda event: warnings.append(event) if isinstance(event, TrackerDropped) else None,
+    )  # fmt: skip
+    lines = [record for record in run.metrics() if "loss" in record]
+    seconds = lines[-1]["seconds"] - lines[0]["seconds"]
+    return {"seconds": seconds, "result": [one["loss"] for one in lines], "warnings": len(warnings)}
+
+
+def trained_alone(folder: str, sink: str) -> dict[str, Any]:
+    return trained(folder, None)
+
+
+BAD_SINK = """
+import os, resource, time
+class Settings:
+    sync_dir = "none"
+    def __init__(self, **values): pass
+class api: api_key = None
+class Run:
+    settings = Settings()
+    def define_metric(self, *args, **more): pass
+    def finish(self, exit_code=None): pass
+    def log(self, values):
+        if os.environ["SINK"] == "sleeps 10 s": time.sleep(10)
+        if os.environ["SINK"] == "raises": raise RuntimeError("no service")
+        if os.environ["SINK"] == "fills the disk":
+            with open("full", "wb") as file:
+                while True: file.write(bytes(1 << 16))
+def init(**what):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))  # as if the disk had half a megabyte left
+    return Run()
+"""
+
+
 # the material
 
 
@@ -255,6 +347,29 @@ def test_a_thousand_runs_are_listed(compare: Compare, thousand: str) -> None:
 def test_watching_takes_nothing_from_a_training(compare: Compare, million: str) -> None:
     run = compare("pylm watch, share of a core", Side("pylm", watched), rounds=1, folder=million)
     run.at_most(1, "percent", "%")
+
+
+def test_steps_do_not_feel_five_trackers(compare: Compare, tmp_path: Path) -> None:
+    name = "added to a step of 1 ms by five trackers, of 20,000"
+    trackers = ["csv", "tensorboard", "wandb", "trackio", "mlflow"]
+    if not Path(PEERS).exists():
+        compare.unmeasured(name, "no trackers are installed: make peers-runs", "≤ 20 µs, ≤ 200 µs")
+    run = compare(name, Side("pylm", stepped), rounds=1, folder=str(tmp_path), trackers=trackers)
+    run.at_most(20, "p50", "µs")
+    run.at_most(200, "p99", "µs")
+
+
+@pytest.mark.parametrize("sink", ["sleeps 10 s", "raises", "fills the disk"])
+def test_a_training_does_not_feel_a_bad_sink(compare: Compare, sink: str, tmp_path: Path) -> None:
+    from tests.support.shards import write_shards
+
+    write_shards(tmp_path / "ids", 500, np.random.default_rng(2), count=100_000)
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "__init__.py").write_text(BAD_SINK)
+    without = Side("pylm", trained_alone, label="without")
+    run = compare(f"a sink that {sink}", Side("pylm", trained), [without], rounds=5, folder=str(tmp_path), sink=sink)
+    run.leaner(1.02, "without", "seconds", "s")
+    run.at_most(1, "warnings", "warnings")
 
 
 def close(ours: list[float], peer: list[float]) -> bool:

@@ -78,7 +78,7 @@ class Sender(threading.Thread):
         return sink
 
     def _send_some(self, sink: Sink, tail: Tail) -> bool:
-        """Send what is there, a megabyte of it at most; False where nothing is."""
+        """Send what is there, some hundred lines at most; False where nothing is."""
         back, lines = tail.rewound(), tail.read()
         if back is None and not lines:
             return False

@@ -13,7 +13,7 @@ from pylm.runs.lines import parse, read_lines
 __all__ = ["Line", "Place", "Rewound", "Tail"]
 
 FILES = ("metrics.jsonl", "incidents.jsonl", "samples.jsonl")
-READ = 1 << 20  # bytes at a time of each file
+READ = 1 << 17  # bytes at a time of each file: some hundred lines, which a slow service takes in seconds
 
 
 class Line(NamedTuple):

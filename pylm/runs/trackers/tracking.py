@@ -66,7 +66,7 @@ class Tracking:
             patience: seconds for another process to be done that sends this run.
         """
         self.trackers = tuple(service_of(one)[0] for one in trackers)
-        self._finish = finish
+        self._finish, self._too_late = finish, False
         self._news: deque[Told] = deque()
         request = {"run": str(run), "trackers": list(trackers), "finish": finish, "stall": stall, "poll": poll,
                    "patience": patience}  # fmt: skip
@@ -93,8 +93,10 @@ class Tracking:
             self._end.write(how.encode())
             self._end.close()
         limit = None if math.isinf(self._finish) else self._finish + ENDED
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self._too_late = True
         self._kill()
         self._hearing.join(ENDED)
         return self.news()
@@ -122,8 +124,10 @@ class Tracking:
                     told = Told(**json.loads(line))
                     self._news.append(told)
                     silent -= {told.tracker} if told.note is None else set()
-        code = self._process.wait()
-        self._news.extend(Told(one, f"its process ended with {code}") for one in self.trackers if one in silent)
+        why = f"its process ended with {self._process.wait()}"
+        if self._too_late:
+            why = f"it had not finished {self._finish:g} s after the run"
+        self._news.extend(Told(one, why) for one in self.trackers if one in silent)
 
 
 def track(run: Path, trackers: Sequence[str], on_told: Callable[[Told], object] = lambda told: None) -> None:

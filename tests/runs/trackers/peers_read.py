@@ -1,0 +1,79 @@
+"""What packages of trackers find of a run, by their own readers: run by their Python, `{name: [[step, value], …]}`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Points = Iterator[tuple[str, int, float]]
+
+
+def tensorboard(folder: Path) -> Points:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(folder / "a" / "trackers" / "tensorboard"), size_guidance={"scalars": 0})
+    read.Reload()
+    assert read.Tags()["tensors"], "texts are there"
+    for tag in read.Tags()["scalars"]:
+        yield from ((tag, point.step, point.value) for point in read.Scalars(tag))
+
+
+def wandb(folder: Path) -> Points:
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    files = sorted(
+        (folder / "a" / "trackers" / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.parent.name
+    )
+    for file in files:
+        store = DataStore()
+        store.open_for_scan(str(file))
+        while (data := store.scan_data()) is not None:
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.WhichOneof("record_type") != "history":
+                continue
+            row = {one.key or one.nested_key[0]: json.loads(one.value_json) for one in record.history.item}
+            yield from ((key, int(row["step"]), value) for key, value in row.items() if "/" in key)
+
+
+def trackio(folder: Path) -> Points:
+    (path,) = (folder / "trackio").glob("*.db")
+    with sqlite3.connect(path) as base:
+        for step, metrics in base.execute("select step, metrics from metrics order by rowid"):
+            yield from ((key, step, value) for key, value in json.loads(metrics).items() if "/" in key)
+
+
+def mlflow(folder: Path) -> Points:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("pylm")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["train.max_steps"] == "20" and run.info.status == "FAILED"  # no checkpoint says it finished
+    for key in run.data.metrics:
+        yield from ((key, point.step, point.value) for point in client.get_metric_history(run.info.run_id, key))
+
+
+def main(tracker: str, folder: str) -> None:
+    """Print the points that one found, each name's in the order in which they came."""
+    found: dict[str, list[Any]] = {}
+    for name, step, value in globals()[tracker](Path(folder)):
+        number = (
+            value
+            if isinstance(value, float) and math.isfinite(value)
+            else str(value)
+            if isinstance(value, str | float)
+            else value
+        )
+        found.setdefault(name, []).append([step, number])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
