@@ -246,7 +246,7 @@ import os, resource, time
 class Settings:
     sync_dir = "none"
     def __init__(self, **values): pass
-class api: api_key = None
+def login(prompt, verify): return False
 class Run:
     settings = Settings()
     def define_metric(self, *args, **more): pass

@@ -23,11 +23,12 @@ from pylm.runs.trackers.sink import STOPPED
 __all__ = ["STALL", "Told", "Tracking", "track"]
 
 STALL = 30.0  # seconds after which a tracker that does not answer is done without
+NICE = 10
 POLL = 1.0  # seconds between looks for new lines
 ENDED = 1.0  # seconds that a process has to end in once it is told to
 # the modules of whoever starts it, and not those of the folder that it is started in
 START = """import json, os, sys
-os.nice(10)
+os.nice(int(sys.argv[3]))
 sys.path[:] = json.loads(sys.argv[2])
 from pylm.runs.trackers.process import main
 main(json.loads(sys.argv[1]))"""
@@ -54,6 +55,7 @@ class Tracking:
         stall: float = STALL,
         poll: float = POLL,
         patience: float = 60.0,
+        nice: int = NICE,
     ) -> None:
         """Start it.
 
@@ -64,15 +66,17 @@ class Tracking:
             stall: seconds after which one that does not answer is done without.
             poll: seconds between looks for new lines.
             patience: seconds for another process to be done that sends this run.
+            nice: what it leaves of the processor to the training.
         """
         self.trackers = tuple(service_of(one)[0] for one in trackers)
         self._finish, self._too_late = finish, False
         self._news: deque[Told] = deque()
         request = {"run": str(run), "trackers": list(trackers), "finish": finish, "stall": stall, "poll": poll,
                    "patience": patience}  # fmt: skip
+        given = (json.dumps(request), json.dumps([path for path in sys.path if path]), str(nice))
         # a session of its own: Ctrl-C at the terminal is the training's, and the rest is still sent after it
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(request), json.dumps([path for path in sys.path if path])],
+            [sys.executable, "-c", START, *given],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
@@ -139,9 +143,10 @@ def track(run: Path, trackers: Sequence[str], on_told: Callable[[Told], object] 
         on_told: Hears what each has to say, and how many lines were sent.
     """
     check(trackers)
-    tracking = Tracking(run, trackers, finish=math.inf, patience=0.0)
+    goes_on = state_of(run)[0] == "training"
+    tracking = Tracking(run, trackers, finish=math.inf, patience=0.0, nice=NICE if goes_on else 0)
     try:
-        while tracking.goes_on and (state := state_of(run)[0]) == "training":
+        while tracking.goes_on and state_of(run)[0] == "training":
             for told in tracking.news():
                 on_told(told)
             time.sleep(POLL)

@@ -26,7 +26,9 @@ class WeightsAndBiases:
 
         again = place.id is not None
         place.id = place.id or secrets.token_hex(4)
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        mode = os.environ.get("WANDB_MODE")
+        if mode is None:
+            mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
         self._wandb = wandb
         self._run: Any = wandb.init(
             project=about.project or os.environ.get("WANDB_PROJECT", "pylm"),

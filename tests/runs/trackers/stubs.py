@@ -31,7 +31,7 @@ class Recorded:
 WANDB = """
 class Settings:
     def __init__(self, **values): self.sync_dir = "SYNC"
-class api: api_key = os.environ.get("WANDB_API_KEY")
+def login(prompt, verify): return "WANDB_API_KEY" in os.environ
 Table = Recorded
 class Run(Recorded):
     settings = Settings()

@@ -42,7 +42,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def send() -> None:
         words = [sys.executable, "-m", "pylm", "runs", "track", "a", "--to", "tensorboard,wandb,trackio,mlflow"]
-        subprocess.run(words, cwd=folder, env=environment, check=True, timeout=280)
+        subprocess.run(words, cwd=folder, env=environment, check=True, timeout=580)
 
     send()
     with RunFolder(run) as held:
