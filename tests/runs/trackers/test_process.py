@@ -19,7 +19,7 @@ import pytest
 import pylm
 from pylm.cli import run as command
 from pylm.errors import UsageError
-from pylm.runs.trackers import FINISHED, Told, Tracking, check, track
+from pylm.runs.trackers import FINISHED, Told, Tracking, check, track, tracking
 from pylm.training import events
 from tests.runs.made import line_of, made_run
 from tests.runs.trackers.stubs import calls, plant
@@ -54,11 +54,11 @@ def until(what: Any, seconds: float = 200.0) -> None:
 def test_one_that_raises_is_dropped_once_and_the_others_go_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant("wandb", run.parent, monkeypatch)
     monkeypatch.setenv("STUB", "raises")
-    tracking = Tracking(run, ["wandb", "csv"], finish=60, poll=0.02)
+    sending = Tracking(run, ["wandb", "csv"], finish=60, poll=0.02, nice=0)
     until(lambda: rows(run) == 22)
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(line_of(21, 1.0)) + "\n")
-    told = [*tracking.news(), *tracking.finish(FINISHED)]
+    told = [*sending.news(), *sending.finish(FINISHED)]
     assert dropped(told) == {"wandb": "RuntimeError: the service is on fire"}
     assert [one.sent for one in told if one.sent is not None] == [23] and rows(run) == 23
     assert len([one for one in told if one.tracker == "wandb" and one.dropped]) == 1
@@ -67,10 +67,10 @@ def test_one_that_raises_is_dropped_once_and_the_others_go_on(run: Path, monkeyp
 def test_one_that_stalls_is_dropped_and_never_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant("wandb", run.parent, monkeypatch)
     monkeypatch.setenv("STUB", "sleeps")
-    tracking = Tracking(run, ["wandb", "csv"], finish=60, stall=0.5, poll=0.02)
+    sending = Tracking(run, ["wandb", "csv"], finish=60, stall=0.5, poll=0.02, nice=0)
     said: list[Told] = []
-    until(lambda: said.extend(tracking.news()) or dropped(said))
-    told = [*said, *tracking.finish(FINISHED)]
+    until(lambda: said.extend(sending.news()) or dropped(said))
+    told = [*said, *sending.finish(FINISHED)]
     assert dropped(told) == {"wandb": "it no longer answers"} and rows(run) == 22
     assert not (run / "trackers" / "wandb.json").exists() or '"lines": 0' in (run / "trackers/wandb.json").read_text()
 
@@ -78,16 +78,16 @@ def test_one_that_stalls_is_dropped_and_never_waited_for(run: Path, monkeypatch:
 def test_the_end_waits_no_longer_than_it_was_told_to(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = plant("wandb", run.parent, monkeypatch)
     monkeypatch.setenv("STUB", "sleeps")
-    tracking = Tracking(run, ["wandb"], finish=0.5, poll=0.02)
+    sending = Tracking(run, ["wandb"], finish=0.5, poll=0.02, nice=0)
     until(lambda: len(calls(log)) >= 3)
-    assert dropped(tracking.finish(FINISHED)) == {"wandb": "it had not finished 0.5 s after the run"}
-    assert not tracking.goes_on
+    assert dropped(sending.finish(FINISHED)) == {"wandb": "it had not finished 0.5 s after the run"}
+    assert not sending.goes_on
 
 
 def test_the_rest_is_sent_after_whoever_trained_was_killed(run: Path) -> None:
     script = (
         "import os, signal, sys, time; from pathlib import Path; from pylm.runs.trackers import Tracking\n"
-        f"t = Tracking(Path({str(run)!r}), ['csv'], finish=60, poll=60)\n"
+        f"t = Tracking(Path({str(run)!r}), ['csv'], finish=60, poll=60, nice=0)\n"
         f"while not Path({str(run)!r}, 'trackers', 'csv.json').exists(): time.sleep(0.02)\n"
         f"open({str(run / 'metrics.jsonl')!r}, 'a').write({json.dumps(line_of(21, 1.0))!r} + chr(10))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -99,11 +99,11 @@ def test_the_rest_is_sent_after_whoever_trained_was_killed(run: Path) -> None:
 
 
 def test_a_process_that_is_killed_is_told_of(run: Path) -> None:
-    tracking = Tracking(run, ["csv"], finish=1)
-    os.kill(tracking._process.pid, signal.SIGKILL)
+    sending = Tracking(run, ["csv"], finish=1, nice=0)
+    os.kill(sending._process.pid, signal.SIGKILL)
     said: list[Told] = []
-    until(lambda: said.extend(tracking.news()) or said)
-    assert dropped(said) == {"csv": "its process ended with -9"} and tracking.finish(FINISHED) == ()
+    until(lambda: said.extend(sending.news()) or said)
+    assert dropped(said) == {"csv": "its process ended with -9"} and sending.finish(FINISHED) == ()
 
 
 def test_two_processes_do_not_send_one_run(run: Path) -> None:
@@ -168,6 +168,7 @@ def test_a_training_with_trackers_is_the_same_to_the_bit(tmp_path: Path, monkeyp
     monkeypatch.setenv("PYLM_CACHE", str(tmp_path / "cache"))
     plant("wandb", tmp_path, monkeypatch)
     monkeypatch.setenv("STUB", "raises")
+    monkeypatch.setattr(tracking, "NICE", 0)  # or it would wait for tests beside this one
     write_shards(tmp_path / "ids", 60, np.random.default_rng(2), count=4000)
     heard: list[Any] = []
     plain = pylm.train(data="ids", out="plain", on_event=lambda event: None, **SHORT)

@@ -98,6 +98,10 @@ def test_checksums_are_those_of_the_standard(content: bytes, checksum: int) -> N
     assert crc32c(content) == checksum
 
 
+def test_a_checksum_is_masked_as_every_file_of_events_begins() -> None:
+    assert masked(crc32c(struct.pack("<Q", 24))) == 0x224B7FA3  # 18 00 … 00, then a3 7f 4b 22, in any of them
+
+
 def events(path: Path) -> Iterator[bytes]:
     """The events of a file, each record's checksums compared."""
     content = path.read_bytes()
