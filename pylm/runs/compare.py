@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pylm.errors import UsageError
-from pylm.runs.differing import Value, configuration, differences, environment
-from pylm.runs.finding import find_runs
+from pylm.runs.differing import Value, configuration, differing, environment
 from pylm.runs.history import AXES, History
+from pylm.runs.readers.logged import Logged
+from pylm.runs.readers.opening import open_runs
 from pylm.runs.summary import evaluations, identity
 
 __all__ = ["SURE", "Comparison", "Equal", "Group", "Verdict", "compare"]
 
-SEED = "train.seed"  # runs that differ in it alone are repetitions of one
+SEEDS = ("train.seed", "seed")  # runs that differ in it alone are repetitions of one
 SURE = 0.01  # what a recipe's records ask for
 MOST_SEEDS = 200
 
@@ -82,31 +83,49 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
     """Compare runs, by bits per byte where their tokenizers differ and by the validation loss else.
 
     Args:
-        runs: Two or more, by folder or name. Those that differ in their seed alone count as repetitions of one.
+        runs: Two or more, by folder or name, or of other tools: `wandb:ID`, `tb:DIR`, `trackio:PROJECT`, a CSV file.
+            Those that differ in their seed alone count as repetitions of one.
     """
-    folders = find_runs(runs)
-    if len(folders) < 2:
+    sides = [_Side.of(one) for one in open_runs(runs)]
+    if len(sides) < 2:
         raise UsageError("a comparison takes two runs or more", "such as pylm compare runs/a runs/b")
-    histories = [History(run) if (run / "metrics.jsonl").is_file() else None for run in folders]
-    known = [identity(run) for run in folders]
+    histories = [side.history for side in sides]
     finals: dict[str, list[float | None]] = {
         key: [None if one is None else one.last(key) for one in histories]
         for key in ("val_loss", "bits_per_byte", "loss")
     }
     for x in ("steps", "tokens", "time"):
-        finals[x] = [None if one is None else one.end(x) for one in histories]
-    metric, why = _metric(known, finals)
-    groups = _groups(folders, known, finals[metric])
+        finals[x] = [None if one is None or not one.has_axis(x) else one.end(x) for one in histories]
+    metric, why = _metric(sides, finals)
+    groups = _groups(sides, finals[metric])
     return Comparison(
-        folders, metric, why, finals, _equal(folders, histories, metric), groups, _verdicts(groups), _scores(folders),
-        {run: one["soup"]["parents"] for run, one in zip(folders, known, strict=True) if one["soup"]},
-        differences(folders),
+        [side.path for side in sides], metric, why, finals, _equal(sides, metric), groups, _verdicts(groups),
+        _scores(sides), {side.path: side.identity["soup"]["parents"] for side in sides if side.identity.get("soup")},
+        differing([side.config for side in sides]),
     )  # fmt: skip
 
 
-def _metric(known: Sequence[dict[str, Any]], finals: dict[str, list[float | None]]) -> tuple[str, str | None]:
+class _Side(NamedTuple):
+    """A run that is compared; one of another tool has what that tool keeps."""
+
+    path: Path
+    history: History | None
+    identity: dict[str, Any]
+    config: dict[str, Value]
+    scores: dict[tuple[str, str], dict[str, Any]]
+
+    @classmethod
+    def of(cls, run: Path | Logged) -> _Side:
+        if isinstance(run, Logged):
+            config = {key: Value(value, run.path.name) for key, value in (run.config or {}).items()}
+            return cls(run.path, History(run), {}, config, {})
+        history = History(run) if (run / "metrics.jsonl").is_file() else None
+        return cls(run, history, identity(run), configuration(run), evaluations(run))
+
+
+def _metric(sides: Sequence[_Side], finals: dict[str, list[float | None]]) -> tuple[str, str | None]:
     """Return what is compared, and why where it is not the validation loss: nats of other tokens do not compare."""
-    tokenizers = {one["tokenizer"] for one in known} - {None}
+    tokenizers = {side.identity.get("tokenizer") for side in sides} - {None}
     if len(tokenizers) > 1:
         return "bits_per_byte", "their tokenizers differ, and a loss is of a token"
     if not any(value is not None for value in finals["val_loss"]):
@@ -114,13 +133,14 @@ def _metric(known: Sequence[dict[str, Any]], finals: dict[str, list[float | None
     return "val_loss", None
 
 
-def _groups(runs: Sequence[Path], known: Sequence[dict[str, Any]], values: Sequence[float | None]) -> list[Group]:
+def _groups(sides: Sequence[_Side], values: Sequence[float | None]) -> list[Group]:
     """Return the runs that differ in their seed alone together, in the order of the first of each."""
     together: dict[tuple[str, ...], list[tuple[Path, float | None]]] = {}
-    for run, one, value in zip(runs, known, values, strict=True):
-        same = repr(sorted((key, each.value) for key, each in configuration(run).items() if key != SEED))
-        alone = str(run) if one["soup"] else ""  # a soup has the configuration of its parents, and is none of them
-        together.setdefault((same, str(one["data"]), alone), []).append((run, value))
+    for side, value in zip(sides, values, strict=True):
+        same = repr(sorted((key, repr(each.value)) for key, each in side.config.items() if key not in SEEDS))
+        # a soup has the configuration of its parents, and is none of them; without one nobody knows what is the same
+        alone = str(side.path) if side.identity.get("soup") or not side.config else ""
+        together.setdefault((same, str(side.identity.get("data")), alone), []).append((side.path, value))
     parts = ([*zip(*pairs, strict=True)] for pairs in together.values())
     return [_group(list(members), [value for value in reached if value is not None]) for members, reached in parts]
 
@@ -170,26 +190,28 @@ def _spread(mean: float, deviation: float, count: int) -> list[float]:
     return [mean + away] * half + [mean - away] * half + [mean] * (count % 2)
 
 
-def _equal(runs: Sequence[Path], histories: Sequence[History | None], metric: str) -> dict[str, Equal]:
+def _equal(sides: Sequence[_Side], metric: str) -> dict[str, Equal]:
     """Return the metric at the most tokens, seconds and FLOPs that every run has spent by its last evaluation."""
-    spent = [one for one in histories if one is not None and metric in one.keys]
+    spent = [side.history for side in sides if side.history is not None and metric in side.history.keys]
     equal = {}
     for x in ("tokens", "time", "flops"):
-        if len(spent) < 2 or (x == "flops" and not all("flops_per_token" in environment(run) for run in runs)):
+        if len(spent) < 2 or not all(one.has_axis(x) for one in spent):
+            continue
+        if x == "flops" and not all("flops_per_token" in environment(side.path) for side in sides):
             continue
         scales = {one.run: one.scale(x) for one in spent}
         place = min((one.metrics.range(metric, AXES[x]) or (0.0, 0.0))[1] * scales[one.run] for one in spent)
-        found = [one and metric in one.keys and one.metrics.at(metric, AXES[x], [place / scales[one.run]])[0]
-                 for one in histories]  # fmt: skip
-        equal[x] = Equal(place, [one if one and math.isfinite(one) else None for one in found])
+        found = [one.metrics.at(metric, AXES[x], [place / scales[one.run]])[0] if one in spent else math.nan
+                 for one in (side.history for side in sides)]  # fmt: skip
+        equal[x] = Equal(place, [one if math.isfinite(one) else None for one in found])
     return equal
 
 
-def _scores(runs: Sequence[Path]) -> dict[tuple[str, str], list[tuple[float, float | None] | None]]:
+def _scores(sides: Sequence[_Side]) -> dict[tuple[str, str], list[tuple[float, float | None] | None]]:
     """Return what `pylm eval` found last of each run, by task and metric."""
-    found = [evaluations(run) for run in runs]
-    names = dict.fromkeys(name for one in found for name in one)
+    names = dict.fromkeys(name for side in sides for name in side.scores)
     return {
-        name: [(one[name]["value"], one[name].get("stderr")) if name in one else None for one in found]
+        name: [(side.scores[name]["value"], side.scores[name].get("stderr")) if name in side.scores else None
+               for side in sides]
         for name in names
-    }
+    }  # fmt: skip

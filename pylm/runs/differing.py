@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pylm.errors import UsageError
 
-__all__ = ["Value", "configuration", "differences", "environment"]
+__all__ = ["Value", "configuration", "differences", "differing", "environment"]
 
 DEFAULT = "default"
 GIVEN = "given"  # of a run that kept no origins
@@ -51,6 +51,14 @@ def configuration(run: Path) -> dict[str, Value]:
 
 def differences(runs: Sequence[Path]) -> dict[str, list[Value]]:
     """Return the keys whose values are not the same in all runs, with the value of each."""
-    read: list[Mapping[str, Value]] = [configuration(run) for run in runs]
-    sides = {key: [each[key] for each in read] for key in read[0]}
+    return differing([configuration(run) for run in runs])
+
+
+def differing(read: Sequence[Mapping[str, Value]]) -> dict[str, list[Value]]:
+    """Return the keys that two configurations or more have and whose values differ; one that lacks it has `ABSENT`."""
+    keys = dict.fromkeys(key for each in read for key in each)
+    sides = {key: [each.get(key, ABSENT) for each in read] for key in keys if sum(key in each for each in read) > 1}
     return {key: values for key, values in sides.items() if any(one.value != values[0].value for one in values)}
+
+
+ABSENT = Value(None, "not kept")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pylm._rust import Metrics
 from pylm.errors import DataError, UsageError, did_you_mean
 from pylm.runs.differing import environment
 from pylm.runs.lines import read_lines
+from pylm.runs.readers.logged import Logged, ours
 
 __all__ = ["AXES", "EVALUATED", "Curve", "History"]
 
@@ -36,8 +37,12 @@ class Curve(NamedTuple):
 class History:
     """What a run wrote down of its steps and evaluations, read once; `refresh` reads on where it goes on."""
 
-    def __init__(self, run: Path) -> None:
-        """Read the lines of a run's folder; it is an error where there are none yet."""
+    def __init__(self, run: Path | Logged) -> None:
+        """Read the lines of a run's folder, or another tool's; it is an error where there are none yet."""
+        self._logged = run if isinstance(run, Logged) else None
+        if isinstance(run, Logged):
+            self.run, self.metrics = run.path, run.metrics()
+            return
         self.run = run
         path = run / "metrics.jsonl"
         if not path.is_file():
@@ -52,6 +57,10 @@ class History:
     def keys(self) -> list[str]:
         """Return the names of what can be drawn."""
         return [key for key in self.metrics.keys if key not in POSITIONS]
+
+    def named(self, metric: str) -> str:
+        """Return our name of a metric that was named as another tool does; the name itself where that is one here."""
+        return metric if metric in self.keys or ours(metric) not in self.keys else ours(metric)
 
     def check(self, metric: str) -> str:
         """Return the name of a metric; it is an error, with the nearest, where the run has none of that name."""
@@ -71,7 +80,7 @@ class History:
         """Return what the run had gone through before it was resumed from an earlier step."""
         curves = [self.curve(metric, x, columns=columns, gone=True)]
         axis, scale = AXES[x], self.scale(x)
-        for resume in read_lines(self.run / "resumes.jsonl"):
+        for resume in self._resumes():
             points = [
                 (line[axis] * scale, math.nan if line[metric] is None else line[metric])
                 for line in resume.get("removed", ())
@@ -82,12 +91,15 @@ class History:
 
     def cuts(self, x: str = "steps") -> list[float]:
         """Return the places at which the run was resumed."""
-        steps = [float(resume["step"]) for resume in read_lines(self.run / "resumes.jsonl") if resume.get("step")]
+        steps = [float(resume["step"]) for resume in self._resumes() if resume.get("step")]
         steps = sorted({*steps, *self.metrics.cuts})
         if x == "steps":
             return steps
         scale = self.scale(x)
         return [at * scale for at in self.metrics.at(AXES[x], "step", steps) if math.isfinite(at)]
+
+    def _resumes(self) -> list[dict[str, Any]]:
+        return read_lines(self.run / "resumes.jsonl") if self._logged is None else self._logged.resumes
 
     def last(self, metric: str) -> float | None:
         """Return the last finite value; None where there is none."""
@@ -99,6 +111,10 @@ class History:
         xs, ys = self.metrics.curve(metric, "step", columns=1)
         finite = [(y, x) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
         return (int(min(finite)[1]), min(finite)[0]) if finite else None
+
+    def has_axis(self, x: str) -> bool:
+        """Say whether the run wrote down how far it had come on an axis."""
+        return AXES[x] in self.metrics.keys
 
     def end(self, x: str = "steps") -> float:
         """Return how far the run has come on an axis."""
@@ -113,6 +129,8 @@ class History:
 
     def scale(self, x: str) -> float:
         """Return what a place of metrics.jsonl is multiplied with: tokens become FLOPs."""
+        if self._logged is not None and not self.has_axis(x):
+            raise UsageError(f"{self.run} kept no {x}", "draw it over steps")
         if x != "flops":
             return 1.0
         each = environment(self.run).get("flops_per_token")

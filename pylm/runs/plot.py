@@ -13,8 +13,9 @@ from pylm.runs.drawing.characters import labelled
 from pylm.runs.drawing.panel import COLOURS, Line, Panel, Spot
 from pylm.runs.drawing.svg import MARGIN, RIGHT
 from pylm.runs.drawing.svg import svg as draw_svg
-from pylm.runs.finding import find_runs
 from pylm.runs.history import AXES, EVALUATED, History
+from pylm.runs.readers.logged import Logged
+from pylm.runs.readers.opening import open_runs
 from pylm.wording import param
 
 __all__ = ["FORMATS", "losses", "panels_of", "plot", "svg", "terminal", "ticks", "write_picture"]
@@ -73,24 +74,35 @@ def plot(
     """Draw metrics of runs over one another into a file, and return its path.
 
     Args:
-        runs: Folders or names; the newest run if none is named.
+        runs: Folders or names, or runs of other tools (`wandb:ID`, `tb:DIR`, `trackio:PROJECT`, a CSV file); the
+            newest run if none is named.
         metrics: Names of metrics.jsonl; the losses share a picture, each other one has its own.
-        x: `steps`, `tokens`, `time` or `flops`.
+        x: `steps`, `tokens`, `time` or `flops`; of CSV files also the column that says of which step a row is.
         smooth: How much of the average each point keeps, from 0 (none) to below 1; figures of evaluations never are.
         log: Whether the values' axis is logarithmic.
         out: An .svg, .png or .html; `loss.svg` in the run's folder if not given, `plot.svg` here for several.
     """
     named = [runs] if isinstance(runs, (str, Path)) else list(runs)
-    folders = find_runs(named)
-    path = Path(out) if out is not None else folders[0] / "loss.svg" if len(folders) == 1 else Path("plot.svg")
+    column = None if x in AXES else x
+    opened = open_runs(named, column)
+    if column is not None and not all(isinstance(one, Logged) and one.is_table for one in opened):
+        raise UsageError(f"{x} is no axis", f"there are {', '.join(AXES)}")
+    path = Path(out) if out is not None else _beside(opened)
     form = path.suffix.lower().lstrip(".")
     if form not in FORMATS:
         raise UsageError(f"{path} is none of {', '.join(FORMATS)}", f"such as {param('out', 'loss.svg')}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}", "make it, or name another")
-    panels = panels_of(list(map(History, folders)), metrics, x, smooth, log, columns=WIDTH - MARGIN - RIGHT)
+    histories, over = list(map(History, opened)), "steps" if column else x
+    panels = panels_of(histories, metrics, over, smooth, log, columns=WIDTH - MARGIN - RIGHT)
     write_picture(path, _as(form, panels))
     return path
+
+
+def _beside(opened: Sequence[Path | Logged]) -> Path:
+    """Return where a picture goes that nobody gave a name: one run's into its folder."""
+    alone = opened[0] if len(opened) == 1 else None
+    return alone / "loss.svg" if isinstance(alone, Path) else Path("plot.svg")
 
 
 def write_picture(path: Path, content: bytes) -> None:
@@ -131,6 +143,7 @@ def panels_of(
         raise UsageError(f"{x} is no axis", f"there are {', '.join(AXES)}")
     if not 0 <= smooth < 1:
         raise UsageError(f"smooth={smooth:g} keeps no average", "from 0, which is none, to below 1, such as 0.9")
+    metrics = list(dict.fromkeys(_named(histories, metric) for metric in metrics))
     for metric in metrics:
         _check(histories, metric)
     unit, name = _unit(histories, x)
@@ -146,6 +159,11 @@ def panels_of(
         )
         for group in groups
     ]  # fmt: skip
+
+
+def _named(histories: Sequence[History], metric: str) -> str:
+    """Return a metric as it is named here, where it was named as another tool does."""
+    return next((name for one in histories if (name := one.named(metric)) in one.keys), metric)
 
 
 def _check(histories: Sequence[History], metric: str) -> None:

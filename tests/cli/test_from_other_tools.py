@@ -23,6 +23,7 @@ from pylm.tokenizer import Tokenizer
 from pylm.training.ending import ended
 from tests.generation.small import small_model, small_tokenizer, write_run
 from tests.runs.made import made_run
+from tests.runs.written import history, wandb_file, wandb_run
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -205,9 +206,12 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
             point(Path("runs/x"), "best", 5)
         monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
     if words[0] in ("plot", "compare"):
-        for name in set(words) & {"mine", "other"}:
+        for name in set(words) & {"mine"}:
             shutil.rmtree(f"runs/{name}", ignore_errors=True)
             made_run(Path("runs", name))
+        for own in re.findall(r"[0-9a-f]{8}", line):  # ids of W&B, whose offline files lie here
+            lines_of_it = [wandb_run(own, {"lr": 0.1}), history(0, {"train/loss": 2.0})]
+            wandb_file(Path(f"wandb/offline-run-20260101_000000-{own}/run-{own}.wandb"), lines_of_it)
     if words[0] == "eval":
         trained_on(Path(words[words.index("--data") + 1]))
     if "--out" in words:

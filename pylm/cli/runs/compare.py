@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from pylm.runs.compare import Comparison, Verdict
 
 EXAMPLE = """pylm compare runs/a runs/b
-pylm compare runs/base-* runs/new-*"""
+pylm compare runs/base-* runs/new-*
+pylm compare runs/a wandb:ID tb:logs trackio:PROJECT losses.csv"""
 NAMES = {"val_loss": "val loss", "bits_per_byte": "bits a byte", "loss": "loss"}
 
 
 @command("compare", example=EXAMPLE)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", shell_complete=complete_runs)
+@click.argument("runs", nargs=-1, metavar="RUN…", shell_complete=complete_runs)
+@click.option("--run-ids", "ids", multiple=True, metavar="A,B", show_default=False,
+              help="Runs by the ids that they have at W&B: wandb:A wandb:B in short.")  # fmt: skip
 @json_option
-def compare(runs: tuple[str, ...], as_json: bool) -> None:
+def compare(runs: tuple[str, ...], ids: tuple[str, ...], as_json: bool) -> None:
     """Set runs side by side: what each reached, at its end and where all had spent the same, and what differs in them.
 
     Runs that differ in their seed alone are repetitions of one: they have a mean and a deviation, and Welch's test
@@ -30,8 +33,9 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     Whether two checkpoints differ on the same documents says pylm eval A B.
     """
     from pylm.runs.compare import compare as compared
+    from pylm.runs.readers.opening import names_of
 
-    found = compared(runs)
+    found = compared(names_of(runs, ids))
     if as_json:
         print_json(found.as_dict())
     else:
