@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -104,6 +105,15 @@ def test_a_damaged_event_file_is_named_and_one_that_grows_is_read() -> None:
 
 
 # W&B
+
+
+def test_what_wandb_itself_wrote_is_read() -> None:
+    one = opened(f"wandb:{FIXTURES / 'wandb' / 'run-fixture1.wandb'}")  # define_metric("*", step_metric="step")
+    losses = points(one, "loss")
+    assert [x for x, _ in losses] == list(range(10, 201, 10)) and math.isnan(losses.pop(6)[1])
+    assert losses == [(10 * step, 3 / step) for step in range(1, 21) if step != 7]
+    assert points(one, "val_loss") == [(50, 0.7), (100, 0.35), (150, 3.5 / 15), (200, 0.175)]
+    assert points(one, "grad.norm")[-1] == (200, 10.0) and one.config == {"lr": 0.1, "model.width": 64, "seed": 3}
 
 
 def wandb_records(run: str = "abc123", steps: int = 40, config: dict[str, Any] | None = None) -> list[bytes]:
@@ -220,6 +230,36 @@ def test_a_project_of_trackio_is_its_runs(monkeypatch: pytest.MonkeyPatch, capsy
     assert run(["plot", "trackio:proj/fats"]) == 2 and "did you mean fast?" in capsys.readouterr().err
     Path("kept/proj.db").write_bytes(b"no database at all" * 100)
     assert run(["plot", "trackio:proj"]) == 1 and "is no file of trackio" in capsys.readouterr().err
+
+
+def test_two_runs_of_trackio_with_one_name_are_two() -> None:
+    rows = [(name, step, {"loss": at}) for step in (1, 2) for name, at in (("a", 3.0), ("a#2", 2.0))]
+    written.trackio_file(Path("proj.db"), rows, {})
+    runs = [one for one in open_runs(["trackio:proj.db"]) if isinstance(one, Logged)]
+    assert [points(one, "loss") for one in runs] == [[(1, 3.0), (2, 3.0)], [(1, 2.0), (2, 2.0)]]
+
+
+PEERS = Path(__file__).resolve().parents[2] / ".venv" / "peers-runs" / "bin" / "python"
+SEND = """import math, trackio
+for name, at in (("slow", 3.0), ("fast", 2.0)):
+    trackio.init(project="proj", name=name, config={"lr": at})
+    for step in range(1, 6):
+        trackio.log({"train/loss": at / step, "odd": math.nan}, step=step)
+    trackio.finish()
+"""
+
+
+@pytest.mark.skipif(not PEERS.exists(), reason="trackio is not installed: make peers-runs")
+def test_what_trackio_itself_wrote_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "kept"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = subprocess.run([PEERS, "-c", SEND], capture_output=True, text=True, timeout=100)
+    if "No module named 'trackio'" in done.stderr:
+        pytest.skip("trackio is not installed: make peers-runs")
+    assert done.returncode == 0, done.stderr
+    slow, fast = open_runs(["trackio:proj"])
+    assert isinstance(slow, Logged) and isinstance(fast, Logged) and fast.config == {"lr": 2.0}
+    assert points(slow, "loss") == [(step, 3 / step) for step in range(1, 6)] and math.isnan(points(fast, "odd")[0][1])
 
 
 # tables

@@ -114,19 +114,19 @@ def wandb_run(run: str, config: Mapping[str, Any]) -> bytes:
 
 
 def trackio_file(path: Path, rows: Iterable[tuple[str, int, Mapping[str, Any]]], configs: Mapping[str, Any]) -> Path:
-    """A project of trackio."""
+    """A project of trackio; `name#2` is another run of that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(path) as base:
         base.execute(
             "CREATE TABLE metrics (id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT NOT NULL, "
-            "run_name TEXT NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL)"
+            "run_id TEXT NOT NULL, run_name TEXT NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL)"
         )
         base.execute("CREATE TABLE configs (id INTEGER PRIMARY KEY, run_name TEXT, config TEXT, created_at TEXT)")
         for run, step, values in rows:
             when = f"2026-01-01T00:{step // 60:02}:{step % 60:02}+00:00"
             base.execute(
-                "INSERT INTO metrics (timestamp, run_name, step, metrics) VALUES (?, ?, ?, ?)",
-                (when, run, step, json.dumps(values)),
+                "INSERT INTO metrics (timestamp, run_id, run_name, step, metrics) VALUES (?, ?, ?, ?, ?)",
+                (when, f"id-of-{run}", run.partition("#")[0], step, json.dumps(values)),
             )
         for run, config in configs.items():
             base.execute("INSERT INTO configs (run_name, config) VALUES (?, ?)", (run, json.dumps(config)))

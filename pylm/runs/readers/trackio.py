@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError, UsageError, did_you_mean
-from pylm.runs.readers.logged import STEPS, Logged, Row, flat, logged, numbers, step_of
+from pylm.runs.readers.logged import Logged, Row, flat, logged, numbers, step_of
 
 __all__ = ["open_trackio"]
 
@@ -50,14 +51,17 @@ def _file(rest: str) -> tuple[Path, str]:
 
 
 def _rows(base: sqlite3.Connection) -> dict[str, list[Row]]:
-    """Return the rows of each run, in the order in which they were written."""
+    """Return the rows of each run, in the order in which they were written; two of one name have their ids too."""
+    own_id = "run_id" if "run_id" in {row[1] for row in base.execute("PRAGMA table_info(metrics)")} else "run_name"
+    names = dict(base.execute(f"SELECT {own_id}, run_name FROM metrics GROUP BY {own_id} ORDER BY MIN(id)").fetchall())
+    twice = [name for name, many in Counter(names.values()).items() if many > 1]
     found: dict[str, list[Row]] = {}
-    for run, when, step, text in base.execute("SELECT run_name, timestamp, step, metrics FROM metrics ORDER BY id"):
+    for own, when, step, text in base.execute(f"SELECT {own_id}, timestamp, step, metrics FROM metrics ORDER BY id"):
+        run = f"{names[own]}-{own[:8]}" if names[own] in twice else names[own]
         values = _values(text)
-        own = step_of(values)
-        place = step if own is None else own
-        if place is not None:
-            found.setdefault(run, []).append(Row(int(place), _seconds(when), numbers(values, but=STEPS)))
+        logged_step = step_of(values)
+        place = int(step) if logged_step is None else logged_step
+        found.setdefault(run, []).append(Row(place, _seconds(when), numbers(values)))
     return found
 
 
