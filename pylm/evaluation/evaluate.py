@@ -18,7 +18,7 @@ from pylm.evaluation.breakdown import BREAKDOWNS, ByConfidence, breakdown_of
 from pylm.evaluation.judged import Judged, by_examples, by_shards, by_text, is_shards, of_ours, own_data
 from pylm.evaluation.losses import Reader
 from pylm.evaluation.reading import read
-from pylm.evaluation.results import EVALUATIONS, Evaluation, apart, append, perplexity, ready
+from pylm.evaluation.results import EVALUATIONS, Evaluation, apart, append, keep, perplexity, ready
 from pylm.evaluation.scoring import Scorer
 from pylm.evaluation.tally import Tally, TextLengths
 from pylm.wording import param
@@ -165,7 +165,10 @@ def evaluate(
     found = questions.of_model(found, opened, prefix, told, say)
     found = replace(found, tasks=[*answers, *found.tasks])
     if place is not None:
-        append(place, list(found.records()))
+        records = list(found.records())
+        append(place, records)
+        if out is None:
+            keep(place.parent, found, records)
     return found
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.checkpoint.directory import AVERAGE
 from pylm.durable import naming
 from pylm.errors import UsageError
+from pylm.runs.documents import Documents, keep_documents
 from pylm.runs.lines import plain
 from pylm.wording import param
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pylm.evaluation.tasks import TaskResult
     from pylm.evaluation.written import Written
 
-__all__ = ["EVALUATIONS", "Evaluation", "apart", "append", "fingerprint", "perplexity", "ready"]
+__all__ = ["EVALUATIONS", "Evaluation", "apart", "append", "fingerprint", "keep", "perplexity", "ready"]
 
 EVALUATIONS = "evaluations.jsonl"
 METRICS = (
@@ -161,6 +162,15 @@ def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         while lines:
             lines = lines[file.write(lines) :]
         os.fsync(file.fileno())
+
+
+def keep(run: Path, found: Evaluation, records: Sequence[Mapping[str, Any]]) -> None:
+    """Keep in a run what was found of each document, for comparisons with runs that were judged by the same."""
+    if found.units is None or not records:
+        return
+    of = {key: records[0][key] for key in ("checkpoint", "time")}
+    sums = {name: getattr(found.units, name) for name in ("keys", "nats", "tokens", "text_nats", "bytes")}
+    keep_documents(run, found.fingerprint, Documents(data=found.settings["data"], name=str(found.data), **of, **sums))
 
 
 def _is_record(line: bytes) -> bool:

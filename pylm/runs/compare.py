@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from pylm.errors import UsageError
 from pylm.runs.differing import Value, configuration, differing, environment
+from pylm.runs.documents import Documents, read_documents
 from pylm.runs.history import AXES, History
+from pylm.runs.paired import Paired, paired
 from pylm.runs.readers.logged import Logged
 from pylm.runs.readers.opening import open_runs
 from pylm.runs.summary import evaluations, identity
@@ -59,6 +61,7 @@ class Comparison:
     equal: dict[str, Equal]
     groups: list[Group]
     verdicts: list[Verdict]
+    paired: list[Paired]
     scores: dict[tuple[str, str], list[tuple[float, float | None] | None]]  # of `pylm eval`, each with its error
     soups: dict[Path, list[dict[str, Any]]]
     differing: dict[str, list[Value]]
@@ -74,6 +77,7 @@ class Comparison:
             "runs": list(map(str, self.runs)), "metric": self.metric, "why": self.why, "finals": self.finals,
             "equal": {x: equal._asdict() for x, equal in self.equal.items()}, "groups": groups,
             "verdicts": [verdict._asdict() for verdict in self.verdicts], "scores": scores,
+            "paired": [{**one._asdict(), "run": str(one.run)} for one in self.paired],
             "soups": {str(run): parents for run, parents in self.soups.items()},
             "differences": {key: [one._asdict() for one in values] for key, values in self.differing.items()},
         }  # fmt: skip
@@ -100,6 +104,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
     groups = _groups(sides, finals[metric])
     return Comparison(
         [side.path for side in sides], metric, why, finals, _equal(sides, metric), groups, _verdicts(groups),
+        paired([(side.path, side.documents) for side in sides]),
         _scores(sides), {side.path: side.identity["soup"]["parents"] for side in sides if side.identity.get("soup")},
         differing([side.config for side in sides]),
     )  # fmt: skip
@@ -113,14 +118,15 @@ class _Side(NamedTuple):
     identity: dict[str, Any]
     config: dict[str, Value]
     scores: dict[tuple[str, str], dict[str, Any]]
+    documents: list[Documents]
 
     @classmethod
     def of(cls, run: Path | Logged) -> _Side:
         if isinstance(run, Logged):
             config = {key: Value(value, run.path.name) for key, value in (run.config or {}).items()}
-            return cls(run.path, History(run), {}, config, {})
+            return cls(run.path, History(run), {}, config, {}, [])
         history = History(run) if (run / "metrics.jsonl").is_file() else None
-        return cls(run, history, identity(run), configuration(run), evaluations(run))
+        return cls(run, history, identity(run), configuration(run), evaluations(run), read_documents(run))
 
 
 def _metric(sides: Sequence[_Side], finals: dict[str, list[float | None]]) -> tuple[str, str | None]:

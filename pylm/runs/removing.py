@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from pylm.errors import UsageError
+from pylm.runs.documents import DOCUMENTS
 from pylm.runs.finding import find_run
 
 __all__ = ["check_removable", "remove_run"]
@@ -15,7 +16,17 @@ __all__ = ["check_removable", "remove_run"]
 # what pylm writes into a run's folder; with anything else in it, it is somebody's own too
 OURS = {
     *("config.yaml", "environment.json", "metrics.jsonl", "metrics.idx", "incidents.jsonl", "samples.jsonl"),
-    *("evaluations.jsonl", "resumes.jsonl", "checkpoints", "loss.svg", "report.html", "profile", "trackers", ".lock"),
+    *(
+        "evaluations.jsonl",
+        "resumes.jsonl",
+        "checkpoints",
+        "loss.svg",
+        "report.html",
+        "profile",
+        "trackers",
+        ".lock",
+        DOCUMENTS,
+    ),
 }
 
 

@@ -22,6 +22,7 @@ from pylm.evaluation.rolling import rolling_windows
 from pylm.evaluation.validation import Validation
 from pylm.generation.load import open_model
 from pylm.model.names import to_hugging_face
+from pylm.runs.documents import read_documents
 from pylm.tokenizer import Tokenizer
 from tests.generation.small import CONTEXT, small_model, small_tokenizer, stored, write_run
 from tests.support.shards import write_shards
@@ -206,6 +207,17 @@ def test_lines_are_appended_and_a_torn_one_goes(model: Any) -> None:
     last = next(line for line in reversed(lines) if line["metric"] == "loss")
     assert last["value"] == found.loss and last["settings"] == found.fingerprint != lines[0]["settings"]
     assert last["checkpoint"] == "step_5" and last["step"] == 5 and last["n"] == found.tokens
+
+
+def test_what_was_found_of_each_document_is_kept_in_the_run(model: Any) -> None:
+    rows = [{"text": text} for text in ("the cat", "sat on", "the mat")]
+    found = pylm.evaluate("runs/x", data=rows, by_document=True)
+    pylm.evaluate("runs/x", data=rows[:2], out="mine.jsonl")  # somebody else's file: nothing is kept in the run
+    (kept,) = read_documents(Path("runs/x"))
+    assert found.units is not None and kept.nats.sum() / kept.tokens.sum() == pytest.approx(found.loss)
+    assert kept.nats.tolist() == found.units.nats.tolist() and kept.checkpoint == "step_5"
+    pylm.evaluate("runs/x", data=rows, by_document=True)
+    assert len(read_documents(Path("runs/x"))) == 1  # the newest of the same settings
 
 
 def test_what_stands_in_a_file_is_not_lost(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pylm.cli import run
 from pylm.runs.compare import SURE, _spread, compare
+from pylm.runs.documents import Documents, keep_documents
 from pylm.statistics import welch
 from tests.runs.made import line_of, made_run
 
@@ -106,6 +108,54 @@ def test_scores_and_parents_are_rows(capsys: Capture) -> None:
     assert ["hellaswag acc", "0.2500 ± 0.0100", "0.5000 ± 0.0100"] in [
         [c.strip() for c in row if c.strip()] for row in rows
     ]
+
+
+def judged(path: Path, nats: Any, tokens: Any, *, data: str = "d", time: str = "1", bytes_: int = 30) -> None:
+    """An evaluation by documents, as pylm eval keeps it."""
+    count = len(nats)
+    keys, sizes = np.arange(count), np.full(count, bytes_)
+    keep_documents(path, f"s{data}{time}", Documents(data, "val.txt", "step_9", time, keys, np.array(nats), tokens,
+                                                     np.array(nats), sizes))  # fmt: skip
+
+
+def test_losses_are_compared_by_pairs_of_documents(capsys: Capture) -> None:
+    random = np.random.default_rng(0)
+    tokens = random.integers(5, 50, 400)
+    base = random.normal(3, 1.0, 400) * tokens  # documents differ by far more than the runs do
+    for name, nats in (("a", base), ("b", base - 0.02 * tokens + random.normal(0, 0.1, 400)), ("c", base)):
+        made_run(Path("runs", name), lift=0.1 * (name == "b"))
+        judged(Path("runs", name), nats, tokens)
+    judged(Path("runs/b"), base + 99, tokens, data="other")
+    judged(Path("runs/a"), base + 99, tokens, time="0")  # an older one
+    found = {one.run.name: one for one in compare(["a", "b", "c"]).paired}
+    assert found["b"].difference == pytest.approx(-0.02, abs=1e-3) and found["b"].documents == 400
+    assert found["b"].low < found["b"].difference < found["b"].high < -0.015 and found["b"].p < 0.01
+    assert found["c"][4:7] == (0, 0, 0) and found["c"].p == 1
+    assert run(["compare", "a", "b", "c", "--json"]) == 0
+    assert [one["run"] for one in json.loads(capsys.readouterr().out)["paired"]] == ["runs/b", "runs/c"]
+    assert run(["compare", "a", "b"]) == 0
+    assert "b is -0.02" in (out := capsys.readouterr().out) and "on the same 400 documents of val.txt" in out
+
+
+def test_other_tokens_are_paired_by_their_bytes_and_other_documents_not_at_all() -> None:
+    for number, name in enumerate("abcd"):
+        made_run(Path("runs", name))
+        data, bytes_ = "other" if name == "c" else "d", 31 if name == "d" else 30
+        judged(Path("runs", name), [30.0 + number, 60.0], np.array([3 + number, 4]), data=data, bytes_=bytes_)
+    (one,) = compare(["a", "b", "c", "d"]).paired
+    assert one.run.name == "b" and one.metric == "bits_per_byte"
+    assert one.difference == pytest.approx(1 / (60 * math.log(2)))
+
+
+def test_a_damaged_file_of_documents_is_named(capsys: Capture) -> None:
+    for name in "ab":
+        made_run(Path("runs", name))
+        judged(Path("runs", name), [1.0, 2.0], np.array([3, 4]))
+    (path,) = Path("runs/b/documents").iterdir()
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"text"):
+        path.write_bytes(damaged)
+        assert run(["compare", "a", "b"]) == 1 and f"{path} is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["a"], ["a", "a"]])

@@ -13,6 +13,7 @@ from pylm.cli.frame.printing import print_json
 
 if TYPE_CHECKING:
     from pylm.runs.compare import Comparison, Verdict
+    from pylm.runs.paired import Paired
 
 EXAMPLE = """pylm compare runs/a runs/b
 pylm compare runs/base-* runs/new-*
@@ -30,7 +31,7 @@ def compare(runs: tuple[str, ...], ids: tuple[str, ...], as_json: bool) -> None:
 
     Runs that differ in their seed alone are repetitions of one: they have a mean and a deviation, and Welch's test
     says whether two means differ by more than chance. Where tokenizers differ, bits per byte are compared, not losses.
-    Whether two checkpoints differ on the same documents says pylm eval A B.
+    Runs that pylm eval has judged by the same documents are compared by pairs of these too.
     """
     from pylm.runs.compare import compare as compared
     from pylm.runs.readers.opening import names_of
@@ -55,6 +56,7 @@ def _lines(found: Comparison) -> Iterator[str]:
             mean, seeds = f"{group.mean:.4f} ± {group.deviation:.4f}", len(group.values)
             yield f"{names}: {NAMES[found.metric]} {mean} over {seeds} seeds"
     yield from (_verdict(found, verdict) for verdict in found.verdicts)
+    yield from (_paired(found.runs[0].name, one) for one in found.paired)
     for run, parents in found.soups.items():
         yield f"{run} is a soup of " + ", ".join(f"{one['path']} ({one['share']:.3g})" for one in parents)
     if found.differing:
@@ -100,3 +102,11 @@ def _verdict(found: Comparison, verdict: Verdict) -> str:
     if verdict.seeds is None:
         return f"{said}; were it to stay so, 200 seeds a side would not tell"
     return f"{said}; were it to stay so, {max(verdict.seeds - have, 1)} seeds more a side would tell (p < {SURE})"
+
+
+def _paired(first: str, one: Paired) -> str:
+    unit = {"loss": "nats", "bits_per_byte": "bits a byte"}[one.metric]
+    return (
+        f"{one.run.name} is {one.difference:+.4f} {unit} from {first} on the same {one.documents:,} documents of "
+        f"{one.data}, with 95 % from {one.low:+.4f} to {one.high:+.4f}; by chance alone with p = {one.p:.2g} (paired)"
+    )

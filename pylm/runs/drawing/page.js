@@ -49,7 +49,9 @@ function draw(panel) {
   const title = document.createElement("h2"), place = document.createElement("div");
   title.textContent = panel.title;
   document.getElementById("charts").append(title, place);
-  const plot = drawn(panel, place);
+  const plot = drawn(panel, place), picture = plot.ctx.canvas;
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", panel.title);
   addEventListener("resize", () => plot.setSize({ width: place.clientWidth, height: 380 }));
   return { panel, plot };
 }

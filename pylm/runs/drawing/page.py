@@ -23,9 +23,11 @@ HERE = Path(__file__).parent
 
 def page(panels: Sequence[Panel]) -> str:
     """Return the page of some panels."""
-    body = f"<main id=charts></main>{data_of('panels', [plain(panel) for panel in panels])}"
+    title = "; ".join(panel.title for panel in panels)
+    data = data_of("panels", [plain(panel) for panel in panels])
+    body = f'<main><h1 class="unseen">{escape(title)}</h1><div id="charts"></div></main>{data}'
     styles, script = uplot()
-    return document("; ".join(panel.title for panel in panels), body, styles, [script, packaged("page.js")])
+    return document(title, body, styles, [script, packaged("page.js")])
 
 
 def uplot() -> tuple[list[str], str]:

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,8 @@ def _page(names: Sequence[str]) -> str:
     styles, script = uplot()
     axes = "".join(f"<option>{axis}</option>" for axis in AXES)
     body = (
-        f'<main><p><label for="axis">over</label> <select id="axis">{axes}</select> '
+        f'<main><h1>{escape(", ".join(names))}</h1>\n'
+        f'<p><label for="axis">over</label> <select id="axis">{axes}</select> '
         '<span id="state" role="status">connecting</span></p>\n<div id="charts"></div><div id="runs"></div></main>'
     )
     return document(", ".join(names), body, styles, [script, packaged("page.js"), packaged("live.js")], "'self'")
