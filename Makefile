@@ -95,6 +95,10 @@ peers-runs: setup ## install the trackers that runs are sent to, in an environme
 	$(VENV)/peers-runs/bin/python -m pip install -q --upgrade 'pip>=25.1'
 	$(VENV)/peers-runs/bin/python -m pip install -q -c constraints.txt --group peers-runs
 
+axe: setup ## fetch axe-core, with which the tests of pages in a browser look for what cannot be read or reached
+	mkdir -p $(VENV)/axe
+	test -f $(VENV)/axe/axe.min.js || (cd $(VENV)/axe && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz --strip-components=1 package/axe.min.js && rm axe-core-4.14.1.tgz)
+
 peers-train: setup ## install litgpt, which asks for older packages, in an environment beside
 	test -x $(VENV)/peers-train/bin/python || $(PYTHON) -m venv $(VENV)/peers-train
 	$(VENV)/peers-train/bin/python -m pip install -q --upgrade 'pip>=25.1'
@@ -161,4 +165,4 @@ jupyter: setup ## start Jupyter Lab
 clean: ## remove what was built (not data/, runs/, tok/)
 	rm -rf $(VENV) target dist build pylm/*.so .coverage_html
 
-.PHONY: help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean
+.PHONY: axe help setup demo train train-local train-local-mlx stories build test bench peers peers-data peers-after peers-merge peers-runs peers-train sanitize neon package format lint lint-fix type-check check coverage sync jupyter clean

@@ -28,6 +28,8 @@
     const [one, other] = [luminance(over([r, g, b, a * opacity(element)], below)), luminance(below)].sort((x, y) => y - x);
     const large = parseFloat(style.fontSize) >= 24;
     const ratio = (one + 0.05) / (other + 0.05);
+    const drawn = element.getScreenCTM?.(), scale = drawn ? Math.hypot(drawn.a, drawn.b) : 1;
+    if (parseFloat(style.fontSize) * scale < 8) bad.push("too small: " + node.textContent.trim().slice(0, 60));
     if (ratio < (large ? 3 : 4.5)) bad.push(`${ratio.toFixed(2)}: ${node.textContent.trim().slice(0, 60)}`);
   }
   for (const control of document.querySelectorAll("input, select, textarea, button")) {

@@ -53,7 +53,7 @@ def test_a_screen_fits_and_says_where_the_run_stands(size: tuple[int, int], plai
         for part in (
             *("loss over step: a", "stopped  step 40/100  loss 2.0352", "val loss 2.1352", "640 tokens/s", "1.05 MB"),
             *("25% of matmul peak", "time  backward 57%", "wrote at step 9: Once upon\\x1b[31m a time", "q quit"),
-            "1 incidents, the last at step 7: spike",
+            "1 incident, the last at step 7: spike",
         ):
             assert part in text, part
 

@@ -33,7 +33,7 @@ function showRuns(runs) {
     element("p", run.figures.join(" · "), place);
     if (run.phases) element("p", "time: " + run.phases, place);
     if (run.sample) element("p", `wrote at step ${run.sample.step}: ${run.sample.prompt ?? ""}${run.sample.text ?? ""}`, place);
-    if (run.incident) element("p", `${run.incidents} incidents, the last at step ${run.incident.step}: ${run.incident.kind}`, place);
+    if (run.incident) element("p", `${run.incidents} ${run.incidents === 1 ? "incident" : "incidents"}, the last at step ${run.incident.step}: ${run.incident.kind}`, place);
   }
 }
 

@@ -56,7 +56,10 @@ class Panel:
         ys = [y for line in self.lines for y in line.y if math.isfinite(y) and (y > 0 or not self.log)]
         left, right = min(xs, default=0.0), max(xs, default=1.0)
         low, high = min(ys, default=0.0), max(ys, default=1.0)
-        return (left, max(right, left + (1 if self.whole else 1e-9))), (low, max(high, low + 1e-6))
+        if high - low < 1e-6 * max(abs(high), 1e-9):  # flat: in the middle, between values that have few digits
+            away = abs(high) / 5 or 1e-6
+            low, high = low - away, high + away
+        return (left, max(right, left + (1 if self.whole else 1e-9))), (low, high)
 
     @property
     def named(self) -> list[Line]:

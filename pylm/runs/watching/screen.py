@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pylm.config.units import counted
 from pylm.errors import UsageError
 from pylm.runs.drawing.axes import spelled
 from pylm.runs.drawing.characters import canvas
@@ -158,7 +159,8 @@ def _texts(run: Watched, columns: int, plain: bool) -> list[str]:
         )
     if run.incidents:
         last = run.incidents[-1]
-        lines.append(f"{len(run.incidents)} incidents, the last at step {last.get('step')}: {last.get('kind')}")
+        many = counted(len(run.incidents), "incident")
+        lines.append(f"{many}, the last at step {last.get('step')}: {last.get('kind')}")
     shown = [printable(line)[:columns] for line in lines]
     return [line.encode("ascii", "replace").decode() for line in shown] if plain else shown
 

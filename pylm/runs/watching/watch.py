@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import sys
@@ -19,6 +20,7 @@ from pylm.runs.watching.watched import Watched
 __all__ = ["watch"]
 
 INTERVAL = 1.0  # between two looks
+KEY = re.compile(r"\x1b[\[O][\d;]*[A-Za-z~]|.", re.DOTALL)  # an arrow or the like, or a character
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own without a cursor, and back
 
 
@@ -55,7 +57,7 @@ def _show(runs: Sequence[Watched], out: TextIO, pressed: Callable[[float], str],
                 out.write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
                 out.flush()
                 drawn = state
-            if not all(settings.press(key, len(runs)) for key in pressed(interval)):
+            if not all(settings.press(key, len(runs)) for key in KEY.findall(pressed(interval))):
                 return
     finally:
         out.write(LEAVE)
