@@ -54,8 +54,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(*runs: Path, port: int = 0) -> Iterator[Server]:
-    with Server(runs, port, interval=0.05) as server:
+def serving(*runs: Path, port: int = 0, token: str | None = None) -> Iterator[Server]:
+    with Server(runs, port, interval=0.05, token=token) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -109,6 +109,12 @@ def test_a_page_follows_a_run_and_a_server_that_starts_anew(
     assert seen[0] is None and seen[1] is not None and seen[1].startswith("steps:")
     assert set(page.asked_for) == {address, f"{address}events?x=steps", f"{address}events?x=tokens"}
     assert page.complaints == []
+
+
+def test_a_page_hands_its_token_on(page: Page, path: Path) -> None:
+    with serving(path, token="of & all = kinds") as server:
+        page.open(server.address)
+        assert page.until(POINTS) == 40 and page.value("state.textContent") == "live"
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)

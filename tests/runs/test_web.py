@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ HOSTILE = "</script><script>alert(1)</script>\n\ndata: x"
 
 
 @contextmanager
-def serving(*runs: Path) -> Iterator[Server]:
-    with Server(runs, interval=0.02) as server:
+def serving(*runs: Path, **more: Any) -> Iterator[Server]:
+    with Server(runs, interval=0.02, **more) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -135,6 +136,44 @@ def test_events_go_on_where_a_browser_was_and_after_another_start(path: Path) ->
         connection, response = asked(server, "/events?x=nonsense")
         assert response.status == 400
         connection.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_whoever_does_not_know_the_token_is_told_nothing(path: Path, host: str) -> None:
+    with serving(path, host=host, token="s3cret" if host == "127.0.0.1" else None) as server:
+        token = server.address.partition("?token=")[2]
+        assert token == server.token and (host == "127.0.0.1" or len(token) >= 20)
+        for where, given, status in (
+            *(("/", "", 401), ("/", "?token=", 401), ("/", f"?token={token[:-1]}", 401), ("/events", "?x=steps", 401)),
+            *(
+                ("/", f"?token={token}", 200),
+                ("/events", f"?x=steps&token={token}", 200),
+                ("/no", f"?token={token}", 404),
+            ),
+        ):
+            connection, response = asked(server, where + given, "any.example")
+            assert response.status == status, (where, given)
+            if status == 401:
+                assert b"asks for its token" in (body := response.read()) and token.encode() not in body
+            connection.close()
+    with serving(path) as server:
+        assert server.token is None  # this machine's own page asks for none
+
+
+def test_the_words_of_the_page_are_words_of_the_page_alone(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (["--port", "8080"], ["--host", "0.0.0.0"], ["--token", "x"]):
+        assert run(["watch", str(path), *words]) == 2
+        assert f"{words[0]} is of the page" in capsys.readouterr().err
+    shown = []
+    monkeypatch.setenv("PYLM_TOKEN", "of the/environment")
+    monkeypatch.setattr(Server, "serve_forever", lambda self: shown.append(self.address))
+    assert run(["watch", str(path), "--web"]) == 0 and run(["watch", str(path), "--web", "--token", "own"]) == 0
+    assert [one.partition("?")[2] for one in shown] == ["token=of%20the/environment", "token=own"]
+    monkeypatch.delenv("PYLM_TOKEN")
+    assert run(["watch", str(path), "--web", "--host", "no.such.host.invalid"]) == 2
+    assert "of no.such.host.invalid cannot be had" in capsys.readouterr().err
 
 
 def test_a_port_that_somebody_has_is_a_sentence(

@@ -39,7 +39,9 @@ function showRuns(runs) {
 
 function listen() {
   source?.close();
-  source = new EventSource("/events?x=" + encodeURIComponent(axis.value));
+  const asked = new URLSearchParams({ x: axis.value }), token = new URLSearchParams(location.search).get("token");
+  if (token) asked.set("token", token);
+  source = new EventSource("/events?" + asked);
   source.onopen = () => { state.textContent = "live"; };
   source.onerror = () => { state.textContent = "waiting for the server"; };
   source.onmessage = (event) => {

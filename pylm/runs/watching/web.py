@@ -1,4 +1,4 @@
-"""Runs as a page that this machine alone can open, and that goes on by server-sent events.
+"""Runs as a page that this machine alone can open, or whoever has its token, and that goes on by server-sent events.
 
 An event's id says how far the folders were read, so that a browser that comes back, to this server or to the next one,
 is sent nothing that it has. Every answer is made of bytes in memory: no path of a request is one of the disk.
@@ -6,7 +6,11 @@ is sent nothing that it has. Every answer is made of bytes in memory: no path of
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +18,7 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pylm.errors import PylmError, UsageError
 from pylm.runs.drawing.page import document, packaged, plain, uplot
@@ -27,11 +31,13 @@ from pylm.wording import param
 __all__ = ["Server", "watch_web"]
 
 HOME = "127.0.0.1"
+LOOPBACK = {HOME, "localhost", "::1"}
 HOSTS = {
     "127.0.0.1",
     "localhost",
     "[::1]",
 }  # what a browser on this machine calls it: no page elsewhere can name another
+TEXT = "text/plain; charset=utf-8"
 METRICS = ("loss", "val_loss", "grad_norm", "tokens_per_second")
 COLUMNS = 1000
 INTERVAL, ALIVE = 1.0, 15.0  # seconds between looks, and between signs of life
@@ -43,40 +49,55 @@ POLICY = {
 }
 
 
-def watch_web(runs: Sequence[str | Path] = (), port: int = 0, on_address: Callable[[str], None] = print) -> None:
-    """Serve a page of runs on this machine until Ctrl-C.
+def watch_web(
+    runs: Sequence[str | Path] = (),
+    port: int = 0,
+    on_address: Callable[[str], None] = print,
+    *,
+    host: str = HOME,
+    token: str | None = None,
+) -> None:
+    """Serve a page of runs until Ctrl-C.
 
     Args:
         runs: Folders or names; the newest run if none is named.
         port: Of the address; any free one if 0.
         on_address: Is told the address.
+        host: The address to listen at; any but the loopback one asks for a token.
+        token: What a browser has to know, in the address; PYLM_TOKEN, or a new one where it is needed, if not given.
     """
-    with Server(find_runs(runs), port) as server:
+    with Server(find_runs(runs), port, host=host, token=token or os.environ.get("PYLM_TOKEN")) as server:
         on_address(server.address)
         server.serve_forever()
 
 
 class Server(ThreadingHTTPServer):
-    """The page of some runs, on the loopback address."""
+    """The page of some runs, on the loopback address or, for those who know its token, on another."""
 
     daemon_threads = True
 
-    def __init__(self, runs: Sequence[Path], port: int = 0, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, runs: Sequence[Path], port: int = 0, interval: float = INTERVAL, *, host: str = HOME,
+        token: str | None = None,
+    ) -> None:  # fmt: skip
         """Take a port; it is an error where somebody else has it."""
+        self.host, self.token = host, token or (None if host in LOOPBACK else secrets.token_urlsafe(16))
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.runs, self.interval = [Watched(run) for run in runs], interval
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.page = _page([run.run.name for run in self.runs]).encode()
         try:
-            super().__init__((HOME, port), _Handler)
-        except (OSError, OverflowError) as error:
-            raise UsageError(
-                f"port {port} cannot be had: {error}", f"leave {param('port')} out, or name another"
-            ) from None
+            super().__init__((host, port), _Handler)
+        except (OSError, OverflowError, UnicodeError) as error:
+            where = f"port {port}" if host == HOME else f"port {port} of {host}"
+            raise UsageError(f"{where} cannot be had: {error}", f"leave {param('port')} out, or name another") from None
 
     @property
     def address(self) -> str:
         """Return what a browser opens."""
-        return f"http://{HOME}:{self.server_address[1]}/"
+        name = socket.gethostname() if self.host in ("", "0.0.0.0", "::") else self.host
+        place = f"[{name}]" if ":" in name else name
+        return f"http://{place}:{self.server_address[1]}/" + (f"?token={quote(self.token)}" if self.token else "")
 
     def look(self) -> str:
         """Read what was added to the folders, and return how far they are read."""
@@ -107,16 +128,27 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "pylm", ""
 
     def do_GET(self) -> None:  # noqa: N802 - http.server's name
-        host = (self.headers.get("Host") or "").rsplit(":", 1)[0] if self.headers.get("Host") != "[::1]" else "[::1]"
         where = urlsplit(self.path)
-        if host not in HOSTS:
-            self._answer(403, b"this page is for this machine alone\n", "text/plain; charset=utf-8")
+        asked = parse_qs(where.query)
+        if self.server.token is not None and not self._knows(asked.get("token", [""])[0]):
+            self._answer(401, b"this page asks for its token: open the address as it was printed\n", TEXT)
+        elif self.server.token is None and self._host() not in HOSTS:
+            self._answer(403, b"this page is for this machine alone\n", TEXT)
         elif where.path == "/":
             self._answer(200, self.server.page, "text/html; charset=utf-8")
         elif where.path == "/events":
-            self._events(parse_qs(where.query).get("x", ["steps"])[0])
+            self._events(asked.get("x", ["steps"])[0])
         else:
-            self._answer(404, b"there is / and /events\n", "text/plain; charset=utf-8")
+            self._answer(404, b"there is / and /events\n", TEXT)
+
+    def _knows(self, token: str) -> bool:
+        """Say whether a token is the server's, in a time that tells nothing of it."""
+        return hmac.compare_digest(token.encode(), (self.server.token or "").encode())
+
+    def _host(self) -> str:
+        """Return what the browser calls this machine, without the port."""
+        named = self.headers.get("Host") or ""
+        return named if named == "[::1]" else named.rsplit(":", 1)[0]
 
     def _answer(self, code: int, body: bytes, kind: str) -> None:
         self.send_response(code)
@@ -128,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _events(self, x: str) -> None:
         """Send what the page shows whenever it is another, until the browser leaves or the server stops."""
         if x not in AXES:
-            self._answer(400, f"x is one of {', '.join(AXES)}\n".encode(), "text/plain; charset=utf-8")
+            self._answer(400, f"x is one of {', '.join(AXES)}\n".encode(), TEXT)
             return
         self.close_connection = True
         self.send_response(200)
@@ -176,7 +208,7 @@ def _page(names: Sequence[str]) -> str:
     styles, script = uplot()
     axes = "".join(f"<option>{axis}</option>" for axis in AXES)
     body = (
-        f'<main><h1>{escape(", ".join(names))}</h1>\n'
+        f"<main><h1>{escape(', '.join(names))}</h1>\n"
         f'<p><label for="axis">over</label> <select id="axis">{axes}</select> '
         '<span id="state" role="status">connecting</span></p>\n<div id="charts"></div><div id="runs"></div></main>'
     )
