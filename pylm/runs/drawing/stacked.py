@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 from pylm.runs.drawing.axes import spelled, ticks
 from pylm.runs.drawing.panel import COLOURS

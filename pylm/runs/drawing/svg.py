@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 from pylm.runs.drawing.axes import decades, spelled, ticks
 from pylm.runs.drawing.panel import FEW, Line, Panel, pieces
@@ -20,7 +20,7 @@ def svg(panels: Sequence[Panel], width: int = 720, height: int = 360, within_pag
     """Return the panels as one picture; `within_page` it takes the ink of the page and has no ground of its own."""
     tops = [16 * (len(_legend(panel, width)) - 1) for panel in panels]
     whole = sum(tops) + height * len(panels)
-    label = escape("; ".join(panel.title for panel in panels), {'"': "&quot;"})
+    label = escape("; ".join(panel.title for panel in panels))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {whole}" width="{width}" height="{whole}" '
         f'font-family="sans-serif" role="img" aria-label="{label}"' + ("" if within_page else ' color="#222"') + ">"
