@@ -78,7 +78,7 @@ class History:
 
     def taken_back(self, metric: str, x: str, columns: int) -> list[Curve]:
         """Return what the run had gone through before it was resumed from an earlier step."""
-        curves = [self.curve(metric, x, columns=columns, gone=True)]
+        curves = [self.curve(metric, x, columns=columns, gone=True)] if self.metrics.cuts else []
         axis, scale = AXES[x], self.scale(x)
         for resume in self._resumes():
             points = [
@@ -123,9 +123,8 @@ class History:
 
     def phases(self) -> dict[str, float]:
         """Return the seconds that went into each phase, by name."""
-        span = self.metrics.range("step") or (0.0, 1.0)
         names = [key for key in self.metrics.keys if key.startswith("phase.")]
-        return {key.removeprefix("phase."): self.metrics.sums(key, "step", 1, *span)[0] for key in names}
+        return {key.removeprefix("phase."): self.metrics.sums(key, "step", 1, 0.0, 0.0)[0] for key in names}
 
     def scale(self, x: str) -> float:
         """Return what a place of metrics.jsonl is multiplied with: tokens become FLOPs."""

@@ -12,7 +12,7 @@ from typing import Any
 from pylm.runs.finding import runs_of
 from pylm.runs.unsaved import is_held
 
-__all__ = ["Standing", "last_step", "list_runs", "standing", "state_of"]
+__all__ = ["Standing", "last_record", "list_runs", "standing", "state_of"]
 
 FINISHED = re.compile(rb'"finished":\s*("(?:[^"\\]|\\.)*"|null)')
 
@@ -78,11 +78,11 @@ def _last_lines(path: Path) -> tuple[dict[str, Any], dict[str, Any], float | Non
         return {}, {}, path.stat().st_mtime if path.exists() else None
 
 
-def last_step(path: Path) -> dict[str, Any]:
-    """Return the last line of a step, from the end of a file: as soon of a long one as of a short one."""
+def last_record(path: Path, key: str) -> dict[str, Any]:
+    """Return the last whole line with a key, from the end of a file: as soon of a long one as of a short one."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return _last_with(text, b'"loss"')
+            return _last_with(text, f'"{key}"'.encode())
     except (OSError, ValueError):  # there is none, or it is empty
         return {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -21,7 +22,7 @@ import pytest
 from pylm.cli import run
 from pylm.runs import RunFolder
 from pylm.runs.watching.screen import Settings, screen
-from pylm.runs.watching.watch import watch
+from pylm.runs.watching.watch import _show, watch
 from pylm.runs.watching.watched import Watched
 from tests.runs.made import line_of, made_run
 
@@ -166,3 +167,33 @@ def _until(master: int, mark: bytes) -> bytes:
         if select.select([master], [], [], 1)[0]:
             shown += os.read(master, 1 << 16)
     return shown
+
+
+def test_lines_that_come_are_drawn_within_their_share_and_keys_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made_run(Path("runs/a"), lines=[line_of(1, 3.0)])
+    clock, drawn, out = [0.0], [], io.StringIO()
+    monkeypatch.setattr("pylm.runs.watching.watch.time.monotonic", lambda: clock[0])
+    # each screen costs 1/64 s: at one in a hundred the next may come after 1.6 s
+    work = iter(number / 64 for number in range(1000))
+    monkeypatch.setattr("pylm.runs.watching.watch.time.process_time", lambda: next(work))
+    monkeypatch.setattr("pylm.runs.watching.watch.screen", lambda *_, **__: drawn.append(clock[0]) or ["a"])
+
+    def pressed(seconds: float) -> str:
+        clock[0] += 0.5
+        with (path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line_of(int(clock[0] * 2) + 1, 2.0)) + "\n")
+        return {5.0: "l", 8.0: "q"}.get(clock[0], "")
+
+    _show([Watched(path)], out, pressed, 0.5)
+    assert drawn == [0.0, 2.0, 4.0, 5.0, 7.0]
+
+
+def test_what_is_shown_is_read_from_the_end_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made_run(Path("a"), 40)
+    one = Watched(path)
+    assert one.curve("steps", 0.95) is one.curve("steps", 0.95)
+    before = one.phases()
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line_of(41, None)) + "\n")  # not finite: the last that was stays
+    assert one.look() and "step 41" in one.figures() and "loss 2.0352" in one.figures()
+    assert len(one.curve("steps", 0.95).x) == 41 and one.phases() == before

@@ -91,10 +91,9 @@ def _panel(runs: Sequence[Watched], settings: Settings) -> Panel:
         longest = max((run.history.end("time") for run in started if run.history), default=0.0)
         unit, label = next((float(size), f"time in {name}") for least, size, name in UNITS if longest >= least)
     for run in started:
-        assert run.history is not None
         for smooth in (0.0, SMOOTH) if len(runs) == 1 else (SMOOTH,):
             try:
-                curve = run.history.curve("loss", settings.x, columns=512, smooth=smooth)
+                curve = run.curve(settings.x, smooth)
             except UsageError:  # it kept no FLOPs of a token
                 continue
             if curve.x:

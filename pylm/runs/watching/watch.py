@@ -15,7 +15,7 @@ from typing import TextIO
 
 from pylm.runs.finding import find_runs
 from pylm.runs.watching.screen import Settings, screen
-from pylm.runs.watching.watched import Watched
+from pylm.runs.watching.watched import SHARE, Watched
 
 __all__ = ["watch"]
 
@@ -42,8 +42,8 @@ def watch(runs: Sequence[str | Path] = (), *, stream: TextIO | None = None, inte
 
 
 def _show(runs: Sequence[Watched], out: TextIO, pressed: Callable[[float], str], interval: float) -> None:
-    """Draw the screen anew where anything changed: a line, a key, the window's size."""
-    settings, drawn = Settings(), None
+    """Draw the screen anew where anything changed: a key and the window's size at once, lines within their share."""
+    settings, drawn, due = Settings(), None, 0.0
     plain = not (out.encoding or "").lower().startswith("utf")
     out.write(ENTER)
     try:
@@ -51,12 +51,14 @@ def _show(runs: Sequence[Watched], out: TextIO, pressed: Callable[[float], str],
             for run in runs:
                 run.look()
             size = shutil.get_terminal_size()
-            state = (size, [run.version for run in runs], vars(settings).copy())
-            if state != drawn:
+            asked = (size, [run.goes_on for run in runs], vars(settings).copy())
+            state = (asked, [run.version for run in runs])
+            if drawn is None or asked != drawn[0] or (state != drawn and time.monotonic() >= due):
+                begun = time.process_time()
                 lines = screen(runs, settings, *size, plain=plain, colour="NO_COLOR" not in os.environ)
                 out.write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
                 out.flush()
-                drawn = state
+                drawn, due = state, time.monotonic() + (time.process_time() - begun) / SHARE
             if not all(settings.press(key, len(runs)) for key in KEY.findall(pressed(interval))):
                 return
     finally:

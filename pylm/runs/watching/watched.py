@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pylm.config.units import format_bytes, format_count, format_duration
+from pylm.errors import DataError
 from pylm.runs.differing import environment
-from pylm.runs.history import History
+from pylm.runs.history import Curve, History
 from pylm.runs.lines import read_lines
-from pylm.runs.listing import Standing, last_step, state_of
+from pylm.runs.listing import Standing, last_record, state_of
 
-__all__ = ["SMOOTH", "Watched"]
+__all__ = ["SHARE", "SMOOTH", "Watched"]
 
 SMOOTH = 0.95
+SHARE = 0.01  # of a core, at most, goes into showing what is new: a million lines are drawn in a tenth of a second
+COLUMNS = 512
+GROWN = 1.01  # times the lines, from which on the phases are summed again: their shares change slowly
 
 
 class Watched:
@@ -27,6 +31,8 @@ class Watched:
         self.stands = Standing(run, "", None, *[None] * 7)
         self.version = 0  # of what is known: it grows with each line
         self._step: dict[str, Any] = {}
+        self._curves: dict[tuple[str, float], Curve] = {}  # of this version
+        self._phases: tuple[int, dict[str, float]] = (0, {})  # of how many lines
         self._sizes: dict[str, int] = {}
         self._texts: dict[str, list[dict[str, Any]]] = {"samples.jsonl": [], "incidents.jsonl": []}
         self.length: dict[str, Any] = environment(run).get("length") or {}
@@ -45,6 +51,7 @@ class Watched:
         fresh = fresh or state != (self.stands.state, self.stands.why)
         if fresh:
             self.stands = self._standing(*state)
+            self._curves = {}
         self.version += fresh
         return fresh
 
@@ -53,10 +60,12 @@ class Watched:
         one = self.history
         if one is None:
             return Standing(self.run, state, why, *[None] * 7)
-        self._step = last_step(self.run / "metrics.jsonl")  # the columns of a million lines take 40 ms each
+        path = self.run / "metrics.jsonl"
+        self._step = last_record(path, "loss")  # the columns of a million lines take 40 ms each
+        evaluated = last_record(path, "val_loss") if "val_loss" in one.keys else {}
         step, tokens, seconds, loss = (self._step.get(key) for key in ("step", "tokens", "seconds", "loss"))
         loss = one.last("loss") if loss is None else loss  # of a step that was not finite the last that was
-        val_loss, bits = (one.last(key) for key in ("val_loss", "bits_per_byte"))
+        val_loss, bits = (evaluated.get(key) for key in ("val_loss", "bits_per_byte"))
         return Standing(self.run, state, why, step, tokens, seconds, loss, val_loss, bits, None)
 
     @property
@@ -81,7 +90,7 @@ class Watched:
         parts = [stands.state if stands.why is None else f"finished: {stands.why}"]
         parts += [f"step {stands.step:,}{of}"] if stands.step is not None else []
         parts += [f"loss {stands.loss:.4f}"] if stands.loss is not None else []
-        smoothed = self._smoothed("loss")
+        smoothed = self._smoothed()
         parts += [f"smoothed {smoothed:.4f}"] if smoothed is not None else []
         parts += [f"val loss {stands.val_loss:.4f}"] if stands.val_loss is not None else []
         if speed := last("tokens_per_second"):
@@ -95,16 +104,25 @@ class Watched:
 
     def phases(self) -> str:
         """Return where its time went, in one line."""
-        seconds = self.history.phases() if self.history else {}
+        lines = self.history.metrics.lines if self.history else 0
+        if self.history and (lines > GROWN * self._phases[0] or lines < self._phases[0]):
+            self._phases = lines, self.history.phases()
+        seconds = self._phases[1]
         whole = sum(seconds.values())
         parts = sorted(seconds.items(), key=lambda part: -part[1])
         return "  ".join(f"{name} {part / whole:.0%}" for name, part in parts) if whole else ""
 
-    def _smoothed(self, key: str) -> float | None:
-        if self.history is None:
-            return None
-        _, ys = self.history.metrics.curve(key, columns=64, smooth=SMOOTH)
+    def _smoothed(self) -> float | None:
+        ys = [] if self.history is None else self.curve("steps", SMOOTH).y
         return next((y for y in reversed(ys) if math.isfinite(y)), None)
+
+    def curve(self, x: str, smooth: float) -> Curve:
+        """Return what a screen draws of the loss, made once of what is known; it is an error before there is a line."""
+        if self.history is None:
+            raise DataError(f"{self.run} has no metrics.jsonl yet", "its first line comes with its first steps")
+        if (x, smooth) not in self._curves:
+            self._curves[x, smooth] = self.history.curve("loss", x, columns=COLUMNS, smooth=smooth)
+        return self._curves[x, smooth]
 
     def _read(self, name: str) -> bool:
         """Read a file of lines anew where it has another size."""

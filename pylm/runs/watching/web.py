@@ -25,7 +25,7 @@ from pylm.runs.drawing.page import document, packaged, plain, uplot
 from pylm.runs.finding import find_runs
 from pylm.runs.history import AXES
 from pylm.runs.plot import panels_of
-from pylm.runs.watching.watched import Watched
+from pylm.runs.watching.watched import SHARE, Watched
 from pylm.wording import param
 
 __all__ = ["Server", "watch_web"]
@@ -172,8 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"retry: 2000\n\n")
             while not self.server.stopped.is_set():
                 if (now := f"{x}:{self.server.look()}") != seen:
-                    seen, alive = now, time.monotonic()
+                    seen, alive, begun = now, time.monotonic(), time.thread_time()
                     self.wfile.write(b"id: %b\ndata: %b\n\n" % (now.encode(), self.server.content(x)))
+                    self.server.stopped.wait((time.thread_time() - begun) / SHARE)
                 elif time.monotonic() - alive > ALIVE:
                     alive = time.monotonic()
                     self.wfile.write(b": still here\n\n")
