@@ -173,8 +173,8 @@ def test_lines_that_come_are_drawn_within_their_share_and_keys_at_once(monkeypat
     path = made_run(Path("runs/a"), lines=[line_of(1, 3.0)])
     clock, drawn, out = [0.0], [], io.StringIO()
     monkeypatch.setattr("pylm.runs.watching.watch.time.monotonic", lambda: clock[0])
-    # each screen costs 1/64 s: at one in a hundred the next may come after 1.6 s
-    work = iter(number / 64 for number in range(1000))
+    # each screen costs 1/128 s: at one in two hundred the next may come after 1.6 s
+    work = iter(number / 128 for number in range(1000))
     monkeypatch.setattr("pylm.runs.watching.watch.time.process_time", lambda: next(work))
     monkeypatch.setattr("pylm.runs.watching.watch.screen", lambda *_, **__: drawn.append(clock[0]) or ["a"])
 

@@ -16,7 +16,7 @@ from pylm.runs.listing import Standing, last_record, state_of
 __all__ = ["SHARE", "SMOOTH", "Watched"]
 
 SMOOTH = 0.95
-SHARE = 0.01  # of a core, at most, goes into showing what is new: a million lines are drawn in a tenth of a second
+SHARE = 0.005  # of a core, at most, goes into showing what is new: a million lines are drawn in a tenth of a second
 COLUMNS = 512
 GROWN = 1.01  # times the lines, from which on the phases are summed again: their shares change slowly
 
