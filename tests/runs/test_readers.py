@@ -81,6 +81,16 @@ def test_event_files_of_a_run_are_read_in_order_and_a_resume_is_one_line() -> No
     assert history.taken_back("loss", "steps", 100)[0].x == [6, 7, 8]
 
 
+def test_a_writer_that_begins_anew_takes_back_what_it_had_written() -> None:
+    again = written.number(2, 4) + written.content(7, written.number(1, 1))  # a session log: START at step 4
+    events = [written.event(step, 1.0, tag, step) for step in range(1, 7) for tag in ("loss", "val_loss")]
+    written.events_file(Path("logs/events.out.tfevents.1.h"), [*events, again, written.event(4, 1.0, "loss", 9.0)])
+    one = opened("tb:logs")
+    assert points(one, "loss") == [(1, 1), (2, 2), (3, 3), (4, 9)]
+    assert points(one, "val_loss") == [(1, 1), (2, 2), (3, 3)]  # it was not evaluated again
+    assert [line["step"] for line in one.resumes[0]["removed"]] == [4, 5, 6]
+
+
 def test_each_folder_of_event_files_is_a_run() -> None:
     for name, value in (("a", 1.0), ("b/deep", 2.0)):
         written.events_file(Path("logs", name, "events.out.tfevents.1.h"), [written.event(1, 5.0, "loss", value)])
@@ -136,7 +146,7 @@ def test_an_offline_file_of_wandb_is_read_by_id_by_file_and_by_folder() -> None:
         one = opened(name)
         assert points(one, "loss") == [(step, 3 / step) for step in range(1, 41)]
         assert points(one, "val_loss") == [(40, 2.5)] and points(one, "grad.norm") == [(40, 0.5)]
-        assert points(one, "loss", "seconds")[0][0] == 0.0 and math.isnan(points(one, "lr")[0][1])
+        assert points(one, "loss", "seconds")[0][0] == 0.5 and math.isnan(points(one, "lr")[0][1])
         assert one.config == {"lr": 0.1, "model.width": 64}
 
 
@@ -175,9 +185,9 @@ def test_segments_of_a_resumed_run_are_one() -> None:
 def test_a_run_of_ours_that_was_sent_to_wandb_comes_first() -> None:
     offline()
     path = made_run(Path("runs/mine"))
-    (path / "trackers").mkdir()
+    (path / "trackers" / "wandb" / "offline-run-20260101_000000-earlier").mkdir(parents=True)
     (path / "trackers" / "wandb.json").write_text(json.dumps({"offset": 9, "id": "abc123"}))
-    assert open_runs(["wandb:abc123"]) == [path]
+    assert open_runs(["wandb:abc123"]) == open_runs(["wandb:earlier"]) == [path]
 
 
 def test_the_service_is_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +316,7 @@ def test_runs_of_several_tools_are_drawn_and_compared_together(capsys: Capture) 
     assert "mine training" in text and "wandb:abc123 validation" in text and "a.csv validation" in text
     found = compare(["mine", "wandb:abc123", "a.csv"])
     assert found.metric == "val_loss" and found.finals["val_loss"][1:] == [2.5, 2.0]
-    assert found.finals["tokens"] == [2560, None, None] and found.finals["time"][1] == 19.5
+    assert found.finals["tokens"] == [2560, None, None] and found.finals["time"][1] == 20
     assert len(found.groups) == 3 and "tokens" not in found.equal
     capsys.readouterr()
     assert run(["compare", "mine", "wandb:abc123", "a.csv", "--json"]) == 0

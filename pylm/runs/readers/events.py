@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pylm.errors import DataError, UsageError
-from pylm.runs.readers.logged import Logged, Row, logged
+from pylm.runs.readers.logged import Logged, Row, logged, since_first
 from pylm.runs.readers.protobuf import fields, raw
 
 __all__ = ["crc32c", "event_folders", "open_events", "read_scalars"]
 
 PATTERN = "*tfevents*"
 FRAME = struct.Struct("<QI")  # length and its checksum; the record and its checksum follow
-WALL, STEP, SUMMARY = 1, 2, 5  # of an Event
+WALL, STEP, SUMMARY, SESSION = 1, 2, 5, 7  # of an Event
+START = (1, 1)  # of a session log: the writer began anew at this step
 TAG, SIMPLE, TENSOR = 1, 2, 8  # of a Summary's value
 DTYPE, CONTENT = 1, 4  # of a tensor
 PLACES = {5: "<f4", 6: "<f8"}  # floats and doubles that stand in fields of their own
@@ -33,7 +34,7 @@ def open_events(name: str, folder: Path) -> list[Logged]:
     if not folders:
         raise UsageError(f"{folder} holds no event files", "TensorBoard's are named events.out.tfevents.…")
     return [
-        logged(name if one == folder else f"tb:{one}", (row for file in files for row in read_scalars(file)))
+        logged(name if one == folder else f"tb:{one}", since_first(row for file in files for row in read_scalars(file)))
         for one, files in folders.items()
     ]
 
@@ -57,7 +58,7 @@ def read_scalars(path: Path) -> Iterator[Row]:
     """Yield the scalars of a file; a last record that is still being written is left out."""
     for record in _records(path):
         try:
-            wall, step, summaries = 0.0, 0, []
+            wall, step, summaries, anew = 0.0, 0, [], False
             for kind, content in fields(record):
                 if kind == WALL:
                     (wall,) = struct.unpack("<d", raw(content))
@@ -65,11 +66,13 @@ def read_scalars(path: Path) -> Iterator[Row]:
                     step = content
                 elif kind == SUMMARY:
                     summaries.append(content)
+                elif kind == SESSION:
+                    anew = START in fields(content)
             values = dict(pair for summary in summaries for pair in _values(summary))
         except (ValueError, struct.error) as error:
             raise DataError(f"{path} is damaged: {error}", "take another copy of it") from None
-        if values:
-            yield Row(step, wall, values)
+        if values or anew:
+            yield Row(step, wall, values, anew)
 
 
 def _values(summary: int | bytes) -> Iterator[tuple[str, float]]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pylm._rust import Metrics
 from pylm.errors import DataError
 
-__all__ = ["STEPS", "Logged", "Row", "flat", "logged", "numbers", "ours", "step_of"]
+__all__ = ["STEPS", "Logged", "Row", "flat", "logged", "numbers", "ours", "since_first", "step_of"]
 
 # where a row says of which step it is; the first that it has
 STEPS = ("step", "global_step", "train/global_step", "trainer/global_step", "_step", "iteration", "iter")
@@ -27,6 +27,7 @@ NAMES = {
     "tokens_per_second": ["train/tokens_per_second", "tokens_per_sec", "train/tokens_per_sec"],
     "mfu": ["train/mfu", "system/mfu"],
     "memory": ["system/memory"],
+    "average_val_loss": ["val/average_loss"],
     "tokens": ["train/tokens", "tokens_seen", "train/tokens_seen", "num_input_tokens_seen"]
     + ["train/num_input_tokens_seen"],
 } | {
@@ -39,11 +40,12 @@ OURS = {theirs: name for name, several in NAMES.items() for theirs in several if
 
 
 class Row(NamedTuple):
-    """What was written down at once; `seconds` are since 1970 or since the run began."""
+    """What was written down at once, and how many seconds after the run began."""
 
     step: int
     seconds: float | None
     values: Mapping[str, float]
+    takes_back: bool = False  # what stood there of this step and later ones holds no more
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,21 @@ def logged(name: str, rows: Iterable[Row], config: Mapping[str, Any] | None = No
     for row in rows:
         if row.seconds is not None:
             seconds[row.step] = row.seconds
-        for key, value in row.values.items():
+        for key in columns if row.takes_back else row.values:
             column = columns.setdefault(key, {})
-            if column and row.step < next(reversed(column)):
+            if column and row.step < next(reversed(column)) + row.takes_back:
                 for step in [step for step in column if step >= row.step]:
                     removed.setdefault(row.step, {}).setdefault(step, {})[key] = column.pop(step)
-            column[row.step] = value
+        for key, value in row.values.items():
+            columns[key][row.step] = value
     if not columns:
         raise DataError(f"{name} holds no metric yet", "a run writes the first with its first steps")
     names = _names(columns)
-    began = min(seconds.values(), default=0.0)
+    timed = "seconds" not in names.values()  # else the run wrote down its own
 
     def line(step: int, values: Mapping[str, float]) -> dict[str, Any]:
         plain = {names[key]: value if math.isfinite(value) else None for key, value in values.items()}
-        when = {"seconds": seconds[step] - began} if step in seconds and "seconds" not in plain else {}
+        when = {"seconds": seconds[step]} if timed and step in seconds else {}
         return {**plain, **when, "step": step}
 
     lines = [line(step, values) for step, values in sorted(_by_step(columns).items())]
@@ -103,6 +106,14 @@ def logged(name: str, rows: Iterable[Row], config: Mapping[str, Any] | None = No
         for step, gone in sorted(removed.items())
     ]
     return Logged(Path(name), lines, resumes, None if config is None else dict(config))
+
+
+def since_first(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows whose seconds are since 1970 with those since the first of them."""
+    first = None
+    for row in rows:
+        first = row.seconds if first is None else first
+        yield row._replace(seconds=None if row.seconds is None or first is None else row.seconds - first)
 
 
 def _names(columns: Iterable[str]) -> dict[str, str]:

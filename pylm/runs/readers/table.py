@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pylm.errors import DataError, UsageError, did_you_mean
-from pylm.runs.readers.logged import STEPS, Logged, Row, logged
+from pylm.runs.readers.logged import STEPS, Logged, Row, logged, since_first
 from pylm.wording import param
 
 __all__ = ["open_csv"]
 
-TIMES = ("wall time", "timestamp", "_timestamp", "_runtime", "time", "seconds")
+SINCE_1970 = ("wall time", "timestamp", "_timestamp")
+TIMES = (*SINCE_1970, "_runtime", "time", "seconds")
 
 
 def open_csv(name: str, path: Path, x: str | None = None) -> Logged:
@@ -30,6 +31,8 @@ def open_csv(name: str, path: Path, x: str | None = None) -> Logged:
             heads = [head.strip() for head in next(lines, [])]
             at = _column(path, heads, x)
             rows = list(_rows(path, heads, at, lines))
+            if any(head.lower() in SINCE_1970 for head in heads):
+                rows = list(since_first(rows))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", "csv:FILE is a table whose first line names its columns") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

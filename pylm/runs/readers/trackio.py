@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError, UsageError, did_you_mean
-from pylm.runs.readers.logged import Logged, Row, flat, logged, numbers, step_of
+from pylm.runs.readers.logged import Logged, Row, flat, logged, numbers, since_first, step_of
 
 __all__ = ["open_trackio"]
 
@@ -30,7 +30,7 @@ def open_trackio(name: str, rest: str) -> list[Logged]:
     if not found:
         raise DataError(f"{path.stem} holds no run yet", "a run writes its first line with its first steps")
     names = [run] if run else list(found)
-    return [logged(f"trackio:{path.stem}/{one}", found[one], configs.get(one)) for one in names]
+    return [logged(f"trackio:{path.stem}/{one}", since_first(found[one]), configs.get(one)) for one in names]
 
 
 def _file(rest: str) -> tuple[Path, str]:

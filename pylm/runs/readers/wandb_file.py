@@ -53,11 +53,13 @@ def read_offline(name: str, paths: list[Path]) -> Logged:
 
 def rows_of(history: Iterator[dict[str, Any]] | list[dict[str, Any]], metric: str | None = None) -> Iterator[Row]:
     """Yield rows of W&B's history, by the step that its metrics are drawn over, or by W&B's own count."""
-    named = ((metric,) if metric else ()) + STEPS
+    named, began = ((metric,) if metric else ()) + STEPS, None
     for values in history:
+        if (now := values.get("_timestamp")) is not None and began is None:
+            began = now
         step = step_of(values, named)
         if step is not None:
-            seconds = values.get("_runtime", values.get("_timestamp"))
+            seconds = values.get("_runtime", None if now is None else now - began)
             yield Row(step, None if seconds is None else float(seconds), numbers(values, but={*named, *OWN}))
 
 

@@ -38,8 +38,10 @@ def open_wandb(name: str, rest: str) -> Path | Logged:
 
 
 def _local(own: str) -> Path | None:
-    """Return the run here that was sent to W&B under an id."""
+    """Return the run here that was sent to W&B under an id, or a part of it that is not sent yet."""
     for run in runs_of(RUNS):
+        if any((run / "trackers" / "wandb").glob(f"*run-*-{glob.escape(own)}")):
+            return run
         try:
             kept = json.loads((run / "trackers" / "wandb.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
