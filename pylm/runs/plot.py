@@ -149,12 +149,14 @@ def panels_of(
     unit, name = _unit(histories, x)
     together = [metric for metric in metrics if metric in LOSSES]
     groups = ([together] if together else []) + [[metric] for metric in metrics if metric not in LOSSES]
-    cuts = _cuts(histories, x, unit)
+    names = _names(histories)
+    cuts = [Spot(at / unit, f"{before}resumed here") for one, before in zip(histories, names, strict=True)
+            for at in one.cuts(x)]  # fmt: skip
     return [
         Panel(
             f"{' and '.join(group)} over {x}",
             [line for number, one in enumerate(histories)
-             for line in _lines(one, group, x, smooth, columns, unit, number, len(histories) > 1)],
+             for line in _lines(one, group, x, smooth, columns, unit, number, names[number])],
             name, group[0] if group[0] not in LOSSES else "loss", cuts, whole=x in ("steps", "tokens"), log=log,
         )
         for group in groups
@@ -180,24 +182,23 @@ def _unit(histories: Sequence[History], x: str) -> tuple[float, str]:
     return next((float(size), f"time in {name}") for least, size, name in UNITS if longest >= least)
 
 
-def _cuts(histories: Sequence[History], x: str, unit: float) -> list[Spot]:
-    several = len(histories) > 1
-    return [
-        Spot(at / unit, f"{f'{one.run.name} ' if several else ''}resumed here")
-        for one in histories
-        for at in one.cuts(x)
-    ]
+def _names(histories: Sequence[History]) -> list[str]:
+    """Return what stands before the labels of each run: nothing of one alone, the folder of those of one name."""
+    if len(histories) == 1:
+        return [""]
+    names = [one.run.name for one in histories]
+    return [f"{one.run if names.count(one.run.name) > 1 else one.run.name} " for one in histories]
 
 
 def _lines(
-    history: History, group: Sequence[str], x: str, smooth: float, columns: int, unit: float, number: int, several: bool
+    history: History, group: Sequence[str], x: str, smooth: float, columns: int, unit: float, number: int, name: str
 ) -> list[Line]:
     """Return the lines of a run in a panel: its curves, what lies behind smoothed ones, and what was taken back."""
     lines = []
     for metric in group:
-        label = f"{history.run.name} {LABELS.get(metric, metric)}" if several else LABELS.get(metric, metric)
-        colour = COLOURS[number % len(COLOURS)] if several else ALONE.get(metric, COLOURS[group.index(metric)])
-        dashed = several and metric in EVALUATED and len(group) > 1
+        label = f"{name}{LABELS.get(metric, metric)}"
+        colour = COLOURS[number % len(COLOURS)] if name else ALONE.get(metric, COLOURS[group.index(metric)])
+        dashed = bool(name) and metric in EVALUATED and len(group) > 1
         behind = history.taken_back(metric, x, columns)
         if smooth and metric not in EVALUATED:
             behind.append(history.curve(metric, x, columns=columns))

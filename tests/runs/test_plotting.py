@@ -20,7 +20,8 @@ from pylm.runs import RunFolder
 from pylm.runs.drawing.axes import decades, spelled
 from pylm.runs.drawing.characters import canvas
 from pylm.runs.drawing.panel import Line, Panel
-from pylm.runs.plot import plot
+from pylm.runs.history import History
+from pylm.runs.plot import panels_of, plot
 from tests.runs.made import line_of, made_run
 
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -178,3 +179,10 @@ def test_round_numbers() -> None:
         "4e+18",
         "0.25",
     ]
+
+
+def test_runs_of_one_name_keep_their_lines_apart(tmp_path: Path) -> None:
+    for folder, lift in (("one", 0.0), ("two", 1.0)):
+        made_run(tmp_path / folder / "a", lift=lift)
+    (panel,) = panels_of([History(tmp_path / "one/a"), History(tmp_path / "two/a")], ["loss"], columns=100)
+    assert [line.label for line in panel.named] == [f"{tmp_path}/one/a training", f"{tmp_path}/two/a training"]
