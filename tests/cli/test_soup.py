@@ -34,6 +34,10 @@ def test_a_soup_is_evaluated_sampled_and_trained_further(
         [["runs/b", "5", "0.7500"], ["runs/a", "5", "0.2500"]],
     )
     assert out.endswith("s: weighted of 2 checkpoints\n")
+    Path("runs/a/config.yaml").write_bytes(Path("s/config.yaml").read_bytes())
+    assert run(["compare", "runs/a", "s"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("soup of")]
+    assert row.split()[2] == "-" and sorted(row.partition("-")[2].strip().split(", ")) == ["runs/a 0.25", "runs/b 0.75"]
     assert run(["verify", "s"]) == 0
     assert "s: sound, weighted of runs/" in capsys.readouterr().out
     assert run(["eval", "s", "--data", "val.jsonl", "--limit", "3"]) == 0

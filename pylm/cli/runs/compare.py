@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,8 +57,6 @@ def _lines(found: Comparison) -> Iterator[str]:
             yield f"{names}: {NAMES[found.metric]} {mean} over {seeds} seeds"
     yield from (_verdict(found, verdict) for verdict in found.verdicts)
     yield from (_paired(found.runs[0].name, one) for one in found.paired)
-    for run, parents in found.soups.items():
-        yield f"{run} is a soup of " + ", ".join(f"{one['path']} ({one['share']:.3g})" for one in parents)
     if found.differing:
         yield ""
         rows = [(key, *(f"{one.value} ({one.origin})" for one in values)) for key, values in found.differing.items()]
@@ -82,9 +80,16 @@ def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
     for x, equal in found.equal.items():
         place = f"{spelled[x](equal.place)}{' tokens' if x == 'tokens' else ''}"
         yield (f"{NAMES[found.metric]} at {place}", *("-" if one is None else f"{one:.4f}" for one in equal.values))
+    if found.soups:
+        yield ("soup of", *(", ".join(map(_parent, found.soups.get(run, []))) or "-" for run in found.runs))
     for (task, metric), scores in found.scores.items():
         shown = ("-" if one is None else f"{one[0]:.4f}" + (f" ± {one[1]:.4f}" if one[1] else "") for one in scores)
         yield (f"{task} {metric}", *shown)
+
+
+def _parent(one: dict[str, Any]) -> str:
+    """Return a parent of a soup, with its share where each has one."""
+    return f"{one['path']}" + ("" if one.get("share") is None else f" {one['share']:.3g}")
 
 
 def _verdict(found: Comparison, verdict: Verdict) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from pylm.runs import RunFolder
+from pylm.runs.history import History
+from pylm.runs.readers.opening import open_runs
 from tests.runs.made import line_of, made_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,3 +80,18 @@ def test_every_figure_is_found_by_the_trackers_own_reader(tracker: str, sent: Pa
         assert [step for step, _ in points["train/loss"]] == list(range(1, 19))
     else:  # each step of the first sending is there once, and once more from where it went back
         assert sorted(step for step, _ in points["train/loss"]) == sorted([*range(1, 21), 16, 17, 18])
+
+
+@pytest.mark.timeout(600)
+def test_what_the_packages_kept_is_read_without_them(sent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(sent / "trackio"))
+    run = History(sent / "a")
+    first, *_ = sorted((sent / "a" / "trackers" / "wandb").glob("offline-run-*"))
+    for name in (f"tb:{sent}/a/trackers/tensorboard", "trackio:pylm", f"wandb:{first}"):
+        (opened,) = open_runs([name])
+        read = History(opened)
+        for metric in ("loss", "val_loss", "lr", "memory", "bits_per_byte"):
+            one, two = (each.curve(metric, "tokens", columns=9999) for each in (read, run))
+            until = sum(x <= 15 * 64 for x in two.x) if name.startswith("wandb") else len(two.x)  # its first part
+            assert one.x[:until] == two.x[:until], (name, metric)
+            assert one.y[:until] == pytest.approx(two.y[:until], rel=1e-6, nan_ok=True), (name, metric)
