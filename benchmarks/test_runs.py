@@ -228,7 +228,7 @@ def trained(folder: str, sink: str | None) -> dict[str, Any]:
     warnings: list[Any] = []
     shape = {"n_layers": 2, "n_heads": 2, "d_model": 64, "context_length": 64, "batch_tokens": 1024, "micro_batch": 16}
     run = pylm.train(
-        data="ids", out="run", max_steps=1500, log_every=1, eval_every=None, save_every=None, sample_every=None,
+        data="ids", out="run", max_steps=600, log_every=1, eval_every=None, save_every=None, sample_every=None,
         compile=False, device="cpu", trackers=["wandb"] if sink else [], tracker_finish=1.0, **shape,
         on_event=lambda event: warnings.append(event) if isinstance(event, TrackerDropped) else None,
     )  # fmt: skip
