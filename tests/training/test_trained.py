@@ -159,3 +159,8 @@ def test_words_name_parts_of_the_model() -> None:
 def test_what_is_no_part_of_it_is_refused(word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         trained_of(shape(), (word,), None)
+
+
+def test_norms_that_learn_nothing_are_not_frozen() -> None:
+    with pytest.raises(ConfigError, match="freeze norms: the norms of this model learn nothing"):
+        trained_of(shape(norm_gain=False), ["norms"], None)
