@@ -331,8 +331,6 @@ def test_runs_of_another_tool_that_differ_in_their_seed_are_repetitions(capsys: 
     assert [len(group.runs) for group in found.groups] == [2, 2] and set(found.differing) == {"lr", "seed"}
 
 
-<<<<<<< HEAD
-=======
 def test_a_path_wins_over_another_tools_name(capsys: Capture) -> None:
     path = made_run(Path("runs/tb:logs"))
     assert open_runs(["tb:logs"]) == open_runs(["runs/tb:logs"]) == open_runs([path]) == [path]
@@ -342,7 +340,6 @@ def test_a_path_wins_over_another_tools_name(capsys: Capture) -> None:
     assert run(["plot", "runs/tb:lgos"]) == 2 and "did you mean runs/tb:logs?" in capsys.readouterr().err
 
 
->>>>>>> read
 @pytest.mark.parametrize(
     ("name", "told"),
     [

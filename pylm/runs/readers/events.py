@@ -12,10 +12,7 @@ import numpy.typing as npt
 from pylm.errors import DataError, UsageError
 from pylm.runs.readers.logged import Logged, Row, logged, since_first
 from pylm.runs.readers.protobuf import fields, raw
-<<<<<<< HEAD
-=======
 from pylm.runs.trackers.event_file import TABLE
->>>>>>> read
 
 __all__ = ["crc32c", "event_folders", "open_events", "read_scalars"]
 
@@ -26,10 +23,7 @@ START = (1, 1)  # of a session log: the writer began anew at this step
 TAG, SIMPLE, TENSOR = 1, 2, 8  # of a Summary's value
 DTYPE, CONTENT = 1, 4  # of a tensor
 PLACES = {5: "<f4", 6: "<f8"}  # floats and doubles that stand in fields of their own
-<<<<<<< HEAD
-=======
 SUMS = np.array(TABLE, np.uint32)
->>>>>>> read
 ROOM = 1 << 24  # bytes that are summed at a time
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}  # of a tensor's content, by its dtype
 
@@ -150,20 +144,5 @@ def crc32c(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
     """Return the Castagnoli checksum of each row of bytes."""
     sums = np.full(len(rows), 0xFFFFFFFF, np.uint32)
     for column in rows.T:
-<<<<<<< HEAD
-        sums = TABLE[(sums ^ column) & 0xFF] ^ (sums >> 8)
-    return ~sums
-
-
-def _table() -> npt.NDArray[np.uint32]:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = (table >> 1) ^ np.where(table & 1, np.uint32(0x82F63B78), np.uint32(0))
-    return table
-
-
-TABLE = _table()
-=======
         sums = SUMS[(sums ^ column) & 0xFF] ^ (sums >> 8)
     return ~sums
->>>>>>> read

@@ -78,17 +78,9 @@ def _is_here(word: str) -> bool:
 
 def _open(name: str, x: str | None) -> Sequence[Path | Logged]:
     tool, colon, rest = name.partition(":")
-<<<<<<< HEAD
-    if Path(name).is_dir() and is_run(Path(name)):
-        return [Path(name)]
-    if not colon and name.lower().endswith(".csv") and Path(name).is_file():
-        tool, colon, rest = "csv", ":", name
-    if not colon:
-=======
     if not colon and name.lower().endswith(".csv") and Path(name).is_file():
         tool, colon, rest = "csv", ":", name
     if not colon or "/" in tool or _is_here(name):  # a path wins over another tool's name
->>>>>>> read
         return [find_run(name)]
     if tool not in READERS:
         known = f"other tools' runs are {', '.join(f'{each}:…' for each in READERS)}"
