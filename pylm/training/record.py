@@ -113,11 +113,7 @@ def watch(session: Session, result: StepResult) -> None:
 
 def _incident(session: Session, kind: str, result: StepResult) -> None:
     step, folder = session.progress.step, session.files.folder
-<<<<<<< HEAD
     documents = session.loader.of_all().why(step - 1)
-=======
-    documents = session.loader.why(step - 1)
->>>>>>> read
     incident = {
         "step": step,
         "kind": kind,

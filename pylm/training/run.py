@@ -25,10 +25,7 @@ from pylm.training.loop import Hooks, Session
 from pylm.training.loop import train as train_to_the_end
 from pylm.training.on_incident import program_of
 from pylm.training.profiling import profiled
-<<<<<<< HEAD
 from pylm.training.ranks import Ranks
-=======
->>>>>>> read
 from pylm.training.session import Beginning, make_session
 
 if TYPE_CHECKING:
@@ -89,17 +86,10 @@ def _train_together(request: Request, ranks: Ranks, hooks: Hooks, program: tuple
     with stop, ranks.folder(out) as folder:
         stop.last_words = lambda: ending.last_words(folder)
         try:
-<<<<<<< HEAD
             ranks.led(lambda: resume.check_folder(out, checkpoint))
             begin = Beginning(resolved, data, checkpoint, length, init_from.new_rows(request, checkpoint), ranks)
             session = make_session(request, begin, folder, hooks)
             _train(session, ranks.world.leads, program, request.profile)
-=======
-            resume.check_folder(out, checkpoint)
-            hooks = Hooks(stop=stop, on_event=on_event, wants_step=wants_step)
-            begin = Beginning(resolved, data, checkpoint, length, init_from.new_rows(request, checkpoint))
-            _train(make_session(request, begin, folder, hooks), program, request.profile)
->>>>>>> read
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
@@ -108,19 +98,11 @@ def _train_together(request: Request, ranks: Ranks, hooks: Hooks, program: tuple
     return Run(out)
 
 
-<<<<<<< HEAD
 def _train(session: Session, leads: bool, program: tuple[str, ...] | None, profile: int | None) -> None:
     """Train, and say how it ended; what goes on beside the steps is the first process's."""
     progress, plan, run = session.progress, session.plan, session.files.folder.path
     profiling = profiled(session, profile) if leads and profile is not None else nullcontext()
     beside, how = Beside(session, program) if leads else None, CRASHED
-=======
-def _train(session: Session, program: tuple[str, ...] | None, profile: int | None) -> None:
-    """Train, and say how it ended."""
-    progress, plan, run = session.progress, session.plan, session.files.folder.path
-    profiling = nullcontext() if profile is None else profiled(session, profile)
-    beside, how = Beside(session, program), CRASHED
->>>>>>> read
     try:
         with profiling:
             outcome = train_to_the_end(session)
@@ -131,12 +113,8 @@ def _train(session: Session, program: tuple[str, ...] | None, profile: int | Non
     finally:
         session.loader.close()
         session.files.saver.finish()
-<<<<<<< HEAD
         if beside is not None:
             beside.finish(how)
-=======
-        beside.finish(how)
->>>>>>> read
     session.hooks.on_event(ending.ended(run, vars(progress), outcome.why, plan.parameters))
 
 

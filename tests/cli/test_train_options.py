@@ -49,13 +49,8 @@ def test_an_option_of_another_program_is_answered_with_ours_that_works(capsys: A
     [
         ("--model gpt2", "--preset NAME"),
         ("--gpu 0", "train.device"),
-<<<<<<< HEAD
         ("--devices 2", "`pylm train --gpus N`"),
         ("--world_size 4", "`pylm train --gpus N`"),
-=======
-        ("--devices 2", "training on several devices: not yet"),
-        ("--gpus 4", "training on several devices: not yet"),
->>>>>>> read
         ("--wandb", "it is metrics.trackers here (wandb, or wandb:PROJECT)"),
         ("--tensorboard", "it is metrics.trackers here"),
         ("--invalid replace", "an option of `pylm tokenize`"),
