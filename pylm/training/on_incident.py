@@ -45,7 +45,7 @@ def program_of(asked: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
 def program_of_user() -> tuple[str, ...] | None:
     """Return what the user's own file names: `on_incident` in ~/.config/pylm/user.yaml."""
-    home = os.environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # where there is no home, no folder
     path = Path(home, "pylm", "user.yaml")
     if not path.is_file():
         return None

@@ -70,7 +70,7 @@ def test_every_figure_is_found_by_the_trackers_own_reader(tracker: str, sent: Pa
     lines = [json.loads(line) for line in (sent / "a" / "metrics.jsonl").read_text().splitlines()]
     losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     first = {step: value for step, value in points["train/loss"][:20]}
-    seen = {(step, str(value).lower()) for step, value in points["train/loss"]}
+    seen = {(step, str(float(value))) for step, value in points["train/loss"]}
     for step, loss in losses[:15]:
         assert first[step] == pytest.approx(loss, rel=1e-6)  # TensorBoard has 32 bits
     assert {(16, "66.0"), (17, "67.0"), (18, "nan")} <= seen
