@@ -32,6 +32,8 @@ def opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     count = fields.get("split.count", 1)
     if count in (0, 1):
         return fields, tensors
+    if not isinstance(count, int):
+        raise CheckpointError(f"{path} is damaged: it is one of {count!r} files", "fetch it again")
     found = PART.fullmatch(path.name)
     if found is None or int(found[3]) != count or int(found[2]) != 1 or fields.get("split.no") != 0:
         raise CheckpointError(f"{path} is one of {count} files", f"name the first: NAME-00001-of-{count:05d}.gguf")

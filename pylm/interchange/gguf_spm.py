@@ -72,6 +72,8 @@ def _pieces(value: Json) -> list[Piece]:
         scores.setdefault("".join(merge if isinstance(merge, list) else merge.split(" ", 1)), -float(len(scores)))
     kinds = {token["content"]: CONTROL if token["special"] else USER_DEFINED for token in added}
     ids = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise _refused("a vocabulary with gaps between its ids")
     kinds[model["unk_token"]] = UNKNOWN
     return [
         Piece(text, scores.get(text, 0.0), kinds.get(text, BYTE if _BYTE.fullmatch(text) else NORMAL), None)

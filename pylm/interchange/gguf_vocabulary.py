@@ -168,5 +168,6 @@ def _config(told: Mapping[str, Any], tokens: Sequence[str], pre: str | None) -> 
         for office, name in offices.items()
         if f"ggml.{name}_token_id" in told
     }
-    config["add_bos_token"] = told.get("ggml.add_bos_token", pre == "llama-bpe")
+    by_default = pre == "llama-bpe" or told["ggml.model"] == gguf_spm.MODEL
+    config["add_bos_token"] = told.get("ggml.add_bos_token", by_default)
     return {**config, **({"chat_template": told["chat_template"]} if "chat_template" in told else {})}

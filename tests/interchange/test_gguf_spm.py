@@ -14,6 +14,7 @@ pytest.importorskip("tokenizers")
 import pylm
 from pylm.errors import TokenizerError
 from pylm.interchange.asked import texts_of
+from pylm.interchange.gguf_vocabulary import tokenizer_of
 from pylm.tokenizer.spm_convert import to_tokenizer_json
 from pylm.tokenizer.spm_model import BYTE, CONTROL, NORMAL, UNIGRAM, UNKNOWN
 from tests.generation.small import END, small_model, write_run
@@ -71,6 +72,15 @@ def test_the_kinds_of_its_tokens() -> None:
     assert ids == {1} and fields["tokenizer.ggml.add_bos_token"] is False
 
 
+def test_fields_that_others_leave_out() -> None:
+    """As llama.cpp reads them: a space before a text, and bos in front of it."""
+    fields = exported(tokenizer(add_dummy_prefix=True))
+    left = {name: value for name, value in fields.items() if not name.endswith(("add_bos_token", "add_space_prefix"))}
+    words = tokenizer_of(left, "x")
+    assert words.identity == tokenizer(add_dummy_prefix=True).identity
+    assert json.loads(words.files()["tokenizer_config.json"])["add_bos_token"] is True
+
+
 def changed(change: Any) -> pylm.Tokenizer:
     value = to_tokenizer_json(spm(), "x")
     change(value)
@@ -100,6 +110,10 @@ def test_merges_of_others_in_another_order_within_a_piece_are_the_same() -> None
             "merges that are not those of pieces by their scores",
         ),
         (lambda: changed(lambda value: value["model"]["merges"].pop(3)), "merges that are not those of pieces"),
+        (
+            lambda: changed(lambda value: value["model"]["vocab"].update(z=value["model"]["vocab"]["z"] + 900)),
+            "a vocabulary with gaps between its ids",
+        ),
         (lambda: tokenizer(more=("é!",)), "a piece 'é!' whose characters are not all pieces"),
         (lambda: tokenizer(more=("<0x", "41>"), letters="<0x41>"), "plain pieces that join to <0x41>"),
     ],
