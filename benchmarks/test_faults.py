@@ -61,7 +61,7 @@ def killed(one: Launched, chance: random.Random, within_save: bool) -> float:
     one.until(lambda: one.step() >= since + 2)
     if within_save:
         folder = one.out / "checkpoints"
-        one.until(lambda: any(path.name.startswith(".partial") for path in folder.iterdir()))
+        one.until(lambda: any(folder.glob(".partial*")))
     else:
         time.sleep(chance.random() * 0.1)
     begun, resumes = time.monotonic(), one.out / "resumes.jsonl"
