@@ -99,6 +99,7 @@ ROOMS: dict[str, set[str]] = {
         "pylm.training.probe",
         "pylm.training.remembered",
         "pylm.training.trained",
+        "pylm.training.world",
         "pylm.native_kernels",
     },
     "pylm.training.mlx_backend": {

@@ -13,6 +13,7 @@ import contextlib
 import re
 import secrets
 import shutil
+from itertools import islice
 from pathlib import Path
 
 from pylm.checkpoint.directory import AVERAGE, PARTIAL, read, verify
@@ -143,10 +144,12 @@ def mend(run: Path, keep_last: int) -> None:
 
 
 def retain(run: Path, keep_last: int) -> list[int]:
-    """Remove all but the newest `keep_last` checkpoints, the best, and the one that the file `last` names.
+    """Remove all but the newest checkpoint, the `keep_last` newest that a run saves by itself, the best and `last`.
 
-    Nothing goes unless the newest one is sound, and what goes is renamed first, so that no half-removed folder is taken
-    for a checkpoint. What a killed writer left behind goes too. Returns the removed steps.
+    One that was saved because somebody stopped the run takes no other's place: once the run has gone on and saved by
+    itself, it goes, and those that are left are the ones that a run without a stop has. Nothing goes unless the newest
+    one is sound, and what goes is renamed first, so that no half-removed folder is taken for a checkpoint. What a
+    killed writer left behind goes too. Returns the removed steps.
     """
     have = steps(run)
     folder = run / CHECKPOINTS
@@ -163,8 +166,17 @@ def retain(run: Path, keep_last: int) -> list[int]:
 def _surplus(run: Path, keep_last: int) -> list[int]:
     """Return the steps that retention removes."""
     have = steps(run)
-    kept = {*have[-max(keep_last, 1) :], best(run), _pointed(run, "last")}
+    by_itself = islice((step for step in reversed(have) if not _by_a_stop(run, step)), max(keep_last, 1))
+    kept = {*have[-1:], *by_itself, best(run), _pointed(run, "last")}
     return [step for step in have if step not in kept]
+
+
+def _by_a_stop(run: Path, step: int) -> bool:
+    """Say whether a checkpoint is there only because somebody stopped the run; a damaged one counts as any other."""
+    try:
+        return bool(read(run / CHECKPOINTS / f"step_{step}").state.get("stopped"))
+    except CheckpointError:
+        return False
 
 
 def _sweep(run: Path) -> None:

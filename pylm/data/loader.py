@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
 import os
 import threading
@@ -140,6 +141,10 @@ class Loader:
             world=world,
             together=max(together),
         )
+        of_all = functools.partial(
+            Loader, data, context_length, batch_size, split=split, seed=seed, window=window, stride=stride
+        )
+        self._of_all = of_all if world > 1 else None
         self._packed = window == "packed"
         self._shape = (self._batches.rows, context_length)
         self._dtype = dtype
@@ -167,6 +172,10 @@ class Loader:
     def epoch(self) -> int:
         """How often the dataset (of a mix: the first one of the next batch) has been gone through."""
         return self._batches.places(self._step)[0][1]
+
+    def of_all(self) -> Loader:
+        """Return a loader whose batches hold what those of all ranks do."""
+        return self if self._of_all is None else self._of_all()
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, in memory of its own; asking for one changes nothing."""

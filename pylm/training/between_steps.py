@@ -79,7 +79,7 @@ def ask(session: Session) -> None:
     hooks.on_event(Asked(progress.step, answers, average))
 
 
-def save(session: Session, best: bool) -> None:
+def save(session: Session, *, best: bool, by_a_stop: bool) -> None:
     """Hand a checkpoint to the thread that writes it: copies of tensors, so that training goes on meanwhile."""
     progress, backend, files = session.progress, session.backend, session.files
     files.folder.check()
@@ -90,6 +90,8 @@ def save(session: Session, best: bool) -> None:
         "loader": {**session.loader.state(), "step": progress.step},
         "rng": backend.rng(),
     }
+    if by_a_stop:
+        state["stopped"] = True
     if session.plan.length.seconds is not None:
         state["decisions"] = session.decisions.stored()
     averaged = None

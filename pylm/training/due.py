@@ -32,6 +32,7 @@ class Due:
     samples: bool
     suite: bool = False
     checkpoint: bool = False
+    by_a_stop: bool = False  # a checkpoint that would not be there if nobody had asked to stop
     end: str | None = None  # why the run ends here
     stopped: bool = False  # somebody asked to stop: it goes on another time
 
@@ -71,8 +72,14 @@ class Rules:
         end = due.end or _given_up(self.train, progress)
         if stopped and any(self._to_look_at(progress, end is not None)):
             end = None  # the stop came into the last evaluation, or its samples: they are made when the run goes on
-        saves = stopped or end is not None or new_best or _every(self.train.save_every, progress.step, last_saved or 0)
-        return Due(False, False, checkpoint=saves and last_saved != progress.step, end=end, stopped=stopped)
+        anyway = (
+            end is not None
+            or new_best
+            or self._reached(progress) is not None
+            or _every(self.train.save_every, progress.step, last_saved or 0)
+        )
+        checkpoint = (stopped or anyway) and last_saved != progress.step
+        return Due(False, False, checkpoint=checkpoint, by_a_stop=checkpoint and not anyway, end=end, stopped=stopped)
 
     def _to_look_at(self, progress: Progress, ends: bool) -> tuple[bool, bool, bool]:
         """Say whether to evaluate, to sample and to ask; `auto` does it whenever it is time to evaluate."""

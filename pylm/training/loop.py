@@ -142,7 +142,7 @@ def train(session: Session) -> Outcome:
             recorder.update_seconds()
             with recorder.apart("save"), keeper.spends("save"):
                 progress.finish_reason = due.end
-                between_steps.save(session, best=new_best)
+                between_steps.save(session, best=new_best, by_a_stop=due.by_a_stop)
         files.saver.check()  # a run that cannot save does not go on for hours
         keeper.wrote(files.saver.seconds)
         between_steps.tell_saved(session)

@@ -112,23 +112,27 @@ def resolve_batches(train: Train, context_length: int, parameters: int, micro_ba
     return Batches(batch.tokens, batch.micro_batch, batch.grad_accum_steps, batch.tokens // context_length, world)
 
 
-def refuse_no_tree(batches: Batches) -> None:
-    """Refuse a step whose passes are no binary tree that any number of processes would share."""
+def refuse_no_tree(batches: Batches, alone: Batches) -> None:
+    """Refuse a step whose passes are not those of the binary tree that they are in one process, `alone`."""
     passes, each = batches.sequences // batches.micro_batch, batches.tokens // batches.sequences
-    if passes & (passes - 1) == 0 and batches.world & (batches.world - 1) == 0:
-        return
     if batches.world & (batches.world - 1):
         raise ConfigError(
             f"{param('determinism', 'bitwise')} is for 1, 2, 4, … processes, and there are {batches.world}",
             f"start a power of two, or {param('determinism', 'default')}",
         )
+    if batches.micro_batch != alone.micro_batch:
+        raise ConfigError(
+            f"{param('determinism', 'bitwise')} adds up the same passes for any number of processes, and there are "
+            f"{batches.micro_batch} sequences in one here, {alone.micro_batch} in one process",
+            param("micro_batch", batches.micro_batch),
+        )
     low = 1 << passes.bit_length() - 1
-    near = [param("batch_tokens", number * batches.micro_batch * each) for number in (low, 2 * low)]
-    raise ConfigError(
-        f"{param('determinism', 'bitwise')} adds up a power of two of passes, and a step has {passes} of "
-        f"{batches.micro_batch} sequences",
-        " or ".join(near),
-    )
+    if passes != low:
+        raise ConfigError(
+            f"{param('determinism', 'bitwise')} adds up a power of two of passes, and a step has {passes} of "
+            f"{batches.micro_batch} sequences",
+            " or ".join(param("batch_tokens", number * batches.micro_batch * each) for number in (low, 2 * low)),
+        )
 
 
 def _refuse_uneven(tokens: int | None, context_length: int, world: int) -> None:

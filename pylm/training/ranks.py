@@ -7,6 +7,7 @@ others wait for, and whatever makes one of them fail is said by the first, as if
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -237,12 +238,11 @@ def _asked(request: Request, config: Config) -> str:
 
 def _code() -> str:
     """Return a hash of the program: of all its files."""
-    import pylm
-    import pylm_kernels
-
     hashed = hashlib.sha256()
-    for package in (pylm, pylm_kernels):
-        folder = Path(package.__file__ or "").parent
+    for package in ("pylm", "pylm_kernels"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None and spec.origin is not None
+        folder = Path(spec.origin).parent
         for path in sorted(one for end in ("py", "so") for one in folder.rglob(f"*.{end}")):
             hashed.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return hashed.hexdigest()

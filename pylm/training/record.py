@@ -113,7 +113,7 @@ def watch(session: Session, result: StepResult) -> None:
 
 def _incident(session: Session, kind: str, result: StepResult) -> None:
     step, folder = session.progress.step, session.files.folder
-    documents = session.loader.why(step - 1)
+    documents = session.loader.of_all().why(step - 1)
     folder.incidents.append(
         {
             "step": step,

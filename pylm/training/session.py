@@ -184,7 +184,8 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
         train = train.model_copy(update=whole)
         batches = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"], world)
     if train.determinism == "bitwise":
-        plan.refuse_no_tree(batches)
+        alone = plan.resolve_batches(train, shape.context_length, parameters, choices["micro_batch"])
+        plan.refuse_no_tree(batches, alone)
     length = begin.length or plan.resolve_length(
         train, batches, begin.data.windows, choices["seconds_per_step"], begin.behind
     )

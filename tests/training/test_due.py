@@ -94,6 +94,16 @@ def test_what_is_saved_and_who_leaves(progress: Any, given: Any, checkpoint: boo
     assert (due.checkpoint, due.leaves) == (checkpoint, leaves)
 
 
+def test_a_checkpoint_is_by_a_stop_where_there_would_be_none_without() -> None:
+    none = Due(False, False)
+    assert after(none, Progress(step=21), stopped=True).by_a_stop
+    assert not after(none, Progress(step=21)).by_a_stop
+    assert not after(none, Progress(step=21), stopped=True, last_saved=21).by_a_stop
+    assert not after(none, Progress(step=21), stopped=True, new_best=True).by_a_stop
+    assert not after(none, Progress(step=40), stopped=True).by_a_stop  # one of every 20
+    assert not after(Due(True, True, end="100 steps"), Progress(step=100), stopped=True).by_a_stop
+
+
 def test_a_stop_within_the_last_evaluation_is_no_end() -> None:
     """The evaluation was not made, so the run is not over: going on makes it."""
     due = Due(True, True, end="30 steps")

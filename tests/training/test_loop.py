@@ -218,6 +218,24 @@ def test_best_and_the_last_ones_are_kept(session: Any, tmp_path: Path) -> None:
     assert (tmp_path / "run/checkpoints/last").read_text() == "step_12\n"
 
 
+def test_what_is_kept_does_not_depend_on_stops(session: Any, tmp_path: Path) -> None:
+    """A stop saves where it is, beside what is kept; once the run has saved by itself, that is gone."""
+    settings = {"steps": 12, "save_every": 3, "eval_every": 100, "keep_last": 3}
+    train(session("whole", **settings))
+    run = tmp_path / "parts"
+    checkpoint = None
+    for count, after in ((2, 2), (5, 7), (1, 8)):
+        one = session("parts", checkpoint=checkpoint, **settings)
+        _stop_after(one, count, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            train(one)
+        one.files.folder.close()
+        checkpoint = verify(run / f"checkpoints/step_{after}")
+    assert steps(run) == [3, 6, 8]
+    train(session("parts", checkpoint=checkpoint, **settings))
+    assert steps(run) == steps(tmp_path / "whole") == [6, 9, 12]
+
+
 def one_evaluation(loss: float) -> Any:
     from pylm.training.loop import Evaluation
 

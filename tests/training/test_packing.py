@@ -80,7 +80,7 @@ def learned(backend: Any, micro_batches: list[MicroBatch]) -> tuple[float, dict[
 
         loss, sums = backend._accumulate(micro_batches)
         return float(loss.item()), {name: to_numpy(one) for name, one in sums.items()}
-    loss = float(backend._accumulate(micro_batches))
+    loss = float(sum(backend._accumulate(micro_batches)))
     gradients = {name: one.clone().numpy() for name, one in backend._gradients().items()}
     backend.forget_gradients()
     return loss, gradients

@@ -47,9 +47,7 @@ class Group:
         self._turns, self._broken = 0, False
         if world.size == 1:
             return
-        cuda = torch.cuda.is_available()
-        if cuda and not dist.is_nccl_available():
-            raise UsageError("this torch has no NCCL, by which GPUs talk to each other", "install one built with it")
+        cuda = torch.cuda.is_available() and dist.is_nccl_available()
         patience = timedelta(seconds=timeout)
         with self._talking():
             if store is None:

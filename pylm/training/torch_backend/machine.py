@@ -115,6 +115,8 @@ def device_among(asked: str, world: World) -> str:
             f"GPU{'' if count == 1 else 's'}",
             f"start {count} here, or {param('device', 'cpu')}",
         )
+    if not torch.distributed.is_nccl_available():
+        raise UsageError("this torch has no NCCL, by which GPUs talk to each other", "install one built with it")
     torch.cuda.set_device(world.local_rank)
     return f"cuda:{world.local_rank}"
 

@@ -17,13 +17,13 @@ ROWS, CONTEXT, VOCABULARY = 8, 16, 61  # the vocabulary is padded, and no two pr
 
 
 def batch_of(step: int, masked: bool) -> tuple[Any, Any]:
-    """Rows of a step; masked, the later ones count less and less, and the last ones hardly at all."""
+    """Rows of a step; masked, the later ones count less and less, and those of half of the processes not at all."""
     chance = np.random.default_rng(step)
     ids = chance.integers(0, VOCABULARY, (ROWS, CONTEXT + 1))
     inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
     if masked:
         for row in range(ROWS):
-            targets[row, : row * 2] = IGNORED
+            targets[row, : row * 4] = IGNORED
     return inputs, targets
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pylm.data.stories import stories
 from tests.support.ranks import in_world
 from tests.support.shards import write_shards
 
@@ -32,7 +34,8 @@ def trained(given: dict[str, Any], out: str, before: Any = None, resume: str | N
     stop = Stop()
     if before is not None:
         before(int(os.environ.get("RANK", "0")), stop, heard)
-    request = Request(Given("train", settings=settings), data="ids", out=Path(out), resume=resume)
+    named: Any = {"text": ("my.txt",)} if "vocab_size" in given else {"data": "ids"}
+    request = Request(Given("train", settings=settings), out=Path(out), resume=resume, **named)
     try:
         train(request, heard.append, stop=stop)
     except PylmError as error:
@@ -43,7 +46,10 @@ def trained(given: dict[str, Any], out: str, before: Any = None, resume: str | N
 MODEL = {
     **{key: f"model.{key}" for key in ("n_layers", "n_heads", "d_model", "context_length")},
     "log_every": "metrics.log_every",
-    "seed": "train.seed",
+    "vocab_size": "model.vocab_size",
+    "max_tokens": "sample.max_tokens",
+    "tasks": "eval.tasks",
+    "suite_every": "eval.suite_every",
 }
 
 
@@ -51,6 +57,9 @@ MODEL = {
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     write_shards(folder / "ids", 60, np.random.default_rng(2), count=4000)
+    (folder / "my.txt").write_text("".join(stories(20_000)), encoding="utf-8")
+    asked = [{"query": "the cat", "choices": [" sat", " ran"], "gold": gold} for gold in (0, 1)]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
     return folder
 
 
@@ -200,3 +209,30 @@ def slow_clock(rank: int, stop: Any, heard: Any) -> None:
     plain = time.perf_counter
     if rank:
         time.perf_counter = lambda: 100 * plain()  # type: ignore[assignment]
+
+
+def test_text_is_tokenized_sampled_and_asked_about_by_the_first_process_alone():
+    given = {**SHORT, "determinism": "bitwise", "vocab_size": 270, "sample_every": 3, "max_tokens": 8,
+             "tasks": "mine.jsonl", "suite_every": 2}  # fmt: skip
+    in_world(1, trained, given, "asked1")
+    first, other = in_world(2, trained, given, "asked2", only_the_first)
+    assert {"Tokenized", "Sampled", "Asked"} <= set(first) and other == []
+    assert Path("asked1/samples.jsonl").read_text() == Path("asked2/samples.jsonl").read_text()
+    kept = [[{key: one[key] for key in ("step", "tasks", "novelty", "loss") if key in one} for one in records(run)]
+            for run in ("asked1", "asked2")]  # fmt: skip
+    assert kept[0] == kept[1] and any("novelty" in one for one in kept[0])
+
+
+def records(run: str) -> list[dict[str, Any]]:
+    import pylm
+
+    return list(pylm.Run(run).metrics())
+
+
+def only_the_first(rank: int, stop: Any, heard: Any) -> None:
+    """Let whatever only the first process may do fail on the other."""
+    from pylm.training import hooks, inputs
+    from pylm.training.torch_backend.backend import TorchBackend
+
+    if rank:
+        hooks.asker = inputs.tokenize = TorchBackend.logits = None  # type: ignore[assignment, method-assign]
