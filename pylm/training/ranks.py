@@ -53,6 +53,7 @@ class Ranks:
         """Take the processes, which have met."""
         self._group = group
         self.world = World() if group is None else group.world
+        self._known = 0  # segments of the clock's decisions that all processes have
 
     @classmethod
     @contextmanager
@@ -203,14 +204,10 @@ class Ranks:
 
     def _agree(self, decisions: Decisions) -> None:
         """Take over what the first process's clock has decided."""
-        known = self._known
-        new = [list(segment) for segment in decisions.segments[known:]]
-        new, look, looked = self.told([new, decisions.look, decisions.looked])
-        decisions.segments[known:] = [Segment(*segment) for segment in new]
-        decisions.look, decisions.looked = look, looked
+        mine = [list(segment) for segment in decisions.segments[self._known :]]
+        new, decisions.look, decisions.looked = self.told([mine, decisions.look, decisions.looked])
+        decisions.segments[self._known :] = [Segment(*segment) for segment in new]
         self._known = len(decisions.segments)
-
-    _known = 0  # segments that all processes have
 
 
 class AgreedStop(Stop):

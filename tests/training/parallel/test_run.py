@@ -236,3 +236,11 @@ def only_the_first(rank: int, stop: Any, heard: Any) -> None:
 
     if rank:
         hooks.asker = inputs.tokenize = TorchBackend.logits = None  # type: ignore[assignment, method-assign]
+
+
+def test_a_step_stays_what_it_was_begun_with_on_any_number_of_processes():
+    given = {**SHORT, "batch_tokens": None, "grad_accum_steps": 4, "max_steps": 3}
+    in_world(1, trained, given, "begun")
+    in_world(2, trained, {"max_steps": 6}, "begun", None, "auto")
+    tokens = lines("begun", "step", "tokens")
+    assert tokens[-1].tolist() == [6, 6 * 4 * 16] and (tokens[:, 1] == 64 * tokens[:, 0]).all()
