@@ -53,6 +53,7 @@ class Ranks:
         """Take the processes, which have met."""
         self._group = group
         self.world = World() if group is None else group.world
+        self._known = 0  # segments of the clock's decisions that all processes have
 
     @classmethod
     @contextmanager
@@ -79,7 +80,7 @@ class Ranks:
         group.asked = lambda: stop.signal or 0
         try:
             group.same(_code(), "the code", "install the same pylm everywhere")
-            group.same(_asked(request, config), "what is asked", "start all processes with the same line and files")
+            group.same(_asked(request), "what is asked", "start all processes with the same line and files")
             yield cls(group)
         except BaseException as error:
             group.fail(error)
@@ -203,14 +204,10 @@ class Ranks:
 
     def _agree(self, decisions: Decisions) -> None:
         """Take over what the first process's clock has decided."""
-        known = self._known
-        new = [list(segment) for segment in decisions.segments[known:]]
-        new, look, looked = self.told([new, decisions.look, decisions.looked])
-        decisions.segments[known:] = [Segment(*segment) for segment in new]
-        decisions.look, decisions.looked = look, looked
+        mine = [list(segment) for segment in decisions.segments[self._known :]]
+        new, decisions.look, decisions.looked = self.told([mine, decisions.look, decisions.looked])
+        decisions.segments[self._known :] = [Segment(*segment) for segment in new]
         self._known = len(decisions.segments)
-
-    _known = 0  # segments that all processes have
 
 
 class AgreedStop(Stop):
@@ -229,9 +226,9 @@ class AgreedStop(Stop):
         return self.signal is not None
 
 
-def _asked(request: Request, config: Config) -> str:
+def _asked(request: Request) -> str:
     """Return a hash of what is asked of a run, wherever its files lie."""
-    values = config.model_dump(mode="json")
+    values = request.configuration().resolve().config.model_dump(mode="json")
     values["train"] = {key: value for key, value in values["train"].items() if key not in OWN}
     return _hash([values, request.names, request.depth, request.resume, request.init_from, request.allow_inexact])
 

@@ -16,8 +16,10 @@ from typing import Any
 __all__ = ["Launched", "launched", "rank_pid", "result"]
 
 SHAPE = {"n_layers": 1, "n_heads": 2, "d_model": 32, "context_length": 16}
-KEYS = {"device": "cpu", "compile": "off", "precision": "fp32", "micro_batch": 2, "batch_tokens": 128, "max_steps": 36,
-        "save_every": 4, "keep_last": 20, "log_every": 1, "eval_every": 18, "determinism": "bitwise"}  # fmt: skip
+KEYS: dict[str, Any] = {
+    **{"device": "cpu", "compile": "off", "precision": "fp32", "micro_batch": 2, "batch_tokens": 128, "max_steps": 36},
+    **{"save_every": 4, "keep_last": 20, "log_every": 1, "eval_every": 18, "determinism": "bitwise"},
+}
 PATIENCE = 120.0  # seconds for what takes five
 
 
@@ -98,9 +100,9 @@ def launched(out: Path, shards: Path, *more: str, gpus: int = 2) -> Iterator[Lau
             one.process.communicate()
 
 
-def result(run: Path) -> tuple[dict[str, bytes], list[tuple[int, Any, Any]]]:
+def result(run: Path, steps: int = KEYS["max_steps"]) -> tuple[dict[str, bytes], list[tuple[int, Any, Any]]]:
     """Return all that the last checkpoint holds of the model, and the loss of each step."""
-    last = run / "checkpoints" / f"step_{KEYS['max_steps']}"
+    last = run / "checkpoints" / f"step_{steps}"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     files = {path.name: path.read_bytes() for path in sorted(last.glob("*.safetensors"))}
     assert len(files) == 2

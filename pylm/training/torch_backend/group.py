@@ -71,7 +71,8 @@ class Group:
             with self._talking():
                 dist.all_gather(rows, mine)
         lists: list[list[float]] = [one.tolist() for one in rows]
-        self.signal = self.signal or int(max(one.pop() for one in lists))
+        asked = int(max(one.pop() for one in lists))
+        self.signal = self.signal or asked
         return lists
 
     def agree(self, flags: Sequence[bool]) -> list[bool]:

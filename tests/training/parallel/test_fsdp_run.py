@@ -66,7 +66,7 @@ def lines(run: str, *keys: str) -> np.ndarray:
 
 
 FSDP = {"parallel": "fsdp"}
-PLAIN = {"average": "off", "average_every": None, "optimizer": "adamw"}
+PLAIN = {"average": "off", "average_every": None, "optimizer": "adamw", "schedule": "constant", "warmup_steps": 0}
 KEYS = ("step", "loss", "val_loss", "average_val_loss", "accuracy", "lr", "grad_norm", "tokens")
 
 
@@ -83,6 +83,9 @@ def test_two_processes_write_the_run_of_one():
     assert states[0] == states[1]
 
 
+RUNS = ("in_shards", "whole")
+
+
 def test_shards_that_a_killed_run_left_are_gone_on_with_by_any_number():
     """One of two is killed within its save, then another number goes on from what stood before."""
     given = {**FSDP, "consolidate": False, **PLAIN}
@@ -90,9 +93,10 @@ def test_shards_that_a_killed_run_left_are_gone_on_with_by_any_number():
     in_world(2, trained, "in_shards", {**given, "max_steps": 4})
     with pytest.raises(AssertionError, match="peer|without a word"):
         in_world(2, trained, "in_shards", {**given, "max_steps": 6}, True, "auto")
-    assert steps(Path("in_shards")) == [2, 4] and read(newest_sound(Path("in_shards"))).in_shards
+    assert steps(Path("in_shards"))[-1] == 4 and read(newest_sound(Path("in_shards"))).in_shards
     assert in_world(1, trained, "in_shards", {**given, "max_steps": 5}, False, "auto")[0][-1] == "Ended"
     assert in_world(4, trained, "in_shards", {**given, "max_steps": 6}, False, "auto")[0][-1] == "Ended"
-    np.testing.assert_allclose(lines("in_shards", "step", "loss"), lines("whole", "step", "loss"), rtol=0, atol=1e-6)
+    went_on, whole = (dict(lines(run, "step", "loss")[~np.isnan(lines(run, "loss"))[:, 0]]) for run in RUNS)
+    assert went_on.keys() == whole.keys() and went_on == pytest.approx(whole, rel=0, abs=1e-6)
     assert read(Path("in_shards/checkpoints/step_6")).in_shards
     assert not read(Path("in_shards/checkpoints/step_5")).in_shards

@@ -175,6 +175,21 @@ def trained_elsewhere(folder: str) -> Any:
     return trained(SHORT, "run")
 
 
+def test_processes_that_go_on_from_different_checkpoints_are_refused(tmp_path):
+    for rank in range(2):
+        (tmp_path / str(rank)).mkdir()
+        write_shards(tmp_path / str(rank) / "ids", 60, np.random.default_rng(0), count=4000)
+    in_world(1, trained_elsewhere, str(tmp_path))
+    first, other = in_world(2, going_on_elsewhere, str(tmp_path))
+    assert first == other == ("UsageError", 2, "the checkpoint of rank 1 is not that of rank 0",
+                              "the run's folder is to be on a disk that all processes share")  # fmt: skip
+
+
+def going_on_elsewhere(folder: str) -> Any:
+    os.chdir(Path(folder, os.environ["RANK"]))
+    return trained({}, "run", None, "auto")
+
+
 @pytest.mark.parametrize(
     ("size", "given", "message", "hint"),
     [
@@ -236,3 +251,11 @@ def only_the_first(rank: int, stop: Any, heard: Any) -> None:
 
     if rank:
         hooks.asker = inputs.tokenize = TorchBackend.logits = None  # type: ignore[assignment, method-assign]
+
+
+def test_a_step_stays_what_it_was_begun_with_on_any_number_of_processes():
+    given = {**SHORT, "batch_tokens": None, "grad_accum_steps": 4, "max_steps": 3}
+    in_world(1, trained, given, "begun")
+    in_world(2, trained, {"max_steps": 6}, "begun", None, "auto")
+    tokens = lines("begun", "step", "tokens")
+    assert tokens[-1].tolist() == [6, 6 * 4 * 16] and (tokens[:, 1] == 64 * tokens[:, 0]).all()

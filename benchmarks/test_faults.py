@@ -1,0 +1,85 @@
+"""Kills of a process of a run of two, some of them while it saves: none loses anything, and the end is the same.
+
+Five kills, two of them within a save; fifty and twenty by --full. Beside it, what a plan for 1,024 devices takes.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.compare import Compare, Run
+from tests.support.launched import Launched, launched, result
+from tests.support.shards import write_shards
+
+PLAN = ["--preset", "llama-1b", "--vocab-size", "50304", "--max-tokens", "100B", "--batch-tokens", "4194304",
+        "--gpus", "1024", "--parallel", "fsdp", "--no-probe"]  # fmt: skip
+
+
+def rows(compare: Compare, name: str, **figures: float) -> Run:
+    return Run(name, {"pylm": [{**figures, "result": None}]}, {}, {"pylm": ""},
+               lambda row: compare.report.add("parallel", row))  # fmt: skip
+
+
+def test_kills_lose_nothing(compare: Compare, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    kills, saving = (50, 20) if pytestconfig.getoption("--full") else (5, 2)
+    steps = 12 * kills
+    shards = write_shards(tmp_path / "data", 64, np.random.default_rng(3), 20_000)
+    more = ("--max-steps", str(steps), "--keep-last", "2")
+    with launched(tmp_path / "run", shards, *more, gpus=1) as one:
+        assert one.end() == 0, one.said
+    chance, seconds = random.Random(7), []
+    within = chance.sample(range(kills), saving)
+
+    def kill_again_and_again() -> None:
+        with launched(tmp_path / "killed", shards, *more, "--max-restarts", str(kills)) as one:
+            for kill in range(kills):
+                seconds.append(killed(one, chance, kill in within))
+            assert one.end() == 0, one.said
+
+    compare.benchmark.pedantic(kill_again_and_again, rounds=1, iterations=1)
+    lost = float(result(tmp_path / "killed", steps) != result(tmp_path / "run", steps))
+    rows(compare, f"{kills} kills, {saving} within a save: runs whose end differs", lost=lost).at_most(
+        0.0, figure="lost", unit="of 1"
+    )
+    rows(compare, f"from a kill to the first step, longest of {kills}", seconds=max(seconds)).at_most(
+        10.0, figure="seconds", unit="s"
+    )
+
+
+def killed(one: Launched, chance: random.Random, within_save: bool) -> float:
+    """Kill a rank some steps on, or while the first one saves, and return the seconds until all step again."""
+    since = one.step()
+    one.until(lambda: one.step() >= since + 2)
+    if within_save:
+        folder = one.out / "checkpoints"
+        one.until(lambda: any(folder.glob(".partial*")))
+    else:
+        time.sleep(chance.random() * 0.1)
+    begun, resumes = time.monotonic(), one.out / "resumes.jsonl"
+    before = resumes.stat().st_size if resumes.exists() else 0
+    one.kill(0 if within_save else chance.randrange(2), signal.SIGKILL)
+    one.until(lambda: resumes.exists() and resumes.stat().st_size > before)
+    size = (one.out / "metrics.jsonl").stat().st_size
+    one.until(lambda: (one.out / "metrics.jsonl").stat().st_size > size)
+    return time.monotonic() - begun
+
+
+def test_a_plan_for_a_thousand_devices(compare: Compare) -> None:
+    def plan() -> None:
+        subprocess.run([sys.executable, "-m", "pylm", "plan", *PLAN], check=False, capture_output=True)
+
+    started = time.monotonic()
+    compare.benchmark.pedantic(plan, rounds=1, iterations=1)
+    seconds = time.monotonic() - started
+    held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    rows(compare, "a plan for 1,024 devices", seconds=seconds).at_most(30.0, figure="seconds", unit="s")
+    rows(compare, "its memory", held=held).at_most(2.0, figure="held", unit="GB")
