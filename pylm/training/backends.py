@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pylm.errors import UsageError
 from pylm.training.events import Doing, Event, Note
 from pylm.training.probe import MEASURING
 from pylm.training.trained import EVERYTHING, Trained
-from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
@@ -56,10 +54,6 @@ def make_backend(
         trained: what of the model learns.
     """
     name = backend_name(config)
-    if name == "mlx" and trained.dpo_beta is not None:
-        raise UsageError(
-            f"{param('method', 'dpo')} is not written in MLX", f"{param('backend', 'torch')} learns by pairs"
-        )
     on_event(Doing(LOADING[name]))
     make: Callable[..., Backend]
     if name == "mlx":

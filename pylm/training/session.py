@@ -75,7 +75,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    if config.finetune.method != "lora":  # the plan knows what all weights take, and an adapter takes half of it
+    if not config.finetune.adapts:  # the plan knows what all weights take, and an adapter takes half of it
         refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
     settled = _planned(begin, shape, parameters, choices)
@@ -86,7 +86,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if request.init_from:
         facts |= init_from.initialise(backend, shape, begin, request, folder.path, on_event)
     references = None
-    if config.finetune.method == "dpo":
+    if config.finetune.prefers:
         kept = None if checkpoint is None else resume.home(checkpoint)
         references = preferences.references_of(config, backend, data.identity, kept, on_event, listeners.stop)
     decisions = Decisions()
@@ -200,7 +200,7 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
 def _sample_batch(config: Config, rows: int) -> MicroBatch:
     """Return a batch of so many rows of the run's own data, to try things on."""
     batch = inputs.loader(config, rows).batch(0)
-    reference = np.zeros(batch.inputs.shape) if config.finetune.method == "dpo" else None
+    reference = np.zeros(batch.inputs.shape) if config.finetune.prefers else None
     return cut(batch.inputs, batch.targets, batch.cu_seqlens, reference, rows)[0]
 
 

@@ -53,15 +53,16 @@ EVERYTHING = Trained()
 
 def trained_by(shape: Shape, finetune: Finetune, new: range | None) -> Trained:
     """Return what learns where a model of this shape is tuned; the rows of new tokens do in any case."""
-    if finetune.method != "lora":
-        trained = trained_of(shape, finetune.freeze, new)
-        return replace(trained, dpo_beta=finetune.dpo_beta) if finetune.method == "dpo" else trained
+    beta = finetune.dpo_beta if finetune.prefers else None
+    if not finetune.adapts:
+        return replace(trained_of(shape, finetune.freeze, new), dpo_beta=beta)
     if finetune.freeze:
         raise ConfigError(
-            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', 'lora')} all weights stay already",
+            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', finetune.method)} all "
+            "weights stay already",
             f"{param('lora_targets')} says what gets adapters",
         )
-    return Trained(frozenset(parameters(shape)), new, Adapter.of(finetune, shape))
+    return Trained(frozenset(parameters(shape)), new, Adapter.of(finetune, shape), beta)
 
 
 def trained_of(shape: Shape, freeze: Sequence[str], new: range | None) -> Trained:
