@@ -6,7 +6,7 @@ Letters after names: N rows, I inputs, O outputs, R rank, V vocabulary, C width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -200,10 +200,10 @@ def adapt(model: Model, adapter: Adapter, seed: int) -> None:
     """
     begun = start(adapter, model.shape, seed)
     for name in adapter.modules(model.shape):
-        module: Any = model.get_submodule(name)
-        module.__class__ = AdaptedEmbedding if isinstance(module, nn.Embedding) else AdaptedLinear
+        module = cast(Any, model.get_submodule(name))
+        module.__class__ = AdaptedEmbedding if name == "embed" else AdaptedLinear
         module.scale, module.dropout, module.key = adapter.scale, adapter.dropout, None
         for factor in ("lora_a", "lora_b"):
             setattr(module, factor, nn.Parameter(torch.from_numpy(begun[f"{name}.{factor}"]).to(module.weight.device)))
-        if adapter.dropout and isinstance(module, AdaptedLinear):
+        if adapter.dropout and name != "embed":
             model.adapted.append(module)

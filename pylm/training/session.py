@@ -163,14 +163,15 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
         train, batches, begin.data.windows, choices["seconds_per_step"], begin.behind
     )
     schedule = Schedule.of(train, length.steps, by_clock=length.seconds is not None)
-    flops = plan.flops_per_token(shape)
+    trained = trained_by(shape, begin.config.finetune, begin.new)
+    factors = {} if trained.adapter is None else trained.adapter.sizes(shape)
     return Plan(
         begin.config,
         batches,
         length,
         schedule,
-        parameters,
-        flops,
+        trained.saved(shape),
+        plan.flops_per_token(shape, trained.frozen, factors),
         choices["matmul_flops"],
         choices["seconds_per_step"],
         Averaging.of(train),

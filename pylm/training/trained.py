@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,14 @@ class Trained:
         if self.new and name.endswith(TABLES):
             return slice(self.new.start, self.new.stop)
         return None
+
+    def saved(self, shape: Shape) -> int:
+        """Return how many numbers a checkpoint holds: those of the model, and of an adapter its own and new rows."""
+        whole = {name: one.shape for name, one in parameters(shape).items()}
+        if self.adapter is None:
+            return sum(map(math.prod, whole.values()))
+        rows = [len(self.new) * whole[name][1] for name in whole if self.new and name.endswith(TABLES)]
+        return sum(map(math.prod, self.adapter.sizes(shape).values())) + sum(rows)
 
 
 EVERYTHING = Trained()

@@ -32,6 +32,8 @@ from pylm.training import events
 from pylm.training.backend import IGNORED, MicroBatch, cut
 from pylm.training.torch_backend import make
 from pylm.training.trained import Trained, trained_by
+from pylm.training.words import said
+from pylm.wording import in_options
 from tests.finetuning.conftest import PEAK, SETTINGS, WORDS, write_rows
 
 BETA, VOCABULARY, CONTEXT = 0.3, 97, 64
@@ -211,6 +213,8 @@ def test_what_is_chosen_gains_and_a_stopped_run_goes_on_to_the_bit() -> None:
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-5) and steps[0]["pair_margin"] == pytest.approx(
         0, abs=1e-4
     )
+    ended = [one for one in heard if isinstance(one, events.Ended)][-1]
+    assert in_options(said(ended)[-1]) == "pylm sample --checkpoint runs/dpo", "no template asked"
     assert steps[-1]["loss"] < 0.69 and steps[-1]["pair_margin"] > 0 and steps[-1]["pair_accuracy"] > 0.9
     assert looks[-1]["val_loss"] < looks[0]["val_loss"] and looks[-1]["accuracy"] > 0.5 and looks[-1]["margin"] > 0
     path, data = pylm.Run("runs/base").checkpoint().path, str(run.config.data.path)
