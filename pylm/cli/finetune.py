@@ -35,7 +35,7 @@ KEYS = {
     help="What is tuned.  [default: the newest run's best]",
 )
 @click.option("--dataset", metavar="F", help="Examples: jsonl, json, csv, parquet, a dataset by name, hub:ORG/NAME.")
-@click.option("--method", help="full, lora or dpo, which takes pairs of answers.  [default: full]")
+@click.option("--method", help="full, lora, or dpo and dpo-lora, which take pairs of answers.  [default: full]")
 @click.option("--template", help="chatml, plain or a file.  [default: the checkpoint's, else chatml for messages]")
 @click.option("--freeze", help="What stays as it is: embeddings, layers:0-5, norms, head; several with commas.")
 @click.option("--val", type=SHARE, help="Share of the examples that is held out.  [default: 0.05]")

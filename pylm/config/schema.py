@@ -388,15 +388,25 @@ class Metrics(Section):
 class Finetune(Section):
     """What `pylm finetune` makes of a model that is trained."""
 
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters learn, and not the weights."""
+        return self.method in ("lora", "dpo-lora")
+
+    @property
+    def prefers(self) -> bool:
+        """Whether pairs of answers are learned from."""
+        return self.method in ("dpo", "dpo-lora")
+
     dataset: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="Examples: a file, a dataset by name, hub:ORG/NAME, or a folder of them as tokens."
     )
     val_dataset: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="Other examples that are held out. null: one in twenty of the dataset's, by its hash."
     )
-    method: Annotated[Literal["full", "lora", "dpo"], Word(of=("full", "lora", "dpo"))] = Field(
+    method: Annotated[Literal["full", "lora", "dpo", "dpo-lora"], Word(of=("full", "lora", "dpo", "dpo-lora"))] = Field(
         default="full",
-        description="What learns. full: the weights; lora: adapters beside them; dpo: the weights, by pairs.",
+        description="What learns. full: the weights; lora: adapters beside them; dpo, dpo-lora: the same by pairs.",
     )
     template: Annotated[str | None, Text(none=True)] = Field(
         default=None, description="chatml, plain or a file. null: the checkpoint's, else chatml for messages."

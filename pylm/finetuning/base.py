@@ -53,11 +53,12 @@ class Base:
 
 
 def open_base(checkpoint: str | None) -> Base:
-    """Open what a CHECKPOINT means; the newest run's best where None. It needs a tokenizer."""
-    from pylm.checkpoint import find, open_weights, read
+    """Open what a CHECKPOINT means, `hub:ORG/NAME` too; the newest run's best where None. It needs a tokenizer."""
+    from pylm.checkpoint import open_weights, read
+    from pylm.generation.load import folder_of
     from pylm.model import names
 
-    path = find(checkpoint)
+    path = folder_of(checkpoint)
     shape, _ = names.read(open_weights(path))
     tokenizer = tokenizer_of(str(path))
     if tokenizer is None:

@@ -50,9 +50,9 @@ class Begun:
 
     def refuse_another_base(self, checkpoint: str | None) -> None:
         """Refuse a CHECKPOINT that is not the one that the run began with."""
-        from pylm.checkpoint import find
+        from pylm.generation.load import folder_of
 
-        if checkpoint is not None and (path := find(checkpoint)).resolve() != self.base.resolve():
+        if checkpoint is not None and (path := folder_of(checkpoint)).resolve() != self.base.resolve():
             self._refuse(param("checkpoint"), path, self.base)
 
     def _refuse(self, what: str, given: Any, began: Any) -> None:

@@ -55,7 +55,7 @@ def finetune(
         checkpoint: The CHECKPOINT that is tuned, ours or a folder of Hugging Face's layout; the newest run's best if
             not given.
         dataset: Examples: a file of jsonl, json, csv or parquet, a dataset by name, `hub:ORG/NAME`.
-        method: full, lora or dpo, which takes pairs: `{"prompt", "chosen", "rejected"}`.
+        method: full, lora, or dpo and dpo-lora, which take pairs: `{"prompt", "chosen", "rejected"}`.
         config: YAML files; later ones win.
         out: Folder of the run; `runs/<name>-tuned-<date>-<time>` if not given.
         resume: `auto` for the newest checkpoint of the run, or a CHECKPOINT of it.

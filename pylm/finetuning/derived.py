@@ -8,10 +8,11 @@ from pylm.config.cascade import DEFAULT, Resolved
 from pylm.config.shape import count_parameters
 from pylm.finetuning.events import Derived
 from pylm.training.continued import LENGTHS
-from pylm.training.plan import default_batch_tokens
+from pylm.training.plan import default_batch_tokens, sequences_of_step
 from pylm.wording import param
 
 if TYPE_CHECKING:
+    from pylm.config.schema import Finetune
     from pylm.finetuning.base import Base
 
 __all__ = ["derived", "origin_of"]
@@ -20,8 +21,9 @@ EPOCHS = 2.0
 FACTOR = 0.2  # of the peak that a model was trained with
 LORA_FACTOR = 10.0  # of what full tuning takes: adapters begin at nothing
 DPO_FACTOR = 0.05  # likewise: TRL tunes at 2e-5 and prefers at 1e-6
-FACTORS = {"full": 1.0, "lora": LORA_FACTOR, "dpo": DPO_FACTOR}
-WHAT_FOR = {"full": "", "lora": f", times {LORA_FACTOR:g} for adapters", "dpo": f", times {DPO_FACTOR:g} for pairs"}
+FACTORS = {"full": 1.0, "lora": LORA_FACTOR, "dpo": DPO_FACTOR, "dpo-lora": LORA_FACTOR * DPO_FACTOR}
+FOR_ADAPTERS, FOR_PAIRS = f", times {LORA_FACTOR:g} for adapters", f", times {DPO_FACTOR:g} for pairs"
+WHAT_FOR = {"full": "", "lora": FOR_ADAPTERS, "dpo": FOR_PAIRS, "dpo-lora": FOR_ADAPTERS + FOR_PAIRS}
 UNKNOWN_RATE = 1e-4  # where nothing says what the model was trained with
 STEPS_OF_EPOCH = 50  # at least, where there are as many windows: few examples are not one step
 LOOKS_OF_EPOCH = 2
@@ -43,14 +45,14 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
         base: the model that is tuned.
         windows: of the examples, an epoch.
     """
-    method, context = resolved.config.finetune.method, base.context_length(resolved)
-    rates, said = _rates(resolved, base, method)
+    tuning, context = resolved.config.finetune, base.context_length(resolved)
+    rates, said = _rates(resolved, base, tuning)
     train = resolved.config.train
     sequences = _sequences(base, context, windows)
     if isinstance(train.micro_batch, int):  # a step is whole passes of it
         sequences = -(-sequences // train.micro_batch) * train.micro_batch
     values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
-    if method != "lora" and base.train is not None:
+    if not tuning.adapts and base.train is not None:
         values |= {f"train.{key}": getattr(base.train, key) for key in OF_OPTIMIZER}
     if all(getattr(train, key) is None for key in LENGTHS):
         values["train.max_epochs"] = EPOCHS
@@ -58,7 +60,9 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     if all(resolved.origin(f"train.{key}") == DEFAULT for key in OF_BATCH):
         values["train.batch_tokens"] = sequences * context
         batch = f"; {sequences * context:,} tokens a step, {sequences:,} of {windows:,} windows"
-        values["train.eval_every"] = max(windows // sequences // LOOKS_OF_EPOCH, 1)
+    else:
+        sequences = sequences_of_step(train, context, count_parameters(base.shape)) or sequences
+    values["train.eval_every"] = max(windows // sequences // LOOKS_OF_EPOCH, 1)
     rate = values.get("train.learning_rate", resolved.config.train.learning_rate)
     if resolved.origin("train.learning_rate") != DEFAULT:
         rate, said = resolved.config.train.learning_rate, "as given"
@@ -68,14 +72,14 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     return values, Derived(text + batch, rate, peak, factor, sequences * context)
 
 
-def _rates(resolved: Resolved, base: Base, method: str) -> tuple[dict[str, Any], str]:
+def _rates(resolved: Resolved, base: Base, tuning: Finetune) -> tuple[dict[str, Any], str]:
     """Return the learning rates, and in words where they are from."""
-    lora, more, ten = method == "lora", FACTORS[method], WHAT_FOR[method]
+    lora, more, ten = tuning.adapts, FACTORS[tuning.method], WHAT_FOR[tuning.method]
     if base.train is None:
         return {
             "train.learning_rate": UNKNOWN_RATE * more
         }, f"as {base.path} does not say what it was trained with{ten}"
-    if lora and base.tuned_by != "lora" and base.train.optimizer != "adamw":
+    if lora and base.tuned_by not in ("lora", "dpo-lora") and base.train.optimizer != "adamw":
         said = f"as {base.path} was trained by {base.train.optimizer}, and adapters are by AdamW{ten}"
         return {"train.learning_rate": UNKNOWN_RATE * more}, said
     peak = base.train.peak

@@ -32,7 +32,7 @@ class Grown(Note):
 class Derived(Note):
     """The learning rate and the batch that nobody gave, from those that the base was trained with."""
 
-    learning_rate: float
+    learning_rate: float | str  # as it was given, where that is a word
     peak: float | None  # the base's own; None where it does not say
     factor: float | None
     batch_tokens: int

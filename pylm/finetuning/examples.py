@@ -21,6 +21,7 @@ from pylm.wording import call, param
 
 if TYPE_CHECKING:
     from pylm.config.cascade import Resolved
+    from pylm.config.schema import Finetune
     from pylm.finetuning.base import Base
     from pylm.training.events import Event
 
@@ -66,7 +67,7 @@ def _prepared_before(
         raise DataError(
             f"{folder} holds text as tokens, and no examples", f"{call('train', data=folder, init_from=base.path)}"
         )
-    _refuse_other_method(str(folder), resolved.config.finetune.method, pairs=made["kind"] == "pairs")
+    _refuse_other_method(str(folder), resolved.config.finetune, pairs=made["kind"] == "pairs")
     tokenizer = Tokenizer.load(folder)
     new = tuple(name for name, number in tokenizer.added.items() if number >= base.tokenizer.vocab_size)
     if grown(base.tokenizer, sorted(new, key=tokenizer.added.__getitem__)).identity != tokenizer.identity:
@@ -84,7 +85,7 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
     template = chat.template_of(config.finetune.template, base.tokenizer)
     on_event(Doing(f"reading {dataset}"))
     first = next(iter(chat.read(dataset)))
-    _refuse_other_method(dataset, config.finetune.method, pairs=first.rejected is not None)
+    _refuse_other_method(dataset, config.finetune, pairs=first.rejected is not None)
     written_by = chat.Masker(base.tokenizer, template).written_by(first.form)
     new = tuple(chat.tokens_needed(template, base.tokenizer)) if written_by is not None else ()
     tokenizer = grown(base.tokenizer, new) if new else base.tokenizer
@@ -101,12 +102,12 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
     return Examples(folder, written_by, new)
 
 
-def _refuse_other_method(dataset: str, method: str, *, pairs: bool) -> None:
-    if pairs and method != "dpo":
-        raise DataError(f"{dataset} has pairs of answers, from which {param('method', method)} does not learn",
-                        f"{param('method', 'dpo')} does")  # fmt: skip
-    if method == "dpo" and not pairs:
-        raise DataError(f"{dataset} has examples, and {param('method', 'dpo')} learns from pairs of answers",
+def _refuse_other_method(dataset: str, tuning: Finetune, *, pairs: bool) -> None:
+    if pairs and not tuning.prefers:
+        raise DataError(f"{dataset} has pairs of answers, from which {param('method', tuning.method)} does not learn",
+                        f"{param('method', 'dpo-lora' if tuning.adapts else 'dpo')} does")  # fmt: skip
+    if tuning.prefers and not pairs:
+        raise DataError(f"{dataset} has examples, and {param('method', tuning.method)} learns from pairs of answers",
                         'a pair is {"prompt": …, "chosen": …, "rejected": …}')  # fmt: skip
 
 

@@ -42,8 +42,8 @@ OF_TRAINING = {
     "data.tokenizer": None, "data.clean": None, "data.stride": None,
 }  # fmt: skip
 OF_METHODS = {
-    "lora_": ("lora", "adapters, and none is trained"),
-    "dpo_": ("dpo", "pairs of answers, and none are learned from"),
+    "lora_": ("lora", "dpo-lora", "adapters, and none is trained"),
+    "dpo_": ("dpo", "dpo-lora", "pairs of answers, and none are learned from"),
 }
 
 
@@ -64,7 +64,7 @@ def finetune(
         asked = _prepared(request, begun, on_event)
     stop = stop or Stop()
     run = train(asked, on_event, stop=stop, wants_step=wants_step)
-    if run.config.finetune.method != "dpo":  # pairs hold no answer that would be the right one
+    if not run.config.finetune.prefers:  # pairs hold no answer that would be the right one
         judge_once(run.path, on_event, stop)
     return run
 
@@ -73,7 +73,7 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
     """Return the request of a run that begins: its examples are tokens, and its keys are complete."""
     given = request.given if begun is None else begun.given(request)
     resolved = given.resolve()  # what is wrong with it is said before anything is read
-    if resolved.config.finetune.method == "dpo" and resolved.config.data.window == "contiguous":
+    if resolved.config.finetune.prefers and resolved.config.data.window == "contiguous":
         if resolved.origin("data.window") != DEFAULT:
             raise UsageError(f"{param('window', 'contiguous')} cuts pairs of answers apart", "leave it out")
     _refuse_of_others(request, resolved)
@@ -98,7 +98,7 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
 def _refuse_keeping(resolved: Resolved, base: Base, why: str | None = None) -> None:
     """Refuse the base's moments where what learns is not all that the base has; `why` is found out by the caller."""
     how = resolved.config.finetune
-    why = why or ("parts are frozen" if how.freeze else "an adapter is new" if how.method == "lora" else None)
+    why = why or ("parts are frozen" if how.freeze else "an adapter is new" if how.adapts else None)
     if why is not None and resolved.config.train.optimizer_state == "keep":
         raise UsageError(
             f"{param('optimizer_state', 'keep')} takes the moments of {base.path} as they are, and {why} here",
@@ -108,10 +108,11 @@ def _refuse_keeping(resolved: Resolved, base: Base, why: str | None = None) -> N
 
 def _refuse_of_others(request: Tuning, resolved: Resolved) -> None:
     """Refuse what says how another method learns: it would do nothing."""
+    method = resolved.config.finetune.method
     for key, _, origin in request.given.settings:
-        for beginning, (method, what) in OF_METHODS.items():
-            if key.removeprefix("finetune.").startswith(beginning) and resolved.config.finetune.method != method:
-                raise UsageError(f"{key} ({origin}) is of {what}", param("method", method))
+        for beginning, (one, both, what) in OF_METHODS.items():
+            if key.removeprefix("finetune.").startswith(beginning) and method not in (one, both):
+                raise UsageError(f"{key} ({origin}) is of {what}", param("method", one if method == "full" else both))
 
 
 def _asked(request: Tuning, out: Path | None, **how: Any) -> Request:

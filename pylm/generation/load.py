@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from pylm.generation.session import Session
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["BACKENDS", "DTYPES", "QUANTIZE", "Opened", "folder_of", "json_of", "open_model", "open_session"]
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "QUANTIZE",
+    "Opened",
+    "folder_of",
+    "json_of",
+    "open_model",
+    "open_session",
+    "was_tuned_by_template",
+]
 
 BACKENDS = ("auto", "torch", "native", "mlx")
 DTYPES = ("auto", "fp32", "bf16")
@@ -50,7 +60,7 @@ def open_session(checkpoint: str | None = None, **options: Any) -> Session:
 
     opened = open_model(checkpoint, **options)
     assert opened.tokenizer is not None
-    answers = _was_tuned_by_template(opened.folder, opened.tokenizer.chat_template)
+    answers = was_tuned_by_template(opened.folder, opened.tokenizer.chat_template)
     return Session(
         opened.engine, opened.tokenizer, begin=opened.begin, ends=opened.ends, name=str(opened.folder), answers=answers
     )
@@ -119,7 +129,7 @@ def _check(folder: Path, verify: bool, say: Callable[[str], None]) -> None:
         )
 
 
-def _was_tuned_by_template(folder: Path, template: str | None) -> bool:
+def was_tuned_by_template(folder: Path, template: str | None) -> bool:
     """Say whether a checkpoint was tuned on examples that its template wrote; plain writes no prompts as they are."""
     from pylm.config.cascade import resolve
     from pylm.data.chat.templates import PLAIN

@@ -34,7 +34,8 @@ class MlxBranches:
             keys, values = self._kept[layer]
             k, v = mx.concatenate([keys[None], k], 1), mx.concatenate([values[None], v], 1)
         if self._mask is None:
-            self._mask = mx.array(seen(self._branches.parents, self._held, window))
+            mask: Any = seen(self._branches.parents, self._held, window)
+            self._mask = mx.array(mask)
         share, scale = q.shape[2] // k.shape[2], 1 / math.sqrt(q.shape[3])
         q, k, v = q.swapaxes(1, 2), *(mx.repeat(x.swapaxes(1, 2), share, 1) for x in (k, v))
         scores = (q.astype(mx.float32) @ k.astype(mx.float32).swapaxes(-1, -2)) * scale

@@ -35,7 +35,7 @@ from pylm.model import names, parameters
 from pylm.model.masks import Masks
 from pylm.model.torch_codecs import Copied
 from pylm.model.torch_dropout import dropped, keys_on, words_on
-from pylm.model.torch_lora import AdaptedLinear
+from pylm.model.torch_lora import AdaptedLinear, after_norm
 
 __all__ = ["Cache", "Model", "load"]
 
@@ -109,9 +109,10 @@ class Attention(nn.Module):
         self.value_lambdas = nn.Parameter(torch.empty(2)) if valued else None
         self.out = nn.Linear(heads_width, width, bias=shape.out_bias)
 
-    def forward(self, x_BTC: torch.Tensor, shared: Shared) -> torch.Tensor:
-        """Return what the tokens before each one add to it; x is normalised."""
-        packed, rope, cache = self.qkv(x_BTC), shared.rope, shared.cache
+    def forward(self, x_BTC: torch.Tensor, read_BTC: torch.Tensor, shared: Shared) -> torch.Tensor:
+        """Return what the tokens before each one add to it; x is what the norm gave of what it read."""
+        (packed,) = after_norm((self.qkv,), x_BTC, read_BTC, self.norm)
+        rope, cache = shared.rope, shared.cache
         norms: dict[str, Any] = {"eps": self.shape.norm_eps}
         if rope is not None and self.q_norm is not None and self.k_norm is not None:
             norms |= {"q_weight": self._gain(self.q_norm, packed), "k_weight": self._gain(self.k_norm, packed)}
@@ -183,14 +184,15 @@ class MLP(nn.Module):
         self.up = nn.Linear(width, inner, bias=shape.bias)
         self.down = nn.Linear(inner, width, bias=shape.bias)
 
-    def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
-        """Return what the token adds to itself; x is normalised."""
-        up_BTF = self.up(x_BTC)
+    def forward(self, x_BTC: torch.Tensor, read_BTC: torch.Tensor) -> torch.Tensor:
+        """Return what the token adds to itself; x is what the norm gave of what it read."""
         if self.gate is not None:
+            gate_BTF, up_BTF = after_norm((self.gate, self.up), x_BTC, read_BTC, self.norm)
             if isinstance(self.down, AdaptedLinear):
-                return self.down.after_swiglu(self.gate(x_BTC), up_BTF)
-            inner_BTF = kernels.swiglu(self.gate(x_BTC), up_BTF)
+                return self.down.after_swiglu(gate_BTF, up_BTF)
+            inner_BTF = kernels.swiglu(gate_BTF, up_BTF)
         else:
+            (up_BTF,) = after_norm((self.up,), x_BTC, read_BTC, self.norm)
             inner_BTF = kernels.gelu(up_BTF, approximate="tanh") if self.kind == "gelu" else kernels.relu2(up_BTF)
         down: torch.Tensor = self.down(inner_BTF)
         return down
@@ -216,9 +218,9 @@ class Block(nn.Module):
             stream_BTC = self.residual_lambdas[0] * stream_BTC + self.residual_lambdas[1] * shared.embedded_BTC
             branch_BTC = None
         x_BTC, stream_BTC = _add_norm(self.attention.norm, stream_BTC, branch_BTC)
-        branch_BTC = self._drop(self.attention(x_BTC, shared), shared.keys, 0)
+        branch_BTC = self._drop(self.attention(x_BTC, stream_BTC, shared), shared.keys, 0)
         x_BTC, stream_BTC = _add_norm(self.mlp.norm, stream_BTC, branch_BTC)
-        return stream_BTC, self._drop(self.mlp(x_BTC), shared.keys, 1)
+        return stream_BTC, self._drop(self.mlp(x_BTC, stream_BTC), shared.keys, 1)
 
     def _drop(self, branch_BTC: torch.Tensor, keys: torch.Tensor | None, which: int) -> torch.Tensor:
         return branch_BTC if keys is None else dropped(branch_BTC, keys[which], self.dropout)

@@ -10,7 +10,6 @@ from pylm.training.events import Doing, Event, Note
 from pylm.training.probe import MEASURING
 from pylm.training.trained import EVERYTHING, Trained
 from pylm.training.world import ALONE, World
-from pylm.wording import param
 
 if TYPE_CHECKING:
     from pylm.checkpoint import Checkpoint
@@ -61,10 +60,6 @@ def make_backend(
         choices: what another process has found out for all.
     """
     name = backend_name(config)
-    if name == "mlx" and trained.dpo_beta is not None:
-        raise UsageError(
-            f"{param('method', 'dpo')} is not written in MLX", f"{param('backend', 'torch')} learns by pairs"
-        )
     if name == "mlx" and world.size > 1:
         raise UsageError(f"MLX trains in one process, and {world.size} were started", "start one: a Mac has one device")
     on_event(Doing(LOADING[name]))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pylm.data.open import tokenizer_of
 from pylm.errors import CheckpointError, ConfigError
@@ -35,11 +35,11 @@ def with_shape(resolved: Resolved, request: Request) -> Resolved:
 
     The vocabulary is the data's.
     """
-    from pylm.checkpoint import find
+    from pylm.generation.load import folder_of
 
     if request.init_from is None or request.depth is not None or resolved.config.model.n_layers is not None:
         return resolved
-    path = find(request.init_from)
+    path = folder_of(request.init_from)
     shape, _ = _opened(path)
     values = {f"model.{key}": value for key, value in shape.model_dump(exclude={"vocab_size"}).items()}
     return resolved.completed(values, param("init_from", path))
@@ -62,9 +62,9 @@ def new_rows(request: Request, checkpoint: Checkpoint | None) -> range | None:
         return None if rows is None else range(*rows)
     if not request.new_tokens:
         return None
-    from pylm.checkpoint import find
+    from pylm.generation.load import folder_of
 
-    tokenizer = tokenizer_of(str(find(request.init_from)))
+    tokenizer = tokenizer_of(str(folder_of(request.init_from)))
     assert tokenizer is not None
     return range(tokenizer.vocab_size, tokenizer.vocab_size + len(request.new_tokens))
 
@@ -77,10 +77,11 @@ def initialise(
     Returns what the run's checkpoints say of it: what was taken of whom, and of an adapter what it is for. It is an
     error where that is another model, speaks another tokenizer, or is no longer what the run began with.
     """
-    from pylm.checkpoint import find, verify
+    from pylm.checkpoint import verify
+    from pylm.generation.load import folder_of
 
     assert request.init_from is not None
-    path, identity = find(request.init_from), begin.data.identity
+    path, identity = folder_of(request.init_from), begin.data.identity
     checkpoint = verify(path) if (path / "manifest.json").exists() else None
     theirs, weights = _opened(path)
     found = _tokenizer(path, request.new_tokens)
@@ -107,7 +108,7 @@ def initialise(
     }
     rows = shape.vocab_size or 0
     if begin.config.finetune.dataset is not None and (begin.new or theirs.vocab_size != rows):
-        weights = grown(weights, rows, begin.new or range(rows, rows))
+        weights = cast(Any, grown(weights, rows, begin.new or range(rows, rows)))
     if begin.new is not None:
         taken |= {"new_tokens": list(request.new_tokens), "new_rows": [begin.new.start, begin.new.stop]}
     if request.resume is not None:  # nothing but its configuration stands of what it took

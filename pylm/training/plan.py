@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pylm.config.batch import plan_batch
@@ -197,14 +198,20 @@ def divisor(whole: int, most: int) -> int:
     return max(one for n in small for one in (n, whole // n) if one <= most)
 
 
-def flops_per_token(shape: Model) -> float:
+def flops_per_token(shape: Model, frozen: Collection[str] = (), factors: Mapping[str, tuple[int, ...]] = {}) -> float:
     """Return the FLOPs that training takes for a token: six a weight that multiplies, and attention's products.
 
     Tables that are looked up multiply nothing: positions, value embeddings, the embedding beside a head of its own.
+
+    Args:
+        shape: completed.
+        frozen: names of weights that have no gradient: they take four.
+        factors: sizes of those of an adapter, which multiply too.
     """
     assert shape.n_layers and shape.n_heads and shape.head_dim
-    multiplied = sum(
-        math.prod(parameter.shape)
+    products = 6.0 * sum(math.prod(size) for name, size in factors.items() if not name.startswith("embed."))
+    products += sum(
+        (4.0 if name in frozen else 6.0) * math.prod(parameter.shape)
         for name, parameter in parameters(shape).items()
         if len(parameter.shape) == 2
         and not name.endswith(("position.weight", ".value.weight"))
@@ -214,4 +221,4 @@ def flops_per_token(shape: Model) -> float:
     window = min(shape.window or context, context)
     # causal attention: the rows of a sequence see 1, 2, … keys until the window is full; half of all without one
     seen = window * (1 - window / (2 * context))
-    return 6.0 * multiplied + 12.0 * shape.n_layers * shape.n_heads * shape.head_dim * seen
+    return products + 12.0 * shape.n_layers * shape.n_heads * shape.head_dim * seen

@@ -78,7 +78,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    if config.finetune.method != "lora":  # the plan knows what all weights take, and an adapter takes half of it
+    if not config.finetune.adapts:  # the plan knows what all weights take, and an adapter takes half of it
         refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
     backend = ranks.parallelize(backend, config)
@@ -90,7 +90,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if request.init_from:
         facts |= init_from.initialise(backend, shape, begin, request, folder.path, on_event)
     references = None
-    if config.finetune.method == "dpo":
+    if config.finetune.prefers:
         kept = None if checkpoint is None else resume.home(checkpoint)
         references = preferences.references_of(config, backend, data.identity, kept, on_event, listeners.stop)
     decisions = Decisions()
@@ -190,14 +190,15 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
         train, batches, begin.data.windows, choices["seconds_per_step"], begin.behind
     )
     schedule = Schedule.of(train, length.steps, by_clock=length.seconds is not None)
-    flops = plan.flops_per_token(shape)
+    trained = trained_by(shape, begin.config.finetune, begin.new)
+    factors = {} if trained.adapter is None else trained.adapter.sizes(shape)
     return Plan(
         begin.config,
         batches,
         length,
         schedule,
-        parameters,
-        flops,
+        trained.saved(shape),
+        plan.flops_per_token(shape, trained.frozen, factors),
         choices["matmul_flops"],
         choices["seconds_per_step"],
         Averaging.of(train),
@@ -227,7 +228,7 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
 def _sample_batch(config: Config, rows: int) -> MicroBatch:
     """Return a batch of so many rows of the run's own data, to try things on."""
     batch = inputs.loader(config, rows).batch(0)
-    reference = np.zeros(batch.inputs.shape) if config.finetune.method == "dpo" else None
+    reference = np.zeros(batch.inputs.shape) if config.finetune.prefers else None
     return cut(batch.inputs, batch.targets, batch.cu_seqlens, reference, rows)[0]
 
 

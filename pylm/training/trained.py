@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,21 +48,30 @@ class Trained:
             return slice(self.new.start, self.new.stop)
         return None
 
+    def saved(self, shape: Shape) -> int:
+        """Return how many numbers a checkpoint holds: those of the model, and of an adapter its own and new rows."""
+        whole = {name: one.shape for name, one in parameters(shape).items()}
+        if self.adapter is None:
+            return sum(map(math.prod, whole.values()))
+        rows = [len(self.new) * whole[name][1] for name in whole if self.new and name.endswith(TABLES)]
+        return sum(map(math.prod, self.adapter.sizes(shape).values())) + sum(rows)
+
 
 EVERYTHING = Trained()
 
 
 def trained_by(shape: Shape, finetune: Finetune, new: range | None) -> Trained:
     """Return what learns where a model of this shape is tuned; the rows of new tokens do in any case."""
-    if finetune.method != "lora":
-        trained = trained_of(shape, finetune.freeze, new)
-        return replace(trained, dpo_beta=finetune.dpo_beta) if finetune.method == "dpo" else trained
+    beta = finetune.dpo_beta if finetune.prefers else None
+    if not finetune.adapts:
+        return replace(trained_of(shape, finetune.freeze, new), dpo_beta=beta)
     if finetune.freeze:
         raise ConfigError(
-            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', 'lora')} all weights stay already",
+            f"{param('freeze', ','.join(finetune.freeze))}: under {param('method', finetune.method)} all "
+            "weights stay already",
             f"{param('lora_targets')} says what gets adapters",
         )
-    return Trained(frozenset(parameters(shape)), new, Adapter.of(finetune, shape))
+    return Trained(frozenset(parameters(shape)), new, Adapter.of(finetune, shape), beta)
 
 
 def trained_of(shape: Shape, freeze: Sequence[str], new: range | None) -> Trained:

@@ -110,8 +110,17 @@ def _closing(event: Ended) -> list[str]:
         f"trained {_counted(step, 'step')}, {event.tokens:,} tokens in {format_duration(event.seconds)}{loss}{why}",
         f"saved in {run}",
     ]
-    writes = any(run.glob("checkpoints/step_*/tokenizer.json"))  # without which it reads and writes but numbers
-    return [*lines, call("sample", checkpoint=run)] if writes else lines
+    writes = next(run.glob("checkpoints/step_*/tokenizer.json"), None)  # without which it reads and writes but numbers
+    return lines if writes is None else [*lines, call(_what_writes(writes.parent), checkpoint=run)]
+
+
+def _what_writes(checkpoint: Path) -> str:
+    """Return the command that writes with a model: `chat` where a template asked it as a user does."""
+    from pylm.data.open import tokenizer_of
+    from pylm.generation.load import was_tuned_by_template
+
+    tokenizer = tokenizer_of(str(checkpoint))
+    return "chat" if tokenizer and was_tuned_by_template(checkpoint, tokenizer.chat_template) else "sample"
 
 
 def _answers(answers: Answers) -> str:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import pylm
-from pylm.checkpoint import open_weights, read_tensors
-from pylm.config.schema import Config, Model, Train
+from pylm.checkpoint import Tensor, open_weights, read_tensors
+from pylm.config.schema import Finetune, Model, Train
 from pylm.config.shape import complete
 from pylm.data import Loader
 from pylm.data.chat import prepare
@@ -23,13 +23,17 @@ from pylm.errors import ConfigError, Interrupted, PylmError
 from pylm.evaluation.examples import examples_of_shards
 from pylm.finetuning.events import Derived
 from pylm.model import names
+from pylm.model.lora import to_numpy
+from pylm.model.parameters import draw
 from pylm.model.torch import Model as TorchModel
 from pylm.model.torch_codecs import from_stored
 from pylm.tokenizer import Tokenizer
-from pylm.training import backends, events
+from pylm.training import events
 from pylm.training.backend import IGNORED, MicroBatch, cut
 from pylm.training.torch_backend import make
-from pylm.training.trained import Trained
+from pylm.training.trained import Trained, trained_by
+from pylm.training.words import said
+from pylm.wording import in_options
 from tests.finetuning.conftest import PEAK, SETTINGS, WORDS, write_rows
 
 BETA, VOCABULARY, CONTEXT = 0.3, 97, 64
@@ -209,6 +213,8 @@ def test_what_is_chosen_gains_and_a_stopped_run_goes_on_to_the_bit() -> None:
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-5) and steps[0]["pair_margin"] == pytest.approx(
         0, abs=1e-4
     )
+    ended = [one for one in heard if isinstance(one, events.Ended)][-1]
+    assert in_options(said(ended)[-1]) == "pylm sample --checkpoint runs/dpo", "no template asked"
     assert steps[-1]["loss"] < 0.69 and steps[-1]["pair_margin"] > 0 and steps[-1]["pair_accuracy"] > 0.9
     assert looks[-1]["val_loss"] < looks[0]["val_loss"] and looks[-1]["accuracy"] > 0.5 and looks[-1]["margin"] > 0
     path, data = pylm.Run("runs/base").checkpoint().path, str(run.config.data.path)
@@ -265,13 +271,67 @@ def test_conversations_make_pairs_and_the_rate_is_a_hundredth_of_the_peak() -> N
     assert made[0] == made[1], "a conversation with its prompt in it is the same"
 
 
-def test_mlx_refuses_pairs_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = complete(Model(n_layers=2, n_heads=2, d_model=32), VOCABULARY)
-    monkeypatch.setattr(backends, "backend_name", lambda config: "mlx")
-    with pytest.raises(PylmError, match="is not written in MLX"):
-        backends.make_backend(
-            Config(), shape, None, lambda one: None, lambda: False, lambda step: 0.0, Trained(dpo_beta=BETA)
+def arrays(tensors: Any) -> dict[str, np.ndarray]:
+    return {name: to_numpy(one).copy() for name, one in tensors.items() if one.dtype == "F32"}
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_step_in_mlx_is_torchs(adapter: bool) -> None:
+    mlx = pytest.importorskip("pylm.training.mlx_backend")
+    shape = complete(Model(n_layers=2, n_heads=2, d_model=32, context_length=CONTEXT, init_std=0.1), VOCABULARY)
+    settings = Train(precision="fp32", device="cpu", compile=False)  # type: ignore[arg-type]
+    tuning = Finetune(method="dpo-lora" if adapter else "dpo", dpo_beta=BETA, lora_rank=4)
+    trained = trained_by(shape, tuning, None)
+    drawn = {name: Tensor.of("F32", one.shape, one.reshape(-1)) for name, one in draw(shape, seed=3).items()}
+    pairs = sequences(7)
+    batch = packed(pairs, [float(value) for value in np.random.default_rng(1).normal(-20, 4, 2 * len(pairs))])
+    made: list[Any] = []
+    for make_backend in (make, mlx.make):
+        backend = make_backend(shape, settings, trained=trained)
+        if adapter:
+            backend.load_base(drawn)
+        else:
+            backend.load(drawn, None)
+        steps = [backend.step(cut(*batch, rows), 1e-2) for rows in (4, 3, 1)]
+        made.append((steps, arrays(backend.weights()), backend))
+    (expected, theirs, _), (found, mine, _) = made
+    assert expected[-1].loss < expected[0].loss
+    for one, other in zip(expected, found, strict=True):
+        assert other.loss == pytest.approx(one.loss, abs=1e-5) and other.grad_norm == pytest.approx(
+            one.grad_norm, rel=1e-4
         )
+        np.testing.assert_allclose(other.margins, one.margins, atol=1e-5)
+    assert mine.keys() == theirs.keys() and any(".lora_" in name for name in mine) == adapter
+    for name in mine:
+        np.testing.assert_allclose(mine[name], theirs[name], atol=2e-4, err_msg=name)
+
+
+@pytest.mark.usefixtures("here")
+def test_adapters_learn_from_pairs_beside_a_base_that_stays() -> None:
+    keys: Any = {"method": "dpo-lora", "lora_rank": 4, "learning_rate": 1e-2}
+    run, _ = preferred("runs/dpo-lora", **keys)
+    steps = [one for one in run.metrics() if "loss" in one]
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-5), "it begins as the base, its reference"
+    assert steps[-1]["loss"] < 0.69 and steps[-1]["pair_accuracy"] > 0.9
+    after, before = (
+        plain_sums(one, str(run.config.data.path))
+        for one in (Path("runs/dpo-lora/checkpoints/step_6"), pylm.Run("runs/base").checkpoint().path)
+    )
+    fours = [(*after[i : i + 2], *before[i : i + 2]) for i in range(0, len(after), 2)]
+    look = [one for one in run.metrics() if "val_loss" in one][-1]
+    assert look["val_loss"] == pytest.approx(np.mean(plain_loss(fours, 0.1)), abs=1e-6)
+    held = read_tensors(Path("runs/dpo-lora/checkpoints/step_6/adapter.safetensors"))
+    assert held and all(".lora_" in name for name in held), "no second model, and none of the base"
+
+    def stop(one: Any) -> None:
+        if isinstance(one, events.Saved) and one.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        pylm.finetune("runs/base", dataset="dpo.jsonl", out="runs/dpo-lora-stopped", on_event=stop, **{**SHORT, **keys})
+    pylm.finetune(out="runs/dpo-lora-stopped", resume="auto", on_event=lambda one: None)
+    adapters = [Path(one, "checkpoints/step_6/adapter.safetensors") for one in ("runs/dpo-lora-stopped", run.path)]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()
 
 
 @pytest.mark.usefixtures("here")
@@ -283,6 +343,9 @@ def test_mlx_refuses_pairs_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         (preferences(4), {"method": "full"}, 'has pairs of answers, from which method="full" does not learn'),
         (preferences(4), {"data": {"window": "contiguous"}}, "cuts pairs of answers apart"),
         (preferences(4), {"dpo_beta": 0.0}, "dpo_beta"),
+        (preferences(4), {"method": "lora"}, 'pairs of answers, from which method="lora" does not learn'),
+        (preferences(4), {"lora_rank": 4}, r"finetune.lora_rank .* is of adapters"),
+        (preferences(4), {"method": "dpo-lora", "freeze": ("head",)}, 'under method="dpo-lora" all weights stay'),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(rows: list[Row], keys: Row, says: str) -> None:

@@ -22,6 +22,10 @@ from pylm.finetuning.events import Derived, Grown, Prepared
 from pylm.tokenizer import Tokenizer
 from pylm.tokenizer.chat import CHATML
 from pylm.training import events
+from pylm.training.init_from import with_shape
+from pylm.training.request import Request
+from pylm.training.words import said as words
+from pylm.wording import in_options
 from tests.finetuning.conftest import PEAK, SETTINGS, conversations, write_rows
 
 # a micro-batch that is given is not measured
@@ -110,6 +114,7 @@ def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
     assert (config.train.schedule, config.train.min_lr_ratio, config.train.max_epochs) == ("linear", 0.0, 2.0)
     started = event(heard, events.Started)
     assert started.batches.tokens == said.batch_tokens == 64  # of so few windows: a sequence a step
+    assert in_options(words(event(heard, events.Ended))[-1]) == "pylm chat --checkpoint runs/derived"
     assert started.length.steps == 2 * started.windows and config.data.window == "packed"
     assert [record["lr"] for record in run.metrics() if "lr" in record][-1] < 0.05 * said.learning_rate
     again, heard = tuned("runs/again", "few.jsonl", checkpoint="runs/derived", max_steps=1)
@@ -123,8 +128,25 @@ def test_rate_batch_and_length_are_derived_from_the_base_and_said() -> None:
     four = resolve(settings=[Setting("train.micro_batch", 4, "test")], environ={})
     values, said = derived(four, open_base("runs/base"), 60)
     assert values["train.batch_tokens"] == said.batch_tokens == 4 * 64 and "256 tokens a step" in said.text
+    two = resolve(settings=[Setting("train.batch_tokens", 2 * 64, "test")], environ={})
+    assert derived(two, open_base("runs/base"), 60)[0]["train.eval_every"] == 60 // 2 // 2, "of a batch that is given"
     _, heard = tuned("runs/given", "few.jsonl", learning_rate=3e-4, batch_tokens=128, max_steps=1)
     assert event(heard, Derived).factor == pytest.approx(0.03) and event(heard, events.Started).batches.tokens == 128
+
+
+def test_a_base_of_the_hub_is_fetched_as_a_checkpoint_that_writes_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = pylm.Run("runs/base").checkpoint().path
+    monkeypatch.setattr("pylm.data.getting.models.model_folder", lambda name: {"hub:some/model": here}[name])
+    assert open_base("hub:some/model").path == here
+    request = Request(init_from="hub:some/model")
+    shape = with_shape(request.configuration().resolve(), request).config.model
+    assert (shape.n_layers, shape.d_model) == (2, 16)
+
+
+def test_a_run_is_no_text() -> None:
+    with pytest.raises(PylmError, match="runs/base is the folder of a run, and no text") as error:
+        pylm.train("runs/base", out="runs/none")
+    assert error.value.hint == 'to go on with it: out="runs/base", resume="auto"' and not Path("runs/none").exists()
 
 
 def test_examples_are_kept_and_another_template_makes_others() -> None:

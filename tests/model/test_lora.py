@@ -67,6 +67,42 @@ def test_values_and_gradients_are_those_of_the_merged_weights(fields: str) -> No
         assert (grad - exact[name].grad).norm() <= 2e-4 * exact[name].grad.norm() + 1e-9, name
 
 
+@pytest.mark.parametrize("fields", ["llama", "gpt2"])
+def test_what_a_norm_gave_is_not_kept_for_the_gradient(fields: str) -> None:
+    model = made(**SHAPES[fields])
+    adapted(model, adapter_of(model.shape))
+    given: list[torch.Tensor] = []
+    for block in model.blocks:
+        for norm in (block.attention.norm, block.mlp.norm):
+            norm.register_forward_hook(
+                lambda *call: given.append(call[2][0] if isinstance(call[2], tuple) else call[2])
+            )
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.loss(*tokens())
+    places = {tensor.data_ptr() for tensor in kept}
+    assert len(given) == 2 * len(model.blocks) and len(places) > len(given)
+    assert not [number for number, tensor in enumerate(given) if tensor.data_ptr() in places]
+
+
+# torch's tracer looks at gradients and makes an instance of a function, and warns itself that it does
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'>:DeprecationWarning")
+def test_an_adapted_block_compiles_whole() -> None:
+    model, other = (adapted(made(), adapter_of(shape())) for _ in range(2))
+    other.blocks[-1].compile(fullgraph=True, backend="aot_eager")
+    for each in (model, other):
+        each.loss(*tokens()).backward()
+    for (name, one), compiled in zip(model.named_parameters(), other.parameters(), strict=True):
+        if ".lora_" in name:
+            torch.testing.assert_close(compiled.grad, one.grad, msg=lambda m, n=name: f"{n}: {m}")
+
+
 def test_it_begins_as_the_base_and_from_the_seed_alone() -> None:
     base, adapter = made(tied=False), adapter_of(shape(tied=False), rank=4, targets=("qkv", "down", "embed"))
     model = adapted(made(tied=False), adapter, drawn=False)

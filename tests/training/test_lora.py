@@ -67,6 +67,7 @@ def test_steps_are_those_of_a_plain_loop(name: str, new: range | None) -> None:
     mine = backend(name, trained)
     begun = arrays(mine.weights())
     assert set(begun) == set(trained.adapter.sizes(SHAPE)) | ({"embed.rows"} if new else set())
+    assert trained.saved(SHAPE) == sum(array.size for array in begun.values())
     held = {one: torch.from_numpy(array.copy()).double() for one, array in arrays(base()).items()}
     learning = {one: torch.from_numpy(array).double().requires_grad_() for one, array in begun.items()}
     optimizer = torch.optim.AdamW(learning.values(), lr=LR, betas=mine.train.betas, eps=1e-8, weight_decay=0.0)

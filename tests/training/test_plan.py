@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pylm.config.schema import Finetune
 from pylm.config.schema import Model as Shape
 from pylm.config.shape import complete, count_parameters
 from pylm.model.torch import Model
+from pylm.model.torch_lora import adapt
 from pylm.training.plan import flops_per_token
+from pylm.training.trained import trained_by
 
 CONTEXT, WIDTH, LAYERS, VOCABULARY = 24, 64, 3, 128
 
@@ -39,6 +42,26 @@ def test_operations_are_those_that_torch_counts(fields: dict[str, Any], monkeypa
     # backward takes two products for each of the forward's; causal attention needs half of what was multiplied
     expected = 3 * counter.get_total_flops() / CONTEXT - 6 * LAYERS * WIDTH * CONTEXT
     assert flops_per_token(shape) == pytest.approx(expected, rel=1e-9)
+
+
+def test_operations_of_adapters_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYLM_KERNELS", "reference")
+    shape = complete(Shape(n_layers=LAYERS, n_heads=4, d_model=WIDTH, context_length=CONTEXT), VOCABULARY)
+    trained = trained_by(shape, Finetune(method="lora", lora_rank=4), None)
+    assert trained.adapter is not None
+    model = Model(shape)
+    adapt(model, trained.adapter, seed=1)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".lora_" in name)
+    idx = torch.zeros(1, CONTEXT, dtype=torch.int64)
+    # torch counts products that are added to a new tensor, and not those that are added in place
+    in_place = {torch.ops.aten.addmm_: lambda own, one, other, **_: 2 * one[0] * one[1] * other[1]}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        model.loss(idx, idx).backward()
+    # nothing learns beneath the first linear, which is asked for no gradient of its input
+    first = 2 * WIDTH * 3 * WIDTH + 2 * 4 * WIDTH
+    expected = counter.get_total_flops() / CONTEXT + first - 6 * LAYERS * WIDTH * CONTEXT
+    assert flops_per_token(shape, trained.frozen, trained.adapter.sizes(shape)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_value_embeddings_multiply_nothing() -> None:

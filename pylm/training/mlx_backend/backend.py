@@ -32,12 +32,14 @@ from pylm.training.backend import (
     Phases,
     StepResult,
     Tensor,
+    answers_of,
     cut,
     evaluation_rows,
     shares_of,
 )
 from pylm.training.mlx_backend import machine
 from pylm.training.mlx_backend.optimizer import Arrays, Optimizer
+from pylm.training.mlx_backend.preferences import loss_of_pairs, pairs_of
 from pylm.training.mlx_backend.trial import MlxTrial, out_of_memory
 from pylm.training.optim.rules import STEP
 from pylm.training.optim.rules import misfit as misfit_of_state
@@ -99,6 +101,7 @@ class MlxBackend:
         self.optimizer = Optimizer(self._masters, train)
         self._moments = self.optimizer.fresh(self._masters)
         self._average: Arrays = {}
+        self._margins: list[Any] = []
         self._steps = 0
         self._masks = Masks(train.seed)
         self._scale = LossScale(self.precision)
@@ -142,7 +145,8 @@ class MlxBackend:
         finite = isfinite(mean_loss) and isfinite(grad_norm)
         self._steps += finite
         self._scale.count()
-        return StepResult(mean_loss, grad_norm, finite)
+        margins = to_numpy(mx.concatenate(self._margins)) if self._margins else None
+        return StepResult(mean_loss, grad_norm, finite, margins)
 
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, a few rows of logits at a time."""
@@ -281,29 +285,42 @@ class MlxBackend:
     def _accumulate(self, micro_batches: Sequence[MicroBatch]) -> tuple[Any, Arrays]:
         """Return the mean loss over all micro-batches, and their gradients times the scale; wait for neither."""
         total, sums = mx.zeros(()), None
+        self._margins.clear()
         for micro_batch, share in zip(micro_batches, shares_of(micro_batches), strict=True):
             keys = None
             if self.model.places:
                 keys = mx.array(np.array(self._masks.keys(self.model.places), np.uint64))
             factors = mx.array([share, self._scale.value])
-            total, sums = self._add(self._copies, self._fixed_copies, total, sums, *_arrays(micro_batch), keys, factors)
+            pairs = None if micro_batch.reference is None else pairs_of(micro_batch)
+            arrays = *_arrays(micro_batch), pairs, keys, factors
+            total, sums, margins = self._add(self._copies, self._fixed_copies, total, sums, *arrays)
+            if pairs is not None:
+                self._margins.append(margins[: len(answers_of(micro_batch)) // 2])
             ahead(total, sums)  # or the graphs of all micro-batches would stand there, and what they hold
         assert sums is not None
         return total, sums
 
     def _add_plainly(
-        self, copies: Arrays, fixed: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, keys: Any,
-        factors: Any,
-    ) -> tuple[Any, Arrays]:  # fmt: skip
+        self, copies: Arrays, fixed: Arrays, total: Any, sums: Any, idx: Any, targets: Any, ends: Any, pairs: Any,
+        keys: Any, factors: Any,
+    ) -> tuple[Any, Arrays, Any]:  # fmt: skip
         """Add a micro-batch's share of the loss, and its gradients in fp32: in bf16 small ones would be lost."""
         share, scale = factors[0], factors[1]
 
-        def objective(copies: Arrays) -> Any:
-            return self.model.loss(self._whole(copies, fixed), idx, targets, ends, keys, share * scale)
+        def objective(copies: Arrays) -> tuple[Any, Any]:
+            weights = self._whole(copies, fixed)
+            if pairs is None:
+                return self.model.loss(weights, idx, targets, ends, keys, share * scale), mx.zeros(0)
+            logits = self.model.logits(weights, self.model.hidden(weights, idx, ends, keys))
+            losses = kernels.cross_entropy(logits, targets, reduction="none").reshape(-1)
+            assert self._trained.dpo_beta is not None
+            loss, margins = loss_of_pairs(losses, pairs, self._trained.dpo_beta)
+            return loss * (share * scale), margins
 
-        loss, gradients = mx.value_and_grad(objective)(copies)
+        (loss, margins), gradients = mx.value_and_grad(objective)(copies)
         wide = {name: gradient.astype(mx.float32) for name, gradient in gradients.items()}
-        return total + loss / scale, wide if sums is None else {name: sums[name] + wide[name] for name in sums}
+        sums = wide if sums is None else {name: sums[name] + wide[name] for name in sums}
+        return total + loss / scale, sums, margins
 
     def _update_plainly(
         self, masters: Arrays, moments: Arrays, sums: Arrays, loss: Any, scalars: Any
