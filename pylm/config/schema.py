@@ -243,23 +243,19 @@ class Train(Section):
     device: Annotated[str, Device(auto=True)] = Field(default="auto", description="cpu, cuda, cuda:1 or mps.")
     parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
         default="auto",
-        description="How several processes share a model. ddp: each has all of it; fsdp: each has a part; none: one "
-        "process trains. auto: ddp.",
+        description="Several processes: ddp, each has all of the model; fsdp, each a part; none, one trains. auto: ddp.",
     )
     parallel_timeout: Annotated[float, Duration()] = Field(
         default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."
     )
     parallel_check_every: PositiveOrNone = Field(
-        default=100, description="Steps between comparisons of all processes' weights. null: they are not compared."
+        default=100, description="Steps between comparisons of all processes' weights. null: none."
     )
     determinism: Annotated[Literal["default", "bitwise"], Word(of=("default", "bitwise"))] = Field(
-        default="default",
-        description="bitwise: the same bits for 1, 2, 4, … processes, by sums in one order; passes a power of two.",
+        default="default", description="bitwise: sums in one order, so that 1, 2, 4, … processes have the same bits."
     )
     consolidate: Annotated[bool, Flag()] = Field(
-        default=True,
-        description="Whether checkpoints of parallel fsdp become one folder at once. false: they stay in shards, which "
-        "pylm checkpoint consolidate joins.",
+        default=True, description="false: checkpoints of fsdp stay in shards; `pylm checkpoint consolidate` joins them."
     )
 
     @property
@@ -276,16 +272,12 @@ class Train(Section):
         return given
 
     @model_validator(mode="after")
-    def _averages(self) -> Train:
+    def _saves_agree(self) -> Train:
         if self.average_decay is not None and self.average == "mean":
             raise ValueError("average_decay is for an average that is ema, and it is mean: each weight counts alike")
         for key in ("average_decay", "average_every", "average_from"):
             if getattr(self, key) is not None and self.average == "off":
                 raise ValueError(f"{key} is given, and average is off: ema or mean")
-        return self
-
-    @model_validator(mode="after")
-    def _in_shards(self) -> Train:
         if not self.consolidate and self.parallel != "fsdp":
             raise ValueError(f"consolidate false leaves the shards of parallel fsdp, and parallel is {self.parallel}")
         if not self.consolidate and self.average != "off":
