@@ -13,7 +13,7 @@ from benchmarks.finetuning.base import LEARNING, write_examples
 from benchmarks.finetuning.instructions import ASKED, SEEDS, asked_once
 from benchmarks.report import Row
 
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+SHARES = (0.05, 0.1, 0.2, 0.4, 0.8)
 FEW = 10_000
 
 
@@ -25,7 +25,7 @@ def tuned_at(folder: str, cores: int, share: float, seed: int) -> dict[str, Any]
 
     torch.set_num_threads(cores)
     place = Path(folder)
-    learned, unseen, out = (place / f"{name}-{share}-{seed}" for name in ("few.jsonl", "unseen.jsonl", "rate"))
+    learned, unseen, out = (place / f"rate-{share}-{seed}{end}" for end in (".jsonl", "-unseen.jsonl", ""))
     write_examples(learned, FEW, seed)
     write_examples(unseen, ASKED, seed, unseen=True)
     run = pylm.finetune(
