@@ -80,7 +80,7 @@ class Ranks:
         group.asked = lambda: stop.signal or 0
         try:
             group.same(_code(), "the code", "install the same pylm everywhere")
-            group.same(_asked(request, config), "what is asked", "start all processes with the same line and files")
+            group.same(_asked(request), "what is asked", "start all processes with the same line and files")
             yield cls(group)
         except BaseException as error:
             group.fail(error)
@@ -226,9 +226,9 @@ class AgreedStop(Stop):
         return self.signal is not None
 
 
-def _asked(request: Request, config: Config) -> str:
+def _asked(request: Request) -> str:
     """Return a hash of what is asked of a run, wherever its files lie."""
-    values = config.model_dump(mode="json")
+    values = request.configuration().resolve().config.model_dump(mode="json")
     values["train"] = {key: value for key, value in values["train"].items() if key not in OWN}
     return _hash([values, request.names, request.depth, request.resume, request.init_from, request.allow_inexact])
 

@@ -175,6 +175,21 @@ def trained_elsewhere(folder: str) -> Any:
     return trained(SHORT, "run")
 
 
+def test_processes_that_go_on_from_different_checkpoints_are_refused(tmp_path):
+    for rank in range(2):
+        (tmp_path / str(rank)).mkdir()
+        write_shards(tmp_path / str(rank) / "ids", 60, np.random.default_rng(0), count=4000)
+    in_world(1, trained_elsewhere, str(tmp_path))
+    first, other = in_world(2, going_on_elsewhere, str(tmp_path))
+    assert first == other == ("UsageError", 2, "the checkpoint of rank 1 is not that of rank 0",
+                              "the run's folder is to be on a disk that all processes share")  # fmt: skip
+
+
+def going_on_elsewhere(folder: str) -> Any:
+    os.chdir(Path(folder, os.environ["RANK"]))
+    return trained({}, "run", None, "auto")
+
+
 @pytest.mark.parametrize(
     ("size", "given", "message", "hint"),
     [
