@@ -26,6 +26,7 @@ __all__ = ["ConfiguredCommand", "complete_file", "configured"]
 SETTINGS = "pylm.settings"
 OPEN = "pylm.open"  # the key whose value is being typed
 _ASSIGNMENT = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+SURE = 0.85  # how near a word is that leaves no doubt
 _BOOLEAN = re.compile(r"true|false|yes|no|on|off|0|1|auto", re.IGNORECASE)
 
 
@@ -197,7 +198,9 @@ def _nearest(word: str, own: Mapping[str, Any]) -> str | None:
 
     options = [name[2:] for name in own if name.startswith("--")]
     keys = [key.partition(".")[2].replace("_", "-") for key in all_keys()]
-    near = get_close_matches(word.lower().replace("_", "-"), [*options, *keys], n=2)
+    typed = word.lower().replace("_", "-")
+    near = get_close_matches(typed, [*options, *keys], n=2)
+    near = get_close_matches(typed, near, n=2, cutoff=SURE) or near  # `resum` is hardly `slurm`
     if not near or near[0] not in options:
         return None
     return f"did you mean {' or '.join(f'--{name}' for name in near if name in options)}?"
