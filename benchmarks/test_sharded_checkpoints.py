@@ -25,7 +25,7 @@ from tests.support.shards import write_shards
 from tests.training.parallel.test_fsdp_run import FSDP, PLAIN, trained
 
 SHAPE = {"n_layers": 6, "n_heads": 8, "d_model": 512, "context_length": 64}
-VOCABULARY, SAVES, KILLS = 4096, 5, 20
+VOCABULARY, SAVES, KILLS = 4096, 3, 20
 MOMENTS = 0.25  # seconds that a save of the small run takes, and some more
 
 

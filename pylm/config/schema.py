@@ -243,7 +243,7 @@ class Train(Section):
     device: Annotated[str, Device(auto=True)] = Field(default="auto", description="cpu, cuda, cuda:1 or mps.")
     parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
         default="auto",
-        description="Several processes: ddp, each has all of the model; fsdp, each a part; none, one trains. auto: ddp.",
+        description="Several processes: ddp, each has the whole model; fsdp, each a part; none, one trains. auto: ddp.",
     )
     parallel_timeout: Annotated[float, Duration()] = Field(
         default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."

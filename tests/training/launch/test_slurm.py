@@ -115,7 +115,7 @@ def test_what_sbatch_refuses_is_said(slurm: Path) -> None:
     ("words", "says"),
     [
         (["--submit"], "--submit goes with --slurm"),
-        (["--slurm", "2", "--nodes", "a,b"], "Slurm names its machines"),
+        (["--slurm", "2", "--nodes", "a,b"], "a cluster names its machines"),
         (["--slurm", "0"], "--slurm 0 is no number of machines"),
         (["--slurm", "--device", "mps"], "MPS trains on a Mac"),
         (["--slurm", "x"], "--slurm is a whole number, not 'x'"),
