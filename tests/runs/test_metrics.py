@@ -24,8 +24,7 @@ def m4(x: Reals, y: Reals, columns: int, low: float, high: float) -> list[int]:
     """The first, lowest, highest and last point of each column, and the ends of what is not finite, one at a time."""
     column = np.minimum(((x - low) * (columns / (high - low))).astype(int), columns - 1)
     drawn: set[int] = set()
-    for each in np.unique(column):
-        mine = np.flatnonzero(column == each)
+    for mine in np.split(np.arange(len(x)), np.flatnonzero(np.diff(column)) + 1):  # one that is come back to is another
         finite = mine[np.isfinite(y[mine])]
         broken = mine[~np.isfinite(y[mine])]
         if len(finite):
