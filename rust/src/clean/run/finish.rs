@@ -82,7 +82,10 @@ pub(super) fn finish(task: &Task<'_>, chain: &Chain, _own: &Lock) -> Result<(Opt
         Ok(())
     };
     let mut tags = Tags::join(job, folder, &records, task.parts().join(TAGS), schema, &mut amend)?;
-    refuse_unknown(&job.request.keep, &tags, &mut parts.walk())?;
+    if let Err(error) = refuse_unknown(&job.request.keep, &tags, &mut parts.walk()) {
+        remove_parts(&tags.folder)?; // --force removes files alone
+        return Err(error);
+    }
     let verdicts = alone(&tags, &judge)?;
     let keep = |document: u32| verdicts[document as usize] == STAYS;
     let settings = job.request.duplicates()?;
