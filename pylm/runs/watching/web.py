@@ -89,6 +89,9 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError, UnicodeError) as error:
+            if not port:  # any free one would do: it is the address
+                hint = f"name an address of this machine, or leave {param('host')} out"
+                raise UsageError(f"a port of {host} cannot be had: {error}", hint) from None
             where = f"port {port}" if host == HOME else f"port {port} of {host}"
             raise UsageError(f"{where} cannot be had: {error}", f"leave {param('port')} out, or name another") from None
 
