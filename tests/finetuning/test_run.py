@@ -157,6 +157,14 @@ def test_examples_are_kept_and_another_template_makes_others() -> None:
     assert len(set(Path("data").iterdir()) - first[1]) == 1
 
 
+def test_a_file_that_was_edited_is_read_anew() -> None:
+    write_rows("edited.jsonl", conversations(40))
+    tuned("runs/edited", max_steps=1, dataset="edited.jsonl")
+    write_rows("edited.jsonl", conversations(40, seed=4))
+    tuned("runs/edited-again", max_steps=1, dataset="edited.jsonl")
+    assert len(list(Path("data").glob("edited-*"))) == 2
+
+
 def test_one_that_was_stopped_goes_on_as_the_uninterrupted_one() -> None:
     whole, _ = tuned("runs/whole", freeze="embeddings")
 
