@@ -42,7 +42,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(workplace: Path) -> list[bytes]:
     """Return what one process makes of it."""
-    return weights(pylm.train(data=workplace / "data", out=workplace / "alone", **{**SHAPE, **KEYS, "max_steps": STEPS}))
+    return weights(
+        pylm.train(data=workplace / "data", out=workplace / "alone", **{**SHAPE, **KEYS, "max_steps": STEPS})
+    )
 
 
 def weights(run: pylm.Run) -> list[bytes]:
