@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from pylm.checkpoint import newest_sound, steps
-from pylm.training.launch.agent import SETTLING
 from tests.support.launched import launched, result
 from tests.support.shards import write_shards
 
@@ -55,11 +54,11 @@ def test_a_process_that_is_stopped_is_named_in_time_and_all_go_on(undisturbed: A
     shards, expected = undisturbed
     with launched(tmp_path / "run", shards, "--parallel-timeout", "20") as one:
         one.until(lambda: one.step() >= 6)
-        began, stopped = time.monotonic(), one.kill(1, signal.SIGSTOP)
-        one.until(lambda: not Path("/proc", str(stopped)).exists())
-        assert time.monotonic() - began < 20 + SETTLING + 1
+        stopped = one.kill(1, signal.SIGSTOP)
         assert one.end() == 0, one.said
+    # in time: after 20 s the collective itself gives up, and names nobody
     assert f"rank 1 (host {socket.gethostname()}, pid {stopped}, step " in one.said
+    assert "the others have waited 18 s for it" in one.said
     assert one.said.count("all start again from the last checkpoint") == 1
     assert (tmp_path / "run" / "stacks" / "rank_0.txt").exists()
     assert result(tmp_path / "run") == expected
@@ -90,8 +89,8 @@ def test_a_full_disk_of_one_process_ends_all_with_its_sentence(undisturbed: Any,
         assert other is not None
         resource.prlimit(other, resource.RLIMIT_FSIZE, (4096, 4096))
         assert one.end() == 1, one.said
-    assert one.said.count("error: ") == 1 and "rank 1: " in one.said and "start again" not in one.said
-    assert "File too large" in one.said or "file too large" in one.said
+    assert one.said.count("error: ") == 1 and "start again" not in one.said
+    assert "error: rank 1 could not write its shard of step_" in one.said
     assert newest_sound(one.out) is not None and not list(one.out.glob("checkpoints/.partial*"))
 
 

@@ -16,6 +16,7 @@ from tests.support.launched import KEYS, SHAPE, typed
 from tests.support.shards import write_shards
 
 STEPS = 9
+RATE = {"schedule": "constant", "warmup_steps": 0}  # the same however many steps a call asks for
 TWICE = f"""
 import os, signal, sys
 import pylm
@@ -24,7 +25,7 @@ def die_once(event):
     if type(event).__name__ == "Stepped" and event.step == 4 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
-keys = {{**{SHAPE!r}, **{KEYS!r}, "save_every": 2, "on_event": die_once}}
+keys = {{**{SHAPE!r}, **{KEYS!r}, **{RATE!r}, "save_every": 2, "on_event": die_once}}
 pylm.train(data="data", out=sys.argv[1], **{{**keys, "max_steps": 6}})
 run = pylm.train(out=sys.argv[1], resume="auto", max_steps={STEPS})
 print(len(run.metrics()))
@@ -43,7 +44,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(workplace: Path) -> list[bytes]:
     """Return what one process makes of it."""
     return weights(
-        pylm.train(data=workplace / "data", out=workplace / "alone", **{**SHAPE, **KEYS, "max_steps": STEPS})
+        pylm.train(data=workplace / "data", out=workplace / "alone", **{**SHAPE, **KEYS, **RATE, "max_steps": STEPS})
     )
 
 
@@ -70,6 +71,7 @@ def torchrun(workplace: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_torchrun_starts_the_command(workplace: Path, expected: list[bytes]) -> None:
     words = typed(workplace / "command", workplace / "data", "--max-steps", str(STEPS))[1:]
+    words += ["--schedule", "constant", "--warmup-steps", "0"]
     done = torchrun(workplace, *words)
     assert done.returncode == 0, done.stderr
     assert weights(pylm.Run(workplace / "command")) == expected and len(expected) == 2
