@@ -89,10 +89,10 @@ class Request:
         return replace(given, settings=tuple(settings))
 
     def with_begun(self) -> Given:
-        """Return the same; where a run goes on and nothing else is named, with what it was begun with."""
+        """Return the same; where a run goes on and nothing else is named, on top of what it was begun with."""
         given = self.configuration()
         begun = None if self.out is None else self.out / "config.yaml"
-        if self.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
+        if self.resume is not None and begun and begun.is_file() and given.preset is None and not given.files:
             given = replace(given, files=(str(begun),))  # it may have been killed before its first checkpoint
         return given
 
