@@ -84,7 +84,7 @@ def meeting(nodes: str | None) -> tuple[RendezvousHandler, int]:
         return OneMachine(), 1
     names = [name for name in nodes.split(",") if name]
     host, _, port = names[0].partition(":") if names else ("", "", "")
-    if not host or not (port or str(PORT)).isdigit():
+    if not host or not (port or str(PORT)).isdecimal() or not 0 < int(port or PORT) < 1 << 16:
         raise UsageError(f"{param('nodes', nodes)} names no machine", f"such as {param('nodes', f'a:{PORT},b')}")
     store = _joined(host, int(port or PORT))
     settings: dict[str, Any] = {"join_timeout": int(JOIN.total_seconds())}

@@ -98,6 +98,14 @@ def test_a_rank_that_is_stopped_does_not_hold_up_the_new_start(launched: Any) ->
     assert code == 0 and len(notes) == 4 and time.monotonic() - began < 3  # it hears no SIGTERM, which has 3 s
 
 
+def test_what_is_said_of_a_first_rank_that_is_stopped_is_passed_on(launched: Any) -> None:
+    program = (
+        f"start or (rank or die(signal.SIGSTOP)); start or (sys.stderr.write('error: rank 0 hangs'), sys.exit({LOST}))"
+    )
+    code, said, _ = launched(program)
+    assert code == 0 and said[0] == "rank 1: error: rank 0 hangs" and len(said) == 2
+
+
 def test_a_rank_that_is_killed_again_and_again_is_given_up(launched: Any) -> None:
     with pytest.raises(PylmError, match="rank 1 was ended by SIGKILL, and 1 new starts did not help") as error:
         launched("rank and die(9); time.sleep(9)")
@@ -150,7 +158,7 @@ def test_a_port_that_is_taken_is_one_sentence() -> None:
     assert f'nodes="127.0.0.1:{port + 1},…"' in str(error.value.hint)
 
 
-@pytest.mark.parametrize("nodes", ["", ",", ":1,b", "a:x"])
+@pytest.mark.parametrize("nodes", ["", ",", ":1,b", "a:x", "a:0", "a:99999,b"])
 def test_nodes_that_are_none_are_refused(nodes: str) -> None:
     with pytest.raises(UsageError, match="names no machine"):
         meeting(nodes)

@@ -63,8 +63,14 @@ namespace = dict(globals())
 exec(compile("def wait():\\n  all_reduce()", "/site-packages/torch/distributed/c10d.py", "exec"), namespace)
 world, stop = World.of_environment(), Stop()
 namespace["stop"] = stop
+def compute():
+    while not stop():
+        sum(range(20))
+        sorted(range(20))
 class Files:
     def set(self, key, value):
+        if sys.argv[2] == "unheard" and world.rank and Path(sys.argv[1], "beat_1").exists():
+            time.sleep(99)  # as torch's does where the process that holds it is stopped
         Path(sys.argv[1], key.replace("/", "_") + ".new").write_text(value)
         os.replace(Path(sys.argv[1], key.replace("/", "_") + ".new"), Path(sys.argv[1], key.replace("/", "_")))
     def get(self, key):
@@ -74,8 +80,10 @@ class Files:
 with Pulse(world, Path(sys.argv[1]), 2.0, stop, Files) as pulse:
     pulse._started = True
     print("ready", flush=True)
-    if sys.argv[2] == "waits":
+    if sys.argv[2] in ("waits", "unheard"):
         namespace["wait"]()
+    elif sys.argv[2] == "computes":
+        compute()
     else:
         all_reduce()
 sys.exit(stop.exit_code)
@@ -128,6 +136,20 @@ def test_where_all_do_something_nobody_is_ended(tmp_path: Path) -> None:
     with started(tmp_path, ["stuck", "stuck"]) as processes:
         time.sleep(3)
         assert [process.poll() for process in processes] == [None, None]
+
+
+def test_one_that_computes_may_take_longer_than_the_others_wait(tmp_path: Path) -> None:
+    with started(tmp_path, ["computes", "waits"]) as processes:
+        time.sleep(4)
+        assert [process.poll() for process in processes] == [None, None]
+
+
+def test_a_store_that_answers_no_more_is_said_and_left(tmp_path: Path) -> None:
+    with started(tmp_path, ["stuck", "unheard"]) as (first, second):
+        said = second.communicate(timeout=20)[1]
+        assert (first.poll(), second.returncode) == (None, LOST)
+        assert "error: the process that holds the store of all hangs: the others have waited 2 s" in said
+    assert "all_reduce" in (tmp_path / "stacks" / "rank_1.txt").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says who lives")
