@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -135,10 +135,14 @@ class Pulse:
         return heard
 
     def wants_step(self, wanted: Callable[[], bool]) -> Callable[[], bool]:
-        """Return whether a step's figures are wanted: once a second by this, to know where it is."""
+        """Return whether a step's figures are wanted: once a second by this, to know where it is.
+
+        It is asked once a step in each process, of which the first alone hears events.
+        """
 
         def wants() -> bool:
             self._moved = now = time.monotonic()
+            self._started = True
             if due := now - self._asked >= STEP:
                 self._asked = now
             return wanted() or due
@@ -210,6 +214,8 @@ class Pulse:
 
     def _leave(self, beats: Sequence[Beat], hang: Sequence[int]) -> None:
         """Say who hangs, write down where the others are, and end this process: it would wait for ever."""
+        step = max(beat.step for beat in beats)  # all take the same, and the first alone hears which
+        beats = [replace(beat, step=step) for beat in beats]
         named = "; ".join(f"rank {rank} ({beats[rank]}) hangs, at {beats[rank].where}" for rank in hang)
         self._say_and_leave(named, speaks=self._world.rank == min(set(range(len(beats))) - set(hang)))
 

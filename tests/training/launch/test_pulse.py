@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from pylm.runs import Stop
 from pylm.training.launch.codes import LOST
-from pylm.training.launch.pulse import Beat, hanging
+from pylm.training.launch.pulse import Beat, Pulse, hanging
+from pylm.training.world import World
 
 PATIENCE = 10.0
 
@@ -41,6 +43,12 @@ def test_those_that_hang_are_found_among_those_that_wait(seed: int) -> None:
         still = 1.0 if kind == "busy" else 20.0
         now[rank] = beat(number, still=still, waits=kind == "waits")
     assert hanging(before, now, PATIENCE) == [rank for rank, kind in enumerate(kinds) if kind in ("silent", "stuck")]
+
+
+def test_one_that_hears_no_event_knows_by_its_first_step_that_training_has_begun() -> None:
+    pulse = Pulse(World(1, 2, 1, 2), None, 10.0, Stop())
+    assert pulse._patient() == 27.0  # models are compiled, and machines measured
+    assert pulse.wants_step(lambda: False)() and pulse._patient() == 9.0
 
 
 def test_nobody_hangs_while_nobody_has_waited_for_long() -> None:
