@@ -151,14 +151,14 @@ class Request:
         if self.depth is not None and not (type(self.depth) is int and 1 <= self.depth <= DEEPEST):
             raise UsageError(f"{param('depth', self.depth)} is no number of layers", f"from 1 to {DEEPEST}")
         for file in map(named, self.text):
-            if file is not None and (Path(file) / "config.yaml").is_file():
-                raise DataError(
-                    f"{file} is the folder of a run, and no text",
-                    f"to go on with it: {param('out', file)}, {param('resume', 'auto')}",
-                )
             if file is not None and not is_there(file):
                 shown = file if len(file) <= LONGEST_SHOWN else f"{file[:LONGEST_SHOWN]}…"
                 raise DataError(
                     f"{' '.join(shown.split()) or 'an empty name'}: no such file",
                     nearest(file) or f"name a text to train on, or {param('data', 'DIR')} that pylm tokenize wrote",
+                )
+            if file is not None and (Path(file) / "config.yaml").is_file():
+                raise DataError(
+                    f"{file} is the folder of a run, and no text",
+                    f"to go on with it: {param('out', file)}, {param('resume', 'auto')}",
                 )
