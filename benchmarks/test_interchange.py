@@ -154,7 +154,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     folder = tmp_path_factory.mktemp("trained")
     (folder / "stories.txt").write_text("<|endoftext|>".join(stories(2_000_000)))
-    run = pylm.train(str(folder / "stories.txt"), preset="tiny", out=str(folder / "run"), max_steps=300, device="cpu")
+    pylm.prepare([folder / "stories.txt"], folder / "data")
+    run = pylm.train(data=folder / "data", preset="tiny", out=folder / "run", max_steps=300, device="cpu")
     return str(run.path)
 
 

@@ -78,7 +78,7 @@ def _process(processes: int, world: int, folder: str, steps: int, given: dict[st
     store = torch.distributed.FileStore(f"{folder}/store", processes) if processes > 1 else None
     group = Group(World(rank, processes, rank, processes), 300.0, store)
     if world > 1 or train.determinism == "bitwise":
-        parallelize(backend, group)
+        backend = parallelize(backend, group)
     seconds, losses, seam = [], [], _timed(backend.passes)
     for step in range(steps):
         ids = np.random.default_rng(step).integers(0, VOCABULARY, (ROWS, SHAPE["context_length"] + 1))

@@ -1,6 +1,7 @@
 """`pylm train --ray` on a cluster of two machines, which are processes here; the rank of one is killed midway.
 
-It runs with --full: Ray's own processes take longer to start than the training does.
+It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark. Ray's own
+processes take longer to start than the training does.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ TensorBoard asks for an environment of its own: `make peers-runs`.
 
 from __future__ import annotations
 
+import compileall
 import json
 import math
 import os
@@ -292,6 +293,8 @@ def written(folder: Path, lines: int) -> str:
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # as pip leaves what it installs: where PYTHONDONTWRITEBYTECODE is set, each start would compile 60 ms of it again
+    compileall.compile_dir(ROOT / "pylm", quiet=1)
     yield written(tmp_path_factory.mktemp("runs") / "million", LINES)
 
 

@@ -29,7 +29,7 @@ VOCABULARY, SAVES, KILLS = 4096, 3, 20
 MOMENTS = 0.25  # seconds that a save of the small run takes, and some more
 
 
-def held_up(group: Any, run: Path) -> list[tuple[float, float]]:
+def held_up(group: Any, run: Path, device: str = "cpu") -> list[tuple[float, float]]:
     """Return seconds that the loop waits for each save, and that the save takes until it is durable."""
     from pylm.checkpoint import ShardedSaver
     from pylm.config.schema import Model, Train
@@ -38,7 +38,7 @@ def held_up(group: Any, run: Path) -> list[tuple[float, float]]:
     from pylm.training.torch_backend.fsdp import gather_of
     from pylm.training.torch_backend.parallel import parallelize
 
-    train = Train.model_validate({"precision": "fp32", "device": "cpu", "compile": False})
+    train = Train.model_validate({"precision": "fp32", "device": device, "compile": False})
     backend = parallelize(make(complete(Model.model_validate(SHAPE), VOCABULARY), train), group, "fsdp")
     run.mkdir(exist_ok=True)
     saver = ShardedSaver(run, 1, "", {}, rank=group.world.rank, gather=gather_of(group))

@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,6 +23,8 @@ WORDS = (
 )
 TEMPLATES = ("qwen2_5", "qwen3", "llama3", "phi3", "gemma")  # TRL's own, for training
 MEDIAN, CONTEXT = 150, 1024
+CROSSINGS = "finetuning_crossings.txt"  # beside the rows: the examples that differ, a line each
+AROUND = 16  # letters of the text on each side of a border
 
 
 def beside(function: str, out: Path, **arguments: Any) -> Any:
@@ -69,23 +71,39 @@ def talks() -> list[dict[str, Any]]:
     return [{"messages": turns()} for _ in range(EXAMPLES)]
 
 
-def differences(rows: list[dict[str, Any]], theirs: list[Any], tokenizer: Any, template: Any) -> tuple[int, int]:
-    """How many examples have other labels, of which a merge crosses the border, and of which none does."""
+class Difference(NamedTuple):
+    """An example that has other labels here than in TRL."""
+
+    index: int
+    crossed: bool  # a merge joins its prompt with what is learned
+    before: str  # the text that ends at the border
+    after: str
+    ours: int  # labels that are learned
+    theirs: int
+
+    def line(self, what: str) -> str:
+        """It as a line of the list."""
+        border = f"{json.dumps(self.before, ensure_ascii=False)} | {json.dumps(self.after, ensure_ascii=False)}"
+        return f"{what}, example {self.index}: {border}, {self.ours} labels here, {self.theirs} in TRL"
+
+
+def differences(rows: list[dict[str, Any]], theirs: list[Any], tokenizer: Any, template: Any) -> list[Difference]:
+    """The examples that have other labels than TRL's."""
     from pylm.data.chat import Masker
 
-    masker, crossed, others = Masker(tokenizer, template), 0, 0
-    for row, (ids, labels) in zip(rows, theirs, strict=True):
+    masker, found = Masker(tokenizer, template), []
+    for index, (row, (ids, labels)) in enumerate(zip(rows, theirs, strict=True)):
         made = masker.mask(row)
         ours = np.where(made.counts, made.ids, -100).tolist()
         # a conversation ends with an end of text that nothing learns
-        same = (
-            made.ids[: len(ids)].tolist() == ids
-            and ours[1 : len(ids)] == labels[1:]
-            and not made.counts[len(ids) :].any()
-        )
-        crossed += made.crossed and not same
-        others += not made.crossed and not same
-    return crossed, others
+        if made.ids[: len(ids)].tolist() == ids and ours[1 : len(ids)] == labels[1:]:
+            if not made.counts[len(ids) :].any():
+                continue
+        border = int(made.counts.argmax())
+        before, after = (tokenizer.decode(some.tolist()) for some in np.split(made.ids, [border]))
+        counts = int(made.counts.sum()), sum(label != -100 for label in labels)
+        found.append(Difference(index, made.crossed, before[-AROUND:], after[:AROUND], *counts))
+    return found
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")
@@ -110,14 +128,19 @@ def test_labels(compare: Compare, tmp_path: Path) -> None:
         asked.append({"tokenizer": str(place), "rows": str(place / "rows.jsonl")})
         asked[-1]["template"] = None if template is None else str(place / "template.jinja")
     answered = beside("labels", tmp_path / "out.json", sets=asked)
+    listed: list[str] = []
     for (rows, tokenizer, template), theirs in zip(sets, answered, strict=True):
-        crossed, others = differences(rows, theirs, tokenizer, template)
         what = "prompts and completions" if template is None else f"conversations by {template.name}"
-        name = f"other labels than TRL's, {what}: {crossed} where a merge crosses, and where none does"
-        verdict = "met" if others == 0 and crossed < EXAMPLES / 2 else "short"
+        found = differences(rows, theirs, tokenizer, template)
+        crossed = [one for one in found if one.crossed]
+        listed += [one.line(what) for one in crossed]
+        name = f"other labels than TRL's, {what}: {len(crossed)} where a merge crosses, and where none does"
+        others = len(found) - len(crossed)
+        verdict = "met" if others == 0 and len(crossed) < EXAMPLES / 2 else "short"
         compare.report.add(
             compare.subject, Row(name, others, 0, trl_version(), None, None, "0", verdict, f"of {EXAMPLES}")
         )
+    (compare.report.folder / CROSSINGS).write_text("".join(f"{line}\n" for line in listed))
 
 
 @pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")

@@ -74,6 +74,11 @@ class Checkpoint:
         """Whether it is as several ranks wrote it: `consolidate` makes it whole."""
         return weights_file(self.state) not in _manifest(self.path)
 
+    @property
+    def manifest(self) -> str:
+        """The hashes of all its files, whole or in shards."""
+        return (self.path / MANIFEST).read_text(encoding="utf-8")
+
     def weights(self) -> dict[str, Tensor]:
         """Return the model's tensors, mapped from their files; of an adapter its own, without those of its base."""
         if self.in_shards:

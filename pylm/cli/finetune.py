@@ -67,11 +67,12 @@ def finetune(
     which the checkpoint was trained with, and falls to zero. Every key of the configuration is an option too.
     """
     from pylm.cli.frame.activity import Activity
+    from pylm.cli.frame.launching import first_speaks
 
     for name, value in keys.items():
         if value is not None:
             given = given.with_default(KEYS[name], value, f"--{name.replace('_', '-')}")
-    with Activity(quiet=as_json) as activity, Narrator(activity) as narrator:
+    with first_speaks() as speaks, Activity(quiet=as_json or not speaks) as activity, Narrator(activity) as narrator:
         activity.doing("starting")
         from pylm.finetuning.request import Tuning
         from pylm.finetuning.run import finetune as tune

@@ -24,9 +24,9 @@ pylm import hub:ORG/NAME --out mine"""
 def import_(source: str, as_json: bool, **options: Any) -> None:
     """Make a checkpoint of a model of another program, weight by weight as it was.
 
-    DIR is a folder in Hugging Face's layout (GPT-2, Llama, Mistral, Qwen), FILE a
-    .gguf file or nanoGPT's ckpt.pt. hub:ORG/NAME is
-    fetched, and every file verified. A pickle is opened in a process of its own, which takes tensors and plain values.
+    DIR is a folder in Hugging Face's layout (GPT-2, Llama, Mistral, Qwen, nanochat), FILE a .gguf file or a .pt of
+    nanoGPT, nanochat, microgpt, nash-llm or buildingLLMFromScratch. hub:ORG/NAME is fetched, and every file verified.
+    A pickle is opened in a process of its own, which takes tensors and plain values.
 
     The result is a CHECKPOINT: pylm sample, pylm eval and pylm train --init-from take it.
     """

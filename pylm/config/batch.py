@@ -45,8 +45,11 @@ def plan_batch(
     sequences = tokens // context_length
     for name, given in (("micro_batch", micro_batch), ("grad_accum_steps", grad_accum_steps)):
         if given is not None and sequences % (given * devices):
+            each = given * devices * context_length
+            nearest = [number * each for number in (tokens // each, tokens // each + 1) if number]
             raise ValueError(
-                f"{name} {given} does not divide batch_tokens {tokens}, which is {sequences} sequences ({known})"
+                f"{name} {given} does not divide batch_tokens {tokens}, which is {sequences} sequences ({known}): the "
+                f"nearest that it does: {' or '.join(map(str, nearest))}"
             )
     if sequences % devices:
         each = devices * context_length

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pylm.checkpoint.directory import hash_of
 from pylm.data import chat
 from pylm.data.folder import read_manifest
 from pylm.data.sources import default_folder
@@ -94,7 +95,8 @@ def _prepared_now(dataset: str, resolved: Resolved, base: Base, on_event: OnEven
     share = VAL if config.data.val_share is None else config.data.val_share
     tuning, used = config.finetune, None if written_by is None else template
     decides = [tuning.overflow, context, share, tuning.val_dataset, used and used.text, tokenizer.identity]
-    folder = _folder(dataset, decides)
+    files = [hash_of(Path(one)) for one in (dataset, tuning.val_dataset) if one is not None and Path(one).is_file()]
+    folder = _folder(dataset, [*decides, files])
     chat.prepare(
         dataset, tokenizer, folder, template=used, overflow=tuning.overflow, context_length=context, val=share,
         val_dataset=tuning.val_dataset, on_event=lambda event: _say(event, dataset, on_event),
@@ -112,7 +114,7 @@ def _refuse_other_method(dataset: str, tuning: Finetune, *, pairs: bool) -> None
 
 
 def _folder(dataset: str, asked: list[Any]) -> Path:
-    """Return `data/<dataset>-<hash>`: another tokenizer or template makes another folder."""
+    """Return `data/<dataset>-<hash>`: another tokenizer or template makes another folder, and an edited file too."""
     plain = default_folder([dataset])
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     return plain.with_name(f"{plain.name}-{digest[:DIGITS]}")

@@ -22,6 +22,7 @@ from pylm.finetuning.judge import judge_once
 from pylm.runs import Stop
 from pylm.training.request import Request
 from pylm.training.run import train
+from pylm.training.world import World
 from pylm.wording import param
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def finetune(
     wants_step: Callable[[], bool] = lambda: True,
 ) -> Run:
     """Tune what was asked for, or go on with it, to the end; the arguments are those of `pylm.training.run.train`."""
+    _refuse_several()
     _refuse_of_training(request)
     begun = begun_run(request, on_event)
     if begun is not None and begun.has_checkpoint:
@@ -67,6 +69,13 @@ def finetune(
     if not run.config.finetune.prefers:  # pairs hold no answer that would be the right one
         judge_once(run.path, on_event, stop)
     return run
+
+
+def _refuse_several() -> None:
+    """Refuse to be one of several processes: each would read the examples, and judge what came of them."""
+    world = World.of_environment()
+    if world.size > 1:
+        raise UsageError(f"fine-tuning is of one process, and {world.size} were started", "start one, without torchrun")
 
 
 def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Request:

@@ -68,8 +68,10 @@ def _walk(path: Path) -> None:
     """Raise where the file is no GGUF, or its header longer than it may be or than the file."""
     with path.open("rb") as file:
         start = file.read(24)
-        if start[:4] != b"GGUF" or len(start) < 24:
+        if start[:4] != b"GGUF":
             raise CheckpointError(f"{path} is no GGUF file: it begins with {start[:4]!r}", "fetch it again")
+        if len(start) < 24:
+            raise CheckpointError(f"{path} is damaged: it ends after {len(start)} bytes", "fetch it again")
         if (version := int.from_bytes(start[4:8], "little")) not in (2, 3):
             raise CheckpointError(f"{path} is GGUF of version {version}; 2 and 3 are read")
         counts = struct.unpack_from("<QQ", start, 8)

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pylm.config.schema import Model as Shape
-from pylm.config.shape import complete
 from pylm.errors import CheckpointError
 from pylm.interchange import gguf_header, gguf_rope
 from pylm.interchange.gguf_file import need_gguf
 from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turned_back
 from pylm.interchange.gguf_rope import short
 from pylm.interchange.gguf_vocabulary import tokenizer_of
+from pylm.model.layouts import fitting
 from pylm.model.names import Joined, Stored
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def read(path: Path, with_tokenizer: bool = True) -> Read:
         shape = _shape(architecture, own, tensors, fields.get(gguf_rope.STATED))
         weights = _weights(architecture, shape, tensors)
         words = tokenizer_of(fields, str(path)) if with_tokenizer else None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error.marked[0]}", error.marked[1]) from None
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which its architecture {architecture} has") from None
     except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:  # fields may be of any kind
@@ -108,15 +110,15 @@ def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]
             (has["attn_q"], has["attn_output"])
         )  # fmt: skip
     eps = own[NORMS.get(architecture, "attention.layer_norm_rms_epsilon")]
-    shape = Shape.model_validate({
+    fields = {
         **form,
         "n_layers": own["block_count"], "n_heads": heads, "n_kv_heads": own.get("attention.head_count_kv", heads),
         "d_model": own["embedding_length"], "d_ff": own["feed_forward_length"],
         "context_length": own["context_length"], "head_dim": own.get("attention.key_length"), "norm_eps": short(eps),
         "rope_theta": short(own.get("rope.freq_base", 10000.0)), "tied": "output.weight" not in tensors,
         "rope_scaling": gguf_rope.scaling_in(own, stated, factors),
-    })  # fmt: skip
-    whole = complete(shape, int(tensors["token_embd.weight"].shape[1]))
+    }  # fmt: skip
+    whole = fitting(fields, int(tensors["token_embd.weight"].shape[1]), "it")
     gguf_rope.check_factors(whole, factors)
     return whole
 

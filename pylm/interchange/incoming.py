@@ -23,6 +23,7 @@ from pylm.interchange import gguf_in, torch_in
 from pylm.interchange.gguf_header import file_in
 from pylm.interchange.portable import tokenizer_in
 from pylm.interchange.tensors import Cast, bytes_of, cast
+from pylm.model.layouts import read_json
 from pylm.model.names import Stored, Tensor, from_hugging_face
 from pylm.wording import param
 
@@ -94,8 +95,7 @@ def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> I
     path = folder_of(source) if source.startswith("hub:") else Path(source)
     words = tokenizer_in(path if path.is_dir() else path.parent) if tokenizer is None else _named(tokenizer)
     if path.is_dir() and (path / "config.json").is_file() and holds_weights(path):
-        weights = open_weights(path)
-        shape, tensors = from_hugging_face(weights.weights(), path / "config.json")
+        shape, tensors = from_hugging_face(_weights(path), path / "config.json")
         yield Foreign("Hugging Face's layout", shape, tensors, words, texts=_generation(path))
         return
     file = file_in(path) if path.is_dir() else path if path.suffix == ".gguf" else None
@@ -108,6 +108,14 @@ def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> I
             yield _torch(pickle, Path(folder), words, say)
         return
     raise CheckpointError(f"{source} is none of what is read: {_what(path)}", f"name {KINDS}")
+
+
+def _weights(folder: Path) -> Mapping[str, Stored]:
+    """Return the tensors of a folder in Hugging Face's layout, by its own names."""
+    try:
+        return open_weights(folder).weights()
+    except CheckpointError as error:
+        raise CheckpointError(error.marked[0], "fetch it, or save it, again") from None
 
 
 def _gguf(file: Path, tokenizer: str | None, say: Callable[[str], None]) -> Foreign:
@@ -143,7 +151,7 @@ def _named(tokenizer: str) -> Tokenizer:
 def _generation(folder: Path) -> dict[str, str]:
     """Return the file that says where generation ends, where there is one."""
     path = folder / GENERATION
-    return {GENERATION: path.read_text(encoding="utf-8")} if path.is_file() else {}
+    return {GENERATION: json.dumps(read_json(path), ensure_ascii=False, indent=2)} if path.is_file() else {}
 
 
 def _cut(model: Foreign, rows: int) -> Foreign:

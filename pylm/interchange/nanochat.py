@@ -48,7 +48,8 @@ def from_nanochat(held: Mapping[str, Stored], meta: Mapping[str, Any]) -> tuple[
         held: the state_dict's.
         meta: what stands in the file beside it.
     """
-    settings = meta.get("model_config") or {}
+    said = meta.get("model_config")
+    settings = said if isinstance(said, Mapping) else {}
     for name in sorted(held):
         for newer, what in NEWER.items():
             if name.startswith(newer) or ".ve_gate" in name:
@@ -58,7 +59,7 @@ def from_nanochat(held: Mapping[str, Stored], meta: Mapping[str, Any]) -> tuple[
             f"its model_config says window_pattern {settings['window_pattern']}, and our models have one window for all"
         )
     config = _config(held, settings)
-    _, shape = shape_of(config)
+    _, shape = shape_of(config, "its model_config")
     weights = {name: tensor for name, tensor in held.items() if name not in LAMBDAS}
     for _, theirs in pairs(OWN, shape):
         if lacking := [plain(name) for name in theirs.split() if plain(name) not in weights]:
@@ -77,9 +78,14 @@ def _config(held: Mapping[str, Stored], settings: Mapping[str, Any]) -> dict[str
         numbers[key] = settings.get(key)
         if type(numbers[key]) is not int:
             raise CheckpointError(f"its model_config names no {key}", "its meta_*.json belongs beside it")
+    rows = held["transformer.wte.weight"].shape[:1] if "transformer.wte.weight" in held else ()
+    if not 0 < numbers["vocab_size"] <= sum(rows):
+        raise CheckpointError(
+            f"its model_config says vocab_size {numbers['vocab_size']}, and its wte has {sum(rows)} rows"
+        )
     return {
         "model_type": "nanochat",
-        "vocab_size": held["transformer.wte.weight"].shape[0] if "transformer.wte.weight" in held else 0,
+        "vocab_size": rows[0],
         "hidden_size": numbers["n_embd"],
         "intermediate_size": 4 * numbers["n_embd"],
         "num_hidden_layers": numbers["n_layer"],

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pylm.config.schema import Model as Shape
-from pylm.config.shape import complete
 from pylm.errors import CheckpointError
+from pylm.model.layouts import fitting
 from pylm.model.names import Stored
 from pylm.model.parameters import parameters
 
@@ -121,29 +121,29 @@ def _shape(tool: Tool, held: Mapping[str, Stored], settings: Mapping[str, Any]) 
             f"its {tool.settings} name{several} no {tool.heads}",
             "the number of heads stands in no tensor: put it there",
         )
-    vocabulary, width = _get(tool, held, _theirs(tool, "embed.weight")).shape
+    vocabulary, width = _sizes(tool, held, "embed.weight")
     if width % heads:
         raise CheckpointError(
             f"its {tool.settings} say{several} {tool.heads} {heads}, and its width {width} is no multiple of that"
         )
     pattern = re.compile(re.escape(tool.modules["mlp.up"]).replace(r"\{i\}", r"(\d+)") + r"\.weight")
     layers = 1 + max((int(match[1]) for name in held if (match := pattern.fullmatch(name))), default=-1)
-    return complete(
-        Shape.model_validate({
+    return fitting(
+        {
             "n_layers": layers, "n_heads": heads, "d_model": width, "norm": "layernorm", "norm_eps": tool.norm_eps,
             "mlp": "gelu", "bias": _theirs(tool, "norm.bias") in held, "tied": tool.tied,
-            "d_ff": _get(tool, held, _theirs(tool, "blocks.0.mlp.up.weight")).shape[0],
+            "d_ff": _sizes(tool, held, "blocks.0.mlp.up.weight")[0],
             **_positions(tool, held, settings),
-        }),
+        },
         vocabulary,
+        f"its {tool.settings}",
     )  # fmt: skip
 
 
 def _positions(tool: Tool, held: Mapping[str, Stored], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return how positions are told: by a table, or by RoPE where the settings say so."""
     if settings.get("use_rope") is not True:
-        table = _get(tool, held, _theirs(tool, "position.weight"))
-        return {"position": "learned", "context_length": table.shape[0]}
+        return {"position": "learned", "context_length": _sizes(tool, held, "position.weight")[0]}
     if "max_seq_len" not in settings or "rope_theta" not in settings:
         raise CheckpointError(f"its {tool.settings} has use_rope without max_seq_len and rope_theta")
     return {"position": "rope", "context_length": settings["max_seq_len"], "rope_theta": settings["rope_theta"]}
@@ -154,6 +154,14 @@ def _theirs(tool: Tool, ours: str) -> str:
     block = re.match(r"blocks\.(\d+)\.", ours)
     module, _, kind = (ours[block.end() :] if block else ours).rpartition(".")
     return f"{tool.modules[module].replace('{i}', block[1] if block else '')}.{kind}"
+
+
+def _sizes(tool: Tool, held: Mapping[str, Stored], ours: str) -> tuple[int, ...]:
+    """Return the sizes of a matrix, by our name of it."""
+    name = _theirs(tool, ours)
+    if len(sizes := _get(tool, held, name).shape) != 2:
+        raise CheckpointError(f"its {name} is of shape {list(sizes)}, and no matrix")
+    return sizes
 
 
 def _get(tool: Tool, held: Mapping[str, Stored], name: str) -> Stored:

@@ -183,23 +183,35 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def shape_of(config: Mapping[str, Any]) -> tuple[str, Shape]:
-    """Return the layout and the completed shape that a config.json describes."""
+def shape_of(config: Mapping[str, Any], where: str = "config.json") -> tuple[str, Shape]:
+    """Return the layout and the completed shape that a config.json, or what a refusal calls it, describes."""
     layout = config.get("model_type")
     if layout not in LAYOUTS:
         raise CheckpointError(f"config.json is of a {layout} model; {', '.join(LAYOUTS)} are read")
     try:
         fields = _gpt2_fields(config) if layout == "gpt2" else _llama_fields(config, layout)
-        shape = Shape.model_validate({**fields, "vocab_size": config["vocab_size"]})
-        assert shape.vocab_size is not None
-        return layout, complete(shape, shape.vocab_size)
+        return layout, fitting(fields, config["vocab_size"], where)
     except KeyError as error:
-        raise CheckpointError(f"config.json lacks {error.args[0]}") from error
+        raise CheckpointError(f"{where} lacks {error.args[0]}") from error
+    except TypeError as error:
+        raise CheckpointError(f"{where} describes no model that fits: {error}") from None
+
+
+def fitting(fields: Mapping[str, Any], vocab_size: Any, where: str) -> Shape:
+    """Return the completed shape of fields by our names; a refusal says what describes it, and which do not fit."""
+    try:
+        shape = Shape.model_validate({**fields, "vocab_size": vocab_size})
+        assert shape.vocab_size is not None
+        return complete(shape, shape.vocab_size)
     except ValidationError as error:
-        told = "; ".join(".".join(map(str, (*each["loc"], each["msg"]))) for each in error.errors(include_url=False))
-        raise CheckpointError(f"config.json describes no model that fits: {told}") from None
+        told = "; ".join(_told(each) for each in error.errors(include_url=False))
+        raise CheckpointError(f"{where} describes no model that fits: {told}") from None
     except (TypeError, ConfigError) as error:
-        raise CheckpointError(f"config.json describes no model that fits: {error}") from None
+        raise CheckpointError(f"{where} describes no model that fits: {error}") from None
+
+
+def _told(each: Any) -> str:
+    return " ".join(map(str, (*each["loc"], each["msg"].removeprefix("Value error, "))))
 
 
 def _gpt2_fields(config: Mapping[str, Any]) -> dict[str, Any]:

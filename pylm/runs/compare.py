@@ -28,7 +28,7 @@ class Group(NamedTuple):
     """Runs that are the same but for their seeds, and what they reached."""
 
     runs: list[Path]
-    values: list[float]
+    values: list[float]  # of each seed: a run that is repeated with its own seed, or copied, tells of no chance
     mean: float | None
     deviation: float | None  # of one run; None of a single one
 
@@ -141,14 +141,23 @@ def _metric(sides: Sequence[_Side], finals: dict[str, list[float | None]]) -> tu
 
 def _groups(sides: Sequence[_Side], values: Sequence[float | None]) -> list[Group]:
     """Return the runs that differ in their seed alone together, in the order of the first of each."""
-    together: dict[tuple[str, ...], list[tuple[Path, float | None]]] = {}
+    together: dict[tuple[str, ...], list[tuple[_Side, float | None]]] = {}
     for side, value in zip(sides, values, strict=True):
         same = repr(sorted((key, repr(each.value)) for key, each in side.config.items() if key not in SEEDS))
         # a soup has the configuration of its parents, and is none of them; without one nobody knows what is the same
         alone = str(side.path) if side.identity.get("soup") or not side.config else ""
-        together.setdefault((same, str(side.identity.get("data")), alone), []).append((side.path, value))
-    parts = ([*zip(*pairs, strict=True)] for pairs in together.values())
-    return [_group(list(members), [value for value in reached if value is not None]) for members, reached in parts]
+        together.setdefault((same, str(side.identity.get("data")), alone), []).append((side, value))
+    return [_group([side.path for side, _ in pairs], _by_seed(pairs)) for pairs in together.values()]
+
+
+def _by_seed(pairs: Sequence[tuple[_Side, float | None]]) -> list[float]:
+    """Return what was reached with each seed, the mean where several runs have it."""
+    reached: dict[str, list[float]] = {}
+    for side, value in pairs:
+        seeds = [repr(side.config[key].value) for key in SEEDS if key in side.config]
+        if value is not None:
+            reached.setdefault(seeds[0] if seeds else str(side.path), []).append(value)
+    return [math.fsum(values) / len(values) for values in reached.values()]
 
 
 def _group(runs: list[Path], values: list[float]) -> Group:

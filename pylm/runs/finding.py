@@ -30,8 +30,8 @@ def find_run(name: str | Path) -> Path:
     for place in (path, RUNS / path):
         if place.is_dir() and is_run(place):
             return place
-    if path.is_dir():
-        raise UsageError(f"{name} is no run: it holds no config.yaml", "pylm runs ls lists the runs of a folder")
+    if (folder := next((place for place in (path, RUNS / path) if place.is_dir()), None)) is not None:
+        raise UsageError(f"{folder} is no run: it holds no config.yaml", "pylm runs ls lists the runs of a folder")
     folder = path.parent if path.parent != Path(".") else RUNS
     names = [str(folder / run.name) if folder == path.parent else run.name for run in runs_of(folder)]
     listed = f"there are {', '.join(names[:8])}" if names else "pylm runs ls DIR lists those of another folder"

@@ -93,7 +93,7 @@ class History:
         """Return the places at which the run was resumed."""
         steps = [float(resume["step"]) for resume in self._resumes() if resume.get("step")]
         steps = sorted({*steps, *self.metrics.cuts})
-        if x == "steps":
+        if x == "steps" or not steps:
             return steps
         scale = self.scale(x)
         return [at * scale for at in self.metrics.at(AXES[x], "step", steps) if math.isfinite(at)]

@@ -18,6 +18,7 @@ from pylm.runs.listing import standing
 from pylm.runs.plot import panels_of, write_picture
 from pylm.runs.redacted import redacted
 from pylm.runs.summary import evaluations, summary
+from pylm.runs.terminal import printable
 from pylm.wording import call, in_options
 
 __all__ = ["report"]
@@ -58,7 +59,10 @@ def _page(run: Path, redact: bool) -> str:
         }
     body = template.render(**content, **_pictures(run))
     return document(
-        f"{run.name}: a run of pylm", body, [packaged("page.css"), packaged("report.css")], [packaged("report.js")]
+        f"{content['name']}: a run of pylm",
+        body,
+        [packaged("page.css"), packaged("report.css")],
+        [packaged("report.js")],
     )
 
 
@@ -118,7 +122,7 @@ def _by_step(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, list[dict[
     """Return what the model wrote at each step."""
     steps: dict[int, list[dict[str, str]]] = {}
     for one in records:
-        texts = {key: str(one.get(key, ""))[:LETTERS] for key in ("prompt", "text")}
+        texts = {key: printable(str(one.get(key, ""))[:LETTERS]) for key in ("prompt", "text")}
         steps.setdefault(int(one.get("step", 0)), []).append(texts)
     return sorted(steps.items())
 

@@ -100,6 +100,7 @@ def measured_flops(config: Config, on_event: OnEvent) -> float:
 
     on_event(Doing(PRODUCTS))
     of_torch.keep_memory()
+    of_torch.obey_thread_limit()
     torch_device = of_torch.choose_device(train.device)
     precision = of_torch.choose_precision(train.precision, torch_device)
     return of_torch.known_matmul_flops(torch_device, precision, say)

@@ -127,12 +127,12 @@ def asked(
 
 
 def _run(request: Request, on_event: Callable[[Event], object], listens: bool) -> Run:
-    """Run it in a thread of its own."""
-    from pylm.training import run
+    """Run it in a thread of its own; in one of several processes, where a launcher has started them."""
     from pylm.training.apart import Listening, in_own_thread
+    from pylm.training.launch.rank import train
 
     def work(to: Listening) -> Run:
-        return run.train(request, to.on_event, stop=to.stop, wants_step=to.wants_step)
+        return train(request, to.on_event, stop=to.stop, wants_step=to.wants_step)
 
     return in_own_thread(work, lambda event: on_event(in_plain_python(event)), listens)
 

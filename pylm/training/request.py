@@ -89,10 +89,10 @@ class Request:
         return replace(given, settings=tuple(settings))
 
     def with_begun(self) -> Given:
-        """Return the same; where a run goes on and nothing else is named, with what it was begun with."""
+        """Return the same; where a run goes on and nothing else is named, on top of what it was begun with."""
         given = self.configuration()
         begun = None if self.out is None else self.out / "config.yaml"
-        if self.resume == "auto" and begun and begun.is_file() and given.preset is None and not given.files:
+        if self.resume is not None and begun and begun.is_file() and given.preset is None and not given.files:
             given = replace(given, files=(str(begun),))  # it may have been killed before its first checkpoint
         return given
 
@@ -151,14 +151,14 @@ class Request:
         if self.depth is not None and not (type(self.depth) is int and 1 <= self.depth <= DEEPEST):
             raise UsageError(f"{param('depth', self.depth)} is no number of layers", f"from 1 to {DEEPEST}")
         for file in map(named, self.text):
-            if file is not None and (Path(file) / "config.yaml").is_file():
-                raise DataError(
-                    f"{file} is the folder of a run, and no text",
-                    f"to go on with it: {param('out', file)}, {param('resume', 'auto')}",
-                )
             if file is not None and not is_there(file):
                 shown = file if len(file) <= LONGEST_SHOWN else f"{file[:LONGEST_SHOWN]}…"
                 raise DataError(
                     f"{' '.join(shown.split()) or 'an empty name'}: no such file",
                     nearest(file) or f"name a text to train on, or {param('data', 'DIR')} that pylm tokenize wrote",
+                )
+            if file is not None and (Path(file) / "config.yaml").is_file():
+                raise DataError(
+                    f"{file} is the folder of a run, and no text",
+                    f"to go on with it: {param('out', file)}, {param('resume', 'auto')}",
                 )

@@ -65,7 +65,7 @@ def _train_together(request: Request, ranks: Ranks, hooks: Hooks, program: tuple
     """Do so in each process of a run."""
     stop, on_event = hooks.stop, hooks.on_event
     checkpoint, size, length = resume.find_checkpoint(request.resume, request.out, on_event), None, None
-    found = None if checkpoint is None else [checkpoint.step, checkpoint.identity]
+    found = None if checkpoint is None else [checkpoint.step, checkpoint.manifest]
     ranks.same(found, "the checkpoint", "the run's folder is to be on a disk that all processes share")
     if checkpoint is None:
         request = init_from.restarted(request)

@@ -78,8 +78,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    if not config.finetune.adapts:  # the plan knows what all weights take, and an adapter takes half of it
-        refuse_what_cannot_fit(begin, shape, folder.path, on_event)
+    refuse_what_cannot_fit(begin, shape, folder.path, on_event)
     backend, choices = _probed(begin, shape, parameters, listeners)
     backend = ranks.parallelize(backend, config)
     settled = _planned(begin, shape, parameters, choices)

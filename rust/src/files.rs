@@ -14,20 +14,25 @@ pub(crate) const PARTS: &str = ".parts";
 
 /// Writes a temporary file beside `path`, syncs it and renames it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, File::sync_all)?;
+    replace(path, &[bytes], File::sync_all)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// The same without waiting for the disk: for what costs time and nothing else where it is lost or torn.
 pub(crate) fn write_lightly(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, |_| Ok(()))
+    write_parts_lightly(path, &[bytes])
 }
 
-fn replace(path: &Path, bytes: &[u8], sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
+/// The same of parts that follow one another, for what is too large to be put together first.
+pub(crate) fn write_parts_lightly(path: &Path, parts: &[impl AsRef<[u8]>]) -> Result<()> {
+    replace(path, parts, |_| Ok(()))
+}
+
+fn replace(path: &Path, parts: &[impl AsRef<[u8]>], sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
     let temporary = path.with_extension(format!("{TEMPORARY}{}", crate::unique::suffix()));
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(bytes)?;
+        parts.iter().try_for_each(|part| file.write_all(part.as_ref()))?;
         sync(&file)?;
         fs::rename(&temporary, path)
     };

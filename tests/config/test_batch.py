@@ -38,6 +38,16 @@ def test_a_plan_is_exact_or_refused(tokens, micro, accum, context, world):
         assert tokens % (micro * context * world)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "given_", "nearest"),
+    [(1024, {"micro_batch": 1}, "960 or 1152"), (1024, {"grad_accum_steps": 2}, "768 or 1152"),
+     (64, {"micro_batch": 1}, "192")],
+)  # fmt: skip
+def test_a_step_that_is_not_shared_evenly_is_refused_with_the_nearest_that_are(tokens, given_, nearest):
+    with pytest.raises(ValueError, match=f"nearest that it does: {nearest}$"):
+        plan_batch(tokens, given_.get("micro_batch"), given_.get("grad_accum_steps"), 64, 3)
+
+
 def test_one_alone_leaves_the_rest_open():
     assert plan_batch(None, None, None, 8, 1) == Batch(None, None, None)
     assert plan_batch(None, 4, None, 8, 1) == Batch(None, 4, None)

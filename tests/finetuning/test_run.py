@@ -74,6 +74,16 @@ def derived_of(method: str, optimizer: str, tuned_by: str | None) -> Derived:
     return derived(resolve(settings=[Setting("finetune.method", method, "test")], environ={}), base, 60)[1]
 
 
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(PylmError, match="fine-tuning is of one process, and 2 were started"):
+        tuned("runs/several")
+    assert command(["finetune", "--dataset", "chat.jsonl", "--out", "runs/several"]) == 2
+    assert capsys.readouterr().err.count("error: fine-tuning is of one process") == 1
+    assert not Path("runs/several").exists()
+
+
 def test_new_tokens_begin_at_the_mean_and_the_template_is_stored() -> None:
     write_rows("new.jsonl", conversations(120, seed=4))
     run, heard = tuned("runs/mean", "new.jsonl", learning_rate=1e-12, weight_decay=0.0, max_steps=1)
@@ -155,6 +165,14 @@ def test_examples_are_kept_and_another_template_makes_others() -> None:
     assert set(Path("data").iterdir()) == first[1]
     tuned("runs/three", max_steps=1, template="plain")
     assert len(set(Path("data").iterdir()) - first[1]) == 1
+
+
+def test_a_file_that_was_edited_is_read_anew() -> None:
+    write_rows("edited.jsonl", conversations(40))
+    tuned("runs/edited", max_steps=1, dataset="edited.jsonl")
+    write_rows("edited.jsonl", conversations(40, seed=4))
+    tuned("runs/edited-again", max_steps=1, dataset="edited.jsonl")
+    assert len(list(Path("data").glob("edited-*"))) == 2
 
 
 def test_one_that_was_stopped_goes_on_as_the_uninterrupted_one() -> None:

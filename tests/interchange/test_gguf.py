@@ -245,6 +245,7 @@ def test_damaged_files_are_one_sentence() -> None:
         (put(4, "<I", 9), "bad.gguf is GGUF of version 9; 2 and 3 are read"),
         (put(8, "<Q", 1 << 40), "claims 1,099,511,627,776 tensors, and 200,000 are the most"),
         (put(16, "<Q", 1 << 40), "claims 1,099,511,627,776 fields"),
+        (lambda data: data.__delitem__(slice(9, None)), "bad.gguf is damaged: it ends after 9 bytes"),
         (lambda data: data.__delitem__(slice(600, None)), "bad.gguf is damaged: its header does not parse"),
         (lambda data: data.__delitem__(slice(-500, None)), "bad.gguf is damaged"),
     ):

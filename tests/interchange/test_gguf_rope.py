@@ -53,6 +53,9 @@ def test_factors_of_another_context_are_refused() -> None:
         check_factors(shape(scaling_in({}, None, factors)), factors)
     with pytest.raises(CheckpointError, match="otherwise than llama3"):
         check_factors(shape(scaling_in({}, None, factors)), factors[:5])
+    published = converters_factors(8.0, 1.0, 4.0, 8192.0)
+    with pytest.raises(CheckpointError, match="otherwise than llama3"):
+        check_factors(shape(scaling_in({}, None, published)), published * np.float32(1.01))
     with pytest.raises(CheckpointError, match="scaled by yarn and by rope_freqs.weight: one of the two is read"):
         scaling_in({"rope.scaling.type": "yarn"}, None, factors)
 
@@ -68,6 +71,11 @@ YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": np.float32(4), "cont
         ({"rope.scale_linear": np.float32(2.2)}, {"type": "linear", "factor": 2.2}),
         ({"rope.scaling.factor": 0.0}, None),
         (YARN, {"type": "yarn", "factor": 4.0, "original_max_positions": 64.0}),
+        (  # half of the 1 + 0.1 ln 4 that llama.cpp takes by itself
+            {**YARN, "rope.scaling.attn_factor": np.float32(0.5)},
+            {"type": "yarn", "factor": 4.0, "original_max_positions": 64.0,
+             "attention_factor": pytest.approx(0.56931472)},
+        ),
         (
             {**YARN, "rope.scaling.original_context_length": 16, "rope.scaling.yarn_attn_factor": np.float32(1.2),
              "rope.scaling.yarn_beta_fast": np.float32(24)},

@@ -177,6 +177,23 @@ def test_files_that_are_none_of_these_are_one_sentence() -> None:
         pylm.import_("folder", out="folder")
 
 
+def test_a_damaged_folder_of_others_is_to_be_fetched_again() -> None:
+    pylm.export(small_run(), to="hf", out="hf")
+    said, weights = Path("hf/generation_config.json"), Path("hf/model.safetensors")
+    whole = said.read_bytes(), weights.read_bytes()
+    for data in (b"\xff\xfe", b"{no", b"[1]"):
+        said.write_bytes(data)
+        with pytest.raises(CheckpointError, match="hf/generation_config.json"):
+            pylm.import_("hf", out="x")
+    said.write_bytes(whole[0])
+    weights.write_bytes(whole[1][:-9])
+    with pytest.raises(CheckpointError, match="model.safetensors is damaged") as caught:
+        pylm.import_("hf", out="x")
+    assert caught.value.hint == "fetch it, or save it, again" and not Path("x").exists()
+    weights.write_bytes(whole[1])
+    assert pylm.import_("hf", out="x").weights()
+
+
 def test_a_head_of_its_own_and_missing_names_are_refused() -> None:
     pylm.export(small_run(layout="gpt2"), to="torch", out="out")
     child("out/ckpt.pt", "tensors")

@@ -156,6 +156,10 @@ def test_lambdas_are_taken() -> None:
         ({"smear_gate.weight": (1, 24)}, {}, "it holds smear_gate.weight: smeared embeddings"),
         ({}, {"window_pattern": "SSSL"}, "its model_config says window_pattern SSSL"),
         ({}, {"n_head": None}, "its model_config names no n_head"),
+        ({}, {"n_head": 0}, "its model_config describes no model that fits: n_heads 0 is less than 1"),
+        ({}, {"n_head": 3}, "its model_config describes no model that fits: d_model 32 is no multiple of n_heads 3"),
+        ({}, {"vocab_size": 129}, "its model_config says vocab_size 129, and its wte has 128 rows"),
+        ({}, {"vocab_size": -1}, "its model_config says vocab_size -1, and its wte has 128 rows"),
         ({"x0_lambdas": (3,)}, {}, "its resid_lambdas and x0_lambdas are not two vectors of 3 numbers"),
         ({"resid_lambdas": (3,), "x0_lambdas": (4,)}, {}, "are not two vectors of 3 numbers"),
         ({"transformer.h.1.mlp.c_fc.weight": (100, 32)}, {}, r"blocks.1.mlp.up.weight is of shape \[100, 32\]"),
@@ -163,7 +167,7 @@ def test_lambdas_are_taken() -> None:
         ({"transformer.extra": (3,)}, {}, "the weights hold transformer.extra"),
     ],
 )
-def test_what_nanochats_newer_class_has_is_refused_by_name(
+def test_what_is_not_the_nanochat_that_is_read_is_refused_by_name(
     tensors: dict[str, Any], settings: dict[str, Any], sentence: str
 ) -> None:
     held = drawn(Nanochat()).state_dict() | {
@@ -293,9 +297,24 @@ def test_a_misfit_of_an_older_tool_lists_names_and_sizes() -> None:
             and "its tensors: token_emb.weight [90, 32], " in hint
             and "pos_emb.weight [24, 32]" in hint
         )
-    torch.save({**whole, "config": {}}, "bad.pt")
-    with pytest.raises(CheckpointError, match="its config names no n_heads"):
-        pylm.import_("bad.pt", out="x")
+    flat = {**whole["model_state_dict"], "token_emb.weight": torch.zeros(9)}
+    rope = {"n_heads": 4, "use_rope": True, "rope_theta": 1e4}
+    for other, sentence in (
+        ({"config": {}}, "its config names no n_heads"),
+        ({"config": {**rope, "max_seq_len": "long"}}, "its config describes no model that fits: context_length 'long'"),
+        ({"config": {**rope, "max_seq_len": 8, "rope_theta": -1}}, "its config describes no model that fits: rope_the"),
+        ({"model_state_dict": flat}, r"its token_emb.weight is of shape \[9\], and no matrix"),
+    ):
+        torch.save({**whole, **other}, "bad.pt")
+        with pytest.raises(CheckpointError, match=f"bad.pt: {sentence}"):
+            pylm.import_("bad.pt", out="x")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_settings_of_nanochat_that_are_no_settings() -> None:
+    folder = nanochat_folder(drawn(Nanochat()).state_dict(), {"model_config": [1]})
+    with pytest.raises(CheckpointError, match="its model_config names no n_layer"):
+        pylm.import_(folder, out="in")
 
 
 @pytest.mark.usefixtures("at_once")

@@ -52,6 +52,30 @@ def test_seeds_have_a_mean_a_deviation_and_a_chance(capsys: Capture) -> None:
     assert "train.learning_rate" in out and "(default)" in out
 
 
+def test_a_seed_that_is_taken_twice_is_one(capsys: Capture) -> None:
+    names = seeds("a", [3.10, 3.12]) + seeds("b", [3.06], learning_rate=2e-3)
+    for number, loss in enumerate((3.06, 3.08)):  # b's own seed, once copied and once trained anew
+        made_run(
+            Path("runs", f"again{number}"), lines=[line_of(10, loss), {"step": 10, "tokens": 640, "val_loss": loss}],
+            config={"train": {"seed": 0, "learning_rate": 2e-3}},
+        )  # fmt: skip
+        names.append(f"again{number}")
+    found = compare(names)
+    assert [len(group.runs) for group in found.groups] == [2, 3] and len(found.groups[1].values) == 1
+    assert found.groups[1].mean == pytest.approx((3.06 + 3.06 + 3.08) / 3) and found.groups[1].deviation is None
+    assert run(["compare", *names]) == 0
+    out = capsys.readouterr().out
+    assert "over 2 seeds" in out and "over 3 seeds" not in out and "nobody knows whether that is chance" in out
+
+
+def test_a_run_without_the_figure_is_named(capsys: Capture) -> None:
+    made_run(Path("runs/a"), lines=[line_of(10, 3.0)])
+    names = seeds("b", [2.9])
+    assert run(["compare", "a", *names]) == 0
+    out = capsys.readouterr().out
+    assert "\n\na: no val loss to compare\n\n" in out and "\n\n\n" not in out
+
+
 def test_the_seeds_that_are_needed_are_the_fewest_that_tell() -> None:
     names = seeds("a", [3.0, 3.1]) + seeds("b", [2.95, 3.03], weight_decay=0.2)
     (verdict,) = compare(names).verdicts

@@ -59,10 +59,12 @@ def test_a_last_line_that_is_half_written_or_damaged_stops_no_listing(end: str) 
 def test_bad_names_are_answered_with_the_nearest(capsys: Capture) -> None:
     made_run(Path("runs/first"))
     Path("empty").mkdir()
+    Path("runs/no-run").mkdir()
     for words, sentence, hint in [
         (["runs", "show", "frist"], "there is no run frist", "did you mean first?"),
         (["runs", "show", "runs/frist"], "there is no run runs/frist", "did you mean runs/first?"),
         (["runs", "show", "empty"], "empty is no run", "pylm runs ls"),
+        (["runs", "show", "no-run"], "runs/no-run is no run", "pylm runs ls"),
         (["runs", "ls", "nowhere"], "nowhere: no such folder", "runs/"),
         (["runs", "ls", "empty"], "there is no run in empty", "pylm train my.txt"),
     ]:

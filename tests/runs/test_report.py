@@ -103,6 +103,20 @@ def test_redacted_it_names_nobody_and_no_folder() -> None:
     assert "…/m.yaml:3" in text and "[host]" in text and "[user]" in text and "alert(1)" in text
 
 
+def test_redacted_it_names_nobody_by_the_name_of_the_run() -> None:
+    made_run(Path("runs", f"{getpass.getuser()}-1"))
+    assert run(["report", f"{getpass.getuser()}-1", "--redact", "--out", "p.html"]) == 0
+    assert "<title>[user]-1: a run of pylm</title>" in Path("p.html").read_text()
+
+
+def test_what_steers_a_terminal_is_spelled() -> None:
+    path = made_run(Path("runs/a"))
+    (path / "samples.jsonl").write_text(json.dumps({"step": 1, "prompt": "\0", "text": "\x1b[31mred"}) + "\n")
+    assert run(["report", "a", "--out", "p.html"]) == 0
+    text = Path("p.html").read_text()
+    assert r"<b>\x00</b>\x1b[31mred" in text and not {"\0", "\x1b"} & {*text}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

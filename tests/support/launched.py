@@ -79,9 +79,9 @@ class Launched:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def end(self) -> int:
+    def end(self, patience: float = PATIENCE) -> int:
         """Return the code that it leaves with."""
-        self.said = self.process.communicate(timeout=PATIENCE)[1]
+        self.said = self.process.communicate(timeout=patience)[1]
         return self.process.returncode
 
 

@@ -11,15 +11,17 @@ import pytest
 import pylm
 from pylm.cli import run
 from pylm.config.given import Given
-from pylm.config.schema import Model
+from pylm.config.schema import Finetune, Model
 from pylm.config.shape import complete
 from pylm.errors import DataError, UsageError
 from pylm.training.estimate import make
+from pylm.training.estimate.adapted import memory_of
 from pylm.training.estimate.heap import Heap
-from pylm.training.estimate.memory import Run, _Memory
+from pylm.training.estimate.memory import Run
 from pylm.training.estimate.room import Room
 from pylm.training.plan import flops_per_token
 from pylm.training.request import Request
+from pylm.training.trained import EVERYTHING, Trained, trained_by
 
 SHAPE = {"n_layers": 2, "n_heads": 2, "d_model": 64, "context_length": 32}
 LAYOUTS: list[dict[str, Any]] = [
@@ -70,7 +72,7 @@ def test_parameters_and_states_are_those_of_a_real_backend(layout: dict[str, Any
     assert plan.disk_checkpoint == 4 * count + moments
 
 
-def live_of_a_pass(shape: Model, rows: int) -> int:
+def live_of_a_pass(shape: Model, rows: int, trained: Trained = EVERYTHING) -> int:
     """What torch holds at the most in a pass forward and backward, by its own profiler, over what it holds before."""
     import numpy as np
     import torch
@@ -79,12 +81,16 @@ def live_of_a_pass(shape: Model, rows: int) -> int:
     from pylm.training.backend import MicroBatch
     from pylm.training.torch_backend.backend import make as make_backend
 
-    backend = make_backend(shape, Train(precision="fp32", compile=False))
+    backend = make_backend(shape, Train(precision="fp32", compile=False), trained=trained)
     ids = np.zeros((rows, shape.context_length), np.int64)
-    backend.forward_backward(MicroBatch(ids, ids))
+    batch = MicroBatch(ids, ids)
+    if trained.dpo_beta is not None:
+        halves = np.arange(0, ids.size + 1, shape.context_length // 2, dtype=np.int32)
+        batch = MicroBatch(ids, ids, halves, np.zeros(ids.shape))
+    backend.forward_backward(batch)
     backend.forget_gradients()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        backend.forward_backward(MicroBatch(ids, ids))
+        backend.forward_backward(batch)
     events = [each for each in profile.profiler.kineto_results.events() if each.name() == "[memory]"]
     live = most = 0
     for event in sorted(events, key=lambda each: each.start_ns()):
@@ -93,13 +99,39 @@ def live_of_a_pass(shape: Model, rows: int) -> int:
     return most
 
 
+TUNED = ("lora", "dpo", "dpo-lora")
+
+
+@pytest.mark.parametrize("method", ["full", *TUNED])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_pass_holds_what_torch_says_that_it_holds(layout: dict[str, Any]) -> None:
+def test_a_pass_holds_what_torch_says_that_it_holds(layout: dict[str, Any], method: str) -> None:
     shape = complete(Model(**{**SHAPE, "context_length": 256}, **layout), 2048)
-    memory = _Memory(Run(shape, "fp32", "adamw", False, rows=8, passes=1))
+    trained = trained_by(shape, Finetune(method=method), None)
+    memory = memory_of(Run(shape, "fp32", "adamw", False, rows=8, passes=1, trained=trained))
     memory.step(8, 1)
     threads = memory.heap.parts_at_peak.get("kept", 0)  # which torch does not count
-    assert memory.heap.live_peak - threads == pytest.approx(live_of_a_pass(shape, 8), rel=0.01)
+    assert memory.heap.live_peak - threads == pytest.approx(live_of_a_pass(shape, 8, trained), rel=0.01)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("new", [None, range(290, 300)])
+def test_adapters_hold_what_a_real_backend_of_them_holds(precision: Any, new: range | None) -> None:
+    from pylm.config.schema import Train
+    from pylm.training.torch_backend.backend import make as make_backend
+
+    shape = complete(Model(**{**SHAPE, "d_model": 128}), 300)
+    trained = trained_by(shape, Finetune(method="lora"), new)
+    backend = make_backend(shape, Train(precision=precision, compile=False), trained=trained)
+    moments = [one for name, one in backend.optimizer.state().items() if name != "step"]
+    held = [*backend.model.parameters(), *moments]
+    held += backend.masters.values() if precision == "bf16" else []  # which in fp32 are the parameters themselves
+    memory = memory_of(Run(shape, precision, "adamw", False, rows=8, passes=1, trained=trained))
+    memory.make()
+    assert memory.heap.live_peak == pytest.approx(sum(one.numel() * one.element_size() for one in held), rel=0.01)
+    copies = memory.copies()
+    assert sum(size for _, size, _ in copies) == pytest.approx(
+        sum(4 * one.numel() for one in [*backend.masters.values(), *moments]), rel=0.01
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -250,3 +253,17 @@ def test_a_gpu_that_is_full_gets_the_largest_micro_batch_that_fits(monkeypatch: 
     monkeypatch.setattr(one, "forward_backward", lambda batch: passing(MicroBatch(np.zeros(99), None)))
     with pytest.raises(Exception, match="a micro-batch of 1 does not fit"):
         micro_batch()
+
+
+def test_a_process_with_a_limit_of_threads_learns_what_one_without_learns() -> None:
+    """OpenMP gives a process fewer threads than torch asks for, and torch's products in bf16 are then wrong."""
+    program = (
+        "import torch; torch.set_num_threads(2)\n"
+        "from pylm.training.torch_backend import machine\n"
+        "machine.obey_thread_limit()\n"
+        "a = torch.randn(512, 256, generator=torch.Generator().manual_seed(0)).bfloat16()\n"
+        "print(torch.get_num_threads(), (a @ a.T).float().sub(a.double() @ a.double().T).abs().max().item() < 1)\n"
+    )
+    limited = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=limited, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "True"], done.stderr

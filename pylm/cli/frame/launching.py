@@ -73,7 +73,7 @@ def start_several(
         raise UsageError(f"{param('ray')} and {param('slurm')} both name a cluster", "give one of the two")
     most = MAX_RESTARTS if max_restarts is None else max_restarts
     if slurm is not None:
-        _job(request, gpus or 1, slurm, submit)
+        _job(request, 1 if gpus is None else gpus, slurm, submit)
     elif "WORLD_SIZE" in os.environ:
         here = World.of_environment().local_size
         if gpus not in (None, here) and ray is None:

@@ -8,7 +8,7 @@ SUBCOMMANDS = {
     "ls": ("pylm.cli.runs.ls:ls", "List the runs of a folder, and where each stands."),
     "show": ("pylm.cli.runs.show:show", "Show a run: what it is, and what it came to."),
     "diff": ("pylm.cli.runs.diff:diff", "Show what differs in the configurations of runs."),
-    "track": ("pylm.cli.runs.track:track", "Send a run to trackers: csv, tensorboard, wandb, trackio, mlflow."),
+    "track": ("pylm.cli.runs.track:track", "Send a run to csv, tensorboard, wandb, trackio or mlflow."),
     "rm": ("pylm.cli.runs.rm:rm", "Remove runs."),
 }
 

@@ -47,32 +47,34 @@ def _lines(found: Comparison) -> Iterator[str]:
     from pylm.cli.frame.table import table
 
     yield from table([("", *(str(run) for run in found.runs)), *_rows(found)])
-    yield ""
-    if found.why:
-        yield f"compared by {NAMES[found.metric]}: {found.why}"
-    for group in found.groups:
-        if group.deviation is not None:
-            names = ", ".join(run.name for run in group.runs)
-            mean, seeds = f"{group.mean:.4f} ± {group.deviation:.4f}", len(group.values)
-            yield f"{names}: {NAMES[found.metric]} {mean} over {seeds} seeds"
-    yield from (_verdict(found, verdict) for verdict in found.verdicts)
-    yield from (_paired(found.runs[0].name, one) for one in found.paired)
+    if remarks := [*_remarks(found)]:
+        yield from ("", *remarks)
     if found.differing:
         yield ""
         rows = [(key, *(f"{one.value} ({one.origin})" for one in values)) for key, values in found.differing.items()]
         yield from table([("", *(str(run) for run in found.runs)), *rows], to_the_left=range(len(found.runs) + 1))
 
 
+def _remarks(found: Comparison) -> Iterator[str]:
+    """Yield what is said of the numbers: by which the runs are compared, and how far they are from the first."""
+    if found.why:
+        yield f"compared by {NAMES[found.metric]}: {found.why}"
+    for group in found.groups:
+        if group.deviation is not None:
+            names, seeds = ", ".join(run.name for run in group.runs), len(group.values)
+            yield f"{names}: {NAMES[found.metric]} {group.mean:.4f} ± {group.deviation:.4f} over {seeds} seeds"
+    if lacking := [run.name for group in found.groups if group.mean is None for run in group.runs]:
+        yield f"{', '.join(lacking)}: no {NAMES[found.metric]} to compare"
+    yield from (_verdict(found, verdict) for verdict in found.verdicts)
+    yield from (_paired(found.runs[0].name, one) for one in found.paired)
+
+
 def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
     """Yield the rows of numbers: the ends of the runs, equal places, scores."""
     from pylm.config.units import format_count, format_duration
 
-    spelled = {
-        "steps": "{:,.0f}".format,
-        "tokens": format_count,
-        "time": format_duration,
-        "flops": "{:.3g} FLOPs".format,
-    }
+    spelled = {"steps": "{:,.0f}".format, "tokens": format_count, "time": format_duration,
+               "flops": "{:.3g} FLOPs".format}  # fmt: skip
     for key, values in found.finals.items():
         form = spelled.get(key, "{:.4f}".format)
         if any(value is not None for value in values):

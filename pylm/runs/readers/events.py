@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from pylm.errors import DataError, UsageError
+from pylm.runs.crc32c import masked, row_sums
 from pylm.runs.readers.logged import Logged, Row, logged, since_first
 from pylm.runs.readers.protobuf import fields, raw
-from pylm.runs.trackers.event_file import TABLE
 
-__all__ = ["crc32c", "event_folders", "open_events", "read_scalars"]
+__all__ = ["event_folders", "open_events", "read_scalars"]
 
 PATTERN = "*tfevents*"
 FRAME = struct.Struct("<QI")  # length and its checksum; the record and its checksum follow
@@ -23,7 +22,6 @@ START = (1, 1)  # of a session log: the writer began anew at this step
 TAG, SIMPLE, TENSOR = 1, 2, 8  # of a Summary's value
 DTYPE, CONTENT = 1, 4  # of a tensor
 PLACES = {5: "<f4", 6: "<f8"}  # floats and doubles that stand in fields of their own
-SUMS = np.array(TABLE, np.uint32)
 ROOM = 1 << 24  # bytes that are summed at a time
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}  # of a tensor's content, by its dtype
 
@@ -132,17 +130,8 @@ def _check(path: Path, data: bytes, starts: list[int], sizes: list[int], sums: l
     for size in np.unique(lengths):
         here = np.flatnonzero(lengths == size)
         for part in np.array_split(here, len(here) * int(size) // ROOM + 1):
-            found = crc32c(raw[first[part, None] + np.arange(size)])
-            masked = ((found >> 15) | (found << 17)) + np.uint32(0xA282EAD8)
+            found = masked(row_sums(raw[first[part, None] + np.arange(size)]))
             kept = raw[sums_at[part, None] + np.arange(4)].copy().view("<u4")[:, 0]
-            if (wrong := np.flatnonzero(masked != kept)).size:
+            if (wrong := np.flatnonzero(found != kept)).size:
                 at = int(first[part][wrong[0]])
                 raise DataError(f"{path} is damaged at byte {at:,}", "take another copy of it")
-
-
-def crc32c(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """Return the Castagnoli checksum of each row of bytes."""
-    sums = np.full(len(rows), 0xFFFFFFFF, np.uint32)
-    for column in rows.T:
-        sums = SUMS[(sums ^ column) & 0xFF] ^ (sums >> 8)
-    return ~sums

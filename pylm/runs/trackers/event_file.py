@@ -9,36 +9,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["EventFile", "crc32c", "masked"]
+from pylm.runs.crc32c import crc32c, masked
 
-CASTAGNOLI = 0x82F63B78  # CRC-32C's polynomial, its bits reversed
+__all__ = ["EventFile"]
+
 STRING = 7  # of TensorFlow's types
 START = 1  # the status of a session that begins: what an earlier one has from its step on is of no account
-
-
-def _table() -> tuple[int, ...]:
-    rows = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (CASTAGNOLI if byte & 1 else 0)
-        rows.append(byte)
-    return tuple(rows)
-
-
-TABLE = _table()
-
-
-def crc32c(content: bytes) -> int:
-    """Return the checksum that iSCSI has too (RFC 3720)."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc = TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
-
-
-def masked(crc: int) -> int:
-    """Return a checksum as TensorFlow stores it: turned by 15 bits and moved, so that it is none of itself."""
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 class EventFile:

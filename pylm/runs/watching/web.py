@@ -6,10 +6,8 @@ is sent nothing that it has. Every answer is made of bytes in memory: no path of
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
-import secrets
 import socket
 import threading
 import time
@@ -81,7 +79,7 @@ class Server(ThreadingHTTPServer):
         token: str | None = None,
     ) -> None:  # fmt: skip
         """Take a port; it is an error where somebody else has it."""
-        self.host, self.token = host, token or (None if host in LOOPBACK else secrets.token_urlsafe(16))
+        self.host, self.token = host, token or (None if host in LOOPBACK else _new_token())
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.runs, self.interval = [Watched(run) for run in runs], interval
         self.lock, self.stopped = threading.Lock(), threading.Event()
@@ -89,6 +87,9 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError, UnicodeError) as error:
+            if not port:  # any free one would do: it is the address
+                hint = f"name an address of this machine, or leave {param('host')} out"
+                raise UsageError(f"a port of {host} cannot be had: {error}", hint) from None
             where = f"port {port}" if host == HOME else f"port {port} of {host}"
             raise UsageError(f"{where} cannot be had: {error}", f"leave {param('port')} out, or name another") from None
 
@@ -143,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _knows(self, token: str) -> bool:
         """Say whether a token is the server's, in a time that tells nothing of it."""
+        import hmac  # with hashlib 5 ms of the start, for those alone who have a token
+
         return hmac.compare_digest(token.encode(), (self.server.token or "").encode())
 
     def _host(self) -> str:
@@ -184,6 +187,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing of requests."""
+
+
+def _new_token() -> str:
+    import secrets
+
+    return secrets.token_urlsafe(16)
 
 
 def _read_so_far(run: Watched) -> str:

@@ -74,9 +74,14 @@ def _changes(subject: Subject, machine: Machine, need: Need) -> Iterator[Keys]:
         checkpointing = {"train.activation_checkpointing": True}
         yield checkpointing
         yield from ({**kept, "train.micro_batch": few, **checkpointing} for few in fewer)
+    method = subject.config.finetune.method
+    if subject.config.finetune.dataset is not None and not subject.trained.adapter:
+        yield {"finetune.method": "dpo-lora" if method == "dpo" else "lora"}
     if machine.precision == "fp32" and machine.fast_bf16:
         yield {"train.precision": "bf16"}
     assert shape.n_layers
+    if subject.config.finetune.dataset is not None:  # the checkpoint's shape stays
+        return
     least = {**kept, "train.micro_batch": 1} if fewer else {}
     context = shape.context_length
     while context > LEAST_CONTEXT and context % 2 == 0:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from pylm.config.schema import Model as Shape
 from pylm.model.parameters import parameters, valued
 from pylm.training.estimate.heap import Heap, Place
-from pylm.training.optim.rules import AT_ONCE, rows_of
+from pylm.training.estimate.muon import muon
+from pylm.training.estimate.pairs import head_of_pairs
+from pylm.training.trained import EVERYTHING, Trained
 
-__all__ = ["BYTES", "Run", "Usage", "moments", "used"]
+__all__ = ["BYTES", "CHUNK", "Memory", "Run", "Usage", "moments", "used"]
 
 PADDING = 64  # of the vocabulary's rows (model/torch.py)
 TRIED = 3  # passes of a micro-batch that is tried: a fourth changes nothing
@@ -44,6 +47,7 @@ class Run:
     stores_logits: bool = False  # no kernel here keeps from it
     fast_bf16: bool = True  # Muon's products are computed in it
     averages: bool = False  # the weights
+    trained: Trained = EVERYTHING
 
 
 def moments(optimizer: str, name: str, dimensions: int) -> int:
@@ -63,7 +67,9 @@ class Usage:
 
 def used(run: Run) -> Usage:
     """Return what a run takes: it is made, tried, stepped, evaluated and saved, in a heap of figures."""
-    memory = _Memory(run)
+    from pylm.training.estimate.adapted import memory_of
+
+    memory = memory_of(run)
     memory.make()
     for rows in run.tried:
         for _ in range(TRIED):
@@ -82,10 +88,11 @@ def used(run: Run) -> Usage:
     return Usage(memory.heap.peak, memory.heap.live_peak, memory.heap.parts_at_peak)
 
 
-class _Memory:
+class Memory:
     """The heap of a run, and what it does there."""
 
     def __init__(self, run: Run) -> None:
+        """Begin with nothing in it."""
         self.run, self.shape, self.heap = run, run.shape, Heap()
         self.c = BYTES[run.precision]
         shape = run.shape
@@ -101,12 +108,14 @@ class _Memory:
         self.shapes = {name: one.shape for name, one in parameters(shape).items()}
         tables = {"embed.weight", "head.weight"}
         self.wide = {name: self.padded * self.d if name in tables else size for name, size in self.sizes.items()}
-        self.rope = shape.position == "rope"
+        self.rope, self.of_head = shape.position == "rope", "embed.weight" if shape.tied else "head.weight"
         self.threads: dict[str, Place] = {}
         self.known: set[tuple[str, int]] = set()
         self.pinned: set[tuple[str, int, int]] = set()
+        self.flows = True  # a gradient, back to the tables of tokens
 
     def pin(self, key: tuple[str, int, int]) -> None:
+        """Leave what stays at the top of the heap, once for each key."""
         if key not in self.pinned:
             self.pinned.add(key)
             self.heap.pin()
@@ -119,6 +128,7 @@ class _Memory:
                 self.heap.take("kept", size)
 
     def take(self, part: str, numbers: float, each: float | None = None) -> Place:
+        """Return a place for so many numbers of what is computed in, or of so many bytes each."""
         return self.heap.take(part, numbers * (self.c if each is None else each))
 
     # The model
@@ -133,14 +143,16 @@ class _Memory:
                 self.take("compute copies", size)
                 self.heap.give(model[name])
         for name, size in sorted(self.sizes.items()):
-            for _ in range(1 if self.is_muon(name) else 2):
+            for _ in range(self.moments(name)):
                 self.take("moments", size, 4)
         if self.run.averages:
             for size in self.sizes.values():
                 self.take("average", size, 4)
 
-    def is_muon(self, name: str) -> bool:
-        return moments(self.run.optimizer, name, len(self.shapes[name])) == 1
+    def moments(self, name: str) -> int:
+        """Return how many tensors the optimizer keeps for a parameter: none where none of it learns."""
+        learns = self.run.trained.rows(name) is not None
+        return moments(self.run.optimizer, name, len(self.shapes[name])) if learns else 0
 
     # A step
 
@@ -159,10 +171,11 @@ class _Memory:
                     self.heap.give(place)
                 gradients = {}
         if steps and self.run.optimizer == "muon":
-            self.muon()
+            muon(self)
         self.heap.give(*gradients.values(), *sums.values())
 
     def one_pass(self, n: int, gradients: dict[str, Place]) -> None:
+        """A pass of n tokens forward and backward."""
         stream = self.take("activations", n * self.d)
         if self.shape.position == "learned":
             positions, added = self.take("activations", n * self.d), self.take("activations", n * self.d)
@@ -172,6 +185,7 @@ class _Memory:
         if self.shape.embed_norm:
             raw = [stream, self.take("activations", self.statistics(n), 4)]
             stream = self.take("activations", n * self.d)
+            self.heap.give(*(() if self.flows else raw))
         saved: list[dict[str, Place]] = []
         branch: Place | None = None
         first = stream
@@ -192,20 +206,11 @@ class _Memory:
         statistics = self.take("activations", self.statistics(n), 4)
         assert branch is not None
         self.heap.give(branch)
-        # the head: gradients of x and of the weight are made while a chunk of logits exists
-        rows = n if self.run.stores_logits else min(CHUNK, n)
-        losses = self.take("activations", 2 * n, 4)
-        logits = self.take("logits", rows * self.vocabulary, self.c + (4 + 4 if self.run.stores_logits else 0))
-        dx, head_gradient = self.take("activations", n * self.d), self.take("gradients", self.vocabulary * self.d)
-        self.product("head", n)
-        if ("scratch", 0) not in self.known:
-            self.known.add(("scratch", 0))
-            self.heap.take("kept", 192 * 4 * self.d if self.c < 4 else 3.5e6)
-            self.heap.take("kept", 375000)
-        self.heap.give(logits)
-        scaled, head = self.take("activations", n * self.d), self.take("gradients", self.vocabulary * self.d)
-        self.heap.give(head_gradient, dx, losses, normed)
-        if self.padded > self.vocabulary:
+        if self.shape.residual_lambdas and not self.flows:
+            self.heap.give(first)
+            first = 0, 0, ""
+        scaled, head = self.head(n, normed)
+        if self.padded > self.vocabulary and head[1]:
             whole = self.take("gradients", self.padded * self.d)
             self.heap.give(head)
             head = whole
@@ -222,13 +227,13 @@ class _Memory:
             else:
                 dstream = self.block_backward(n, layer, kept, dstream, gradients)
             self.pin(("backward", n, layer))
-        if self.shape.embed_norm:
+        if self.shape.embed_norm and self.flows:
             before = self.take("activations", n * self.d)
             self.heap.give(dstream, first, raw[1])
             dstream, first = before, raw[0]
         if self.shape.position == "learned":
             self.accumulate("position.weight", gradients)
-        table = self.take("gradients", self.padded * self.d)
+        table = self.gradient_of("embed.weight", self.padded)
         self.heap.give(dstream, first)
         if self.shape.tied:
             self.heap.give(table)
@@ -236,6 +241,33 @@ class _Memory:
         else:
             self.add("head.weight", head, gradients)
             self.add("embed.weight", table, gradients)
+
+    def head(self, n: int, normed: Place) -> tuple[Place, Place]:
+        """Return the gradients of what the head reads, which is freed, and of its weight."""
+        if self.run.trained.dpo_beta is not None:
+            return head_of_pairs(self, n, normed)
+        # gradients of x and of the weight are made while a chunk of logits exists
+        rows = n if self.run.stores_logits else min(CHUNK, n)
+        losses = self.take("activations", 2 * n, 4)
+        logits = self.take("logits", rows * self.vocabulary, self.c + (4 + 4 if self.run.stores_logits else 0))
+        dx, head_gradient = self.take("activations", n * self.d), self.gradient_of_head()
+        self.product("head", n)
+        if ("scratch", 0) not in self.known:
+            self.known.add(("scratch", 0))
+            self.heap.take("kept", 192 * 4 * self.d if self.c < 4 else 3.5e6)
+            self.heap.take("kept", 375000)
+        self.heap.give(logits)
+        scaled, head = self.take("activations", n * self.d), self.gradient_of_head()
+        self.heap.give(head_gradient, dx, losses, normed)
+        return scaled, head
+
+    def gradient_of_head(self) -> Place:
+        """A place for the gradient of the head's real rows, where they learn."""
+        return self.gradient_of(self.of_head, self.vocabulary)
+
+    def gradient_of(self, name: str, rows: int) -> Place:
+        """A place for the gradient of so many rows of a table; no bytes where none of them learns."""
+        return self.take("gradients", 0 if self.run.trained.rows(name) is None else rows * self.d)
 
     def add(self, name: str, place: Place, gradients: dict[str, Place]) -> None:
         """A gradient of a parameter: it is the first, or is added to the one that is there."""
@@ -245,19 +277,18 @@ class _Memory:
             gradients[name] = place
 
     def accumulate(self, name: str, gradients: dict[str, Place]) -> None:
-        self.add(name, self.take("gradients", self.wide[name]), gradients)
+        """Make the gradient of a parameter, where it learns."""
+        if self.run.trained.rows(name) is not None:
+            self.add(name, self.take("gradients", self.wide[name]), gradients)
 
     def statistics(self, n: int) -> int:
+        """Return how many numbers a norm keeps beside its rows."""
         return n if self.shape.norm == "rmsnorm" else 2 * n
 
     def block(self, n: int, layer: int, stream: Place, branch: Place | None) -> tuple[dict[str, Place], Place, Place]:
         """Return what a block keeps for the backward pass, its stream, and its branch."""
         kept: dict[str, Place] = {}
-
-        def keep(name: str, numbers: float, each: float | None = None) -> Place:
-            kept[name] = self.take("activations", numbers, each)
-            return kept[name]
-
+        keep = partial(self.keep, kept)
         if self.shape.residual_lambdas:
             if branch is not None:
                 keep("lambda input", n * self.d)
@@ -270,18 +301,7 @@ class _Memory:
         keep("statistics 1", self.statistics(n), 4)
         keep("packed", n * self.packed)
         self.product("qkv", n)
-        if valued(self.shape, layer):
-            keep("embedded", n * self.k)
-            scaled = [self.take("activations", n * self.k) for _ in range(2)]
-            keep("values", n * self.k)
-            self.heap.give(*scaled)
-        if self.rope:
-            keep("q", n * self.q)
-            if self.shape.qk_norm:
-                keep("q statistics", n * self.heads, 4)
-            keep("k", n * self.k)
-        keep("o", n * self.q)
-        keep("lse", n * self.heads, 4)
+        self.attend(n, layer, kept)
         attended = self.take("activations", n * self.d)
         self.product("out", n)
         self.pin(("middle", n, layer))
@@ -298,6 +318,27 @@ class _Memory:
         self.heap.give(attended)
         return kept, stream, new
 
+    def keep(self, kept: dict[str, Place], name: str, numbers: float, each: float | None = None) -> Place:
+        """Return a place that a block keeps for the backward pass."""
+        kept[name] = self.take("activations", numbers, each)
+        return kept[name]
+
+    def attend(self, n: int, layer: int, kept: dict[str, Place]) -> None:
+        """Keep what attention does."""
+        keep = partial(self.keep, kept)
+        if valued(self.shape, layer):
+            keep("embedded", n * self.k)
+            scaled = [self.take("activations", n * self.k) for _ in range(2)]
+            keep("values", n * self.k)
+            self.heap.give(*scaled)
+        if self.rope:
+            keep("q", n * self.q)
+            if self.shape.qk_norm:
+                keep("q statistics", n * self.heads, 4)
+            keep("k", n * self.k)
+        keep("o", n * self.q)
+        keep("lse", n * self.heads, 4)
+
     def block_backward(
         self, n: int, layer: int, kept: dict[str, Place], dstream: Place, gradients: dict[str, Place]
     ) -> Place:
@@ -308,22 +349,7 @@ class _Memory:
         def take(numbers: float, each: float | None = None) -> Place:
             return self.take("activations", numbers, each)
 
-        dinner = self.linear_backward(n, f"{name}.mlp.down", self.f, gradients)
-        free(kept.pop("inner"))
-        dup = take(n * self.f)
-        if self.shape.mlp == "swiglu":
-            dgate = take(n * self.f)
-            free(dinner, kept.pop("gate"), kept.pop("up"))
-            first = self.linear_backward(n, f"{name}.mlp.gate", self.d, gradients)
-            free(dgate)
-            second = self.linear_backward(n, f"{name}.mlp.up", self.d, gradients)
-            free(dup, kept.pop("normed 2"))
-            dnormed = take(n * self.d)
-            free(first, second)
-        else:
-            free(dinner, kept.pop("up"))
-            dnormed = self.linear_backward(n, f"{name}.mlp.up", self.d, gradients)
-            free(dup, kept.pop("normed 2"))
+        dnormed = self.mlp_backward(n, layer, kept, gradients)
         after = take(n * self.d)
         free(dstream, dnormed, kept.pop("stream 2"), kept.pop("statistics 2"))
         dstream = after
@@ -340,9 +366,16 @@ class _Memory:
                 free(kept.pop(one))
         if valued(self.shape, layer):
             self.accumulate(f"{name}.attention.value.weight", gradients)
-        dnormed = self.linear_backward(n, f"{name}.attention.qkv", self.d, gradients)
+        return self.entered(n, layer, kept, dstream, dpacked, gradients)
+
+    def entered(
+        self, n: int, layer: int, kept: dict[str, Place], dstream: Place, dpacked: Place, gradients: dict[str, Place]
+    ) -> Place:
+        """Return the gradient of the stream before a block by that of what its first linear gave."""
+        free = self.heap.give
+        dnormed = self.linear_backward(n, f"blocks.{layer}.attention.qkv", self.d, gradients)
         free(dpacked, kept.pop("normed 1"))
-        after = take(n * self.d)
+        after = self.take("activations", n * self.d)
         if layer:
             free(dstream, dnormed)
             dstream = after
@@ -350,6 +383,26 @@ class _Memory:
             free(dnormed, after)
         free(*kept.values())
         return dstream
+
+    def mlp_backward(self, n: int, layer: int, kept: dict[str, Place], gradients: dict[str, Place]) -> Place:
+        """Return the gradient of what the MLP read, having freed what it kept."""
+        dinner = self.linear_backward(n, f"blocks.{layer}.mlp.down", self.f, gradients)
+        self.heap.give(kept.pop("inner"))
+        dup = self.take("activations", n * self.f)
+        if self.shape.mlp == "swiglu":
+            dgate = self.take("activations", n * self.f)
+            self.heap.give(dinner, kept.pop("gate"), kept.pop("up"))
+            first = self.linear_backward(n, f"blocks.{layer}.mlp.gate", self.d, gradients)
+            self.heap.give(dgate)
+            second = self.linear_backward(n, f"blocks.{layer}.mlp.up", self.d, gradients)
+            self.heap.give(dup, kept.pop("normed 2"))
+            dnormed = self.take("activations", n * self.d)
+            self.heap.give(first, second)
+        else:
+            self.heap.give(dinner, kept.pop("up"))
+            dnormed = self.linear_backward(n, f"blocks.{layer}.mlp.up", self.d, gradients)
+            self.heap.give(dup, kept.pop("normed 2"))
+        return dnormed
 
     def linear_backward(self, n: int, name: str, width: int, gradients: dict[str, Place]) -> Place:
         """Return the gradient of what a linear layer read, having made that of its weight."""
@@ -366,43 +419,6 @@ class _Memory:
             self.threads[name] = self.heap.take("kept", size)
 
     # What is done beside the passes
-
-    def muon(self) -> None:
-        """The momenta of a group are made orthogonal, those of one shape together."""
-        updates: list[Place] = []
-        shapes: dict[tuple[int, int], int] = {}
-        for name in sorted(self.shapes):
-            if not self.is_muon(name):
-                continue
-            wide = [self.take("optimizer", self.sizes[name], 4)] if self.c < 4 else []
-            updates.append(self.take("optimizer", self.sizes[name], 4))
-            self.heap.give(*wide)
-            rows, columns = self.shapes[name]
-            for part in rows_of(name, rows, columns):
-                shapes[part, columns] = shapes.get((part, columns), 0) + 1
-        for (rows, columns), count in shapes.items():
-            together = max(AT_ONCE // (rows * columns), 1)
-            for first in range(0, count, together):
-                self.orthogonal(min(together, count - first), rows, columns)
-        self.heap.give(*updates)
-
-    def orthogonal(self, count: int, rows: int, columns: int) -> None:
-        numbers, square = count * rows * columns, count * min(rows, columns) ** 2
-        each = 2 if self.run.fast_bf16 else 4
-        stacked = self.take("optimizer", numbers, 4)
-        divided = self.take("optimizer", numbers, 4)
-        x = divided
-        if each == 2:
-            x = self.take("optimizer", numbers, each)
-            self.heap.give(divided)
-        if rows > columns:  # it works on the transpose, which products copy
-            self.heap.give(self.take("optimizer", numbers, each))
-        for _ in range(2):
-            squares = [self.take("optimizer", square, each) for _ in range(2)]
-            new = self.take("optimizer", numbers, each)
-            self.heap.give(*squares, x)
-            x = new
-        self.heap.give(stacked, x)
 
     def evaluate(self) -> None:
         """A batch without gradients, some rows at a time, whose logits exist."""
@@ -441,6 +457,8 @@ class _Memory:
         return logits
 
     def evaluate_block(self, n: int, layer: int, stream: Place, branch: Place | None) -> tuple[Place, Place]:
+        """Return the stream and the branch behind a block."""
+
         def take(numbers: float) -> Place:
             return self.heap.take("evaluation", numbers * self.c)
 
@@ -474,6 +492,6 @@ class _Memory:
         moments = [
             self.take("checkpoint", size, 4)
             for name, size in sorted(self.sizes.items())
-            for _ in range(1 if self.is_muon(name) else 2)
+            for _ in range(self.moments(name))
         ]
         return masters + moments

@@ -36,6 +36,7 @@ TABLES = ("embed.weight", "position.weight", ".value.weight", "head.weight")
 FRAGMENTS = 0.05  # of what lives on a GPU
 UNSEEN = 0.05  # of the heap: small pieces lie between tensors, and nobody counts where; docs/plan.md has the errors
 OVERHEAD, BETWEEN = "interpreter and torch", "between tensors"
+REFERRED = 8  # rows that are asked, as an evaluation, what the model gives each answer before it learns
 AT_ONCE = 2  # checkpoints beside those kept: the best, and the one that is being written
 
 
@@ -118,6 +119,13 @@ def need_of(
     steps = length.steps - subject.done[0]
     evaluations, saves = _times(config, steps, facts.held_back > 0)
     averages = config.train.average != "off"
+    trained = subject.trained
+    saved = trained.saved(shape)
+    moment_bytes = 2 * 4 * saved  # of adapters
+    if trained.adapter is None:
+        learning = [name for name in sizes if trained.rows(name) is not None]
+        optimizer = config.train.optimizer
+        moment_bytes = sum(4 * sizes[name] * moments(optimizer, name, len(kinds[name].shape)) for name in learning)
     run = Run(
         shape,
         machine.precision,
@@ -126,12 +134,13 @@ def need_of(
         batches.micro_batch,
         batches.grad_accum_steps,
         tuple(tried) if micro_batch is None else (micro_batch,),
-        min(rows, facts.held_back),
+        max(min(rows, facts.held_back), REFERRED if trained.dpo_beta is not None else 0),
         evaluation_rows(shape.context_length, shape.vocab_size),
         saves > 1,
         machine.stores_logits,
         machine.fast_bf16,
         averages,
+        trained,
     )
     usage = used(run)
     mode, passes = mode_of(config, world), batches.grad_accum_steps
@@ -143,7 +152,6 @@ def need_of(
     else:  # their allocators join what is free: not measured here, the usual share
         parts[BETWEEN] = int(sum(parts.values()) * FRAGMENTS)
     parts[OVERHEAD] = machine.overhead
-    moment_bytes = sum(4 * size * moments(run.optimizer, name, len(kinds[name].shape)) for name, size in sizes.items())
     kept = min(saves, config.train.keep_last) + AT_ONCE
     return Need(
         shape=shape,
@@ -152,7 +160,7 @@ def need_of(
         usage=usage,
         memory=sum(parts.values()),
         parts={name: size for name, size in parts.items() if size},
-        disk=Disk(4 * count * (1 + averages) + moment_bytes, kept, 0 if facts.tokenized else facts.shard_bytes),
+        disk=Disk(4 * saved * (1 + averages) + moment_bytes, kept, 0 if facts.tokenized else facts.shard_bytes),
         batches=batches,
         length=length,
         flops_per_token=flops_per_token(shape),

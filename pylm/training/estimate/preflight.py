@@ -33,7 +33,7 @@ def refuse_what_cannot_fit(begin: Beginning, shape: Shape, folder: Path, on_even
     held_back = 0 if begin.data.identity.validation is None else windows_held_back(begin.config, begin.data.identity)
     assert shape.vocab_size
     facts = Facts(shape.vocab_size, begin.data.tokens, held_back)
-    subject = Subject(begin.resolved, shape, facts, done=begin.behind)
+    subject = Subject(begin.resolved, shape, facts, done=begin.behind, new=begin.new)
     machine = machine_of(subject, None, on_event, warm=False)
     chosen = None if begin.checkpoint is None else begin.checkpoint.state["choices"].get("micro_batch")
     verdict = judge(subject, machine, need_of(subject, machine, chosen), room_of(machine, folder), certain=True)

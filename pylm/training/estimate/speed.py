@@ -86,7 +86,7 @@ def probed(
         batches = resolve_batches(train, context, count, sequences or 1, devices)
         return resolve_length(train, batches, subject.windows, step, subject.done).steps * step
 
-    backend = make_backend(config, shape, None, on_event, stopping, run_seconds)
+    backend = make_backend(config, shape, None, on_event, stopping, run_seconds, subject.trained)
     choices = backend.probe(lambda rows: _batch(subject, rows), sequences)
     batches = resolve_batches(train, context, count, choices["micro_batch"], devices)
     on_event(Doing("measuring this machine: some steps"))
@@ -110,7 +110,7 @@ def _step(backend: Backend, subject: Subject, rows: int, micro_batch: int, expec
     if expected * 2 > PATIENCE:
         return expected
     batch = _batch(subject, rows)
-    parts = cut(batch.inputs, batch.targets, batch.cu_seqlens, None, micro_batch)
+    parts = cut(*batch, micro_batch)
     began = 0.0
     steps = min(STEPS, max(int(PATIENCE / expected) - WARMING, 1))
     for number in range(WARMING + steps):
@@ -166,6 +166,7 @@ def _batch(subject: Subject, rows: int) -> MicroBatch:
     """Return rows of the run's data; of a text that is not there, any tokens."""
     if subject.facts.tokens and subject.facts.tokenized:
         batch = inputs.loader(subject.config, rows).batch(0)
-        return MicroBatch(batch.inputs, batch.targets, batch.cu_seqlens)
+        reference = np.zeros(batch.inputs.shape) if subject.config.finetune.prefers else None
+        return MicroBatch(batch.inputs, batch.targets, batch.cu_seqlens, reference)
     drawn: Any = np.random.default_rng(0).integers(0, subject.facts.vocab_size, (rows, subject.shape.context_length))
     return MicroBatch(drawn, drawn)

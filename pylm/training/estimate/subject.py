@@ -22,6 +22,7 @@ from pylm.training.continued import configuration as continued_configuration
 from pylm.training.continued import stored_configuration
 from pylm.training.hooks import SAMPLE_TOKENS
 from pylm.training.size import Size, is_open
+from pylm.training.trained import trained_by
 from pylm.wording import call, param
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pylm.data.identity import Identity
     from pylm.training.events import Event
     from pylm.training.request import Request
+    from pylm.training.trained import Trained
 
 __all__ = ["Facts", "Subject", "subject_of", "windows_held_back"]
 
@@ -63,6 +65,12 @@ class Subject:
     facts: Facts
     notes: tuple[str, ...] = ()  # what was derived or assumed, in sentences
     done: tuple[int, float] = (0, 0.0)  # steps and seconds that lie behind a run that goes on
+    new: range | None = None  # rows of tokens that the run adds to the vocabulary
+
+    @property
+    def trained(self) -> Trained:
+        """What of the model learns."""
+        return trained_by(self.shape, self.config.finetune, self.new)
 
     @property
     def config(self) -> Config:

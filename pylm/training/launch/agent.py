@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, LogsDest
 from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHandler
 
 from pylm.errors import PylmError
-from pylm.training.launch.codes import can_start_again, code_of_all, ended_by
+from pylm.training.launch.codes import LOST, can_start_again, code_of_all, ended_by
 from pylm.wording import param
 
 __all__ = ["SAVING", "run_agent"]
@@ -70,7 +70,7 @@ def run_agent(
                 raise PylmError(f"the other machines are gone: {error}", "start all of them again") from None
         finally:
             meeting.shutdown()
-        return agent.verdict(Path(logs))
+        return agent.verdict()
 
 
 class _LeadSpeaks(DefaultLogsSpecs):
@@ -94,7 +94,7 @@ class _Agent(LocalElasticAgent):
 
     def __init__(self, spec: WorkerSpec, logs: _LeadSpeaks, saving: int, say: Say) -> None:
         super().__init__(spec, logs, start_method="spawn", shutdown_timeout=saving)
-        self._say = say
+        self._say, self._logs = say, logs
         self.codes: dict[int, int] = {}
 
     def note_codes(self) -> Mapping[int, int]:
@@ -105,7 +105,7 @@ class _Agent(LocalElasticAgent):
         self.codes = {rank: code for rank, code in left.items() if code is not None}
         return self.codes
 
-    def verdict(self, logs: Path) -> int:
+    def verdict(self) -> int:
         """Return the one code of all; where the first rank said nothing of its own, say what the others did."""
         code = code_of_all(self.codes)
         if can_start_again(self.codes):
@@ -115,10 +115,7 @@ class _Agent(LocalElasticAgent):
                 f"the same line goes on from the last checkpoint; {param('max_restarts')} says how often by itself",
             )
         if code and self.codes.get(0) != code:
-            for rank, own in self.codes.items():
-                if own == code and (said := _tail(logs / f"{rank}.err")):
-                    self._say(f"rank {rank}: {said}")
-                    break
+            self._say_for(code)
         return code
 
     def verdict_after(self, number: signal.Signals) -> int:
@@ -139,6 +136,13 @@ class _Agent(LocalElasticAgent):
         result: RunResult = super()._monitor_workers(worker_group)
         return result
 
+    def _say_for(self, code: int) -> None:
+        """Say what a rank that left with a code has said, and that nobody has seen."""
+        for rank, own in sorted(self.codes.items()):
+            if own == code and (said := _tail(Path(self._logs.root_log_dir, f"{rank}.err"))):
+                self._say(f"rank {rank}: {said}")
+                return
+
     def _settle(self, worker_group: WorkerGroup) -> None:
         """Wait for those that lost a rank, then decide: with a sentence all leave, else all start again."""
         waited = time.monotonic() + SETTLING
@@ -147,6 +151,8 @@ class _Agent(LocalElasticAgent):
         if not can_start_again(self.codes):
             self._remaining_restarts = 0
             return
+        if 0 not in self.codes:  # the first is stopped or hangs: another has named it
+            self._say_for(LOST)
         if self._remaining_restarts:
             which = worker_group.spec.max_restarts - self._remaining_restarts + 1
             most = worker_group.spec.max_restarts

@@ -7,11 +7,11 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylm.errors import CheckpointError, UsageError
-from pylm.training.launch.asked import asked_configuration
 from pylm.wording import in_options, param
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def device_of(request: Request, out: Path) -> str:
     """Return what is asked to compute: cpu, cuda, or what trains on one device only."""
     from pylm.model.which import prefers_mlx
 
-    train = asked_configuration(request, out).train
+    train = replace(request, out=out).with_begun().resolve().config.train
     if train.backend == "mlx" or (train.backend == "auto" and prefers_mlx(train.device)):
         return "mlx"
     return train.device

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -34,6 +34,8 @@ __all__ = ["Beat", "Pulse", "hanging"]
 BEAT = 1.0  # seconds; a thousand processes are a thousand small messages
 BEFORE = 0.9  # of parallel_timeout: named before the collective itself gives up, which names nobody
 STARTING = 3.0  # times parallel_timeout: before the first step, models are compiled and machines measured
+BEATS = 80  # in that time, where it is short: the looks that name somebody fit into what is left of it
+LOOKS = 4  # beats between two looks: whoever is alive has told something new
 SPOKEN = 0.5  # seconds that the others leave to the one that speaks
 STEP = 1.0  # seconds between steps of which the figures are asked for
 # what whoever waits for others is in, and the house, by whose innermost frame one tells
@@ -111,9 +113,14 @@ class Pulse:
         self._world, self._folder, self._stop = world, folder, stop
         self._patience, self._started = BEFORE * patience, False
         self._watched, self._parent = threading.get_ident(), os.getppid()
+        self._pause = min(BEAT, patience / BEATS)
         self._moved, self._step, self._asked = time.monotonic(), 0, 0.0
+        self._place: list[tuple[int, int]] = []  # in the program, at the beat before
+        self._told = 0  # how often the store has answered
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._tell, name="pylm-pulse", daemon=True)
+        self._threads = [
+            threading.Thread(target=work, name="pylm-pulse", daemon=True) for work in (self._tell, self._watch_store)
+        ]
 
     def listening(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
         """Return what hears an event after this has."""
@@ -128,10 +135,14 @@ class Pulse:
         return heard
 
     def wants_step(self, wanted: Callable[[], bool]) -> Callable[[], bool]:
-        """Return whether a step's figures are wanted: once a second by this, to know where it is."""
+        """Return whether a step's figures are wanted: once a second by this, to know where it is.
+
+        It is asked once a step in each process, of which the first alone hears events.
+        """
 
         def wants() -> bool:
             self._moved = now = time.monotonic()
+            self._started = True
             if due := now - self._asked >= STEP:
                 self._asked = now
             return wanted() or due
@@ -140,7 +151,8 @@ class Pulse:
 
     def __enter__(self) -> Pulse:
         """Begin to tell."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -151,44 +163,66 @@ class Pulse:
         return False
 
     def _tell(self) -> None:
-        pause = min(BEAT, self._patience / 10)
         number, before, looked = 0, list[Beat](), 0.0
         try:
             store = self._meet()
-            while not self._over.wait(pause):
+            while not self._over.wait(self._pause):
+                self._told += 1
                 if os.getppid() != self._parent:
                     self._stop.ask(signal.SIGTERM)
                     return
                 number += 1
                 beat = self._beat(number)
                 store.set(f"beat/{self._world.rank}", json.dumps(asdict(beat)))
-                patience = self._patience if self._started else STARTING * self._patience
+                patience = self._patient()
                 if beat.still <= patience:
                     before = []
-                elif time.monotonic() - looked > 3 * pause:
+                elif time.monotonic() - looked > LOOKS * self._pause:
                     looked = time.monotonic()
                     beats = _beats(store, self._world.size)
                     if before and (hang := hanging(before, beats, patience)):
                         self._leave(beats, hang)
                     before = beats
-        except RuntimeError:
+        except RuntimeError:  # whoever held the store is gone: the step is finished, and the state saved
             if not self._over.is_set():
-                self._stop.ask(
-                    signal.SIGTERM
-                )  # whoever held the store is gone: the step is finished, and the state saved
+                self._stop.ask(signal.SIGTERM)
+        finally:
+            self._over.set()
+
+    def _patient(self) -> float:
+        """Return how many seconds a process may wait by now."""
+        return self._patience if self._started else STARTING * self._patience
+
+    def _watch_store(self) -> None:
+        """Leave where the store answers no more: who holds it is stopped, and torch waits for its answer for ever."""
+        told, silent = 0, 0.0
+        while not self._over.wait(self._pause):
+            told, silent = self._told, silent + self._pause if self._told == told else 0.0
+            if silent > self._patient():
+                self._say_and_leave("the process that holds the store of all hangs", speaks=self._world.rank == 1)
 
     def _beat(self, number: int) -> Beat:
         """Return how this process does: where its training is, by the innermost of its frames."""
         frame = sys._current_frames().get(self._watched)
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "nowhere"
+        waits, place = _waits(frame), _place(frame)
+        if not waits and place != self._place:
+            self._moved = time.monotonic()  # it computes: samples and questions take as long as they take
+        self._place = place
         still = time.monotonic() - self._moved
-        return Beat(number, socket.gethostname(), os.getpid(), self._step, still, _waits(frame), where)
+        return Beat(number, socket.gethostname(), os.getpid(), self._step, still, waits, where)
 
     def _leave(self, beats: Sequence[Beat], hang: Sequence[int]) -> None:
         """Say who hangs, write down where the others are, and end this process: it would wait for ever."""
+        step = max(beat.step for beat in beats)  # all take the same, and the first alone hears which
+        beats = [replace(beat, step=step) for beat in beats]
+        named = "; ".join(f"rank {rank} ({beats[rank]}) hangs, at {beats[rank].where}" for rank in hang)
+        self._say_and_leave(named, speaks=self._world.rank == min(set(range(len(beats))) - set(hang)))
+
+    def _say_and_leave(self, named: str, speaks: bool) -> None:
+        """End this process, having written where it is; one of all says why."""
         stacks = self._write_stacks()
-        if self._world.rank == min(set(range(len(beats))) - set(hang)):
-            named = "; ".join(f"rank {rank} ({beats[rank]}) hangs, at {beats[rank].where}" for rank in hang)
+        if speaks:
             kept = f"; stacks of the others: {stacks}" if stacks else ""
             os.write(2, f"error: {named}: the others have waited {self._patience:.0f} s for it{kept}\n".encode())
         else:
@@ -219,6 +253,15 @@ def _waits(frame: FrameType | None) -> bool:
             return False
         frame = frame.f_back
     return False
+
+
+def _place(frame: FrameType | None) -> list[tuple[int, int]]:
+    """Return where in the program a stack is: that of who computes is soon elsewhere."""
+    place = []
+    while frame is not None:
+        place.append((id(frame.f_code), frame.f_lasti))
+        frame = frame.f_back
+    return place
 
 
 def _store_of_all() -> Store:

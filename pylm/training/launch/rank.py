@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pylm.errors import PylmError
 from pylm.training import run
-from pylm.training.launch.asked import asked_configuration
 from pylm.training.launch.codes import LOST
 from pylm.training.launch.pulse import Pulse
 from pylm.training.launch.restarted import restarted
@@ -45,7 +44,7 @@ def train(
     world, request = World.of_environment(), restarted(request)
     if world.size == 1:
         return run.train(request, on_event, stop=stop, wants_step=wants_step)
-    patience = asked_configuration(request, request.out).train.parallel_timeout
+    patience = request.with_begun().resolve().config.train.parallel_timeout
     with Pulse(world, request.out, patience, stop) as pulse:
         heard = pulse.listening(on_event if world.leads else lambda event: None)
         wants = pulse.wants_step(wants_step if world.leads else lambda: False)

@@ -62,6 +62,8 @@ def job_file(words: Sequence[str], out: Path, gpus: int, machines: int, *, on_cp
     """
     if machines < 1:
         raise UsageError(f"{param('slurm', machines)} is no number of machines", "1 is one")
+    if gpus < 1:
+        raise UsageError(f"{param('gpus', gpus)} is no number of devices", "1 is one process")
     nodes = in_options(param("nodes", "MACHINES")).replace("MACHINES", '"$machines"')
     return FILE.format(
         name=shlex.quote(f"pylm-{out.name}"),

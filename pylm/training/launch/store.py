@@ -32,9 +32,8 @@ class OneMachine(RendezvousHandler):
     """
 
     def __init__(self) -> None:
-        """Listen on a port that is free."""
-        self._store = _served(LOOPBACK, 0)
-        self._rounds = 0
+        """Be open."""
+        self._store: TCPStore | None = None
         self._closed = False
 
     def get_backend(self) -> str:
@@ -43,13 +42,16 @@ class OneMachine(RendezvousHandler):
 
     @property
     def use_agent_store(self) -> bool:
-        """Ranks use this store too: it outlives them, so that a new start finds it."""
+        """Ranks use this store too."""
         return True
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """Return where the ranks meet: each round has keys of its own."""
-        self._rounds += 1
-        store = PrefixStore(f"agent/{self._rounds}", self._store)
+        """Return where the ranks meet, on a port that is free.
+
+        Each start has a store of its own: in that of the one before are addresses of processes that are gone.
+        """
+        self._store = _served(LOOPBACK, 0)
+        store = PrefixStore("agent", self._store)
         return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(LOOPBACK, self._store.port))
 
     def is_closed(self) -> bool:
@@ -84,7 +86,7 @@ def meeting(nodes: str | None) -> tuple[RendezvousHandler, int]:
         return OneMachine(), 1
     names = [name for name in nodes.split(",") if name]
     host, _, port = names[0].partition(":") if names else ("", "", "")
-    if not host or not (port or str(PORT)).isdigit():
+    if not host or not (port or str(PORT)).isdecimal() or not 0 < int(port or PORT) < 1 << 16:
         raise UsageError(f"{param('nodes', nodes)} names no machine", f"such as {param('nodes', f'a:{PORT},b')}")
     store = _joined(host, int(port or PORT))
     settings: dict[str, Any] = {"join_timeout": int(JOIN.total_seconds())}

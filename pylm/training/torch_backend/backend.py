@@ -76,6 +76,7 @@ def make(
     machine.keep_memory()
     if choices and "threads" in choices:
         torch.set_num_threads(int(choices["threads"]))
+    machine.obey_thread_limit()
     return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing, trained)
 
 

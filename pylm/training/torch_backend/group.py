@@ -19,6 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from pylm.errors import PylmError, UsageError
+from pylm.training.torch_backend.meeting import unwritten
 from pylm.training.world import World
 
 __all__ = ["Group", "named"]
@@ -52,6 +53,7 @@ class Group:
         with self._talking():
             if store is None:
                 store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=patience))
+                store = unwritten(store, world, timeout)
             self._store = PrefixStore("pylm", store)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo",

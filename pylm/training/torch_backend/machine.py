@@ -25,7 +25,7 @@ from pylm_kernels import dispatch
 __all__ = ["DTYPES", "FIRST_STEP_LOADS", "choose_device", "choose_precision", "device_among", "device_memory",
            "device_name", "facts",
            "free_device_memory", "has_fast_bf16", "has_head_kernel", "keep_memory", "known_matmul_flops",
-           "matmul_flops", "sees_cuda", "total_memory", "wait"]  # fmt: skip
+           "matmul_flops", "obey_thread_limit", "sees_cuda", "total_memory", "wait"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FIRST_STEP_LOADS = 30 << 20  # bytes, about: what a process gains by its first step, beside tensors
@@ -47,6 +47,17 @@ def keep_memory() -> bool:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 << 20))
     return all([mallopt(name, value) == 1 for name, value in settings])
+
+
+def obey_thread_limit() -> None:
+    """Have torch ask for no more threads than OMP_THREAD_LIMIT gives a process.
+
+    Where it asks for more, its products in bf16 come out wrong and without a word: NaN, with two threads and a limit
+    of one (torch 2.13 with oneDNN).
+    """
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    if limit.isdigit() and 0 < int(limit) < torch.get_num_threads():
+        torch.set_num_threads(int(limit))
 
 
 def sees_cuda() -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from pylm.config.units import counted
 from pylm.native_kernels.named import named_in_profiles
 from pylm.training.backend import Backend, MicroBatch, StepResult
 
@@ -54,10 +55,10 @@ class Profiled:
 
     def __exit__(self, *_: object) -> None:
         """Write what was watched, where the run ends before all was."""
+        if self._taken <= BEFORE + WARM:
+            self._say(f"nothing is profiled: the run ended within its first {BEFORE + WARM} steps, which are not")
         if self._profiler is not None:
             self._end()
-        elif self._taken <= BEFORE:
-            self._say(f"nothing is profiled: the run ended within its first {BEFORE} steps, which are not")
 
     def _begin(self) -> None:
         activities = [ProfilerActivity.CPU]
@@ -74,12 +75,15 @@ class Profiled:
         self._profiler = None
 
     def _write(self, profiler: Any) -> None:
+        steps = self._taken - BEFORE - WARM
+        if steps < 1:  # what it holds came after the steps
+            return
         self._folder.mkdir(exist_ok=True)
         profiler.export_chrome_trace(str(self._folder / TRACE))
-        steps = max(self._taken - BEFORE - WARM, 1)
         (self._folder / TABLE).write_text(table(profiler.key_averages(), steps), encoding="utf-8")
         trace, kernels = self._folder / TRACE, self._folder / TABLE
-        self._say(f"{steps} steps are profiled: {trace}, which Perfetto opens, and {kernels}")
+        are = "is" if steps == 1 else "are"
+        self._say(f"{counted(steps, 'step')} {are} profiled: {trace}, which Perfetto opens, and {kernels}")
 
 
 def table(averages: Sequence[Any], steps: int) -> str:

@@ -1,5 +1,6 @@
 //! The numbers of one key: which lines have one, and what it is.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -32,7 +33,7 @@ impl Column {
     /// Takes the number of a line; the last one counts where the line has several.
     pub fn put(&mut self, row: u32, value: f64) {
         let Values::Held(values) = &mut self.values else {
-            self.values = Values::Held(self.values());
+            self.values = Values::Held(self.values().into_owned());
             return self.put(row, value);
         };
         if self.last == Some(row) {
@@ -50,37 +51,42 @@ impl Column {
         self.last = Some(row);
     }
 
-    pub fn len(&self) -> usize {
-        match &self.values {
-            Values::Held(values) => values.len(),
-            Values::Mapped(_, place) => place.count,
-        }
-    }
-
+    /// A bit for each line that has a number, 64 lines a word.
     pub fn present(&self) -> &[u64] {
         &self.present
     }
 
     /// The lines that have a number, in order.
     pub fn rows(&self) -> Vec<u32> {
-        let mut rows = Vec::with_capacity(self.len());
-        for (word, &bits) in self.present.iter().enumerate() {
-            let mut bits = bits;
-            while bits != 0 {
-                rows.push(word as u32 * 64 + bits.trailing_zeros());
-                bits &= bits - 1;
-            }
-        }
-        rows
+        let bits = self.present.iter().enumerate().flat_map(|(word, &bits)| ones(bits).map(move |bit| (word, bit)));
+        bits.map(|(word, bit)| word as u32 * 64 + bit).collect()
     }
 
-    pub fn values(&self) -> Vec<f64> {
+    pub fn values(&self) -> Cow<'_, [f64]> {
         match &self.values {
-            Values::Held(values) => values.clone(),
-            Values::Mapped(map, place) => {
-                let bytes = map.get(place.values..place.values + place.count * place.width.bytes());
-                bytes.map(|bytes| place.width.widened(bytes)).unwrap_or_default()
+            Values::Held(values) => Cow::Borrowed(values),
+            Values::Mapped(_, place) => {
+                let mut values = vec![0.0; place.count];
+                self.read(0, &mut values);
+                Cow::Owned(values)
             }
         }
     }
+
+    /// Copies as many numbers as are asked for, from one on.
+    pub fn read(&self, from: usize, into: &mut [f64]) {
+        match &self.values {
+            Values::Held(values) => into.copy_from_slice(&values[from..from + into.len()]),
+            Values::Mapped(map, place) => {
+                let (start, wide) = (place.values, place.width.bytes());
+                place.width.widen(&map[start + from * wide..start + (from + into.len()) * wide], into);
+            }
+        }
+    }
+}
+
+/// The places of the bits that are set, the lowest first.
+pub(super) fn ones(bits: u64) -> impl Iterator<Item = u32> {
+    let next = |&bits: &u64| Some(bits & bits.wrapping_sub(1));
+    std::iter::successors(Some(bits), next).take_while(|&bits| bits != 0).map(u64::trailing_zeros)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use super::curve::{Curve, Standing};
+use super::curve::{Curve, Points, Sight, Standing};
 use super::index;
 use super::table::Table;
 use crate::error::{shown, Error, Result};
@@ -104,8 +104,27 @@ impl Metrics {
 
     /// The points of a key over another, in the order of their lines; with `gone`, those that were taken back instead.
     pub fn curve(&mut self, key: &str, over: &str, gone: bool) -> Curve {
+        self.points(key, over, gone).map(|points| points.curve()).unwrap_or_default()
+    }
+
+    /// Those of the points that are drawn.
+    pub fn drawn(&mut self, key: &str, over: &str, gone: bool, sight: Sight) -> Curve {
+        self.points(key, over, gone).map(|points| points.drawn(sight)).unwrap_or_default()
+    }
+
+    /// The least and the greatest x of a curve; None of nothing.
+    pub fn range(&mut self, key: &str, over: &str) -> Option<(f64, f64)> {
+        self.points(key, over, false)?.range()
+    }
+
+    /// The sum of a key in each of so many equal parts of a range of another.
+    pub fn sums(&mut self, key: &str, over: &str, parts: usize, low: f64, high: f64) -> Vec<f64> {
+        self.points(key, over, false).map_or_else(|| vec![0.0; parts], |points| points.sums(parts, low, high))
+    }
+
+    fn points(&mut self, key: &str, over: &str, gone: bool) -> Option<Points<'_>> {
         let standing = self.standing.get_or_insert_with(|| Standing::of(&self.table));
-        standing.curve(&self.table, key, over, gone)
+        standing.points(&self.table, key, over, gone)
     }
 
     /// The steps that the run went on with where its lines go back.

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::{xxh3_64, Xxh3};
 use super::column::Column;
 use super::table::Table;
 use super::width::{Place, Width};
-use crate::files::write_lightly;
+use crate::files::write_parts_lightly;
 
 const MAGIC: &[u8; 8] = b"PYLMIDX1";
 /// Parts of the file that are compared, and how long each is.
@@ -45,26 +45,22 @@ struct Described {
 
 /// Writes the columns of the first `bytes` of a file; where that cannot be, they are read from the lines again.
 pub(super) fn write(path: &Path, table: &Table, text: &[u8], changed: u64) {
-    let mut body = Vec::new();
-    let mut columns = Vec::new();
+    let (mut columns, mut parts) = (Vec::new(), vec![Vec::new()]);
     for column in &table.columns {
         let values = column.values();
         let width = Width::of(&values);
         let mut part: Vec<u8> = column.present().iter().flat_map(|word| word.to_le_bytes()).collect();
-        part.extend(width.narrowed(&values));
+        width.narrow(&values, &mut part);
         part.resize(part.len().next_multiple_of(8), 0);
         let (key, count, words) = (column.key.clone(), values.len(), column.present().len());
         columns.push(Described { key, width, count, words, hash: xxh3_64(&part) });
-        body.extend(part);
+        parts.push(part);
     }
     let header = Header { bytes: text.len() as u64, lines: table.lines, probes: probes(text), changed, columns };
     let mut head = serde_json::to_vec(&header).unwrap_or_default();
     head.resize(head.len().next_multiple_of(8), b' ');
-    let mut made = MAGIC.to_vec();
-    made.extend((head.len() as u64).to_le_bytes());
-    made.extend(head);
-    made.extend(body);
-    let _ = write_lightly(path, &made);
+    parts[0] = [MAGIC.as_slice(), &(head.len() as u64).to_le_bytes(), &head].concat();
+    let _ = write_parts_lightly(path, &parts);
 }
 
 /// The columns of a file and how many of its bytes they are of; None where the index is of another file, or damaged.

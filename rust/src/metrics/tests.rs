@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{pixels, Curve, Metrics};
+use super::{pixels, Curve, Metrics, Sight};
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("pylm-metrics-{name}-{}", std::process::id()));
@@ -109,8 +109,9 @@ fn a_column_of_pixels_keeps_its_ends_and_extremes() {
 
 #[test]
 fn smoothing_has_no_bias_at_its_start_and_passes_over_gaps() {
-    let curve = Curve { x: vec![0.0; 4], y: vec![2.0, 2.0, f64::NAN, 4.0] };
-    let y = curve.smoothed(0.5).y;
+    let lines = [(1, "2"), (2, "2"), (3, "null"), (4, "4")].map(|(x, y)| format!("{{\"step\": {x}, \"loss\": {y}}}\n"));
+    let sight = Sight { columns: 4, smooth: 0.5, ..Sight::default() };
+    let y = of("smooth", &lines.concat()).drawn("loss", "step", false, sight).y;
     assert_eq!(y[..2], [2.0, 2.0]);
     assert!(y[2].is_nan() && (y[3] - (0.5 * 4.0 + 0.25 * 2.0 + 0.125 * 2.0) / 0.875).abs() < 1e-12);
 }
@@ -121,5 +122,6 @@ fn places_between_points_lie_on_the_line() {
     let values = [0.0, 5.0, 20.0].map(|place| curve.at(place));
     assert_eq!(values[..], [1.0, 1.5, 3.0]);
     assert!(curve.at(21.0).is_nan() && curve.at(-1.0).is_nan());
-    assert_eq!(curve.sums(2, 0.0, 20.0), [1.0, 3.0]);
+    let lines = [(0, "1"), (10, "null"), (20, "3")].map(|(x, y)| format!("{{\"step\": {x}, \"loss\": {y}}}\n"));
+    assert_eq!(of("sums", &lines.concat()).sums("loss", "step", 2, 0.0, 20.0), [1.0, 3.0]);
 }

@@ -39,22 +39,31 @@ impl Width {
         }
     }
 
-    pub fn widened(self, bytes: &[u8]) -> Vec<f64> {
-        let four = |bytes: &[u8]| [bytes[0], bytes[1], bytes[2], bytes[3]];
+    /// The numbers of so many bytes.
+    pub fn widen(self, bytes: &[u8], into: &mut [f64]) {
         match self {
-            Self::U32 => bytes.chunks_exact(4).map(|one| f64::from(u32::from_le_bytes(four(one)))).collect(),
-            Self::F32 => bytes.chunks_exact(4).map(|one| f64::from(f32::from_le_bytes(four(one)))).collect(),
-            Self::F64 => {
-                bytes.chunks_exact(8).map(|one| f64::from_le_bytes(one.try_into().unwrap_or_default())).collect()
-            }
+            Self::U32 => each(bytes, into, |bytes| f64::from(u32::from_le_bytes(bytes))),
+            Self::F32 => each(bytes, into, |bytes| f64::from(f32::from_le_bytes(bytes))),
+            Self::F64 => each(bytes, into, f64::from_le_bytes),
         }
     }
 
-    pub fn narrowed(self, values: &[f64]) -> Vec<u8> {
-        match self {
-            Self::U32 => values.iter().flat_map(|&value| (value as u32).to_le_bytes()).collect(),
-            Self::F32 => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
-            Self::F64 => values.iter().flat_map(|&value| value.to_le_bytes()).collect(),
+    /// Adds the bytes of the numbers.
+    pub fn narrow(self, values: &[f64], bytes: &mut Vec<u8>) {
+        bytes.reserve(values.len() * self.bytes());
+        for &value in values {
+            match self {
+                Self::U32 => bytes.extend((value as u32).to_le_bytes()),
+                Self::F32 => bytes.extend((value as f32).to_le_bytes()),
+                Self::F64 => bytes.extend(value.to_le_bytes()),
+            }
         }
+    }
+}
+
+fn each<const BYTES: usize>(bytes: &[u8], into: &mut [f64], number: impl Fn([u8; BYTES]) -> f64) {
+    let (numbers, _) = bytes.as_chunks::<BYTES>();
+    for (value, &bytes) in into.iter_mut().zip(numbers) {
+        *value = number(bytes);
     }
 }

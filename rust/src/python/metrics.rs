@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
-use crate::metrics::{pixels, Curve, Metrics as File};
+use crate::metrics::{pixels, Curve, Metrics as File, Sight};
 
 type Numbers<'py> = Bound<'py, PyArray1<f64>>;
 
@@ -66,24 +66,17 @@ impl Metrics {
         smooth: f64,
         gone: bool,
     ) -> (Vec<f64>, Vec<f64>) {
-        py.detach(|| {
-            let mut curve = self.file.curve(key, over, gone);
-            if smooth > 0.0 {
-                curve = curve.smoothed(smooth);
-            }
-            let Some((least, greatest)) = curve.range() else { return (Vec::new(), Vec::new()) };
-            let drawn = pixels(&curve.x, &curve.y, columns, low.unwrap_or(least), high.unwrap_or(greatest));
-            drawn.into_iter().map(|point| (curve.x[point], curve.y[point])).unzip()
-        })
+        let curve = py.detach(|| self.file.drawn(key, over, gone, Sight { columns, low, high, smooth }));
+        (curve.x, curve.y)
     }
 
     #[pyo3(signature = (key, over="step"))]
-    fn range(&mut self, key: &str, over: &str) -> Option<(f64, f64)> {
-        self.file.curve(key, over, false).range()
+    fn range(&mut self, py: Python<'_>, key: &str, over: &str) -> Option<(f64, f64)> {
+        py.detach(|| self.file.range(key, over))
     }
 
     fn sums(&mut self, py: Python<'_>, key: &str, over: &str, parts: usize, low: f64, high: f64) -> Vec<f64> {
-        py.detach(|| self.file.curve(key, over, false).sums(parts, low, high))
+        py.detach(|| self.file.sums(key, over, parts, low, high))
     }
 
     fn at(&mut self, py: Python<'_>, key: &str, over: &str, places: Vec<f64>) -> Vec<f64> {

@@ -119,7 +119,7 @@ def test_no_arguments_print_the_help_and_fail(capsys):
 @pytest.mark.parametrize(
     ("args", "sentence", "hint"),
     [
-        (["completio"], "no such command: pylm completio", "did you mean completion or compare?"),
+        (["completio"], "no such command: pylm completio", "did you mean completion?"),
         (["xyzzy"], "no such command: pylm xyzzy", "pylm --help lists what there is"),
         (["--verson"], "pylm has no option --verson", "did you mean --version?"),
         (["completion"], "pylm completion: {bash|zsh|fish} is missing", "pylm completion --help shows what goes where"),

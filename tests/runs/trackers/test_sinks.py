@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pylm.runs import RunFolder
+from pylm.runs.crc32c import crc32c, masked
 from pylm.runs.trackers import FINISHED
-from pylm.runs.trackers.event_file import EventFile, crc32c, masked
+from pylm.runs.trackers.event_file import EventFile
 from pylm.runs.trackers.figures import figures
 from pylm.runs.trackers.sender import Sender
 from tests.runs.made import line_of, made_run

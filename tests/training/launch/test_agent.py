@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch._C._distributed_c10d import TCPStore
 
 from pylm.errors import PylmError, UsageError
 from pylm.training.launch import agent as subject
@@ -98,6 +99,23 @@ def test_a_rank_that_is_stopped_does_not_hold_up_the_new_start(launched: Any) ->
     assert code == 0 and len(notes) == 4 and time.monotonic() - began < 3  # it hears no SIGTERM, which has 3 s
 
 
+def test_a_new_start_reads_nothing_that_ranks_of_the_one_before_have_left() -> None:
+    handler, _ = meeting(None)
+    stores = []
+    for _ in range(2):
+        where = handler.next_rendezvous().bootstrap_store_info
+        assert where is not None
+        stores.append(TCPStore(where.master_addr, where.master_port, is_master=False))
+        assert not stores[-1].check(["rank 0"])
+        stores[-1].set("rank 0", "its address")
+
+
+def test_what_is_said_of_a_first_rank_that_is_stopped_is_passed_on(launched: Any) -> None:
+    second = f"sys.stderr.write('error: rank 0 hangs'), sys.exit({LOST})"
+    code, said, _ = launched(f"start or (rank or die(signal.SIGSTOP)); start or ({second})")
+    assert code == 0 and said[0] == "rank 1: error: rank 0 hangs" and len(said) == 2
+
+
 def test_a_rank_that_is_killed_again_and_again_is_given_up(launched: Any) -> None:
     with pytest.raises(PylmError, match="rank 1 was ended by SIGKILL, and 1 new starts did not help") as error:
         launched("rank and die(9); time.sleep(9)")
@@ -150,7 +168,7 @@ def test_a_port_that_is_taken_is_one_sentence() -> None:
     assert f'nodes="127.0.0.1:{port + 1},…"' in str(error.value.hint)
 
 
-@pytest.mark.parametrize("nodes", ["", ",", ":1,b", "a:x"])
+@pytest.mark.parametrize("nodes", ["", ",", ":1,b", "a:x", "a:0", "a:99999,b"])
 def test_nodes_that_are_none_are_refused(nodes: str) -> None:
     with pytest.raises(UsageError, match="names no machine"):
         meeting(nodes)

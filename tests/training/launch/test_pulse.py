@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from pylm.runs import Stop
 from pylm.training.launch.codes import LOST
-from pylm.training.launch.pulse import Beat, hanging
+from pylm.training.launch.pulse import Beat, Pulse, hanging
+from pylm.training.world import World
 
 PATIENCE = 10.0
 
@@ -43,6 +45,12 @@ def test_those_that_hang_are_found_among_those_that_wait(seed: int) -> None:
     assert hanging(before, now, PATIENCE) == [rank for rank, kind in enumerate(kinds) if kind in ("silent", "stuck")]
 
 
+def test_one_that_hears_no_event_knows_by_its_first_step_that_training_has_begun() -> None:
+    pulse = Pulse(World(1, 2, 1, 2), None, 10.0, Stop())
+    assert pulse._patient() == 27.0  # models are compiled, and machines measured
+    assert pulse.wants_step(lambda: False)() and pulse._patient() == 9.0
+
+
 def test_nobody_hangs_while_nobody_has_waited_for_long() -> None:
     before = [beat(1), beat(1)]
     assert hanging(before, [beat(2, still=9.0), beat(1)], PATIENCE) == []
@@ -63,8 +71,14 @@ namespace = dict(globals())
 exec(compile("def wait():\\n  all_reduce()", "/site-packages/torch/distributed/c10d.py", "exec"), namespace)
 world, stop = World.of_environment(), Stop()
 namespace["stop"] = stop
+def compute():
+    while not stop():
+        sum(range(20))
+        sorted(range(20))
 class Files:
     def set(self, key, value):
+        if sys.argv[2] == "unheard" and world.rank and Path(sys.argv[1], "beat_1").exists():
+            time.sleep(99)  # as torch's does where the process that holds it is stopped
         Path(sys.argv[1], key.replace("/", "_") + ".new").write_text(value)
         os.replace(Path(sys.argv[1], key.replace("/", "_") + ".new"), Path(sys.argv[1], key.replace("/", "_")))
     def get(self, key):
@@ -74,8 +88,10 @@ class Files:
 with Pulse(world, Path(sys.argv[1]), 2.0, stop, Files) as pulse:
     pulse._started = True
     print("ready", flush=True)
-    if sys.argv[2] == "waits":
+    if sys.argv[2] in ("waits", "unheard"):
         namespace["wait"]()
+    elif sys.argv[2] == "computes":
+        compute()
     else:
         all_reduce()
 sys.exit(stop.exit_code)
@@ -128,6 +144,20 @@ def test_where_all_do_something_nobody_is_ended(tmp_path: Path) -> None:
     with started(tmp_path, ["stuck", "stuck"]) as processes:
         time.sleep(3)
         assert [process.poll() for process in processes] == [None, None]
+
+
+def test_one_that_computes_may_take_longer_than_the_others_wait(tmp_path: Path) -> None:
+    with started(tmp_path, ["computes", "waits"]) as processes:
+        time.sleep(4)
+        assert [process.poll() for process in processes] == [None, None]
+
+
+def test_a_store_that_answers_no_more_is_said_and_left(tmp_path: Path) -> None:
+    with started(tmp_path, ["stuck", "unheard"]) as (first, second):
+        said = second.communicate(timeout=20)[1]
+        assert (first.poll(), second.returncode) == (None, LOST)
+        assert "error: the process that holds the store of all hangs: the others have waited 2 s" in said
+    assert "all_reduce" in (tmp_path / "stacks" / "rank_1.txt").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says who lives")

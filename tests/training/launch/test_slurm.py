@@ -79,6 +79,8 @@ def test_shortly_before_its_end_a_job_saves_and_is_queued_again(slurm: Path, mon
 def test_several_machines_meet_at_the_first_at_a_port_of_the_job(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job(slurm, monkeypatch, machines=3).communicate(timeout=9)
     assert Path("line").read_text().endswith("--gpus 8 --nodes n1:20123,n2,n3")
+    with pytest.raises(UsageError, match="gpus=0 is no number of devices"):
+        job_file(["train"], Path("runs/x"), 0, 1)
     assert "#SBATCH --nodes=3\n" in job_file(["train"], Path("runs/x"), 8, 3)
 
 

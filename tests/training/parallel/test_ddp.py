@@ -39,7 +39,7 @@ def steps_of(group: Any, given: dict[str, Any], masked: bool, shape: dict[str, A
     train = Train.model_validate({"precision": "fp32", "device": "cpu", "compile": False, **given})
     backend = make(complete(Shape.model_validate(small), VOCABULARY), train)
     if given.get("parallel") != "none":
-        parallelize(backend, group)
+        backend = parallelize(backend, group)
     rank, size = group.world.rank, group.world.size
     mine = slice(rank * ROWS // size, (rank + 1) * ROWS // size)
     results = []
@@ -99,7 +99,7 @@ def poisoned_steps(group: Any) -> Any:
 
     shape = complete(Shape(n_layers=1, n_heads=2, d_model=16, context_length=CONTEXT), VOCABULARY)
     backend = make(shape, Train(precision="fp32", device="cpu", compile=False, optimizer="muon"))
-    parallelize(backend, group)
+    backend = parallelize(backend, group)
     inputs, targets = batch_of(0, masked=False)
     mine = slice(4 * group.world.rank, 4 * group.world.rank + 4)
     begun = {name: bytes(one.data) for name, one in backend.weights().items()}
@@ -128,7 +128,7 @@ def drifted(group: Any, rank: int) -> Any:
 
     shape = complete(Shape(n_layers=1, n_heads=2, d_model=16, context_length=CONTEXT), VOCABULARY)
     backend = make(shape, Train(precision="fp32", device="cpu", compile=False, parallel_check_every=2))
-    parallelize(backend, group)
+    backend = parallelize(backend, group)
     inputs, targets = batch_of(0, masked=False)
     part = cut(inputs[:2], targets[:2], None, None, 2)
     backend.step(part, lr=1e-3)

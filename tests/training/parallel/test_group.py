@@ -62,7 +62,7 @@ def margins(group: Any) -> Any:
 
     shape = complete(Model(n_layers=1, n_heads=2, d_model=16, context_length=8), 20)
     backend = make(shape, Train(precision="fp32", device="cpu", compile=False))
-    parallelize(backend, group)
+    backend = parallelize(backend, group)
     mine = [torch.arange(float(group.world.rank + 1)), torch.tensor([10.0 + group.world.rank])]
     return backend.passes.margins([]), backend.passes.margins(mine).tolist()
 

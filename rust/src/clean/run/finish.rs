@@ -20,6 +20,7 @@ use super::tags::{Schema, Tags, Tested, FORMAT as TAGS_FORMAT};
 use super::task::Task;
 use super::texts::Parts;
 use super::walk::Walk;
+use super::worth::refuse_unknown;
 use super::write::Writing;
 use crate::clean::contamination;
 use crate::clean::duplicates::{clusters, Means, Place, Sketcher};
@@ -81,6 +82,10 @@ pub(super) fn finish(task: &Task<'_>, chain: &Chain, _own: &Lock) -> Result<(Opt
         Ok(())
     };
     let mut tags = Tags::join(job, folder, &records, task.parts().join(TAGS), schema, &mut amend)?;
+    if let Err(error) = refuse_unknown(&job.request.keep, &tags, &mut parts.walk()) {
+        remove_parts(&tags.folder)?; // --force removes files alone
+        return Err(error);
+    }
     let verdicts = alone(&tags, &judge)?;
     let keep = |document: u32| verdicts[document as usize] == STAYS;
     let settings = job.request.duplicates()?;

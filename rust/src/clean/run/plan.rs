@@ -62,13 +62,15 @@ impl Job {
             Ok(Value::Object(request)) => request,
             _ => serde_json::Map::new(),
         };
+        // rules that go by one name are told by it
+        let word = |key: &str| if key == "named" { "rules".into() } else { key.replace('_', "-") };
         let theirs = flat(other);
         for (key, value) in &flat(self) {
             let other = theirs.get(key).unwrap_or(&Value::Null);
             if other != value {
                 return Some(match (short(other), short(value)) {
-                    (Some(other), Some(value)) => format!("with {} {other} instead of {value}", key.replace('_', "-")),
-                    _ => format!("with other {}", key.replace('_', "-")),
+                    (Some(other), Some(value)) => format!("with {} {other} instead of {value}", word(key)),
+                    _ => format!("with other {}", word(key)),
                 });
             }
         }

@@ -103,6 +103,23 @@ def test_copies_go_but_for_the_one_that_is_to_stay() -> None:
     assert [line["id"] for line in cleaned(rows, rehydrate=True)[0]] == ["a", "a", "a", "d"]
 
 
+def test_a_field_that_no_document_has_a_number_in_is_refused() -> None:
+    rows = [{"id": "a", "text": "one", "q": "good", "score": 2}, {"id": "b", "text": "one", "n": "7"}]
+    with pytest.raises(UsageError, match='no document has a number under "q"') as refused:
+        cleaned(rows, keep="best:q")
+    assert "n, score" in str(refused.value.hint)
+    assert [line["id"] for line in cleaned(rows, keep="best:score")[0]] == ["a"]  # what was begun is replaced
+    with pytest.raises(UsageError) as refused:
+        cleaned([{"id": "a", "text": "one"}], keep="best:score")
+    assert "no field of theirs holds a number" in str(refused.value.hint)
+
+
+def test_rules_of_another_name_are_told_by_it() -> None:
+    cleaned([{"text": "one"}])
+    with pytest.raises(DataError, match='holds text cleaned with rules "none" instead of "gopher"'):
+        clean("rows.jsonl", Path("out"), rules="gopher", near="off")
+
+
 def test_near_duplicates_are_those_whose_words_agree() -> None:
     rows = documents()
     _, gone = cleaned(rows, near=0.8)
