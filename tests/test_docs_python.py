@@ -119,7 +119,7 @@ GIVEN: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
 # Pages whose blocks are programs of their own, and blocks that are patches of other projects: where these are run
 ELSEWHERE = {
     "docs/adapters.md": "tests/finetuning/test_adapters.py",
-    "docs/training.md": "tests/runs/test_dashboards.py",
+    "docs/trackers.md": "tests/runs/test_dashboards.py",
 }
 PATCHES = {"kernels/README.md": "kernels/tests/test_readme.py"}
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -164,6 +165,11 @@ def understood(request, on_event, **_):
     on_event(ended(Path("runs/x"), progress, "it is a test", 1, already=True))
 
 
+def imported(source, *, out, **_):
+    Path(out).mkdir()
+    return SimpleNamespace(path=Path(out), step=0, state={"imported": {"format": source}})
+
+
 def prepare_configuration(words):
     """What the line before this one in the page has made."""
     imported = {"mine": "configs/model_config", "model": "config/model_config", "training": "config/training_config"}
@@ -196,7 +202,11 @@ def test_the_lines_work(line, workplace, monkeypatch, capsys):
     if words[0] == "train":
         # that training trains is shown elsewhere; here, that the line is understood and its configuration resolves
         monkeypatch.setattr("pylm.training.run.train", understood)
+        started = lambda request, gpus, **_: understood(request, print) or 0  # noqa: E731
+        monkeypatch.setattr("pylm.training.launch.launch.launch", started)
         prepare_configuration(words)
+    if words[0] == "import":  # nor is what comes in
+        monkeypatch.setattr("pylm.interchange.incoming.import_", imported)
     if words[0] == "finetune":  # nor is tuning
         monkeypatch.setattr("pylm.finetuning.run.finetune", understood)
     if words[0] == "sample":

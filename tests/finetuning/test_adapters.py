@@ -72,12 +72,12 @@ def test_whatever_takes_a_checkpoint_takes_an_adapter(adapter: Path, capsys: pyt
     assert len(set(texts.values())) == 1
     worth = [pylm.evaluate(name, data="s.txt", limit=4).loss for name in ("runs/adapter", "runs/base")]
     assert worth[0] != worth[1]
-    tuned("runs/again", checkpoint="runs/adapter", max_steps=1, learning_rate=1e-9)
-    assert np.abs(logits("runs/again") - logits(adapter)).max() < 1e-4
+    tuned("runs/adapted-again", checkpoint="runs/adapter", max_steps=1, learning_rate=1e-9)
+    assert np.abs(logits("runs/adapted-again") - logits(adapter)).max() < 1e-4
     tuned("runs/twice", checkpoint="runs/adapter", **LORA, max_steps=1)
     assert verify(find("runs/twice")).state["adapter"]["base"]["path"] == str(find(str(adapter)).resolve())
     assert logits("runs/twice").shape == logits(adapter).shape
-    for run in ("again", "twice"):
+    for run in ("adapted-again", "twice"):
         shutil.rmtree(f"runs/{run}")
     capsys.readouterr()
 
@@ -103,12 +103,14 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(adapter: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises((KeyboardInterrupt, Interrupted)):
-        pylm.finetune("runs/base", dataset="chat.jsonl", out="runs/stopped", on_event=stop, **SHORT, **LORA)
-    pylm.finetune(out="runs/stopped", resume="auto", on_event=lambda event: None)
+        pylm.finetune("runs/base", dataset="chat.jsonl", out="runs/adapter-stopped", on_event=stop, **SHORT, **LORA)
+    pylm.finetune(out="runs/adapter-stopped", resume="auto", on_event=lambda event: None)
     for name in ("adapter.safetensors", "optimizer.safetensors"):
-        one, two = (Path(run, "checkpoints/step_6", name).read_bytes() for run in ("runs/stopped", "runs/adapter"))
+        one, two = (
+            Path(run, "checkpoints/step_6", name).read_bytes() for run in ("runs/adapter-stopped", "runs/adapter")
+        )
         assert one == two
-    shutil.rmtree("runs/stopped")
+    shutil.rmtree("runs/adapter-stopped")
 
 
 def test_a_base_that_moved_is_found_and_another_is_refused(

@@ -51,7 +51,7 @@ def check(trackers: Iterable[str]) -> None:
         named.add(name)
         package = SERVICES[name].package
         if package is not None and not _is_installed(package):
-            raise UsageError(f"the tracker {name} is not installed", f"pip install 'pylm[{name}]'")
+            raise UsageError(f"the tracker {name} is not installed", f"pip install '.[{name}]'")
 
 
 def _is_installed(package: str) -> bool:

@@ -78,7 +78,8 @@ def folder_of(request: Request) -> Path:
 def with_folder(request: Request, out: Path) -> tuple[str, ...]:
     """Return the words of the command line that asked, with the folder of the run among them."""
     named = () if request.out is not None else shlex.split(in_options(param("out", out)))
-    return request.argv[0], *named, *request.argv[1:]
+    command, *words = request.argv or ("train",)
+    return command, *named, *words
 
 
 def command_of(request: Request, out: Path) -> tuple[str, ...]:

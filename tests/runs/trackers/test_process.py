@@ -122,7 +122,7 @@ def test_two_processes_do_not_send_one_run(run: Path) -> None:
         ("x", "there is no tracker x", "there are csv, tensorboard, wandb, trackio, mlflow"),
         ("csv:project", "csv:project is no tracker: it has no projects", "write csv"),
         ("wandb:", "wandb: is no tracker: the project's name is empty", "write wandb"),
-        ("trackio", "the tracker trackio is not installed", "pip install 'pylm[trackio]'"),
+        ("trackio", "the tracker trackio is not installed", "pip install '.[trackio]'"),
     ],
 )
 def test_what_cannot_be_sent_to_is_said(tracker: str, sentence: str, hint: str) -> None:

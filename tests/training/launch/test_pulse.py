@@ -73,8 +73,12 @@ world, stop = World.of_environment(), Stop()
 namespace["stop"] = stop
 def compute():
     while not stop():
-        sum(range(20))
-        sorted(range(20))
+        sum(range(200_000))
+        time.sleep(0.004)
+        sorted(range(200_000))
+        time.sleep(0.007)
+        max(range(200_000))
+        time.sleep(0.002)
 class Files:
     def set(self, key, value):
         if sys.argv[2] == "unheard" and world.rank and Path(sys.argv[1], "beat_1").exists():

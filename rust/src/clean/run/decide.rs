@@ -1,11 +1,19 @@
 //! Which documents stay: by themselves, then among their duplicates.
 
+use std::collections::BTreeSet;
+
 use super::judge::{Judge, Number, STAYS};
 use super::request::{Keep, Request};
 use super::tags::Tags;
+use super::walk::Walk;
+use super::worth::numbered;
 use crate::clean::duplicates::{self, sizes, survivors, Near, ALONE};
 use crate::clean::record::Clustered;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::input::Members;
+
+/// Documents whose fields are looked through for those that hold a number.
+const LOOKED_THROUGH: u32 = 1000;
 
 /// What was decided of every document.
 pub(super) struct Decided {
@@ -24,6 +32,29 @@ pub(super) fn alone(tags: &Tags, judge: &Judge) -> Result<Vec<Number>> {
         Ok(())
     })?;
     Ok(verdicts)
+}
+
+/// Fails where duplicates are told apart by a field that no document has a number in: the first of each would stay.
+pub(super) fn refuse_unknown(keep: &Keep, tags: &Tags, walk: &mut impl Walk) -> Result<()> {
+    let Keep::Best(field) = keep else { return Ok(()) };
+    let (mut known, mut names) = (false, BTreeSet::new());
+    tags.each(&mut |_, tag| {
+        known |= !tag.value.is_nan();
+        Ok(())
+    })?;
+    if known {
+        return Ok(());
+    }
+    for document in 0..tags.schema.documents.min(LOOKED_THROUGH) {
+        let (fields, _) = walk.document(document)?;
+        names.extend(Members::of(fields).iter().flat_map(numbered));
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let hint = match names.as_slice() {
+        [] => "no field of theirs holds a number: take --keep first, longest or newest, with --force".into(),
+        names => format!("such fields of theirs are {}: name one, with --force", names.join(", ")),
+    };
+    Err(Error::usage(format!("--keep best:{field}: no document has a number under {field:?}")).hint(hint))
 }
 
 /// Of the documents that stay by themselves, leaves one of each cluster.

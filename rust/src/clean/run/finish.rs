@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{json, Value};
 
 use super::chain::{Chain, Tally};
-use super::decide::{alone, among_duplicates, Decided};
+use super::decide::{alone, among_duplicates, refuse_unknown, Decided};
 use super::drops::Drops;
 use super::judge::{columns, Judge, STAYS};
 use super::output::{sha256, REPORT, SHOWN, TAGS};
@@ -20,7 +20,6 @@ use super::tags::{Schema, Tags, Tested, FORMAT as TAGS_FORMAT};
 use super::task::Task;
 use super::texts::Parts;
 use super::walk::Walk;
-use super::worth::refuse_unknown;
 use super::write::Writing;
 use crate::clean::contamination;
 use crate::clean::duplicates::{clusters, Means, Place, Sketcher};

@@ -1,20 +1,12 @@
 //! What a document is worth among its duplicates.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::request::Keep;
-use super::tags::Tags;
-use super::walk::Walk;
-use crate::error::{Error, Result};
 use crate::input::Members;
 
 /// Fields that say when a document was made, the likeliest first.
 const DATES: [&str; 7] = ["date", "timestamp", "created", "published", "crawl_timestamp", "updated", "dump"];
-
-/// Documents whose fields are looked through for those that hold a number.
-const LOOKED_THROUGH: u32 = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Worth {
@@ -48,31 +40,8 @@ impl Worth {
     }
 }
 
-/// Fails where duplicates are told apart by a field that no document has a number in: the first of each would stay.
-pub(super) fn refuse_unknown(keep: &Keep, tags: &Tags, walk: &mut impl Walk) -> Result<()> {
-    let Keep::Best(field) = keep else { return Ok(()) };
-    let (mut known, mut names) = (false, BTreeSet::new());
-    tags.each(&mut |_, tag| {
-        known |= !tag.value.is_nan();
-        Ok(())
-    })?;
-    if known {
-        return Ok(());
-    }
-    for document in 0..tags.schema.documents.min(LOOKED_THROUGH) {
-        let (fields, _) = walk.document(document)?;
-        names.extend(Members::of(fields).iter().flat_map(numbered));
-    }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let hint = match names.as_slice() {
-        [] => "no field of theirs holds a number: take --keep first, longest or newest, with --force".into(),
-        names => format!("such fields of theirs are {}: name one, with --force", names.join(", ")),
-    };
-    Err(Error::usage(format!("--keep best:{field}: no document has a number under {field:?}")).hint(hint))
-}
-
 /// The fields that hold a number.
-fn numbered(fields: &Members<'_>) -> Vec<String> {
+pub(super) fn numbered(fields: &Members<'_>) -> Vec<String> {
     let holds = |name: &&str| fields.value(name).is_some_and(|value| number(&value).is_some());
     fields.names().filter(holds).map(str::to_string).collect()
 }
