@@ -237,15 +237,17 @@ def test_speed_and_memory(compare: Compare, three: str, method: str, side: Any) 
     run.at_most(round(3 * LARGEST + 64))
 
 
-def test_against_mergekit(compare: Compare, three_of_others: str) -> None:
-    """Once as commands, which is what a user waits for, and once without what it takes to import a program."""
-    name, agree = "3 × 124M fp32, mean, of Hugging Face's folders", lambda mine, theirs: True  # the tests compare
-    for what, mine, theirs in ((f"{name}, commands", our_command, mergekit_command), (name, ours, mergekit)):
-        peer = beside(theirs)
-        if peer.version() is None:
-            compare.unmeasured(f"{what} vs mergekit", NO_MERGEKIT, "≥ 3×")
-        run = compare(what, Side("pylm", mine), [peer], rounds=3, agree=agree, folder=three_of_others)
-        run.faster(3, than="mergekit")
+@pytest.mark.parametrize(
+    ("what", "mine", "theirs"), [(", commands", our_command, mergekit_command), ("", ours, mergekit)]
+)
+def test_against_mergekit(compare: Compare, three_of_others: str, what: str, mine: Any, theirs: Any) -> None:
+    """As commands, which is what a user waits for, and without what it takes to import a program."""
+    name, peer = f"3 × 124M fp32, mean, of Hugging Face's folders{what}", beside(theirs)
+    if peer.version() is None:
+        compare.unmeasured(f"{name} vs mergekit", NO_MERGEKIT, "≥ 3×")
+    agree = lambda one, other: True  # noqa: E731 - the tests compare the numbers
+    run = compare(name, Side("pylm", mine), [peer], rounds=3, agree=agree, folder=three_of_others)
+    run.faster(3, than="mergekit")
 
 
 def test_slerp_against_mergekit(compare: Compare, three_of_others: str) -> None:
