@@ -114,7 +114,7 @@ fn near_duplicate_sets<'py>(
     to_python(py, caller.settle(found)?)
 }
 
-/// Clusters of what a file holds of each document: sixteen bytes of hash and FineWeb's sketch.
+/// Clusters of what a file holds of each document: sixteen bytes of hash and `FineWeb`'s sketch.
 #[pyfunction]
 #[pyo3(signature = (path, *, threads=0, memory=None, scratch=None))]
 fn cluster_sketches(
@@ -219,21 +219,21 @@ fn are_of_them(clusters: &[u32]) -> bool {
     clusters.iter().all(|cluster| *cluster == ALONE || (*cluster as usize) < clusters.len())
 }
 
-/// FineWeb's 112 numbers of a text; None where it has fewer than five words.
+/// `FineWeb`'s 112 numbers of a text; None where it has fewer than five words.
 #[pyfunction]
 #[pyo3(signature = (text, hash="xxh64"))]
 fn fineweb_signature(text: &str, hash: &str) -> PyResult<Option<Vec<u64>>> {
     Ok(FineWeb::new(Hash::parse(hash)?, None).signature(text).map(<[u64]>::to_vec))
 }
 
-/// The factors and summands of FineWeb's functions.
+/// The factors and summands of `FineWeb`'s functions.
 #[pyfunction]
 fn fineweb_parameters() -> (Vec<u64>, Vec<u64>) {
     let (factors, summands) = fineweb::parameters();
     (factors.to_vec(), summands.to_vec())
 }
 
-/// What FineWeb's words are cut from.
+/// What `FineWeb`'s words are cut from.
 #[pyfunction]
 fn fineweb_simplified(text: &str) -> String {
     let (mut spaced, mut simple) = (String::new(), String::new());

@@ -92,6 +92,7 @@ impl PyRules {
 
     /// Reason, key, measure and threshold of the first rule that fails.
     #[pyo3(signature = (measures, language="eng_Latn"))]
+    #[allow(clippy::large_types_passed_by_value)] // an argument from Python is a value
     fn decide(&self, measures: [f64; NAMES.len()], language: &str) -> Option<(&str, &str, f64, f64)> {
         let decision = self.rules.decide(language, &Measures::from_values(measures))?;
         Some((decision.reason, decision.key, decision.measure, decision.threshold))
