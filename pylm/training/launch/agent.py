@@ -69,6 +69,7 @@ def run_agent(
             if not any(agent.codes.values()):
                 raise PylmError(f"the other machines are gone: {error}", "start all of them again") from None
         finally:
+            agent.close_files()
             meeting.shutdown()
         return agent.verdict()
 
@@ -103,7 +104,17 @@ class _Agent(LocalElasticAgent):
         workers, processes = self._worker_group.workers, self._pcontext.subprocess_handlers
         left = {workers[local].global_rank: handler.proc.poll() for local, handler in processes.items()}
         self.codes = {rank: code for rank, code in left.items() if code is not None}
+        self.close_files()
         return self.codes
+
+    def close_files(self) -> None:
+        """Close what ranks that have left wrote to: torch does so only for processes that it can still signal."""
+        context = self._pcontext
+        for handler in context.subprocess_handlers.values() if isinstance(context, SubprocessContext) else ():
+            if handler.proc.poll() is not None:
+                for file in (handler._stdout, handler._stderr):
+                    if file is not None:
+                        file.close()
 
     def verdict(self) -> int:
         """Return the one code of all; where the first rank said nothing of its own, say what the others did."""
