@@ -85,7 +85,7 @@ def _config(held: Mapping[str, Stored], settings: Mapping[str, Any]) -> dict[str
         )
     return {
         "model_type": "nanochat",
-        "vocab_size": rows[0],
+        "vocab_size": rows[0],  # pyright: ignore[reportGeneralTypeIssues]
         "hidden_size": numbers["n_embd"],
         "intermediate_size": 4 * numbers["n_embd"],
         "num_hidden_layers": numbers["n_layer"],

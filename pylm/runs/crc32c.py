@@ -40,7 +40,7 @@ def row_sums(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
     sums = np.full(len(rows), 0xFFFFFFFF, np.uint32)
     for column in rows.T:
         sums = SUMS[(sums ^ column) & 0xFF] ^ (sums >> 8)
-    return ~sums
+    return ~sums  # pyright: ignore[reportReturnType]
 
 
 def masked(crc: Sum) -> Sum:

@@ -29,5 +29,6 @@ def profiled(session: Session, steps: int) -> AbstractContextManager[object]:
         )
     from pylm.training.torch_backend.profiled import Profiled
 
-    session.backend = profiling = Profiled(backend, folder, steps, lambda text: session.hooks.on_event(Note(text)))
+    profiling = Profiled(backend, folder, steps, lambda text: session.hooks.on_event(Note(text)))
+    session.backend = profiling  # pyright: ignore[reportAttributeAccessIssue]
     return profiling

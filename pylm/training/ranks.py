@@ -166,8 +166,9 @@ class Ranks:
         own_sample, own_ask, own_measure = hooks.sample, hooks.ask, hooks.measure
 
         def sample(backend: Backend, step: int, stopping: Callable[[], bool]) -> list[dict[str, Any]]:
-            assert own_sample is not None
-            made = own_sample(backend, step, Stop()) if hold_rows else self.led(lambda: own_sample(backend, step, stop))
+            draw = own_sample
+            assert draw is not None
+            made = draw(backend, step, Stop()) if hold_rows else self.led(lambda: draw(backend, step, stop))
             group.rows([])  # whoever was asked to stop meanwhile, all know it
             return made or []
 

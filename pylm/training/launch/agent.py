@@ -144,7 +144,7 @@ class _Agent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         if any(self.note_codes().values()):
             self._settle(worker_group)
-        result: RunResult = super()._monitor_workers(worker_group)
+        result: RunResult = super()._monitor_workers(worker_group)  # pyright: ignore[reportCallIssue]
         return result
 
     def _say_for(self, code: int) -> None:

@@ -71,9 +71,11 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes:
         """Return one."""
+        ...
 
     def check(self, keys: list[str]) -> bool:
         """Say whether all of them are there."""
+        ...
 
 
 def hanging(before: Sequence[Beat], now: Sequence[Beat], patience: float) -> list[int]:

@@ -49,8 +49,8 @@ def shard(model: Model, processes: int, device: torch.device, dtype: torch.dtype
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
     for module in modules:  # what it gathers into, made in a first pass without gradients, would never have any
-        module.unshard()
-        module.reshard()
+        module.unshard()  # pyright: ignore[reportCallIssue]
+        module.reshard()  # pyright: ignore[reportCallIssue]
     register_fsdp_forward_method(model, "loss")
     model.register_forward_hook(_let_go)
 
