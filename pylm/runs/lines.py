@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import FileIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from pylm.durable import naming, replace_text
 from pylm.errors import DataError
 
-__all__ = ["Lines", "parse", "plain", "read_lines"]
+__all__ = ["Lines", "flat", "parse", "plain", "read_lines"]
 
 
 class Lines:
@@ -109,3 +109,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def flat(values: Mapping[str, Any], before: str = "", between: str = ".") -> Iterator[tuple[str, Any]]:
+    """Yield what lies within mappings by its whole name: `phase.data`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{key}{between}", between)
+        else:
+            yield f"{before}{key}", value

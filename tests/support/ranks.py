@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["in_ranks", "in_world"]
+import numpy as np
+
+__all__ = ["in_ranks", "in_world", "lines"]
 
 PATIENCE = 60.0  # seconds that a process may take on a busy machine
 IMPORTED = ["tests.support.preloaded"]
@@ -93,3 +95,10 @@ def _in_environment(rank: int, size: int, port: int, work: Callable[..., Any], a
     names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
     return work(*args)
+
+
+def lines(run: str, *keys: str) -> np.ndarray:
+    """Return figures of a run, a row a line of metrics.jsonl; NaN where a line has none."""
+    import pylm
+
+    return np.array([[record.get(key, np.nan) for key in keys] for record in pylm.Run(run).metrics()], float)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from pylm._rust import Metrics
 from pylm.errors import DataError
+from pylm.runs.lines import flat
 
-__all__ = ["STEPS", "Logged", "Row", "flat", "logged", "numbers", "ours", "since_first", "step_of"]
+__all__ = ["STEPS", "Logged", "Row", "logged", "numbers", "ours", "since_first", "step_of"]
 
 # where a row says of which step it is; the first that it has
 STEPS = ("step", "global_step", "train/global_step", "trainer/global_step", "_step", "iteration", "iter")
@@ -145,15 +146,6 @@ def _number(value: Any) -> float | None:
     if isinstance(value, str) and value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
         return float(value)
     return None
-
-
-def flat(values: Mapping[str, Any], before: str = "", between: str = ".") -> Iterator[tuple[str, Any]]:
-    """Yield what lies within mappings by its whole name: `phase.data`."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{key}{between}", between)
-        else:
-            yield f"{before}{key}", value
 
 
 def step_of(values: Mapping[str, Any], named: Iterable[str] = STEPS) -> int | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError, UsageError, did_you_mean
-from pylm.runs.readers.logged import Logged, Row, flat, logged, numbers, since_first, step_of
+from pylm.runs.lines import flat
+from pylm.runs.readers.logged import Logged, Row, logged, numbers, since_first, step_of
 
 __all__ = ["open_trackio"]
 

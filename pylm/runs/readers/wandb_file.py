@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pylm.errors import DataError
-from pylm.runs.readers.logged import STEPS, Logged, Row, flat, logged, numbers, step_of
+from pylm.runs.lines import flat
+from pylm.runs.readers.logged import STEPS, Logged, Row, logged, numbers, step_of
 from pylm.runs.readers.protobuf import fields, raw
 
 __all__ = ["read_offline", "rows_of"]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pylm.errors import DataError, UsageError
 from pylm.runs.finding import RUNS, runs_of
-from pylm.runs.readers.logged import Logged, flat, logged
+from pylm.runs.lines import flat
+from pylm.runs.readers.logged import Logged, logged
 from pylm.runs.readers.wandb_file import OWN, read_offline, rows_of
 
 __all__ = ["open_wandb"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-from pylm.runs.trackers.figures import flat
+from pylm.runs.trackers.figures import numbers
 from pylm.runs.trackers.sink import About
 from pylm.runs.trackers.tail import Line, Place, Rewound
 
@@ -27,7 +27,7 @@ class CsvTable:
 
     def send(self, lines: Sequence[Line]) -> None:
         """Add rows."""
-        rows = [dict(flat(line.record)) for line in lines if line.kind == "metrics"]
+        rows = [dict(numbers(line.record)) for line in lines if line.kind == "metrics"]
         columns = list(dict.fromkeys([*self._columns, *(key for row in rows for key in row)]))
         if columns != self._columns:
             old = self._rows() if self._path.exists() else []

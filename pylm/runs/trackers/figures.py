@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["figures", "flat"]
+from pylm.runs.lines import flat
+
+__all__ = ["figures", "numbers"]
 
 POSITIONS = ("step", "tokens", "seconds")
 # null in metrics.jsonl is what was not finite; elsewhere it is what nobody knows
@@ -15,21 +17,19 @@ NAMED = {"memory": "system/memory", "val_loss": "val/loss", "average_val_loss": 
 GROUPS = {"phase": "time", "tasks": "suite", "means": "suite/mean", "score": "suite/score", "average": "suite/average"}
 
 
-def flat(record: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, float]]:
+def numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the numbers of a line, one within an object as `phase.data`; what was not finite is NaN."""
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{within}{key}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield within + key, value
-        elif value is None and not within and key in MEASURED:
+    for key, value in flat(record):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield key, value
+        elif value is None and key in MEASURED:
             yield key, math.nan
 
 
 def figures(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a line by the names that trackers show, `tokens` and `seconds` among them, not `step`."""
     kind = next((part for mark, part in KINDS.items() if mark in record), "train")
-    return {_named(key, kind): value for key, value in flat(record) if key != "step"}
+    return {_named(key, kind): value for key, value in numbers(record) if key != "step"}
 
 
 KINDS = {"val_loss": "val", "suite": "suite", "samples": "samples"}

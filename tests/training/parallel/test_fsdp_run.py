@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pylm.checkpoint import newest_sound, read, steps, verify
-from tests.support.ranks import in_world
+from tests.support.ranks import in_world, lines
 from tests.support.shards import write_shards
 
 SHORT: dict[str, Any] = {
@@ -57,12 +57,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("PYLM_CACHE", str(workplace / "cache"))
-
-
-def lines(run: str, *keys: str) -> np.ndarray:
-    import pylm
-
-    return np.array([[record.get(key, np.nan) for key in keys] for record in pylm.Run(run).metrics()], float)
 
 
 FSDP = {"parallel": "fsdp"}

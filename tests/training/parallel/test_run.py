@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pylm.data.stories import stories
-from tests.support.ranks import in_world
+from tests.support.ranks import in_world, lines
 from tests.support.shards import write_shards
 
 SHORT: Any = {
@@ -67,12 +67,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("PYLM_CACHE", str(workplace / "cache"))
-
-
-def lines(run: str, *keys: str) -> np.ndarray:
-    import pylm
-
-    return np.array([[record.get(key, np.nan) for key in keys] for record in pylm.Run(run).metrics()], float)
 
 
 def test_two_processes_write_the_run_of_one():
