@@ -19,7 +19,7 @@ import pytest
 from tests.support.launched import launched, rank_pid, result
 from tests.support.shards import write_shards
 
-pytest.importorskip("ray.train.torch", reason="Ray Train is not installed: pip install 'ray[train]'")
+pytest.importorskip("ray.train.torch", reason="pip install 'ray[train]'", exc_type=ImportError)
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own, of sockets and processes that it leaves to the system
     pytest.mark.skipif(sys.platform != "linux", reason="/proc says which process is which rank"),

@@ -9,7 +9,7 @@ import pytest
 
 from pylm.cli import run
 
-pytest.importorskip("ray.train.torch", reason="Ray Train is not installed: pip install 'ray[train]'")
+pytest.importorskip("ray.train.torch", reason="pip install 'ray[train]'", exc_type=ImportError)
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
