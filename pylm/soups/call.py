@@ -13,7 +13,7 @@ from pylm.checkpoint.directory import sweep
 from pylm.errors import CheckpointError, UsageError, did_you_mean
 from pylm.soups.adapters import is_factor, refuse_on_sphere
 from pylm.soups.methods import decayed, fixed, karcher, slerp
-from pylm.soups.parents import Parent, checking, opened, refuse_unlike
+from pylm.soups.parents import Parent, checking, in_order, opened, refuse_unlike
 from pylm.soups.written import write_soup
 from pylm.wording import call, param
 
@@ -85,12 +85,16 @@ def soup(
             made |= {"candidates": chosen.scores, **chosen.report}
             given = chosen.taken
         shares = _shares(method, len(given), weights, t)
-        mixed = sorted(zip(given, shares, strict=True), key=lambda each: (each[0].identity, each[1], each[0].name))
-        parents, shares = [parent for parent, _ in mixed], [share for _, share in mixed]
-        made["parents"] = [{"path": parent.name, "step": parent.step, "identity": parent.identity, "share": share}
-                           for parent, share in mixed]  # fmt: skip
-        coefficients = {"slerp": slerp, "karcher": karcher}.get(method, fixed)(shares)
-        return write_soup(place, parents, coefficients, made, _counted(parents, progress), sound)
+        mixed = in_order(zip(given, shares, strict=True))
+        parents = [parent for parent, _ in mixed]
+
+        def told() -> dict[str, Any]:
+            """Name the parents by their hashes, which may be in the making while they are summed."""
+            return made | {"parents": [{"path": parent.name, "step": parent.step, "identity": parent.identity,
+                                        "share": share} for parent, share in mixed]}  # fmt: skip
+
+        coefficients = {"slerp": slerp, "karcher": karcher}.get(method, fixed)([share for _, share in mixed])
+        return write_soup(place, parents, coefficients, told, _counted(parents, progress), sound)
 
 
 def _names(checkpoints: Path_ | Sequence[Path_]) -> list[str]:

@@ -120,7 +120,7 @@ def _tried(parents: Sequence[Parent], out: Path, validation: Validation) -> Loss
     made = {"method": "mean", "parents": [{"path": parent.name} for parent in ordered]}
     aside = partial_of(out)
     try:
-        tried = write_soup(aside / "tried", ordered, fixed([1 / len(ordered)] * len(ordered)), made)
+        tried = write_soup(aside / "tried", ordered, fixed([1 / len(ordered)] * len(ordered)), lambda: made)
         return validation.losses(tried.path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

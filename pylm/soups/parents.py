@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pylm.checkpoint import Adapted, Checkpoint, Tensor, find, open_weights, verify
+from pylm.checkpoint import Adapted, Checkpoint, Tensor, Weights, find, open_weights, verify
 from pylm.checkpoint import read as read_checkpoint
 from pylm.config.cascade import resolve
 from pylm.config.schema import Config
@@ -24,11 +26,12 @@ from pylm.model.names import read
 from pylm.soups import adapters
 from pylm.wording import call
 
-__all__ = ["Parent", "checking", "opened", "refuse_unlike"]
+__all__ = ["Parent", "checking", "in_order", "opened", "refuse_unlike"]
 
 OURS = "pylm's"
 # What a model computes does not depend on these once it is trained
 FREE = {"dropout", "attention", "init_std", "zero_init"}
+MARKED = 1 << 12  # bytes of each tensor that tell other programs' folders apart without reading all of them
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,23 @@ class Parent:
     layout: str  # whose names its tensors have
     shape: Shape
     tokenizer: str | None  # its identity; None where nothing says it
-    identity: str  # the hash of the weights
+    opened: Checkpoint | Weights
     weights: Mapping[str, Tensor]
+
+    @cached_property
+    def identity(self) -> str:
+        """The hash of the weights; of a folder of Hugging Face's layout every byte is read for it."""
+        return self.opened.identity
+
+    @cached_property
+    def mark(self) -> str:
+        """The identity, where a manifest says it; else a hash of the first bytes of each tensor."""
+        if self.checkpoint is not None:
+            return self.identity
+        digest = hashlib.blake2b()
+        for name, tensor in sorted(self.weights.items()):
+            digest.update(name.encode() + bytes(tensor.data[:MARKED]))
+        return digest.hexdigest()
 
     @property
     def step(self) -> int:
@@ -63,8 +81,7 @@ class Parent:
 
 def opened(names: Sequence[str]) -> list[Parent]:
     """Return the checkpoints, whose files have the sizes of their manifests; `checking` hashes them."""
-    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:  # folders without a manifest are hashed
-        return list(pool.map(lambda name: _opened(name, find(name)), names))
+    return [_opened(name, find(name)) for name in names]
 
 
 @contextmanager
@@ -74,8 +91,7 @@ def checking(parents: Sequence[Parent]) -> Iterator[Callable[[], None]]:
     Damage is told before any other error, which may come of it.
     """
     with ThreadPoolExecutor(min(len(parents), os.cpu_count() or 1)) as pool:
-        ours = [parent.folder for parent in parents if parent.checkpoint is not None]
-        found = [pool.submit(verify, folder, remembers=True) for folder in ours]
+        found: list[Future[object]] = [pool.submit(_read_all, parent) for parent in parents]
 
         def sound() -> None:
             for each in found:
@@ -86,6 +102,25 @@ def checking(parents: Sequence[Parent]) -> Iterator[Callable[[], None]]:
         except PylmError:
             sound()
             raise
+
+
+def in_order(parents: Iterable[tuple[Parent, float]]) -> list[tuple[Parent, float]]:
+    """Return checkpoints and their shares in an order that is theirs: the one they were named in is nothing to it."""
+    given = list(parents)
+    marks = Counter(parent.mark for parent, _ in given)
+
+    def key(each: tuple[Parent, float]) -> tuple[str, str, float, str]:
+        parent, share = each
+        # two folders that begin alike may still differ, and only then are they read before anything is summed
+        return parent.mark, parent.identity if marks[parent.mark] > 1 else "", share, parent.name
+
+    return sorted(given, key=key)
+
+
+def _read_all(parent: Parent) -> str:
+    if parent.checkpoint is not None:
+        verify(parent.folder, remembers=True)
+    return parent.identity
 
 
 def _opened(name: str, folder: Path) -> Parent:
@@ -100,11 +135,11 @@ def _opened(name: str, folder: Path) -> Parent:
             verify(folder)  # damage explains it better
             raise
         known = checkpoint.state.get("tokenizer")
-        return Parent(name, folder, checkpoint, OURS, shape, known, checkpoint.identity, weights.weights())
+        return Parent(name, folder, checkpoint, OURS, shape, known, checkpoint, weights.weights())
     layout, shape = shape_of(read_json(folder / "config.json"))
     tokenizer = tokenizer_of(str(folder))
     known = None if tokenizer is None else tokenizer.identity
-    return Parent(name, folder, None, layout, shape, known, weights.identity, weights.weights())
+    return Parent(name, folder, None, layout, shape, known, weights, weights.weights())
 
 
 def _opened_adapter(name: str, opened: Adapted) -> Parent:
@@ -116,7 +151,7 @@ def _opened_adapter(name: str, opened: Adapted) -> Parent:
     checkpoint = verify(opened.path, remembers=True)  # small, and its tensors say what is compared
     shape, _ = read(opened.base)
     known = checkpoint.state.get("tokenizer")
-    return Parent(name, opened.path, checkpoint, OURS, shape, known, checkpoint.identity, checkpoint.weights())
+    return Parent(name, opened.path, checkpoint, OURS, shape, known, checkpoint, checkpoint.weights())
 
 
 def refuse_unlike(parents: Sequence[Parent]) -> None:

@@ -30,7 +30,7 @@ COPIED, INDEX = (".json", ".txt", ".jinja", ".model", ".bpe", ".tiktoken"), ".in
 
 
 def write_soup(
-    out: Path, parents: Sequence[Parent], coefficients: Coefficients, made: Mapping[str, Any],
+    out: Path, parents: Sequence[Parent], coefficients: Coefficients, made: Callable[[], Mapping[str, Any]],
     progress: Callable[[int], object] = lambda done: None, check: Callable[[], object] = lambda: None,
 ) -> Checkpoint:  # fmt: skip
     """Write the sum of the parents' tensors as a checkpoint, and return it.
@@ -39,11 +39,12 @@ def write_soup(
         out: the folder to make.
         parents: in the order of the sum; tensors stand in the file as in the first's.
         coefficients: of each tensor.
-        made: the method, the parents and their shares, for the state.
+        made: returns the method, the parents and their shares, for the state.
         progress: called with the bytes that are written.
-        check: called before the folder has its name; where it raises, there is none.
+        check: waits until every byte of the parents was read; called before the folder has its name; where it raises,
+            there is none.
     """
-    state: dict[str, Any] = {"version": 1, "step": max(parent.step for parent in parents), "soup": made}
+    state: dict[str, Any] = {"version": 1, "step": max(parent.step for parent in parents)}
     tensors: Mapping[str, Streamed]
     if parents[0].is_adapter:
         state["adapter"] = adapters.state_of(parents)
@@ -53,7 +54,8 @@ def write_soup(
     state["tokenizer"] = parents[0].tokenizer
     first = parents[0].checkpoint
     if first is None:
-        return _in_their_layout(out, parents[0].folder, tensors, state)
+        return _in_their_layout(out, parents[0].folder, tensors, state, made, check)
+    state["soup"] = made()
     bound = {parent.checkpoint.state.get("data") for parent in parents if parent.checkpoint is not None}
     if len(bound) == 1 and (data := bound.pop()) is not None:
         state["data"] = data
@@ -76,7 +78,8 @@ def agreed(parents: Sequence[Parent]) -> tuple[Config, list[str]]:
 
 
 def _in_their_layout(
-    out: Path, like: Path, tensors: Mapping[str, Streamed], state: Mapping[str, Any]
+    out: Path, like: Path, tensors: Mapping[str, Streamed], state: dict[str, Any],
+    made: Callable[[], Mapping[str, Any]], check: Callable[[], object],
 ) -> Checkpoint:  # fmt: skip
     """Write a folder as Hugging Face's: one file of weights, and what lies beside the first parent's."""
     with written_whole(out) as partial:
@@ -85,8 +88,10 @@ def _in_their_layout(
             shutil.copyfile(file, partial / file.name)
             with naming(file), (partial / file.name).open("rb") as copied:
                 os.fsync(copied.fileno())
+        check()
+        state["soup"] = made()
         write_text(partial / STATE, json.dumps(state, indent=1, sort_keys=True))
-    return Checkpoint(out, dict(state))
+    return Checkpoint(out, state)
 
 
 def _beside(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""docs/from-other-tools.md does not rot: every line that it gives works, and no "not yet" has come true unnoticed."""
+"""docs/from-other-tools.md does not rot: every command has a row, and every line that it gives works."""
 
 import argparse
 import io
@@ -35,19 +35,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "from-other-tools.md"
 MAKE_TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 ROW = re.compile(r"^\| `(?P<old>[^`]+)` \| (?P<new>.+) \|$", re.MULTILINE)
-SPAN = re.compile(r"(?P<not_yet>not yet \()?`(?P<line>[^`]+)`")
+SPAN = re.compile(r"`([^`]+)`")
 
 # what each of the older tools' guides names as its commands
 COMMANDS_OF = {"nue": 11, "The MLX transformer": 10, "buildingLLMFromScratch": 17, "microgpt": 6, "nash-llm": 14}
 
 
-def lines(wanted_not_yet):
-    found = []
-    for row in ROW.finditer(PAGE.read_text()):
-        for span in SPAN.finditer(row["new"]):
-            if bool(span["not_yet"]) == wanted_not_yet and span["line"] not in found:
-                found.append(span["line"])
-    return found
+def lines():
+    spans = [span for row in ROW.finditer(PAGE.read_text()) for span in SPAN.findall(row["new"])]
+    return [line for line in dict.fromkeys(spans) if not line.startswith("--")]
 
 
 def exists(line):
@@ -74,16 +70,11 @@ def test_every_command_of_the_older_tools_has_a_row():
         assert SPAN.search(row["new"]) or "the line above" in row["new"], row["old"]
 
 
-@pytest.mark.parametrize("line", lines(wanted_not_yet=True))
-def test_what_is_not_yet_is_not_yet(line):
-    assert not exists(line), f"{line} works now: take its `not yet` out of {PAGE.name}"
-
-
-@pytest.mark.parametrize("line", [line for line in lines(wanted_not_yet=False) if line.startswith("--") is False])
+@pytest.mark.parametrize("line", lines())
 def test_what_is_named_is_there(line):
     words = shlex.split(line)
     if words[0] in ("make", "pylm"):
-        assert exists(line), f"{PAGE.name} names {line}, which is not there: write `not yet ({line})`"
+        assert exists(line), f"{PAGE.name} names {line}, which is not there"
     elif words[:2] == ["uv", "sync"]:
         assert words[-1] in tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     elif words[0] == "pip":
@@ -178,7 +169,7 @@ def prepare_configuration(words):
             assert run(["config", "import", f"{old}.yaml", "--out", f"{name}.yaml"]) == 0
 
 
-@pytest.mark.parametrize("line", [line for line in lines(wanted_not_yet=False) if line.startswith("pylm ")])
+@pytest.mark.parametrize("line", [line for line in lines() if line.startswith("pylm ")])
 def test_the_lines_work(line, workplace, monkeypatch, capsys):
     if "--model unigram" in line or "--model sp-bpe" in line or ".model" in line:
         pytest.importorskip("sentencepiece")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,25 @@ def test_the_mean_of_others_folders_is_one_of_theirs() -> None:
     shape, weights = read(open_weights("out"))
     assert shape.tied is False and len(weights) == len(read(open_weights("a"))[1])
     assert pylm.generate("out", "that", max_tokens=3).text()
+
+
+def test_the_order_and_names_of_folders_are_nothing_to_their_mean_even_where_they_begin_alike(monkeypatch: Any) -> None:
+    names = [folder(Path(name), 7) for name in "abc"]
+    for step, name in enumerate(names):  # they differ in what stands last in each tensor alone
+        held = safetensors.numpy.load_file(f"{name}/model.safetensors")
+        for tensor in held.values():
+            tensor.reshape(-1)[-1] += np.float32(step * 1e-3 + 1e7 * (step == 1) - 1e7 * (step == 2))
+        safetensors.numpy.save_file(held, f"{name}/model.safetensors", {"format": "pt"})
+    monkeypatch.setattr("pylm.soups.parents.MARKED", 16)
+    sums = set()
+    for at, order in enumerate(permutations(names)):
+        renamed = [Path(shutil.copytree(name, f"{at}/{place}")) for place, name in enumerate(order)]
+        parents = pylm.soup(renamed, out=f"{at}/out").state["soup"]["parents"]
+        assert {parent["path"]: parent["identity"] for parent in parents} == {
+            str(path): open_weights(name).identity for path, name in zip(renamed, order, strict=True)
+        }
+        sums.add(Path(f"{at}/out/model.safetensors").read_bytes())
+    assert len(sums) == 1
 
 
 def test_their_differences_are_named_too() -> None:
