@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,7 @@ def stepped(folder: str, trackers: list[str]) -> dict[str, Any]:
     from pylm.runs.trackers import FINISHED, Tracking
 
     sys.path.insert(0, packages_of_peers())
+    folder = tempfile.mkdtemp(dir=folder)  # or the second time each line would be one that services have already
     beside = {
         "WANDB_MODE": "offline",
         "TRACKIO_DIR": f"{folder}/trackio",
