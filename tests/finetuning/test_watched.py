@@ -36,8 +36,8 @@ def test_steps_are_profiled_and_the_losses_are_the_same(method: str) -> None:
 
 def test_the_command_tells_a_program_of_an_incident() -> None:
     told = Path("told.json").resolve()
-    Path("told.py").write_text(f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read())")
-    words = {**SHORT, "learning_rate": 1e30, "grad_clip": 0.0}
+    Path("told.py").write_text(f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))")
+    words = {**SHORT, "max_steps": 3, "learning_rate": 1e30, "grad_clip": 0.0}
     line = [f"--{key.replace('_', '-')}={'null' if value is None else value}" for key, value in words.items()]
     asked = ["finetune", "--checkpoint", "runs/base", "--dataset", "chat.jsonl", "--out", "runs/broken", *line]
     assert command([*asked, "--on-incident", f"{sys.executable} told.py"]) == 0
