@@ -12,6 +12,7 @@ from pylm.cli.frame.command import json_option
 from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.configured import configured
 from pylm.cli.frame.narrator import Narrator
+from pylm.cli.frame.training_options import watching_options
 from pylm.cli.frame.types import SHARE
 from pylm.wording import in_options
 
@@ -50,6 +51,7 @@ KEYS = {
     help="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
 )
 @click.option("--allow-inexact", is_flag=True, show_default=False, help="Go on where it cannot be the same to the bit.")
+@watching_options
 @json_option
 def finetune(
     given: Given,
@@ -57,6 +59,8 @@ def finetune(
     out: str | None,
     resume: str | None,
     allow_inexact: bool,
+    profile: int | None,
+    on_incident: str | None,
     as_json: bool,
     **keys: Any,
 ) -> None:
@@ -78,6 +82,7 @@ def finetune(
         from pylm.finetuning.run import finetune as tune
         from pylm.runs import SignalStop
 
-        asked = Tuning(given, checkpoint, Path(out) if out else None, resume, allow_inexact, tuple(sys.argv[1:]))
+        asked = Tuning(given, checkpoint, Path(out) if out else None, resume, allow_inexact, tuple(sys.argv[1:]),
+                       on_incident, profile)  # fmt: skip
         tune(asked, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
     narrator.print_ended(as_json)

@@ -11,7 +11,7 @@ import click
 from pylm.cli.frame.command import json_option
 from pylm.cli.frame.configured import configured
 from pylm.cli.frame.launching import launch_options
-from pylm.cli.frame.training_options import training_options
+from pylm.cli.frame.training_options import training_options, watching_options
 from pylm.wording import in_options
 
 if TYPE_CHECKING:
@@ -29,17 +29,7 @@ pylm train --data data/mine --preset gpt2-124m --gpus 8"""
     resume="Go on from a checkpoint, exactly; auto, or nothing: the run's newest.",
     allow_inexact="Resume on a machine where the result cannot be the same to the bit.",
 )
-@click.option(
-    "--profile",
-    is_flag=False,
-    flag_value="5",
-    metavar="[STEPS]",
-    type=click.IntRange(1, 1000),
-    help="Write RUN/profile: a trace of so many steps, 5 unless given, and a table by kernel.",
-)
-@click.option(
-    "--on-incident", metavar="'PROGRAM ARGUMENT…'", help="Run it when a step or a tracker fails, without a shell."
-)
+@watching_options
 @launch_options
 @json_option
 def train(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.errors import UsageError
 from pylm.finetuning.request import Tuning
-from pylm.training.call import asked, with_named_keys
+from pylm.training.call import asked, watching, with_named_keys
 from pylm.training.events import Event, in_plain_python
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def finetune(
     out: Text | None = None,
     resume: Text | None = None,
     allow_inexact: bool = False,
+    profile: int | None = None,
+    on_incident: Iterable[str] | None = None,
     on_event: Callable[[Event], object] | None = None,
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
@@ -60,6 +62,8 @@ def finetune(
         out: Folder of the run; `runs/<name>-tuned-<date>-<time>` if not given.
         resume: `auto` for the newest checkpoint of the run, or a CHECKPOINT of it.
         allow_inexact: Whether to go on where the result cannot be the same to the bit.
+        profile: Steps of which RUN/profile gets a trace and a table by kernel; none unless given.
+        on_incident: A program and its arguments, run when a step or a tracker fails, as by `pylm.train`.
         on_event: Called with each event as it happens, as by `pylm.train`.
         model: Keys of the section `model`, for those that another section has too.
         train: Keys of the section `train`, likewise.
@@ -76,7 +80,9 @@ def finetune(
     sections = {"model": model, "train": train, "data": data, "sample": sample, "metrics": metrics}
     paths = {"preset": None, "config": config, "out": out, "resume": resume, "init_from": None}
     read = asked(None, None, paths, sections, given, depth=None, allow_inexact=allow_inexact)
-    request = Tuning(replace(read.given, section="finetune"), texts["checkpoint"], read.out, read.resume, allow_inexact)
+    given_here = replace(read.given, section="finetune")
+    request = Tuning(given_here, texts["checkpoint"], read.out, read.resume, allow_inexact,
+                     **watching(profile, on_incident))  # fmt: skip
     if on_event is not None:
         return _run(request, on_event, listens=True)
     from pylm.training.bar import Bar

@@ -21,6 +21,8 @@ class Tuning:
         resume: `auto` for the run's newest checkpoint, or a CHECKPOINT; None starts a new run.
         allow_inexact: whether a run may go on where it cannot be the same to the bit.
         argv: the words of the command line that asked; none from a program.
+        on_incident: a program and its arguments, run when something goes wrong; the user's own file's where None.
+        profile: steps to profile; None profiles none.
     """
 
     given: Given = Given("finetune")
@@ -29,3 +31,5 @@ class Tuning:
     resume: str | None = None
     allow_inexact: bool = False
     argv: tuple[str, ...] = ()
+    on_incident: str | tuple[str, ...] | None = None
+    profile: int | None = None

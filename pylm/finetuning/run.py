@@ -20,6 +20,7 @@ from pylm.finetuning.derived import derived, origin_of
 from pylm.finetuning.examples import examples_of
 from pylm.finetuning.judge import judge_once
 from pylm.runs import Stop
+from pylm.training.on_incident import program_of
 from pylm.training.request import Request
 from pylm.training.run import train
 from pylm.training.world import World
@@ -58,6 +59,8 @@ def finetune(
     """Tune what was asked for, or go on with it, to the end; the arguments are those of `pylm.training.run.train`."""
     _refuse_several()
     _refuse_of_training(request)
+    _asked(request, request.out).check()  # what training would refuse once the examples are read
+    program_of(request.on_incident)
     begun = begun_run(request, on_event)
     if begun is not None and begun.has_checkpoint:
         begun.refuse_another_base(request.checkpoint)
@@ -125,7 +128,8 @@ def _refuse_of_others(request: Tuning, resolved: Resolved) -> None:
 
 
 def _asked(request: Tuning, out: Path | None, **how: Any) -> Request:
-    return Request(given=request.given, out=out, allow_inexact=request.allow_inexact, argv=request.argv, **how)
+    return Request(given=request.given, out=out, allow_inexact=request.allow_inexact, argv=request.argv,
+                   on_incident=request.on_incident, profile=request.profile, **how)  # fmt: skip
 
 
 def _windows(examples: Examples, resolved: Resolved, base: Base) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pylm.runs import Run
     from pylm.training.keywords import TrainKeywords
 
-__all__ = ["asked", "train", "with_named_keys"]
+__all__ = ["asked", "train", "watching", "with_named_keys"]
 
 Text = str | os.PathLike[str]
 
@@ -87,8 +87,7 @@ def train(
     sections = {"model": model, "train": train, "sample": sample, "metrics": metrics, "eval": eval}
     paths = {"preset": preset, "config": config, "out": out, "resume": resume, "init_from": init_from}
     request = asked(text, data, paths, sections, keys, depth=depth, allow_inexact=allow_inexact)
-    program = None if on_incident is None else on_incident if isinstance(on_incident, str) else tuple(on_incident)
-    request = replace(request, profile=_plain(profile), on_incident=program)
+    request = replace(request, **watching(profile, on_incident))
     if on_event is not None:
         return _run(request, on_event, listens=True)
     from pylm.training.bar import Bar
@@ -124,6 +123,12 @@ def asked(
         depth=_plain(depth),
         allow_inexact=allow_inexact,
     )
+
+
+def watching(profile: Any, on_incident: Iterable[str] | None) -> dict[str, Any]:
+    """Return what a call says of how its steps are watched, as a request takes it."""
+    program = on_incident if on_incident is None or isinstance(on_incident, str) else tuple(on_incident)
+    return {"profile": _plain(profile), "on_incident": program}
 
 
 def _run(request: Request, on_event: Callable[[Event], object], listens: bool) -> Run:

@@ -21,6 +21,11 @@ AXE = HERE.parents[1] / ".venv" / "axe" / "axe.min.js"
 HOSTILE = "</p></script><script>window.struck = 1; alert(1)</script><img src=x onerror='window.struck = 2'>"
 LOOKS = [(1200, False), (1200, True), (390, False), (390, True)]
 POINTS = "(typeof charts !== 'undefined' && charts[0]?.panel.lines.find((one) => !one.faint).data[0].length)"
+WHITE = """(() => {
+  const canvas = charts[0].plot.ctx.canvas;
+  const bytes = charts[0].plot.ctx.getImageData(0, 0, canvas.width, canvas.height).data;
+  return bytes.filter((one, at) => at % 4 === 0 && Math.min(one, ...bytes.subarray(at + 1, at + 4)) > 250).length;
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,7 @@ def test_the_page_is_legible_wide_and_narrow_light_and_dark(page: Page, path: Pa
         page.until(POINTS)
         assert HOSTILE[:20] in page.value("document.getElementById('runs').innerText")  # as text
         is_sound(page, width)
+        assert not dark or page.value(WHITE) == 0, "points have the colour of their line, not that of paper"
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)

@@ -1,4 +1,4 @@
-"""The options that say which training is meant: `pylm train` runs it, `pylm plan` says what it takes."""
+"""The options that say which training is meant: `pylm train` runs it, `pylm plan` says what it takes; and who watches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.configured import complete_file
 
-__all__ = ["training_options"]
+__all__ = ["training_options", "watching_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,3 +47,19 @@ def training_options(*, out: str, resume: str, allow_inexact: str) -> Callable[[
         return function
 
     return decorated
+
+
+def watching_options(function: Function) -> Function:
+    """Give a command that trains the options that say how its steps are watched."""
+    profile = click.option(
+        "--profile",
+        is_flag=False,
+        flag_value="5",
+        metavar="[STEPS]",
+        type=click.IntRange(1, 1000),
+        help="Write RUN/profile: a trace of so many steps, 5 unless given, and a table by kernel.",
+    )
+    on_incident = click.option(
+        "--on-incident", metavar="'PROGRAM ARGUMENT…'", help="Run it when a step or a tracker fails, without a shell."
+    )
+    return profile(on_incident(function))

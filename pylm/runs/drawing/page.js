@@ -36,7 +36,7 @@ function drawn(panel, place) {
   const axis = { stroke: colour("--ink"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid"), width: 1 } };
   const series = panel.lines.map((line) => ({
     label: line.label + (line.faint ? " (as it was)" : ""), stroke: line.colour, alpha: line.faint ? 0.35 : 1,
-    width: line.faint ? 1 : 1.6, dash: line.dashed ? [6, 3] : undefined, points: { show: line.data[0].length <= 40 },
+    width: line.faint ? 1 : 1.6, dash: line.dashed ? [6, 3] : undefined, points: { show: line.data[0].length <= 40, fill: line.colour },
   }));
   return new uPlot({
     width: place.clientWidth, height: 380, padding: [null, 32, null, null], axes: [{ ...axis, label: panel.x }, { ...axis, size: 64 }],

@@ -13,9 +13,10 @@ from pylm.runs.trackers.services import SERVICES, service_of
 from pylm.runs.trackers.sink import Sink, about
 from pylm.runs.trackers.tail import Place, Tail
 
-__all__ = ["OPENING", "Sender"]
+__all__ = ["OPENING", "Sender", "waited"]
 
 OPENING = 300.0  # seconds that a package may take to be imported and a service to answer, on a machine that computes
+PART = 64  # lines sent at a time: MLflow takes 4 s for them where it has each already, and a whole reading took it 30
 
 
 class Sender(threading.Thread):
@@ -31,6 +32,7 @@ class Sender(threading.Thread):
         self._how = ""
         self._busy = False
         self._busy_for = 0.0
+        self._waited = 0.0
         self._limit: float | None = None  # in place of the watcher's, for what it is busy with
 
     def end(self, how: str) -> None:
@@ -41,9 +43,12 @@ class Sender(threading.Thread):
     def stalled(self, seconds: float, limit: float) -> bool:
         """Say whether it has been busy with one thing for too long, now that so many seconds more have passed.
 
-        They are the watcher's own: on a machine that sleeps, or has no time for this process, none pass for either.
+        They are the watcher's own: on a machine that sleeps none pass. Nor do those in which the thread had work and
+        no processor: beside a training that takes all, what it does in a second takes it more than a minute.
         """
-        self._busy_for = self._busy_for + seconds if self._busy else 0.0
+        before, self._waited = self._waited, waited(self.native_id)
+        own = max(0.0, seconds - (self._waited - before))
+        self._busy_for = self._busy_for + own if self._busy else 0.0
         return self._busy_for > (self._limit or limit)
 
     def run(self) -> None:
@@ -82,11 +87,12 @@ class Sender(threading.Thread):
         back, lines = tail.rewound(), tail.read()
         if back is None and not lines:
             return False
-        with self._works():
-            if back is not None:
+        if back is not None:
+            with self._works():
                 sink.rewind(back)
-            if lines:
-                sink.send(lines)
+        for at in range(0, len(lines), PART):
+            with self._works():
+                sink.send(lines[at : at + PART])
         self.sent += sum(line.kind == "metrics" for line in lines)
         return True
 
@@ -95,3 +101,11 @@ class Sender(threading.Thread):
         self._limit, self._busy_for, self._busy = limit, 0.0, True
         yield
         self._busy = False
+
+
+def waited(thread: int | None) -> float:
+    """Return the seconds in all that a thread of this process had work and no processor; 0 where no system says so."""
+    try:
+        return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # it ended, or the system is another
+        return 0.0

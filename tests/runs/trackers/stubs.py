@@ -21,6 +21,12 @@ def behave():
         raise RuntimeError("the service is on fire")
     if os.environ.get("STUB") == "sleeps":
         time.sleep(600)
+    if os.environ.get("STUB") == "is slow":
+        time.sleep(0.01)
+    if os.environ.get("STUB") == "computes":
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
 class Recorded:
     def __init__(self, *args, **more): pass
     def log(self, values, step=None):

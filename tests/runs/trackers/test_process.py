@@ -75,6 +75,36 @@ def test_one_that_stalls_is_dropped_and_never_waited_for(run: Path, monkeypatch:
     assert not (run / "trackers" / "wandb.json").exists() or '"lines": 0' in (run / "trackers/wandb.json").read_text()
 
 
+def test_one_that_is_slow_and_goes_on_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 lines, which are read at once, take it 3 s, of which 1.5 are allowed: 64 of them are sent in 0.6."""
+    run = made_run(tmp_path / "a", 300)
+    plant("wandb", tmp_path, monkeypatch)
+    monkeypatch.setenv("STUB", "is slow")
+    told = Tracking(run, ["wandb"], finish=60, stall=1.5, poll=0.02, nice=0).finish(FINISHED)
+    assert [one.sent for one in told if one.sent is not None] == [330] and not dropped(told)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says how long a thread waits for the processor")
+def test_one_that_has_no_processor_is_not_taken_for_one_that_stalls(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a core that is taken, with a quarter of the right to it: 2.2 s of computing take 9 s, of which 3 are allowed."""
+    log = plant("wandb", run.parent, monkeypatch)
+    monkeypatch.setenv("STUB", "computes")
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    taken = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        begun = time.monotonic()
+        sending = Tracking(run, ["wandb"], finish=180, stall=3, poll=0.02, nice=5)
+        told = sending.finish(FINISHED)
+        seconds = time.monotonic() - begun
+    finally:
+        taken.kill()
+        taken.wait()
+        os.sched_setaffinity(0, cores)
+    assert [one.sent for one in told if one.sent is not None] == [22] and not dropped(told)
+    assert sum(one["call"] == "log" for one in calls(log)) == 22 and seconds > 4
+
+
 def test_the_end_waits_no_longer_than_it_was_told_to(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = plant("wandb", run.parent, monkeypatch)
     monkeypatch.setenv("STUB", "sleeps")
