@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from pylm.training.backend import Choices, MicroBatch
 from pylm.training.probe import BatchOf, Circumstances, too_large
 from pylm.training.torch_backend import machine
@@ -33,7 +35,7 @@ class LeadingTrial(TorchTrial):
         """Try the model of a backend whose processes all follow."""
         super().__init__(backend)
         self.strategy = "fastest" if self.kind == "cpu" else "growing"
-        self.before, self.eager = backend.memory(), False
+        self.before, self.eager = _at_rest(backend), False
         self.compiler = None if self.compiler is None else _LeadingCompiler(self)
 
     def tell(self, *order: Any) -> None:
@@ -83,7 +85,7 @@ class _LeadingCompiler(TorchCompiler):
 
 def follow(backend: FsdpBackend, batch: BatchOf) -> Choices:
     """Compute what the first process tries until it has chosen, and return its choices; `batch` gives so many rows."""
-    trial, before = TorchTrial(backend), backend.memory()
+    trial, before = TorchTrial(backend), _at_rest(backend)
     with trial.untouched():
         while True:
             order, *what = backend.group.told(None)
@@ -112,6 +114,13 @@ def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, *, eager: bool) -
         raise
     finally:
         trial.forget()
+
+
+def _at_rest(backend: FsdpBackend) -> int:
+    """Return the bytes held before anything is tried; those of making the model are no pass's."""
+    if backend.torch_device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(backend.torch_device)
+    return backend.memory()
 
 
 def _may_grow(backend: FsdpBackend, before: int, factor: float) -> bool:

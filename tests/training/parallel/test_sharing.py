@@ -16,7 +16,7 @@ from pylm.training.estimate.sharing import Sharing
 from tests.support.ranks import in_ranks, in_world, lines
 from tests.support.shards import write_shards
 
-SHAPE: dict[str, Any] = {"n_layers": 3, "n_heads": 2, "d_model": 256, "context_length": 32}
+SHAPE: dict[str, Any] = {"n_layers": 3, "n_heads": 2, "d_model": 64, "context_length": 32}
 SHORT: dict[str, Any] = {
     **SHAPE, "backend": "torch", "device": "cpu", "precision": "fp32", "compile": False, "batch_tokens": 128,
     "micro_batch": 1, "max_steps": 3, "save_every": 2, "eval_every": 3, "eval_batches": 2, "sample_every": None,
@@ -28,7 +28,7 @@ ROOM = 1 << 40
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharing")
-    write_shards(folder / "ids", 3000, np.random.default_rng(2), count=4000)
+    write_shards(folder / "ids", 600, np.random.default_rng(2), count=4000)
     return folder
 
 
@@ -146,13 +146,13 @@ def shape() -> Any:
     from pylm.config.schema import Model
     from pylm.config.shape import complete
 
-    return complete(Model.model_validate(SHAPE), 3000)
+    return complete(Model.model_validate(SHAPE), 600)
 
 
 def batch(rows: int) -> Any:
     from pylm.training.backend import MicroBatch
 
-    ids = np.random.default_rng(0).integers(0, 3000, (rows, 33))
+    ids = np.random.default_rng(0).integers(0, 600, (rows, 33))
     return MicroBatch(ids[:, :-1].copy(), ids[:, 1:].copy())
 
 
@@ -161,13 +161,17 @@ def bytes_alive(group: Any, optimizer: str) -> int:
     import gc
 
     import torch
+    from torch.distributed.tensor import DTensor
 
-    gc.collect()
-    before = {one.untyped_storage().data_ptr() for one in gc.get_objects() if torch.is_tensor(one)}
+    def storages() -> dict[int, int]:
+        gc.collect()
+        tensors = [one for one in gc.get_objects() if isinstance(one, torch.Tensor) and not isinstance(one, DTensor)]
+        kept = [one.untyped_storage() for one in tensors if one.device.type == "cpu" and one.numel()]
+        return {one.data_ptr(): one.nbytes() for one in kept if one.nbytes()}
+
+    before = storages()
     backend = cut(group, optimizer=optimizer)
-    gc.collect()
-    storages = [one.untyped_storage() for one in gc.get_objects() if torch.is_tensor(one) and one.device.type == "cpu"]
-    alive = {one.data_ptr(): one.nbytes() for one in storages if one.data_ptr() not in before}
+    alive = {place: size for place, size in storages().items() if place not in before}
     assert backend.working
     return sum(alive.values())
 
