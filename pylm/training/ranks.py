@@ -149,6 +149,8 @@ class Ranks:
         if not isinstance(backend, TorchBackend):
             raise UsageError(f"{param('determinism', 'bitwise')} is of torch", param("backend", "torch"))
         group = self._group or Group(World())
+        if mode == "fsdp":  # or what one gathers would be of another size than what others send
+            self.same(backend.precision, f"precision {backend.precision}", "train on machines that are alike")
         return parallelize(backend, group, mode)
 
     def saver(self, run: Path, config: Config, text: str, texts: Mapping[str, str], hold_rows: bool) -> Saver:

@@ -33,8 +33,6 @@ DECIDING = (
     *("cpu_variant", "precision", "micro_batch", "compile"),
 )
 
-ALIKE = "train on machines that are alike"
-
 
 def find_checkpoint(asked: str | None, out: Path | None, on_event: OnEvent) -> Checkpoint | None:
     """Return the checkpoint to go on from, hashed; None where there is none yet, or nothing was asked."""
@@ -172,7 +170,7 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
 def refuse_mixed(ranks: Ranks, choices: Choices) -> None:
     """Refuse processes on machines that compute differently: what one of them rounds, the others would not."""
     for key in DECIDING:
-        ranks.same(choices.get(key), f"{key} {choices.get(key)}", ALIKE)
+        ranks.same(choices.get(key), f"{key} {choices.get(key)}", "train on machines that are alike")
 
 
 def begun_with(checkpoint: Checkpoint) -> dict[str, Any]:

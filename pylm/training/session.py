@@ -166,7 +166,6 @@ def _probed(
             whole=sharing.mode != "fsdp",
         )  # fmt: skip
         if sharing.mode == "fsdp":  # it may fit nobody whole: it is cut before it is tried, by all of them
-            ranks.same(backend.precision, f"precision {backend.precision}", resume.ALIKE)
             backend = ranks.parallelize(backend, begin.config, "fsdp")
         return backend, backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
 

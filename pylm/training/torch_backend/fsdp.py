@@ -124,6 +124,12 @@ class FsdpBackend(TorchBackend):
             self.group.told([CHOSEN, self._choices])
         return found
 
+    def uncompile(self) -> None:
+        """Compute eagerly again; what a pass that failed has gathered goes."""
+        super().uncompile()
+        for module in (*self.model.blocks, self.model):
+            module.reshard()  # pyright: ignore[reportCallIssue]
+
     def _trial(self) -> TorchTrial:
         return LeadingTrial(self)
 

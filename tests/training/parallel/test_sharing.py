@@ -20,7 +20,7 @@ SHAPE: dict[str, Any] = {"n_layers": 3, "n_heads": 2, "d_model": 64, "context_le
 SHORT: dict[str, Any] = {
     **SHAPE, "backend": "torch", "device": "cpu", "precision": "fp32", "compile": False, "batch_tokens": 128,
     "micro_batch": 1, "max_steps": 3, "save_every": 2, "eval_every": 3, "eval_batches": 2, "sample_every": None,
-    "learning_rate": 1e-3, "metrics": {"log_every": 1}, "keep_last": 9,
+    "learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 0, "metrics": {"log_every": 1}, "keep_last": 9,
 }  # fmt: skip
 ROOM = 1 << 40
 
@@ -206,17 +206,17 @@ def test_a_probe_of_parts_takes_the_same_passes_everywhere():
 
 def probed_without_a_compiler(group: Any) -> Any:
     """Probe where compiling a block fails, in all processes, as where there is no C++ compiler."""
-    from pylm.model.torch import Model
     from pylm.training.torch_backend.backend import TorchBackend
 
     def compile(self: Any) -> None:
-        plain = Model.loss
+        block = self.model.blocks[1]
+        plain = block.forward
 
-        def fails(self: Any, *args: Any, **kwargs: Any) -> Any:
-            Model.loss = plain
+        def fails(*args: Any, **kwargs: Any) -> Any:
+            block.forward = plain
             raise ValueError("no mill is here")
 
-        Model.loss = fails
+        block.forward = fails
 
     TorchBackend.compile = compile  # type: ignore[method-assign]
     return probed(group, "auto")
