@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,3 +173,22 @@ def test_time(shape: Shape, folder: Path, compare: Compare, pytestconfig: pytest
     spread = (before / took, after / took)
     row = report.Row(f"time, {named(shape)}", planned, took, None, ratio, spread, "0.90–1.10×", verdict)
     compare.report.add("plan", row)
+
+
+def test_a_thousand_devices(folder: Path, compare: Compare) -> None:
+    """A billion parameters on 1,024 devices that are not here: seconds of the whole command, and what it held."""
+    words = ["--preset", "llama-1b", "--vocab-size", "32000", "--max-tokens", "10B", "--batch-tokens", str(1 << 22)]
+    words += ["--gpus", "1024", "--parallel", "fsdp", "--no-probe", "--json"]
+
+    def race() -> tuple[float, Answer]:
+        began = time.perf_counter()
+        answer = pylm(folder, "plan", *words)
+        return time.perf_counter() - began, answer
+
+    seconds, answer = compare.benchmark.pedantic(race, rounds=1, iterations=1)
+    plan = json.loads(answer.out)
+    assert (plan["devices"], plan["parallel"]) == (1024, "fsdp") and plan["sent"] > 0
+    for what, figure, bar, unit in (("time", seconds, 30.0, "s"), ("memory", answer.held / 1e6, 2000.0, "MB")):
+        verdict = "met" if figure <= bar else "short"
+        name = f"a plan for 1,024 devices: {what}"
+        compare.report.add("plan", report.Row(name, figure, None, None, None, None, f"≤ {bar:g} {unit}", verdict, unit))

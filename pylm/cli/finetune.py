@@ -11,6 +11,7 @@ import click
 from pylm.cli.frame.command import json_option
 from pylm.cli.frame.completion import complete_runs
 from pylm.cli.frame.configured import configured
+from pylm.cli.frame.launching import launch_options
 from pylm.cli.frame.narrator import Narrator
 from pylm.cli.frame.training_options import watching_options
 from pylm.cli.frame.types import SHARE
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = """pylm finetune --dataset chat.jsonl
 pylm finetune --checkpoint runs/a --dataset pairs.jsonl --method lora --out runs/tuned
-pylm finetune --out runs/tuned --resume"""
+pylm finetune --out runs/tuned --resume
+pylm finetune --dataset chat.jsonl --gpus 2"""
 KEYS = {
     "dataset": "finetune.dataset", "method": "finetune.method", "template": "finetune.template",
     "freeze": "finetune.freeze", "val": "data.val_share", "val_dataset": "finetune.val_dataset",
@@ -52,6 +54,7 @@ KEYS = {
 )
 @click.option("--allow-inexact", is_flag=True, show_default=False, help="Go on where it cannot be the same to the bit.")
 @watching_options
+@launch_options
 @json_option
 def finetune(
     given: Given,
@@ -62,6 +65,12 @@ def finetune(
     profile: int | None,
     on_incident: str | None,
     as_json: bool,
+    gpus: int | None,
+    nodes: str | None,
+    ray: str | None,
+    max_restarts: int | None,
+    slurm: int | None,
+    submit: bool,
     **keys: Any,
 ) -> None:
     """Tune a trained model on examples, or go on with that: the result is a run.
@@ -71,18 +80,21 @@ def finetune(
     which the checkpoint was trained with, and falls to zero. Every key of the configuration is an option too.
     """
     from pylm.cli.frame.activity import Activity
-    from pylm.cli.frame.launching import first_speaks
+    from pylm.cli.frame.launching import first_speaks, start_several
+    from pylm.training.request import Request
 
     for name, value in keys.items():
         if value is not None:
             given = given.with_default(KEYS[name], value, f"--{name.replace('_', '-')}")
+    folder, argv = Path(out) if out else None, tuple(sys.argv[1:])
+    line = Request(given, data=keys["dataset"], out=folder, resume=resume, argv=argv)
+    start_several(line, gpus, nodes, ray, max_restarts, slurm, submit)
     with first_speaks() as speaks, Activity(quiet=as_json or not speaks) as activity, Narrator(activity) as narrator:
         activity.doing("starting")
         from pylm.finetuning.request import Tuning
         from pylm.finetuning.run import finetune as tune
         from pylm.runs import SignalStop
 
-        asked = Tuning(given, checkpoint, Path(out) if out else None, resume, allow_inexact, tuple(sys.argv[1:]),
-                       on_incident, profile)  # fmt: skip
+        asked = Tuning(given, checkpoint, folder, resume, allow_inexact, argv, on_incident, profile)
         tune(asked, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
     narrator.print_ended(as_json)

@@ -35,9 +35,7 @@ class Section(BaseModel):
 class Model(Section):
     """The shape of the model."""
 
-    n_layers: PositiveOrNone = Field(
-        default=None, description="Blocks. null: a preset or the size of the machine decides."
-    )
+    n_layers: PositiveOrNone = Field(default=None, description="Blocks. null: a preset or the machine's size decides.")
     n_heads: PositiveOrNone = Field(default=None, description="Attention heads. null: as above.")
     n_kv_heads: PositiveOrNone = Field(default=None, description="Heads of keys and values (GQA). null: n_heads.")
     d_model: PositiveOrNone = Field(default=None, description="Width. null: as n_layers.")
@@ -243,7 +241,7 @@ class Train(Section):
     device: Annotated[str, Device(auto=True)] = Field(default="auto", description="cpu, cuda, cuda:1 or mps.")
     parallel: Annotated[Literal["auto", "ddp", "fsdp", "none"], Word(of=("ddp", "fsdp", "none"), auto=True)] = Field(
         default="auto",
-        description="Several processes: ddp, each has the whole model; fsdp, each a part; none, one trains. auto: ddp.",
+        description="Each process has all of the model (ddp) or a part (fsdp); none: one alone. auto: ddp if it fits.",
     )
     parallel_timeout: Annotated[float, Duration()] = Field(
         default=600.0, description="How long one process waits for the others before the run ends: 90s, 10m."
@@ -282,6 +280,8 @@ class Train(Section):
             raise ValueError(f"consolidate false leaves the shards of parallel fsdp, and parallel is {self.parallel}")
         if not self.consolidate and self.average != "off":
             raise ValueError(f"average {self.average} is a folder within a checkpoint's: it needs consolidate true")
+        if self.parallel == "fsdp" and self.determinism == "bitwise":
+            raise ValueError("determinism bitwise sums in an order that parallel fsdp does not keep: parallel ddp does")
         return self
 
 

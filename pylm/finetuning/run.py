@@ -20,10 +20,11 @@ from pylm.finetuning.derived import derived, origin_of
 from pylm.finetuning.examples import examples_of
 from pylm.finetuning.judge import judge_once
 from pylm.runs import Stop
+from pylm.training.launch.rank import train as train_rank
 from pylm.training.on_incident import program_of
+from pylm.training.ranks import Ranks
 from pylm.training.request import Request
 from pylm.training.run import train
-from pylm.training.world import World
 from pylm.wording import param
 
 if TYPE_CHECKING:
@@ -57,28 +58,35 @@ def finetune(
     wants_step: Callable[[], bool] = lambda: True,
 ) -> Run:
     """Tune what was asked for, or go on with it, to the end; the arguments are those of `pylm.training.run.train`."""
-    _refuse_several()
     _refuse_of_training(request)
     _asked(request, request.out).check()  # what training would refuse once the examples are read
     program_of(request.on_incident)
-    begun = begun_run(request, on_event)
+
+    def tune(asked: Request, on_event: OnEvent, *, stop: Stop, wants_step: Callable[[], bool]) -> Run:
+        how = replace(request, resume=asked.resume, given=asked.given)  # of a new start of the same line
+        with Ranks.meet(asked, stop) as ranks:
+            return _tune(how, ranks, on_event, stop, wants_step)
+
+    # the checkpoint is what a new run begins with, and what one that goes on has begun with
+    asked = _asked(request, request.out, resume=request.resume, init_from=request.checkpoint)
+    return train_rank(asked, on_event, stop=stop or Stop(), wants_step=wants_step, work=tune)
+
+
+def _tune(request: Tuning, ranks: Ranks, on_event: OnEvent, stop: Stop, wants_step: Callable[[], bool]) -> Run:
+    """Do so in each process of a run: the first one reads the examples, and judges what came of them."""
+    hears = on_event if ranks.world.leads else lambda event: None
+    begun = begun_run(request, hears)
     if begun is not None and begun.has_checkpoint:
         begun.refuse_another_base(request.checkpoint)
         asked = _asked(request, request.out, resume=request.resume)
     else:
-        asked = _prepared(request, begun, on_event)
-    stop = stop or Stop()
-    run = train(asked, on_event, stop=stop, wants_step=wants_step)
+        made = ranks.led(lambda: _prepared(request, begun, hears))
+        asked = made or _prepared(request, begun, hears)  # what the first has made tokens is there
+        ranks.same([asked.init_from, asked.data], "the base and the examples", "give all processes the same files")
+    run = train(asked, on_event, stop=stop, wants_step=wants_step, ranks=ranks)
     if not run.config.finetune.prefers:  # pairs hold no answer that would be the right one
-        judge_once(run.path, on_event, stop)
+        ranks.led(lambda: judge_once(run.path, on_event, stop))
     return run
-
-
-def _refuse_several() -> None:
-    """Refuse to be one of several processes: each would read the examples, and judge what came of them."""
-    world = World.of_environment()
-    if world.size > 1:
-        raise UsageError(f"fine-tuning is of one process, and {world.size} were started", "start one, without torchrun")
 
 
 def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Request:
@@ -89,6 +97,11 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
         if resolved.origin("data.window") != DEFAULT:
             raise UsageError(f"{param('window', 'contiguous')} cuts pairs of answers apart", "leave it out")
     _refuse_of_others(request, resolved)
+    if resolved.config.finetune.adapts and resolved.config.train.parallel == "fsdp":
+        raise UsageError(
+            f"{param('parallel', 'fsdp')} trains no adapters: each process has all of their base",
+            f"{param('parallel', 'ddp')} does",
+        )
     base = open_base(request.checkpoint if begun is None else str(begun.base))
     _refuse_keeping(resolved, base)
     examples = examples_of(resolved, base, on_event)

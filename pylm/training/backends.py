@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pylm.errors import UsageError
@@ -45,6 +46,8 @@ def make_backend(
     trained: Trained = EVERYTHING,
     world: World = ALONE,
     choices: Choices | None = None,
+    *,
+    whole: bool = True,
 ) -> Backend:
     """Return the backend that computes, with a model of this shape.
 
@@ -58,6 +61,7 @@ def make_backend(
         trained: what of the model learns.
         world: this process, and those that it computes with.
         choices: what another process has found out for all.
+        whole: whether it is to compute as it is; else it is about to be cut into what several processes hold.
     """
     name = backend_name(config)
     if name == "mlx" and world.size > 1:
@@ -67,8 +71,10 @@ def make_backend(
     if name == "mlx":
         from pylm.training.mlx_backend import make
     else:
-        from pylm.training.torch_backend import make
+        from pylm.training.torch_backend import make as make_torch
         from pylm.training.torch_backend.machine import device_among
+
+        make = partial(make_torch, whole=whole)
     train = config.train
     if world.size > 1:
         train = train.model_copy(update={"device": device_among(train.device, world)})

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pylm.training.loop import Hooks
     from pylm.training.request import Request
     from pylm.training.torch_backend.group import Group
+    from pylm.training.torch_backend.parallel import Mode
 
 __all__ = ["AgreedStop", "Ranks"]
 
@@ -124,12 +125,21 @@ class Ranks:
         held = self._group.led(lambda: RunFolder(out), None)
         return Unwritten(out) if held is None else held
 
-    def hold_rows(self, config: Config) -> bool:
-        """Whether each process holds a part of the model: then all have to compute whatever one computes."""
-        return self._group is not None and config.train.parallel == "fsdp"
+    def worst(self, held: int, free: int | None) -> tuple[int, int | None]:
+        """Return the most bytes that any process holds, and the fewest that are free to any; None: one cannot tell."""
+        if self._group is None:
+            return held, free
+        holding, left = zip(*self._group.rows([held, -1 if free is None else free]), strict=True)
+        return int(max(holding)), None if min(left) < 0 else int(min(left))
 
-    def parallelize(self, backend: Backend, config: Config) -> Backend:
-        """Return of a backend, which has chosen what was left to it, the one that all processes share."""
+    def parallelize(self, backend: Backend, config: Config, mode: Mode = "ddp") -> Backend:
+        """Return of a backend the one that all processes share; where each has all of it, it has chosen what was open.
+
+        Args:
+            backend: of this process.
+            config: of the run.
+            mode: ddp or fsdp.
+        """
         bitwise = config.train.determinism == "bitwise"
         if self._group is None and not bitwise:
             return backend
@@ -139,11 +149,13 @@ class Ranks:
         if not isinstance(backend, TorchBackend):
             raise UsageError(f"{param('determinism', 'bitwise')} is of torch", param("backend", "torch"))
         group = self._group or Group(World())
-        return parallelize(backend, group, "fsdp" if self.hold_rows(config) else "ddp")
+        if mode == "fsdp":  # or what one gathers would be of another size than what others send
+            self.same(backend.precision, f"precision {backend.precision}", "train on machines that are alike")
+        return parallelize(backend, group, mode)
 
-    def saver(self, run: Path, config: Config, text: str, texts: Mapping[str, str]) -> Saver:
+    def saver(self, run: Path, config: Config, text: str, texts: Mapping[str, str], hold_rows: bool) -> Saver:
         """Return what writes the checkpoints of a run, of which `text` is the configuration."""
-        if self.hold_rows(config):
+        if hold_rows:
             from pylm.training.torch_backend.fsdp import gather_of
 
             assert self._group is not None

@@ -41,6 +41,7 @@ def train(
     *,
     stop: Stop | None = None,
     wants_step: Callable[[], bool] = lambda: True,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Train what was asked for, or go on with it, to the end.
 
@@ -51,12 +52,13 @@ def train(
         on_event: hears what happens, in this thread.
         stop: asked between steps, and while anything takes long; nobody stops it unless given.
         wants_step: whether a step is heard now: its figures cost a little.
+        ranks: the processes that train it, where they have met already.
     """
     stop = stop or Stop()
     request.check()
     program = program_of(request.on_incident)
     request = request.with_sources()
-    with Ranks.meet(request, stop) as ranks:
+    with Ranks.meet(request, stop) if ranks is None else nullcontext(ranks) as ranks:
         hears = on_event if ranks.world.leads else lambda event: None
         return _train_together(request, ranks, Hooks(stop=stop, on_event=hears, wants_step=wants_step), program)
 

@@ -15,7 +15,7 @@ from pylm.training.average import Averaging
 from pylm.training.backend import Choices, MicroBatch, cut
 from pylm.training.backends import make_backend
 from pylm.training.decisions import Decisions
-from pylm.training.estimate.preflight import refuse_what_cannot_fit
+from pylm.training.estimate.preflight import shared_as_fits
 from pylm.training.events import Probed, Started
 from pylm.training.loop import Files, Hooks, Plan, Progress, Session
 from pylm.training.ranks import Ranks
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.runs import RunFolder
     from pylm.training.backend import Backend
+    from pylm.training.estimate.sharing import Sharing
     from pylm.training.inputs import TrainingData
     from pylm.training.request import Request
 
@@ -72,15 +73,14 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     """
     config, data, checkpoint, on_event = begin.config, begin.data, begin.checkpoint, listeners.on_event
     ranks, leads = begin.ranks, begin.ranks.world.leads
-    rows = ranks.hold_rows(config)
-    ask = hooks.asker(config, on_event) if rows else ranks.led(lambda: hooks.asker(config, on_event))
     shape = complete(config.model, inputs.vocab_size(config, data.identity))
     if checkpoint is not None:
         resume.check_bound(checkpoint, data.identity, str(source_of(config)))
     parameters = count_parameters(shape)
-    refuse_what_cannot_fit(begin, shape, folder.path, on_event)
-    backend, choices = _probed(begin, shape, parameters, listeners)
-    backend = ranks.parallelize(backend, config)
+    sharing = shared_as_fits(begin, shape, folder.path, on_event)
+    rows = sharing.mode == "fsdp"
+    ask = hooks.asker(config, on_event) if rows else ranks.led(lambda: hooks.asker(config, on_event))
+    backend, choices = _probed(begin, shape, parameters, listeners, sharing)
     settled = _planned(begin, shape, parameters, choices)
     if checkpoint is not None:
         resume.check_choices(checkpoint, choices, request.allow_inexact, on_event)
@@ -103,7 +103,7 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     session = Session(
         backend=backend,
         loader=inputs.loader(config, settled.batches.sequences, backend, ranks.world),
-        files=_files(request, begin, settled, facts, folder),
+        files=_files(request, begin, settled, facts, folder, rows),
         plan=settled,
         hooks=ranks.shared(
             replace(
@@ -145,8 +145,10 @@ def make_session(request: Request, begin: Beginning, folder: RunFolder, listener
     return session
 
 
-def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -> tuple[Backend, Choices]:
-    """Return the backend, and what was left to the machine, tried on the run's own data."""
+def _probed(
+    begin: Beginning, shape: Shape, parameters: int, listeners: Hooks, sharing: Sharing
+) -> tuple[Backend, Choices]:
+    """Return the backend that all processes share, and what was left to the machine, tried on the run's own data."""
     train, context, ranks = begin.config.train, shape.context_length, begin.ranks
     sequences = plan.sequences_of_step(train, context, parameters, ranks.world.size)
 
@@ -160,16 +162,21 @@ def _probed(begin: Beginning, shape: Shape, parameters: int, listeners: Hooks) -
 
     def probed(choices: Choices | None = None) -> tuple[Backend, Choices]:
         backend = make_backend(
-            begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained, ranks.world, choices
-        )
+            begin.config, shape, begin.checkpoint, on_event, listeners.stop, run_seconds, trained, ranks.world, choices,
+            whole=sharing.mode != "fsdp",
+        )  # fmt: skip
+        if sharing.mode == "fsdp":  # it may fit nobody whole: it is cut before it is tried, by all of them
+            backend = ranks.parallelize(backend, begin.config, "fsdp")
         return backend, backend.probe(lambda rows: _sample_batch(begin.config, rows), sequences)
 
-    found = ranks.led(probed)  # by the first alone: others beside it would be measured with it
+    # by the first alone where each has all of it: others beside it would be measured with it
+    found = probed() if sharing.mode == "fsdp" else ranks.led(probed)
     choices = ranks.told(None if found is None else found[1])
     backend, here = found or probed(choices)
     resume.refuse_mixed(ranks, here)
+    choices = sharing.noted(choices, ranks.world.size)
     on_event(Probed(choices))
-    return backend, choices
+    return backend if sharing.mode == "fsdp" else ranks.parallelize(backend, begin.config), choices
 
 
 def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) -> Plan:
@@ -204,7 +211,9 @@ def _planned(begin: Beginning, shape: Shape, parameters: int, choices: Choices) 
     )
 
 
-def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str, Any], folder: RunFolder) -> Files:
+def _files(
+    request: Request, begin: Beginning, settled: Plan, facts: Mapping[str, Any], folder: RunFolder, hold_rows: bool
+) -> Files:
     """Write down what the run is, `facts` of machine and beginning with it; return where it is written from now on."""
     text, identity, checkpoint = begin.resolved.to_yaml(), begin.data.identity, begin.checkpoint
     made_by = {"argv": list(request.argv), "python": sys.version.split()[0], "origins": begin.resolved.origins}
@@ -219,7 +228,7 @@ def _files(request: Request, begin: Beginning, settled: Plan, facts: Mapping[str
         **facts,
         "length": asdict(settled.length),
     }
-    saver = begin.ranks.saver(folder.path, begin.config, text, identity.texts)
+    saver = begin.ranks.saver(folder.path, begin.config, text, identity.texts, hold_rows)
     here = checkpoint is not None and resume.home(checkpoint).resolve() == folder.path.resolve()
     return Files(folder, saver, bound, last_saved=begin.behind[0] if here else None)
 

@@ -164,6 +164,7 @@ def _header(event: Started) -> list[str]:
             + (f"; its matrix products reach {peak / 1e12:.2g} Tflop/s" if peak else ""),
         ),
         ("compile", f"{'compiled' if choices['compile'] else 'not compiled'} ({choices['compile_why']})"),
+        *([("parallel", f"{choices['parallel']}: {choices['parallel_why']}")] if "parallel" in choices else []),
         ("batch", str(event.batches)),
         ("length", _length(event.length, event.batches, choices.get("seconds_per_step"))),
         ("rate", str(event.schedule)),

@@ -74,16 +74,6 @@ def derived_of(method: str, optimizer: str, tuned_by: str | None) -> Derived:
     return derived(resolve(settings=[Setting("finetune.method", method, "test")], environ={}), base, 60)[1]
 
 
-def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
-        monkeypatch.setenv(name, str(value))
-    with pytest.raises(PylmError, match="fine-tuning is of one process, and 2 were started"):
-        tuned("runs/several")
-    assert command(["finetune", "--dataset", "chat.jsonl", "--out", "runs/several"]) == 2
-    assert capsys.readouterr().err.count("error: fine-tuning is of one process") == 1
-    assert not Path("runs/several").exists()
-
-
 def test_new_tokens_begin_at_the_mean_and_the_template_is_stored() -> None:
     write_rows("new.jsonl", conversations(120, seed=4))
     run, heard = tuned("runs/mean", "new.jsonl", learning_rate=1e-12, weight_decay=0.0, max_steps=1)

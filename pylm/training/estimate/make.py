@@ -12,6 +12,7 @@ from pylm.training.estimate.exchange import told
 from pylm.training.estimate.machine import machine_of, room_of
 from pylm.training.estimate.need import OVERHEAD, Machine, Need, need_of
 from pylm.training.estimate.plan import Plan, judge, margin
+from pylm.training.estimate.sharing import shared_as
 from pylm.training.estimate.speed import Speed, by_products, probed, seconds_of
 from pylm.training.estimate.subject import Subject, subject_of
 from pylm.training.events import Event
@@ -50,8 +51,10 @@ def plan(
     subject = subject_of(request, on_event)
     machine = machine_of(subject, gpus, on_event)
     room = room_of(machine, request.out or Path("runs"))
+    sharing = shared_as(subject, machine, room)
+    machine = machine._replace(mode=sharing.mode)
     need, speed = _settled(subject, machine, room, probe, on_event, stopping)
-    return _plan(subject, machine, room, need, speed)
+    return _plan(subject, machine, room, need, speed, sharing.why)
 
 
 def _settled(
@@ -64,7 +67,8 @@ def _settled(
 ) -> tuple[Need, Speed]:
     """Return what a run takes and how fast it goes: the one tells how much there is to do, the other how long it is."""
     need = need_of(subject, machine, _largest(subject, machine, room))
-    if probe and machine.here and not judge(subject, machine, need, room).short:
+    # a whole model is tried, which devices that each hold a part were chosen for not to hold
+    if probe and machine.here and machine.mode != "fsdp" and not judge(subject, machine, need, room).short:
         speed = probed(subject, need, on_event, stopping, machine.devices)
     elif machine.here:
         flops = measured_flops(subject.config, on_event)
@@ -91,12 +95,12 @@ def _largest(subject: Subject, machine: Machine, room: Room) -> int | None:
     return rows
 
 
-def _plan(subject: Subject, machine: Machine, room: Room, need: Need, speed: Speed) -> Plan:
-    """Put it together."""
+def _plan(subject: Subject, machine: Machine, room: Room, need: Need, speed: Speed, why: str | None) -> Plan:
+    """Put it together; `why` says why devices share the model as they do."""
     verdict = judge(subject, machine, need, room)
     train = subject.config.train
     limit = None if train.max_time is None else max(train.max_time - subject.done[1], 0.0)
-    notes = (*subject.notes, *_notes(machine, need))
+    notes = (*subject.notes, *_notes(machine, need, why))
     return Plan(
         fits=not verdict.short,
         why_not=verdict.short,
@@ -142,7 +146,7 @@ def _sequences(machine: Machine, need: Need, room: Room) -> int | None:
     return max(left // (need.kv_per_token * need.shape.context_length), 0)
 
 
-def _notes(machine: Machine, need: Need) -> tuple[str, ...]:
+def _notes(machine: Machine, need: Need, why: str | None) -> tuple[str, ...]:
     """Return what is said beside the figures."""
     notes = []
     if machine.devices > 1:
@@ -152,6 +156,8 @@ def _notes(machine: Machine, need: Need) -> tuple[str, ...]:
             f"{machine.devices} devices share the tokens of a step, {passes} "
             f"{'pass' if passes == 1 else 'passes'} each; {holds}, and its share of the moments"
         )
+        if why is not None:
+            notes.append(f"{param('parallel', need.mode)}: {why}")
         notes.append(f"{told(need.sent)}; it is not counted in the time")
     if not machine.here:
         notes.append("there is no GPU here: how much memory one has is not known")

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
     from pylm.training.estimate.subject import Subject
 
-__all__ = ["OVERHEAD", "Disk", "Machine", "Need", "changed", "mode_of", "need_of"]
+__all__ = ["OVERHEAD", "Disk", "Machine", "Need", "changed", "need_of"]
 
 TABLES = ("embed.weight", "position.weight", ".value.weight", "head.weight")
 FRAGMENTS = 0.05  # of what lives on a GPU
 UNSEEN = 0.05  # of the heap: small pieces lie between tensors, and nobody counts where; docs/plan.md has the errors
-OVERHEAD, BETWEEN = "interpreter and torch", "between tensors"
+OVERHEAD, BETWEEN, UNCUT = "interpreter and torch", "between tensors", "weights before they are cut"
 REFERRED = 8  # rows that are asked, as an evaluation, what the model gives each answer before it learns
 AT_ONCE = 2  # checkpoints beside those kept: the best, and the one that is being written
 
@@ -52,6 +52,9 @@ class Machine(NamedTuple):
     fast_bf16: bool = True
     devices: int = 1
     here: bool = True
+    mode: str = "none"  # in which several devices share the model
+    beside: int = 1  # processes that share the memory of the host
+    indices: tuple[int, ...] = (0,)  # of the CUDA devices whose memory counts
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,12 @@ def need_of(
         trained,
     )
     usage = used(run)
-    mode, passes = mode_of(config, world), batches.grad_accum_steps
+    mode, passes = machine.mode, batches.grad_accum_steps
     parts = dict(usage.parts)
     if world > 1:
         parts = shared(parts, shape, run.optimizer, run.precision, mode, world, passes)
+        if mode == "fsdp" and machine.device == "cpu":  # before it is cut it lies whole where it stays afterwards
+            parts[UNCUT] = max(4 * count + parts["matrices of Muon"] - sum(parts.values()), 0)
     if machine.device == "cpu":
         parts[BETWEEN] = int(usage.heap * (1 + UNSEEN)) - usage.live
     else:  # their allocators join what is free: not measured here, the usual share
@@ -171,13 +176,6 @@ def need_of(
         mode=mode,
         sent=0 if world == 1 else sent(count, world, mode, run.precision, passes),
     )
-
-
-def mode_of(config: Config, world: int) -> str:
-    """Return what each of several devices holds: all of the model, ddp, or its share, fsdp; none for one alone."""
-    if world == 1:
-        return "none"
-    return "fsdp" if config.train.parallel == "fsdp" else "ddp"
 
 
 def changed(subject: Subject, keys: Mapping[str, object]) -> Subject:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pylm.training.estimate.machine import machine_of, room_of
 from pylm.training.estimate.need import need_of
 from pylm.training.estimate.plan import judge
+from pylm.training.estimate.sharing import shared_as
 from pylm.training.estimate.subject import Facts, Subject, windows_held_back
 from pylm.training.events import Note
 
@@ -15,14 +17,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pylm.config.schema import Model as Shape
+    from pylm.training.estimate.sharing import Sharing
     from pylm.training.events import Event
     from pylm.training.session import Beginning
 
-__all__ = ["refuse_what_cannot_fit"]
+__all__ = ["shared_as_fits"]
 
 
-def refuse_what_cannot_fit(begin: Beginning, shape: Shape, folder: Path, on_event: Callable[[Event], None]) -> None:
-    """Refuse a run that would run out of memory or of disk whatever happens, and say so where it may.
+def shared_as_fits(begin: Beginning, shape: Shape, folder: Path, on_event: Callable[[Event], None]) -> Sharing:
+    """Return how the processes share the model, the same in all; refuse a run that would run out of memory or disk.
+
+    Refused is what would whatever happens; what may become too little is said.
 
     Args:
         begin: what the run is made from.
@@ -34,10 +39,17 @@ def refuse_what_cannot_fit(begin: Beginning, shape: Shape, folder: Path, on_even
     assert shape.vocab_size
     facts = Facts(shape.vocab_size, begin.data.tokens, held_back)
     subject = Subject(begin.resolved, shape, facts, done=begin.behind, new=begin.new)
-    machine = machine_of(subject, None, on_event, warm=False)
-    chosen = None if begin.checkpoint is None else begin.checkpoint.state["choices"].get("micro_batch")
-    verdict = judge(subject, machine, need_of(subject, machine, chosen), room_of(machine, folder), certain=True)
+    machine = machine_of(subject, None, on_event, world=begin.ranks.world)
+    room = room_of(machine, folder)
+    before = {} if begin.checkpoint is None else begin.checkpoint.state["choices"]
+    if not begin.ranks.alone:  # one process's figures decide for all: the largest overhead, and the least that is free
+        overhead, free = begin.ranks.worst(machine.overhead, room.memory)
+        machine, room = machine._replace(overhead=overhead), replace(room, memory=free)
+    sharing = shared_as(subject, machine, room, before, before.get("micro_batch"))
+    machine = machine._replace(mode=sharing.mode)
+    verdict = judge(subject, machine, need_of(subject, machine, before.get("micro_batch")), room, certain=True)
     if verdict.short:
         raise verdict.error(folder)
     if verdict.close is not None:
         on_event(Note(f"this may not fit: {verdict.close}"))
+    return sharing

@@ -37,12 +37,12 @@ def resident() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def free_memory() -> int | None:
-    """Return what a process like this one may come to hold: what is available, as far as its groups allow."""
+def free_memory(processes: int = 1) -> int | None:
+    """Return what each of so many processes like this one may hold: what is available, as far as its groups allow."""
     available = _available()
     if available is None:
         return None
-    return resident() + max(min([available, *_left_in_groups()]), 0)
+    return resident() + max(min([available, *_left_in_groups()]), 0) // processes
 
 
 def free_disk(folder: Path) -> tuple[int, int | None, str]:

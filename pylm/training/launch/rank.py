@@ -36,20 +36,21 @@ def train(
     *,
     stop: Stop,
     wants_step: Callable[[], bool],
+    work: Callable[..., Run] = run.train,
 ) -> Run:
-    """Train as `pylm.training.run.train` does, in this process of a world that the environment names.
+    """Train as `work` does, in this process of a world that the environment names.
 
     Raises LostRank where another process is gone, or has not moved for `parallel_timeout`.
     """
     world, request = World.of_environment(), restarted(request)
     if world.size == 1:
-        return run.train(request, on_event, stop=stop, wants_step=wants_step)
+        return work(request, on_event, stop=stop, wants_step=wants_step)
     patience = request.with_begun().resolve().config.train.parallel_timeout
     with Pulse(world, request.out, patience, stop) as pulse:
         heard = pulse.listening(on_event if world.leads else lambda event: None)
         wants = pulse.wants_step(wants_step if world.leads else lambda: False)
         try:
-            return run.train(request, heard, stop=stop, wants_step=wants)
+            return work(request, heard, stop=stop, wants_step=wants)
         except RuntimeError as error:
             if not is_of_another(error):
                 raise

@@ -60,6 +60,7 @@ def make(
     run_seconds: Callable[[float], float] = lambda step: 0.0,
     doing: Callable[[str], None] = lambda text: None,
     trained: Trained = EVERYTHING,
+    whole: bool = True,
 ) -> TorchBackend:
     """Make a backend for a completed shape.
 
@@ -72,12 +73,14 @@ def make(
         run_seconds: how long the run will take, from the seconds of a step.
         doing: told what is being tried, which may take a minute.
         trained: what of the model learns.
+        whole: whether it is to compute as it is. Else its weights are fp32 in the host's memory, without an optimizer,
+            until `parallelize` cuts them: a device need never hold all of them.
     """
     machine.keep_memory()
     if choices and "threads" in choices:
         torch.set_num_threads(int(choices["threads"]))
     machine.obey_thread_limit()
-    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing, trained)
+    return TorchBackend(shape, train, choices, say, stopping, run_seconds, doing, trained, whole)
 
 
 class TorchBackend:
@@ -95,6 +98,7 @@ class TorchBackend:
         run_seconds: Callable[[float], float],
         doing: Callable[[str], None],
         trained: Trained = EVERYTHING,
+        whole: bool = True,
     ) -> None:
         """Draw the weights from the seed, on the CPU, so that every device begins with the same."""
         self.shape, self.train = shape, train
@@ -106,7 +110,7 @@ class TorchBackend:
         self.dtype = machine.DTYPES[self.precision]
         torch.manual_seed(train.seed)
         self.adapter, self._dpo_beta = trained.adapter, trained.dpo_beta
-        model = self._model(shape)
+        model = self._model(shape, self.torch_device if whole else torch.device("cpu"))
         model.masks = Masks(train.seed)
         if self.adapter is not None:
             adapt(model, self.adapter, train.seed)
@@ -119,7 +123,7 @@ class TorchBackend:
         }
         self.masters = self._that_is_saved(weights)
         copies: dict[str, torch.Tensor] = {}
-        if self.precision != "fp32":
+        if whole and self.precision != "fp32":
             self.masters = {name: one.to(torch.float32, copy=True) for name, one in self.masters.items()}
             model = model.to(self.dtype)
             copies = self._that_is_saved(model.weights())
@@ -135,7 +139,7 @@ class TorchBackend:
             masters, copies = self._that_learns(self.masters), self._that_learns(copies)
         else:
             masters = self.masters
-        self.optimizer: Steps = optim.build(masters.items(), train, copies)
+        self.optimizer: Steps = optim.build(masters.items() if whole else (), train, copies)
         if train.activation_checkpointing:
             self._checkpoint_activations()
         self._phases = Phases()
@@ -302,7 +306,7 @@ class TorchBackend:
         """Choose the micro-batch and whether to compile, and measure; what was replayed is not probed."""
         if "micro_batch" not in self._choices:
             chosen = probe(
-                TorchTrial(self),
+                self._trial(),
                 batch,
                 sequences,
                 run_seconds=self._run_seconds,
@@ -315,6 +319,9 @@ class TorchBackend:
             if self.torch_device.type == "cuda":  # nor is the largest batch that it tried
                 torch.cuda.reset_peak_memory_stats(self.torch_device)
         return {**self._choices, **machine.facts(self.torch_device), "precision": self.precision}
+
+    def _trial(self) -> TorchTrial:
+        return TorchTrial(self)
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Return pinned memory where the device is a CUDA one, numpy's elsewhere."""
@@ -425,11 +432,11 @@ class TorchBackend:
         """Return the rows that learn, sharing memory; a frozen tensor is left out."""
         return {name: one[self._learning[name]] for name, one in tensors.items() if name in self._learning}
 
-    def _model(self, shape: Shape) -> Model:
+    def _model(self, shape: Shape, device: torch.device) -> Model:
         """Return the model as it begins; what an adapter is for is loaded, never drawn, and is never in fp32."""
         if self.adapter is not None:
-            return Model(shape, draw=False, dtype=self.dtype).to(self.torch_device)
-        return Model(shape, generator=torch.Generator().manual_seed(self.train.seed)).to(self.torch_device)
+            return Model(shape, draw=False, dtype=self.dtype).to(device)
+        return Model(shape, generator=torch.Generator().manual_seed(self.train.seed)).to(device)
 
     def _that_is_saved(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return what a checkpoint holds: everything, and of an adapter what learns. Its base is in nobody's fp32."""

@@ -23,13 +23,14 @@ from pylm.errors import UsageError
 from pylm.model.parameters import misfit
 from pylm.model.torch import Model
 from pylm.model.torch_codecs import from_stored, to_buffer
-from pylm.training.backend import LOSS_SCALE, Counts, MicroBatch, Tensor, evaluation_rows
-from pylm.training.optim.optimizer import Optimizer
+from pylm.training.backend import LOSS_SCALE, Choices, Counts, MicroBatch, Tensor, evaluation_rows
 from pylm.training.optim.rules import STEP
+from pylm.training.probe import BatchOf
 from pylm.training.torch_backend.backend import TorchBackend
 from pylm.training.torch_backend.group import Group
-from pylm.training.torch_backend.rows import Rows, RowsOptimizer, rows_of, stored_rows
-from pylm.training.torch_backend.trial import out_of_memory
+from pylm.training.torch_backend.rows import Owned, Rows, RowsOptimizer, rows_of, stored_rows
+from pylm.training.torch_backend.together import CHOSEN, LeadingTrial, follow
+from pylm.training.torch_backend.trial import TorchTrial, out_of_memory
 from pylm.wording import param
 
 __all__ = ["FsdpBackend", "gather_of", "shard"]
@@ -75,13 +76,15 @@ class FsdpBackend(TorchBackend):
                 f"{param('parallel', 'ddp')} does",
             )
         vars(self).update(vars(made))
-        assert isinstance(made.optimizer, Optimizer)
+        vars(made).clear()  # or it would keep alive what is whole
         self.group, self._passes_left = group, 0
-        self.whole = {name: tuple(one.shape) for name, one in made.masters.items()}
+        self.whole = {name: tuple(one.shape) for name, one in self.masters.items()}
         if self.copies:
             self.model.float()
-            self._put(self.model.weights(), made.masters)
+            self._put(self.model.weights(), self.masters)
             self.copies = {}
+        owned = Owned(group, self._that_learns(self.masters), self.train, self.torch_device)
+        del self.masters, self.working, self.optimizer
         world = group.world
         held = {name: rows_of(len(one), world.rank, world.size) for name, one in self.model.named_parameters()}
         # of what is saved: without the padding
@@ -95,7 +98,7 @@ class FsdpBackend(TorchBackend):
             name: Rows(*(self.rows[name].first + at - learning[name].start for at in (rows.start, rows.stop)))
             for name, rows in self._learning.items()
         }
-        self.optimizer = RowsOptimizer(group, made.optimizer, self._that_learns(self.masters), of_learning, self.train)
+        self.optimizer = RowsOptimizer(group, owned, self._that_learns(self.masters), of_learning, self.train)
 
     def weights(self) -> dict[str, Tensor]:
         """Return this process's rows of the fp32 masters, copied."""
@@ -109,6 +112,26 @@ class FsdpBackend(TorchBackend):
             if self._scale.used:
                 state[LOSS_SCALE] = Tensor.of(*to_buffer(torch.tensor(self._scale.state())))
         return state
+
+    def probe(self, batch: BatchOf, sequences: int | None) -> Choices:
+        """Choose what is open, as one process does: the first one searches, and the others compute what it tries."""
+        led = "micro_batch" not in self._choices
+        if led and not self.group.world.leads:
+            self._choices.update(follow(self, batch))
+            self.timings()
+        found = super().probe(batch, sequences)
+        if led and self.group.world.leads:
+            self.group.told([CHOSEN, self._choices])
+        return found
+
+    def uncompile(self) -> None:
+        """Compute eagerly again; what a pass that failed has gathered goes."""
+        super().uncompile()
+        for module in (*self.model.blocks, self.model):
+            module.reshard()  # pyright: ignore[reportCallIssue]
+
+    def _trial(self) -> TorchTrial:
+        return LeadingTrial(self)
 
     def loss(self, batch: MicroBatch) -> Counts:
         """Evaluate, and compute as often as the process with the most rows does: nobody gathers alone."""

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,10 @@ def sees_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def free_device_memory() -> int:
-    """Return the bytes that are free on the CUDA device that `auto` means."""
-    return int(torch.cuda.mem_get_info()[0])
+def free_device_memory(indices: Iterable[int]) -> int:
+    """Return the bytes that are free on whichever CUDA device of some has least, of those that are here."""
+    here = [index for index in indices if index < torch.cuda.device_count()]
+    return min(int(torch.cuda.mem_get_info(index)[0]) for index in here)
 
 
 def has_fast_bf16() -> bool:

@@ -17,12 +17,13 @@ from pylm.checkpoint import Joined, Tensor
 from pylm.config.schema import Train
 from pylm.model.torch_codecs import from_stored
 from pylm.training.optim.groups import Group as Rules
+from pylm.training.optim.groups import groups
 from pylm.training.optim.optimizer import Optimizer
 from pylm.training.optim.rules import STEP, misfit
 from pylm.training.torch_backend.group import Group
 from pylm.training.torch_backend.owners import shares_of_parameters
 
-__all__ = ["Rows", "RowsOptimizer", "rows_of", "stored_rows"]
+__all__ = ["Owned", "Rows", "RowsOptimizer", "rows_of", "stored_rows"]
 
 
 class Rows(NamedTuple):
@@ -44,37 +45,51 @@ def stored_rows(stored: Tensor, rows: Rows) -> torch.Tensor:
     return from_stored({"": joined.rows(*rows)})[""]
 
 
+class Owned:
+    """Muon's matrices by their owners, and those of this process, copied while there are whole ones."""
+
+    def __init__(
+        self, group: Group, parameters: Mapping[str, torch.Tensor], train: Train, device: torch.device
+    ) -> None:
+        """Share the matrices out.
+
+        Args:
+            group: the processes.
+            parameters: what learns, whole.
+            train: the optimizer and its rates.
+            device: where this process's matrices are to lie.
+        """
+        self.rules = groups(parameters, train)
+        self.whole = {name: tuple(one.shape) for name, one in parameters.items()}
+        muon = [one for one in self.rules if one.rule == "muon"]
+        self.shapes = {name: self.whole[name] for one in muon for name in one.names}
+        shares = shares_of_parameters(self.shapes, muon, group.world.size)
+        self.names = [[piece.name for piece in share] for share in shares]
+        mine = self.names[group.world.rank]
+        self.matrices = {name: parameters[name].detach().to(device, copy=True) for name in mine}
+
+
 class RowsOptimizer:
     """Has the ways of an Optimizer, for this process's rows; all processes call the same."""
 
     def __init__(
-        self,
-        group: Group,
-        made: Optimizer,
-        parameters: dict[str, torch.Tensor],
-        rows: Mapping[str, Rows],
-        train: Train,
+        self, group: Group, of: Owned, parameters: dict[str, torch.Tensor], rows: Mapping[str, Rows], train: Train
     ) -> None:
-        """Share the matrices out, and begin at step 0.
+        """Begin at step 0.
 
         Args:
             group: the processes.
-            made: for one process, with whole parameters; it is not to be used any more.
+            of: matrices that are stepped whole, and who steps them.
             parameters: this process's rows of each, which steps change in place.
             rows: which those are.
             train: the optimizer, its rates, decay and clip.
         """
         self.group, self.parameters, self.rows, self.clip = group, parameters, rows, train.grad_clip
         self.copies: dict[str, torch.Tensor] = {}
-        self.groups = made.groups
-        self.whole = {name: tuple(one.shape) for name, one in made.parameters.items()}
-        muon = [one for one in made.groups if one.rule == "muon"]
-        shapes = {name: self.whole[name] for one in muon for name in one.names}
-        shares = shares_of_parameters(shapes, muon, group.world.size)
-        self.owned = [[piece.name for piece in share] for share in shares]
-        self.matrices = {name: made.parameters[name].detach().clone() for name in self.owned[group.world.rank]}
+        self.groups, self.whole, shapes = of.rules, of.whole, of.shapes
+        self.owned, self.matrices = of.names, of.matrices
         own = {name: one for name, one in parameters.items() if name not in shapes and one.numel()} | self.matrices
-        kept = [Rules(one.rule, one.rate, one.decay, tuple(filter(own.__contains__, one.names))) for one in made.groups]
+        kept = [Rules(one.rule, one.rate, one.decay, tuple(filter(own.__contains__, one.names))) for one in of.rules]
         self.local = Optimizer(own, train, {}, [one for one in kept if one.names])
         self._each = {name: -(-rows // group.world.size) for name, (rows, _) in shapes.items()}
         self._sizes = [sum(self._each[name] * self.whole[name][1] for name in share) for share in self.owned]
