@@ -1,7 +1,7 @@
 """`pylm train --ray` on a cluster of two machines, which are processes here; the rank of one is killed midway.
 
-It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark. Ray's own
-processes take longer to start than the training does.
+It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark. tests/training/launch/test_ray.py is
+the same without the kill.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.launched import launched, rank_pid, result
+from tests.support.ray_cluster import two_machines
 from tests.support.shards import write_shards
 
 pytest.importorskip("ray.train.torch", reason="pip install 'ray[train]'", exc_type=ImportError)
@@ -27,19 +28,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    made.wait_for_nodes()
-    try:
+def cluster() -> Iterator[Any]:
+    with two_machines() as made:
         yield made
-    finally:
-        made.shutdown()
 
 
 @pytest.mark.slow
@@ -54,4 +45,5 @@ def test_a_worker_that_is_killed_costs_time_and_nothing_else(tmp_path: Path, clu
         os.kill(rank, signal.SIGKILL)
         assert one.end() == 0, one.said
     assert result(tmp_path / "run") == result(tmp_path / "alone")
-    assert not (tmp_path / ".run.ray").exists()
+    assert "rank 1 was ended by SIGKILL: all start again from the last checkpoint\n" in one.said
+    assert not list(tmp_path.glob(".run.*"))

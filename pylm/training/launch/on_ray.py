@@ -16,7 +16,7 @@ from typing import Any
 from pylm.data.cluster import connected, cores_of_a_machine, machines_of
 from pylm.errors import PylmError, UsageError
 from pylm.training.launch.codes import can_start_again, code_of_all, ended_by
-from pylm.training.launch.relay import asked_to_leave, launcher, left_by_itself, run_as_told, tell
+from pylm.training.launch.relay import asked_to_leave, launcher, left_by_themselves, run_as_told, tell
 from pylm.wording import param
 
 __all__ = ["train_on_ray"]
@@ -62,7 +62,8 @@ def train_on_ray(
         )
         late = f"the cluster has not started {wanted} processes yet, each of which takes {each}"
         try:
-            return int(here.attend(trainer.fit, lambda: say(late)).return_value)
+            ended: Any = here.attend(trainer.fit, lambda: say(late))
+            return int(ended.return_value)
         except (ray.exceptions.RayError, TrainingFailedError) as error:
             raise PylmError(f"the cluster gave the run up: {error}", "the same line goes on") from None
 
@@ -71,19 +72,20 @@ def run_rank(given: dict[str, Any]) -> int:
     """Run the command in a process that is a rank, and return the code of all; raise where they are to start again."""
     os.chdir(given["place"])
     folder, rank = Path(given["folder"]), int(os.environ["RANK"])
+    before = left_by_themselves(folder)  # in an earlier start, whose end Ray took for none
     if (port := _first_says(asked_to_leave(folder))) > 0:
         return port
     environ = {**os.environ, "MASTER_PORT": str(-port), "TORCHELASTIC_RESTART_COUNT": "1"}
     environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     code = run_as_told(given["command"], environ, folder, speaks=rank == 0)
     if not can_start_again({rank: code}):
-        return left_by_itself(folder) or code_of_all({rank: code})
+        return code_of_all(dict(enumerate(left_by_themselves(folder)[len(before) :] or [code])))
     time.sleep(SETTLING)
-    if not (others := left_by_itself(folder)):
-        if code < 0:  # those that lost it say nothing
-            tell(folder, f"{ended_by({rank: code})}: all start again from the last checkpoint")
-        raise RuntimeError(ended_by({rank: code}))
-    return others
+    if others := left_by_themselves(folder)[len(before) :]:
+        return others[0]
+    if code < 0:  # those that lost it say nothing
+        tell(folder, f"{ended_by({rank: code})}: all start again from the last checkpoint")
+    raise RuntimeError(ended_by({rank: code}))
 
 
 def _first_says(asked: int) -> int:

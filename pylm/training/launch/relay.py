@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from pylm.training.launch.codes import LOST
 
-__all__ = ["Launcher", "asked_to_leave", "launcher", "left_by_itself", "run_as_told", "tell"]
+__all__ = ["Launcher", "asked_to_leave", "launcher", "left_by_themselves", "run_as_told", "tell"]
 
 BEGUN, OUT, ERR, ASKED, LEFT = "begun", "out", "err", "asked", "left"  # the last two hold a byte for each
 ONCE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the second of these waits for nothing
@@ -129,10 +129,9 @@ def tell(folder: Path, line: str) -> None:
         err.write(line + "\n")
 
 
-def left_by_itself(folder: Path) -> int:
-    """Return the code that a rank left with by itself; 0 where none did."""
-    codes = (folder / LEFT).read_bytes()
-    return codes[0] if codes else 0
+def left_by_themselves(folder: Path) -> bytes:
+    """Return the codes of ranks that left by themselves, the first of them first."""
+    return (folder / LEFT).read_bytes()
 
 
 def asked_to_leave(folder: Path) -> int:
