@@ -1,7 +1,7 @@
 """`pylm train --ray` on a cluster of two machines, which are processes here; the rank of one is killed midway.
 
-It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark. tests/training/launch/test_ray.py is
-the same without the kill.
+It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark.
+tests/training/launch/test_ray.py is the same without the kill.
 """
 
 from __future__ import annotations

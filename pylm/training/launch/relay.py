@@ -116,7 +116,7 @@ def run_as_told(command: Sequence[str], environ: Mapping[str, str], folder: Path
             for number in asked[told:]:
                 child.send_signal(number)
             told = len(asked)
-    if -code in (folder / ASKED).read_bytes():  # it was asked before there was anything that could be saved
+    if -code in list((folder / ASKED).read_bytes()):  # it was asked before there was anything that could be saved
         code = 128 - code
     if code > 0 and code != LOST:
         _add(folder / LEFT, code)

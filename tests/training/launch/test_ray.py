@@ -1,6 +1,6 @@
 """`pylm train --ray` on a cluster of two machines, which are processes here: one process's run, and its page alone.
 
-A rank that is killed there is benchmarks/test_ray.py; what a rank writes and hears is tests/training/launch/test_relay.py.
+A rank that is killed there is benchmarks/test_ray.py; what a rank writes and hears is test_relay.py.
 """
 
 from __future__ import annotations
