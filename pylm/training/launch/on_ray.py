@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pylm.data.cluster import connected, cores_of_a_machine, machines_of
 from pylm.errors import PylmError, UsageError
@@ -39,7 +39,7 @@ def train_on_ray(
         max_restarts: how often all are started again after one was lost.
         say: hears that the cluster lets them wait.
     """
-    ray = connected(address)
+    ray, work = connected(address), cast("Any", run_rank)  # the stubs know no loop that returns anything
     try:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -51,7 +51,6 @@ def train_on_ray(
     if not 1 <= wanted <= there:
         raise UsageError(f"the cluster has {there} {kind}s", f"{param('gpus', there or 2)}, {param('device', 'cpu')}")
     each = {"CPU": max(cores_of_a_machine(ray) * machines // wanted, 1)} if on_cpu else {"CPU": 1, "GPU": 1}
-    work: Any = run_rank  # the stubs know no loop that returns anything
     with launcher(out.absolute()) as here:
         trainer = TorchTrainer(
             work,
@@ -65,7 +64,8 @@ def train_on_ray(
             ended: Any = here.attend(trainer.fit, lambda: say(late))
             return int(ended.return_value)
         except (ray.exceptions.RayError, TrainingFailedError) as error:
-            raise PylmError(f"the cluster gave the run up: {error}", "the same line goes on") from None
+            last = str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")  # the rest is a traceback
+            raise PylmError(f"the cluster gave the run up: {last}", "the same line goes on") from None
 
 
 def run_rank(given: dict[str, Any]) -> int:
@@ -75,8 +75,8 @@ def run_rank(given: dict[str, Any]) -> int:
     before = left_by_themselves(folder)  # in an earlier start, whose end Ray took for none
     if (port := _first_says(asked_to_leave(folder))) > 0:
         return port
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     environ = {**os.environ, "MASTER_PORT": str(-port), "TORCHELASTIC_RESTART_COUNT": "1"}
-    environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     code = run_as_told(given["command"], environ, folder, speaks=rank == 0)
     if not can_start_again({rank: code}):
         return code_of_all(dict(enumerate(left_by_themselves(folder)[len(before) :] or [code])))
@@ -84,7 +84,7 @@ def run_rank(given: dict[str, Any]) -> int:
     if others := left_by_themselves(folder)[len(before) :]:
         return others[0]
     if code < 0:  # those that lost it say nothing
-        tell(folder, f"{ended_by({rank: code})}: all start again from the last checkpoint")
+        tell(folder, ended_by({rank: code}))
     raise RuntimeError(ended_by({rank: code}))
 
 
