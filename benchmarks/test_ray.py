@@ -1,7 +1,7 @@
 """`pylm train --ray` on a cluster of two machines, which are processes here; the rank of one is killed midway.
 
-It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark. Ray's own
-processes take longer to start than the training does.
+It measures nothing, and runs by `pytest --full benchmarks/test_ray.py`, without --benchmark.
+tests/training/launch/test_ray.py is the same without the kill.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.launched import launched, rank_pid, result
+from tests.support.ray_cluster import two_machines
 from tests.support.shards import write_shards
 
 pytest.importorskip("ray.train.torch", reason="pip install 'ray[train]'", exc_type=ImportError)
@@ -26,20 +27,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    made.wait_for_nodes()
-    try:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with two_machines() as made:
         yield made
-    finally:
-        made.shutdown()
 
 
 @pytest.mark.slow
@@ -54,4 +45,29 @@ def test_a_worker_that_is_killed_costs_time_and_nothing_else(tmp_path: Path, clu
         os.kill(rank, signal.SIGKILL)
         assert one.end() == 0, one.said
     assert result(tmp_path / "run") == result(tmp_path / "alone")
-    assert not (tmp_path / ".run.ray").exists()
+    assert "\nrank 1 was ended by SIGKILL\n" in one.said and "\ngoing on from step " in one.said
+    assert not list(tmp_path.glob(".run.*"))
+
+
+@pytest.mark.slow
+def test_what_is_started_no_more_is_said_and_the_same_line_goes_on(tmp_path: Path, cluster: Any) -> None:
+    shards = write_shards(tmp_path / "data", 64, np.random.default_rng(3), 20_000)
+    with launched(tmp_path / "run", shards, "--ray", cluster.address, "--max-restarts", "0", gpus=2) as one:
+        one.until(lambda: one.step() >= 12)
+        rank = rank_pid(1, tmp_path / "run")
+        assert rank is not None
+        os.kill(rank, signal.SIGKILL)
+        assert one.end() == 1, one.said
+    assert "error: the cluster gave the run up: rank 1 was ended by SIGKILL\nhint: " in one.said
+
+
+@pytest.mark.slow
+def test_who_asks_the_launcher_to_stop_has_the_run_saved(tmp_path: Path, cluster: Any) -> None:
+    shards = write_shards(tmp_path / "data", 64, np.random.default_rng(3), 20_000)
+    more = ("--ray", cluster.address, "--max-steps", "5000", "--keep-last", "1")
+    with launched(tmp_path / "run", shards, *more, gpus=2) as one:
+        one.until(lambda: one.step() >= 12)
+        one.process.send_signal(signal.SIGTERM)
+        assert one.end() == 75, one.said
+    assert "stopped after step" in one.said and one.said.count("starting") == 1
+    assert (tmp_path / "run" / "checkpoints" / f"step_{one.step()}").is_dir()

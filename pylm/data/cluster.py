@@ -17,12 +17,13 @@ from typing import Any
 from pylm.errors import PylmError, UsageError
 from pylm.wording import param
 
-__all__ = ["Request", "connected", "share_of_work", "spread"]
+__all__ = ["Request", "connected", "cores_of_a_machine", "machines_of", "share_of_work", "spread"]
 
 SHARES_PER_MACHINE = 4  # a lost machine costs a fourth of its work, and fast ones take more of them
 TRIES_PER_SHARE = 5
 SECONDS_BETWEEN_LOOKS = 0.5
 CONNECT_SECONDS = 5.0
+HTTP2_OPENS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # and settings, which are answered with some
 
 # What `pylm._rust.tokenize` takes beside the tokenizer, by name.
 Request = dict[str, Any]
@@ -62,8 +63,8 @@ def spread(
         progress: told how far it has come.
     """
     ray = connected(address)
-    threads = request["threads"] or _cores_of_a_machine(ray)
-    world = max(min(units, SHARES_PER_MACHINE * _machines(ray)), 1)
+    threads = request["threads"] or cores_of_a_machine(ray)
+    world = max(min(units, SHARES_PER_MACHINE * machines_of(ray)), 1)
     share = ray.remote(num_cpus=threads, max_retries=TRIES_PER_SHARE, scheduling_strategy="SPREAD")(_share)
     shared_work, place = ray.put((files, {**request, "threads": threads})), os.getcwd()
     running = {share.remote(shared_work, place, rank, world): rank for rank in range(world)}
@@ -113,18 +114,17 @@ def _add(done: dict[str, float], found: dict[str, float]) -> None:
         done[key] = max(done.get(key, 0), value) if key in ("seconds", "total_bytes") else done.get(key, 0) + value
 
 
-def connected(address: str, *, shows: bool = False) -> Any:
-    """Return Ray, connected to a cluster; `shows` what its workers print."""
+def connected(address: str) -> Any:
+    """Return Ray, connected to a cluster, whose workers print nothing here."""
     try:
         import ray
     except ModuleNotFoundError:
         raise UsageError(f"{param('ray')} needs Ray, which is not installed", "pip install ray") from None
     if not ray.is_initialized():
         try:
-            if address != "auto":  # Ray itself would try for minutes
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-            ray.init(address=address, log_to_driver=shows, logging_level=logging.ERROR)
+            if address != "auto":
+                _check_answers(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"no Ray cluster answers at {address}: {_first_line(error)}",
@@ -133,11 +133,27 @@ def connected(address: str, *, shows: bool = False) -> Any:
     return ray
 
 
-def _machines(ray: Any) -> int:
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nobody speaks as Ray does, of which it would say so after minutes, and at length."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not port.isdecimal():
+        raise ValueError("an address is HOST:PORT")
+    with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as there:
+        if "RAY_USE_TLS" in os.environ:
+            return
+        there.settimeout(CONNECT_SECONDS)
+        there.sendall(HTTP2_OPENS)
+        answer = there.recv(9, socket.MSG_WAITALL)
+    if answer[3:4] != b"\x04":
+        raise ValueError("what listens there is not Ray")
+
+
+def machines_of(ray: Any) -> int:
+    """Return how many machines compute."""
     return sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
 
 
-def _cores_of_a_machine(ray: Any) -> int:
+def cores_of_a_machine(ray: Any) -> int:
     """Return the cores of the smallest machine, so that every machine can take a share."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return min((count for count in cores if count), default=1)

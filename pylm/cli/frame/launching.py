@@ -95,6 +95,7 @@ def start_several(
 
 def _on_cluster(request: Request, address: str, gpus: int | None, max_restarts: int) -> None:
     """Train on a Ray cluster, and leave with the code of its ranks."""
+    from pylm.cli.frame.printing import say
     from pylm.training.launch.launch import command_of, device_of, folder_of
     from pylm.training.launch.on_ray import train_on_ray
     from pylm.training.resume import check_folder
@@ -106,7 +107,7 @@ def _on_cluster(request: Request, address: str, gpus: int | None, max_restarts: 
     if request.resume is None:
         check_folder(out, None)  # its processes take each start for a new one
     command = command_of(request, out)
-    code = train_on_ray(address, command, out, gpus, on_cpu=device == "cpu", max_restarts=max_restarts)
+    code = train_on_ray(address, command, out, gpus, on_cpu=device == "cpu", max_restarts=max_restarts, say=say)
     raise click.exceptions.Exit(code)
 
 

@@ -32,7 +32,8 @@ export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # which srun no longer reads by
 {meet}
 # the time is nearly up: the run saves and leaves with 75, and goes on in the next turn of this job
 trap 'kill -USR1 "$step"' USR1
-srun {line}{nodes} &
+# whoever has left first, has others saved yet: srun would kill them where the cluster is set up so
+srun --kill-on-bad-exit=0 {line}{nodes} &
 step=$!
 wait "$step"
 code=$?

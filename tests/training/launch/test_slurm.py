@@ -26,7 +26,7 @@ time.sleep({seconds})
 sys.exit({code})
 """
 STAND_INS = {
-    "srun": 'exec "$@"\n',
+    "srun": '[ "$1" = --kill-on-bad-exit=0 ] && shift && exec "$@"\n',
     "scontrol": 'if [ "$1" = show ]; then printf "n1\\nn2\\nn3\\n"; else echo "$@" >> requeued; fi\n',
     "sbatch": 'cat > job; if [ -e refuses ]; then echo "sbatch: error: no such partition" >&2; exit 1; fi\n'
     'echo "Submitted batch job 7"\n',
