@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.data.identity import identify
 from pylm.data.open import source_of
@@ -41,6 +41,7 @@ def train(
     *,
     stop: Stop | None = None,
     wants_step: Callable[[], bool] = lambda: True,
+    store: Any = None,
 ) -> Run:
     """Train what was asked for, or go on with it, to the end.
 
@@ -51,12 +52,13 @@ def train(
         on_event: hears what happens, in this thread.
         stop: asked between steps, and while anything takes long; nobody stops it unless given.
         wants_step: whether a step is heard now: its figures cost a little.
+        store: in which the processes of the run have met; several that have not meet first.
     """
     stop = stop or Stop()
     request.check()
     program = program_of(request.on_incident)
     request = request.with_sources()
-    with Ranks.meet(request, stop) as ranks:
+    with Ranks.meet(request, stop, store) as ranks:
         hears = on_event if ranks.world.leads else lambda event: None
         return _train_together(request, ranks, Hooks(stop=stop, on_event=hears, wants_step=wants_step), program)
 

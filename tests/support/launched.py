@@ -56,11 +56,15 @@ class Launched:
         """Return the pid of a rank; None where it is not there."""
         return rank_pid(number, self.out)
 
-    def kill(self, number: int, sends: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal to a rank that is there, and return its pid."""
+    def there(self, number: int) -> int:
+        """Return the pid of a rank, once it is there."""
         while (pid := self.rank(number)) is None:
             time.sleep(0.01)
-        os.kill(pid, sends)
+        return pid
+
+    def kill(self, number: int, sends: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to a rank that is there, and return its pid."""
+        os.kill(pid := self.there(number), sends)
         return pid
 
     def step(self) -> int:
