@@ -5,6 +5,7 @@ Five kills, two of them within a save; fifty and twenty by --full. Beside it, wh
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
@@ -59,21 +60,35 @@ def test_kills_lose_nothing(compare: Compare, tmp_path: Path, pytestconfig: pyte
 
 
 def killed(one: Launched, chance: random.Random, within_save: bool) -> float:
-    """Kill a rank some steps on, or while the first one saves, and return the seconds until all step again."""
+    """Kill a rank some steps on, or the first one while it saves, and return the seconds until all step again."""
     since = one.step()
     one.until(lambda: one.step() >= since + 2)
+    rank = one.there(0 if within_save else chance.randrange(2))
     if within_save:
-        folder = one.out / "checkpoints"
-        one.until(lambda: any(folder.glob(".partial*")))
+        stop_within_save(one.out / "checkpoints", rank, chance)
     else:
         time.sleep(chance.random() * 0.1)
     begun, resumes = time.monotonic(), one.out / "resumes.jsonl"
     before = resumes.stat().st_size if resumes.exists() else 0
-    one.kill(0 if within_save else chance.randrange(2), signal.SIGKILL)
+    os.kill(rank, signal.SIGKILL)
     one.until(lambda: resumes.exists() and resumes.stat().st_size > before)
     size = (one.out / "metrics.jsonl").stat().st_size
     one.until(lambda: (one.out / "metrics.jsonl").stat().st_size > size)
     return time.monotonic() - begun
+
+
+def stop_within_save(folder: Path, rank: int, chance: random.Random) -> None:
+    """Stop a process while a checkpoint of its is begun and has no name yet: a save takes milliseconds."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(folder.glob(".partial*")):
+            time.sleep(chance.random() * 0.004)
+            os.kill(rank, signal.SIGSTOP)
+            time.sleep(0.001)  # a call to the system that it is in comes to its end
+            if any(folder.glob(".partial*")):
+                return
+            os.kill(rank, signal.SIGCONT)
+    raise AssertionError("no save was met with")
 
 
 def test_a_plan_for_a_thousand_devices(compare: Compare) -> None:

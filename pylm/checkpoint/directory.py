@@ -37,6 +37,7 @@ __all__ = [
     "hash_of",
     "hashes_of",
     "manifest_of",
+    "name_as",
     "partial_of",
     "read",
     "sweep",
@@ -203,11 +204,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         flush_folder(partial)
         partial.rename(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is not None and Path(error.filename).is_relative_to(partial):
-            error.filename = str(path / Path(error.filename).relative_to(partial))  # as it would be: the other is gone
+        name_as(path, partial, error)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     flush_folder(path.parent)
+
+
+def name_as(path: Path, partial: Path, error: BaseException) -> None:
+    """Let an error name a file of a checkpoint as it would be called: under the name that it has it is gone soon."""
+    if isinstance(error, OSError) and error.filename is not None and Path(error.filename).is_relative_to(partial):
+        error.filename = str(path / Path(error.filename).relative_to(partial))
 
 
 def begun(path: Path) -> Path:

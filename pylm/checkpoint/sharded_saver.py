@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pylm.checkpoint.directory import AVERAGE, MANIFEST, PARTIAL, begun, manifest_of, write, write_documents
+from pylm.checkpoint.directory import AVERAGE, MANIFEST, PARTIAL, begun, manifest_of, name_as, write, write_documents
 from pylm.checkpoint.saver import Saver
 from pylm.checkpoint.sharded import OPTIMIZER, WEIGHTS, join, shard_file, write_shard
 from pylm.checkpoint.tensors import Tensor
@@ -19,7 +20,9 @@ from pylm.errors import CheckpointError
 __all__ = ["Gather", "ShardedSaver"]
 
 Gather = Callable[[Sequence[int]], list[list[int]]]  # gives each rank the numbers of all, in the order of the ranks
+Share = tuple[Path, int, Mapping[str, Tensor]]  # folder, kind, tensors
 WORDS = "<4q"  # a hash as numbers of 64 bits
+SENTENCE = 128  # such numbers that say why a rank failed: names of files are 1,000 bytes at most
 FACTS = 5  # the size of a file and those
 
 
@@ -85,7 +88,7 @@ class ShardedSaver(Saver):
             told = self._together(
                 f"write its shard of {path.name}",
                 FACTS * len(shares),
-                lambda: [fact for share in shares for fact in self._write_share(*share)],
+                lambda: self._write_shares(path, partial, shares),
             )
             self._first(f"make {path.name} of the shards", lambda: self._make_one(path, partial, told, state))
         finally:
@@ -99,6 +102,14 @@ class ShardedSaver(Saver):
         self._check_folder()
         _, process, token = begun(path).name.rsplit("-", 2)
         return int(process), int(token, 16)
+
+    def _write_shares(self, path: Path, partial: Path, shares: Sequence[Share]) -> list[int]:
+        """Write what this rank holds of a checkpoint, and return what there is to know of its files."""
+        try:
+            return [fact for share in shares for fact in self._write_share(*share)]
+        except OSError as error:
+            name_as(path, partial, error)
+            raise
 
     def _write_share(self, folder: Path, kind: int, tensors: Mapping[str, Tensor]) -> list[int]:
         """Write a file of this rank's, flushed, and return its size and hash as numbers; zeros where it holds nothing.
@@ -157,7 +168,7 @@ class ShardedSaver(Saver):
         self._together(what, 0, lambda: (work(), ())[1] if self.rank == 0 else ())
 
     def _together(self, what: str, count: int, work: Callable[[], Sequence[int]]) -> list[list[int]]:
-        """Do this rank's part, and return the numbers of all; where one of them failed, all raise, it with its error.
+        """Do this rank's part, and return the numbers of all; where one of them failed, all raise what it failed by.
 
         Args:
             what: is done, for the sentence of those that did not fail.
@@ -170,8 +181,25 @@ class ShardedSaver(Saver):
         except BaseException as error:  # noqa: BLE001 - raised once the others know
             failed = error
         told = self._gather([failed is not None, *numbers])
-        if failed is not None:
-            raise failed
-        if ranks := [str(rank) for rank, (bad, *_) in enumerate(told) if bad]:
-            raise CheckpointError(f"rank {', '.join(ranks)} could not {what}")
+        failing = [rank for rank, (bad, *_) in enumerate(told) if bad]
+        if failing:
+            said = self._gather(_as_numbers(failed))[failing[0]]
+            raise failed or _as_error(said, f"rank {failing[0]}", what)
         return [numbers for _, *numbers in told]
+
+
+def _as_numbers(error: BaseException | None) -> list[int]:
+    """Return an error as numbers of 64 bits: what the system calls it, and what it says or which file it is about."""
+    number = (error.errno if isinstance(error, OSError) else 0) or 0
+    said = error.filename if number and isinstance(error, OSError) else error
+    text = str(said or "").encode()[-8 * SENTENCE :].ljust(8 * SENTENCE)
+    return [number, *struct.unpack(f"<{SENTENCE}q", text)]
+
+
+def _as_error(numbers: Sequence[int], who: str, what: str) -> Exception:
+    """Return the error of another rank that could not do something."""
+    number, *words = numbers
+    said = struct.pack(f"<{SENTENCE}q", *words).decode(errors="ignore").rstrip()
+    if number:  # such as a full disk, of which more can be said where the run is known
+        return OSError(number, os.strerror(number), f"{who}: {said}")
+    return CheckpointError(f"{who} could not {what}: {said}")

@@ -62,9 +62,9 @@ def finetune(
     _asked(request, request.out).check()  # what training would refuse once the examples are read
     program_of(request.on_incident)
 
-    def tune(asked: Request, on_event: OnEvent, *, stop: Stop, wants_step: Callable[[], bool]) -> Run:
+    def tune(asked: Request, on_event: OnEvent, *, stop: Stop, wants_step: Callable[[], bool], store: Any) -> Run:
         how = replace(request, resume=asked.resume, given=asked.given)  # of a new start of the same line
-        with Ranks.meet(asked, stop) as ranks:
+        with Ranks.meet(asked, stop, store) as ranks:
             return _tune(how, ranks, on_event, stop, wants_step)
 
     # the checkpoint is what a new run begins with, and what one that goes on has begun with

@@ -58,12 +58,13 @@ class Ranks:
 
     @classmethod
     @contextmanager
-    def meet(cls, request: Request, stop: Stop) -> Iterator[Ranks]:
+    def meet(cls, request: Request, stop: Stop, store: Any = None) -> Iterator[Ranks]:
         """Give the processes that the environment names, all of one mind, and part at the end.
 
         Args:
             request: of the run, the same in all of them.
             stop: of this process.
+            store: in which they have met; they meet here unless it is given.
         """
         world = World.of_environment()
         if world.size == 1:
@@ -77,7 +78,7 @@ class Ranks:
             )
         from pylm.training.torch_backend.group import Group
 
-        group = Group(world, config.train.parallel_timeout)
+        group = Group(world, config.train.parallel_timeout, store)
         group.asked = lambda: stop.signal or 0
         try:
             group.same(_code(), "the code", "install the same pylm everywhere")

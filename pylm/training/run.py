@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylm.data.identity import identify
 from pylm.data.open import source_of
@@ -41,6 +41,7 @@ def train(
     *,
     stop: Stop | None = None,
     wants_step: Callable[[], bool] = lambda: True,
+    store: Any = None,
     ranks: Ranks | None = None,
 ) -> Run:
     """Train what was asked for, or go on with it, to the end.
@@ -52,13 +53,14 @@ def train(
         on_event: hears what happens, in this thread.
         stop: asked between steps, and while anything takes long; nobody stops it unless given.
         wants_step: whether a step is heard now: its figures cost a little.
-        ranks: the processes that train it, where they have met already.
+        store: in which the processes of the run have met; several that have not meet first.
+        ranks: those processes, where they are of one mind already.
     """
     stop = stop or Stop()
     request.check()
     program = program_of(request.on_incident)
     request = request.with_sources()
-    with Ranks.meet(request, stop) if ranks is None else nullcontext(ranks) as ranks:
+    with Ranks.meet(request, stop, store) if ranks is None else nullcontext(ranks) as ranks:
         hears = on_event if ranks.world.leads else lambda event: None
         return _train_together(request, ranks, Hooks(stop=stop, on_event=hears, wants_step=wants_step), program)
 

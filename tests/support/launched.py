@@ -45,9 +45,9 @@ def rank_pid(number: int, out: Path) -> int | None:
 class Launched:
     """A run of two processes, seen from outside."""
 
-    def __init__(self, out: Path, shards: Path, *more: str, gpus: int = 2) -> None:
+    def __init__(self, out: Path, shards: Path, *more: str, gpus: int = 2, **environ: str) -> None:
         words = typed(out, shards, "--gpus", str(gpus), *more)
-        environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environ = {**os.environ, "OMP_NUM_THREADS": "1", **environ}
         self.out = out
         self.process = subprocess.Popen(words, stdout=-1, stderr=-1, text=True, env=environ, cwd=shards.parent)
         self.said = ""
@@ -56,11 +56,15 @@ class Launched:
         """Return the pid of a rank; None where it is not there."""
         return rank_pid(number, self.out)
 
-    def kill(self, number: int, sends: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal to a rank that is there, and return its pid."""
+    def there(self, number: int) -> int:
+        """Return the pid of a rank, once it is there."""
         while (pid := self.rank(number)) is None:
             time.sleep(0.01)
-        os.kill(pid, sends)
+        return pid
+
+    def kill(self, number: int, sends: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to a rank that is there, and return its pid."""
+        os.kill(pid := self.there(number), sends)
         return pid
 
     def step(self) -> int:
@@ -86,9 +90,9 @@ class Launched:
 
 
 @contextmanager
-def launched(out: Path, shards: Path, *more: str, gpus: int = 2) -> Iterator[Launched]:
+def launched(out: Path, shards: Path, *more: str, gpus: int = 2, **environ: str) -> Iterator[Launched]:
     """Start a run, and leave nothing of it behind."""
-    one = Launched(out, shards, *more, gpus=gpus)
+    one = Launched(out, shards, *more, gpus=gpus, **environ)
     try:
         yield one
     finally:

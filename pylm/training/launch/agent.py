@@ -170,8 +170,19 @@ class _Agent(LocalElasticAgent):
             self._say(
                 f"{ended_by(self.codes)}: all start again from the last checkpoint ({which} of {most} new starts)"
             )
+        self._kill()
+
+    def _restart_workers(self, worker_group: WorkerGroup) -> None:
+        """Start all again, because one of them has died, or one of another machine, which the rendezvous tells."""
+        if not any(self.codes.values()):
+            self._say("another machine starts again: so does this one, from the last checkpoint")
+            self._kill()  # told to save, they would wait for those that are gone
+        super()._restart_workers(worker_group)
+
+    def _kill(self) -> None:
+        """End the ranks that are left; one that is stopped would never hear SIGTERM."""
         assert isinstance(self._pcontext, SubprocessContext)
-        for handler in self._pcontext.subprocess_handlers.values():  # one that is stopped would hear SIGTERM never
+        for handler in self._pcontext.subprocess_handlers.values():
             if handler.proc.poll() is None:
                 handler.close(signal.SIGKILL)
 

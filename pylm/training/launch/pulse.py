@@ -100,7 +100,7 @@ class Pulse:
         folder: Path | None,
         patience: float,
         stop: Stop,
-        meet: Callable[[], Store] | None = None,
+        meet: Callable[[], Store],
     ) -> None:
         """Watch the thread that makes it.
 
@@ -109,9 +109,9 @@ class Pulse:
             folder: of the run, where stacks are written.
             patience: seconds that a process may wait for another.
             stop: asked to save and leave once the launcher is gone.
-            meet: returns the store where processes tell; the launcher's, unless given.
+            meet: returns a client of its own of the store in which the processes have met: theirs waits where they do.
         """
-        self._meet = meet or _store_of_all
+        self._meet = meet
         self._world, self._folder, self._stop = world, folder, stop
         self._patience, self._started = BEFORE * patience, False
         self._watched, self._parent = threading.get_ident(), os.getppid()
@@ -264,15 +264,6 @@ def _place(frame: FrameType | None) -> list[tuple[int, int]]:
         place.append((id(frame.f_code), frame.f_lasti))
         frame = frame.f_back
     return place
-
-
-def _store_of_all() -> Store:
-    """Return a client of its own of the store at which the processes met: theirs waits where they wait."""
-    from torch._C._distributed_c10d import PrefixStore, TCPStore
-
-    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    return PrefixStore(f"pylm/{start}", store)
 
 
 def _beats(store: Store, size: int) -> list[Beat]:

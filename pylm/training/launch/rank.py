@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from pylm.errors import PylmError
 from pylm.training import run
 from pylm.training.launch.codes import LOST
 from pylm.training.launch.pulse import Pulse
-from pylm.training.launch.restarted import restarted
+from pylm.training.launch.restarted import agreed, counted, restarted
 from pylm.training.world import World
 
 if TYPE_CHECKING:
@@ -42,22 +43,33 @@ def train(
 
     Raises LostRank where another process is gone, or has not moved for `parallel_timeout`.
     """
-    world, request = World.of_environment(), restarted(request)
+    world = World.of_environment()
     if world.size == 1:
-        return work(request, on_event, stop=stop, wants_step=wants_step)
+        return work(restarted(request, counted()), on_event, stop=stop, wants_step=wants_step, store=None)
     patience = request.with_begun().resolve().config.train.parallel_timeout
-    with Pulse(world, request.out, patience, stop) as pulse:
-        heard = pulse.listening(on_event if world.leads else lambda event: None)
-        wants = pulse.wants_step(wants_step if world.leads else lambda: False)
-        try:
-            return work(request, heard, stop=stop, wants_step=wants)
-        except RuntimeError as error:
-            if not is_of_another(error):
-                raise
-            raise LostRank(
-                f"the other processes are gone: {str(error).splitlines()[0]}",
-                "the same line goes on from the last checkpoint",
-            ) from error
+    from pylm.training.torch_backend.meeting import meet
+
+    with lost_to_others():
+        store: Any = meet(world, patience)  # whose stubs know no clone
+        request = restarted(request, agreed(store, world))
+        with Pulse(world, request.out, patience, stop, store.clone) as pulse:
+            heard = pulse.listening(on_event if world.leads else lambda event: None)
+            wants = pulse.wants_step(wants_step if world.leads else lambda: False)
+            return work(request, heard, stop=stop, wants_step=wants, store=store)
+
+
+@contextmanager
+def lost_to_others() -> Iterator[None]:
+    """Say of an error of torch's that another process is gone, where it is that."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_of_another(error):
+            raise
+        raise LostRank(
+            f"the other processes are gone: {str(error).splitlines()[0]}",
+            "the same line goes on from the last checkpoint",
+        ) from error
 
 
 def is_of_another(error: RuntimeError) -> bool:

@@ -46,11 +46,8 @@ class OneMachine(RendezvousHandler):
         return True
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """Return where the ranks meet, on a port that is free.
-
-        Each start has a store of its own: in that of the one before are addresses of processes that are gone.
-        """
-        self._store = _served(LOOPBACK, 0)
+        """Return where the ranks meet, on a port that is free."""
+        self._store = self._store or _served(LOOPBACK, 0)
         store = PrefixStore("agent", self._store)
         return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(LOOPBACK, self._store.port))
 

@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from pylm.errors import PylmError, UsageError
-from pylm.training.torch_backend.meeting import unwritten
+from pylm.training.torch_backend.meeting import meet
 from pylm.training.world import World
 
 __all__ = ["Group", "named"]
@@ -40,7 +39,7 @@ class Group:
         Args:
             world: all of them, and which one this is.
             timeout: seconds that one waits for another before it gives up.
-            store: where they meet; where the environment says (MASTER_ADDR, MASTER_PORT) unless given.
+            store: in which they have met (meeting.meet); here they meet unless it is given.
         """
         self.world = world
         self.asked: Callable[[], int] = lambda: 0  # which signal asked this process to stop; 0: none
@@ -51,9 +50,7 @@ class Group:
         cuda = torch.cuda.is_available() and dist.is_nccl_available()
         patience = timedelta(seconds=timeout)
         with self._talking():
-            if store is None:
-                store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=patience))
-                store = unwritten(store, world, timeout)
+            store = meet(world, timeout) if store is None else store
             self._store = PrefixStore("pylm", store)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from pylm.training.world import World
 
-__all__ = ["unwritten"]
+__all__ = ["meet", "unwritten"]
 
 POLL = 0.005  # seconds between looks of the first process
+
+
+def meet(world: World, timeout: float) -> PrefixStore:
+    """Return what `unwritten` gives of the store that the environment names (MASTER_ADDR, MASTER_PORT)."""
+    store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=timedelta(seconds=timeout)))
+    return unwritten(store, world, timeout)
 
 
 def unwritten(store: Any, world: World, timeout: float) -> PrefixStore:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch._C._distributed_c10d import TCPStore
 
 from pylm.errors import PylmError, UsageError
 from pylm.training.launch import agent as subject
@@ -97,17 +96,6 @@ def test_a_rank_that_is_stopped_does_not_hold_up_the_new_start(launched: Any) ->
     began = time.monotonic()
     code, _, notes = launched(f"note('.'); start or (rank and die(signal.SIGSTOP) or sys.exit({LOST}))")
     assert code == 0 and len(notes) == 4 and time.monotonic() - began < 3  # it hears no SIGTERM, which has 3 s
-
-
-def test_a_new_start_reads_nothing_that_ranks_of_the_one_before_have_left() -> None:
-    handler, _ = meeting(None)
-    stores = []
-    for _ in range(2):
-        where = handler.next_rendezvous().bootstrap_store_info
-        assert where is not None
-        stores.append(TCPStore(where.master_addr, where.master_port, is_master=False))
-        assert not stores[-1].check(["rank 0"])
-        stores[-1].set("rank 0", "its address")
 
 
 def test_what_is_said_of_a_first_rank_that_is_stopped_is_passed_on(launched: Any) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import HashStore
 
 from pylm.runs import Stop
 from pylm.training.launch.codes import LOST
@@ -46,7 +47,7 @@ def test_those_that_hang_are_found_among_those_that_wait(seed: int) -> None:
 
 
 def test_one_that_hears_no_event_knows_by_its_first_step_that_training_has_begun() -> None:
-    pulse = Pulse(World(1, 2, 1, 2), None, 10.0, Stop())
+    pulse = Pulse(World(1, 2, 1, 2), None, 10.0, Stop(), HashStore)
     assert pulse._patient() == 27.0  # models are compiled, and machines measured
     assert pulse.wants_step(lambda: False)() and pulse._patient() == 9.0
 

@@ -157,6 +157,20 @@ def trained_by_rank(given: list[dict[str, Any]]) -> Any:
     return trained(given[int(os.environ["RANK"])], "of rank 0")
 
 
+def with_other_code(rank: int, stop: Any, heard: Any) -> None:
+    from pylm.training import ranks
+
+    own = ranks._code()
+    if rank:
+        ranks._code = lambda: ("1" if own[0] == "0" else "0") + own[1:]  # type: ignore[assignment]
+
+
+def test_processes_with_other_code_are_refused():
+    first, other = in_world(2, trained, SHORT, "of other code", with_other_code)
+    assert first == other == ("UsageError", 2, "the code of rank 1 is not that of rank 0",
+                              "install the same pylm everywhere")  # fmt: skip
+
+
 def test_processes_with_other_data_are_refused(tmp_path):
     for rank in range(2):
         (tmp_path / str(rank)).mkdir()
