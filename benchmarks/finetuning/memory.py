@@ -17,8 +17,8 @@ from benchmarks.report import Row
 
 METHODS = ("full", "lora", "dpo", "dpo-lora")
 SHAPES: dict[str, dict[str, Any]] = {
-    "L 4 d 256 T 256 V 4,096": {"n_layers": 4, "n_heads": 4, "d_model": 256, "context_length": 256},
-    "L 8 d 512 T 256 V 4,096": {"n_layers": 8, "n_heads": 8, "d_model": 512, "context_length": 256},
+    "L 4 d 256 T 256 V 512": {"n_layers": 4, "n_heads": 4, "d_model": 256, "context_length": 256},
+    "L 8 d 512 T 256 V 512": {"n_layers": 8, "n_heads": 8, "d_model": 512, "context_length": 256},
 }
 COMPUTING: dict[str, Any] = {"device": "cpu", "compile": False, "precision": "fp32", "micro_batch": 4}
 CHILD = """
@@ -63,7 +63,7 @@ def test_memory_of_a_tuning(shape: str, compare: Compare, tmp_path: Path) -> Non
         out="runs/base",
         max_steps=2,
         batch_tokens=1024,
-        vocab_size=4096,
+        vocab_size=512,
         **SHAPES[shape],
     )
 
