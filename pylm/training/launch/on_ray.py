@@ -16,12 +16,11 @@ from typing import Any, cast
 from pylm.data.cluster import connected, cores_of_a_machine, machines_of
 from pylm.errors import PylmError, UsageError
 from pylm.training.launch.codes import can_start_again, code_of_all, ended_by
-from pylm.training.launch.relay import asked_to_leave, launcher, left_by_themselves, run_as_told, tell
+from pylm.training.launch.relay import SETTLING, asked_to_leave, launcher, left_by_themselves, run_as_told, tell
 from pylm.wording import param
 
 __all__ = ["train_on_ray"]
 
-SETTLING = 1.0  # seconds in which a rank that leaves with a sentence has told the others' workers
 Say = Callable[[str], None]
 
 
@@ -77,7 +76,7 @@ def run_rank(given: dict[str, Any]) -> int:
         return port
     os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     environ = {**os.environ, "MASTER_PORT": str(-port), "TORCHELASTIC_RESTART_COUNT": "1"}
-    code = run_as_told(given["command"], environ, folder, speaks=rank == 0)
+    code = run_as_told(given["command"], environ, folder, rank)
     if not can_start_again({rank: code}):
         return code_of_all(dict(enumerate(left_by_themselves(folder)[len(before) :] or [code])))
     time.sleep(SETTLING)

@@ -22,11 +22,13 @@ from typing import TypeVar
 
 from pylm.training.launch.codes import LOST
 
-__all__ = ["Launcher", "asked_to_leave", "launcher", "left_by_themselves", "run_as_told", "tell"]
+__all__ = ["SETTLING", "Launcher", "asked_to_leave", "launcher", "left_by_themselves", "run_as_told", "tell"]
 
 BEGUN, OUT, ERR, ASKED, LEFT = "begun", "out", "err", "asked", "left"  # the last two hold a byte for each
 ONCE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the second of these waits for nothing
 LOOK = 0.2  # seconds
+SETTLING = 1.0  # seconds in which a rank that leaves with a sentence has told the others' workers
+TOLD = 2000  # characters of what a rank said last
 PATIENCE = 30.0  # seconds in which ranks are started where there is room: a cluster on two busy cores takes 15
 Result = TypeVar("Result")
 
@@ -100,13 +102,16 @@ def launcher(beside: Path) -> Iterator[Launcher]:
             one.show()
 
 
-def run_as_told(command: Sequence[str], environ: Mapping[str, str], folder: Path, *, speaks: bool) -> int:
-    """Run a command that hears what the launcher is asked, and return its code; its words go where it `speaks`."""
+def run_as_told(command: Sequence[str], environ: Mapping[str, str], folder: Path, rank: int) -> int:
+    """Run a command that is a rank and hears what the launcher is asked; return its code.
+
+    The first writes for all. What another says last is shown where it alone leaves with a sentence.
+    """
     _add(folder / BEGUN, 1)
     told = (folder / ASKED).stat().st_size
-    with (folder / OUT if speaks else Path(os.devnull)).open("ab") as out:
-        with (folder / ERR if speaks else Path(os.devnull)).open("ab") as err:
-            child = subprocess.Popen(command, env=environ, stdout=out, stderr=err)
+    before, own = len(left_by_themselves(folder)), folder / (f"{ERR}.{rank}" if rank else ERR)
+    with (Path(os.devnull) if rank else folder / OUT).open("ab") as out, own.open("ab") as err:
+        child = subprocess.Popen(command, env=environ, stdout=out, stderr=err)
     while True:
         try:
             code = child.wait(LOOK)
@@ -120,6 +125,9 @@ def run_as_told(command: Sequence[str], environ: Mapping[str, str], folder: Path
         code = 128 - code
     if code > 0 and code != LOST:
         _add(folder / LEFT, code)
+        time.sleep(SETTLING if rank else 0)
+        if rank and len(left_by_themselves(folder)) == before + 1:
+            tell(folder, f"rank {rank}: {own.read_text(errors='replace').strip()[-TOLD:]}")
     return code
 
 

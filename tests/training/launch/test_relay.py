@@ -32,9 +32,9 @@ def leaves_with(code: int) -> list[str]:
 def test_what_the_first_rank_writes_is_shown_and_nothing_of_the_others(tmp_path: Path, capsys: Any) -> None:
     with launcher(tmp_path / "runs" / "x") as here:
         assert here.folder.parent == tmp_path / "runs" and not here.begun()
-        ended = here.attend(lambda: run_as_told(leaves_with(0), os.environ, here.folder, speaks=True), lambda: None)
+        ended = here.attend(lambda: run_as_told(leaves_with(0), os.environ, here.folder, 0), lambda: None)
         assert ended == 0 and here.begun()
-        assert run_as_told(leaves_with(0), os.environ, here.folder, speaks=False) == 0
+        assert run_as_told(leaves_with(0), os.environ, here.folder, 1) == 0
         tell(here.folder, "rank 1 is gone")
         assert left_by_themselves(here.folder) == b"" and asked_to_leave(here.folder) == 0
     assert capsys.readouterr() == ("said\n", "rank 1 is gone\n")
@@ -56,7 +56,7 @@ def test_what_the_launcher_is_asked_reaches_a_rank_which_saves(tmp_path: Path, c
     command = [sys.executable, "-c", RANK, str(tmp_path / "ready")]
     codes = []
     with launcher(tmp_path / "x") as here:
-        rank = threading.Thread(target=lambda: codes.append(run_as_told(command, os.environ, here.folder, speaks=True)))
+        rank = threading.Thread(target=lambda: codes.append(run_as_told(command, os.environ, here.folder, 0)))
         rank.start()
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
@@ -75,7 +75,7 @@ def test_a_rank_that_was_asked_before_it_could_save_was_not_lost(tmp_path: Path)
         (here.folder / "begun").write_bytes(b"\1")
         codes: list[int] = []
         command = [sys.executable, "-c", "import time; time.sleep(20)"]
-        rank = threading.Thread(target=lambda: codes.append(run_as_told(command, os.environ, here.folder, speaks=True)))
+        rank = threading.Thread(target=lambda: codes.append(run_as_told(command, os.environ, here.folder, 0)))
         rank.start()
         time.sleep(0.1)
         here.pass_on(signal.SIGUSR1)
@@ -83,10 +83,25 @@ def test_a_rank_that_was_asked_before_it_could_save_was_not_lost(tmp_path: Path)
         assert codes == [128 + signal.SIGUSR1] and left_by_themselves(here.folder) == bytes(codes)
 
 
+def test_a_sentence_that_the_first_does_not_say_is_shown(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(subject, "SETTLING", 0)
+    says = [sys.executable, "-c", "import sys; sys.exit('error: no such file')"]
+    with launcher(tmp_path / "x") as here:
+        assert run_as_told(says, os.environ, here.folder, 3) == 1
+    assert capsys.readouterr() == ("", "rank 3: error: no such file\n")
+    with launcher(tmp_path / "x") as here:
+        monkeypatch.setattr(subject, "SETTLING", 1)
+        other = threading.Thread(target=run_as_told, args=(says, os.environ, here.folder, 3))
+        other.start()
+        assert run_as_told(says, os.environ, here.folder, 0) == 1
+        other.join(9)
+    assert capsys.readouterr() == ("", "error: no such file\n")
+
+
 @pytest.mark.parametrize(("code", "told"), [(3, b"\3"), (LOST, b"")])
 def test_a_code_of_its_own_is_told_and_a_lost_rank_has_none(tmp_path: Path, code: int, told: bytes) -> None:
     with launcher(tmp_path / "x") as here:
-        assert run_as_told(leaves_with(code), os.environ, here.folder, speaks=True) == code
+        assert run_as_told(leaves_with(code), os.environ, here.folder, 0) == code
         assert left_by_themselves(here.folder) == told
 
 
