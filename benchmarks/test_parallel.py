@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHAPE = {"n_layers": 4, "n_heads": 3, "d_model": 192, "context_length": 256}
 VOCABULARY, ROWS, PASS = 2048, 8, 2  # sequences of a step over all processes, and of a pass
 SETTINGS = {"precision": "fp32", "device": "cpu", "compile": False}
+ENOUGH = 1.6  # times the speed of one
 ALONE, APART, TOGETHER = "one process", "two that share nothing", "pylm"
 LOSSES = {"ddp, AdamW": {}, "ddp, Muon": {"optimizer": "muon"}}
 
@@ -132,8 +133,9 @@ def test_two_processes_are_nearly_twice_as_fast(compare: Compare, pytestconfig: 
     run = Run(
         "a step on 2 ranks, a thread each", samples, {}, versions, lambda row: compare.report.add("parallel", row)
     )
-    run.faster(None, ALONE)
-    run.faster(0.9, APART)
+    twice = run.median(ALONE) >= ENOUGH * run.median(TOGETHER)
+    run.faster(ENOUGH, ALONE)  # or, where two cores share what they compute with, nearly as fast as two can be at all
+    run.faster(None if twice else 0.9, APART)
     plain = Run("one process", {ALONE: samples[ALONE]}, {}, versions, lambda row: compare.report.add("parallel", row))
     plain.at_most(1.0, figure="seam_percent", unit="%")
 
