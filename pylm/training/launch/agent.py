@@ -185,6 +185,14 @@ class _Agent(LocalElasticAgent):
             self._kill()  # told to save, they would wait for those that are gone
         super()._restart_workers(worker_group)
 
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = SAVING) -> None:
+        """Tell ranks to leave; told so again meanwhile, pass that on: they leave at once, and do not save first."""
+        try:
+            super()._shutdown(death_sig, timeout)
+        except SignalException as again:  # torch's own sends SIGTERM, of which ranks that are leaving just died
+            super()._shutdown(again.sigval, timeout)
+            raise
+
     def _kill(self) -> None:
         """End the ranks that are left; one that is stopped would never hear SIGTERM."""
         assert isinstance(self._pcontext, SubprocessContext)
