@@ -1,6 +1,7 @@
 """Kills of a process of a run of two, some of them while it saves: none loses anything, and the end is the same.
 
-Five kills, two of them within a save; fifty and twenty by --full. Beside it, what a plan for 1,024 devices takes.
+Five kills, two of them within a save; fifty and twenty by --full, and twenty and ten where all processes save.
+Beside it, what a plan for 1,024 devices takes.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ def rows(compare: Compare, name: str, **figures: float) -> Run:
                lambda row: compare.report.add("parallel", row))  # fmt: skip
 
 
-def test_kills_lose_nothing(compare: Compare, tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    kills, saving = (50, 20) if pytestconfig.getoption("--full") else (5, 2)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_kills_lose_nothing(compare: Compare, tmp_path: Path, pytestconfig: pytest.Config, parallel: str) -> None:
+    kills, saving = {"ddp": (50, 20), "fsdp": (20, 10)}[parallel] if pytestconfig.getoption("--full") else (5, 2)
     steps = 12 * kills
     shards = write_shards(tmp_path / "data", 64, np.random.default_rng(3), 20_000)
     more = ("--max-steps", str(steps), "--keep-last", "2")
-    with launched(tmp_path / "run", shards, *more, gpus=1) as one:
+    savers = 1  # ranks that write
+    if parallel == "fsdp":  # whose sums are not those of one process to the bit
+        more, savers = (*more, "--parallel", "fsdp", "--determinism", "default"), 2
+    with launched(tmp_path / "run", shards, *more, gpus=savers) as one:
         assert one.end(PATIENCE) == 0, one.said
     chance, seconds = random.Random(7), []
     within = chance.sample(range(kills), saving)
@@ -46,25 +51,25 @@ def test_kills_lose_nothing(compare: Compare, tmp_path: Path, pytestconfig: pyte
         with launched(tmp_path / "killed", shards, *more, "--max-restarts", str(kills)) as one:
             one.until(lambda: any(one.out.glob("checkpoints/step_*")))  # one that is killed earlier resumes nothing
             for kill in range(kills):
-                seconds.append(killed(one, chance, kill in within))
+                seconds.append(killed(one, chance, savers if kill in within else 0))
             assert one.end(PATIENCE) == 0, one.said
 
     compare.benchmark.pedantic(kill_again_and_again, rounds=1, iterations=1)
     lost = float(result(tmp_path / "killed", steps) != result(tmp_path / "run", steps))
-    rows(compare, f"{kills} kills, {saving} within a save: runs whose end differs", lost=lost).at_most(
+    rows(compare, f"{parallel}, {kills} kills, {saving} within a save: runs whose end differs", lost=lost).at_most(
         0.0, figure="lost", unit="of 1"
     )
-    rows(compare, f"from a kill to the first step, longest of {kills}", seconds=max(seconds)).at_most(
+    rows(compare, f"{parallel}, from a kill to the first step, longest of {kills}", seconds=max(seconds)).at_most(
         10.0, figure="seconds", unit="s"
     )
 
 
-def killed(one: Launched, chance: random.Random, within_save: bool) -> float:
-    """Kill a rank some steps on, or the first one while it saves, and return the seconds until all step again."""
+def killed(one: Launched, chance: random.Random, savers: int) -> float:
+    """Kill a rank some steps on, or one of the first `savers` as it saves; return the seconds until all step again."""
     since = one.step()
     one.until(lambda: one.step() >= since + 2)
-    rank = one.there(0 if within_save else chance.randrange(2))
-    if within_save:
+    rank = one.there(chance.randrange(savers or 2))
+    if savers:
         stop_within_save(one.out / "checkpoints", rank, chance)
     else:
         time.sleep(chance.random() * 0.1)

@@ -99,6 +99,7 @@ def test_resume_alone_is_auto(words: list[str], expected: Any) -> None:
         ("--gpus -1", "--gpus -1 is no number of devices", "1 is one process"),
         ("--gpus 2 --device cpu --max-restarts -1", "--max-restarts -1 is no number of new starts", "0 starts none"),
         ("--nodes a,b", "--nodes a,b goes with --gpus", "--gpus 8"),
+        ("--nodes a,b --gpus 2 --device cpu", "machines that train together write to one folder", "--out runs/x"),
         ("--max-restarts 2", "--max-restarts 2 goes with --gpus", "--gpus 8"),
     ],
 )

@@ -11,13 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch.distributed import DistError
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, LogsDest, SignalException, SubprocessContext
-from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousHandler
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousError,
+    RendezvousHandler,
+    RendezvousTimeoutError,
+)
 
 from pylm.errors import PylmError
-from pylm.training.launch.codes import LOST, can_start_again, code_of_all, ended_by
+from pylm.training.launch.codes import GOES_ON, LOST, can_start_again, code_of_all, ended_by
 from pylm.wording import param
 
 __all__ = ["SAVING", "run_agent"]
@@ -65,9 +71,9 @@ def run_agent(
             agent.run()
         except SignalException as heard:
             return agent.verdict_after(heard.sigval)
-        except RendezvousError as error:
-            if not any(agent.codes.values()):
-                raise PylmError(f"the other machines are gone: {error}", "start all of them again") from None
+        except (RendezvousError, DistError) as error:
+            if can_start_again(agent.codes) or not any(agent.codes.values()):
+                raise PylmError(_of_machines(error), f"start all of them again; {GOES_ON}") from None
         finally:
             agent.close_files()
             meeting.shutdown()
@@ -123,7 +129,7 @@ class _Agent(LocalElasticAgent):
             most = self._worker_group.spec.max_restarts
             raise PylmError(
                 f"{ended_by(self.codes)}, and {f'{most} new starts did not help' if most else 'is not started again'}",
-                f"the same line goes on from the last checkpoint; {param('max_restarts')} says how often by itself",
+                f"{GOES_ON}; {param('max_restarts')} says how often by itself",
             )
         if code and self.codes.get(0) != code:
             self._say_for(code)
@@ -136,7 +142,7 @@ class _Agent(LocalElasticAgent):
             if code == 1 and can_start_again(self.codes):
                 raise PylmError(
                     f"{ended_by(self.codes)}: it had not left {self._shutdown_timeout} s after {number.name}",
-                    "the same line goes on from the last checkpoint",
+                    GOES_ON,
                 )
             return code
         return 128 + number  # before anything was trained that could be saved
@@ -179,12 +185,29 @@ class _Agent(LocalElasticAgent):
             self._kill()  # told to save, they would wait for those that are gone
         super()._restart_workers(worker_group)
 
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = SAVING) -> None:
+        """Tell ranks to leave; told so again meanwhile, pass that on: they leave at once, and do not save first."""
+        try:
+            super()._shutdown(death_sig, timeout)
+        except SignalException as again:  # torch's own sends SIGTERM, of which ranks that are leaving just died
+            super()._shutdown(again.sigval, timeout)
+            raise
+
     def _kill(self) -> None:
         """End the ranks that are left; one that is stopped would never hear SIGTERM."""
         assert isinstance(self._pcontext, SubprocessContext)
         for handler in self._pcontext.subprocess_handlers.values():
             if handler.proc.poll() is None:
                 handler.close(signal.SIGKILL)
+
+
+def _of_machines(error: Exception) -> str:
+    """Return what became of the other machines: torch says it of its own parts."""
+    if isinstance(error, RendezvousClosedError):
+        return "another machine has given up"
+    if isinstance(error, RendezvousTimeoutError):
+        return "the other machines have not come in time"
+    return "the machine that holds the store is gone"
 
 
 def _hush() -> None:

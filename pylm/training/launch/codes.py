@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-__all__ = ["LOST", "can_start_again", "code_of_all", "ended_by"]
+from pylm.wording import param
+
+__all__ = ["GOES_ON", "LOST", "can_start_again", "code_of_all", "ended_by"]
 
 LOST = 69  # EX_UNAVAILABLE: a rank that could not go on because another was gone
+GOES_ON = f"with {param('resume', 'auto')} the same line goes on from the last checkpoint"  # what to do then
 
 
 def can_start_again(codes: Mapping[int, int]) -> bool:

@@ -42,10 +42,13 @@ def launch(
     """
     if max_restarts < 0:
         raise UsageError(f"{param('max_restarts', max_restarts)} is no number of new starts", "0 starts none again")
+    if nodes is not None and request.out is None and request.resume is None:
+        raise UsageError("machines that train together write to one folder", f"name it: {param('out', 'runs/x')}")
     out = folder_of(request)
     _check_devices(device_of(request, out), gpus)
     threads = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, gpus)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads // gpus))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a store that is gone was thirty lines of frames in C++
     if nodes is None:
         for of in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{of}_SOCKET_IFNAME", LOOPBACK.get(sys.platform, "lo"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylm.errors import PylmError
 from pylm.training import run
-from pylm.training.launch.codes import LOST
+from pylm.training.launch.codes import GOES_ON, LOST
 from pylm.training.launch.pulse import Pulse
 from pylm.training.launch.restarted import agreed, counted, restarted
 from pylm.training.world import World
@@ -23,6 +23,7 @@ __all__ = ["LostRank", "train"]
 
 # what gloo, NCCL and their sockets say once another process is gone; they have no type of error that says it
 GONE = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|timed? ?out|socket|process group", re.IGNORECASE)
+PLACE = re.compile(r"^\[\S+\.\w+:\d+\] ")
 
 
 class LostRank(PylmError):
@@ -66,10 +67,7 @@ def lost_to_others() -> Iterator[None]:
     except RuntimeError as error:
         if not is_of_another(error):
             raise
-        raise LostRank(
-            f"the other processes are gone: {str(error).splitlines()[0]}",
-            "the same line goes on from the last checkpoint",
-        ) from error
+        raise LostRank(f"the other processes are gone: {_first_words(error)}", GOES_ON) from error
 
 
 def is_of_another(error: RuntimeError) -> bool:
@@ -77,3 +75,8 @@ def is_of_another(error: RuntimeError) -> bool:
     from torch import distributed
 
     return isinstance(error, distributed.DistError) or GONE.search(str(error)) is not None
+
+
+def _first_words(error: RuntimeError) -> str:
+    """Return what an error of torch's says, without the place in its sources and the advice that follows."""
+    return PLACE.sub("", str(error).splitlines()[0]).partition(". ")[0]

@@ -6,13 +6,11 @@ import errno
 import os
 import socket
 from datetime import timedelta
-from typing import Any
 
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
-from torch.distributed.elastic.rendezvous.api import RendezvousParameters
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
-from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRendezvousHandler, RendezvousTimeout
 
 from pylm.errors import UsageError
 from pylm.wording import param
@@ -73,6 +71,18 @@ class OneMachine(RendezvousHandler):
         return True
 
 
+class _Machines(DynamicRendezvousHandler):
+    """torch's rendezvous of several agents, in which those that met before tell those that are new where.
+
+    torch's own (2.13) says it in the first round alone: a machine that came back waited for it until it gave up.
+    """
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Return where the ranks meet, of this round and for all."""
+        self._bootstrap_store_info = None
+        return super().next_rendezvous()
+
+
 def meeting(nodes: str | None) -> tuple[RendezvousHandler, int]:
     """Return the rendezvous, and of how many machines it is.
 
@@ -86,11 +96,11 @@ def meeting(nodes: str | None) -> tuple[RendezvousHandler, int]:
     if not host or not (port or str(PORT)).isdecimal() or not 0 < int(port or PORT) < 1 << 16:
         raise UsageError(f"{param('nodes', nodes)} names no machine", f"such as {param('nodes', f'a:{PORT},b')}")
     store = _joined(host, int(port or PORT))
-    settings: dict[str, Any] = {"join_timeout": int(JOIN.total_seconds())}
-    parameters = RendezvousParameters(
-        "c10d", f"{host}:{port or PORT}", f"pylm-{host}-{port or PORT}", len(names), len(names), **settings
-    )
-    return create_handler(store, C10dRendezvousBackend(store, parameters.run_id), parameters), len(names)
+    run, machines = f"pylm-{host}-{port or PORT}", len(names)
+    backend = C10dRendezvousBackend(store, run)
+    return _Machines.from_backend(
+        run, store, backend, machines, machines, timeout=RendezvousTimeout(join=JOIN)
+    ), machines
 
 
 def _joined(host: str, port: int) -> TCPStore:

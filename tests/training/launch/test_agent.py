@@ -119,6 +119,16 @@ def test_a_signal_reaches_each_rank_once_and_the_code_is_theirs(launched: Any, n
     assert signal.getsignal(number) == before
 
 
+def test_a_second_signal_reaches_each_rank_too(launched: Any) -> None:
+    interrupt(signal.SIGINT, "ready")
+    interrupt(signal.SIGINT, "saving")
+    hear = "lambda *_: note('saving ') if not heard and not heard.append(1) else (note('gone'), os._exit(130))"
+    program = f"heard = []; signal.signal(2, {hear}); note('ready '); [time.sleep(0.05) for _ in range(200)]"
+    began = time.monotonic()
+    assert launched(program) == (130, [], {"0.0": "ready saving gone", "0.1": "ready saving gone"})
+    assert time.monotonic() - began < 3  # nobody waits for what is not saved
+
+
 @pytest.mark.parametrize(("rank", "code"), [("0", 75), ("1", 75), ("", None)])
 def test_one_that_does_not_leave_after_a_signal_is_killed(launched: Any, rank: str, code: int | None) -> None:
     deaf = f"'{rank}' in os.environ['RANK'] and signal.SIG_IGN or (lambda *_: sys.exit(75))"
