@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -192,6 +194,20 @@ def test_a_damaged_folder_of_others_is_to_be_fetched_again() -> None:
     assert caught.value.hint == "fetch it, or save it, again" and not Path("x").exists()
     weights.write_bytes(whole[1])
     assert pylm.import_("hf", out="x").weights()
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "qwen3", "nanochat"])
+def test_a_tensor_of_other_sizes_is_named(layout: str) -> None:
+    """Each of them, a row longer: a matrix that is kept transposed too."""
+    pylm.export(small_run(layout=layout), to="hf", out="hf")
+    held = safetensors.numpy.load_file("hf/model.safetensors")
+    for name, numbers in held.items():
+        longer = np.concatenate([numbers, numbers[:1]])
+        safetensors.numpy.save_file({**held, name: longer}, "hf/model.safetensors")
+        sizes = f"{name} is of shape {list(longer.shape)}, the model's is {list(numbers.shape)}"
+        with pytest.raises(CheckpointError, match=re.escape(sizes)):
+            pylm.import_("hf", out="x")
+    assert not Path("x").exists()
 
 
 def test_a_head_of_its_own_and_missing_names_are_refused() -> None:

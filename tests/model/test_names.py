@@ -194,7 +194,10 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
             "and one scaling of all layers is what is served",
         ),
         ({"rope_parameters": {"rope_type": "default", "factor": 2.0}}, "scales positions by default with factor"),
-        ({"head_dim": 32}, r"qkv.weight is of shape \[96, 48\], the model's is \[256, 48\]"),
+        (
+            {"head_dim": 32},
+            r"model.layers.0.self_attn.q_proj.weight is of shape \[48, 48\], the model's is \[128, 48\]",
+        ),
         ({"mlp_bias": True}, "config.json says mlp_bias True and attention_bias False, which no model of ours has"),
         ({"hidden_size": None}, "config.json describes no model that fits"),
         (
@@ -205,13 +208,13 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
         ({"num_hidden_layers": 1}, "the weights hold model.layers.1.input_layernorm.weight"),
         (
             {"num_key_value_heads": 4},
-            r"blocks.0.attention.qkv.weight is of shape \[96, 48\], the model's is \[144, 48\]",
+            r"model.layers.0.self_attn.k_proj.weight is of shape \[24, 48\], the model's is \[48, 48\]",
         ),
         (
             {"model_type": "nanochat", "hidden_act": "relu2", "rope_scaling": {"type": "yarn", "factor": 2.0}},
             "says rope_type yarn, and default or linear or llama3",
         ),
-        ({"vocab_size": 100}, r"embed.weight is of shape \[101, 48\], the model's is \[100, 48\]"),
+        ({"vocab_size": 100}, r"model.embed_tokens.weight is of shape \[101, 48\], the model's is \[100, 48\]"),
     ],
 )
 def test_what_does_not_fit_is_said(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 `python -m pylm.interchange.engines.of_X WHERE FOLDER` reads `FOLDER/texts.json` and `FOLDER/sequences.npz` (`tokens`,
 a row a sequence; `lengths`; `prompts`, how many of the first are the prompt) and writes `FOLDER/answer.npz`: `ids` of
-all texts with their `counts`, `logits` after each prompt, and the `likeliest` token at each later place.
+all texts with their `counts`, `logits` after each prompt, and the `likeliest` token at each later place. How many of
+the sequences are done is a line of its output each; whatever else an engine prints is nobody's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["answer", "ask"]
+__all__ = ["answer", "ask", "done_in"]
 
 Numbers = npt.NDArray[Any]
+DONE = re.compile(r"pylm: (\d+) of (\d+)")
 
 
 def ask(folder: Path, texts: Sequence[str], sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> None:
@@ -48,6 +51,7 @@ def answer(
         made = logits(row[:length].tolist())
         last.append(made[prompt - 1].copy())  # a view would keep the logits of all places
         likeliest.append(made[prompt - 1 : -1].argmax(-1))
+        print(f"pylm: {len(last)} of {len(asked['lengths'])}", flush=True)
     np.savez(
         folder / "answer.npz",
         ids=np.array([one for each in ids for one in each], np.int64),
@@ -56,3 +60,9 @@ def answer(
         likeliest=np.concatenate(likeliest),
         version=np.array(version),
     )
+
+
+def done_in(line: str) -> tuple[int, int] | None:
+    """Return how many sequences are done of how many, where a line of an engine's output says so."""
+    found = DONE.fullmatch(line.strip())
+    return (int(found[1]), int(found[2])) if found else None
