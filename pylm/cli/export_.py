@@ -48,7 +48,7 @@ def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
         made = export(
             checkpoint,
             progress=lambda done, total: progress(done, total, phase="export", unit="bytes"),
-            told=lambda phase, done, total: progress(done, total, phase=phase, unit="prompts"),
+            told=lambda phase, done, total: progress(done, total, phase=phase, unit=""),
             say=say if as_json else progress.say,
             **options,
         )

@@ -112,7 +112,7 @@ def _answered(engine: Engine, folder: Path, place: Path, told: Told = lambda pha
             try:
                 for line in child.stdout:
                     if (far := done_in(line)) is not None:
-                        told(engine.name, *far)
+                        told(f"{far[0]} of {engine.name}", *far[1:])
             except BaseException:
                 child.kill()
                 raise

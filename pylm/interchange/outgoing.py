@@ -82,8 +82,8 @@ def export(
             installed; what was compared stands in the card. Up to 350M parameters if not given.
         push: ORG/NAME: say the lines that upload it there. Nothing is uploaded.
         progress: Called with the bytes of weights that are written, and how many there will be.
-        told: Called with what of the certificate is being made, how many of its prompts are done, and how many there
-            are.
+        told: Called with what of the certificate is being made, how many of its texts or prompts are done, and how
+            many there are.
         say: Told what a user wants to read.
     """
     _refuse(to, dtype, quantize, force_pre)

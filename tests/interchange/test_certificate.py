@@ -46,12 +46,13 @@ def test_transformers_agrees_and_the_card_says_so() -> None:
     assert f"- transformers {found.version}: ids of {found.texts:,} texts, 0 differ (0.00%)" in card
 
 
-def test_how_far_it_is_is_told_prompt_by_prompt() -> None:
+def test_how_far_it_is_is_told() -> None:
     told: list[tuple[str, int, int]] = []
     pylm.export(small_run(), to="hf", out="out", certify=True, told=lambda *far: told.append(far))
     each = [(number, 20) for number in range(1, 21)]
-    phases = ["greedy tokens", "our logits", "transformers"]
-    assert told == [(phase, *far) for phase in phases for far in each]
+    texts = len(texts_of(["<|endoftext|>"]))
+    ours = [(phase, *far) for phase in ("greedy tokens", "our logits") for far in each]
+    assert told == [*ours, ("ids of transformers", texts, texts), *[("logits of transformers", *far) for far in each]]
 
 
 @pytest.mark.parametrize("to", [needs("mlx"), needs("gguf")])

@@ -16,8 +16,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import pylm
+from pylm._rust import Bpe
 from pylm.checkpoint import Tensor, open_weights, read_tensors, verify
-from pylm.errors import CheckpointError, ConfigError, UsageError
+from pylm.errors import CheckpointError, ConfigError, TokenizerError, UsageError
 from pylm.interchange.nanogpt import from_nanogpt
 from pylm.interchange.pickle_child import main as child
 from pylm.model.torch import load
@@ -135,6 +136,20 @@ def test_padding_of_the_vocabulary_is_cut_where_asked() -> None:
         pylm.import_("hf", out="x", vocab_size=265)
     with pytest.raises(CheckpointError, match="the tokenizer has 260 ids and the model 250: it is another model's"):
         pylm.import_("hf", out="x", vocab_size=250)
+
+
+def test_another_vocabularys_tokenizer_is_refused() -> None:
+    """It may have as many ids or fewer: they would mean other tokens."""
+    pylm.export(small_run(), to="hf", out="hf")
+    other = pylm.Tokenizer.from_tokenizer_json(
+        Bpe.from_merges([(83, 71)], "gpt2", ["<|endoftext|>"]).to_tokenizer_json()
+    )
+    other.save("other")
+    small_tokenizer().save("same")
+    with pytest.raises(TokenizerError, match="other is not the tokenizer that hf was trained with, which it carries"):
+        pylm.import_("hf", out="x", tokenizer="other")
+    assert not Path("x").exists()
+    assert pylm.import_("hf", out="x", tokenizer="same").state["tokenizer"] == small_tokenizer().identity
 
 
 class Harmful:

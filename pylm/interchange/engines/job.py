@@ -2,8 +2,8 @@
 
 `python -m pylm.interchange.engines.of_X WHERE FOLDER` reads `FOLDER/texts.json` and `FOLDER/sequences.npz` (`tokens`,
 a row a sequence; `lengths`; `prompts`, how many of the first are the prompt) and writes `FOLDER/answer.npz`: `ids` of
-all texts with their `counts`, `logits` after each prompt, and the `likeliest` token at each later place. How many of
-the sequences are done is a line of its output each; whatever else an engine prints is nobody's.
+all texts with their `counts`, `logits` after each prompt, and the `likeliest` token at each later place. How far it is
+stands in lines of its output; whatever else an engine prints is nobody's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy.typing as npt
 __all__ = ["answer", "ask", "done_in"]
 
 Numbers = npt.NDArray[Any]
-DONE = re.compile(r"pylm: (\d+) of (\d+)")
+DONE = re.compile(r"pylm: (ids|logits) (\d+) of (\d+)")
+TOGETHER = 5_000  # texts between two lines of how far it is
 
 
 def ask(folder: Path, texts: Sequence[str], sequences: Sequence[Sequence[int]], prompts: Sequence[int]) -> None:
@@ -44,14 +45,18 @@ def answer(
         logits: of every place of a sequence, [tokens, vocabulary] in float32.
         version: of the engine.
     """
-    ids = encode(json.loads((folder / "texts.json").read_text(encoding="utf-8")))
+    texts: list[str] = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+    ids: list[list[int]] = []
+    for start in range(0, len(texts), TOGETHER):
+        ids += encode(texts[start : start + TOGETHER])
+        print(f"pylm: ids {len(ids)} of {len(texts)}", flush=True)
     asked = np.load(folder / "sequences.npz")
     last, likeliest = [], []
     for row, length, prompt in zip(asked["tokens"], asked["lengths"], asked["prompts"], strict=True):
         made = logits(row[:length].tolist())
         last.append(made[prompt - 1].copy())  # a view would keep the logits of all places
         likeliest.append(made[prompt - 1 : -1].argmax(-1))
-        print(f"pylm: {len(last)} of {len(asked['lengths'])}", flush=True)
+        print(f"pylm: logits {len(last)} of {len(asked['lengths'])}", flush=True)
     np.savez(
         folder / "answer.npz",
         ids=np.array([one for each in ids for one in each], np.int64),
@@ -62,7 +67,7 @@ def answer(
     )
 
 
-def done_in(line: str) -> tuple[int, int] | None:
-    """Return how many sequences are done of how many, where a line of an engine's output says so."""
+def done_in(line: str) -> tuple[str, int, int] | None:
+    """Return of what how much is done of how much, where a line of an engine's output says so."""
     found = DONE.fullmatch(line.strip())
-    return (int(found[1]), int(found[2])) if found else None
+    return (found[1], int(found[2]), int(found[3])) if found else None
