@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -236,6 +237,14 @@ def test_what_a_config_leaves_out_is_what_transformers_takes(kind: Any) -> None:
     assert shape.window == (getattr(whole, "sliding_window", None) if kind is MistralConfig else None)
     assert shape.rope_theta == whole.rope_parameters["rope_theta"]
     assert shape.logit_softcap == getattr(whole, "final_logit_softcapping", None)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4", "u8"])
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 130), (130, 7), (64, 48), (33, 65), (3, 0)])
+def test_a_matrix_is_turned_whatever_its_numbers_are(kind: str, sizes: tuple[int, int]) -> None:
+    numbers = np.random.default_rng(1).integers(0, 255, sizes).astype(kind)
+    turned = names.Transposed(names.Tensor("X", sizes, numbers.tobytes()))
+    assert turned.shape == sizes[::-1] and bytes(turned.data) == numbers.T.tobytes()
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
