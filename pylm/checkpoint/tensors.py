@@ -122,7 +122,8 @@ def read_described(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise damaged(path, f"{size} bytes are no safetensors file")
     length = int.from_bytes(data[:8], "little")
     if length > min(HEADER_LIMIT, size - 8):
-        raise damaged(path, f"its header claims {length} bytes of the file's {size}")
+        most = f", and {HEADER_LIMIT:,} are the most" if length <= size - 8 else ""
+        raise damaged(path, f"its header claims {length:,} bytes of the file's {size:,}{most}")
     encoded = bytes(data[8 : 8 + length])
     # counted before it is parsed, which takes seconds where there are millions; a name holds no bare quotes
     if (claimed := encoded.count(b'"data_offsets"')) > TENSORS_LIMIT:

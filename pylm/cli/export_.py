@@ -45,7 +45,13 @@ def export_(checkpoint: str, as_json: bool, **options: Any) -> None:
     from pylm.interchange.outgoing import export
 
     with Progress("export", unit="bytes", quiet=as_json) as progress:
-        made = export(checkpoint, progress=progress, say=say if as_json else progress.say, **options)
+        made = export(
+            checkpoint,
+            progress=lambda done, total: progress(done, total, phase="export", unit="bytes"),
+            told=lambda phase, done, total: progress(done, total, phase=phase, unit=""),
+            say=say if as_json else progress.say,
+            **options,
+        )
     if as_json:
         print_json({**asdict(made), "path": str(made.path)})
         return

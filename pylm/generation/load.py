@@ -31,6 +31,7 @@ __all__ = [
     "json_of",
     "open_model",
     "open_session",
+    "tokenizer_of",
     "was_tuned_by_template",
 ]
 
@@ -257,23 +258,30 @@ def _carries_one(folder: Path) -> bool:
     return any((folder / name).exists() for name in TOKENIZERS)
 
 
-def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
+def tokenizer_of(folder: Path, named: str | None = None) -> Tokenizer | None:
+    """Return the tokenizer that a folder carries, or the one that was named; None where there is neither.
+
+    Another than the one it carries is refused: its ids would mean other tokens than those that were trained.
+    """
     from pylm.tokenizer import Tokenizer
 
-    own = _carries_one(folder)
-    if named is not None:
-        asked_for = Tokenizer.load(named)
-        if own:
-            carried = Tokenizer.load(folder)
-            if carried.identity != asked_for.identity:
-                raise TokenizerError(
-                    f"{named} is not the tokenizer that {folder} was trained with, which it carries",
-                    f"leave out {param('tokenizer')}",
-                )
-        return asked_for
-    if not own:
+    own = Tokenizer.load(folder) if _carries_one(folder) else None
+    if named is None:
+        return own
+    asked_for = Tokenizer.load(named)
+    if own is not None and own.identity != asked_for.identity:
+        raise TokenizerError(
+            f"{named} is not the tokenizer that {folder} was trained with, which it carries",
+            f"leave out {param('tokenizer')}",
+        )
+    return asked_for
+
+
+def _tokenizer(folder: Path, named: str | None) -> Tokenizer:
+    words = tokenizer_of(folder, named)
+    if words is None:
         raise TokenizerError(f"{folder} carries no tokenizer", f"name it: {param('tokenizer', 'T')}")
-    return Tokenizer.load(folder)
+    return words
 
 
 def _same_vocabulary(words: Tokenizer, logits: int, folder: Path, named: str | None) -> None:

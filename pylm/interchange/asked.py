@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from pylm.interchange.portable import Portable
 
-__all__ = ["Sequences", "sequences_of", "texts_of"]
+__all__ = ["Sequences", "Told", "sequences_of", "texts_of"]
+
+Told = Callable[[str, int, int], object]  # a phase, how much of it is done, and how much there is
 
 # The first and the last letter of writing systems, and how words are set apart in them
 SCRIPTS = [
@@ -61,13 +63,15 @@ def _prose(draw: random.Random, size: int) -> Iterator[str]:
         yield text
 
 
-def sequences_of(model: Portable, count: int = PROMPTS, greedy: int = GREEDY) -> Sequences:
+def sequences_of(
+    model: Portable, count: int = PROMPTS, greedy: int = GREEDY, *, told: Told = lambda phase, done, total: None
+) -> Sequences:
     """Return prompts of the vocabulary's own ids, each with the tokens that our model, in fp32, goes on with."""
     context = model.shape.context_length
     longest, greedy = max(1, min(LONGEST, context // 2)), min(greedy, context - context // 2)
     prompts = _prompts(model, count, longest)
-    tokens = _continued(model, prompts, greedy)
-    return _judged(model, tokens, [len(prompt) for prompt in prompts])
+    tokens = _continued(model, prompts, greedy, told)
+    return _judged(model, tokens, [len(prompt) for prompt in prompts], told)
 
 
 def _prompts(model: Portable, count: int, longest: int) -> list[list[int]]:
@@ -78,19 +82,23 @@ def _prompts(model: Portable, count: int, longest: int) -> list[list[int]]:
     return [whole[start : start + draw.randint(1, longest)] for start in starts]
 
 
-def _continued(model: Portable, prompts: list[list[int]], greedy: int) -> list[list[int]]:
+def _continued(model: Portable, prompts: list[list[int]], greedy: int, told: Told) -> list[list[int]]:
     from pylm.generation.load import open_session
     from pylm.generation.settings import sample_settings
 
     session = open_session(str(model.folder), device="cpu", dtype="fp32")
     tokens = [list(prompt) for prompt in prompts]
     settings = sample_settings({"max_tokens": greedy, "temperature": 0})
+    ended = 0
     for piece in session.stream(prompts, settings):
         tokens[piece.prompt].append(piece.id)
+        if piece.finish is not None:
+            ended += 1
+            told("greedy tokens", ended, len(prompts))
     return tokens
 
 
-def _judged(model: Portable, tokens: list[list[int]], prompts: list[int]) -> Sequences:
+def _judged(model: Portable, tokens: list[list[int]], prompts: list[int], told: Told) -> Sequences:
     from pylm.interchange.engines.of_ours import logits_of
 
     last, likeliest, gaps = [], [], []
@@ -101,4 +109,5 @@ def _judged(model: Portable, tokens: list[list[int]], prompts: list[int]) -> Seq
         two = np.partition(logits[prompt - 1 : -1], -2, -1)[:, -2:]
         likeliest.append(logits[prompt - 1 : -1].argmax(-1))
         gaps.append(two[:, 1] - two[:, 0])
+        told("our logits", len(gaps), len(prompts))
     return Sequences(tokens, prompts, np.stack(last), np.concatenate(likeliest), np.concatenate(gaps))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pylm.errors import CheckError
-from pylm.interchange.asked import Sequences, sequences_of, texts_of
-from pylm.interchange.engines.job import ask
+from pylm.interchange.asked import Sequences, Told, sequences_of, texts_of
+from pylm.interchange.engines.job import ask, done_in
 from pylm.wording import param
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Compared:
     logits: int = 0
     error: float = 0.0  # the largest difference of a logit, over their standard deviation
     first_alike: float = 0.0  # share of prompts after which the same token is the likeliest
+    clear: int = 0  # prompts after which our two likeliest lie further apart than the errors of logits deviate
+    clear_unlike: int = 0  # other likeliest tokens after those
     divergence: float = 0.0  # mean KL from our probabilities to theirs, in nats
     greedy: int = 0
     greedy_near: int = 0  # other tokens where our two likeliest lie within the measured error
@@ -68,8 +70,9 @@ class Compared:
 
 
 def certify(
-    folder: Path, model: Portable, to: str, layout: str, exact: bool, forced: bool, say: Callable[[str], None]
-) -> list[Compared]:
+    folder: Path, model: Portable, to: str, layout: str, exact: bool, forced: bool, say: Callable[[str], None],
+    told: Told = lambda phase, done, total: None,
+) -> list[Compared]:  # fmt: skip
     """Return what was compared; raise where ids, logits or greedy tokens are not what they must be.
 
     Args:
@@ -80,6 +83,7 @@ def certify(
         exact: whether weights are kept as they were: then the bounds hold, else errors are told.
         forced: whether a pre-tokenizer was forced, whose ids may differ.
         say: told what a user wants to read.
+        told: told how far it is.
     """
     engine = ENGINES[to]
     if importlib.util.find_spec(engine.package) is None or importlib.util.find_spec("torch") is None:
@@ -88,20 +92,34 @@ def certify(
         return []
     say(f"comparing with {engine.name}")
     texts = texts_of(list(model.tokenizer.added))
-    sequences = sequences_of(model)
+    sequences = sequences_of(model, told=told)
     with tempfile.TemporaryDirectory(prefix="pylm-certify-") as place:
         ask(Path(place), texts, sequences.tokens, sequences.prompts)
-        made = _answered(engine, folder, Path(place))
+        made = _answered(engine, folder, Path(place), told)
     found = _compared(engine, model, texts, sequences, made)
     _judge(found, engine.bounds.get(layout, engine.bounds[""]), exact, forced)
     return [found]
 
 
-def _answered(engine: Engine, folder: Path, place: Path) -> Any:
+def _answered(engine: Engine, folder: Path, place: Path, told: Told = lambda phase, done, total: None) -> Any:
     words = [sys.executable, "-m", f"pylm.interchange.engines.{engine.module}", str(folder.absolute()), str(place)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = [line for line in done.stderr.splitlines() if line.strip()][-1:] or [f"it ended with {done.returncode}"]
+    # a file takes what engines complain of: a pipe that nobody reads would hold them up once it is full
+    with (place / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", errors="replace"
+        ) as child:
+            assert child.stdout is not None
+            try:
+                for line in child.stdout:
+                    if (far := done_in(line)) is not None:
+                        told(f"{far[0]} of {engine.name}", *far[1:])
+            except BaseException:
+                child.kill()
+                raise
+        errors.seek(0)
+        complaints = errors.read()
+    if child.returncode:
+        why = [line for line in complaints.splitlines() if line.strip()][-1:] or [f"it ended with {child.returncode}"]
         raise CheckError(
             f"{engine.name} does not take what was written: {why[0].strip()[:300]}",
             f"{param('certify', False)} writes it all the same",
@@ -116,7 +134,11 @@ def _compared(engine: Engine, model: Portable, texts: Sequence[str], ours: Seque
     theirs = np.split(made["ids"], ends[:-1])
     unlike = sum(not np.array_equal(one, other) for one, other in zip(mine, theirs, strict=True))
     logits = made["logits"][:, : ours.logits.shape[1]]
-    apart = float(np.abs(logits - ours.logits).max())
+    errors = logits - ours.logits
+    apart = float(np.abs(errors).max())
+    two = np.partition(ours.logits, -2, -1)[:, -2:]
+    clear = two[:, 1] - two[:, 0] > errors.std()
+    alike = logits.argmax(-1) == ours.logits.argmax(-1)
     other = made["likeliest"] != ours.likeliest
     near = ours.gaps <= 2 * apart  # each of the two may be off by that much
     return Compared(
@@ -127,7 +149,9 @@ def _compared(engine: Engine, model: Portable, texts: Sequence[str], ours: Seque
         texts_unlike=unlike,
         logits=len(logits),
         error=apart / float(ours.logits.std()),
-        first_alike=float((logits.argmax(-1) == ours.logits.argmax(-1)).mean()),
+        first_alike=float(alike.mean()),
+        clear=int(clear.sum()),
+        clear_unlike=int((clear & ~alike).sum()),
         divergence=_divergence(ours.logits, logits),
         greedy=len(other),
         greedy_near=int((other & near).sum()),
@@ -167,7 +191,8 @@ def lines(compared: Sequence[Compared]) -> Iterator[str]:
         yield f"{named}: ids of {one.texts:,} texts, {one.texts_unlike:,} differ ({one.texts_unlike / one.texts:.2%})"
         yield (
             f"{named}: logits after {one.logits} prompts, largest difference {one.error:.1e} of their deviation, "
-            f"likeliest token the same in {one.first_alike:.1%}, KL {max(one.divergence, 0):.1e}"
+            f"likeliest token the same in {one.first_alike:.1%}, another in {one.clear_unlike} of {one.clear} whose "
+            f"two likeliest lie further apart than these differences deviate, KL {max(one.divergence, 0):.1e}"
         )
         yield (
             f"{named}: {one.greedy:,} greedy tokens, {one.greedy_near} differ where our two likeliest lie within the "

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from pylm.durable import naming, write_text
 from pylm.errors import UsageError
 from pylm.interchange import gguf_rope
-from pylm.interchange.gguf_names import fields_of, heads_of, names_of, rows_of, turned
+from pylm.interchange.gguf_names import fields_of, heads_of, names_of, turned
 from pylm.interchange.gguf_vocabulary import vocabulary_of
 from pylm.interchange.modelfile import modelfile
 from pylm.interchange.tensors import as_float32, release, rounded
 from pylm.model.floats import FLOATS
+from pylm.model.names import qkv_rows
 
 if TYPE_CHECKING:
     from pylm.config.schema import Model as Shape
@@ -112,7 +113,7 @@ def _add(writer: Any, key: str, value: Any) -> None:
 def _shapes(shape: Shape, architecture: str, model: Portable) -> Iterator[tuple[str, tuple[int, ...]]]:
     for ours, theirs in names_of(shape, architecture):
         sizes = model.weights[ours].shape
-        for name, rows in zip(theirs, rows_of(shape) if len(theirs) == 3 else sizes[:1], strict=True):
+        for name, rows in zip(theirs, qkv_rows(shape) if len(theirs) == 3 else sizes[:1], strict=True):
             yield name, (rows, *sizes[1:])
     if (factors := gguf_rope.factors_of(shape)) is not None:
         yield gguf_rope.FACTORS, factors.shape
@@ -142,7 +143,7 @@ def _tensors(model: Portable, architecture: str) -> Iterator[tuple[str, npt.NDAr
         held = model.weights[ours]
         data = memoryview(held.data).cast("B")
         numbers = as_float32(np.frombuffer(data, FLOATS[held.dtype]), held.dtype).reshape(held.shape)
-        ends: list[int] = np.cumsum(rows_of(model.shape))[:-1].tolist() if len(theirs) == 3 else []
+        ends: list[int] = np.cumsum(qkv_rows(model.shape))[:-1].tolist() if len(theirs) == 3 else []
         for name, part in zip(theirs, np.split(numbers, ends), strict=True):
             heads = heads_of(name, model.shape) if architecture == "llama" else None
             yield name, part if heads is None else turned(part, heads), part.size * len(data) // numbers.size

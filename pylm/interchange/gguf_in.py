@@ -18,7 +18,8 @@ from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turne
 from pylm.interchange.gguf_rope import short
 from pylm.interchange.gguf_vocabulary import tokenizer_of
 from pylm.model.layouts import fitting
-from pylm.model.names import Joined, Stored
+from pylm.model.names import Joined, Stored, check_sizes
+from pylm.model.parameters import parameters
 
 if TYPE_CHECKING:
     from pylm.tokenizer import Tokenizer
@@ -125,10 +126,11 @@ def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]
 
 def _weights(architecture: str, shape: Shape, tensors: Mapping[str, Any]) -> dict[str, Stored]:
     weights: dict[str, Stored] = {}
-    known = {gguf_rope.FACTORS}
+    known, sizes = {gguf_rope.FACTORS}, parameters(shape)
     for ours, theirs in names_of(shape, architecture):
         known.update(theirs)
         parts = [Unpacked(tensors[name], heads_of(name, shape) if architecture == "llama" else None) for name in theirs]
+        check_sizes(dict(zip(theirs, parts, strict=True)), sizes[ours].shape, shape)
         if len({part.dtype for part in parts}) > 1:
             raise CheckpointError(f"{theirs[0]} and its neighbours are of different types")
         weights[ours] = parts[0] if len(parts) == 1 else Joined(tuple(parts))

@@ -14,7 +14,7 @@ from pylm.model.layouts import layout_of
 from pylm.model.names import pairs
 from pylm.wording import param
 
-__all__ = ["ARCHITECTURES", "architecture_of", "fields_of", "heads_of", "names_of", "rows_of", "turned", "turned_back"]
+__all__ = ["ARCHITECTURES", "architecture_of", "fields_of", "heads_of", "names_of", "turned", "turned_back"]
 
 Numbers = npt.NDArray[Any]
 ARCHITECTURES = ("gpt2", "llama", "qwen3", "qwen2")
@@ -101,10 +101,3 @@ def turned_back(numbers: Numbers, heads: int) -> Numbers:
 def heads_of(name: str, shape: Shape) -> int | None:
     """Return how many heads a tensor of queries or keys has, by GGUF's name of it; None for any other."""
     return {"attn_q": shape.n_heads, "attn_k": shape.n_kv_heads}.get(name.split(".")[-2])
-
-
-def rows_of(shape: Shape) -> tuple[int, int, int]:
-    """Return how many rows queries, keys and values have."""
-    assert shape.head_dim and shape.n_heads and shape.n_kv_heads
-    kv = shape.head_dim * shape.n_kv_heads
-    return shape.head_dim * shape.n_heads, kv, kv

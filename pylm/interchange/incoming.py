@@ -18,10 +18,9 @@ from pylm.config.cascade import dump
 from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
 from pylm.errors import CheckpointError, UsageError
-from pylm.generation.load import folder_of
+from pylm.generation.load import folder_of, tokenizer_of
 from pylm.interchange import gguf_in, torch_in
 from pylm.interchange.gguf_header import file_in
-from pylm.interchange.portable import tokenizer_in
 from pylm.interchange.tensors import Cast, bytes_of, cast
 from pylm.model.layouts import read_json
 from pylm.model.names import Stored, Tensor, from_hugging_face
@@ -93,7 +92,8 @@ def import_(
 def _opened(source: str, tokenizer: str | None, say: Callable[[str], None]) -> Iterator[Foreign]:
     """Yield the model of a source, whatever it is."""
     path = folder_of(source) if source.startswith("hub:") else Path(source)
-    words = tokenizer_in(path if path.is_dir() else path.parent) if tokenizer is None else _named(tokenizer)
+    # beside a file that was named another model's may lie
+    words = tokenizer_of(path, tokenizer) if path.is_dir() else _beside(path, tokenizer)
     if path.is_dir() and (path / "config.json").is_file() and holds_weights(path):
         shape, tensors = from_hugging_face(_weights(path), path / "config.json")
         yield Foreign("Hugging Face's layout", shape, tensors, words, texts=_generation(path))
@@ -140,6 +140,10 @@ def _what(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())
         return f"a folder with {', '.join(names[:4])}{' and more' if names[4:] else ''}" if names else "an empty folder"
     return f"a file {path.suffix}" if path.is_file() else "it is not there"
+
+
+def _beside(file: Path, tokenizer: str | None) -> Tokenizer | None:
+    return tokenizer_of(file.parent) if tokenizer is None else _named(tokenizer)
 
 
 def _named(tokenizer: str) -> Tokenizer:

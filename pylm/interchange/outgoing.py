@@ -23,6 +23,7 @@ from pylm.wording import param
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pylm.interchange.asked import Told
     from pylm.interchange.certificate import Compared
 
 __all__ = ["DTYPES", "FORMATS", "Exported", "export"]
@@ -57,6 +58,7 @@ def export(
     certify: bool | None = None,
     push: str | None = None,
     progress: Progress = lambda done, total: None,
+    told: Told = lambda phase, done, total: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Write a checkpoint as other programs read it, and return what was written.
@@ -80,6 +82,8 @@ def export(
             installed; what was compared stands in the card. Up to 350M parameters if not given.
         push: ORG/NAME: say the lines that upload it there. Nothing is uploaded.
         progress: Called with the bytes of weights that are written, and how many there will be.
+        told: Called with what of the certificate is being made, how many of its texts or prompts are done, and how
+            many there are.
         say: Told what a user wants to read.
     """
     _refuse(to, dtype, quantize, force_pre)
@@ -109,7 +113,9 @@ def export(
             nanogpt.write_folder(partial, model, DTYPES[dtype], count)
         else:
             hugging_face.write_folder(partial, model, DTYPES[dtype], count, to)
-        compared = _certified(partial, model, to, layout, kind == model.dtype, force_pre is not None, certify, say)
+        compared = _certified(
+            partial, model, to, layout, kind == model.dtype, force_pre is not None, certify, say, told
+        )
         card.write(partial, model, to, layout, kind, [*notes, *_told(compared)])
     files = {path.name: path.stat().st_size for path in sorted(place.iterdir())}
     upload = [] if push is None else ["hf auth login", f"hf upload {push} {place} --repo-type model"]
@@ -135,13 +141,13 @@ def _refuse(to: str, dtype: str, quantize: str, force_pre: str | None) -> None:
 
 def _certified(
     folder: Path, model: Portable, to: str, layout: str, exact: bool, forced: bool, asked: bool | None,
-    say: Callable[[str], None],
+    say: Callable[[str], None], told: Told,
 ) -> Sequence[Compared]:  # fmt: skip
     """Return what was compared; nothing where it was not to be, or no program loads the format."""
     wanted = count_parameters(model.shape) <= certificate.MOST if asked is None else asked
     if not wanted or to == "torch":
         return []
-    return certificate.certify(folder, model, to, layout, exact, forced, say)
+    return certificate.certify(folder, model, to, layout, exact, forced, say, told)
 
 
 def _told(compared: Sequence[Compared]) -> list[str]:

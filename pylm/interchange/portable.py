@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pylm.checkpoint import open_weights, read
 from pylm.errors import CheckpointError
 from pylm.generation.checked import check_files
-from pylm.generation.load import TOKENIZERS, folder_of, json_of
+from pylm.generation.load import folder_of, json_of, tokenizer_of
 from pylm.model.names import read as read_weights
 from pylm.tokenizer.tokenizer import ENDS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pylm.model.names import Stored
     from pylm.tokenizer import Tokenizer
 
-__all__ = ["Portable", "opened", "tokenizer_in"]
+__all__ = ["Portable", "opened"]
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,13 @@ def opened(checkpoint: str, say: Callable[[str], None] = lambda text: None) -> P
         about = read(folder).state
         check_files(folder, say)
     shape, weights = read_weights(open_weights(folder))
-    tokenizer = tokenizer_in(folder)
+    tokenizer = tokenizer_of(folder)
     if tokenizer is not None and shape.vocab_size is not None and tokenizer.vocab_size > shape.vocab_size:
         raise CheckpointError(
             f"the tokenizer of {folder} has {tokenizer.vocab_size:,} ids and its model {shape.vocab_size:,} logits",
             "put the tokenizer that it was trained with beside it",
         )
     return Portable(str(checkpoint), folder, shape, weights, tokenizer, _ends(folder, tokenizer), about)
-
-
-def tokenizer_in(folder: Path) -> Tokenizer | None:
-    """Return the tokenizer of a folder, None where it holds none."""
-    from pylm.tokenizer import Tokenizer
-
-    return Tokenizer.load(folder) if any((folder / name).exists() for name in TOKENIZERS) else None
 
 
 def _ends(folder: Path, tokenizer: Tokenizer | None) -> tuple[int, ...]:

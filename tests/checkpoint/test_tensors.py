@@ -93,6 +93,17 @@ def test_a_hostile_file_is_one_sentence(tmp_path: Path, content: bytes, complain
     assert str(path) in caught.value.message
 
 
+def test_a_header_of_more_than_100_MB_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.safetensors"
+    with path.open("wb") as file:
+        file.write((100_000_001).to_bytes(8, "little"))
+        file.truncate(200_000_000)  # nobody writes what stands between
+    monkeypatch.setattr(json, "loads", None)
+    sentence = "its header claims 100,000,001 bytes of the file's 200,000,000, and 100,000,000 are the most"
+    with pytest.raises(CheckpointError, match=sentence):
+        read_tensors(path)
+
+
 def test_millions_of_tensors_are_refused_before_they_are_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

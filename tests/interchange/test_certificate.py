@@ -46,6 +46,15 @@ def test_transformers_agrees_and_the_card_says_so() -> None:
     assert f"- transformers {found.version}: ids of {found.texts:,} texts, 0 differ (0.00%)" in card
 
 
+def test_how_far_it_is_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    pylm.export(small_run(), to="hf", out="out", certify=True, told=lambda *far: told.append(far))
+    each = [(number, 20) for number in range(1, 21)]
+    texts = len(texts_of(["<|endoftext|>"]))
+    ours = [(phase, *far) for phase in ("greedy tokens", "our logits") for far in each]
+    assert told == [*ours, ("ids of transformers", texts, texts), *[("logits of transformers", *far) for far in each]]
+
+
 @pytest.mark.parametrize("to", [needs("mlx"), needs("gguf")])
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "mistral"])
 def test_other_engines_agree(to: str, layout: str) -> None:
@@ -161,12 +170,30 @@ def test_what_differs_is_counted() -> None:
     model: Any = Model()
     found = certificate._compared(engine, model, ["a", "b"], ours, same)
     assert (found.texts_unlike, found.error, found.greedy_unlike, found.greedy_near) == (0, 0.0, 0, 0)
+    assert (found.first_alike, found.clear, found.clear_unlike) == (1.0, 2, 0)
     shifted = logits.copy()
     shifted[0, 2] += 0.01
     other = {**same, "counts": np.array([1, 2]), "logits": shifted, "likeliest": np.array([0, 2])}
     found = certificate._compared(engine, model, ["a", "b"], ours, other)
     assert (found.texts_unlike, found.greedy_unlike, found.greedy_near) == (2, 1, 1)
     assert found.error == pytest.approx(0.01 / logits.std(), rel=1e-3) and found.divergence > 0
+
+
+def test_likeliest_tokens_that_are_nearly_as_likely_are_told_apart() -> None:
+    """Of three prompts two have another likeliest token: one lay close by, of the other nobody would have said so."""
+
+    class Model:
+        tokenizer: Any = type("Words", (), {"encode_batch": lambda self, texts, allowed_special: [[1]]})()
+
+    logits = np.float32([[5, 0, 0], [1, 0.99, 0], [5, 0, 0]])
+    ours = asked.Sequences([[0, 1]], [1], logits, np.array([1]), np.float32([1]))
+    other = np.float32([[5, 0, 0], [1, 1.01, 0], [5, 5.1, 0]])
+    made = {"ids": np.array([1]), "counts": np.array([1]), "logits": other, "likeliest": np.array([1]), "version": "1"}
+    model: Any = Model()
+    found = certificate._compared(certificate.ENGINES["gguf"], model, ["a"], ours, made)
+    assert (found.first_alike, found.clear, found.clear_unlike) == (pytest.approx(1 / 3), 2, 1)
+    line = "another in 1 of 2 whose two likeliest lie further apart than these differences deviate"
+    assert line in list(certificate.lines([found]))[1]
 
 
 def test_texts_are_of_many_scripts_and_the_same_each_time() -> None:

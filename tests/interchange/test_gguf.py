@@ -296,3 +296,23 @@ def test_without_the_package_the_line_that_installs_it_is_said(monkeypatch: pyte
     with pytest.raises(UsageError) as caught:
         pylm.export(small_run(), to="gguf", out="x")
     assert "the package gguf, which is not installed" in str(caught.value) and caught.value.hint == "pip install gguf"
+
+
+@pytest.mark.parametrize("name", ["blk.1.attn_k.weight", "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"])
+def test_a_tensor_of_other_sizes_is_named(name: str) -> None:
+    """It has a row less than its header said: what others would multiply is another matrix."""
+    gguf = pytest.importorskip("gguf")
+    pylm.export(small_run(), to="gguf", out="out")
+    held = next(one for one in gguf.GGUFReader("out/model.gguf").tensors if one.name == name)
+    sizes = [int(size) for size in reversed(held.shape)]
+    place = held.field.offset + 8 + len(name) + 4 + 8 * (len(sizes) - 1)  # the last of its sizes is that of its rows
+    less = [sizes[0] - 1, *sizes[1:]]
+
+    def shorten(data: bytearray) -> None:
+        assert struct.unpack_from("<Q", data, place) == (sizes[0],)
+        struct.pack_into("<Q", data, place, less[0])
+
+    with pytest.raises(CheckpointError) as caught:
+        pylm.import_(damaged(shorten), out="x")
+    assert str(caught.value) == f"bad.gguf: {name} is of shape {less}, the model's is {sizes}"
+    assert not Path("x").exists()

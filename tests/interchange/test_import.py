@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import pylm
+from pylm._rust import Bpe
 from pylm.checkpoint import Tensor, open_weights, read_tensors, verify
-from pylm.errors import CheckpointError, ConfigError, UsageError
+from pylm.errors import CheckpointError, ConfigError, TokenizerError, UsageError
 from pylm.interchange.nanogpt import from_nanogpt
 from pylm.interchange.pickle_child import main as child
 from pylm.model.torch import load
@@ -135,6 +138,20 @@ def test_padding_of_the_vocabulary_is_cut_where_asked() -> None:
         pylm.import_("hf", out="x", vocab_size=250)
 
 
+def test_another_vocabularys_tokenizer_is_refused() -> None:
+    """It may have as many ids or fewer: they would mean other tokens."""
+    pylm.export(small_run(), to="hf", out="hf")
+    other = pylm.Tokenizer.from_tokenizer_json(
+        Bpe.from_merges([(83, 71)], "gpt2", ["<|endoftext|>"]).to_tokenizer_json()
+    )
+    other.save("other")
+    small_tokenizer().save("same")
+    with pytest.raises(TokenizerError, match="other is not the tokenizer that hf was trained with, which it carries"):
+        pylm.import_("hf", out="x", tokenizer="other")
+    assert not Path("x").exists()
+    assert pylm.import_("hf", out="x", tokenizer="same").state["tokenizer"] == small_tokenizer().identity
+
+
 class Harmful:
     def __reduce__(self) -> Any:
         return os.system, ("touch harmed",)
@@ -192,6 +209,20 @@ def test_a_damaged_folder_of_others_is_to_be_fetched_again() -> None:
     assert caught.value.hint == "fetch it, or save it, again" and not Path("x").exists()
     weights.write_bytes(whole[1])
     assert pylm.import_("hf", out="x").weights()
+
+
+@pytest.mark.parametrize("layout", ["gpt2", "qwen3", "nanochat"])
+def test_a_tensor_of_other_sizes_is_named(layout: str) -> None:
+    """Each of them, a row longer: a matrix that is kept transposed too."""
+    pylm.export(small_run(layout=layout), to="hf", out="hf")
+    held = safetensors.numpy.load_file("hf/model.safetensors")
+    for name, numbers in held.items():
+        longer = np.concatenate([numbers, numbers[:1]])
+        safetensors.numpy.save_file({**held, name: longer}, "hf/model.safetensors")
+        sizes = f"{name} is of shape {list(longer.shape)}, the model's is {list(numbers.shape)}"
+        with pytest.raises(CheckpointError, match=re.escape(sizes)):
+            pylm.import_("hf", out="x")
+    assert not Path("x").exists()
 
 
 def test_a_head_of_its_own_and_missing_names_are_refused() -> None:

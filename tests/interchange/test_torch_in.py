@@ -162,7 +162,11 @@ def test_lambdas_are_taken() -> None:
         ({}, {"vocab_size": -1}, "its model_config says vocab_size -1, and its wte has 128 rows"),
         ({"x0_lambdas": (3,)}, {}, "its resid_lambdas and x0_lambdas are not two vectors of 3 numbers"),
         ({"resid_lambdas": (3,), "x0_lambdas": (4,)}, {}, "are not two vectors of 3 numbers"),
-        ({"transformer.h.1.mlp.c_fc.weight": (100, 32)}, {}, r"blocks.1.mlp.up.weight is of shape \[100, 32\]"),
+        (
+            {"transformer.h.1.mlp.c_fc.weight": (100, 32)},
+            {},
+            r"transformer.h.1.mlp.c_fc.weight is of shape \[100, 32\]",
+        ),
         ({"transformer.h.1.mlp.c_fc.weight": None}, {}, "it lacks transformer.h.1.mlp.c_fc.weight"),
         ({"transformer.extra": (3,)}, {}, "the weights hold transformer.extra"),
     ],

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -194,7 +195,10 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
             "and one scaling of all layers is what is served",
         ),
         ({"rope_parameters": {"rope_type": "default", "factor": 2.0}}, "scales positions by default with factor"),
-        ({"head_dim": 32}, r"qkv.weight is of shape \[96, 48\], the model's is \[256, 48\]"),
+        (
+            {"head_dim": 32},
+            r"model.layers.0.self_attn.q_proj.weight is of shape \[48, 48\], the model's is \[128, 48\]",
+        ),
         ({"mlp_bias": True}, "config.json says mlp_bias True and attention_bias False, which no model of ours has"),
         ({"hidden_size": None}, "config.json describes no model that fits"),
         (
@@ -205,13 +209,13 @@ def test_every_preset_but_two_has_a_layout(preset: str) -> None:
         ({"num_hidden_layers": 1}, "the weights hold model.layers.1.input_layernorm.weight"),
         (
             {"num_key_value_heads": 4},
-            r"blocks.0.attention.qkv.weight is of shape \[96, 48\], the model's is \[144, 48\]",
+            r"model.layers.0.self_attn.k_proj.weight is of shape \[24, 48\], the model's is \[48, 48\]",
         ),
         (
             {"model_type": "nanochat", "hidden_act": "relu2", "rope_scaling": {"type": "yarn", "factor": 2.0}},
             "says rope_type yarn, and default or linear or llama3",
         ),
-        ({"vocab_size": 100}, r"embed.weight is of shape \[101, 48\], the model's is \[100, 48\]"),
+        ({"vocab_size": 100}, r"model.embed_tokens.weight is of shape \[101, 48\], the model's is \[100, 48\]"),
     ],
 )
 def test_what_does_not_fit_is_said(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -233,6 +237,14 @@ def test_what_a_config_leaves_out_is_what_transformers_takes(kind: Any) -> None:
     assert shape.window == (getattr(whole, "sliding_window", None) if kind is MistralConfig else None)
     assert shape.rope_theta == whole.rope_parameters["rope_theta"]
     assert shape.logit_softcap == getattr(whole, "final_logit_softcapping", None)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4", "u8"])
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 130), (130, 7), (64, 48), (33, 65), (3, 0)])
+def test_a_matrix_is_turned_whatever_its_numbers_are(kind: str, sizes: tuple[int, int]) -> None:
+    numbers = np.random.default_rng(1).integers(0, 255, sizes).astype(kind)
+    turned = names.Transposed(names.Tensor("X", sizes, numbers.tobytes()))
+    assert turned.shape == sizes[::-1] and bytes(turned.data) == numbers.T.tobytes()
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
