@@ -86,13 +86,18 @@ class _LeadingCompiler(TorchCompiler):
 def follow(backend: FsdpBackend, batch: BatchOf) -> Choices:
     """Compute what the first process tries until it has chosen, and return its choices; `batch` gives so many rows."""
     trial, before = TorchTrial(backend), _at_rest(backend)
+    compiles, failed = False, None
     with trial.untouched():
         while True:
             order, *what = backend.group.told(None)
+            compiles = order == COMPILE or (compiles and order != UNCOMPILE)
+            if failed is not None and order != UNCOMPILE:
+                raise failed  # what failed here did not fail at the first
+            failed = None
             if order == CHOSEN:
                 return dict(what[0])
             if order == PASS:
-                _follow_a_pass(trial, batch(what[0]), eager=what[1])
+                failed = _follow_a_pass(trial, batch(what[0]), eager=what[1], may_fail=compiles)
             elif order == GROW:
                 _may_grow(backend, before, what[0])
             elif order == COMPILE:
@@ -101,19 +106,23 @@ def follow(backend: FsdpBackend, batch: BatchOf) -> Choices:
                 backend.uncompile()
 
 
-def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, *, eager: bool) -> None:
+def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, *, eager: bool, may_fail: bool) -> Exception | None:
+    """Compute a pass; return how compiling failed, which the first process is about to meet as well."""
     try:
         if eager:
             with trial.backend.eagerly():
                 trial.run(micro_batch)
         else:
             trial.run(micro_batch)
-    except RuntimeError as error:
+    except Exception as error:  # compilers fail in every way there is
         if out_of_memory(error):
             raise too_large(trial, len(micro_batch.inputs)) from None
-        raise
+        if not may_fail:
+            raise
+        return error
     finally:
         trial.forget()
+    return None
 
 
 def _at_rest(backend: FsdpBackend) -> int:
