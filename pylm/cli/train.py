@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from pylm.cli.frame.command import json_option
 from pylm.cli.frame.configured import configured
 from pylm.cli.frame.launching import launch_options
