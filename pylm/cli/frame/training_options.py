@@ -1,4 +1,4 @@
-"""The options that say which training is meant: `pylm train` runs it, `pylm plan` plans it; and who watches."""
+"""The options that say which training is meant: `pylm train` runs it, `pylm plan` says what it takes; who watches."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ STALL = 30.0  # seconds after which a tracker that does not answer is done witho
 NICE = 19  # a hundredth of a core beside a training that takes all
 POLL = 1.0  # seconds between looks for new lines
 ENDED = 1.0  # seconds that a process has to end in once it is told to
-# Linux shares the processor among sessions first, and nice counts within one: at 19, but a session of its own, it made
-# one step of 1 ms in 30 wait for 4 ms; where the session steps back too, one in 300. Two such changes a tenth of a
-# second apart are refused. The modules are those of whoever starts it, and not of the folder that it is started in.
+# Linux shares the processor among sessions first, and nice counts within one: at 19, but in a session of its own, it
+# made one step of 1 ms in 30 wait for 4 ms, and one in 300 where the session steps back too. Another such change within
+# a tenth of a second is refused. The modules are those of whoever starts it, not those of the folder it is started in.
 START = """import json, os, sys, time
 os.nice(int(sys.argv[3]))
 for _ in range(20):

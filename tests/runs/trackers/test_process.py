@@ -86,7 +86,7 @@ def test_one_that_is_slow_and_goes_on_is_kept(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux says how long a thread waits for the processor")
 def test_one_that_has_no_processor_is_not_taken_for_one_that_stalls(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a core that is taken, with a quarter of the right to it: 2.2 s of computing take 9 s; 3 are allowed."""
+    """On a core that is taken, with a quarter of the right to it: 2.2 s of computing take 9 s, and 3 are allowed."""
     log = plant("wandb", run.parent, monkeypatch)
     monkeypatch.setenv("STUB", "computes")
     cores = os.sched_getaffinity(0)
