@@ -99,7 +99,7 @@ def test_one_process_notes_nothing_of_others():
 
 
 def trained(out: str, given: dict[str, Any], free: list[float], resume: str | None = None) -> Any:
-    """Train in this process, where so many bytes are free beside what the program takes; the first returns the choices."""
+    """Train in this process, where so many bytes are free beside the program itself; the first returns the choices."""
     from pylm.training.estimate import preflight
 
     rank = int(os.environ.get("RANK", "0"))
