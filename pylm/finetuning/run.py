@@ -86,6 +86,7 @@ def _tune(request: Tuning, ranks: Ranks, on_event: OnEvent, stop: Stop, wants_st
     run = train(asked, on_event, stop=stop, wants_step=wants_step, ranks=ranks)
     if not run.config.finetune.prefers:  # pairs hold no answer that would be the right one
         ranks.led(lambda: judge_once(run.path, on_event, stop))
+        ranks.exchange([[0.0]])  # the first one, which keeps the store, leaves when all have heard that it is done
     return run
 
 
