@@ -72,7 +72,7 @@ def test_two_machines_of_a_cluster_train_what_one_process_trains(tmp_path: Path)
     assert result(tmp_path / "run") == result(tmp_path / "alone")
     assert out.startswith("trained 36 steps, 4,608 tokens in ") and out.endswith(f"saved in {tmp_path / 'run'}\n")
     beginnings = {line.split()[0] for line in said.splitlines()}
-    assert beginnings == {*"starting model data machine compile batch length rate run step".split()}
+    assert beginnings == {*"starting model data machine parallel compile batch length rate run step".split()}
     assert not list(tmp_path.glob(".run.*"))
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in left
