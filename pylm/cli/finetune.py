@@ -92,5 +92,6 @@ def finetune(
         from pylm.runs import SignalStop
 
         asked = Tuning(given, checkpoint, folder, resume, allow_inexact, argv)
-        tune(asked, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
-    narrator.print_ended(as_json)
+        tune(asked, narrator, stop=SignalStop(in_options, speaks), wants_step=narrator.wants_step)
+    if speaks:
+        narrator.print_ended(as_json)
