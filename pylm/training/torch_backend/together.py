@@ -85,33 +85,37 @@ class _LeadingCompiler(TorchCompiler):
 
 def follow(backend: FsdpBackend, batch: BatchOf) -> Choices:
     """Compute what the first process tries until it has chosen, and return its choices; `batch` gives so many rows."""
-    trial, before = TorchTrial(backend), _at_rest(backend)
+    trial, before, compiled = TorchTrial(backend), _at_rest(backend), False
     with trial.untouched():
         while True:
             order, *what = backend.group.told(None)
             if order == CHOSEN:
                 return dict(what[0])
             if order == PASS:
-                _follow_a_pass(trial, batch(what[0]), eager=what[1])
+                _follow_a_pass(trial, batch(what[0]), what[1], compiled and not what[1])
             elif order == GROW:
                 _may_grow(backend, before, what[0])
             elif order == COMPILE:
                 backend.compile()
+                compiled = True
             else:
                 backend.uncompile()
+                compiled = False
 
 
-def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, *, eager: bool) -> None:
+def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, eager: bool, compiled: bool) -> None:
+    """Compute a pass; that compiling fails is for the first process to judge, in which it fails too."""
     try:
         if eager:
             with trial.backend.eagerly():
                 trial.run(micro_batch)
         else:
             trial.run(micro_batch)
-    except RuntimeError as error:
+    except Exception as error:  # compilers fail in every way there is
         if out_of_memory(error):
             raise too_large(trial, len(micro_batch.inputs)) from None
-        raise
+        if not compiled:
+            raise
     finally:
         trial.forget()
 
