@@ -85,29 +85,26 @@ class _LeadingCompiler(TorchCompiler):
 
 def follow(backend: FsdpBackend, batch: BatchOf) -> Choices:
     """Compute what the first process tries until it has chosen, and return its choices; `batch` gives so many rows."""
-    trial, before = TorchTrial(backend), _at_rest(backend)
-    compiles, failed = False, None
+    trial, before, compiled = TorchTrial(backend), _at_rest(backend), False
     with trial.untouched():
         while True:
             order, *what = backend.group.told(None)
-            compiles = order == COMPILE or (compiles and order != UNCOMPILE)
-            if failed is not None and order != UNCOMPILE:
-                raise failed  # what failed here did not fail at the first
-            failed = None
             if order == CHOSEN:
                 return dict(what[0])
             if order == PASS:
-                failed = _follow_a_pass(trial, batch(what[0]), eager=what[1], may_fail=compiles)
+                _follow_a_pass(trial, batch(what[0]), what[1], compiled and not what[1])
             elif order == GROW:
                 _may_grow(backend, before, what[0])
             elif order == COMPILE:
                 backend.compile()
+                compiled = True
             else:
                 backend.uncompile()
+                compiled = False
 
 
-def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, *, eager: bool, may_fail: bool) -> Exception | None:
-    """Compute a pass; return how compiling failed, which the first process is about to meet as well."""
+def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, eager: bool, compiled: bool) -> None:
+    """Compute a pass; that compiling fails is for the first process to judge, in which it fails too."""
     try:
         if eager:
             with trial.backend.eagerly():
@@ -117,12 +114,10 @@ def _follow_a_pass(trial: TorchTrial, micro_batch: MicroBatch, *, eager: bool, m
     except Exception as error:  # compilers fail in every way there is
         if out_of_memory(error):
             raise too_large(trial, len(micro_batch.inputs)) from None
-        if not may_fail:
+        if not compiled:
             raise
-        return error
     finally:
         trial.forget()
-    return None
 
 
 def _at_rest(backend: FsdpBackend) -> int:

@@ -13,6 +13,7 @@ from pylm.config.shape import complete
 from pylm.model.parameters import parameters
 from pylm.training.estimate.memory import moments
 from pylm.training.estimate.rows import held_by
+from pylm.training.torch_backend.owners import UNIT
 from tests.support.ranks import in_ranks
 
 SHAPES = {
@@ -96,4 +97,5 @@ def test_of_1024_whole_models_each_has_a_share_of_the_moments_no_larger_than_pla
             for kind, one in parameters(shape_of(name)).items()
         )
         assert whole == 4 * count
-        assert most <= held_by(shape_of(name), optimizer, "fp32", processes).moments, (name, optimizer, processes)
+        planned = held_by(shape_of(name), optimizer, "fp32", processes).moments
+        assert most <= planned + 2 * 4 * UNIT, (name, optimizer, processes)  # nobody has a part of a unit
