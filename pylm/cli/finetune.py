@@ -95,13 +95,7 @@ def finetune(
         from pylm.finetuning.run import finetune as tune
         from pylm.runs import SignalStop
 
-<<<<<<< HEAD
         asked = Tuning(given, checkpoint, folder, resume, allow_inexact, argv, on_incident, profile)
-        tune(asked, narrator, stop=SignalStop(in_options), wants_step=narrator.wants_step)
-    narrator.print_ended(as_json)
-=======
-        asked = Tuning(given, checkpoint, folder, resume, allow_inexact, argv)
         tune(asked, narrator, stop=SignalStop(in_options, speaks), wants_step=narrator.wants_step)
     if speaks:
         narrator.print_ended(as_json)
->>>>>>> auto
