@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from pylm.data.cluster import connected, cores_of_a_machine, machines_of
 from pylm.errors import PylmError, UsageError
-from pylm.training.launch.codes import can_start_again, code_of_all, ended_by
+from pylm.training.launch.codes import GOES_ON, can_start_again, code_of_all, ended_by
 from pylm.training.launch.relay import SETTLING, asked_to_leave, launcher, left_by_themselves, run_as_told, tell
 from pylm.wording import param
 
@@ -64,7 +64,7 @@ def train_on_ray(
             return int(ended.return_value)
         except (ray.exceptions.RayError, TrainingFailedError) as error:
             last = str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")  # the rest is a traceback
-            raise PylmError(f"the cluster gave the run up: {last}", "the same line goes on") from None
+            raise PylmError(f"the cluster gave the run up: {last}", GOES_ON) from None
 
 
 def run_rank(given: dict[str, Any]) -> int:

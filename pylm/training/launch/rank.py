@@ -38,13 +38,13 @@ def train(
     *,
     stop: Stop,
     wants_step: Callable[[], bool],
-    work: Callable[..., Run] = run.train,
+    work: Callable[..., Run] | None = None,
 ) -> Run:
-    """Train as `work` does, in this process of a world that the environment names.
+    """Train, as `work` does where it is given, in this process of a world that the environment names.
 
     Raises LostRank where another process is gone, or has not moved for `parallel_timeout`.
     """
-    world = World.of_environment()
+    world, work = World.of_environment(), work or run.train
     if world.size == 1:
         return work(restarted(request, counted()), on_event, stop=stop, wants_step=wants_step, store=None)
     patience = request.with_begun().resolve().config.train.parallel_timeout
