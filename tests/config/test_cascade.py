@@ -230,6 +230,7 @@ def test_any_configuration_survives_being_written_and_read(tmp_path):
         "average_every",
         "average_from",
         "consolidate",
+        "parallel",
     }
     for _ in range(30):
         settings = []

@@ -38,8 +38,8 @@ def test_a_run_that_is_killed_and_told_to_leave_ends_as_if_it_had_not_been(undis
     shards, expected = undisturbed
     with launched(tmp_path / "run", shards) as one:
         one.until(lambda: one.step() >= 10)
-        one.kill(1)
-        one.until(lambda: one.step() < 10)
+        killed = one.kill(1)
+        one.until(lambda: one.rank(1) not in (None, killed))  # on a busy machine a later checkpoint is there by then
         one.until(lambda: one.step() >= 16)
         one.process.send_signal(signal.SIGTERM)
         assert one.end() == 75, one.said
