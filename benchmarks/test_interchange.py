@@ -279,6 +279,27 @@ def test_eight_bits(compare: Compare, trained: str, tmp_path: Path, monkeypatch:
     row(compare, f"{name}: the same of its {found.greedy:,} greedy tokens", other, None, "share", found.version)
 
 
+def test_eight_bits_in_every_place(compare: Compare, trained: str, tmp_path: Path) -> None:
+    """Of 200 prompts a share of 0.005 is one, and by chance four in one draw of fifty."""
+    from pylm.data.stories import SEPARATOR, stories
+    from pylm.interchange.asked import _judged
+    from pylm.interchange.portable import opened
+
+    name = "Q8_0 of a trained tiny model in llama.cpp: share of places with another likeliest token"
+    need(compare, name, "gguf", "≤ 0.01")
+    model = opened(trained)
+    assert model.tokenizer is not None
+    told = [story.removesuffix(SEPARATOR) for story in stories(200_000, seed=7)]
+    sequences = [ids[:128].tolist() for ids in model.tokenizer.encode_batch(told) if len(ids) > 1][:200]
+    theirs = compare.benchmark.pedantic(
+        lambda: answered(trained, "gguf", tmp_path, [""], sequences, "q8_0"), rounds=1, iterations=1
+    )
+    ours = _judged(model, sequences, [1] * len(sequences), lambda phase, done, total: None)
+    other = ours.likeliest != theirs["likeliest"]
+    named = f"{name}, of {len(other):,} in {len(sequences)} held-out stories"
+    row(compare, named, float(other.mean()), 0.01, "share", str(theirs["version"]))
+
+
 @pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
 def test_fewer_bits_are_llama_cpps_own(compare: Compare, kind: str, tmp_path: Path) -> None:
     import pylm
@@ -323,7 +344,7 @@ def test_ids(compare: Compare, text: Texts, pattern: str, to: str, tmp_path: Pat
     run = run_of_tokenizer(tmp_path, pattern)
     named = {"10 MB of 22 scripts and 100,000 hostile strings": texts_of(SPECIALS, 10_000_000, 100_000)}
     if text.folder is not None:
-        halves = [path.open(encoding="utf-8").read(4_000_000) for path in (text.prose, text.multilingual)]
+        halves = [beginning(path) for path in (text.prose, text.multilingual)]
         named["prose and multilingual text"] = [one for half in halves for one in half.split("\n") if one]
 
     def measured() -> dict[str, tuple[int, int, str]]:
@@ -331,6 +352,11 @@ def test_ids(compare: Compare, text: Texts, pattern: str, to: str, tmp_path: Pat
 
     for what, (count, of, version) in compare.benchmark.pedantic(measured, rounds=1, iterations=1).items():
         row(compare, f"{name} of {of:,}, {what}", count, 0, "texts", version)
+
+
+def beginning(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return file.read(4_000_000)
 
 
 def run_of_tokenizer(folder: Path, pattern: str) -> str:
@@ -350,21 +376,29 @@ def run_of_tokenizer(folder: Path, pattern: str) -> str:
 
 def unlike(run: str, to: str, folder: Path, texts: list[str]) -> tuple[int, int, str]:
     """How many of how many texts an engine, and which version of it, gives other ids than we do."""
-    import pylm
-    from pylm.interchange import certificate
-    from pylm.interchange.engines.job import ask
     from pylm.interchange.portable import opened
 
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        made = pylm.export(run, to=to, out=f"{place}/out", certify=False)
-        ask(Path(place), texts, [[0]], [1])
-        answer = certificate._answered(certificate.ENGINES[to], made.path, Path(place))
+    answer = answered(run, to, folder, texts, [[0]])
     words = opened(run).tokenizer
     assert words is not None
     mine = words.encode_batch(texts, allowed_special="all")
     theirs = np.split(answer["ids"], np.cumsum(answer["counts"])[:-1])
     count = sum(not np.array_equal(one, other) for one, other in zip(mine, theirs, strict=True))
     return count, len(texts), str(answer["version"])
+
+
+def answered(
+    run: str, to: str, folder: Path, texts: list[str], sequences: list[list[int]], quantize: str = "none"
+) -> Any:
+    """What an engine says of texts, and of every place of sequences, for a run that goes out to it."""
+    import pylm
+    from pylm.interchange import certificate
+    from pylm.interchange.engines.job import ask
+
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        made = pylm.export(run, to=to, out=f"{place}/out", quantize=quantize, certify=False)
+        ask(Path(place), texts, sequences, [1] * len(sequences))
+        return certificate._answered(certificate.ENGINES[to], made.path, Path(place))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
