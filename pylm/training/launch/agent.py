@@ -183,7 +183,7 @@ class _Agent(LocalElasticAgent):
         if not any(self.codes.values()):
             self._say("another machine starts again: so does this one, from the last checkpoint")
             self._kill()  # told to save, they would wait for those that are gone
-        super()._restart_workers(worker_group)
+        super()._restart_workers(worker_group)  # pyright: ignore[reportCallIssue]
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = SAVING) -> None:
         """Tell ranks to leave; told so again meanwhile, pass that on: they leave at once, and do not save first."""
