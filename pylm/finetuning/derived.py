@@ -37,13 +37,14 @@ def origin_of(base: Base) -> str:
     return param("checkpoint", base.path)
 
 
-def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any], Derived]:
+def derived(resolved: Resolved, base: Base, windows: int, processes: int = 1) -> tuple[dict[str, Any], Derived]:
     """Return the values of keys that nobody gave, and what is to be said of them.
 
     Args:
         resolved: what was given.
         base: the model that is tuned.
         windows: of the examples, an epoch.
+        processes: that share each step.
     """
     tuning, context = resolved.config.finetune, base.context_length(resolved)
     rates, said = _rates(resolved, base, tuning)
@@ -51,6 +52,9 @@ def derived(resolved: Resolved, base: Base, windows: int) -> tuple[dict[str, Any
     sequences = _sequences(base, context, windows)
     if isinstance(train.micro_batch, int):  # a step is whole passes of it
         sequences = -(-sequences // train.micro_batch) * train.micro_batch
+    if processes > 1:  # and each process has as many
+        whole = processes * (train.micro_batch if isinstance(train.micro_batch, int) else 1)
+        sequences = -(-sequences // whole) * whole
     values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
     if not tuning.adapts and base.train is not None:
         values |= {f"train.{key}": getattr(base.train, key) for key in OF_OPTIMIZER}

@@ -80,8 +80,8 @@ def _tune(request: Tuning, ranks: Ranks, on_event: OnEvent, stop: Stop, wants_st
         begun.refuse_another_base(request.checkpoint)
         asked = _asked(request, request.out, resume=request.resume)
     else:
-        made = ranks.led(lambda: _prepared(request, begun, hears))
-        asked = made or _prepared(request, begun, hears)  # what the first has made tokens is there
+        made = ranks.led(lambda: _prepared(request, begun, hears, ranks.world.size))
+        asked = made or _prepared(request, begun, hears, ranks.world.size)  # what the first has made tokens is there
         ranks.same([asked.init_from, asked.data], "the base and the examples", "give all processes the same files")
     run = train(asked, on_event, stop=stop, wants_step=wants_step, ranks=ranks)
     if not run.config.finetune.prefers:  # pairs hold no answer that would be the right one
@@ -90,7 +90,7 @@ def _tune(request: Tuning, ranks: Ranks, on_event: OnEvent, stop: Stop, wants_st
     return run
 
 
-def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Request:
+def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent, processes: int) -> Request:
     """Return the request of a run that begins: its examples are tokens, and its keys are complete."""
     given = request.given if begun is None else begun.given(request)
     resolved = given.resolve()  # what is wrong with it is said before anything is read
@@ -108,7 +108,7 @@ def _prepared(request: Tuning, begun: Begun | None, on_event: OnEvent) -> Reques
     examples = examples_of(resolved, base, on_event)
     if examples.new_tokens:
         _refuse_keeping(resolved, base, "tokens are new")
-    values, said = derived(resolved, base, _windows(examples, resolved, base))
+    values, said = derived(resolved, base, _windows(examples, resolved, base), processes)
     on_event(said)
     shape = {f"model.{key}": value for key, value in base.shape.model_dump(exclude={"vocab_size"}).items()}
     how = {"init_from": str(base.path)} if begun is None else {"resume": "auto"}

@@ -27,6 +27,7 @@ __all__ = [
     "DTYPES",
     "QUANTIZE",
     "Opened",
+    "carried_or_named",
     "folder_of",
     "json_of",
     "open_model",
@@ -265,13 +266,19 @@ def tokenizer_of(folder: Path, named: str | None = None) -> Tokenizer | None:
     """
     from pylm.tokenizer import Tokenizer
 
-    own = Tokenizer.load(folder) if _carries_one(folder) else None
+    return carried_or_named(Tokenizer.load(folder) if _carries_one(folder) else None, named, folder)
+
+
+def carried_or_named(own: Tokenizer | None, named: str | None, where: Path) -> Tokenizer | None:
+    """Return the tokenizer that weights carry, or the one that was named, which may be no other than that."""
+    from pylm.tokenizer import Tokenizer
+
     if named is None:
         return own
     asked_for = Tokenizer.load(named)
     if own is not None and own.identity != asked_for.identity:
         raise TokenizerError(
-            f"{named} is not the tokenizer that {folder} was trained with, which it carries",
+            f"{named} is not the tokenizer that {where} was trained with, which it carries",
             f"leave out {param('tokenizer')}",
         )
     return asked_for

@@ -18,7 +18,7 @@ from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turne
 from pylm.interchange.gguf_rope import short
 from pylm.interchange.gguf_vocabulary import tokenizer_of
 from pylm.model.layouts import fitting
-from pylm.model.names import Joined, Stored, check_sizes
+from pylm.model.names import Joined, Stored, check_sizes, refuse_more_layers
 from pylm.model.parameters import parameters
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any]
 
 
 def _weights(architecture: str, shape: Shape, tensors: Mapping[str, Any]) -> dict[str, Stored]:
+    refuse_more_layers(shape, tensors)
     weights: dict[str, Stored] = {}
     known, sizes = {gguf_rope.FACTORS}, parameters(shape)
     for ours, theirs in names_of(shape, architecture):

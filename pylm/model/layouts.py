@@ -186,7 +186,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
 def shape_of(config: Mapping[str, Any], where: str = "config.json") -> tuple[str, Shape]:
     """Return the layout and the completed shape that a config.json, or what a refusal calls it, describes."""
     layout = config.get("model_type")
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise CheckpointError(f"config.json is of a {layout} model; {', '.join(LAYOUTS)} are read")
     try:
         fields = _gpt2_fields(config) if layout == "gpt2" else _llama_fields(config, layout)
@@ -201,7 +201,8 @@ def fitting(fields: Mapping[str, Any], vocab_size: Any, where: str) -> Shape:
     """Return the completed shape of fields by our names; a refusal says what describes it, and which do not fit."""
     try:
         shape = Shape.model_validate({**fields, "vocab_size": vocab_size})
-        assert shape.vocab_size is not None
+        if shape.vocab_size is None:
+            raise CheckpointError(f"{where} describes no model that fits: vocab_size is null")
         return complete(shape, shape.vocab_size)
     except ValidationError as error:
         told = "; ".join(_told(each) for each in error.errors(include_url=False))

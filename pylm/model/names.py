@@ -36,6 +36,7 @@ __all__ = [
     "plain",
     "qkv_rows",
     "read",
+    "refuse_more_layers",
     "to_hugging_face",
 ]
 
@@ -304,6 +305,7 @@ def from_hugging_face(
             raise CheckpointError(f"the weights hold {twice} twice, once with transformer. before it")
         theirs = bare
     own = layout == "nanochat" and "transformer.wte.weight" in theirs
+    refuse_more_layers(shape, theirs)
     sizes = parameters(shape)
     tensors: dict[str, Stored] = {}
     for ours, names in pairs(OWN if own else layout, shape):
@@ -336,6 +338,12 @@ def pairs(layout: str, shape: Shape) -> Iterator[tuple[str, str]]:
 def plain(name: str) -> str:
     """Return a name of theirs without the mark of how its tensor is kept."""
     return name.rstrip("ᵀ↕")
+
+
+def refuse_more_layers(shape: Shape, tensors: Mapping[str, object]) -> None:
+    """Refuse a model of more layers than there are tensors, before a name is made for each that it would have."""
+    if shape.n_layers is not None and shape.n_layers > len(tensors):
+        raise CheckpointError(f"{shape.n_layers:,} layers are described, and the weights are {len(tensors)} tensors")
 
 
 def check_sizes(held: Mapping[str, Stored], whole: tuple[int, ...], shape: Shape) -> None:

@@ -101,11 +101,12 @@ class Alarm:
     def _tell(self, incident: Mapping[str, Any]) -> str | None:
         """Run the program; return what went wrong."""
         told = {"run": str(self._run.resolve()), **incident}
+        line = json.dumps(plain(told)).encode() + b"\n"
         about = {"PYLM_RUN": told["run"], "PYLM_INCIDENT": str(incident["kind"]), "PYLM_STEP": str(incident["step"])}
         try:
             done = subprocess.run(
-                self._program, input=json.dumps(plain(told)).encode(), timeout=SECONDS, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, env={**os.environ, **about}, check=False,
+                self._program, input=line, timeout=SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env={**os.environ, **about}, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return f"it was still running after {SECONDS:.0f} s, and was ended"

@@ -56,9 +56,9 @@ def said(event: Event) -> list[str]:
         case Initialised(checkpoint, optimizer, inherited):
             return [_inherited(checkpoint, optimizer, inherited)]
         case StartedOver(removed):
-            return [f"starting at step 0: {removed} lines of metrics without a checkpoint are made again"]
+            return [f"starting at step 0: {_again(removed, 'without a checkpoint')}"]
         case Resumed(step, removed):
-            again = f", {removed} lines of metrics past it are made again" if removed else ""
+            again = f", {_again(removed, 'past it')}" if removed else ""
             return [f"going on from step {step:,}{again}"]
         case Branched(checkpoint):
             return [f"a branch of {checkpoint}"]
@@ -177,6 +177,10 @@ def _header(event: Started) -> list[str]:
 
 def _windows(count: int, context_length: int) -> str:
     return f"{_counted(count, 'window')} of {context_length:,} an epoch"
+
+
+def _again(lines: int, which: str) -> str:
+    return f"{lines} line{'s' * (lines != 1)} of metrics {which} {'is' if lines == 1 else 'are'} made again"
 
 
 def _counted(count: int | None, what: str) -> str:

@@ -91,6 +91,7 @@ def test_resume_alone_is_auto(words: list[str], expected: Any) -> None:
     ("typed", "says", "hint"),
     [
         ("--gpus 2", "--gpus 2: this machine has no GPU that torch reaches", "--device cpu"),
+        ("--gpus 9999 --device cpu", "--gpus 9999: this machine has ", "--gpus "),
         ("--gpus 2 --device cuda", "this machine has no GPU that torch reaches", "--device cpu"),
         ("--gpus 2 --device mps", "MPS trains on one device, not on 2", "leave --gpus out"),
         ("--gpus 2 --backend mlx", "MLX trains on one device, not on 2", "leave --gpus out"),

@@ -74,6 +74,17 @@ def derived_of(method: str, optimizer: str, tuned_by: str | None) -> Derived:
     return derived(resolve(settings=[Setting("finetune.method", method, "test")], environ={}), base, 60)[1]
 
 
+def test_a_step_that_nobody_gave_is_shared_evenly() -> None:
+    base, given = open_base("runs/base"), resolve(settings=[], environ={})
+    context = base.context_length(given)
+    for processes in (1, 2, 3, 4):
+        steps = {
+            derived(given, base, windows, processes)[0]["train.batch_tokens"] // context for windows in range(1, 400, 7)
+        }
+        assert all(sequences % processes == 0 for sequences in steps), processes
+        assert processes == 1 or len(steps) > 1
+
+
 def test_new_tokens_begin_at_the_mean_and_the_template_is_stored() -> None:
     write_rows("new.jsonl", conversations(120, seed=4))
     run, heard = tuned("runs/mean", "new.jsonl", learning_rate=1e-12, weight_decay=0.0, max_steps=1)

@@ -40,11 +40,11 @@ def tuned(out: str, dataset: str, given: dict[str, Any], resume: str | None = No
 
 @pytest.fixture(autouse=True)
 def examples(here: Path) -> None:
-    if not Path("answers.jsonl").exists():
+    if not Path("odd.jsonl").exists():
         rows = [
             {"prompt": f"say {number}", "chosen": " yes" * (1 + number % 5), "rejected": " no"} for number in range(80)
         ]
-        write_rows("answers.jsonl", rows)
+        write_rows("alternatives.jsonl", rows)
         write_rows("odd.jsonl", conversations(90, seed=8))
 
 
@@ -52,8 +52,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("odd.jsonl", {}),
     "lora": ("odd.jsonl", {"method": "lora", "lora_dropout": 0.2}),
     "frozen": ("odd.jsonl", {"freeze": "embeddings", "optimizer": "muon"}),
-    "dpo": ("answers.jsonl", {"method": "dpo"}),
-    "dpo-lora": ("answers.jsonl", {"method": "dpo-lora"}),
+    "dpo": ("alternatives.jsonl", {"method": "dpo"}),
+    "dpo-lora": ("alternatives.jsonl", {"method": "dpo-lora"}),
     "fsdp": ("odd.jsonl", {"parallel": "fsdp"}),
 }
 
@@ -83,27 +83,28 @@ def evaluations(run: str) -> list[str]:
 
 
 def test_another_number_goes_on_with_a_tuning():
-    in_world(1, tuned, "runs/whole", "odd.jsonl", {"method": "lora"})
-    in_world(2, tuned, "runs/half", "odd.jsonl", {"method": "lora", "max_steps": 2})
-    assert in_world(1, tuned, "runs/half", "", {"max_steps": 4}, "auto")[0][-1] == "Judged"
+    in_world(1, tuned, "runs/whole-lora", "odd.jsonl", {"method": "lora"})
+    in_world(2, tuned, "runs/half-of-two", "odd.jsonl", {"method": "lora", "max_steps": 2})
+    assert in_world(1, tuned, "runs/half-of-two", "", {"max_steps": 4}, "auto")[0][-1] == "Judged"
     kept = [
-        dict(lines(run, "step", "loss")[~np.isnan(lines(run, "loss"))[:, 0]]) for run in ("runs/half", "runs/whole")
+        dict(lines(run, "step", "loss")[~np.isnan(lines(run, "loss"))[:, 0]])
+        for run in ("runs/half-of-two", "runs/whole-lora")
     ]
     assert kept[0] == pytest.approx(kept[1], rel=0, abs=1e-6)
 
 
 def test_adapters_are_not_cut_and_that_is_said_before_anything_is_read():
-    ends = in_world(2, tuned, "runs/never", "odd.jsonl", {"method": "lora", "parallel": "fsdp"})
+    ends = in_world(2, tuned, "runs/never-cut", "odd.jsonl", {"method": "lora", "parallel": "fsdp"})
     assert ends[0][1].endswith("trains no adapters: each process has all of their base") and ends[0][0] == 2
-    assert not Path("runs/never").exists()
+    assert not Path("runs/never-cut").exists()
 
 
 def test_the_line_starts_several_processes(here: Path):
-    keys = {**SHORT, "method": "lora", "max_steps": 2, "gpus": 2, "out": "runs/line"}
+    keys = {**SHORT, "method": "lora", "max_steps": 2, "gpus": 2, "out": "runs/line-of-two"}
     words = [f"--{key.replace('_', '-')}={'null' if value is None else value}" for key, value in keys.items()]
     line = [sys.executable, "-m", "pylm", "finetune", "--checkpoint", "runs/base", "--dataset", "odd.jsonl", *words]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(line, capture_output=True, text=True, env=environ, cwd=here)
     assert done.returncode == 0, done.stderr
-    in_world(1, tuned, "runs/called", "odd.jsonl", {"method": "lora", "max_steps": 2})
-    np.testing.assert_allclose(lines("runs/line", *KEYS), lines("runs/called", *KEYS), rtol=0, atol=1e-6)
+    in_world(1, tuned, "runs/called-apart", "odd.jsonl", {"method": "lora", "max_steps": 2})
+    np.testing.assert_allclose(lines("runs/line-of-two", *KEYS), lines("runs/called-apart", *KEYS), rtol=0, atol=1e-6)

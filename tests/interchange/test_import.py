@@ -140,7 +140,9 @@ def test_padding_of_the_vocabulary_is_cut_where_asked() -> None:
 
 def test_another_vocabularys_tokenizer_is_refused() -> None:
     """It may have as many ids or fewer: they would mean other tokens."""
-    pylm.export(small_run(), to="hf", out="hf")
+    run = small_run()
+    pylm.export(run, to="hf", out="hf")
+    pylm.export(run, to="gguf", out="gguf")
     other = pylm.Tokenizer.from_tokenizer_json(
         Bpe.from_merges([(83, 71)], "gpt2", ["<|endoftext|>"]).to_tokenizer_json()
     )
@@ -150,6 +152,29 @@ def test_another_vocabularys_tokenizer_is_refused() -> None:
         pylm.import_("hf", out="x", tokenizer="other")
     assert not Path("x").exists()
     assert pylm.import_("hf", out="x", tokenizer="same").state["tokenizer"] == small_tokenizer().identity
+    with pytest.raises(TokenizerError, match=r"other is not the tokenizer that gguf/\S+gguf was trained with"):
+        pylm.import_("gguf", out="y", tokenizer="other")
+    assert not Path("y").exists()
+    assert pylm.import_("gguf", out="y", tokenizer="same").state["tokenizer"] == small_tokenizer().identity
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"num_hidden_layers": 10**9}, r"1,000,000,000 layers are described, and the weights are \d+ tensors"),
+        ({"model_type": ["x"]}, r"config.json is of a \['x'\] model"),
+        ({"vocab_size": None}, "config.json describes no model that fits: vocab_size is null"),
+    ],
+    ids=["layers", "type", "vocabulary"],
+)
+def test_a_configuration_of_no_model_is_one_sentence(changed: dict[str, Any], says: str) -> None:
+    pylm.export(small_run("llama"), to="hf", out="hf")
+    config = Path("hf/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | changed))
+    with pytest.raises(CheckpointError, match=says):
+        pylm.import_("hf", out="x")
+    assert not Path("x").exists()
 
 
 class Harmful:

@@ -42,7 +42,8 @@ def program(folder: Path, then: str = "") -> list[str]:
         "import json, os, sys\n"
         f"about = {{key: os.environ.get(key) for key in ('PYLM_RUN', 'PYLM_INCIDENT', 'PYLM_STEP')}}\n"
         f"open({str(folder / 'told.jsonl')!r}, 'a').write("
-        "json.dumps({'args': sys.argv[1:], 'told': json.load(sys.stdin), **about}) + '\\n')\n" + then
+        "json.dumps({'args': sys.argv[1:], 'told': json.loads(sys.stdin.read().partition(chr(10))[0]), **about})"
+        " + '\\n')\n" + then
     )
     return [sys.executable, str(script), "a b", "$HOME; *"]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_RESTARTS", "command_of", "device_of", "folder_of", "launch", "with_folder"]
 
 MAX_RESTARTS = 3
+PROCESSES_OF_A_CORE = 4  # at most, each of which holds 0.8 GB before its model: more of them is a slip of the finger
 LOOPBACK = {"darwin": "lo0"}
 
 
@@ -109,6 +110,8 @@ def _check_devices(device: str, gpus: int) -> None:
             f"{'MLX' if device == 'mlx' else 'MPS'} trains on one device, not on {gpus}", f"leave {param('gpus')} out"
         )
     if device == "cpu":
+        if gpus > (most := PROCESSES_OF_A_CORE * (os.cpu_count() or 1)):
+            raise UsageError(f"{param('gpus', gpus)}: this machine has {os.cpu_count()} cores", param("gpus", most))
         return
     if ":" in device:
         raise UsageError(
