@@ -65,13 +65,7 @@ def finetune(
     profile: int | None,
     on_incident: str | None,
     as_json: bool,
-    gpus: int | None,
-    nodes: str | None,
-    ray: str | None,
-    max_restarts: int | None,
-    slurm: int | None,
-    submit: bool,
-    **keys: Any,
+    **options: Any,
 ) -> None:
     """Tune a trained model on examples, or go on with that: the result is a run.
 
@@ -83,12 +77,11 @@ def finetune(
     from pylm.cli.frame.launching import first_speaks, start_several
     from pylm.training.request import Request
 
-    for name, value in keys.items():
-        if value is not None:
-            given = given.with_default(KEYS[name], value, f"--{name.replace('_', '-')}")
-    folder, argv = Path(out) if out else None, tuple(sys.argv[1:])
-    line = Request(given, data=keys["dataset"], out=folder, resume=resume, argv=argv)
-    start_several(line, gpus, nodes, ray, max_restarts, slurm, submit)
+    folder, argv, dataset = Path(out) if out else None, tuple(sys.argv[1:]), options["dataset"]
+    for name, key in KEYS.items():
+        if (value := options.pop(name)) is not None:
+            given = given.with_default(key, value, f"--{name.replace('_', '-')}")
+    start_several(Request(given, data=dataset, out=folder, resume=resume, argv=argv), **options)
     with first_speaks() as speaks, Activity(quiet=as_json or not speaks) as activity, Narrator(activity) as narrator:
         activity.doing("starting")
         from pylm.finetuning.request import Tuning

@@ -50,11 +50,8 @@ def derived(resolved: Resolved, base: Base, windows: int, processes: int = 1) ->
     rates, said = _rates(resolved, base, tuning)
     train = resolved.config.train
     sequences = _sequences(base, context, windows)
-    if isinstance(train.micro_batch, int):  # a step is whole passes of it
-        sequences = -(-sequences // train.micro_batch) * train.micro_batch
-    if processes > 1:  # and each process has as many
-        whole = processes * (train.micro_batch if isinstance(train.micro_batch, int) else 1)
-        sequences = -(-sequences // whole) * whole
+    whole = processes * (train.micro_batch if isinstance(train.micro_batch, int) else 1)
+    sequences = -(-sequences // whole) * whole  # a step is whole passes, and as many of them in each process
     values: dict[str, Any] = {**rates, "train.schedule": "linear", "data.window": "packed", "train.eval_batches": None}
     if not tuning.adapts and base.train is not None:
         values |= {f"train.{key}": getattr(base.train, key) for key in OF_OPTIMIZER}

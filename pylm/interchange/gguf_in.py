@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pylm.config.schema import Model as Shape
-from pylm.errors import CheckpointError
+from pylm.errors import CheckpointError, PylmError
 from pylm.interchange import gguf_header, gguf_rope
 from pylm.interchange.gguf_file import need_gguf
 from pylm.interchange.gguf_names import ARCHITECTURES, heads_of, names_of, turned_back
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Read", "read"]
 
+STRANGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # fields may be of any kind
 KEPT = {"F32": "F32", "F16": "F16", "BF16": "BF16"}  # the others are unpacked to F32
 NORMS = {"gpt2": "attention.layer_norm_epsilon"}
 FORMS: dict[str, dict[str, Any]] = {
@@ -76,8 +77,8 @@ class Read(NamedTuple):
     unpacked: list[str]  # types of tensors that are not kept as they are
 
 
-def read(path: Path, with_tokenizer: bool = True) -> Read:
-    """Return the model of a GGUF file by our names."""
+def read(path: Path, needs_tokenizer: bool = True) -> Read:
+    """Return the model of a GGUF file by our names; where it need not have one that is read here, no tokenizer."""
     fields, tensors = gguf_header.opened(path)
     architecture = fields.get("general.architecture")
     if architecture not in ARCHITECTURES:
@@ -86,17 +87,26 @@ def read(path: Path, with_tokenizer: bool = True) -> Read:
     try:
         shape = _shape(architecture, own, tensors, fields.get(gguf_rope.STATED))
         weights = _weights(architecture, shape, tensors)
-        words = tokenizer_of(fields, str(path)) if with_tokenizer else None
+        words = _tokenizer(fields, path, needs_tokenizer)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error.marked[0]}", error.marked[1]) from None
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which its architecture {architecture} has") from None
-    except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:  # fields may be of any kind
+    except STRANGE as error:
         raise CheckpointError(f"{path} describes no model that fits: {str(error).splitlines()[0]}") from None
     ids = [fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
     ends = list(dict.fromkeys(end for end in ids if isinstance(end, int)))
     kinds = sorted({tensor.tensor_type.name for tensor in tensors.values()} - KEPT.keys())
     return Read(shape, weights, words, ends, kinds)
+
+
+def _tokenizer(fields: Mapping[str, Any], path: Path, needed: bool) -> Tokenizer | None:
+    try:
+        return tokenizer_of(fields, str(path))
+    except (PylmError, *STRANGE):
+        if needed:
+            raise
+        return None
 
 
 def _shape(architecture: str, own: Mapping[str, Any], tensors: Mapping[str, Any], stated: str | None) -> Shape:

@@ -17,7 +17,7 @@ from pylm.checkpoint.opened import holds_weights
 from pylm.config.cascade import dump
 from pylm.config.schema import Config
 from pylm.config.schema import Model as Shape
-from pylm.errors import CheckpointError, PylmError, UsageError
+from pylm.errors import CheckpointError, UsageError
 from pylm.generation.load import carried_or_named, folder_of, tokenizer_of
 from pylm.interchange import gguf_in, torch_in
 from pylm.interchange.gguf_header import file_in
@@ -119,12 +119,7 @@ def _weights(folder: Path) -> Mapping[str, Stored]:
 
 
 def _gguf(file: Path, tokenizer: str | None, say: Callable[[str], None]) -> Foreign:
-    try:
-        held = gguf_in.read(file)
-    except PylmError:
-        if tokenizer is None:
-            raise
-        held = gguf_in.read(file, with_tokenizer=False)  # it may be of a kind that is not served
+    held = gguf_in.read(file, needs_tokenizer=tokenizer is None)
     if held.unpacked:
         say(f"unpacked to fp32: tensors in {', '.join(held.unpacked)}")
     words = carried_or_named(held.tokenizer, tokenizer, file)

@@ -44,13 +44,12 @@ class Parent:
     layout: str  # whose names its tensors have
     shape: Shape
     tokenizer: str | None  # its identity; None where nothing says it
-    opened: Checkpoint | Weights
     weights: Mapping[str, Tensor]
 
     @cached_property
     def identity(self) -> str:
         """The hash of the weights; of a folder of Hugging Face's layout every byte is read for it."""
-        return self.opened.identity
+        return (self.checkpoint or Weights(self.folder)).identity
 
     @cached_property
     def mark(self) -> str:
@@ -135,11 +134,11 @@ def _opened(name: str, folder: Path) -> Parent:
             verify(folder)  # damage explains it better
             raise
         known = checkpoint.state.get("tokenizer")
-        return Parent(name, folder, checkpoint, OURS, shape, known, checkpoint, weights.weights())
+        return Parent(name, folder, checkpoint, OURS, shape, known, weights.weights())
     layout, shape = shape_of(read_json(folder / "config.json"))
     tokenizer = tokenizer_of(str(folder))
     known = None if tokenizer is None else tokenizer.identity
-    return Parent(name, folder, None, layout, shape, known, weights, weights.weights())
+    return Parent(name, folder, None, layout, shape, known, weights.weights())
 
 
 def _opened_adapter(name: str, opened: Adapted) -> Parent:
@@ -151,7 +150,7 @@ def _opened_adapter(name: str, opened: Adapted) -> Parent:
     checkpoint = verify(opened.path, remembers=True)  # small, and its tensors say what is compared
     shape, _ = read(opened.base)
     known = checkpoint.state.get("tokenizer")
-    return Parent(name, opened.path, checkpoint, OURS, shape, known, checkpoint, checkpoint.weights())
+    return Parent(name, opened.path, checkpoint, OURS, shape, known, checkpoint.weights())
 
 
 def refuse_unlike(parents: Sequence[Parent]) -> None:

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from pylm.training.torch_backend.group import Group
     from pylm.training.torch_backend.parallel import Mode
 
-__all__ = ["AgreedStop", "Ranks"]
+__all__ = ["ALIKE", "AgreedStop", "Ranks"]
+
+ALIKE = "train on machines that are alike"
 
 Made = TypeVar("Made")
 Configured = tuple[Resolved, "Identity", "Sized | None"]
@@ -151,7 +153,7 @@ class Ranks:
             raise UsageError(f"{param('determinism', 'bitwise')} is of torch", param("backend", "torch"))
         group = self._group or Group(World())
         if mode == "fsdp":  # or what one gathers would be of another size than what others send
-            self.same(backend.precision, f"precision {backend.precision}", "train on machines that are alike")
+            self.same(backend.precision, f"precision {backend.precision}", ALIKE)
         return parallelize(backend, group, mode)
 
     def saver(self, run: Path, config: Config, text: str, texts: Mapping[str, str], hold_rows: bool) -> Saver:

@@ -11,6 +11,7 @@ from pylm.training.decisions import Decisions
 from pylm.training.due import BAD_STEPS
 from pylm.training.events import Branched, Event, Inexact, NothingToResume, Resumed, StartedOver, Superseded
 from pylm.training.progress import Progress
+from pylm.training.ranks import ALIKE
 from pylm.wording import call, param
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def check_choices(checkpoint: Checkpoint, choices: dict[str, Any], allow_inexact
 def refuse_mixed(ranks: Ranks, choices: Choices) -> None:
     """Refuse processes on machines that compute differently: what one of them rounds, the others would not."""
     for key in DECIDING:
-        ranks.same(choices.get(key), f"{key} {choices.get(key)}", "train on machines that are alike")
+        ranks.same(choices.get(key), f"{key} {choices.get(key)}", ALIKE)
 
 
 def begun_with(checkpoint: Checkpoint) -> dict[str, Any]:

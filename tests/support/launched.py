@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Launched", "launched", "rank_pid", "result"]
+import numpy as np
+
+from tests.support.shards import write_shards
+
+__all__ = ["Launched", "launched", "rank_pid", "result", "trained_alone"]
 
 SHAPE = {"n_layers": 1, "n_heads": 2, "d_model": 32, "context_length": 16}
 KEYS: dict[str, Any] = {
@@ -102,6 +106,14 @@ def launched(out: Path, shards: Path, *more: str, gpus: int = 2, **environ: str)
                     os.kill(rank, signal.SIGKILL)
             one.process.kill()
             one.process.communicate()
+
+
+def trained_alone(folder: Path) -> tuple[Path, Any]:
+    """Return shards in a folder, and what one process makes of them, whose sums are those of several."""
+    shards = write_shards(folder / "data", 64, np.random.default_rng(3), 20_000)
+    with launched(folder / "alone", shards, gpus=1) as one:
+        assert one.end() == 0, one.said
+    return shards, result(folder / "alone")
 
 
 def result(run: Path, steps: int = KEYS["max_steps"]) -> tuple[dict[str, bytes], list[tuple[int, Any, Any]]]:

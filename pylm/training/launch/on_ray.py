@@ -72,10 +72,10 @@ def run_rank(given: dict[str, Any]) -> int:
     os.chdir(given["place"])
     folder, rank = Path(given["folder"]), int(os.environ["RANK"])
     before = left_by_themselves(folder)  # in an earlier start, whose end Ray took for none
-    if (port := _first_says(asked_to_leave(folder))) > 0:
-        return port
+    if (said := _first_says(asked_to_leave(folder))) > 0:
+        return said
     os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
-    environ = {**os.environ, "MASTER_PORT": str(-port), "TORCHELASTIC_RESTART_COUNT": "1"}
+    environ = {**os.environ, "MASTER_PORT": str(-said), "TORCHELASTIC_RESTART_COUNT": "1"}
     code = run_as_told(given["command"], environ, folder, rank)
     if not can_start_again({rank: code}):
         return code_of_all(dict(enumerate(left_by_themselves(folder)[len(before) :] or [code])))

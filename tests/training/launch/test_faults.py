@@ -14,12 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pylm.checkpoint import newest_sound, steps
-from tests.support.launched import launched, result
-from tests.support.shards import write_shards
+from tests.support.launched import launched, result, trained_alone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says which process is which rank")
 
@@ -27,11 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says whic
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The shards, and what one process makes of them, whose sums are those of two."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    shards = write_shards(folder / "data", 64, np.random.default_rng(3), 20_000)
-    with launched(folder / "run", shards, gpus=1) as one:
-        assert one.end() == 0, one.said
-    return shards, result(folder / "run")
+    return trained_alone(tmp_path_factory.mktemp("undisturbed"))
 
 
 def test_a_run_that_is_killed_and_told_to_leave_ends_as_if_it_had_not_been(undisturbed: Any, tmp_path: Path) -> None:

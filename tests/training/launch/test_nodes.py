@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.support.launched import Launched, launched, result
-from tests.support.shards import write_shards
+from tests.support.launched import Launched, launched, result, trained_alone
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,11 +29,7 @@ Start = Callable[[int], Launched]
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The shards, and what one process makes of them."""
-    folder = tmp_path_factory.mktemp("alone")
-    shards = write_shards(folder / "data", 64, np.random.default_rng(3), 20_000)
-    with launched(folder / "run", shards, gpus=1) as one:
-        assert one.end() == 0, one.said
-    return shards, result(folder / "run")
+    return trained_alone(tmp_path_factory.mktemp("alone"))
 
 
 @contextmanager
@@ -79,11 +73,7 @@ def test_a_machine_that_is_gone_comes_back_with_the_same_line(alone: Any, tmp_pa
     shards, expected = alone
     with machines(tmp_path / "run", shards) as (start, first, second):
         first.until(lambda: first.step() >= 10)
-        ranks = [first.there(0), first.there(1)]
-        theirs = next(rank for rank in ranks if parent(rank) == second.process.pid)
-        second.process.kill()
-        os.kill(theirs, signal.SIGKILL)
-        second.process.communicate()
+        switch_off(second)
         again = start(1)
         assert (first.end(), again.end()) == (0, 0), first.said + again.said
     assert result(tmp_path / "run") == expected
@@ -104,17 +94,21 @@ def test_without_the_machine_that_holds_the_store_the_others_leave_with_a_senten
     shards, _ = alone
     with machines(tmp_path / "run", shards, "--max-steps", "20000") as (_, first, second):
         first.until(lambda: first.step() >= 10)
-        ranks = [first.there(0), first.there(1)]
-        theirs = next(rank for rank in ranks if parent(rank) == first.process.pid)
-        first.process.kill()
-        os.kill(theirs, signal.SIGKILL)
-        first.process.communicate()
+        switch_off(first)
         assert second.end() == 1, second.said
     assert (
         "error: the machine that holds the store is gone\nhint: start all of them again; with --resume auto"
         in second.said
     )
     assert "Traceback" not in second.said
+
+
+def switch_off(machine: Launched) -> None:
+    """End a launcher and the rank that it has started, which hear nothing of it."""
+    theirs = next(rank for rank in (machine.there(0), machine.there(1)) if parent(rank) == machine.process.pid)
+    machine.process.kill()
+    os.kill(theirs, signal.SIGKILL)
+    machine.process.communicate()
 
 
 def parent(pid: int) -> int:

@@ -12,13 +12,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pylm.cli import run
-from tests.support.launched import launched, result
+from tests.support.launched import launched, result, trained_alone
 from tests.support.ray_cluster import two_machines
-from tests.support.shards import write_shards
 
 pytest.importorskip("ray.train.torch", reason="pip install 'ray[train]'", exc_type=ImportError)
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -59,9 +57,7 @@ def test_whoever_answers_and_is_not_ray_is_refused_at_once(tmp_path: Path, monke
 @pytest.mark.skipif(sys.platform != "linux", reason="a cluster on one machine is Linux's")
 @pytest.mark.timeout(240)
 def test_two_machines_of_a_cluster_train_what_one_process_trains(tmp_path: Path) -> None:
-    shards = write_shards(tmp_path / "data", 64, np.random.default_rng(3), 20_000)
-    with launched(tmp_path / "alone", shards, gpus=1) as one:
-        assert one.end() == 0, one.said
+    shards, expected = trained_alone(tmp_path)
     with two_machines() as cluster:
         with launched(tmp_path / "run", shards, "--ray", cluster.address, gpus=2) as one:
             out, said = one.process.communicate(timeout=200)
@@ -69,7 +65,7 @@ def test_two_machines_of_a_cluster_train_what_one_process_trains(tmp_path: Path)
         with launched(tmp_path / "more", shards, "--ray", cluster.address, gpus=3) as one:
             assert one.end() == 2
             assert one.said.startswith("error: the cluster has 2 CPUs\nhint: --gpus 2")
-    assert result(tmp_path / "run") == result(tmp_path / "alone")
+    assert result(tmp_path / "run") == expected
     assert out.startswith("trained 36 steps, 4,608 tokens in ") and out.endswith(f"saved in {tmp_path / 'run'}\n")
     beginnings = {line.split()[0] for line in said.splitlines()}
     assert beginnings == {*"starting model data machine parallel compile batch length rate run step".split()}
